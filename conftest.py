@@ -1,0 +1,250 @@
+"""The array libraries that the tests run on.
+
+``pytest`` runs on every library that can be used here. ``pytest --library torch`` runs on that
+one, and fails if it cannot be used. A test asks for the fixture ``library`` (or ``xp``, its
+namespace) and runs once for each variant; tests that do not are run with NumPy only.
+"""
+
+import contextlib
+import importlib.util
+import os
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from types import ModuleType
+from typing import Any
+
+import hypothesis
+import numpy as np
+import pytest
+from array_api_compat import array_namespace, device
+from numpy.typing import ArrayLike, DTypeLike, NDArray
+
+# JAX reads this once, on import. The default would make every float64 a float32; set it to 0
+# to run the tests that way ("jax-x32").
+os.environ.setdefault("JAX_ENABLE_X64", "1")
+
+_base_profile = hypothesis.settings(
+    deadline=None,
+    suppress_health_check=[
+        # `library` holds nothing that one example could leave for the next.
+        hypothesis.HealthCheck.function_scoped_fixture,
+        hypothesis.HealthCheck.too_slow,
+    ],
+)
+hypothesis.settings.register_profile("ci", _base_profile, max_examples=25, derandomize=True)
+hypothesis.settings.register_profile("thorough", _base_profile, max_examples=500)
+hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
+
+# Doctest collection imports every module, and these two import what an extra installs.
+collect_ignore = [
+    f"kmeans_xp/kernels/for_{name}.py"
+    for name in ("cupy", "numba")
+    if importlib.util.find_spec(name) is None
+]
+
+#: what a variant lacks: feature -> {library or variant -> reason}, for @needs(feature)
+KNOWN_LIMITS: dict[str, dict[str, str]] = {
+    "float16": {"array_api_strict": "the standard has no float16"},
+    "float64": {"jax-x32": "JAX makes float64 a float32 unless JAX_ENABLE_X64 is set"},
+    "writable": {
+        "jax": "JAX arrays cannot be written to",
+        "numpy-readonly": "this variant makes arrays that cannot be written to",
+    },
+}
+
+
+@dataclass(frozen=True)
+class Library:
+    """An array library as the tests use it: a namespace, a device, and the way in and out."""
+
+    name: str
+    variant: str
+    xp: ModuleType
+    device: Any
+    to_numpy: Callable[[Any], Any] = np.asarray
+    read_only: bool = False
+    strict_flags: Mapping[str, bool] = field(default_factory=dict)
+
+    def asarray(self, host_array: ArrayLike, dtype: DTypeLike | None = None) -> Any:
+        """Return a copy on the device; ``dtype`` is NumPy's or its name."""
+        host_array = np.array(host_array, dtype=dtype)
+        array = self.xp.asarray(host_array, device=self.device)
+        if self.read_only:
+            array.flags.writeable = False
+        return array
+
+    def to_host(self, array: Any) -> NDArray[Any]:
+        """Return the values as a NumPy array."""
+        return np.asarray(self.to_numpy(array))
+
+    def is_in(self, names: Mapping[str, str] | tuple[str, ...]) -> str | None:
+        """Return which of ``names`` is this library or this variant, if any is."""
+        return next((name for name in (self.variant, self.name) if name in names), None)
+
+
+def _numpy() -> list[Library]:
+    xp = array_namespace(np.empty(0))
+    return [
+        Library("numpy", "numpy", xp, "cpu"),
+        Library("numpy", "numpy-readonly", xp, "cpu", read_only=True),
+    ]
+
+
+def _array_api_strict() -> list[Library]:
+    import array_api_strict as xp
+
+    cpu, other = xp.__array_namespace_info__().devices()[:2]
+    strictest = {"boolean_indexing": False, "data_dependent_shapes": False}
+    name = "array_api_strict"
+    return [
+        Library(name, name, xp, cpu),
+        Library(name, f"{name}-strictest", xp, cpu, strict_flags=strictest),
+        Library(name, f"{name}-device1", xp, other, lambda array: array.to_device(cpu)),
+    ]
+
+
+def _torch() -> list[Library]:
+    import torch
+
+    xp = array_namespace(torch.empty(0))
+    return [Library("torch", "torch", xp, torch.device("cpu"), lambda array: array.cpu().numpy())]
+
+
+def _jax() -> list[Library]:
+    import jax
+
+    variant = "jax" if jax.config.read("jax_enable_x64") else "jax-x32"
+    return [Library("jax", variant, jax.numpy, jax.devices()[0])]
+
+
+def _dpnp() -> list[Library]:
+    import dpnp
+
+    probe = dpnp.empty(1)
+    return [Library("dpnp", "dpnp", array_namespace(probe), device(probe), dpnp.asnumpy)]
+
+
+def _cupy() -> list[Library]:
+    import cupy
+
+    probe = cupy.zeros(1)
+    return [Library("cupy", "cupy", array_namespace(probe), device(probe), cupy.asnumpy)]
+
+
+#: each imports its library, makes an array with it, and returns the variants to test
+LOADERS: dict[str, Callable[[], list[Library]]] = {
+    "numpy": _numpy,
+    "array_api_strict": _array_api_strict,
+    "torch": _torch,
+    "jax": _jax,
+    "dpnp": _dpnp,
+    "cupy": _cupy,
+}
+
+_libraries = pytest.StashKey[list[Library]]()
+_unusable = pytest.StashKey[dict[str, str]]()
+_asked_for = pytest.StashKey[list[str]]()
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--library",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help=f"run on this array library (repeat, or separate by commas): {', '.join(LOADERS)}",
+    )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    for line in (
+        "needs(feature): skip where KNOWN_LIMITS in conftest.py says that a library lacks it",
+        "skip_library(*names, reason): skip on these libraries or variants",
+        "xfail_library(*names, reason): must fail on these libraries or variants",
+    ):
+        config.addinivalue_line("markers", line)
+    asked_for = [name for value in config.getoption("library") for name in value.split(",")]
+    config.stash[_asked_for] = asked_for
+    config.stash[_libraries], config.stash[_unusable] = _load(asked_for)
+
+
+def _load(asked_for: list[str]) -> tuple[list[Library], dict[str, str]]:
+    """Return the variants to test, and why each library left out cannot be used."""
+    if unknown := [name for name in asked_for if name not in LOADERS]:
+        raise pytest.UsageError(
+            f"--library: there is no {', '.join(unknown)}; choose from {', '.join(LOADERS)}"
+        )
+    libraries: list[Library] = []
+    unusable: dict[str, str] = {}
+    for name in asked_for or LOADERS:
+        try:
+            libraries += LOADERS[name]()
+        except Exception as error:  # noqa: BLE001  (a library may fail to start in its own way)
+            unusable[name] = f"{type(error).__name__}: {str(error).strip().splitlines()[0]}"
+    if asked_for and unusable:
+        reasons = "; ".join(f"{name}: {reason}" for name, reason in unusable.items())
+        raise pytest.UsageError(f"--library: cannot be used here: {reasons}")
+    return libraries, unusable
+
+
+def pytest_report_header(config: pytest.Config) -> list[str]:
+    variants = ", ".join(library.variant for library in config.stash[_libraries])
+    return [f"libraries: {variants}"] + [
+        f"not run on {name}: {reason}" for name, reason in config.stash[_unusable].items()
+    ]
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if "library" in metafunc.fixturenames:
+        libraries = metafunc.config.stash[_libraries]
+        ids = [library.variant for library in libraries]
+        metafunc.parametrize("library", libraries, ids=ids, indirect=True)
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    asked_for = config.stash[_asked_for]
+    without_library = []
+    for item in items:
+        if (library := _library_of(item)) is not None:
+            _apply_markers(item, library)
+        elif asked_for and "numpy" not in asked_for:
+            without_library.append(item)
+    if without_library:
+        config.hook.pytest_deselected(items=without_library)
+        items[:] = [item for item in items if item not in set(without_library)]
+
+
+def _library_of(item: pytest.Item) -> Library | None:
+    callspec = getattr(item, "callspec", None)
+    return None if callspec is None else callspec.params.get("library")
+
+
+def _apply_markers(item: pytest.Item, library: Library) -> None:
+    for mark in item.iter_markers("needs"):
+        for feature in mark.args:
+            limits = KNOWN_LIMITS[feature]
+            if name := library.is_in(limits):
+                item.add_marker(pytest.mark.skip(reason=limits[name]))
+    for mark in item.iter_markers("skip_library"):
+        if library.is_in(mark.args):
+            item.add_marker(pytest.mark.skip(reason=mark.kwargs["reason"]))
+    for mark in item.iter_markers("xfail_library"):
+        if library.is_in(mark.args):
+            item.add_marker(pytest.mark.xfail(reason=mark.kwargs["reason"], strict=True))
+
+
+@pytest.fixture
+def library(request: pytest.FixtureRequest) -> Iterator[Library]:
+    """One variant of an array library; the strict one with its flags set meanwhile."""
+    chosen: Library = request.param
+    flags: contextlib.AbstractContextManager[Any] = contextlib.nullcontext()
+    if chosen.strict_flags:
+        flags = chosen.xp.ArrayAPIStrictFlags(**chosen.strict_flags)
+    with flags:
+        yield chosen
+
+
+@pytest.fixture
+def xp(library: Library) -> ModuleType:
+    """The namespace of ``library``."""
+    return library.xp

@@ -1,0 +1,27 @@
+"""K-Means for whatever array you have, on whatever device it is."""
+
+from kmeans_xp import devices
+from kmeans_xp._version import __version__
+from kmeans_xp.config import config_context
+from kmeans_xp.estimators import (
+    KMeans,
+    MiniBatchKMeans,
+    assign,
+    inertia,
+    k_means,
+    kmeans_plusplus,
+    lloyd,
+)
+
+__all__ = [
+    "KMeans",
+    "MiniBatchKMeans",
+    "__version__",
+    "assign",
+    "config_context",
+    "devices",
+    "inertia",
+    "k_means",
+    "kmeans_plusplus",
+    "lloyd",
+]

@@ -1,0 +1,30 @@
+"""The algorithms: pure functions of blocks of rows, each written once."""
+
+from kmeans_xp.algorithms.inertia import inertia_of
+from kmeans_xp.algorithms.lloyd import Iteration, LloydResult, lloyd
+from kmeans_xp.algorithms.minibatch import (
+    MiniBatchResult,
+    MiniBatchState,
+    MiniBatchStep,
+    minibatch,
+    minibatch_step,
+)
+from kmeans_xp.algorithms.moments import Moments, moments_of
+from kmeans_xp.algorithms.seeding import Seeds, kmeans_plusplus, random_rows
+
+__all__ = [
+    "Iteration",
+    "LloydResult",
+    "MiniBatchResult",
+    "MiniBatchState",
+    "MiniBatchStep",
+    "Moments",
+    "Seeds",
+    "inertia_of",
+    "kmeans_plusplus",
+    "lloyd",
+    "minibatch",
+    "minibatch_step",
+    "moments_of",
+    "random_rows",
+]

@@ -1,0 +1,292 @@
+"""Mini-batch k-means: move centroids by the means of small random samples of the rows."""
+
+import math
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+
+from kmeans_xp.blocks import Blocks
+from kmeans_xp.devices import Array, Namespace, device_of, from_host, to_host
+from kmeans_xp.kernels import Rows, cluster_sums, nearest_centroid
+
+__all__ = [
+    "MiniBatchResult",
+    "MiniBatchState",
+    "MiniBatchStep",
+    "Reassignment",
+    "minibatch",
+    "minibatch_step",
+]
+
+HostArray = np.ndarray[tuple[int, ...], np.dtype[np.float64]]
+
+
+class MiniBatchState(NamedTuple):
+    """The running means.
+
+    Parameters
+    ----------
+    centroids : array of shape (n_clusters, n_features)
+        Relative to the blocks' origin.
+    mass : array of shape (n_clusters,)
+        Weight that each centroid is the mean of.
+    """
+
+    centroids: Array
+    mass: Array
+
+
+class MiniBatchStep(NamedTuple):
+    """What one step did, as numbers on the host.
+
+    Parameters
+    ----------
+    number : int
+        From 1.
+    inertia : float
+        Mean inertia a row of the batch, before the centroids moved.
+    smoothed_inertia : float or None
+        Exponentially weighted average of it; None at the first step.
+    sq_shift : float
+        Sum of the squared distances that the centroids moved.
+    n_reassigned : int
+        Centroids that were moved to random rows.
+    """
+
+    number: int
+    inertia: float
+    smoothed_inertia: float | None
+    sq_shift: float
+    n_reassigned: int
+
+
+class MiniBatchResult(NamedTuple):
+    """Where mini-batch k-means stopped.
+
+    Parameters
+    ----------
+    state : MiniBatchState
+    steps : tuple of MiniBatchStep
+    reason : str
+        "max_iter", "small centers change" or "lack of improvement in inertia".
+    """
+
+    state: MiniBatchState
+    steps: tuple[MiniBatchStep, ...]
+    reason: str
+
+
+class Reassignment:
+    """When and which centroids of little mass are moved to random rows of the batch.
+
+    Parameters
+    ----------
+    n_clusters : int
+    ratio : float
+        Centroids with less than this share of the greatest mass are moved; 0 for never.
+    n_seen : int
+        Rows seen since the last time.
+    """
+
+    def __init__(self, n_clusters: int, ratio: float, n_seen: int = 0) -> None:
+        self.n_clusters = n_clusters
+        self.ratio = ratio
+        self.n_seen = n_seen
+
+    def is_due(self, mass: HostArray, batch_size: int) -> bool:
+        """Count the batch; True every 10 * n_clusters rows, or while a centroid has no mass."""
+        self.n_seen += batch_size
+        due = bool((mass == 0.0).any()) or self.n_seen >= 10 * self.n_clusters
+        if due:
+            self.n_seen = 0
+        return due
+
+    def low_mass(
+        self, mass: HostArray, batch_size: int
+    ) -> np.ndarray[tuple[int], np.dtype[np.bool]]:
+        """Return which centroids to move: at most as many as half of the batch has rows."""
+        low: np.ndarray[tuple[int], np.dtype[np.bool]] = mass < self.ratio * mass.max()
+        if low.sum() > 0.5 * batch_size:
+            low[np.argsort(mass)[int(0.5 * batch_size) :]] = False
+        return low
+
+
+def minibatch(
+    blocks: Blocks,
+    centroids: Array,
+    random_state: np.random.RandomState,
+    *,
+    batch_size: int = 1024,
+    max_iter: int = 100,
+    tol: float = 0.0,
+    max_no_improvement: int | None = 10,
+    reassignment_ratio: float = 0.01,
+    on_step: Callable[[MiniBatchStep, Array], bool | None] | None = None,
+) -> MiniBatchResult:
+    """Run mini-batch k-means from the given centroids.
+
+    Parameters
+    ----------
+    blocks : Blocks
+        The rows; batches are drawn with replacement in proportion to weight.
+    centroids : array of shape (n_clusters, n_features)
+        To begin with; relative to the blocks' origin.
+    random_state : RandomState
+        Advanced as scikit-learn does.
+    batch_size : int
+        Rows of a step.
+    max_iter : int
+        Passes over the rows, at most.
+    tol : float
+        If positive: stop when the sum of squared centroid shifts is at most this.
+    max_no_improvement : int or None
+        Stop after so many steps without a new minimum of the smoothed inertia.
+    reassignment_ratio : float
+        As of ``Reassignment``.
+    on_step : callable, optional
+        Told of each step and its centroids; returning True stops.
+
+    Returns
+    -------
+    MiniBatchResult
+        O(batch_size * n_clusters * n_features) time a step.
+
+    References
+    ----------
+    .. [1] D. Sculley, "Web-scale k-means clustering", WWW 2010.
+    """
+    xp, n_clusters = blocks.xp, int(centroids.shape[0])
+    n_steps = (max_iter * blocks.n_points) // batch_size
+    reassignment = Reassignment(n_clusters, reassignment_ratio)
+    improvement = _Improvement(min(1.0, 2.0 * batch_size / (blocks.n_points + 1)))
+    state = MiniBatchState(centroids, from_host(np.zeros(n_clusters), xp=xp, device=blocks.device))
+    host_mass: HostArray = np.zeros(n_clusters)
+    steps: list[MiniBatchStep] = []
+    reason = "max_iter"
+    for number in range(1, n_steps + 1):
+        # Weights decide which rows are drawn: within the batch each counts once.
+        drawn = blocks.draw(random_state.random_sample(batch_size))
+        batch = Rows(blocks.take(drawn).points)
+        due = reassignment if reassignment.is_due(host_mass, batch_size) else None
+        state, host_mass, step = minibatch_step(batch, state, random_state, due, xp=xp)
+        step = step._replace(number=number)
+        if number > 1:  # the first inertia is the seeding's
+            step = step._replace(smoothed_inertia=improvement.smooth(step.inertia))
+        steps.append(step)
+        stop = on_step is not None and on_step(step, state.centroids)
+        if number > 1 and 0.0 < tol >= step.sq_shift:
+            reason = "small centers change"
+        elif max_no_improvement is not None and improvement.n_without >= max_no_improvement:
+            reason = "lack of improvement in inertia"
+        if stop or reason != "max_iter":
+            break
+    return MiniBatchResult(state, tuple(steps), reason)
+
+
+def minibatch_step(
+    batch: Rows,
+    state: MiniBatchState,
+    random_state: np.random.RandomState,
+    reassignment: Reassignment | None = None,
+    *,
+    xp: Namespace,
+) -> tuple[MiniBatchState, HostArray, MiniBatchStep]:
+    """Move the centroids by one batch; waits for the device once, twice if it reassigns.
+
+    Parameters
+    ----------
+    batch : Rows
+    state : MiniBatchState
+    random_state : RandomState
+        Draws the rows that reassigned centroids are moved to.
+    reassignment : Reassignment, optional
+        If centroids of little mass are to be moved.
+    xp : namespace
+
+    Returns
+    -------
+    MiniBatchState
+        The moved centroids.
+    array of shape (n_clusters,)
+        Their mass, on the host.
+    MiniBatchStep
+        Numbered 1, without a smoothed inertia.
+    """
+    moved, signals = _moved(batch, state, xp=xp)
+    inertia, sq_shift, *host_mass = to_host(signals)
+    mass: HostArray = np.asarray(host_mass, dtype=np.float64)
+    n_reassigned = 0
+    if reassignment is not None and reassignment.ratio > 0.0:
+        low = reassignment.low_mass(mass, batch.n_points)
+        n_reassigned = int(low.sum())
+        if n_reassigned:
+            moved, mass = _reassigned(batch, moved, mass, low, random_state, xp=xp)
+            difference = moved.centroids - state.centroids
+            sq_shift = float(xp.sum(difference * difference))
+    mean_inertia = float(inertia) / batch.n_points
+    return moved, mass, MiniBatchStep(1, mean_inertia, None, float(sq_shift), n_reassigned)
+
+
+class _Improvement:
+    """An exponentially weighted average, and the steps since its last new minimum."""
+
+    def __init__(self, alpha: float) -> None:
+        self.alpha = alpha
+        self.average: float | None = None
+        self.least = math.inf
+        self.n_without = 0
+
+    def smooth(self, inertia: float) -> float:
+        if self.average is None:
+            self.average = inertia
+        else:
+            self.average = self.average * (1.0 - self.alpha) + inertia * self.alpha
+        if self.average < self.least:
+            self.least, self.n_without = self.average, 0
+        else:
+            self.n_without += 1
+        return self.average
+
+
+def _moved(batch: Rows, state: MiniBatchState, *, xp: Namespace) -> tuple[MiniBatchState, Array]:
+    """Return the new means, and [inertia, squared shift, mass ...] in one array."""
+    n_clusters = int(state.centroids.shape[0])
+    labels, sq_distances = nearest_centroid(batch, state.centroids, xp=xp)
+    totals = cluster_sums(batch, labels, n_clusters, xp=xp)
+    dtype = totals.sums.dtype
+    old, old_mass = (xp.astype(part, dtype, copy=False) for part in state)
+    mass = old_mass + totals.mass
+    unmoved = totals.mass <= 0.0
+    divisor = xp.where(unmoved, xp.ones_like(mass), mass)[:, None]
+    means = (old * old_mass[:, None] + totals.sums) / divisor
+    means = xp.where(unmoved[:, None], old, means)
+    centroids = xp.astype(means, state.centroids.dtype, copy=False)
+    difference = xp.astype(centroids, dtype, copy=False) - old
+    weighted = xp.astype(sq_distances, dtype, copy=False)
+    if batch.weights is not None:
+        weighted = weighted * xp.astype(batch.weights, dtype, copy=False)
+    signals = xp.concat([xp.stack([xp.sum(weighted), xp.sum(difference * difference)]), mass])
+    return MiniBatchState(centroids, mass), signals
+
+
+def _reassigned(
+    batch: Rows,
+    state: MiniBatchState,
+    mass: HostArray,
+    low: np.ndarray[tuple[int], np.dtype[np.bool]],
+    random_state: np.random.RandomState,
+    *,
+    xp: Namespace,
+) -> tuple[MiniBatchState, HostArray]:
+    from_batch = np.zeros(len(low), dtype=np.int64)
+    from_batch[low] = random_state.choice(batch.n_points, replace=False, size=int(low.sum()))
+    # Not so small a mass that they are moved again at once.
+    mass = np.where(low, mass[~low].min() if not low.all() else mass, mass)
+    device = device_of(batch.points)
+    indices, is_low, new_mass = (
+        from_host(part, xp=xp, device=device) for part in (from_batch, low, mass)
+    )
+    rows = xp.take(batch.centred(xp=xp), indices, axis=0)
+    centroids = xp.where(is_low[:, None], rows, state.centroids)
+    return MiniBatchState(centroids, xp.astype(new_mass, state.mass.dtype, copy=False)), mass

@@ -1,0 +1,80 @@
+"""What becomes of clusters that lost all their rows."""
+
+from typing import NamedTuple
+
+import array_api_extra as xpx
+import numpy as np
+
+from kmeans_xp.blocks import Blocks
+from kmeans_xp.devices import Array, Namespace, device_of, from_host, to_host
+from kmeans_xp.kernels import ClusterTotals, Rows, cluster_sums, nearest_centroid
+
+__all__ = ["relocated"]
+
+
+class _Farthest(NamedTuple):
+    sq_distances: Array
+    labels: Array
+    points: Array
+    weights: Array
+
+
+def relocated(blocks: Blocks, totals: ClusterTotals, centroids: Array) -> ClusterTotals:
+    """Give each cluster without mass one of the rows farthest from their centroids.
+
+    Rows that coincide with their centroid are not moved: where the distinct rows are fewer
+    than the clusters, some stay empty (moving duplicates to and fro would never end).
+
+    Parameters
+    ----------
+    blocks : Blocks
+    totals : ClusterTotals
+        Of the rows nearest to ``centroids``.
+    centroids : array of shape (n_clusters, n_features)
+
+    Returns
+    -------
+    ClusterTotals
+        With those rows taken from their clusters and given to the empty ones.
+    """
+    xp, n_clusters = blocks.xp, int(centroids.shape[0])
+    empty = np.flatnonzero(to_host(totals.mass) <= 0.0)
+    far: _Farthest = blocks.reduce(_farthest_rows, centroids, len(empty), merge=_farther)
+    n_moved = int(np.count_nonzero(to_host(far.sq_distances) > 0.0))
+    if n_moved == 0:
+        return totals
+    rows = Rows(far.points[:n_moved, :], far.weights[:n_moved])
+    receivers = from_host(empty[:n_moved].astype(np.int32), xp=xp, device=blocks.device)
+    given = cluster_sums(rows, receivers, n_clusters, xp=xp)
+    taken = cluster_sums(rows, far.labels[:n_moved], n_clusters, xp=xp)
+    left = totals.mass - taken.mass
+    # Weights that do not subtract to zero exactly must not leave a mass to divide by.
+    left = xp.where(left <= 1e-12 * totals.mass, xp.zeros_like(left), left)
+    return ClusterTotals(totals.sums - taken.sums + given.sums, left + given.mass)
+
+
+def _farthest_rows(rows: Rows, centroids: Array, n_rows: int, *, xp: Namespace) -> _Farthest:
+    labels, sq_distances = nearest_centroid(rows, centroids, xp=xp)
+    weights = xp.ones_like(sq_distances) if rows.weights is None else rows.weights
+    # A row without weight would leave its new cluster without mass.
+    sq_distances = xp.where(weights > 0.0, sq_distances, xp.zeros_like(sq_distances))
+    chosen = _largest(sq_distances, min(n_rows, rows.n_points), xp=xp)
+    points = Rows(xp.take(rows.points, chosen, axis=0), None, rows.origin).centred(xp=xp)
+    return _Farthest(
+        xp.take(sq_distances, chosen), xp.take(labels, chosen), points, xp.take(weights, chosen)
+    )
+
+
+def _farther(left: _Farthest, right: _Farthest) -> _Farthest:
+    xp = left.points.__array_namespace__()
+    both = _Farthest(*(xp.concat(pair) for pair in zip(left, right, strict=True)))
+    chosen = _largest(both.sq_distances, int(left.sq_distances.shape[0]), xp=xp)
+    return _Farthest(*(xp.take(part, chosen, axis=0) for part in both))
+
+
+def _largest(values: Array, n: int, *, xp: Namespace) -> Array:
+    if n < int(values.shape[0]):
+        some = xpx.argpartition(-values, n - 1, xp=xp)[:n]
+    else:
+        some = xp.arange(n, device=device_of(values))
+    return xp.take(some, xp.argsort(-xp.take(values, some), stable=True))

@@ -1,0 +1,123 @@
+"""Rows that lie in one array on one device."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from kmeans_xp.devices import (
+    Array,
+    Device,
+    DType,
+    Namespace,
+    accumulation_dtype,
+    device_of,
+    from_host,
+    is_out_of_memory,
+    shrink_tiles,
+    to_host,
+)
+from kmeans_xp.kernels import Rows, added
+
+__all__ = ["InMemory"]
+
+
+class InMemory:
+    """All rows as one block, which the kernels tile themselves.
+
+    Parameters
+    ----------
+    rows : Rows
+        On one device.
+    xp : namespace
+    """
+
+    def __init__(self, rows: Rows, *, xp: Namespace) -> None:
+        self.rows = rows
+        self.xp = xp
+
+    @property
+    def n_points(self) -> int:
+        """Number of rows."""
+        return self.rows.n_points
+
+    @property
+    def device(self) -> Device:
+        """Device of the rows."""
+        return device_of(self.rows.points)
+
+    @property
+    def dtype(self) -> DType:
+        """Dtype that the rows are computed in."""
+        return self.rows.dtype(xp=self.xp)
+
+    def reduce(
+        self,
+        partial: Callable[..., Any],
+        *operands: Any,
+        per_row: tuple[Any, ...] = (),
+        merge: Callable[[Any, Any], Any] = added,
+    ) -> Any:
+        """Return the partial result of the one block; there is nothing to merge."""
+        return self._run(partial, per_row, operands)
+
+    def map_rows(
+        self, function: Callable[..., Any], *operands: Any, per_row: tuple[Any, ...] = ()
+    ) -> Any:
+        """Return what ``function`` gives for each row."""
+        return self._run(function, per_row, operands)
+
+    def take(self, indices: Array) -> Rows:
+        """Return some rows with their weights, already relative to the origin."""
+        xp, rows = self.xp, self.rows
+        points = Rows(xp.take(rows.points, indices, axis=0), None, rows.origin).centred(xp=xp)
+        return Rows(points, None if rows.weights is None else xp.take(rows.weights, indices))
+
+    def draw(self, uniforms: np.ndarray[Any, Any]) -> Array:
+        """Return indices of rows drawn in proportion to their weights."""
+        if self.rows.weights is None:
+            # On the host: float32, all that some devices have, cannot tell 2**24 rows apart.
+            indices = np.minimum(uniforms * self.n_points, self.n_points - 1)
+            return from_host(indices.astype(np.int64), xp=self.xp, device=self.device)
+        on_device = from_host(uniforms, xp=self.xp, device=self.device)
+        return self._drawn(self.rows.weights, on_device, side="right")
+
+    def draw_by(self, values: Any, uniforms: Array) -> Array:
+        """Return indices of rows drawn in proportion to weight times value."""
+        weights = self.rows.weights
+        return self._drawn(values if weights is None else values * weights, uniforms, side="left")
+
+    def weights_on_host(self) -> np.ndarray[Any, Any] | None:
+        """Return the weights as NumPy, None if every weight is 1."""
+        return None if self.rows.weights is None else to_host(self.rows.weights)
+
+    def _drawn(self, mass: Array, uniforms: Array, *, side: str) -> Array:
+        xp = self.xp
+        dtype = accumulation_dtype(mass, xp=xp)
+        reached = xp.cumulative_sum(xp.astype(mass, dtype, copy=False))
+        thresholds = xp.astype(uniforms, dtype, copy=False) * reached[-1]
+        indices = xp.searchsorted(reached, thresholds, side=side)
+        # Rounding may put a threshold past the last running total.
+        last = xp.asarray(self.n_points - 1, dtype=indices.dtype, device=self.device)
+        return xp.minimum(indices, last)
+
+    def _run(
+        self, function: Callable[..., Any], per_row: tuple[Any, ...], operands: tuple[Any, ...]
+    ) -> Any:
+        while True:
+            try:
+                return function(self.rows, *per_row, *operands, xp=self.xp)
+            except Exception as error:
+                if not is_out_of_memory(error):
+                    raise
+                if not shrink_tiles():
+                    raise MemoryError(self._what_would_fit()) from error
+
+    def _what_would_fit(self) -> str:
+        n_points, n_features = self.rows.points.shape
+        return (
+            f"Out of memory on {self.device} even with the smallest tiles. The data take "
+            f"{n_points} x {n_features} numbers, and a fit needs room for them, the labels "
+            "(4 bytes a row), 12 bytes a row while seeding by k-means++, and the centroids. "
+            "Use fewer rows or float32, or fit MiniBatchKMeans with partial_fit on parts."
+        )

@@ -1,0 +1,95 @@
+"""Settings that hold for a thread: set by ``config_context``, else by the environment."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, replace
+
+__all__ = ["Config", "config_context", "get_config"]
+
+
+@dataclass(frozen=True)
+class Config:
+    """What ``config_context`` can set.
+
+    Parameters
+    ----------
+    device : str or None
+        Default of the estimators' ``device`` parameter; environment KMEANS_XP_DEVICE.
+    n_threads : int or None
+        Threads of the CPU kernels; environment KMEANS_XP_NUM_THREADS, else OMP_NUM_THREADS,
+        else every processor this process may use. Results do not depend on it.
+    """
+
+    device: str | None = None
+    n_threads: int | None = None
+
+
+_config: ContextVar[Config] = ContextVar("kmeans_xp_config", default=Config())  # noqa: B039 (frozen)
+
+
+def get_config() -> Config:
+    """Return the settings in force, the environment's where nothing was set.
+
+    Returns
+    -------
+    Config
+        ``device`` and ``n_threads``; None where neither code nor environment says.
+    """
+    config = _config.get()
+    if config.device is None:
+        config = replace(config, device=os.environ.get("KMEANS_XP_DEVICE") or None)
+    if config.n_threads is None:
+        config = replace(config, n_threads=_threads_of_environment())
+    return config
+
+
+@contextmanager
+def config_context(*, device: str | None = None, n_threads: int | None = None) -> Iterator[None]:
+    """Set defaults for the code inside a ``with`` block, in this thread.
+
+    Parameters
+    ----------
+    device : {"auto", "cpu", "cuda", "cuda:N"}, optional
+        Device of estimators and functions that were not given one.
+    n_threads : int, optional
+        Threads of the CPU kernels, at least 1. Results are the same for every number.
+
+    Raises
+    ------
+    ValueError
+        If ``n_threads`` is less than 1.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from kmeans_xp import KMeans, config_context
+    >>> points = np.array([[0.0], [1.0], [10.0], [11.0]])
+    >>> with config_context(n_threads=1):
+    ...     KMeans(n_clusters=2, random_state=0).fit(points).inertia_
+    1.0
+    """
+    if n_threads is not None and n_threads < 1:
+        raise ValueError(f"n_threads must be at least 1, got {n_threads}.")
+    outer = _config.get()
+    inner = replace(
+        outer,
+        device=outer.device if device is None else device,
+        n_threads=outer.n_threads if n_threads is None else n_threads,
+    )
+    token = _config.set(inner)
+    try:
+        yield
+    finally:
+        _config.reset(token)
+
+
+def _threads_of_environment() -> int | None:
+    # OMP_NUM_THREADS counts too: joblib's workers set it so that nested threads do not
+    # take more processors than there are.
+    for variable in ("KMEANS_XP_NUM_THREADS", "OMP_NUM_THREADS"):
+        value = os.environ.get(variable, "")
+        if value.isdigit() and int(value) > 0:
+            return int(value)
+    return None

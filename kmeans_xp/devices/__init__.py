@@ -1,0 +1,47 @@
+"""Which library an array is of, which device it is on, and what is usable here."""
+
+from kmeans_xp.devices.availability import DeviceReport, DeviceUnavailableError, available
+from kmeans_xp.devices.libraries import (
+    Array,
+    Device,
+    DType,
+    Namespace,
+    accumulation_dtype,
+    computing_dtype,
+    device_of,
+    from_host,
+    is_array,
+    library_name,
+    namespace_of,
+    to_host,
+    working_device,
+)
+from kmeans_xp.devices.memory import is_out_of_memory, shrink_tiles, tile_shape
+from kmeans_xp.devices.placement import Placement, adopted, bring, choose, send
+
+__all__ = [
+    "Array",
+    "DType",
+    "Device",
+    "DeviceReport",
+    "DeviceUnavailableError",
+    "Namespace",
+    "Placement",
+    "accumulation_dtype",
+    "adopted",
+    "available",
+    "bring",
+    "choose",
+    "computing_dtype",
+    "device_of",
+    "from_host",
+    "is_array",
+    "is_out_of_memory",
+    "library_name",
+    "namespace_of",
+    "send",
+    "shrink_tiles",
+    "tile_shape",
+    "to_host",
+    "working_device",
+]

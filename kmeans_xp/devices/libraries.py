@@ -1,0 +1,141 @@
+"""What differs between array libraries outside the Array API: names, copies, dtypes."""
+
+import functools
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any, TypeAlias
+
+import array_api_compat
+import numpy as np
+
+__all__ = [
+    "Array",
+    "DType",
+    "Device",
+    "Namespace",
+    "accumulation_dtype",
+    "computing_dtype",
+    "device_of",
+    "foreign_cuda_array",
+    "from_host",
+    "is_array",
+    "library_name",
+    "namespace_of",
+    "to_host",
+    "working_device",
+]
+
+# The Array API has no static types of its own yet; these names say what is meant.
+Array: TypeAlias = Any
+Namespace: TypeAlias = Any
+DType: TypeAlias = Any
+Device: TypeAlias = Any
+
+#: kDLCUDA of the DLPack standard
+_DLPACK_CUDA = 2
+
+
+def is_array(value: object) -> bool:
+    """Return whether ``value`` is an array of a library that speaks the Array API."""
+    return bool(array_api_compat.is_array_api_obj(value))
+
+
+def namespace_of(*arrays: Array) -> Namespace:
+    """Return the Array API namespace of the arrays; TypeError if they are of several libraries."""
+    names = sorted({type(array).__module__.partition(".")[0] for array in arrays})
+    try:
+        return array_api_compat.array_namespace(*arrays)
+    except TypeError as error:
+        raise TypeError(
+            f"The arrays are of different libraries ({', '.join(names)}): {error}. "
+            "Convert them to one library first."
+        ) from error
+
+
+@functools.cache
+def library_name(xp: Namespace) -> str:
+    """Return the library's own name: "numpy" for ``array_api_compat.numpy`` and so on."""
+    name: str = xp.__name__
+    return name.removeprefix("array_api_compat.").partition(".")[0]
+
+
+def device_of(array: Array) -> Device:
+    """Return the device that the array is on, in its library's own terms."""
+    return array_api_compat.device(array)
+
+
+def to_host(array: Array) -> np.ndarray[Any, Any]:
+    """Return the array as NumPy; waits for the device and copies if it has one of its own."""
+    if isinstance(array, np.ndarray):
+        return array
+    if not is_array(array):
+        return np.asarray(array)
+    library = library_name(namespace_of(array))
+    if library == "cupy":
+        return np.asarray(array.get())
+    if library == "torch":
+        return _torch_to_host(array)
+    if library == "dpnp":
+        return np.asarray(array.asnumpy())
+    if library == "array_api_strict":
+        cpu = namespace_of(array).Device("CPU_DEVICE")
+        return np.asarray(array_api_compat.to_device(array, cpu))
+    return np.asarray(array)
+
+
+def from_host(
+    host: np.ndarray[Any, Any], *, xp: Namespace, device: Device, dtype: DType = None
+) -> Array:
+    """Return a host array on ``device``, in ``dtype`` (default: its own, or half as wide)."""
+    library = library_name(xp)
+    if library != "numpy" and host.dtype.itemsize == 8:
+        host = _narrowed(host, xp.__array_namespace_info__().dtypes(device=device))
+    if library == "torch" and not host.flags.writeable:
+        # torch warns that it has no read-only tensors, and would share the memory.
+        host = host.copy()
+    made = xp.asarray(host, device=device)
+    return made if dtype is None else xp.astype(made, dtype, copy=False)
+
+
+def computing_dtype(dtype: DType, *, xp: Namespace) -> DType:
+    """Return the dtype to compute in: float64 for float64, else float32."""
+    return xp.float64 if dtype == xp.float64 else xp.float32
+
+
+def accumulation_dtype(array: Array, *, xp: Namespace) -> DType:
+    """Return the dtype to sum in: float64 where the array's device has it, else float32."""
+    if library_name(xp) == "numpy":
+        return xp.float64
+    info = xp.__array_namespace_info__()
+    dtypes = info.dtypes(device=device_of(array), kind="real floating")
+    return dtypes.get("float64", xp.float32)
+
+
+def working_device(xp: Namespace, device: Device) -> AbstractContextManager[object]:
+    """Return a context in which new arrays and kernels go to ``device``."""
+    # CuPy launches on the current device, whatever device its arguments are on.
+    context: AbstractContextManager[object] = (
+        device if library_name(xp) == "cupy" else nullcontext()
+    )
+    return context
+
+
+def foreign_cuda_array(value: Any) -> bool:
+    """Return whether ``value`` holds CUDA memory and is of no Array API library."""
+    if is_array(value):
+        return False
+    if hasattr(value, "to_cupy") or hasattr(value, "__cuda_array_interface__"):
+        return True
+    has_dlpack = hasattr(value, "__dlpack__") and hasattr(value, "__dlpack_device__")
+    return has_dlpack and value.__dlpack_device__()[0] == _DLPACK_CUDA
+
+
+def _torch_to_host(array: Array) -> np.ndarray[Any, Any]:
+    array = array.detach().cpu()
+    if str(array.dtype) == "torch.bfloat16":
+        array = array.float()  # NumPy has no bfloat16
+    return np.asarray(array.numpy())
+
+
+def _narrowed(host: np.ndarray[Any, Any], dtypes: dict[str, DType]) -> np.ndarray[Any, Any]:
+    name = host.dtype.name
+    return host if name in dtypes else host.astype(name.replace("64", "32"))

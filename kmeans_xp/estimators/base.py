@@ -1,0 +1,449 @@
+"""What KMeans and MiniBatchKMeans share: their parameters, and everything after ``fit``."""
+
+import functools
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from copy import copy
+from numbers import Integral, Real
+from os import PathLike
+from typing import Any, ClassVar, NamedTuple, Self, TypeVar, cast
+
+import numpy as np
+from sklearn.base import (
+    BaseEstimator,
+    ClassNamePrefixFeaturesOutMixin,
+    ClusterMixin,
+    TransformerMixin,
+)
+from sklearn.callback import CallbackSupportMixin
+from sklearn.utils._param_validation import Interval, StrOptions
+from sklearn.utils.validation import check_is_fitted
+
+from kmeans_xp import persistence
+from kmeans_xp.algorithms import inertia_of, kmeans_plusplus, random_rows
+from kmeans_xp.blocks import InMemory
+from kmeans_xp.devices import (
+    Array,
+    DType,
+    Placement,
+    bring,
+    choose,
+    from_host,
+    is_array,
+    send,
+    to_host,
+    working_device,
+)
+from kmeans_xp.estimators.preparation import Prepared, prepared
+from kmeans_xp.estimators.validation import (
+    as_random_state,
+    checked_centroids,
+    checked_points,
+    checked_weights,
+    is_array_like,
+)
+from kmeans_xp.kernels import Rows, nearest_labels, sq_distances
+
+__all__ = ["BaseKMeans", "all_or_nothing"]
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def all_or_nothing(method: F) -> F:
+    """Leave the estimator as it was if the method raises."""
+
+    @functools.wraps(method)
+    def guarded(estimator: Any, *args: Any, **kwargs: Any) -> Any:
+        before = dict(estimator.__dict__)
+        try:
+            return method(estimator, *args, **kwargs)
+        except BaseException:
+            estimator.__dict__.clear()
+            estimator.__dict__.update(before)
+            raise
+
+    return cast(F, guarded)
+
+
+class _Fitted(NamedTuple):
+    """New points seen from the fitted origin, and the centroids to hold them against."""
+
+    blocks: InMemory
+    centroids: Array
+    placement: Placement
+
+
+class BaseKMeans(
+    CallbackSupportMixin,
+    ClassNamePrefixFeaturesOutMixin,
+    TransformerMixin,
+    ClusterMixin,
+    BaseEstimator,
+):
+    """Shared by the estimators; not for use of its own."""
+
+    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
+        "n_clusters": [Interval(Integral, 1, None, closed="left")],
+        "init": [StrOptions({"k-means++", "random"}), callable, "array-like"],
+        "n_init": [StrOptions({"auto"}), Interval(Integral, 1, None, closed="left")],
+        "max_iter": [Interval(Integral, 1, None, closed="left")],
+        "tol": [Interval(Real, 0, None, closed="left")],
+        "verbose": ["verbose"],
+        "random_state": ["random_state", np.random.Generator],
+        "device": [str, None],
+        "deterministic": ["boolean"],
+    }
+
+    n_clusters: int
+    init: Any
+    n_init: int | str
+    max_iter: int
+    tol: float
+    verbose: int | bool
+    random_state: Any
+    device: str | None
+    deterministic: bool
+
+    cluster_centers_: Array
+    labels_: Array
+    inertia_: float
+    n_iter_: int
+    n_features_in_: int
+    device_reason_: str
+    history_: dict[str, np.ndarray[Any, Any]]
+    _centroids: Array
+    _origin: Array
+
+    def fit_predict(self, X: Any, y: Any = None, sample_weight: Any = None) -> Array:
+        """Cluster X and return the label of each row.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Rows to cluster.
+        y : ignored
+            Not used, present for API consistency.
+        sample_weight : array-like of shape (n_samples,), default=None
+            Weight of each row; None for 1.
+
+        Returns
+        -------
+        array of int32, shape (n_samples,)
+            Same as ``fit(X).labels_``, and as ``fit(X).predict(X)``.
+        """
+        return self.fit(X, sample_weight=sample_weight).labels_
+
+    def predict(self, X: Any) -> Array:
+        """Return the index of the nearest centroid of each row.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Rows; of any array library.
+
+        Returns
+        -------
+        array of int32, shape (n_samples,)
+            Of X's library, on X's device. Equal to ``labels_`` on the rows that were fitted.
+        """
+        check_is_fitted(self)
+        with self._new_points(X) as fitted:
+            return send(fitted.blocks.map_rows(nearest_labels, fitted.centroids), fitted.placement)
+
+    def transform(self, X: Any) -> Array:
+        """Return the distance of each row to each centroid.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Rows; of any array library.
+
+        Returns
+        -------
+        array of shape (n_samples, n_clusters)
+            Euclidean distances, in units of X; of X's library, on X's device.
+        """
+        check_is_fitted(self)
+        with self._new_points(X) as fitted:
+            # To the centroids as published: a row that equals one of them is at 0.
+            published = bring(self.cluster_centers_, fitted.placement, dtype=fitted.blocks.dtype)
+            centroids = published - fitted.blocks.rows.origin
+            squared = fitted.blocks.map_rows(sq_distances, centroids)
+            return send(fitted.placement.xp.sqrt(squared), fitted.placement)
+
+    def fit_transform(self, X: Any, y: Any = None, sample_weight: Any = None) -> Array:
+        """Cluster X and return the distance of each row to each centroid.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Rows to cluster.
+        y : ignored
+            Not used, present for API consistency.
+        sample_weight : array-like of shape (n_samples,), default=None
+            Weight of each row; None for 1.
+
+        Returns
+        -------
+        array of shape (n_samples, n_clusters)
+            As of ``fit(X).transform(X)``.
+        """
+        return self.fit(X, sample_weight=sample_weight).transform(X)
+
+    def score(self, X: Any, y: Any = None, sample_weight: Any = None) -> float:
+        """Return the negative inertia of the rows under the fitted centroids.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Rows; of any array library.
+        y : ignored
+            Not used, present for API consistency.
+        sample_weight : array-like of shape (n_samples,), default=None
+            Weight of each row; None for 1.
+
+        Returns
+        -------
+        float
+            In squared units of X; greater is better.
+        """
+        check_is_fitted(self)
+        with self._new_points(X, sample_weight) as fitted:
+            labels = fitted.blocks.map_rows(nearest_labels, fitted.centroids)
+            return -inertia_of(fitted.blocks, labels, fitted.centroids)
+
+    def to_device(self, device: str) -> Self:
+        """Return a copy of the fitted estimator that computes on another device.
+
+        Parameters
+        ----------
+        device : {"cpu", "cuda", "cuda:N"}
+            Becomes the copy's ``device``; its fitted arrays move there (CuPy to NumPy for
+            "cpu", NumPy to CuPy for "cuda").
+
+        Returns
+        -------
+        estimator
+            Of the same class; this one is left as it is.
+
+        Raises
+        ------
+        DeviceUnavailableError
+            If the device cannot be used.
+        """
+        check_is_fitted(self)
+        placement = choose(self.cluster_centers_, device)
+        moved = copy(self)
+        moved.device = device
+        with working_device(placement.xp, placement.device):
+            for name, value in vars(self).items():
+                if is_array(value) and is_array_like(value) and name not in self.get_params():
+                    setattr(moved, name, bring(value, placement))
+        return moved
+
+    def to_sklearn(self) -> Any:
+        """Return scikit-learn's estimator with the same parameters and the fitted state.
+
+        Returns
+        -------
+        estimator of ``sklearn.cluster``
+            On NumPy arrays; predicts without kmeans_xp.
+        """
+        check_is_fitted(self)
+        theirs = self._sklearn_class()
+        known = theirs().get_params()
+        params = {name: value for name, value in self.get_params().items() if name in known}
+        if is_array(params["init"]):
+            params["init"] = to_host(params["init"])
+        made = theirs(**params)
+        made._n_threads = 1
+        for name, value in vars(self).items():
+            if name in self._sklearn_attributes:
+                setattr(made, name, to_host(value) if is_array(value) else value)
+        return made
+
+    def save(self, path: str | PathLike[str]) -> None:
+        """Write the estimator to a file, as safetensors: loading it runs no code.
+
+        Parameters
+        ----------
+        path : path-like
+            Replaced whole or not at all.
+
+        Raises
+        ------
+        ValueError
+            If a parameter cannot be stored (a callable ``init``, a RandomState).
+        """
+        persistence.save(self, path)
+
+    @classmethod
+    def load(cls, path: str | PathLike[str], *, device: str | None = None) -> Self:
+        """Read an estimator that ``save`` wrote, on this or another machine.
+
+        Parameters
+        ----------
+        path : path-like
+            File to read.
+        device : {None, "cpu", "cuda", "cuda:N"}
+            Where its arrays go, as of ``to_device``; None gives NumPy arrays.
+
+        Returns
+        -------
+        estimator
+            Fitted as it was saved.
+
+        Raises
+        ------
+        ValueError
+            If the file is no such model, is damaged, or is of another class.
+        """
+        loaded: Self = persistence.load_estimator(path, expected=cls)
+        return loaded if device is None else loaded.to_device(device)
+
+    # What scikit-learn's own estimator has under the same name.
+    _sklearn_attributes: ClassVar[frozenset[str]] = frozenset(
+        {
+            "_n_features_out",
+            "cluster_centers_",
+            "feature_names_in_",
+            "inertia_",
+            "labels_",
+            "n_features_in_",
+            "n_iter_",
+        }
+    )
+
+    def _sklearn_class(self) -> Any:
+        raise NotImplementedError
+
+    def fit(self, X: Any, y: Any = None, sample_weight: Any = None) -> Self:
+        """Cluster X; each estimator has its own."""
+        raise NotImplementedError
+
+    def __sklearn_tags__(self) -> Any:
+        """Return scikit-learn's description of what the estimator takes."""
+        tags = super().__sklearn_tags__()
+        tags.transformer_tags.preserves_dtype = ["float64", "float32"]
+        return tags
+
+    def _check_n_clusters(self, points: Array) -> None:
+        if int(points.shape[0]) < self.n_clusters:
+            raise ValueError(
+                f"n_samples={points.shape[0]} should be >= n_clusters={self.n_clusters}."
+            )
+
+    def _resolve_n_init(self, default: int) -> int:
+        if is_array_like(self.init):
+            if self.n_init not in ("auto", 1):
+                warnings.warn(
+                    "Explicit initial center position passed: performing only one init in "
+                    f"{type(self).__name__} instead of n_init={self.n_init}.",
+                    RuntimeWarning,
+                    stacklevel=4,
+                )
+            return 1
+        if self.n_init != "auto":
+            return int(self.n_init)
+        return 1 if isinstance(self.init, str) and self.init == "k-means++" else default
+
+    def _checked_init(self, points: Array, placement: Placement) -> Any:
+        """Return ``init``, placed and checked if it is an array."""
+        if not is_array_like(self.init):
+            return self.init
+        return checked_centroids(self.init, self.n_clusters, points, placement)
+
+    def _initial_centroids(
+        self,
+        init: Any,
+        blocks: InMemory,
+        data: Prepared,
+        random_state: np.random.RandomState,
+        n_clusters: int,
+    ) -> Array:
+        """Return centroids to begin with, relative to the origin; ``blocks`` may be a part."""
+        if isinstance(init, str):
+            seeds = kmeans_plusplus if init == "k-means++" else random_rows
+            return seeds(blocks, n_clusters, random_state).centroids
+        if callable(init):
+            rows = blocks.rows
+            uncentred = rows.points + data.origin if rows.origin is None else rows.points
+            points = send(uncentred, data.placement)
+            given = init(points, n_clusters, random_state=random_state)
+            init = checked_centroids(given, n_clusters, points, data.placement)
+        return init - data.origin
+
+    def _init_centroids(
+        self,
+        X: Any,
+        x_squared_norms: Any,
+        init: Any,
+        random_state: Any,
+        sample_weight: Any,
+        init_size: int | None = None,
+        n_centroids: int | None = None,
+    ) -> Array:
+        """Return initial centroids of X: the hook that scikit-learn's estimators have."""
+        points = checked_points(X)
+        placement = choose(points, self.device)
+        data = prepared(points, checked_weights(sample_weight, points, placement), placement)
+        random_state = as_random_state(random_state)
+        blocks = self._part_to_seed(data, random_state, init_size or data.blocks.n_points)
+        n_clusters = self.n_clusters if n_centroids is None else n_centroids
+        centroids = self._initial_centroids(init, blocks, data, random_state, n_clusters)
+        return send(centroids + data.origin, placement)
+
+    def _part_to_seed(
+        self, data: Prepared, random_state: np.random.RandomState, init_size: int
+    ) -> InMemory:
+        if init_size >= data.blocks.n_points:
+            return data.blocks
+        return self._drawn_part(data, random_state, init_size)
+
+    def _drawn_part(
+        self, data: Prepared, random_state: np.random.RandomState, size: int
+    ) -> InMemory:
+        indices = random_state.randint(0, data.blocks.n_points, size)
+        xp, device = data.placement.xp, data.placement.device
+        return InMemory(data.blocks.take(from_host(indices, xp=xp, device=device)), xp=xp)
+
+    def _fitted(self, centroids: Array, data: Prepared) -> dict[str, Any]:
+        """Return the attributes that make an estimator which predicts by these centroids."""
+        return {
+            "cluster_centers_": send(centroids + data.origin, data.placement),
+            "_centroids": send(centroids, data.placement),
+            "_origin": send(data.origin, data.placement),
+            "_n_features_out": self.n_clusters,
+        }
+
+    def _store_centroids(self, centroids: Array, data: Prepared) -> None:
+        self.__dict__.update(self._fitted(centroids, data))
+        self.device_reason_ = data.placement.reason
+
+    @contextmanager
+    def _new_points(self, X: Any, sample_weight: Any = None) -> Iterator[_Fitted]:
+        points = checked_points(X, estimator=self, reset=False)
+        placement = choose(points, self.device)
+        xp = placement.xp
+        with working_device(xp, placement.device):
+            weights = checked_weights(sample_weight, points, placement)
+            rows = Rows(bring(points, placement), weights)
+            origin, centroids = self._seen_centroids(placement, rows.dtype(xp=xp))
+            yield _Fitted(InMemory(rows._replace(origin=origin), xp=xp), centroids, placement)
+
+    def _seen_centroids(self, placement: Placement, dtype: DType) -> tuple[Array, Array]:
+        """Return the fitted origin, and the centroids relative to it, where to compute."""
+        xp = placement.xp
+        published = bring(self.cluster_centers_, placement)
+        if not hasattr(self, "_origin"):  # the user set cluster_centers_ without a fit
+            published = xp.astype(published, dtype, copy=False)
+            origin = xp.mean(published, axis=0)
+            return origin, published - origin
+        origin, centroids = (bring(part, placement) for part in (self._origin, self._centroids))
+        seen = published - origin
+        if centroids.shape == published.shape:
+            # cluster_centers_ far from zero are rounded; what was fitted is not. Where the
+            # user has put other numbers there, those count.
+            seen = xp.where(published == centroids + origin, centroids, seen)
+        return xp.astype(origin, dtype, copy=False), xp.astype(seen, dtype, copy=False)

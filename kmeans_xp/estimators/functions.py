@@ -1,0 +1,384 @@
+"""The algorithms as functions: scikit-learn's two, and three on plain arrays."""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from kmeans_xp.algorithms import inertia_of
+from kmeans_xp.algorithms import kmeans_plusplus as chosen_seeds
+from kmeans_xp.algorithms import lloyd as run_lloyd
+from kmeans_xp.blocks import InMemory
+from kmeans_xp.devices import Array, Placement, bring, choose, send, working_device
+from kmeans_xp.estimators.kmeans import KMeans
+from kmeans_xp.estimators.preparation import prepared
+from kmeans_xp.estimators.validation import (
+    as_random_state,
+    checked_centroids,
+    checked_points,
+    checked_weights,
+)
+from kmeans_xp.kernels import Nearest, Rows, nearest_centroid, nearest_labels
+
+__all__ = ["Clustering", "assign", "inertia", "k_means", "kmeans_plusplus", "lloyd"]
+
+
+class Clustering(NamedTuple):
+    """What ``lloyd`` returns.
+
+    Parameters
+    ----------
+    centroids : array of shape (n_clusters, n_features)
+    labels : array of int32, shape (n_points,)
+        Nearest centroid of each point.
+    inertia : float
+        Weighted sum of squared distances, in squared units of the points.
+    n_iter : int
+        Iterations run.
+    """
+
+    centroids: Array
+    labels: Array
+    inertia: float
+    n_iter: int
+
+
+def k_means(
+    X: Any,
+    n_clusters: int,
+    *,
+    sample_weight: Any = None,
+    init: Any = "k-means++",
+    n_init: int | str = "auto",
+    max_iter: int = 300,
+    verbose: int | bool = False,
+    tol: float = 1e-4,
+    random_state: Any = None,
+    copy_x: bool = True,
+    algorithm: str = "lloyd",
+    return_n_iter: bool = False,
+    device: str | None = None,
+) -> tuple[Any, ...]:
+    """Cluster X, as scikit-learn's function of this name does.
+
+    Parameters
+    ----------
+    X : array-like of shape (n_samples, n_features)
+        Rows to cluster.
+    n_clusters : int
+        Number of clusters.
+    sample_weight : array-like of shape (n_samples,), default=None
+        Weight of each row; None for 1.
+    init : {"k-means++", "random"}, callable or array of shape (n_clusters, n_features)
+        Initial centroids, as of ``KMeans``.
+    n_init : "auto" or int, default="auto"
+        Runs from different initial centroids, of which the best is kept.
+    max_iter : int, default=300
+        Iterations of a run, at most.
+    verbose : int, default=False
+        Print the inertia of each iteration.
+    tol : float, default=1e-4
+        A run ends when the sum of squared centroid shifts is at most this times the mean
+        variance of the features.
+    random_state : int, RandomState, Generator or None, default=None
+        The same int chooses the same initial rows on every array library.
+    copy_x : bool, default=True
+        Accepted for scikit-learn's sake: X is never written to.
+    algorithm : {"lloyd", "elkan"}, default="lloyd"
+        Both have the same result.
+    return_n_iter : bool, default=False
+        Whether to return the number of iterations too.
+    device : {None, "auto", "cpu", "cuda", "cuda:N"}, default=None
+        Where to compute; None follows the data.
+
+    Returns
+    -------
+    centroids : array of shape (n_clusters, n_features)
+        Of X's library, on X's device.
+    labels : array of int32, shape (n_samples,)
+        Nearest centroid of each row.
+    inertia : float
+        In squared units of X.
+    n_iter : int
+        Only if ``return_n_iter``.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from kmeans_xp import k_means
+    >>> X = np.array([[1.0, 2], [1, 4], [1, 0], [10, 2], [10, 4], [10, 0]])
+    >>> centroids, labels, inertia = k_means(X, n_clusters=2, random_state=0)
+    >>> inertia
+    16.0
+    """
+    fitted = KMeans(
+        n_clusters,
+        init=init,
+        n_init=n_init,
+        max_iter=max_iter,
+        tol=tol,
+        verbose=verbose,
+        random_state=random_state,
+        copy_x=copy_x,
+        algorithm=algorithm,
+        device=device,
+    ).fit(X, sample_weight=sample_weight)
+    result = (fitted.cluster_centers_, fitted.labels_, fitted.inertia_)
+    return (*result, fitted.n_iter_) if return_n_iter else result
+
+
+def kmeans_plusplus(
+    X: Any,
+    n_clusters: int,
+    *,
+    sample_weight: Any = None,
+    x_squared_norms: Any = None,
+    random_state: Any = None,
+    n_local_trials: int | None = None,
+    device: str | None = None,
+) -> tuple[Array, Array]:
+    """Choose initial centroids by greedy k-means++, as scikit-learn's function does.
+
+    Parameters
+    ----------
+    X : array-like of shape (n_samples, n_features)
+        Rows to choose from.
+    n_clusters : int
+        Rows to choose.
+    sample_weight : array-like of shape (n_samples,), default=None
+        Weight of each row; None for 1.
+    x_squared_norms : array-like of shape (n_samples,), default=None
+        Accepted for scikit-learn's sake: checked, and not needed.
+    random_state : int, RandomState, Generator or None, default=None
+        The same int chooses the same rows on every array library.
+    n_local_trials : int, default=None
+        Candidates for each centroid; None for 2 + floor(log(n_clusters)).
+    device : {None, "auto", "cpu", "cuda", "cuda:N"}, default=None
+        Where to compute; None follows the data.
+
+    Returns
+    -------
+    centroids : array of shape (n_clusters, n_features)
+        The chosen rows of X.
+    indices : integer array of shape (n_clusters,)
+        Which rows they are.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from kmeans_xp import kmeans_plusplus
+    >>> X = np.array([[1.0, 2], [1, 4], [1, 0], [10, 2], [10, 4], [10, 0]])
+    >>> centroids, indices = kmeans_plusplus(X, n_clusters=2, random_state=0)
+    >>> indices
+    array([3, 2])
+    """
+    _check_count("n_clusters", n_clusters)
+    if n_local_trials is not None:
+        _check_count("n_local_trials", n_local_trials)
+    points = checked_points(X)
+    _check_enough_rows(points, n_clusters)
+    if x_squared_norms is not None and len(x_squared_norms) != int(points.shape[0]):
+        raise ValueError(
+            f"The length of x_squared_norms {len(x_squared_norms)} should "
+            f"be equal to the length of n_samples {points.shape[0]}."
+        )
+    placement = choose(points, device)
+    with working_device(placement.xp, placement.device):
+        weights = checked_weights(sample_weight, points, placement)
+        data = prepared(points, weights, placement)
+        seeds = chosen_seeds(
+            data.blocks, n_clusters, as_random_state(random_state), n_trials=n_local_trials
+        )
+        indices = send(seeds.indices, placement)
+        # From X itself: adding the origin back would round.
+        return placement.home_xp.take(points, indices, axis=0), indices
+
+
+def lloyd(
+    points: Any,
+    centroids: Any,
+    *,
+    weights: Any = None,
+    max_iter: int = 300,
+    tol: float = 0.0,
+    device: str | None = None,
+) -> Clustering:
+    """Run Lloyd's algorithm on plain arrays, from given centroids.
+
+    Parameters
+    ----------
+    points : array-like of shape (n_points, n_features)
+        Of any array library.
+    centroids : array-like of shape (n_clusters, n_features)
+        To begin with.
+    weights : array-like of shape (n_points,), default=None
+        Weight of each point; None for 1.
+    max_iter : int, default=300
+        Iterations, at most.
+    tol : float, default=0.0
+        End when the sum of squared centroid shifts is at most this, in squared units of the
+        points; 0 for when nothing moves.
+    device : {None, "auto", "cpu", "cuda", "cuda:N"}, default=None
+        Where to compute; None follows the points.
+
+    Returns
+    -------
+    Clustering
+        Arrays of the points' library, on their device.
+
+    Raises
+    ------
+    ValueError
+        If the shapes do not fit, or numbers are not finite.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from kmeans_xp import lloyd
+    >>> points = np.array([[0.0], [1.0], [10.0], [11.0]])
+    >>> lloyd(points, centroids=points[:2]).centroids
+    array([[ 0.5],
+           [10.5]])
+    """
+    _check_count("max_iter", max_iter)
+    if not tol >= 0.0:
+        raise ValueError(f"tol must be at least 0, got {tol}.")
+    points, placement = _placed(points, device)
+    with working_device(placement.xp, placement.device):
+        initial = _given_centroids(centroids, points, placement)
+        _check_enough_rows(points, int(initial.shape[0]))
+        data = prepared(points, checked_weights(weights, points, placement), placement)
+        result = run_lloyd(data.blocks, initial - data.origin, max_iter=max_iter, tol=tol)
+        return Clustering(
+            send(result.centroids + data.origin, placement),
+            send(result.labels, placement),
+            result.inertia,
+            len(result.iterations),
+        )
+
+
+def assign(points: Any, centroids: Any, *, device: str | None = None) -> Nearest:
+    """Return the nearest centroid of each point, and the squared distance to it.
+
+    Parameters
+    ----------
+    points : array-like of shape (n_points, n_features)
+        Of any array library.
+    centroids : array-like of shape (n_clusters, n_features)
+        To choose from.
+    device : {None, "auto", "cpu", "cuda", "cuda:N"}, default=None
+        Where to compute; None follows the points.
+
+    Returns
+    -------
+    labels : array of int32, shape (n_points,)
+        Ties go to the lowest index.
+    sq_distances : array of shape (n_points,)
+        In squared units of the points.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from kmeans_xp import assign
+    >>> assign(np.array([[0.0], [9.0]]), np.array([[1.0], [10.0]])).labels
+    array([0, 1], dtype=int32)
+    """
+    points, placement = _placed(points, device)
+    with working_device(placement.xp, placement.device):
+        blocks, seen = _seen_from_centroids(points, None, centroids, placement)
+        nearest = blocks.map_rows(nearest_centroid, seen)
+        return Nearest(*(send(part, placement) for part in nearest))
+
+
+def inertia(
+    points: Any,
+    centroids: Any,
+    labels: Any = None,
+    *,
+    weights: Any = None,
+    device: str | None = None,
+) -> float:
+    """Return the weighted sum of the squared distances of the points to their centroids.
+
+    Parameters
+    ----------
+    points : array-like of shape (n_points, n_features)
+        Of any array library.
+    centroids : array-like of shape (n_clusters, n_features)
+        In any order.
+    labels : integer array-like of shape (n_points,), default=None
+        The centroid that each point is counted to; None for the nearest.
+    weights : array-like of shape (n_points,), default=None
+        Weight of each point; None for 1.
+    device : {None, "auto", "cpu", "cuda", "cuda:N"}, default=None
+        Where to compute; None follows the points.
+
+    Returns
+    -------
+    float
+        In squared units of the points, from differences, summed in float64.
+
+    Raises
+    ------
+    ValueError
+        If a label is no centroid's index.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from kmeans_xp import inertia
+    >>> inertia(np.array([[0.0], [9.0]]), np.array([[1.0], [10.0]]))
+    2.0
+    """
+    points, placement = _placed(points, device)
+    with working_device(placement.xp, placement.device):
+        checked = checked_weights(weights, points, placement)
+        blocks, seen = _seen_from_centroids(points, checked, centroids, placement)
+        if labels is None:
+            placed = blocks.map_rows(nearest_labels, seen)
+        else:
+            placed = _checked_labels(labels, blocks, int(seen.shape[0]), placement)
+        return inertia_of(blocks, placed, seen)
+
+
+def _placed(points: Any, device: str | None) -> tuple[Array, Placement]:
+    checked = checked_points(points)
+    return checked, choose(checked, device)
+
+
+def _given_centroids(centroids: Any, points: Array, placement: Placement) -> Array:
+    n_clusters = int(np.shape(centroids)[0]) if np.ndim(centroids) else 0
+    return checked_centroids(centroids, n_clusters, points, placement, "centroids")
+
+
+def _seen_from_centroids(
+    points: Array, weights: Array | None, centroids: Any, placement: Placement
+) -> tuple[InMemory, Array]:
+    """Return the points and the centroids, both relative to the centroids' mean."""
+    given = _given_centroids(centroids, points, placement)
+    origin = placement.xp.mean(given, axis=0)
+    rows = Rows(bring(points, placement), weights, origin)
+    return InMemory(rows, xp=placement.xp), given - origin
+
+
+def _checked_labels(labels: Any, blocks: InMemory, n_clusters: int, placement: Placement) -> Array:
+    xp = placement.xp
+    placed = bring(labels, placement)
+    if placed.shape != (blocks.n_points,) or not xp.isdtype(placed.dtype, "integral"):
+        raise ValueError(
+            f"labels must be {blocks.n_points} integers, one a point; got shape "
+            f"{tuple(placed.shape)} of {placed.dtype}."
+        )
+    # Out-of-range indices wrap or read foreign memory on some libraries: look first.
+    if bool(xp.any((placed < 0) | (placed >= n_clusters))):
+        raise ValueError(f"labels must lie in 0 to {n_clusters - 1}, an index of centroids each.")
+    return placed
+
+
+def _check_count(name: str, value: Any) -> None:
+    if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < 1:
+        raise ValueError(f"{name} must be an int of at least 1, got {value!r}.")
+
+
+def _check_enough_rows(points: Array, n_clusters: int) -> None:
+    if int(points.shape[0]) < n_clusters:
+        raise ValueError(f"n_samples={points.shape[0]} should be >= n_clusters={n_clusters}.")

@@ -1,0 +1,262 @@
+"""K-Means by Lloyd's algorithm, with scikit-learn's interface."""
+
+import warnings
+from typing import Any, ClassVar, Self
+
+import numpy as np
+import sklearn.cluster
+from sklearn.callback import with_callbacks
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.utils._param_validation import StrOptions
+
+from kmeans_xp.algorithms import Iteration, LloydResult, lloyd
+from kmeans_xp.devices import Array, choose, send, to_host, working_device
+from kmeans_xp.estimators.base import BaseKMeans, all_or_nothing
+from kmeans_xp.estimators.preparation import Prepared, prepared
+from kmeans_xp.estimators.progress import Progress
+from kmeans_xp.estimators.validation import as_random_state, checked_points, checked_weights
+
+__all__ = ["KMeans"]
+
+#: Runs that end in the same clustering differ by rounding; the first of them is kept, so
+#: that every library keeps the same one.
+_SAME_INERTIA = 1e-6
+
+
+class KMeans(BaseKMeans):
+    """K-Means clustering of any array, on the device that it is on.
+
+    Parameters
+    ----------
+    n_clusters : int, default=8
+        Number of clusters.
+    init : {"k-means++", "random"}, callable or array of shape (n_clusters, n_features)
+        Initial centroids; a callable is given X, n_clusters and ``random_state=``.
+    n_init : "auto" or int, default="auto"
+        Runs from different initial centroids, of which the one of least inertia is kept;
+        "auto" is 1 for "k-means++" and arrays, else 10.
+    max_iter : int, default=300
+        Iterations of a run, at most.
+    tol : float, default=1e-4
+        A run ends when the sum of squared centroid shifts is at most this times the mean
+        variance of the features.
+    verbose : int, default=0
+        Print the inertia of each iteration.
+    random_state : int, RandomState, Generator or None, default=None
+        The same int chooses the same initial rows on every array library.
+    copy_x : bool, default=True
+        Accepted for scikit-learn's sake: X is never written to, nor copied.
+    algorithm : {"lloyd", "elkan"}, default="lloyd"
+        "elkan" has the same result by definition, and is computed as "lloyd".
+    device : {None, "auto", "cpu", "cuda", "cuda:N"}, default=None
+        Where to compute; None follows the data. See ``kmeans_xp.devices``.
+    deterministic : bool, default=True
+        Bit-equal results for the same seed, data, library and device, for any number of
+        threads; False allows sums in any order where that is faster.
+
+    Attributes
+    ----------
+    cluster_centers_ : array of shape (n_clusters, n_features)
+        Centroids; like every array here of X's library, on X's device.
+    labels_ : array of int32, shape (n_samples,)
+        Nearest centroid of each row.
+    inertia_ : float
+        Weighted sum of the squared distances of the rows to their centroids, in squared units
+        of X, recomputed at the end from differences.
+    n_iter_ : int
+        Iterations of the run that was kept.
+    history_ : dict of str to ndarray
+        Of that run, for each iteration: "inertia" at its begin, and "shift", the sum of the
+        squared distances that the centroids moved.
+    device_reason_ : str
+        Why it was computed where it was.
+    n_features_in_ : int
+        Number of features.
+    feature_names_in_ : ndarray of str
+        Names of the features, where X had names that are all strings.
+
+    See Also
+    --------
+    MiniBatchKMeans : For more rows than are worth a full pass an iteration.
+    kmeans_xp.lloyd : The algorithm on plain arrays.
+
+    Notes
+    -----
+    Rows are seen from their mean, in ``fit`` and in ``predict``: float32 data far from zero
+    lose no digits, and ``predict(X)`` equals ``labels_``. In float32 the mean is added back in
+    ``cluster_centers_``, which rounds them; ``predict`` and ``inertia_`` use what was fitted.
+
+    References
+    ----------
+    .. [1] S. Lloyd, "Least squares quantization in PCM", IEEE Transactions on Information
+       Theory 28 (1982).
+    .. [2] D. Arthur and S. Vassilvitskii, "k-means++: the advantages of careful seeding",
+       SODA 2007.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from kmeans_xp import KMeans
+    >>> X = np.array([[1.0, 2], [1, 4], [1, 0], [10, 2], [10, 4], [10, 0]])
+    >>> kmeans = KMeans(n_clusters=2, random_state=0).fit(X)
+    >>> kmeans.labels_
+    array([1, 1, 1, 0, 0, 0], dtype=int32)
+    >>> kmeans.predict(np.array([[0.0, 0], [12, 3]]))
+    array([1, 0], dtype=int32)
+    >>> kmeans.cluster_centers_
+    array([[10.,  2.],
+           [ 1.,  2.]])
+    """
+
+    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
+        **BaseKMeans._parameter_constraints,
+        "copy_x": ["boolean"],
+        "algorithm": [StrOptions({"lloyd", "elkan"})],
+    }
+
+    _n_init: int
+
+    def __init__(
+        self,
+        n_clusters: int = 8,
+        *,
+        init: Any = "k-means++",
+        n_init: int | str = "auto",
+        max_iter: int = 300,
+        tol: float = 1e-4,
+        verbose: int | bool = 0,
+        random_state: Any = None,
+        copy_x: bool = True,
+        algorithm: str = "lloyd",
+        device: str | None = None,
+        deterministic: bool = True,
+    ) -> None:
+        self.n_clusters = n_clusters
+        self.init = init
+        self.n_init = n_init
+        self.max_iter = max_iter
+        self.tol = tol
+        self.verbose = verbose
+        self.random_state = random_state
+        self.copy_x = copy_x
+        self.algorithm = algorithm
+        self.device = device
+        self.deterministic = deterministic
+
+    @all_or_nothing
+    @with_callbacks
+    def fit(self, X: Any, y: Any = None, sample_weight: Any = None) -> Self:
+        """Cluster X.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Rows: NumPy, CuPy, torch, JAX, dpnp and other arrays, lists and data frames.
+            float32 and float64 are computed as they are, float16 and bfloat16 in float32,
+            integers in float64.
+        y : ignored
+            Not used, present for API consistency.
+        sample_weight : array-like of shape (n_samples,), default=None
+            Weight of each row; None for 1.
+
+        Returns
+        -------
+        self
+            Fitted; after an error as it was before.
+
+        Raises
+        ------
+        ValueError
+            If a parameter or the data cannot be used: it says which and why.
+        DeviceUnavailableError
+            If ``device`` cannot be used here.
+        """
+        self._validate_params()
+        points = checked_points(X, estimator=self)
+        self._check_n_clusters(points)
+        self._n_init = self._resolve_n_init(default=10)
+        if self.algorithm == "elkan" and self.n_clusters == 1:
+            warnings.warn(
+                "algorithm='elkan' doesn't make sense for a single cluster. Using 'lloyd' instead.",
+                RuntimeWarning,
+                stacklevel=3,
+            )
+        placement = choose(points, self.device)
+        with working_device(placement.xp, placement.device):
+            init = self._checked_init(points, placement)
+            weights = checked_weights(sample_weight, points, placement)
+            data = prepared(points, weights, placement)
+            progress = Progress(self, X, y, self._n_init)
+            best = self._best_run(init, data, progress)
+            self._store(best, data)
+        self._warn_of_empty_clusters(best)
+        progress.end()
+        return self
+
+    def _best_run(self, init: Any, data: Prepared, progress: Progress) -> LloydResult:
+        random_state = as_random_state(self.random_state)
+        best: LloydResult | None = None
+        for _ in range(self._n_init):
+            centroids = self._initial_centroids(
+                init, data.blocks, data, random_state, self.n_clusters
+            )
+            if self.verbose:
+                print("Initialization complete")  # noqa: T201 (verbose prints)
+            progress.begin_run(self.max_iter)
+            result = self._run(centroids, data, progress)
+            progress.end_run(lambda result=result: self._fitted(result.centroids, data))  # type: ignore[misc]
+            if best is None or result.inertia < best.inertia * (1.0 - _SAME_INERTIA):
+                best = result
+        assert best is not None
+        return best
+
+    def _run(self, centroids: Array, data: Prepared, progress: Progress) -> LloydResult:
+        tol = self.tol * data.mean_variance
+
+        def told(iteration: Iteration, centroids: Array) -> bool:
+            if self.verbose:
+                self._print(iteration, data, tol)
+            return progress.iteration(lambda: self._fitted(centroids, data))
+
+        return lloyd(data.blocks, centroids, max_iter=self.max_iter, tol=tol, on_iteration=told)
+
+    def _print(self, iteration: Iteration, data: Prepared, tol: float) -> None:
+        number = iteration.number - 1  # scikit-learn counts from 0 here
+        print(f"Iteration {number}, inertia {_inertia(iteration, data)}.")  # noqa: T201
+        if iteration.sq_shift == 0.0:
+            print(f"Converged at iteration {number}: strict convergence.")  # noqa: T201
+        elif iteration.sq_shift <= tol:
+            print(  # noqa: T201
+                f"Converged at iteration {number}: center shift {iteration.sq_shift} "
+                f"within tolerance {tol}."
+            )
+
+    def _store(self, best: LloydResult, data: Prepared) -> None:
+        self._store_centroids(best.centroids, data)
+        self.labels_ = send(best.labels, data.placement)
+        self.inertia_ = best.inertia
+        self.n_iter_ = len(best.iterations)
+        self.history_ = {
+            "inertia": np.asarray([_inertia(iteration, data) for iteration in best.iterations]),
+            "shift": np.asarray([iteration.sq_shift for iteration in best.iterations]),
+        }
+
+    def _warn_of_empty_clusters(self, best: LloydResult) -> None:
+        # Looked at only when the last iteration found an empty cluster: it moves all labels.
+        if best.iterations[-1].n_empty == 0:
+            return
+        n_distinct = len(np.unique(to_host(best.labels)))
+        if n_distinct < self.n_clusters:
+            warnings.warn(
+                f"Number of distinct clusters ({n_distinct}) found smaller than "
+                f"n_clusters ({self.n_clusters}). Possibly due to duplicate points in X.",
+                ConvergenceWarning,
+                stacklevel=4,
+            )
+
+    def _sklearn_class(self) -> Any:
+        return sklearn.cluster.KMeans
+
+
+def _inertia(iteration: Iteration, data: Prepared) -> float:
+    return max(data.total_sq - iteration.explained, 0.0)

@@ -1,0 +1,402 @@
+"""Mini-batch K-Means, with scikit-learn's interface."""
+
+import math
+import warnings
+from numbers import Integral, Real
+from typing import Any, ClassVar, Self
+
+import numpy as np
+import sklearn.cluster
+from sklearn.callback import with_callbacks
+from sklearn.utils._param_validation import Interval
+
+from kmeans_xp.algorithms import (
+    MiniBatchResult,
+    MiniBatchState,
+    MiniBatchStep,
+    inertia_of,
+    minibatch,
+    minibatch_step,
+)
+from kmeans_xp.algorithms.minibatch import Reassignment
+from kmeans_xp.blocks import InMemory
+from kmeans_xp.devices import (
+    Array,
+    Placement,
+    bring,
+    choose,
+    from_host,
+    send,
+    to_host,
+    working_device,
+)
+from kmeans_xp.estimators.base import BaseKMeans, all_or_nothing
+from kmeans_xp.estimators.preparation import Prepared, prepared
+from kmeans_xp.estimators.progress import Progress
+from kmeans_xp.estimators.validation import as_random_state, checked_points, checked_weights
+from kmeans_xp.kernels import Rows, nearest_labels
+
+__all__ = ["MiniBatchKMeans"]
+
+
+class MiniBatchKMeans(BaseKMeans):
+    """K-Means clustering by small random batches, of any array, where it is.
+
+    Parameters
+    ----------
+    n_clusters : int, default=8
+        Number of clusters.
+    init : {"k-means++", "random"}, callable or array of shape (n_clusters, n_features)
+        Initial centroids; a callable is given rows, n_clusters and ``random_state=``.
+    max_iter : int, default=100
+        Passes over the rows, at most.
+    batch_size : int, default=1024
+        Rows of a step.
+    verbose : int, default=0
+        Print the inertia of each step.
+    compute_labels : bool, default=True
+        Whether to find ``labels_`` and the exact ``inertia_`` at the end.
+    random_state : int, RandomState, Generator or None, default=None
+        The same int draws the same rows on every array library.
+    tol : float, default=0.0
+        If positive, ``fit`` ends when the sum of squared centroid shifts of a step is at most
+        this times the mean variance of the features.
+    max_no_improvement : int or None, default=10
+        ``fit`` ends after so many steps without a new minimum of the smoothed inertia.
+    init_size : int, default=None
+        Rows drawn to choose initial centroids from; None for 3 * batch_size.
+    n_init : "auto" or int, default="auto"
+        Initial centroids tried, of which those of least inertia on other rows are kept;
+        "auto" is 1 for "k-means++" and arrays, else 3.
+    reassignment_ratio : float, default=0.01
+        Centroids of less mass than this share of the greatest are moved to random rows.
+    device : {None, "auto", "cpu", "cuda", "cuda:N"}, default=None
+        Where to compute; None follows the data. See ``kmeans_xp.devices``.
+    deterministic : bool, default=True
+        As of ``KMeans``.
+
+    Attributes
+    ----------
+    cluster_centers_ : array of shape (n_clusters, n_features)
+        Centroids; like every array here of X's library, on X's device.
+    labels_ : array of int32, shape (n_samples,)
+        Nearest centroid of each row; only with ``compute_labels``.
+    inertia_ : float
+        In squared units of X; without ``compute_labels`` the smoothed estimate of it.
+    n_iter_ : int
+        Passes over the rows.
+    n_steps_ : int
+        Batches seen.
+    history_ : dict of str to ndarray
+        Of ``fit``, for each step: "inertia", the mean over the batch before the step, and
+        "shift", the sum of the squared distances that the centroids moved.
+    device_reason_ : str
+        Why it was computed where it was.
+    n_features_in_ : int
+        Number of features.
+    feature_names_in_ : ndarray of str
+        Names of the features, where X had names that are all strings.
+
+    See Also
+    --------
+    KMeans : Full passes: less inertia, more time.
+
+    References
+    ----------
+    .. [1] D. Sculley, "Web-scale k-means clustering", WWW 2010.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from kmeans_xp import MiniBatchKMeans
+    >>> X = np.array([[1.0, 2], [1, 4], [1, 0], [10, 2], [10, 4], [10, 0]])
+    >>> kmeans = MiniBatchKMeans(n_clusters=2, random_state=0)
+    >>> for batch in (X[::2], X[1::2]):
+    ...     kmeans = kmeans.partial_fit(batch)
+    >>> kmeans.predict(np.array([[0.0, 1], [11, 3]]))
+    array([0, 1], dtype=int32)
+    """
+
+    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
+        **BaseKMeans._parameter_constraints,
+        "batch_size": [Interval(Integral, 1, None, closed="left")],
+        "compute_labels": ["boolean"],
+        "max_no_improvement": [Interval(Integral, 0, None, closed="left"), None],
+        "init_size": [Interval(Integral, 1, None, closed="left"), None],
+        "reassignment_ratio": [Interval(Real, 0, None, closed="left")],
+    }
+
+    n_steps_: int
+    _counts: Array
+    _n_init: int
+    _init_size: int
+
+    def __init__(
+        self,
+        n_clusters: int = 8,
+        *,
+        init: Any = "k-means++",
+        max_iter: int = 100,
+        batch_size: int = 1024,
+        verbose: int | bool = 0,
+        compute_labels: bool = True,
+        random_state: Any = None,
+        tol: float = 0.0,
+        max_no_improvement: int | None = 10,
+        init_size: int | None = None,
+        n_init: int | str = "auto",
+        reassignment_ratio: float = 0.01,
+        device: str | None = None,
+        deterministic: bool = True,
+    ) -> None:
+        self.n_clusters = n_clusters
+        self.init = init
+        self.max_iter = max_iter
+        self.batch_size = batch_size
+        self.verbose = verbose
+        self.compute_labels = compute_labels
+        self.random_state = random_state
+        self.tol = tol
+        self.max_no_improvement = max_no_improvement
+        self.init_size = init_size
+        self.n_init = n_init
+        self.reassignment_ratio = reassignment_ratio
+        self.device = device
+        self.deterministic = deterministic
+
+    @all_or_nothing
+    @with_callbacks
+    def fit(self, X: Any, y: Any = None, sample_weight: Any = None) -> Self:
+        """Cluster X by random batches.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Rows; of any array library.
+        y : ignored
+            Not used, present for API consistency.
+        sample_weight : array-like of shape (n_samples,), default=None
+            Weight of each row, as the chance to be drawn; None for 1.
+
+        Returns
+        -------
+        self
+            Fitted; after an error as it was before.
+
+        Raises
+        ------
+        ValueError
+            If a parameter or the data cannot be used: it says which and why.
+        DeviceUnavailableError
+            If ``device`` cannot be used here.
+        """
+        self._validate_params()
+        points = checked_points(X, estimator=self)
+        self._check_n_clusters(points)
+        self._n_init = self._resolve_n_init(default=3)
+        self._init_size = self._resolved_init_size(int(points.shape[0]))
+        placement = choose(points, self.device)
+        with working_device(placement.xp, placement.device):
+            init = self._checked_init(points, placement)
+            weights = checked_weights(sample_weight, points, placement)
+            data = prepared(points, weights, placement)
+            random_state = as_random_state(self.random_state)
+            centroids = self._best_start(init, data, random_state)
+            progress = Progress(self, X, y, 1)
+            result = self._run(centroids, data, random_state, progress)
+            self._store(result, data, random_state)
+            progress.end()
+        return self
+
+    @all_or_nothing
+    def partial_fit(self, X: Any, y: Any = None, sample_weight: Any = None) -> Self:
+        """Move the centroids by one batch, the first call after choosing them from it.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            The batch.
+        y : ignored
+            Not used, present for API consistency.
+        sample_weight : array-like of shape (n_samples,), default=None
+            Weight of each row; None for 1.
+
+        Returns
+        -------
+        self
+            Updated; after an error as it was before.
+        """
+        self._validate_params()
+        is_first = not hasattr(self, "cluster_centers_")
+        points = checked_points(X, estimator=self, reset=is_first)
+        placement = choose(points, self.device)
+        with working_device(placement.xp, placement.device):
+            if is_first:
+                self._begin(points, sample_weight, placement)
+            weights = checked_weights(sample_weight, points, placement)
+            self._continue(points, weights, placement)
+        return self
+
+    def _resolved_init_size(self, n_points: int) -> int:
+        batch_size = min(self.batch_size, n_points)
+        init_size = self.init_size
+        if init_size is None:
+            init_size = 3 * batch_size
+            if init_size < self.n_clusters:
+                init_size = 3 * self.n_clusters
+        elif init_size < self.n_clusters:
+            warnings.warn(
+                f"init_size={init_size} should be larger than n_clusters={self.n_clusters}. "
+                "Setting it to min(3*n_clusters, n_samples)",
+                RuntimeWarning,
+                stacklevel=4,
+            )
+            init_size = 3 * self.n_clusters
+        return min(init_size, n_points)
+
+    def _best_start(self, init: Any, data: Prepared, random_state: np.random.RandomState) -> Array:
+        """Return the initial centroids that have the least inertia on randomly drawn rows."""
+        n_runs = self._n_init
+        valid = self._drawn_part(data, random_state, self._init_size)
+        best, least = None, math.inf
+        for number in range(1, n_runs + 1):
+            self._say(f"Init {number}/{n_runs} with method {init}")
+            part = self._part_to_seed(data, random_state, self._init_size)
+            centroids = self._initial_centroids(init, part, data, random_state, self.n_clusters)
+            if n_runs > 1 or self.verbose:
+                labels = valid.map_rows(nearest_labels, centroids)
+                inertia = inertia_of(valid, labels, centroids)
+                self._say(f"Inertia for init {number}/{n_runs}: {inertia}")
+            else:
+                inertia = 0.0  # nothing to choose between
+            if best is None or inertia < least:
+                best, least = centroids, inertia
+        return best
+
+    def _run(
+        self,
+        centroids: Array,
+        data: Prepared,
+        random_state: np.random.RandomState,
+        progress: Progress,
+    ) -> MiniBatchResult:
+        batch_size = min(self.batch_size, data.blocks.n_points)
+        n_steps = (self.max_iter * data.blocks.n_points) // batch_size
+        progress.begin_run(n_steps)
+
+        def told(step: MiniBatchStep, centroids: Array) -> bool:
+            self._say_step(step, n_steps)
+            return progress.iteration(lambda: self._fitted(centroids, data))
+
+        result = minibatch(
+            data.blocks,
+            centroids,
+            random_state,
+            batch_size=batch_size,
+            max_iter=self.max_iter,
+            tol=self.tol * data.mean_variance,
+            max_no_improvement=self.max_no_improvement,
+            reassignment_ratio=self.reassignment_ratio,
+            on_step=told,
+        )
+        progress.end_run(lambda: self._fitted(result.state.centroids, data))
+        if result.reason != "max_iter":
+            self._say(f"Converged ({result.reason}) at step {len(result.steps)}/{n_steps}")
+        return result
+
+    def _store(
+        self, result: MiniBatchResult, data: Prepared, random_state: np.random.RandomState
+    ) -> None:
+        centroids, steps = result.state.centroids, result.steps
+        batch_size = min(self.batch_size, data.blocks.n_points)
+        self._store_centroids(centroids, data)
+        self._counts = send(result.state.mass, data.placement)
+        self._random_state = random_state
+        self._n_since_reassignment = 0
+        self.n_steps_ = len(steps)
+        self.n_iter_ = math.ceil(len(steps) * batch_size / data.blocks.n_points)
+        self.history_ = {
+            "inertia": np.asarray([step.inertia for step in steps]),
+            "shift": np.asarray([step.sq_shift for step in steps]),
+        }
+        if self.compute_labels:
+            labels = data.blocks.map_rows(nearest_labels, centroids)
+            self.inertia_ = inertia_of(data.blocks, labels, centroids)
+            self.labels_ = send(labels, data.placement)
+        else:
+            last = steps[-1]
+            smoothed = last.inertia if last.smoothed_inertia is None else last.smoothed_inertia
+            self.inertia_ = smoothed * data.mass
+
+    def _begin(self, points: Array, sample_weight: Any, placement: Placement) -> None:
+        """Choose the origin and the initial centroids from the first batch."""
+        self._check_n_clusters(points)
+        self._n_init = self._resolve_n_init(default=3)
+        self._init_size = self._resolved_init_size(int(points.shape[0]))
+        init = self._checked_init(points, placement)
+        data = prepared(points, checked_weights(sample_weight, points, placement), placement)
+        random_state = as_random_state(self.random_state)
+        part = self._part_to_seed(data, random_state, self._init_size)
+        centroids = self._initial_centroids(init, part, data, random_state, self.n_clusters)
+        self._store_centroids(centroids, data)
+        xp = placement.xp
+        zeros = from_host(np.zeros(self.n_clusters), xp=xp, device=placement.device)
+        self._counts = send(zeros, placement)
+        self._random_state = random_state
+        self._n_since_reassignment = 0
+        self.n_steps_ = 0
+
+    def _continue(self, points: Array, weights: Array | None, placement: Placement) -> None:
+        """Do one step on a batch, in the frame of the first one."""
+        xp = placement.xp
+        rows = Rows(bring(points, placement), weights)
+        dtype = rows.dtype(xp=xp)
+        origin, centroids = self._seen_centroids(placement, dtype)
+        rows = rows._replace(origin=origin)
+        counts = bring(self._counts, placement)
+        reassignment = Reassignment(
+            self.n_clusters, self.reassignment_ratio, self._n_since_reassignment
+        )
+        is_due = reassignment.is_due(to_host(counts), rows.n_points)
+        state, _, step = minibatch_step(
+            rows,
+            MiniBatchState(centroids, counts),
+            self._random_state,
+            reassignment if is_due else None,
+            xp=xp,
+        )
+        self._say_reassigned(step)
+        blocks = InMemory(rows, xp=xp)
+        data = Prepared(blocks, origin, math.nan, math.nan, math.nan, placement)
+        self._store_centroids(state.centroids, data)
+        self._counts = send(state.mass, placement)
+        self._n_since_reassignment = reassignment.n_seen
+        self.n_steps_ += 1
+        if self.compute_labels:
+            labels = blocks.map_rows(nearest_labels, state.centroids)
+            self.inertia_ = inertia_of(blocks, labels, state.centroids)
+            self.labels_ = send(labels, placement)
+
+    def _say_step(self, step: MiniBatchStep, n_steps: int) -> None:
+        self._say_reassigned(step)
+        text = f"Minibatch step {step.number}/{n_steps}: mean batch inertia: {step.inertia}"
+        if step.smoothed_inertia is not None:
+            text += f", ewa inertia: {step.smoothed_inertia}"
+        self._say(text)
+
+    def _say_reassigned(self, step: MiniBatchStep) -> None:
+        if step.n_reassigned:
+            self._say(f"[MiniBatchKMeans] Reassigning {step.n_reassigned} cluster centers.")
+
+    def _say(self, text: str) -> None:
+        if self.verbose:
+            print(text)  # noqa: T201 (verbose prints)
+
+    # What scikit-learn's own estimator has under the same name.
+    _sklearn_attributes: ClassVar[frozenset[str]] = BaseKMeans._sklearn_attributes | {
+        "n_steps_",
+        "_counts",
+    }
+
+    def _sklearn_class(self) -> Any:
+        return sklearn.cluster.MiniBatchKMeans

@@ -1,0 +1,56 @@
+"""Points made ready to cluster: placed, weighted, and seen from their mean."""
+
+from typing import NamedTuple
+
+from kmeans_xp.algorithms import moments_of
+from kmeans_xp.blocks import InMemory
+from kmeans_xp.devices import Array, Placement, accumulation_dtype, bring, to_host
+from kmeans_xp.kernels import Rows
+
+__all__ = ["Prepared", "prepared"]
+
+
+class Prepared(NamedTuple):
+    """What an algorithm needs of the data.
+
+    Parameters
+    ----------
+    blocks : InMemory
+        The rows relative to ``origin``.
+    origin : array of shape (n_features,)
+        The mean of the points, rounded to the dtype of the computation.
+    mean_variance : float
+        Mean over the features of their variance, in squared units of the points.
+    total_sq : float
+        Weighted sum of the squared distances to the origin.
+    mass : float
+        Sum of the weights.
+    placement : Placement
+    """
+
+    blocks: InMemory
+    origin: Array
+    mean_variance: float
+    total_sq: float
+    mass: float
+    placement: Placement
+
+
+def prepared(points: Array, weights: Array | None, placement: Placement) -> Prepared:
+    """Place the points and measure their mean and spread; waits for the device once."""
+    xp = placement.xp
+    points = bring(points, placement)
+    first = Rows(points).part(0, 1).centred(xp=xp)[0, :]
+    plain = moments_of(InMemory(Rows(points, None, first), xp=xp))
+    weighted = plain
+    if weights is not None:
+        weighted = moments_of(InMemory(Rows(points, weights, first), xp=xp))
+    dtype = accumulation_dtype(points, xp=xp)
+    wide_first = xp.astype(first, dtype, copy=False)
+    origin = xp.astype(wide_first + plain.mean, first.dtype, copy=False)
+    step = xp.astype(origin, dtype, copy=False) - wide_first
+    total_sq = weighted.sq_sums - 2.0 * step * weighted.sums + weighted.mass * step**2
+    numbers = to_host(xp.stack([xp.mean(plain.variance), xp.sum(total_sq), weighted.mass]))
+    mean_variance, total, mass = (float(number) for number in numbers)
+    blocks = InMemory(Rows(points, weights, origin), xp=xp)
+    return Prepared(blocks, origin, mean_variance, total, mass, placement)

@@ -1,0 +1,159 @@
+"""Checks of what the user passed: one clear error each, before any work."""
+
+import numbers
+from typing import Any
+
+import numpy as np
+from sklearn.utils import check_array, check_random_state
+from sklearn.utils.validation import validate_data
+
+from kmeans_xp.devices import (
+    Array,
+    DType,
+    Placement,
+    adopted,
+    bring,
+    is_array,
+    library_name,
+    namespace_of,
+    to_host,
+)
+
+__all__ = [
+    "as_random_state",
+    "checked_centroids",
+    "checked_points",
+    "checked_weights",
+    "is_array_like",
+]
+
+
+def checked_points(X: Any, *, estimator: Any = None, reset: bool = True) -> Array:
+    """Return X as a 2-D array of real floating numbers, in its own library and on its device."""
+    # No array of an Array API library: CuPy if it lies in CUDA memory, else NumPy.
+    X = adopted(X)
+    if is_array(X) and library_name(namespace_of(X)) != "numpy":
+        _refuse_bad_array(X)
+        if estimator is not None:
+            validate_data(estimator, X, reset=reset, skip_check_array=True)
+        return _floating(X)
+    # float16 is computed in float32; scikit-learn would take it to float64.
+    dtype = np.float32 if getattr(X, "dtype", None) == np.float16 else [np.float64, np.float32]
+    if estimator is None:
+        return check_array(X, dtype=dtype)
+    return validate_data(estimator, X, reset=reset, dtype=dtype)
+
+
+def checked_weights(sample_weight: Any, points: Array, placement: Placement) -> Array | None:
+    """Return the weights where the computation is, in the points' dtype; None for none."""
+    if sample_weight is None:
+        return None
+    n_points = int(points.shape[0])
+    if isinstance(sample_weight, numbers.Number):
+        sample_weight = np.full(n_points, sample_weight, dtype=np.float64)
+    sample_weight = adopted(sample_weight)
+    if not is_array(sample_weight) or library_name(namespace_of(sample_weight)) == "numpy":
+        sample_weight = check_array(
+            sample_weight, ensure_2d=False, dtype="numeric", input_name="sample_weight"
+        )
+    if sample_weight.ndim != 1:
+        raise ValueError(
+            f"Sample weights must be 1D array or scalar, got {sample_weight.ndim}D array."
+        )
+    if int(sample_weight.shape[0]) != n_points:
+        raise ValueError(
+            f"sample_weight.shape == {tuple(sample_weight.shape)}, expected {(n_points,)}!"
+        )
+    xp = placement.xp
+    weights = bring(sample_weight, placement, dtype=_computing_like(points, placement))
+    # One read for the three checks, since each read waits for the device.
+    least, total = to_host(xp.stack([xp.min(weights), xp.sum(weights)]))
+    if not np.isfinite(total):
+        raise ValueError("Input sample_weight contains NaN or infinity.")
+    if least < 0:
+        raise ValueError("Negative values in data passed to `sample_weight`.")
+    if total == 0:
+        raise ValueError("Sample weights must contain at least one non-zero number.")
+    return weights
+
+
+def checked_centroids(
+    centroids: Any, n_clusters: int, points: Array, placement: Placement, name: str = "init"
+) -> Array:
+    """Return given centroids where the computation is, in the dtype of the computation."""
+    centroids = adopted(centroids)
+    if is_array(centroids) and library_name(namespace_of(centroids)) != "numpy":
+        _refuse_bad_array(centroids, name)
+    else:
+        centroids = check_array(centroids, dtype=[np.float64, np.float32], input_name=name)
+    shape = tuple(int(size) for size in centroids.shape)
+    if shape[0] != n_clusters:
+        raise ValueError(
+            f"The shape of the initial centers {shape} does not "
+            f"match the number of clusters {n_clusters}."
+        )
+    if shape[1] != int(points.shape[1]):
+        raise ValueError(
+            f"The shape of the initial centers {shape} does not "
+            f"match the number of features of the data {points.shape[1]}."
+        )
+    return bring(centroids, placement, dtype=_computing_like(points, placement))
+
+
+def as_random_state(random_state: Any) -> np.random.RandomState:
+    """Return a RandomState of an int, a RandomState, a Generator or None."""
+    if isinstance(random_state, np.random.Generator):
+        # Shares the generator's bits, so drawing here advances it.
+        return np.random.RandomState(random_state.bit_generator)
+    checked: np.random.RandomState = check_random_state(random_state)
+    return checked
+
+
+def is_array_like(value: Any) -> bool:
+    """Return whether ``value`` is an array or a sequence of rows, and no name or function."""
+    if isinstance(value, str) or callable(value):
+        return False
+    return hasattr(value, "__len__") or hasattr(value, "shape") or hasattr(value, "__array__")
+
+
+def _refuse_bad_array(X: Array, name: str = "X") -> None:
+    xp = namespace_of(X)
+    if X.ndim != 2:
+        raise ValueError(
+            f"Expected 2D array, got {X.ndim}D array instead ({name} has shape "
+            f"{tuple(X.shape)}). Reshape your data either using reshape(X, (-1, 1)) if it has a "
+            "single feature or reshape(X, (1, -1)) if it contains a single sample."
+        )
+    n_points, n_features = (int(size) for size in X.shape)
+    for size, what in ((n_points, "sample(s)"), (n_features, "feature(s)")):
+        if size == 0:
+            raise ValueError(
+                f"Found array with 0 {what} (shape={tuple(X.shape)}) while a minimum of 1 is "
+                "required."
+            )
+    if xp.isdtype(X.dtype, "complex floating"):
+        raise ValueError(f"Complex data not supported\n{name} has dtype {X.dtype}.")
+    if not xp.isdtype(X.dtype, ("bool", "integral")) and not _all_finite(X):
+        raise ValueError(f"Input {name} contains NaN or infinity. Impute or drop those rows first.")
+
+
+def _all_finite(X: Array) -> bool:
+    xp = namespace_of(X)
+    # The sum of finite numbers is finite but for overflow: no n x d array of flags.
+    total = xp.sum(X) if X.dtype in (xp.float32, xp.float64) else xp.sum(xp.astype(X, xp.float32))
+    if bool(xp.isfinite(total)):
+        return True
+    return bool(xp.all(xp.isfinite(X)))
+
+
+def _floating(X: Array) -> Array:
+    xp = namespace_of(X)
+    if not xp.isdtype(X.dtype, ("bool", "integral")):
+        return X
+    dtypes = xp.__array_namespace_info__().dtypes(kind="real floating")
+    return xp.astype(X, dtypes.get("float64", xp.float32))
+
+
+def _computing_like(points: Array, placement: Placement) -> DType:
+    is_double = points.dtype == namespace_of(points).float64
+    return placement.xp.float64 if is_double else placement.xp.float32

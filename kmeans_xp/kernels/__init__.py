@@ -1,0 +1,40 @@
+"""The few operations that the Array API lacks or that pay for fusing."""
+
+from kmeans_xp.kernels.kernel import Kernel, kernel, kernels
+from kmeans_xp.kernels.portable import (
+    ClusterTotals,
+    Nearest,
+    Update,
+    assigned_sq_distances,
+    candidate_potentials,
+    closer_of,
+    cluster_sums,
+    lloyd_step,
+    nearest_centroid,
+    nearest_labels,
+    sq_distances,
+    update_centroids,
+)
+from kmeans_xp.kernels.rows import Rows
+from kmeans_xp.kernels.trees import added, merged_in_tree
+
+__all__ = [
+    "ClusterTotals",
+    "Kernel",
+    "Nearest",
+    "Rows",
+    "Update",
+    "added",
+    "assigned_sq_distances",
+    "candidate_potentials",
+    "closer_of",
+    "cluster_sums",
+    "kernel",
+    "kernels",
+    "lloyd_step",
+    "merged_in_tree",
+    "nearest_centroid",
+    "nearest_labels",
+    "sq_distances",
+    "update_centroids",
+]

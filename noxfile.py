@@ -1,0 +1,147 @@
+"""``nox`` runs the checks that need no accelerator; ``nox -s NAME`` one session; ``nox -l`` lists.
+
+Arguments after ``--`` go to pytest: ``nox -s numpy -- -k lloyd``.
+"""
+
+import os
+from pathlib import Path
+
+import nox
+
+nox.needs_version = ">=2025.2.9"
+nox.options.default_venv_backend = "virtualenv"
+nox.options.reuse_venv = "yes"
+nox.options.error_on_missing_interpreters = True
+
+PYPROJECT = nox.project.load_toml("pyproject.toml")
+
+#: the parity tests of kernels, run once more with the emulation's memory checks on
+KERNEL_TESTS = "tests/test_kernels.py"
+
+#: scikit-learn's tests of sparse input, which kmeans_xp does not take yet
+SPARSE_TESTS = "sparse or csr"
+
+
+def _install(session: nox.Session, *requirements: str) -> None:
+    # Compiling all of pandas, polars and torch takes longer than unpacking them.
+    session.install("--no-compile", *requirements)
+
+
+def _pytest(session: nox.Session, *arguments: str, env: dict[str, str] | None = None) -> None:
+    session.run("python", "-m", "pytest", *arguments, *session.posargs, env=env)
+
+
+@nox.session
+def lint(session: nox.Session) -> None:
+    """Style (ruff) and docstrings (numpydoc)."""
+    _install(session, *nox.project.dependency_groups(PYPROJECT, "lint"))
+    session.run("ruff", "check")
+    session.run("ruff", "format", "--check")
+    session.run("numpydoc", "lint", *map(str, sorted(Path("kmeans_xp").rglob("*.py"))))
+
+
+@nox.session
+def types(session: nox.Session) -> None:
+    """Static types (mypy, strict)."""
+    packages = ("numpy", "pytest", "hypothesis", "rich", "typer")
+    _install(session, *nox.project.dependency_groups(PYPROJECT, "types"), *packages)
+    session.run("mypy", *session.posargs)
+
+
+@nox.session
+def doctests(session: nox.Session) -> None:
+    """The examples in docstrings and in README.md."""
+    _install(session, "-e", ".[test]")
+    _pytest(session, "--doctest-modules", "--doctest-glob=README.md", "kmeans_xp", "README.md")
+
+
+@nox.session
+def numpy(session: nox.Session) -> None:
+    """All tests, on NumPy."""
+    _install(session, "-e", ".[test]")
+    _pytest(session, "--library", "numpy")
+
+
+@nox.session
+def array_api_strict(session: nox.Session) -> None:
+    """The tests of array code on array-api-strict: plain, strictest, and its second device."""
+    _install(session, "-e", ".[test]")
+    _pytest(session, "--library", "array_api_strict")
+
+
+@nox.session(default=False)
+def torch(session: nox.Session) -> None:
+    """The tests of array code on PyTorch."""
+    _install(session, "-e", ".[test]", "torch==2.13.0")
+    _pytest(session, "--library", "torch")
+
+
+@nox.session(default=False)
+def jax(session: nox.Session) -> None:
+    """The tests of array code on JAX."""
+    _install(session, "-e", ".[test]", "jax[cpu]")
+    _pytest(session, "--library", "jax")
+
+
+@nox.session(default=False)
+def dpnp(session: nox.Session) -> None:
+    """The tests of array code on dpnp, with Intel's OpenCL for CPUs."""
+    _install(session, "-e", ".[test]", "dpnp", "intel-opencl-rt")
+    # The wheel does not register its OpenCL driver, and a process cannot add a library path
+    # to itself.
+    lib = Path(session.virtualenv.location) / "lib"
+    env = {"OCL_ICD_FILENAMES": str(lib / "libintelocl.so"), "LD_LIBRARY_PATH": str(lib)}
+    _pytest(session, "--library", "dpnp", env=env)
+
+
+@nox.session(default=False)
+def cupy(session: nox.Session) -> None:
+    """The tests of array code on CuPy; fails without a GPU. ``-- cuda13`` for CUDA 13."""
+    extra, *arguments = session.posargs or ["cuda12"]
+    _install(session, "-e", f".[test,{extra}]")
+    session.run("python", "-m", "pytest", "--library", "cupy", *arguments)
+
+
+@nox.session(default=False)
+def cupy_emulated(session: nox.Session) -> None:
+    """The tests of array code on CuPy, with a GPU emulated by the folder CUPY_ON_CPU."""
+    if "CUPY_ON_CPU" not in os.environ:
+        session.error("set CUPY_ON_CPU to the folder that holds the emulation's setup and run")
+    emulation = Path(os.environ["CUPY_ON_CPU"])
+    env = {"CUPY_ON_CPU_VENV": session.virtualenv.location, "PIP_NO_COMPILE": "1"}
+    session.run(str(emulation / "setup"), env=env, external=True)
+    run = str(emulation / "run")
+    session.run(run, "pip", "install", "-q", "-e", ".[test]", env=env, external=True)
+    pytest = (run, "python", "-m", "pytest", "--library", "cupy")
+    session.run(*pytest, *session.posargs, env=env, external=True)
+    checks = {"CUPY_ON_CPU_POISON": "1", "CUPY_ON_CPU_CHECK": "1"}
+    session.run(*pytest, KERNEL_TESTS, env=env | checks, external=True)
+
+
+@nox.session(default=False)
+def sklearn_suite(session: nox.Session) -> None:
+    """scikit-learn's own k-means tests, by run-sklearn in the folder PEER_SUITES."""
+    if "PEER_SUITES" not in os.environ:
+        session.error("set PEER_SUITES to the folder that holds run-sklearn")
+    _install(session, "-e", ".", "pytest")
+    find = "import sklearn; print(sklearn.__path__[0])"
+    sklearn = session.run("python", "-c", find, silent=True).strip()
+    # scikit-learn's tests are not to run by this project's pytest settings and conftest.py,
+    # above them when the environment lies in this folder.
+    isolated = ("-c", os.devnull, "--rootdir", sklearn, "--confcutdir", sklearn)
+    command = str(Path(os.environ["PEER_SUITES"]) / "run-sklearn")
+    chosen = ("-k", f"not ({SPARSE_TESTS})")
+    session.run(command, *isolated, *chosen, *session.posargs, external=True)
+
+
+@nox.session(default=False)
+def demo(session: nox.Session) -> None:
+    """What README.md shows first: a picture from a real table, on a plain install."""
+    _, _, command = Path("README.md").read_text().partition(".venv/bin/kmeans-xp ")
+    arguments = command.partition("\n")[0].split()
+    picture = Path(arguments[-1])
+    picture.unlink(missing_ok=True)
+    session.install(".[cli,plot]")
+    session.run("kmeans-xp", *arguments)
+    if not picture.exists():
+        session.error(f"{picture} was not drawn")

@@ -1,0 +1,206 @@
+"""The house rules that a reader of one file cannot see being broken."""
+
+import ast
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import kmeans_xp
+
+PACKAGE = Path(kmeans_xp.__file__).parent
+MODULES = sorted(PACKAGE.rglob("*.py"))
+
+#: a module may import from its own layer and from lower ones
+LAYERS = {
+    "_version": 0,
+    "config": 0,
+    "devices": 0,
+    "persistence": 1,
+    "kernels": 1,
+    "blocks": 2,
+    "algorithms": 3,
+    "estimators": 4,
+    "metrics": 5,
+    "plotting": 5,
+    "selection": 5,
+    "kmeans_xp": 5,  # the package itself, which gathers the public names
+    "cli": 6,
+}
+
+#: libraries that only devices, kernels and blocks may name
+LIBRARIES = ("array_api_strict", "cupy", "dask", "dpnp", "jax", "numba", "torch")
+_LIBRARY = re.compile(rf"(?<![A-Za-z0-9])(?:{'|'.join(LIBRARIES)})(?![A-Za-z0-9])", re.IGNORECASE)
+
+#: what importing the package must not import
+EXTRAS = {
+    *LIBRARIES,
+    "matplotlib",
+    "pandas",
+    "polars",
+    "pyarrow",
+    "rich",
+    "typer",
+}
+
+
+def module_name(path: Path) -> str:
+    parts = path.relative_to(PACKAGE.parent).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def layer_name(module: str) -> str:
+    """Return the part of the house that ``kmeans_xp.part.of.it`` belongs to."""
+    package, _, rest = module.partition(".")
+    part = rest.partition(".")[0]
+    return part if part in LAYERS else package
+
+
+def imported(source: str, module: str, *, is_package: bool = False) -> Iterator[tuple[int, str]]:
+    """Yield line and absolute name of what ``module`` imports, inside functions too."""
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            yield from ((node.lineno, alias.name) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            base = node.module or ""
+            if node.level:
+                up = node.level - is_package
+                parents = module.split(".")[: -up or None]
+                base = ".".join([*parents, *filter(None, [node.module])])
+            yield from ((node.lineno, f"{base}.{alias.name}") for alias in node.names)
+
+
+def upward_imports(source: str, module: str, *, is_package: bool = False) -> list[str]:
+    own = LAYERS[layer_name(module)]
+    return [
+        f"line {line}: {name}"
+        for line, name in imported(source, module, is_package=is_package)
+        if name.split(".")[0] == "kmeans_xp" and LAYERS[layer_name(name)] > own
+    ]
+
+
+def libraries_named(source: str) -> list[str]:
+    """Return the places, docstrings and comments apart, where an array library is named."""
+    tree = ast.parse(source)
+    prose = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
+    return [
+        f"line {getattr(node, 'lineno', '?')}: {text}"
+        for node in ast.walk(tree)
+        if id(node) not in prose
+        for text in _texts(node)
+        if _LIBRARY.search(text)
+    ]
+
+
+def _texts(node: ast.AST) -> Iterator[str]:
+    """Yield the names and strings that stand in the node itself."""
+    for _, value in ast.iter_fields(node):
+        for text in value if isinstance(value, list) else [value]:
+            if isinstance(text, str):
+                yield text
+
+
+def parametrize_modules(*parts: str) -> pytest.MarkDecorator:
+    paths = [path for path in MODULES if not parts or path.relative_to(PACKAGE).parts[0] in parts]
+    return pytest.mark.parametrize("path", paths, ids=[module_name(path) for path in paths])
+
+
+@parametrize_modules()
+def test_every_module_belongs_to_a_layer(path: Path) -> None:
+    part = path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+    assert part == "__init__" or part in LAYERS, f"give {part} a layer in LAYERS"
+
+
+@parametrize_modules()
+def test_imports_point_downward(path: Path) -> None:
+    is_package = path.name == "__init__.py"
+    assert not upward_imports(path.read_text(), module_name(path), is_package=is_package)
+
+
+@parametrize_modules("algorithms", "estimators")
+def test_algorithms_and_estimators_name_no_library(path: Path) -> None:
+    assert not libraries_named(path.read_text())
+
+
+@parametrize_modules()
+def test_modules_are_named_by_what_they_hold(path: Path) -> None:
+    assert not {"utils", "helpers", "common"} & {
+        part.strip("_") for part in path.with_suffix("").parts[-3:]
+    }
+
+
+def modules_after(statement: str) -> set[str]:
+    """Return the names of the modules that a new interpreter has after the statement."""
+    command = [sys.executable, "-c", f"import sys; {statement}; print(*sys.modules)"]
+    return set(subprocess.run(command, capture_output=True, text=True, check=True).stdout.split())
+
+
+def test_import_brings_no_extra() -> None:
+    # scikit-learn imports pandas and rich where it finds them: those are hidden from us instead.
+    unasked = EXTRAS & modules_after("import sklearn.callback")
+    brought = EXTRAS & modules_after("import kmeans_xp")
+    assert sorted(brought - unasked) == []
+    modules_after(f"sys.modules.update(dict.fromkeys({unasked or {}})); import kmeans_xp")
+
+
+@pytest.mark.parametrize(
+    ("source", "module", "n_upward"),
+    [
+        ("import kmeans_xp.estimators", "kmeans_xp.algorithms.lloyd", 1),
+        ("from kmeans_xp.estimators import KMeans", "kmeans_xp.algorithms.lloyd", 1),
+        ("from kmeans_xp import algorithms", "kmeans_xp.blocks.in_memory", 1),
+        ("from kmeans_xp import KMeans", "kmeans_xp.estimators.kmeans", 1),
+        ("from ..estimators import KMeans", "kmeans_xp.algorithms.lloyd", 1),
+        ("from .. import algorithms, devices", "kmeans_xp.kernels.portable", 1),
+        ("from .algorithms import lloyd", "kmeans_xp.devices", 1),
+        ("def f():\n    from kmeans_xp.cli import main", "kmeans_xp.selection", 1),
+        ("from kmeans_xp.algorithms import seeding", "kmeans_xp.algorithms.lloyd", 0),
+        ("from .seeding import random", "kmeans_xp.algorithms.lloyd", 0),
+        ("from kmeans_xp.kernels import cluster_sums", "kmeans_xp.algorithms.lloyd", 0),
+        ("import numpy", "kmeans_xp.devices", 0),
+    ],
+)
+def test_the_import_checker_finds_upward_imports(source: str, module: str, n_upward: int) -> None:
+    assert len(upward_imports(source, module)) == n_upward
+
+
+def test_the_import_checker_resolves_a_package_against_itself() -> None:
+    source = "from .lloyd import lloyd\nfrom ..estimators import KMeans"
+    found = upward_imports(source, "kmeans_xp.algorithms", is_package=True)
+    assert found == ["line 2: kmeans_xp.estimators.KMeans"]
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "import torch.linalg",
+        "from cupy import ndarray",
+        "import xp as jax",
+        "xp.numba.jit()",
+        "f(dask=True)",
+        "def is_torch_array(a): ...",
+        "def f(cupy): ...",
+        "is_cupy_namespace(xp)",
+        "if name == 'array_api_strict': pass",
+        "if f'{name}' in {'dpnp': 1}: pass",
+        "raise ValueError(f'no CuPy {x}')",
+    ],
+)
+def test_the_name_checker_finds_a_library(source: str) -> None:
+    assert libraries_named(source)
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        '"""Runs on torch."""',
+        'def f():\n    """Return a cupy array."""',
+        "import numpy as np  # not cupy",
+        "torchlight = ajax = 'torches'",
+    ],
+)
+def test_the_name_checker_lets_prose_and_numpy_pass(source: str) -> None:
+    assert not libraries_named(source)
