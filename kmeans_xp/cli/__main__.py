@@ -1,0 +1,5 @@
+"""Run the command as ``python -m kmeans_xp.cli``."""
+
+from kmeans_xp.cli import main
+
+main()

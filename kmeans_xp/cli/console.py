@@ -1,0 +1,53 @@
+"""What is said to the user: results on stdout, the rest on stderr."""
+
+import sys
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import typer
+from rich.console import Console
+
+from kmeans_xp.devices import DeviceUnavailableError
+
+__all__ = ["messages", "note", "reported", "results"]
+
+# A file or a pipe has no width to fit: nothing is wrapped or cut in it.
+WIDTH_OF_FILES = 10_000
+
+
+def results() -> Console:
+    """Return where results are printed."""
+    return _console(stderr=False)
+
+
+def messages() -> Console:
+    """Return where everything else is said."""
+    return _console(stderr=True)
+
+
+def note(text: str) -> None:
+    """Tell the user what they may not expect."""
+    messages().print(f"Note: {text}", style="yellow")
+
+
+@contextmanager
+def reported() -> Iterator[None]:
+    """Turn what data, files and devices can cause into one line and exit status 1."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        try:
+            yield
+        except (ValueError, OSError, ImportError, MemoryError, DeviceUnavailableError) as error:
+            messages().print(f"Error: {str(error) or 'not enough memory'}", style="red")
+            raise typer.Exit(1) from error
+        finally:
+            for warning in caught:
+                note(str(warning.message))
+
+
+def _console(*, stderr: bool) -> Console:
+    stream = sys.stderr if stderr else sys.stdout
+    width = None if stream.isatty() else WIDTH_OF_FILES
+    # Names of files and columns may hold brackets, which are no markup.
+    return Console(stderr=stderr, width=width, markup=False, highlight=False)

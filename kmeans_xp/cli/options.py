@@ -1,0 +1,48 @@
+"""What the commands that read a table have in common."""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from kmeans_xp.cli import tables
+
+__all__ = ["DeviceOption", "InputFile", "LabelledFile", "check_files"]
+
+InputFile = Annotated[Path, typer.Argument(exists=True, dir_okay=False, metavar="FILE")]
+LabelledFile = Annotated[
+    Path | None,
+    typer.Option(
+        help="Write the rows here, in their order, with a column `cluster` after the columns "
+        "of FILE (.csv, .tsv, .parquet, .arrow, .feather), or the labels alone (.npy)."
+    ),
+]
+DeviceOption = Annotated[
+    str,
+    typer.Option(
+        metavar="auto|cpu|cuda|cuda:N",
+        envvar="KMEANS_XP_DEVICE",
+        help="Where to compute; auto takes CUDA where it is usable and pays.",
+    ),
+]
+
+
+def check_files(file: Path, out: Path | None, *others: Path | None) -> None:
+    """Raise if FILE or --out is of an unknown format, or two files are the same."""
+    _check_format(tables.format_of(file), tables.READABLE, "FILE")
+    if out is not None:
+        _check_format(out.suffix.lower(), tables.WRITABLE, "--out")
+    paths = [os.path.realpath(path) for path in (file, out, *others) if path is not None]
+    for i, path in enumerate(paths):
+        if path in paths[:i]:
+            raise typer.BadParameter(f"{path} would be overwritten: each file needs its own name")
+
+
+def _check_format(suffix: str, known: Mapping[str, object], hint: str) -> None:
+    if suffix not in known:
+        raise typer.BadParameter(
+            f"the extension {suffix!r} is not known; known are {', '.join(known)}",
+            param_hint=hint,
+        )

@@ -1,0 +1,191 @@
+"""Reading and writing tables; the extension of a file says its format."""
+
+import bz2
+import csv
+import functools
+import gzip
+import warnings
+import zipfile
+import zlib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.csv
+from pyarrow import feather, ipc, parquet
+
+__all__ = ["READABLE", "WRITABLE", "TableError", "format_of", "read", "text_rows", "write"]
+
+DELIMITERS = {".csv": ",", ".tsv": "\t"}
+COMPRESSED: dict[str, Callable[..., Any]] = {".gz": gzip.open, ".bz2": bz2.open}
+
+DECODING_ERRORS = (csv.Error, zipfile.BadZipFile, zlib.error)
+
+
+class TableError(ValueError):
+    """A file that cannot be read as the table its name says it is."""
+
+
+def format_of(path: Path) -> str:
+    """Return the extension that tells the format: ".csv" for ``a.CSV`` and ``a.csv.gz``."""
+    suffixes = [suffix.lower() for suffix in path.suffixes]
+    if suffixes and suffixes[-1] in COMPRESSED:
+        suffixes.pop()
+    return suffixes[-1] if suffixes else ""
+
+
+def read(path: Path) -> pa.Table:
+    """Read a table; columns without names become x0, x1, ..."""
+    if path.stat().st_size == 0:
+        raise TableError(f"{path} is empty.")
+    try:
+        table = READABLE[format_of(path)](path)
+        names = table.column_names  # decoded here: they may not be UTF-8
+    except TableError:
+        raise
+    except (pa.ArrowException, ValueError, OSError, EOFError, *DECODING_ERRORS) as e:
+        raise TableError(
+            f"{path} cannot be read as {format_of(path)}: {str(e).rstrip('.')}. "
+            "Is it cut off, or of another format than its name says?"
+        ) from e
+    if table.num_rows == 0:
+        raise TableError(f"{path} has no rows.")
+    if len(set(names)) < len(names):
+        raise TableError(f"{path} has columns of the same name: {', '.join(names)}.")
+    return table
+
+
+def write(table: pa.Table, path: Path) -> None:
+    """Write a table; an .npy file gets the last column alone."""
+    WRITABLE[path.suffix.lower()](table, path)
+
+
+def text_rows(path: Path) -> Iterator[list[str]]:
+    """Return the rows of a CSV file, its header first if it has one, each cell as written."""
+    with _opened(path, "rt", encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
+        yield from filter(None, csv.reader(file, delimiter=DELIMITERS[format_of(path)]))
+
+
+def _opened(path: Path, mode: str, **options: Any) -> Any:
+    return COMPRESSED.get(path.suffix.lower(), open)(path, mode, **options)
+
+
+def _read_csv(path: Path) -> pa.Table:
+    header = next(text_rows(path), [])
+    if all(map(_is_number, header)) and header != [str(i) for i in range(len(header))]:
+        warnings.warn(
+            f"{path.name} begins with numbers, not names: its columns are called x0, x1, ...",
+            stacklevel=2,
+        )
+        table = _parsed_csv(path, autogenerate_column_names=True)
+        table = table.rename_columns(_numbered(table.num_columns))
+    else:
+        table = _parsed_csv(path)
+    with _opened(path, "rb") as file:
+        file.seek(-1, 2)
+        if file.read(1) not in b"\r\n":
+            warnings.warn(
+                f"{path.name} does not end with a line break: "
+                "if it was cut off, the last value of its last row may be wrong",
+                stacklevel=2,
+            )
+    return table
+
+
+def _parsed_csv(path: Path, **options: Any) -> pa.Table:
+    return pa.csv.read_csv(
+        path,
+        read_options=pa.csv.ReadOptions(**options),
+        parse_options=pa.csv.ParseOptions(
+            delimiter=DELIMITERS[format_of(path)], newlines_in_values=True
+        ),
+    )
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _numbered(n_columns: int) -> list[str]:
+    return [f"x{i}" for i in range(n_columns)]
+
+
+def _read_ipc(path: Path) -> pa.Table:
+    with pa.memory_map(str(path)) as source:
+        try:
+            return ipc.open_file(source).read_all()
+        except pa.ArrowInvalid:
+            source.seek(0)
+            return ipc.open_stream(source).read_all()
+
+
+def _read_numpy(path: Path) -> pa.Table:
+    """Read the one array, the one two-dimensional array, or arrays that are columns."""
+    with path.open("rb") as file:
+        loaded = np.load(file, allow_pickle=False)
+        arrays = {"": loaded} if isinstance(loaded, np.ndarray) else dict(loaded.items())
+    tables = [array for array in arrays.values() if array.ndim == 2]
+    if len(arrays) == 1 or len(tables) == 1:
+        return _from_array((tables or list(arrays.values()))[0], path)
+    if not tables and len({array.shape for array in arrays.values()}) == 1:
+        return pa.table(arrays)
+    shapes = ", ".join(f"{name} {array.shape}" for name, array in arrays.items())
+    raise TableError(
+        f"{path} must hold one 2-D array, or 1-D arrays of one length; it holds "
+        f"{shapes or 'none'}. Save the array to cluster as an .npy file."
+    )
+
+
+def _from_array(array: np.ndarray[Any, Any], path: Path) -> pa.Table:
+    if array.ndim not in (1, 2):
+        raise TableError(f"{path} holds an array of shape {array.shape}: it must be 2-D.")
+    if array.dtype.kind not in "biuf":
+        raise TableError(f"{path} holds an array of {array.dtype}: it must be of real numbers.")
+    columns = array.T if array.ndim == 2 else [array]
+    return pa.Table.from_arrays([pa.array(c) for c in columns], _numbered(len(columns)))
+
+
+def _write_csv(table: pa.Table, path: Path) -> None:
+    delimiter = DELIMITERS[path.suffix.lower()]
+    pa.csv.write_csv(table, path, pa.csv.WriteOptions(delimiter=delimiter))
+
+
+def _write_ipc(table: pa.Table, path: Path) -> None:
+    feather.write_feather(table, str(path), compression="uncompressed")
+
+
+def _write_npy(table: pa.Table, path: Path) -> None:
+    with path.open("wb") as file:
+        np.save(file, table.column(table.num_columns - 1).to_numpy())
+
+
+# A folder called year=2013 must not become a column.
+_read_parquet = functools.partial(parquet.read_table, partitioning=None)
+
+READABLE: dict[str, Callable[[Path], pa.Table]] = {
+    ".csv": _read_csv,
+    ".tsv": _read_csv,
+    ".parquet": _read_parquet,
+    ".pq": _read_parquet,
+    ".arrow": _read_ipc,
+    ".feather": _read_ipc,
+    ".ipc": _read_ipc,
+    ".npy": _read_numpy,
+    ".npz": _read_numpy,
+}
+WRITABLE: dict[str, Callable[[pa.Table, Path], None]] = {
+    ".csv": _write_csv,
+    ".tsv": _write_csv,
+    ".parquet": parquet.write_table,
+    ".pq": parquet.write_table,
+    ".arrow": _write_ipc,
+    ".feather": _write_ipc,
+    ".ipc": _write_ipc,
+    ".npy": _write_npy,
+}

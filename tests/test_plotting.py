@@ -1,0 +1,221 @@
+"""What the pictures say."""
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+matplotlib = pytest.importorskip("matplotlib")
+matplotlib.use("Agg")
+
+from matplotlib.collections import PathCollection  # noqa: E402
+from matplotlib.figure import Figure  # noqa: E402
+
+from kmeans_xp import plotting  # noqa: E402
+
+
+def blobs(n_clusters: int, n_features: int, size: int = 30) -> tuple[Any, Any, Any]:
+    rng = np.random.default_rng(0)
+    centroids = rng.uniform(-50, 50, size=(n_clusters, n_features))
+    labels = np.repeat(np.arange(n_clusters), size)
+    points = centroids[labels] + rng.normal(size=(len(labels), n_features))
+    return points, labels, centroids
+
+
+def scatters(ax: Any) -> list[PathCollection]:
+    return [artist for artist in ax.collections if isinstance(artist, PathCollection)]
+
+
+def legend_texts(ax: Any) -> list[str]:
+    return [text.get_text() for text in ax.get_legend().get_texts()]
+
+
+def offsets(scatter: PathCollection) -> np.ndarray:
+    return np.asarray(scatter.get_offsets())
+
+
+def test_a_plane_is_drawn_as_it_is() -> None:
+    points, labels, centroids = blobs(3, 2)
+    ax = plotting.clusters(points, labels, centroids, feature_names=["width", "height"])
+    *groups, centres = scatters(ax)
+    for cluster, group in enumerate(groups):
+        np.testing.assert_array_equal(offsets(group), points[labels == cluster])
+    np.testing.assert_array_equal(offsets(centres), centroids)
+    assert (ax.get_xlabel(), ax.get_ylabel()) == ("width", "height")
+    assert ax.get_title() == "90 points in 3 clusters"
+
+
+def test_centroids_are_numbered_where_they_are() -> None:
+    points, labels, centroids = blobs(4, 2)
+    ax = plotting.clusters(points, labels, centroids)
+    assert {text.get_text(): text.xy for text in ax.texts} == {
+        str(i): pytest.approx(centroid) for i, centroid in enumerate(centroids)
+    }
+
+
+def test_the_legend_counts_every_point() -> None:
+    points, _, centroids = blobs(3, 2)
+    labels = np.repeat([0, 1, 2], [60, 30, 0])
+    ax = plotting.clusters(points, labels, centroids)
+    expected = ["0: 60 (66.7%)", "1: 30 (33.3%)", "2: 0 (0.0%)", "centroid"]
+    assert legend_texts(ax) == expected
+
+
+def test_more_features_are_drawn_on_their_principal_plane() -> None:
+    rng = np.random.default_rng(0)
+    # Variances 9, 4 and 0 along the axes, so the plane is known but for signs.
+    points = rng.normal(size=(500, 3)) * [0, 3, 2]
+    ax = plotting.clusters(points, np.zeros(500, dtype=int), [[0, 3.0, 0]])
+    group, centre = scatters(ax)
+    centered = points - points.mean(axis=0)
+    np.testing.assert_allclose(
+        np.linalg.norm(offsets(group), axis=1), np.linalg.norm(centered, axis=1), rtol=1e-6
+    )
+    assert abs(offsets(centre)[0, 0]) == pytest.approx(3.0, abs=0.3)
+    shares = centered.var(axis=0) / centered.var(axis=0).sum()
+    assert ax.get_xlabel() == f"PC 1 ({shares[1]:.0%} of variance)"
+    assert ax.get_ylabel() == f"PC 2 ({shares[2]:.0%} of variance)"
+
+
+def test_one_feature_is_drawn_along_a_line() -> None:
+    points, labels, centroids = blobs(2, 1)
+    ax = plotting.clusters(points, labels, centroids, feature_names=["price"])
+    *groups, centres = scatters(ax)
+    np.testing.assert_array_equal(offsets(groups[1])[:, 0], points[labels == 1, 0])
+    np.testing.assert_array_equal(offsets(centres), [[c, 0] for c in centroids[:, 0]])
+    assert ax.get_xlabel() == "price"
+    assert ax.get_yticks().tolist() == []
+
+
+def test_many_points_are_sampled_by_the_seed() -> None:
+    points, labels, centroids = blobs(3, 2, size=500)
+
+    def drawn(seed: int) -> set[tuple[float, ...]]:
+        ax = plotting.clusters(points, labels, centroids, max_points=100, seed=seed)
+        assert ax.get_title() == "1,500 points in 3 clusters, 100 drawn"
+        assert legend_texts(ax)[0] == "0: 500 (33.3%)"
+        return {tuple(row) for group in scatters(ax)[:-1] for row in offsets(group)}
+
+    assert len(drawn(0)) == 100
+    assert drawn(0) == drawn(0) != drawn(1)
+    assert drawn(0) <= {tuple(row) for row in points}
+
+
+def test_colour_is_not_the_only_cue() -> None:
+    points, labels, centroids = blobs(50, 2, size=3)
+    *groups, _ = scatters(plotting.clusters(points, labels, centroids))
+    looks = {
+        (tuple(group.get_facecolor()[0]), group.get_paths()[0].vertices.tobytes())
+        for group in groups
+    }
+    assert len(looks) == len(groups) == 50
+    shapes = [group.get_paths()[0].vertices.tobytes() for group in groups[:7]]
+    assert len(set(shapes)) == 7
+
+
+def test_hundreds_of_clusters_get_no_legend() -> None:
+    ax = plotting.clusters(*blobs(200, 2, size=2))
+    assert ax.get_legend() is None
+    assert list(ax.texts) == []
+    assert len(offsets(scatters(ax)[-1])) == 200
+
+
+def test_the_smallest_cluster_lies_on_top() -> None:
+    points, _, centroids = blobs(3, 2)
+    labels = np.repeat([0, 1, 2], [60, 10, 20])
+    *groups, centres = scatters(plotting.clusters(points, labels, centroids))
+    depths = [group.get_zorder() for group in groups]
+    assert depths[0] < depths[2] < depths[1] < centres.get_zorder()
+
+
+def test_it_draws_on_the_axes_given() -> None:
+    axes = Figure().add_subplot()
+    assert plotting.clusters(*blobs(2, 2), ax=axes) is axes
+
+
+def test_pyplot_knows_of_no_figure() -> None:
+    from matplotlib import pyplot as plt
+
+    before = plt.get_fignums()
+    plotting.clusters(*blobs(2, 2))
+    assert plt.get_fignums() == before
+
+
+@pytest.mark.parametrize(
+    ("n_clusters", "n_features", "size"), [(1, 1, 1), (1, 2, 1), (1, 5, 1), (2, 3, 1), (60, 4, 1)]
+)
+def test_small_and_large_pictures_are_written(
+    n_clusters: int, n_features: int, size: int, tmp_path: Path
+) -> None:
+    path = tmp_path / "clusters.png"
+    plotting.clusters(*blobs(n_clusters, n_features, size)).figure.savefig(path)
+    assert path.read_bytes().startswith(b"\x89PNG")
+
+
+def test_equal_points_have_no_variance_to_share() -> None:
+    ax = plotting.clusters(np.ones((5, 3)), np.zeros(5, dtype=int), np.ones((1, 3)))
+    assert ax.get_xlabel() == "PC 1 (0% of variance)"
+
+
+def test_legend_and_points_do_not_overlap() -> None:
+    ax = plotting.clusters(*blobs(50, 2, size=3))
+    ax.figure.draw_without_rendering()
+    assert ax.get_legend().get_window_extent().x0 >= ax.get_window_extent().x1
+    assert ax.get_legend().get_window_extent().x1 <= ax.figure.bbox.x1
+
+
+def test_arrays_of_any_library(xp: Any) -> None:
+    points, labels, centroids = blobs(3, 2)
+    ax = plotting.clusters(
+        xp.asarray(points, dtype=xp.float32),
+        xp.asarray(labels),
+        xp.asarray(centroids, dtype=xp.float32),
+    )
+    np.testing.assert_allclose(offsets(scatters(ax)[-1]), centroids, rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"points": np.zeros(6)}, r"must be 2-D.*\(6,\)"),
+        ({"centroids": np.zeros((2, 3))}, r"as many columns.*\(6, 2\) and \(2, 3\)"),
+        ({"labels": np.zeros(5, dtype=int)}, r"one integer a point.*\(5,\).*for 6 points"),
+        ({"labels": np.zeros(6)}, "one integer a point.*float64"),
+        ({"labels": np.array([0, 1, 2, 0, 1, 2])}, "between 0 and 1.*got 0 to 2"),
+        ({"labels": np.array([0, 1, -1, 0, 1, 0])}, "between 0 and 1.*got -1 to 1"),
+        ({"feature_names": ["a"]}, "must have 2 names, one a column, got 1"),
+    ],
+)
+def test_arrays_that_do_not_fit_are_refused(changes: dict[str, Any], message: str) -> None:
+    good = {
+        "points": np.zeros((6, 2)),
+        "labels": np.zeros(6, dtype=int),
+        "centroids": np.zeros((2, 2)),
+    }
+    with pytest.raises(ValueError, match=message):
+        plotting.clusters(**good | changes)
+
+
+@pytest.mark.parametrize("name", ["a.png", "a.SVG", "a.pdf"])
+def test_known_formats_pass(name: str) -> None:
+    plotting.check_format(name)
+
+
+@pytest.mark.parametrize("name", ["a.xlsx", "a", "png"])
+def test_unknown_formats_are_refused(name: str) -> None:
+    with pytest.raises(ValueError, match=r"No picture can be written as .*png"):
+        plotting.check_format(name)
+
+
+def test_without_matplotlib_it_says_what_to_install() -> None:
+    code = (
+        "import sys; sys.modules['matplotlib'] = None\n"
+        "from kmeans_xp import plotting\n"
+        "try: plotting.clusters([[0.0, 1.0]], [0], [[0.0, 1.0]])\n"
+        "except ImportError as error: print(error)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "Drawing needs matplotlib: pip install 'kmeans_xp[plot]'"
