@@ -97,8 +97,9 @@ def dpnp(session: nox.Session) -> None:
 @nox.session(default=False)
 def cupy(session: nox.Session) -> None:
     """The tests of array code on CuPy; fails without a GPU. ``-- cuda13`` for CUDA 13."""
-    extra, *arguments = session.posargs or ["cuda12"]
-    _install(session, "-e", f".[test,{extra}]")
+    extras = [word for word in session.posargs if word in ("cuda12", "cuda13")] or ["cuda12"]
+    arguments = [word for word in session.posargs if word not in extras]
+    _install(session, "-e", f".[test,{extras[0]}]")
     session.run("python", "-m", "pytest", "--library", "cupy", *arguments)
 
 

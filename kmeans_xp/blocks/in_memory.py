@@ -97,8 +97,8 @@ class InMemory:
         reached = xp.cumulative_sum(xp.astype(mass, dtype, copy=False))
         thresholds = xp.astype(uniforms, dtype, copy=False) * reached[-1]
         indices = xp.searchsorted(reached, thresholds, side=side)
-        # Rounding may put a threshold past the last running total.
-        last = xp.asarray(self.n_points - 1, dtype=indices.dtype, device=self.device)
+        # Rounding may put a threshold at the whole: the last row with mass is meant.
+        last = xp.searchsorted(reached, reached[-1:], side="left")
         return xp.minimum(indices, last)
 
     def _run(

@@ -1,6 +1,7 @@
 """K-Means by Lloyd's algorithm, with scikit-learn's interface."""
 
 import warnings
+from functools import partial
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -179,7 +180,7 @@ class KMeans(BaseKMeans):
             warnings.warn(
                 "algorithm='elkan' doesn't make sense for a single cluster. Using 'lloyd' instead.",
                 RuntimeWarning,
-                stacklevel=3,
+                stacklevel=4,
             )
         placement = choose(points, self.device)
         with working_device(placement.xp, placement.device):
@@ -204,9 +205,10 @@ class KMeans(BaseKMeans):
                 print("Initialization complete")  # noqa: T201 (verbose prints)
             progress.begin_run(self.max_iter)
             result = self._run(centroids, data, progress)
-            progress.end_run(lambda result=result: self._fitted(result.centroids, data))  # type: ignore[misc]
             if best is None or result.inertia < best.inertia * (1.0 - _SAME_INERTIA):
                 best = result
+            if progress.end_run(partial(self._fitted, result.centroids, data)):
+                break
         assert best is not None
         return best
 
@@ -251,7 +253,7 @@ class KMeans(BaseKMeans):
                 f"Number of distinct clusters ({n_distinct}) found smaller than "
                 f"n_clusters ({self.n_clusters}). Possibly due to duplicate points in X.",
                 ConvergenceWarning,
-                stacklevel=4,
+                stacklevel=5,
             )
 
     def _sklearn_class(self) -> Any:
