@@ -118,6 +118,6 @@ class InMemory:
         return (
             f"Out of memory on {self.device} even with the smallest tiles. The data take "
             f"{n_points} x {n_features} numbers, and a fit needs room for them, the labels "
-            "(4 bytes a row), 12 bytes a row while seeding by k-means++, and the centroids. "
+            "(4 bytes a row), about 24 bytes a row while seeding by k-means++, and the centroids. "
             "Use fewer rows or float32, or fit MiniBatchKMeans with partial_fit on parts."
         )

@@ -9,7 +9,7 @@ __all__ = ["is_out_of_memory", "shrink_tiles", "tile_shape"]
 # Tiles follow from the shapes alone, not from the memory that happens to be free: the order
 # of rounding would change from one call to the next, and predict(X) with it.
 _CPU_TILE_BYTES = 8 * 2**20
-_ACCELERATOR_TILE_BYTES = 128 * 2**20
+_ACCELERATOR_TILE_BYTES = 64 * 2**20
 
 #: with fewer rows than this a matrix product does not reach its speed
 _WANTED_ROWS = 1024
