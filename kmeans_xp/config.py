@@ -1,6 +1,7 @@
 """Settings that hold for a thread: set by ``config_context``, else by the environment."""
 
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -89,7 +90,8 @@ def _threads_of_environment() -> int | None:
     # OMP_NUM_THREADS counts too: joblib's workers set it so that nested threads do not
     # take more processors than there are.
     for variable in ("KMEANS_XP_NUM_THREADS", "OMP_NUM_THREADS"):
-        value = os.environ.get(variable, "")
-        if value.isdigit() and int(value) > 0:
-            return int(value)
+        # OpenMP allows a list, one number for each level of nesting.
+        first = re.match(r"\s*([0-9]+)", os.environ.get(variable, ""))
+        if first and int(first[1]) > 0:
+            return int(first[1])
     return None

@@ -9,7 +9,7 @@ __all__ = ["is_out_of_memory", "shrink_tiles", "tile_shape"]
 # Tiles follow from the shapes alone, not from the memory that happens to be free: the order
 # of rounding would change from one call to the next, and predict(X) with it.
 _CPU_TILE_BYTES = 8 * 2**20
-_ACCELERATOR_TILE_BYTES = 128 * 2**20
+_ACCELERATOR_TILE_BYTES = 64 * 2**20
 
 #: with fewer rows than this a matrix product does not reach its speed
 _WANTED_ROWS = 1024
@@ -51,7 +51,8 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 
 def _tile_bytes(points: Array, *, xp: Namespace) -> int:
-    if library_name(xp) == "cupy":
-        return _ACCELERATOR_TILE_BYTES
+    library = library_name(xp)
+    if library in ("numpy", "cupy"):  # known without a look at the device
+        return _CPU_TILE_BYTES if library == "numpy" else _ACCELERATOR_TILE_BYTES
     on_accelerator = any(word in str(device_of(points)) for word in ("cuda", "gpu", "mps", "xpu"))
     return _ACCELERATOR_TILE_BYTES if on_accelerator else _CPU_TILE_BYTES

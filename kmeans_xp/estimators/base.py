@@ -4,7 +4,7 @@ import functools
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from copy import copy
+from copy import copy, deepcopy
 from numbers import Integral, Real
 from os import PathLike
 from typing import Any, ClassVar, NamedTuple, Self, TypeVar, cast
@@ -260,7 +260,8 @@ class BaseKMeans(
         made._n_threads = 1
         for name, value in vars(self).items():
             if name in self._sklearn_attributes:
-                setattr(made, name, to_host(value) if is_array(value) else value)
+                # Copies: scikit-learn goes on in place where it goes on.
+                setattr(made, name, to_host(value).copy() if is_array(value) else deepcopy(value))
         return made
 
     def save(self, path: str | PathLike[str]) -> None:
@@ -341,7 +342,7 @@ class BaseKMeans(
                     "Explicit initial center position passed: performing only one init in "
                     f"{type(self).__name__} instead of n_init={self.n_init}.",
                     RuntimeWarning,
-                    stacklevel=4,
+                    stacklevel=5,
                 )
             return 1
         if self.n_init != "auto":

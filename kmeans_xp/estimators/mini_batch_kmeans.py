@@ -130,6 +130,7 @@ class MiniBatchKMeans(BaseKMeans):
     _counts: Array
     _n_init: int
     _init_size: int
+    _batch_size: int
 
     def __init__(
         self,
@@ -194,6 +195,7 @@ class MiniBatchKMeans(BaseKMeans):
         points = checked_points(X, estimator=self)
         self._check_n_clusters(points)
         self._n_init = self._resolve_n_init(default=3)
+        self._batch_size = min(self.batch_size, int(points.shape[0]))
         self._init_size = self._resolved_init_size(int(points.shape[0]))
         placement = choose(points, self.device)
         with working_device(placement.xp, placement.device):
@@ -238,10 +240,9 @@ class MiniBatchKMeans(BaseKMeans):
         return self
 
     def _resolved_init_size(self, n_points: int) -> int:
-        batch_size = min(self.batch_size, n_points)
         init_size = self.init_size
         if init_size is None:
-            init_size = 3 * batch_size
+            init_size = 3 * self._batch_size
             if init_size < self.n_clusters:
                 init_size = 3 * self.n_clusters
         elif init_size < self.n_clusters:
@@ -249,7 +250,7 @@ class MiniBatchKMeans(BaseKMeans):
                 f"init_size={init_size} should be larger than n_clusters={self.n_clusters}. "
                 "Setting it to min(3*n_clusters, n_samples)",
                 RuntimeWarning,
-                stacklevel=4,
+                stacklevel=5,
             )
             init_size = 3 * self.n_clusters
         return min(init_size, n_points)
@@ -280,8 +281,7 @@ class MiniBatchKMeans(BaseKMeans):
         random_state: np.random.RandomState,
         progress: Progress,
     ) -> MiniBatchResult:
-        batch_size = min(self.batch_size, data.blocks.n_points)
-        n_steps = (self.max_iter * data.blocks.n_points) // batch_size
+        n_steps = (self.max_iter * data.blocks.n_points) // self._batch_size
         progress.begin_run(n_steps)
 
         def told(step: MiniBatchStep, centroids: Array) -> bool:
@@ -292,7 +292,7 @@ class MiniBatchKMeans(BaseKMeans):
             data.blocks,
             centroids,
             random_state,
-            batch_size=batch_size,
+            batch_size=self._batch_size,
             max_iter=self.max_iter,
             tol=self.tol * data.mean_variance,
             max_no_improvement=self.max_no_improvement,
@@ -308,13 +308,12 @@ class MiniBatchKMeans(BaseKMeans):
         self, result: MiniBatchResult, data: Prepared, random_state: np.random.RandomState
     ) -> None:
         centroids, steps = result.state.centroids, result.steps
-        batch_size = min(self.batch_size, data.blocks.n_points)
         self._store_centroids(centroids, data)
         self._counts = send(result.state.mass, data.placement)
         self._random_state = random_state
-        self._n_since_reassignment = 0
+        self._n_since_last_reassign = 0
         self.n_steps_ = len(steps)
-        self.n_iter_ = math.ceil(len(steps) * batch_size / data.blocks.n_points)
+        self.n_iter_ = math.ceil(len(steps) * self._batch_size / data.blocks.n_points)
         self.history_ = {
             "inertia": np.asarray([step.inertia for step in steps]),
             "shift": np.asarray([step.sq_shift for step in steps]),
@@ -332,6 +331,7 @@ class MiniBatchKMeans(BaseKMeans):
         """Choose the origin and the initial centroids from the first batch."""
         self._check_n_clusters(points)
         self._n_init = self._resolve_n_init(default=3)
+        self._batch_size = min(self.batch_size, int(points.shape[0]))
         self._init_size = self._resolved_init_size(int(points.shape[0]))
         init = self._checked_init(points, placement)
         data = prepared(points, checked_weights(sample_weight, points, placement), placement)
@@ -343,7 +343,7 @@ class MiniBatchKMeans(BaseKMeans):
         zeros = from_host(np.zeros(self.n_clusters), xp=xp, device=placement.device)
         self._counts = send(zeros, placement)
         self._random_state = random_state
-        self._n_since_reassignment = 0
+        self._n_since_last_reassign = 0
         self.n_steps_ = 0
 
     def _continue(self, points: Array, weights: Array | None, placement: Placement) -> None:
@@ -355,7 +355,7 @@ class MiniBatchKMeans(BaseKMeans):
         rows = rows._replace(origin=origin)
         counts = bring(self._counts, placement)
         reassignment = Reassignment(
-            self.n_clusters, self.reassignment_ratio, self._n_since_reassignment
+            self.n_clusters, self.reassignment_ratio, self._n_since_last_reassign
         )
         is_due = reassignment.is_due(to_host(counts), rows.n_points)
         state, _, step = minibatch_step(
@@ -370,7 +370,7 @@ class MiniBatchKMeans(BaseKMeans):
         data = Prepared(blocks, origin, math.nan, math.nan, math.nan, placement)
         self._store_centroids(state.centroids, data)
         self._counts = send(state.mass, placement)
-        self._n_since_reassignment = reassignment.n_seen
+        self._n_since_last_reassign = reassignment.n_seen
         self.n_steps_ += 1
         if self.compute_labels:
             labels = blocks.map_rows(nearest_labels, state.centroids)
@@ -394,9 +394,26 @@ class MiniBatchKMeans(BaseKMeans):
 
     # What scikit-learn's own estimator has under the same name.
     _sklearn_attributes: ClassVar[frozenset[str]] = BaseKMeans._sklearn_attributes | {
-        "n_steps_",
+        "_batch_size",
         "_counts",
+        "_init_size",
+        "_n_init",
+        "_n_since_last_reassign",
+        "_random_state",
+        "n_steps_",
     }
+
+    def to_sklearn(self) -> Any:
+        """Return scikit-learn's estimator with the same parameters and the fitted state.
+
+        Returns
+        -------
+        sklearn.cluster.MiniBatchKMeans
+            On NumPy arrays; predicts, and goes on with ``partial_fit``, without kmeans_xp.
+        """
+        made = super().to_sklearn()
+        made._counts = made._counts.astype(made.cluster_centers_.dtype)
+        return made
 
     def _sklearn_class(self) -> Any:
         return sklearn.cluster.MiniBatchKMeans

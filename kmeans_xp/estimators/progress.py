@@ -40,10 +40,9 @@ class Progress:
         task.call_on_fit_task_begin(estimator=self.estimator, **self.data)
         return self._end(task, fitted)
 
-    def end_run(self, fitted: Callable[[], dict[str, Any]]) -> None:
-        """End the run."""
-        if self.is_on:
-            self._end(self.run, fitted)
+    def end_run(self, fitted: Callable[[], dict[str, Any]]) -> bool:
+        """End the run; True if a callback wants no further one."""
+        return self.is_on and self._end(self.run, fitted)
 
     def end(self) -> None:
         """End the fit; the estimator has its fitted attributes."""
