@@ -10,6 +10,7 @@ from kmeans_xp.algorithms.minibatch import (
     minibatch_step,
 )
 from kmeans_xp.algorithms.moments import Moments, moments_of
+from kmeans_xp.algorithms.restarts import lloyd_restarts
 from kmeans_xp.algorithms.seeding import Seeds, kmeans_plusplus, random_rows
 
 __all__ = [
@@ -23,6 +24,7 @@ __all__ = [
     "inertia_of",
     "kmeans_plusplus",
     "lloyd",
+    "lloyd_restarts",
     "minibatch",
     "minibatch_step",
     "moments_of",

@@ -5,9 +5,10 @@ from typing import NamedTuple
 
 from kmeans_xp.algorithms.inertia import inertia_of
 from kmeans_xp.algorithms.relocation import relocated
+from kmeans_xp.algorithms.stepping import Step, Steps
 from kmeans_xp.blocks import Blocks
-from kmeans_xp.devices import Array, to_host
-from kmeans_xp.kernels import ClusterTotals, lloyd_step, nearest_labels, update_centroids
+from kmeans_xp.devices import Array
+from kmeans_xp.kernels import lloyd_step, nearest_labels, update_centroids
 
 __all__ = ["Iteration", "LloydResult", "lloyd"]
 
@@ -91,26 +92,29 @@ def lloyd(
        Theory 28 (1982).
     """
     iterations: list[Iteration] = []
+    steps = Steps(blocks, lloyd_step)
     for number in range(1, max_iter + 1):
-        totals = blocks.reduce(lloyd_step, centroids)
-        centroids, iteration = _moved(blocks, totals, centroids, number)
+        step = steps.take(centroids, is_last=number == max_iter)
+        centroids, iteration = moved(blocks, step, number)
         iterations.append(iteration)
         stop = on_iteration is not None and on_iteration(iteration, centroids)
         if iteration.sq_shift <= tol or stop:
             break
-    labels = blocks.map_rows(nearest_labels, centroids)
-    return LloydResult(centroids, labels, inertia_of(blocks, labels, centroids), tuple(iterations))
+    return finished(blocks, centroids, iterations)
 
 
-def _moved(
-    blocks: Blocks, totals: ClusterTotals, centroids: Array, number: int
-) -> tuple[Array, Iteration]:
-    """Return the means of the new clusters, or of those that empty ones were given rows of."""
-    update = update_centroids(totals, centroids, xp=blocks.xp)
-    # The iteration's only wait for the device: three numbers in one copy.
-    sq_shift, n_empty, explained = (float(signal) for signal in to_host(update.signals))
+def moved(blocks: Blocks, step: Step, number: int) -> tuple[Array, Iteration]:
+    """Return the means of the new clusters, after giving rows to those that were left empty."""
+    sq_shift, n_empty, explained = (float(signal) for signal in step.signals)
+    update = step.update
     if n_empty > 0.0:
-        totals = relocated(blocks, totals, centroids)
-        update = update_centroids(totals, centroids, xp=blocks.xp)
+        totals = relocated(blocks, step.totals, step.before)
+        update = update_centroids(totals, step.before, xp=blocks.xp)
         sq_shift = float(update.signals[0])
     return update.centroids, Iteration(number, explained, sq_shift, int(n_empty))
+
+
+def finished(blocks: Blocks, centroids: Array, iterations: list[Iteration]) -> LloydResult:
+    """Assign the rows to the final centroids, and measure the inertia of that."""
+    labels = blocks.map_rows(nearest_labels, centroids)
+    return LloydResult(centroids, labels, inertia_of(blocks, labels, centroids), tuple(iterations))

@@ -32,6 +32,14 @@ class Blocks(Protocol):
     def dtype(self) -> DType:
         """Dtype that the rows are computed in."""
 
+    @property
+    def is_asynchronous(self) -> bool:
+        """Whether work is queued on the device while the host goes on."""
+
+    @property
+    def is_small(self) -> bool:
+        """Whether the device has more to do with launching kernels than with running them."""
+
     def reduce(
         self,
         partial: Callable[..., Any],
@@ -78,6 +86,20 @@ class Blocks(Protocol):
         -------
         integer array
             For each number, where the running total first reaches that part of the whole.
+        """
+
+    def repeated(self, step: Callable[[Array], Any]) -> Callable[[Array], Any]:
+        """Return ``step``, made cheap to call many times with arrays of one shape.
+
+        Parameters
+        ----------
+        step : callable
+            Calls kernels on these rows, and does not wait for the device.
+
+        Returns
+        -------
+        callable
+            The same function; a result may be overwritten by the third call after it.
         """
 
     def weights_on_host(self) -> np.ndarray[Any, Any] | None:

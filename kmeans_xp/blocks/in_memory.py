@@ -1,10 +1,12 @@
 """Rows that lie in one array on one device."""
 
+import importlib
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
+from kmeans_xp.blocks.replay import Replay
 from kmeans_xp.devices import (
     Array,
     Device,
@@ -14,12 +16,18 @@ from kmeans_xp.devices import (
     device_of,
     from_host,
     is_out_of_memory,
+    library_name,
     shrink_tiles,
     to_host,
 )
 from kmeans_xp.kernels import Rows, added
 
 __all__ = ["InMemory"]
+
+T = TypeVar("T")
+
+#: numbers that a GPU reads in less time than its host takes to launch a few kernels
+_FEW_NUMBERS = 2**22
 
 
 class InMemory:
@@ -50,6 +58,16 @@ class InMemory:
     def dtype(self) -> DType:
         """Dtype that the rows are computed in."""
         return self.rows.dtype(xp=self.xp)
+
+    @property
+    def is_asynchronous(self) -> bool:
+        """Whether work is queued on the device while the host goes on."""
+        return library_name(self.xp) == "cupy"
+
+    @property
+    def is_small(self) -> bool:
+        """Whether the device has more to do with launching kernels than with running them."""
+        return self.is_asynchronous and self.rows.points.size <= _FEW_NUMBERS
 
     def reduce(
         self,
@@ -86,6 +104,13 @@ class InMemory:
         """Return indices of rows drawn in proportion to weight times value."""
         weights = self.rows.weights
         return self._drawn(values if weights is None else values * weights, uniforms, side="left")
+
+    def repeated(self, step: Callable[[Array], T]) -> Callable[[Array], T]:
+        """Return ``step``, made cheap to call many times with arrays of one shape."""
+        if not self.is_small:
+            return step
+        for_cupy = importlib.import_module("kmeans_xp.kernels.for_cupy")
+        return Replay(step, lambda centroids: for_cupy.reads_rows_once(self.rows, centroids))
 
     def weights_on_host(self) -> np.ndarray[Any, Any] | None:
         """Return the weights as NumPy, None if every weight is 1."""

@@ -1,6 +1,8 @@
 """What differs between array libraries outside the Array API: names, copies, dtypes."""
 
 import functools
+import importlib
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, TypeAlias
 
@@ -13,6 +15,7 @@ __all__ = [
     "Device",
     "Namespace",
     "accumulation_dtype",
+    "begin_read",
     "computing_dtype",
     "device_of",
     "foreign_cuda_array",
@@ -94,6 +97,27 @@ def from_host(
         host = host.copy()
     made = xp.asarray(host, device=device)
     return made if dtype is None else xp.astype(made, dtype, copy=False)
+
+
+def begin_read(array: Array) -> Callable[[], np.ndarray[Any, Any]]:
+    """Start copying a small array to the host; calling the result waits for that copy alone.
+
+    Work that is given to the device in between is not waited for.
+    """
+    if not is_array(array) or library_name(namespace_of(array)) != "cupy":
+        return lambda: to_host(array)
+    cupyx, cupy = (importlib.import_module(name) for name in ("cupyx", "cupy"))
+    # Only into pinned memory does a copy return before it is done.
+    pinned = cupyx.empty_pinned(array.shape, dtype=array.dtype)
+    array.get(out=pinned, blocking=False)
+    copied = cupy.cuda.Event(block=False, disable_timing=True)
+    copied.record()
+
+    def wait() -> np.ndarray[Any, Any]:
+        copied.synchronize()
+        return np.asarray(pinned)
+
+    return wait
 
 
 def computing_dtype(dtype: DType, *, xp: Namespace) -> DType:

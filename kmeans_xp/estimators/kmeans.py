@@ -1,6 +1,7 @@
 """K-Means by Lloyd's algorithm, with scikit-learn's interface."""
 
 import warnings
+from collections.abc import Iterable, Iterator
 from functools import partial
 from typing import Any, ClassVar, Self
 
@@ -10,7 +11,7 @@ from sklearn.callback import with_callbacks
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils._param_validation import StrOptions
 
-from kmeans_xp.algorithms import Iteration, LloydResult, lloyd
+from kmeans_xp.algorithms import Iteration, LloydResult, lloyd, lloyd_restarts
 from kmeans_xp.devices import Array, choose, send, to_host, working_device
 from kmeans_xp.estimators.base import BaseKMeans, all_or_nothing
 from kmeans_xp.estimators.preparation import Prepared, prepared
@@ -195,8 +196,18 @@ class KMeans(BaseKMeans):
         return self
 
     def _best_run(self, init: Any, data: Prepared, progress: Progress) -> LloydResult:
-        random_state = as_random_state(self.random_state)
+        is_watched = self.verbose or progress.is_on
+        together = data.blocks.is_small and self._n_init > 1 and not is_watched
+        runs = self._runs_together if together else self._runs_in_turn
         best: LloydResult | None = None
+        for result in runs(init, data, progress):
+            if best is None or result.inertia < best.inertia * (1.0 - _SAME_INERTIA):
+                best = result
+        assert best is not None
+        return best
+
+    def _runs_in_turn(self, init: Any, data: Prepared, progress: Progress) -> Iterator[LloydResult]:
+        random_state = as_random_state(self.random_state)
         for _ in range(self._n_init):
             centroids = self._initial_centroids(
                 init, data.blocks, data, random_state, self.n_clusters
@@ -205,12 +216,20 @@ class KMeans(BaseKMeans):
                 print("Initialization complete")  # noqa: T201 (verbose prints)
             progress.begin_run(self.max_iter)
             result = self._run(centroids, data, progress)
-            if best is None or result.inertia < best.inertia * (1.0 - _SAME_INERTIA):
-                best = result
+            yield result
             if progress.end_run(partial(self._fitted, result.centroids, data)):
                 break
-        assert best is not None
-        return best
+
+    def _runs_together(
+        self, init: Any, data: Prepared, progress: Progress
+    ) -> Iterable[LloydResult]:
+        random_state = as_random_state(self.random_state)
+        starts = [
+            self._initial_centroids(init, data.blocks, data, random_state, self.n_clusters)
+            for _ in range(self._n_init)
+        ]
+        tol = self.tol * data.mean_variance
+        return lloyd_restarts(data.blocks, starts, max_iter=self.max_iter, tol=tol)
 
     def _run(self, centroids: Array, data: Prepared, progress: Progress) -> LloydResult:
         tol = self.tol * data.mean_variance

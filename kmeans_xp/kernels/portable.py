@@ -22,6 +22,7 @@ __all__ = [
     "closer_of",
     "cluster_sums",
     "lloyd_step",
+    "lloyd_steps",
     "nearest_centroid",
     "nearest_labels",
     "sq_distances",
@@ -226,6 +227,26 @@ def lloyd_step(rows: Rows, centroids: Array, *, xp: Namespace) -> ClusterTotals:
 
 
 @kernel
+def lloyd_steps(rows: Rows, centroids: Array, *, xp: Namespace) -> ClusterTotals:
+    """Do ``lloyd_step`` from several sets of centroids, for restarts that run together.
+
+    Parameters
+    ----------
+    rows : Rows of n_points
+    centroids : array of shape (n_restarts, n_clusters, n_features)
+    xp : namespace
+
+    Returns
+    -------
+    ClusterTotals
+        Of shapes (n_restarts, n_clusters, n_features) and (n_restarts, n_clusters); bit-equal
+        to ``lloyd_step`` from each.
+    """
+    each = [lloyd_step(rows, centroids[run, ...], xp=xp) for run in range(centroids.shape[0])]
+    return ClusterTotals(*(xp.stack(parts) for parts in zip(*each, strict=True)))
+
+
+@kernel
 def update_centroids(totals: ClusterTotals, centroids: Array, *, xp: Namespace) -> Update:
     """Return each cluster's mean as its new centroid; a cluster without mass keeps its own.
 
@@ -233,26 +254,27 @@ def update_centroids(totals: ClusterTotals, centroids: Array, *, xp: Namespace) 
     ----------
     totals : ClusterTotals
         Of the rows nearest to ``centroids``.
-    centroids : array of shape (n_clusters, n_features)
-        The old ones.
+    centroids : array of shape (n_clusters, n_features) or (n_restarts, n_clusters, n_features)
+        The old ones; the totals then have the same first dimension.
     xp : namespace
 
     Returns
     -------
     Update
-        The centroids in the old ones' dtype.
+        The centroids in the old ones' dtype; signals of shape (3,) or (n_restarts, 3).
     """
     sums, mass = totals
     old = xp.astype(centroids, sums.dtype, copy=False)
     is_empty = mass <= 0.0
-    means = sums / xp.where(is_empty, xp.ones_like(mass), mass)[:, None]
-    means = xp.where(is_empty[:, None], old, means)
+    means = sums / xp.where(is_empty, xp.ones_like(mass), mass)[..., None]
+    means = xp.where(is_empty[..., None], old, means)
     new = xp.astype(means, centroids.dtype, copy=False)
     moved = xp.astype(new, sums.dtype, copy=False) - old
     # sum w |x - c|^2 = sum w |x|^2 - (2 c.S - m |c|^2): no second pass over the rows.
-    explained = xp.sum(old * (2.0 * sums - mass[:, None] * old))
-    n_empty = xp.sum(xp.astype(is_empty, sums.dtype))
-    return Update(new, xp.stack([xp.sum(moved * moved), n_empty, explained]))
+    explained = xp.sum(old * (2.0 * sums - mass[..., None] * old), axis=(-2, -1))
+    sq_shift = xp.sum(moved * moved, axis=(-2, -1))
+    n_empty = xp.sum(xp.astype(is_empty, sums.dtype), axis=-1)
+    return Update(new, xp.stack([sq_shift, n_empty, explained], axis=-1))
 
 
 @kernel

@@ -1,0 +1,306 @@
+"""What the compiler gives each CUDA kernel: registers, shared memory, spills; needs no GPU.
+
+``python benchmarks/kernel_resources.py`` compiles every kernel of ``kernels/for_cupy.cu`` by the
+NVRTC that CuPy finds and prints the table of ``docs/cuda_kernels.md``; with ``--write`` the page
+is written. Exits with 1 if a kernel spills or does not compile.
+"""
+
+import argparse
+import itertools
+import re
+import sys
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+
+__all__ = [
+    "ARCHITECTURES",
+    "Compilation",
+    "Declaration",
+    "Resources",
+    "choices",
+    "compiled",
+    "declarations",
+    "instantiations",
+    "parsed_log",
+    "source",
+]
+
+PAGE = ROOT / "docs" / "cuda_kernels.md"
+ARCHITECTURES = (75, 80, 90, 100)
+
+_TEMPLATE = r"(?:template\s*<(?P<parameters>[^>]*)>\s*)?"
+_QUALIFIERS = r'(?:extern\s+"C"\s+)?__global__\s+void\s+(?:__launch_bounds__\([^)]*\)\s*)?'
+_DECLARATION = re.compile(rf"{_TEMPLATE}{_QUALIFIERS}(?P<name>\w+)\s*\(")
+
+
+class Declaration(NamedTuple):
+    """A kernel of the source.
+
+    Parameters
+    ----------
+    name : str
+    parameters : tuple of str
+        Of its template: ("In", "T", "D"), or empty.
+    """
+
+    name: str
+    parameters: tuple[str, ...]
+
+
+class Resources(NamedTuple):
+    """What a kernel takes on one architecture.
+
+    Parameters
+    ----------
+    kernel : str
+    registers : int
+        Of a thread.
+    shared_bytes : int
+        Of a block, without what a launch adds.
+    stack_bytes, spill_bytes : int
+        Of a thread; spills are stores and loads together.
+    """
+
+    kernel: str
+    registers: int
+    shared_bytes: int
+    stack_bytes: int
+    spill_bytes: int
+
+
+class Compilation(NamedTuple):
+    """All kernels on one architecture.
+
+    Parameters
+    ----------
+    architecture : int
+        90 for sm_90.
+    resources : tuple of Resources
+    """
+
+    architecture: int
+    resources: tuple[Resources, ...]
+
+    def spilling(self) -> list[Resources]:
+        """Return the kernels that spill or keep a stack frame."""
+        return [each for each in self.resources if each.spill_bytes or each.stack_bytes]
+
+
+def source() -> str:
+    """Return the CUDA source."""
+    return (ROOT / "kmeans_xp" / "kernels" / "for_cupy.cu").read_text()
+
+
+def declarations(text: str) -> list[Declaration]:
+    """Return the kernels that a CUDA source declares.
+
+    Raises
+    ------
+    ValueError
+        If some ``__global__`` is written in a way that is not understood here.
+    """
+    text = re.sub(r"//[^\n]*", "", text)
+    found = [
+        Declaration(match["name"], _parameters(match["parameters"] or ""))
+        for match in _DECLARATION.finditer(text)
+    ]
+    n_kernels = len(re.findall(r"\b__global__\b", text))
+    if len(found) != n_kernels:
+        names = ", ".join(each.name for each in found)
+        raise ValueError(
+            f"The source has {n_kernels} kernels, of which {len(found)} are understood ({names}); "
+            "make _DECLARATION match the others."
+        )
+    return found
+
+
+def choices() -> dict[str, Sequence[tuple[str, ...]]]:
+    """Return what for_cupy.py may put for template parameters, from its own tables."""
+    from kmeans_xp.kernels import for_cupy
+
+    return choices_of(for_cupy._C_TYPES, for_cupy._WIDTHS, for_cupy._CANDIDATES)
+
+
+def choices_of(
+    c_types: Mapping[str, tuple[str, str]], widths: Sequence[int], candidates: Sequence[int]
+) -> dict[str, Sequence[tuple[str, ...]]]:
+    """Return what may stand for "In, T" together, and for "T", "D" and "L"."""
+    return {
+        "In, T": list(c_types.values()),
+        "T": [(each,) for each in dict.fromkeys(computing for _, computing in c_types.values())],
+        "D": [(str(width),) for width in widths],
+        "L": [(str(width),) for width in candidates],
+    }
+
+
+def instantiations(
+    declared: Iterable[Declaration], known: Mapping[str, Sequence[tuple[str, ...]]]
+) -> list[str]:
+    """Return the name expression of every kernel that may be asked for.
+
+    Raises
+    ------
+    ValueError
+        If a template has a parameter that ``known`` lacks.
+    """
+    return [name for each in declared for name in _instances(each, known)]
+
+
+def compiled(names: Sequence[str], architecture: int, text: str) -> Compilation | None:
+    """Compile the kernels; None if this NVRTC does not know the architecture.
+
+    Raises
+    ------
+    NVRTCError
+        If the source does not compile; the compiler's log is printed.
+    """
+    from cupy_backends.cuda.libs import nvrtc
+
+    if architecture not in nvrtc.getSupportedArchs():
+        return None
+    program = nvrtc.createProgram(text, "for_cupy.cu", [], [])
+    try:
+        for name in names:
+            if "<" in name:
+                nvrtc.addNameExpression(program, name)
+        options = [f"--gpu-architecture=sm_{architecture}", "-std=c++17", "--ptxas-options=-v"]
+        try:
+            nvrtc.compileProgram(program, options)
+        except nvrtc.NVRTCError:
+            print(nvrtc.getProgramLog(program), file=sys.stderr)
+            raise
+        lowered = {
+            _text(nvrtc.getLoweredName(program, name)) if "<" in name else name: name
+            for name in names
+        }
+        log = _text(nvrtc.getProgramLog(program))
+    finally:
+        nvrtc.destroyProgram(program)
+    by_name = {lowered.get(each.kernel, each.kernel): each for each in parsed_log(log)}
+    if missing := set(names) - set(by_name):
+        raise ValueError(f"The log of sm_{architecture} says nothing of {sorted(missing)}.")
+    return Compilation(architecture, tuple(by_name[name]._replace(kernel=name) for name in names))
+
+
+def parsed_log(log: str) -> list[Resources]:
+    """Return what a log of ``ptxas -v`` says of each kernel, under its lowered name."""
+    parts = re.split(r"Compiling entry function '(\w+)'", log)
+    pairs = zip(parts[1::2], parts[2::2], strict=True)
+    return [
+        Resources(
+            name,
+            _number(r"Used (\d+) registers", part),
+            _number(r"(\d+) bytes smem", part),
+            _number(r"(\d+) bytes stack frame", part),
+            _number(r"(\d+) bytes spill stores", part) + _number(r"(\d+) bytes spill loads", part),
+        )
+        for name, part in pairs
+    ]
+
+
+def page(compilations: Sequence[Compilation], nvrtc_version: tuple[int, int]) -> str:
+    """Return the page in Markdown."""
+    architectures = [each.architecture for each in compilations]
+    head = " | ".join(["kernel", *(f"sm_{each}" for each in architectures), "shared", "spills"])
+    rows = zip(*(each.resources for each in compilations), strict=True)
+    lines = [f"| {head} |", "|---|" + "---:|" * (len(architectures) + 2)]
+    lines += [_line(of_kernel, architectures) for of_kernel in rows]
+    spills = sum(len(each.spilling()) for each in compilations)
+    return _PAGE.format(
+        table="\n".join(lines),
+        version=".".join(map(str, nvrtc_version)),
+        n_kernels=len(compilations[0].resources),
+        spills=f"in {spills} of them" if spills else "none",
+    )
+
+
+_PAGE = """\
+# The CUDA kernels, as compiled
+
+Registers of a thread on each architecture, and in bytes the static shared memory of a block and
+the spills of a thread, as NVRTC {version} reports them for each of the {n_kernels} instantiations
+that `kmeans_xp/kernels/for_cupy.py` can ask for. Spills on all architectures: {spills}.
+
+`In` is the type of the points, `T` the one computed in; the number is the padded number of
+features, or of candidates of k-means++. `few_step`, `few_labels` and `potentials` are launched
+with more shared memory, by the size of the problem and up to 48 KiB.
+
+Written by `python benchmarks/kernel_resources.py --write`, which needs CuPy and no GPU.
+
+{table}
+"""
+
+
+def _line(of_kernel: Sequence[Resources], architectures: Sequence[int]) -> str:
+    registers = [str(each.registers) for each in of_kernel]
+    shared = sorted({each.shared_bytes for each in of_kernel})
+    spills = [
+        f"{each.spill_bytes} on sm_{architecture}"
+        for each, architecture in zip(of_kernel, architectures, strict=True)
+        if each.spill_bytes
+    ]
+    cells = [f"`{of_kernel[0].kernel}`", *registers]
+    cells += [" or ".join(map(str, shared)), ", ".join(spills) or "0"]
+    return f"| {' | '.join(cells)} |"
+
+
+def _parameters(text: str) -> tuple[str, ...]:
+    return tuple(part.split()[-1] for part in text.split(",") if part.strip())
+
+
+def _instances(
+    declared: Declaration, known: Mapping[str, Sequence[tuple[str, ...]]]
+) -> Iterator[str]:
+    if not declared.parameters:
+        yield declared.name
+        return
+    # In and T are chosen together: T follows from the dtype of the points.
+    joined = ", ".join(declared.parameters).replace("In, T", "In+T").split(", ")
+    groups = [part.replace("+", ", ") for part in joined]
+    if unknown := [group for group in groups if group not in known]:
+        raise ValueError(
+            f"{declared.name} has the template parameter {', '.join(unknown)}: say in choices() "
+            "what for_cupy.py may put there."
+        )
+    for chosen in itertools.product(*(known[group] for group in groups)):
+        yield f"{declared.name}<{', '.join(itertools.chain(*chosen))}>"
+
+
+def _number(pattern: str, text: str) -> int:
+    match = re.search(pattern, text)
+    return int(match[1]) if match else 0
+
+
+def _text(value: str | bytes) -> str:
+    return value.decode() if isinstance(value, bytes) else value
+
+
+def _main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--write", action="store_true", help=f"write docs/{PAGE.name}")
+    asked_for = parser.parse_args()
+    from cupy_backends.cuda.libs import nvrtc
+
+    text = source()
+    names = instantiations(declarations(text), choices())
+    tried = {architecture: compiled(names, architecture, text) for architecture in ARCHITECTURES}
+    compilations = [each for each in tried.values() if each is not None]
+    for architecture in (key for key, each in tried.items() if each is None):
+        print(f"sm_{architecture}: not known to this NVRTC", file=sys.stderr)
+    made = page(compilations, nvrtc.getVersion())
+    if asked_for.write:
+        PAGE.write_text(made)
+    else:
+        print(made)
+    spilling = [(each.architecture, *found) for each in compilations for found in each.spilling()]
+    for found in spilling:
+        print(f"spills: {found}", file=sys.stderr)
+    return 1 if spilling else 0
+
+
+if __name__ == "__main__":
+    sys.exit(_main())

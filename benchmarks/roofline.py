@@ -1,0 +1,257 @@
+"""The least time of one Lloyd iteration on a GPU, by a formula; needs no GPU.
+
+``python benchmarks/roofline.py`` prints the tables of ``docs/roofline.md``, and with ``--write``
+puts them there.
+"""
+
+import argparse
+import re
+from pathlib import Path
+from typing import NamedTuple
+
+__all__ = [
+    "GRID",
+    "H100",
+    "QUICK_GRID",
+    "Design",
+    "Rates",
+    "Size",
+    "binding",
+    "design_of",
+    "floor_s",
+    "page_tables",
+    "reach_s",
+]
+
+PAGE = Path(__file__).resolve().parents[1] / "docs" / "roofline.md"
+
+
+class Size(NamedTuple):
+    """One problem of the benchmark grid.
+
+    Parameters
+    ----------
+    name : str
+    n_points, n_features, n_clusters : int
+    """
+
+    name: str
+    n_points: int
+    n_features: int
+    n_clusters: int
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Points, features, clusters."""
+        return self.n_points, self.n_features, self.n_clusters
+
+
+class Rates(NamedTuple):
+    """What a device can do.
+
+    Parameters
+    ----------
+    name : str
+    gemm : dict of int to float
+        Floating-point operations a second in a matrix product, by bytes of a number.
+    bandwidth : float
+        Bytes a second to and from device memory.
+    """
+
+    name: str
+    gemm: dict[int, float]
+    bandwidth: float
+
+
+class Design(NamedTuple):
+    """How for_cupy.py does one iteration.
+
+    Parameters
+    ----------
+    path : {"one pass", "GEMM"}
+    n_launches : int
+        Kernels, GEMMs and memsets.
+    n_bytes : int
+        Read from device memory, if a tile of scores stays in the L2 cache.
+    """
+
+    path: str
+    n_launches: int
+    n_bytes: int
+
+
+GRID = (
+    Size("100k x 16, k=8", 100_000, 16, 8),
+    Size("1M x 2, k=10", 1_000_000, 2, 10),
+    Size("1M x 16, k=100", 1_000_000, 16, 100),
+    Size("200k x 128, k=256", 200_000, 128, 256),
+    Size("500k x 3, k=64", 500_000, 3, 64),
+    Size("100k x 768, k=1000", 100_000, 768, 1000),
+    Size("1797 x 64, k=10 (digits)", 1797, 64, 10),
+    Size("500 x 4, k=5 (tiny)", 500, 4, 5),
+    Size("10M x 16, k=16", 10_000_000, 16, 16),
+    Size("1M x 128, k=1024", 1_000_000, 128, 1024),
+)
+
+#: one size for each way that an iteration is done, small enough for any machine
+QUICK_GRID = (Size("quick, few features", 500, 4, 5), Size("quick, many features", 300, 80, 7))
+
+#: NVIDIA's datasheet for the H100 SXM: float32 and float64 without tensor cores, HBM3
+H100 = Rates("H100 SXM", {4: 67e12, 8: 34e12}, 3.35e12)
+
+#: Assumed, not measured: seconds that a launch takes of a queue of small kernels.
+LAUNCH_S = (2.5e-6, 5e-6)
+
+#: Assumed, not measured: parts of the datasheet's rates that the design reaches. In the one-pass
+#: kernel each load from shared memory feeds two multiply-adds, which halves the rate at best.
+EFFICIENCY = {"one pass": 0.4, "GEMM": 0.8}
+READ_EFFICIENCY = 0.85
+
+# Bounds of for_cupy.py, said again so that this runs without CuPy; a test holds them equal.
+_SHARED_BYTES = 48 * 2**10
+_SCORES_BYTES = 16 * 2**20
+_SORTED_ROWS = 2**22
+_WIDTHS = (2, 4, 8, 16, 32, 64)
+_THREADS = 256
+
+
+def floor_s(
+    n_points: int,
+    n_features: int,
+    n_clusters: int,
+    itemsize: int,
+    gemm_rate: float,
+    bandwidth: float,
+) -> float:
+    """Return max(2 n k d / GEMM rate, n d itemsize / bandwidth), in seconds."""
+    return max(
+        _gemm_s(n_points, n_features, n_clusters, gemm_rate),
+        _read_s(n_points, n_features, itemsize, bandwidth),
+    )
+
+
+def binding(
+    n_points: int,
+    n_features: int,
+    n_clusters: int,
+    itemsize: int,
+    gemm_rate: float,
+    bandwidth: float,
+) -> str:
+    """Return which of the two the floor is: "GEMM" or "bandwidth"."""
+    gemm = _gemm_s(n_points, n_features, n_clusters, gemm_rate)
+    return "GEMM" if gemm > _read_s(n_points, n_features, itemsize, bandwidth) else "bandwidth"
+
+
+def design_of(n_points: int, n_features: int, n_clusters: int, itemsize: int) -> Design:
+    """Return how for_cupy.py does an iteration of this size on data with an origin."""
+    data = n_points * n_features * itemsize
+    if fits_one_pass(n_features, n_clusters, itemsize):
+        return Design("one pass", 3, data)  # the step, its merge, the means
+    n_tiles = -(-n_points // tile_rows(n_features, n_clusters, itemsize))
+    n_parts = -(-n_points // _SORTED_ROWS)
+    # Once: centroids and totals made ready, the means. A part of rows: its histogram, scan,
+    # scatter, sums, merge. A tile: the origin taken off, GEMM, argmin.
+    n_launches = 3 + 5 * n_parts + 3 * n_tiles
+    return Design("GEMM", n_launches, 2 * data + 12 * n_points)  # labels, and places twice
+
+
+def fits_one_pass(n_features: int, n_clusters: int, itemsize: int) -> bool:
+    """Return whether a tile of rows, the centroids and one set of sums fit shared memory."""
+    width = next((width for width in _WIDTHS if width >= n_features), None)
+    if width is None:
+        return False
+    values = itemsize * (width + 1) * (_THREADS + n_clusters)
+    weights_and_labels = (itemsize + 4) * _THREADS
+    sums = 8 * n_clusters * (n_features + 1)
+    return values + weights_and_labels + sums <= _SHARED_BYTES
+
+
+def tile_rows(n_features: int, n_clusters: int, itemsize: int) -> int:
+    """Return the rows of a tile whose scores stay in the L2 cache."""
+    return max(1024, _SCORES_BYTES // (max(n_features, n_clusters) * itemsize))
+
+
+def reach_s(size: Size, itemsize: int, rates: Rates) -> float:
+    """Return what an iteration should take by the assumptions above, in seconds."""
+    shape = size.shape
+    design = design_of(*shape, itemsize)
+    gemm_rate = EFFICIENCY[design.path] * rates.gemm[itemsize]
+    return max(
+        _gemm_s(*shape, gemm_rate),
+        design.n_bytes / (READ_EFFICIENCY * rates.bandwidth),
+        design.n_launches * sum(LAUNCH_S) / 2,
+    )
+
+
+def page_tables(rates: Rates = H100) -> str:
+    """Return the tables of the page, in Markdown."""
+    return "\n\n".join(
+        f"### {name}\n\n{_table(itemsize, rates)}"
+        for name, itemsize in (("float32", 4), ("float64", 8))
+    )
+
+
+def _table(itemsize: int, rates: Rates) -> str:
+    head = (
+        "| size | 2nkd / rate | nd bytes / bandwidth | floor | binds | path | launches "
+        "| launching | should reach | of the floor |"
+    )
+    rule = "|---|---:|---:|---:|---|---|---:|---:|---:|---:|"
+    return "\n".join([head, rule, *(_line(size, itemsize, rates) for size in GRID)])
+
+
+def _line(size: Size, itemsize: int, rates: Rates) -> str:
+    shape = size.shape
+    gemm_rate, bandwidth = rates.gemm[itemsize], rates.bandwidth
+    floor = floor_s(*shape, itemsize, gemm_rate, bandwidth)
+    design = design_of(*shape, itemsize)
+    low, high = (design.n_launches * each for each in LAUNCH_S)
+    reach = reach_s(size, itemsize, rates)
+    cells = (
+        size.name,
+        _us(_gemm_s(*shape, gemm_rate)),
+        _us(_read_s(size.n_points, size.n_features, itemsize, bandwidth)),
+        _us(floor),
+        binding(*shape, itemsize, gemm_rate, bandwidth),
+        design.path,
+        str(design.n_launches),
+        f"{_us(low)}-{_us(high)}",
+        _us(reach),
+        f"{reach / floor:.3g}",
+    )
+    return f"| {' | '.join(cells)} |"
+
+
+def _gemm_s(n_points: int, n_features: int, n_clusters: int, gemm_rate: float) -> float:
+    return 2.0 * n_points * n_clusters * n_features / gemm_rate
+
+
+def _read_s(n_points: int, n_features: int, itemsize: int, bandwidth: float) -> float:
+    return n_points * n_features * itemsize / bandwidth
+
+
+def _us(seconds: float) -> str:
+    micros = seconds * 1e6
+    return f"{micros:.0f}" if micros >= 100 else f"{micros:.3g}"
+
+
+def _written(page: str, tables: str) -> str:
+    begin, end = "<!-- tables -->\n", "<!-- end of tables -->"
+    pattern = re.compile(f"({begin}).*({end})", re.DOTALL)
+    if not pattern.search(page):
+        raise ValueError(f"{PAGE} has lost its mark {begin!r}; put it where the tables go.")
+    return pattern.sub(lambda match: f"{match[1]}\n{tables}\n\n{match[2]}", page)
+
+
+def _main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--write", action="store_true", help=f"put the tables into {PAGE.name}")
+    if parser.parse_args().write:
+        PAGE.write_text(_written(PAGE.read_text(), page_tables()))
+    else:
+        print(page_tables())
+
+
+if __name__ == "__main__":
+    _main()

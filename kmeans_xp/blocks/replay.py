@@ -1,0 +1,78 @@
+"""The steps of a loop as CUDA graphs: one launch a step instead of several."""
+
+import importlib
+from collections.abc import Callable
+from typing import Any, Generic, NamedTuple, TypeVar
+
+from kmeans_xp.devices import Array
+
+__all__ = ["Replay"]
+
+T = TypeVar("T")
+
+#: A graph costs some launches to make: loops that end soon are better off without.
+_PLAIN_CALLS = 8
+
+#: A result stays as it is until the third call after it. Lloyd looks at the step that was
+#: queued last, at the one before, and at the centroids that that one began from.
+_RECORDS = 3
+
+
+class Replay(Generic[T]):
+    """A function from one CuPy array to arrays, recorded after some calls and then replayed.
+
+    Each result is overwritten by the third call after it.
+
+    Parameters
+    ----------
+    function : callable
+        From an array to an array, or to nested tuples of arrays; the same work for every array
+        of that shape.
+    can_record : callable
+        Whether the work for an array is launches of kernels alone: CuPy cannot record cuBLAS.
+    """
+
+    def __init__(self, function: Callable[[Array], T], can_record: Callable[[Array], bool]) -> None:
+        self.function = function
+        self.can_record = can_record
+        self.n_calls = 0
+        self.records: list[_Record] = []
+
+    def __call__(self, array: Array) -> T:
+        """Return ``function(array)``."""
+        self.n_calls += 1
+        if self.n_calls <= _PLAIN_CALLS or not self.can_record(array):
+            return self.function(array)
+        if len(self.records) < _RECORDS:
+            self.records.append(_recorded(self.function, array))
+        record = self.records[self.n_calls % len(self.records)]
+        record.argument[...] = array
+        record.graph.launch(stream=record.cuda.get_current_stream())
+        result: T = record.result
+        return result
+
+
+class _Record(NamedTuple):
+    cuda: Any
+    argument: Array
+    result: Any
+    graph: Any
+    pool: Any  # the graph writes to its memory, which must not go to anyone else
+
+
+def _recorded(function: Callable[[Array], Any], array: Array) -> _Record:
+    cuda = importlib.import_module("cupy").cuda
+    pool, stream = cuda.MemoryPool(), cuda.Stream(non_blocking=True)
+    given = cuda.get_current_stream().record()
+    with cuda.using_allocator(pool.malloc), stream:
+        stream.wait_event(given)
+        argument = array.copy()
+        # Once without recording: the pool then has the memory that the recording needs, for
+        # it must not ask CUDA for any.
+        function(argument)
+        stream.begin_capture()
+        result = function(argument)
+        graph = stream.end_capture()
+        ready = stream.record()
+    cuda.get_current_stream().wait_event(ready)
+    return _Record(cuda, argument, result, graph, pool)

@@ -1,0 +1,350 @@
+"""The check for a GPU: its formulas, its steps on tiny sizes, and what it does when they fail."""
+
+import json
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from benchmarks import gpu_check, roofline
+from benchmarks.roofline import GRID, H100, QUICK_GRID, Size, binding, design_of, floor_s
+from conftest import Library
+from kmeans_xp import lloyd
+
+with_cupy_alone = pytest.mark.skip_library(
+    *("numpy", "array_api_strict", "torch", "jax", "dpnp"), reason="is of CUDA"
+)
+
+#: what must be known of each size and dtype
+OF_A_SIZE = {
+    "binds",
+    "fit_inertia",
+    "fit_n_iter",
+    "fit_s",
+    "floor_s",
+    "is_bit_equal",
+    "iteration_over_floor",
+    "iteration_s",
+    "loop_iteration_s",
+    "n_predicted_otherwise",
+    "parity",
+    "predict_s",
+    "seeding_s",
+}
+
+
+# ---- the floor ----
+
+
+@pytest.mark.parametrize(
+    ("shape", "itemsize", "rates", "seconds", "binds"),
+    [
+        # 2 * 10 * 3 * 2 = 120 operations at 60 a second; 10 * 2 * 4 = 80 bytes at 100
+        ((10, 2, 3), 4, (60.0, 100.0), 2.0, "GEMM"),
+        ((10, 2, 3), 4, (600.0, 100.0), 0.8, "bandwidth"),
+        ((10, 2, 3), 8, (60.0, 64.0), 2.5, "bandwidth"),
+        # 3.2e9 operations at 67e12; 64e6 bytes at 3.35e12
+        ((1_000_000, 16, 100), 4, (67e12, 3.35e12), 47.7611940e-6, "GEMM"),
+        ((10_000_000, 16, 16), 4, (67e12, 3.35e12), 191.044776e-6, "bandwidth"),
+    ],
+)
+def test_the_floor_is_the_longer_of_products_and_reading(
+    shape: tuple[int, int, int],
+    itemsize: int,
+    rates: tuple[float, float],
+    seconds: float,
+    binds: str,
+) -> None:
+    assert floor_s(*shape, itemsize, *rates) == pytest.approx(seconds, rel=1e-8)
+    assert binding(*shape, itemsize, *rates) == binds
+
+
+def test_few_features_take_three_launches_and_one_reading() -> None:
+    assert design_of(1_000_000, 2, 10, 4) == ("one pass", 3, 8_000_000)
+
+
+def test_many_features_take_three_launches_a_tile() -> None:
+    # 16 MiB of float32 scores of 256 clusters are 16384 rows: 13 tiles of 200000
+    assert design_of(200_000, 128, 256, 4) == ("GEMM", 47, 2 * 102_400_000 + 2_400_000)
+
+
+def test_more_launches_than_the_floor_is_long_bind_a_tiny_problem() -> None:
+    tiny = Size("tiny", 500, 4, 5)
+    assert roofline.reach_s(tiny, 4, H100) == pytest.approx(3 * 3.75e-6)
+
+
+def test_the_page_has_the_tables_as_computed() -> None:
+    page = roofline.PAGE.read_text()
+    assert roofline.page_tables() in page, "run: python benchmarks/roofline.py --write"
+    assert "not measured on a GPU" in page
+
+
+@with_cupy_alone
+def test_the_formula_knows_what_the_kernels_do(library: Library) -> None:
+    from kmeans_xp.kernels import for_cupy
+
+    for size in (*GRID, *QUICK_GRID, Size("16 and 200", 10, 16, 200), Size("33", 10, 33, 2)):
+        for dtype in (np.dtype(np.float32), np.dtype(np.float64)):
+            few = for_cupy._few(size.n_features, size.n_clusters, dtype.itemsize, with_sums=True)
+            path = design_of(*size.shape, dtype.itemsize).path
+            assert (path == "one pass") == (few is not None), size
+            rows = roofline.tile_rows(size.n_features, size.n_clusters, dtype.itemsize)
+            assert rows == for_cupy._tile_rows(size.n_clusters, size.n_features, dtype)
+    assert for_cupy._SORTED_ROWS == roofline._SORTED_ROWS
+
+
+@with_cupy_alone
+@pytest.mark.parametrize("size", [*QUICK_GRID, Size("two tiles", 1100, 65, 5000)])
+def test_the_formula_counts_the_launches(size: Size, library: Library) -> None:
+    stats = pytest.importorskip("cupy_on_cpu_stats", reason="needs a count of launches")
+    from kmeans_xp.kernels import Rows, lloyd_step, update_centroids
+
+    points = library.asarray(np.random.default_rng(0).random((size.n_points, size.n_features)))
+    points = library.xp.astype(points, library.xp.float32)
+    rows = Rows(points, None, points[0, :])
+    centroids = library.xp.zeros((size.n_clusters, size.n_features), dtype=points.dtype)
+
+    def iteration() -> None:
+        totals = lloyd_step(rows, centroids, xp=library.xp)
+        update_centroids(totals, centroids, xp=library.xp)
+
+    iteration()
+    stats.reset()
+    iteration()
+    counted = stats.read()
+    n_launches = sum(counted[name] for name in ("kernel_launches", "library_calls", "memset_count"))
+    assert n_launches == design_of(*size.shape, 4).n_launches
+
+
+# ---- peers and waits ----
+
+
+@pytest.mark.skip_library(
+    *("numpy", "array_api_strict", "jax", "dpnp", "cupy"), reason="is the loop of another"
+)
+def test_the_loop_that_is_compared_with_is_lloyds(library: Library) -> None:
+    from benchmarks.gpu_peers import torch_lloyd
+
+    rng = np.random.default_rng(0)
+    host = rng.standard_normal((500, 3))
+    begin = np.concatenate([host[:4], [[50.0, 50.0, 50.0]]])
+    theirs = torch_lloyd(library.asarray(host), library.asarray(begin[:4]), 5)
+    np.testing.assert_allclose(library.to_host(theirs), lloyd(host, begin[:4], max_iter=5)[0])
+    # A centroid without rows stays.
+    alone = library.to_host(torch_lloyd(library.asarray(host), library.asarray(begin), 1))
+    np.testing.assert_array_equal(alone[4], begin[4])
+
+
+@with_cupy_alone
+def test_waits_are_counted_once_each_and_not_afterwards(library: Library) -> None:
+    import cupy
+
+    from benchmarks.gpu_syncs import counted_waits
+
+    array = cupy.arange(5)
+    with counted_waits() as waits:
+        if array[1]:
+            array.get()
+        float(array[0])
+        array[2].item()
+        array.tolist()
+        cupy.nonzero(array)
+        cupy.asnumpy(array)
+        cupy.cuda.get_current_stream().synchronize()
+        cupy.cuda.Event().record()
+    assert waits.calls == {
+        "__bool__": 1,
+        "get": 2,
+        "__float__": 1,
+        "item": 1,
+        "tolist": 1,
+        "__int__": 1,  # nonzero reads how many there are
+        "Stream.synchronize": 1,
+    }
+    before = waits.total
+    array.get()
+    cupy.cuda.get_current_stream().synchronize()
+    assert waits.total == before
+
+
+@with_cupy_alone
+def test_a_read_that_is_not_waited_for_counts_its_bytes_alone(library: Library) -> None:
+    import cupy
+    import cupyx
+
+    from benchmarks.gpu_syncs import counted_waits
+
+    array = cupy.zeros(3)
+    pinned = cupyx.empty_pinned(array.shape, dtype=array.dtype)
+    with counted_waits() as waits:
+        array.get(out=pinned, blocking=False)
+    assert (waits.total, waits.bytes_to_host) == (0, 24)
+
+
+@with_cupy_alone
+def test_reads_of_the_loop_are_all_counted(library: Library) -> None:
+    stats = pytest.importorskip("cupy_on_cpu_stats", reason="needs a count of copies and waits")
+    from benchmarks.gpu_syncs import counted_waits
+
+    points = library.asarray(np.random.default_rng(0).random((300, 3)))
+    lloyd(points, points[:5, :], max_iter=4)
+    stats.reset()
+    with counted_waits() as waits:
+        lloyd(points, points[:5, :], max_iter=4)
+    counted = stats.read()
+    assert waits.bytes_to_host == counted["d2h_bytes"]
+    assert (
+        0
+        < waits.total
+        <= sum(counted[name] for name in ("stream_syncs", "device_syncs", "event_syncs"))
+    )
+
+
+@with_cupy_alone
+def test_who_is_done_first_is_told_where_it_can_be(library: Library) -> None:
+    import cupy
+
+    from benchmarks.gpu_syncs import host_is_ahead
+
+    stream = cupy.cuda.get_current_stream()
+    assert host_is_ahead(lambda: None, 0.05) is not False
+    assert host_is_ahead(stream.synchronize, 0.05) is not True
+
+
+# ---- the command ----
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Results of the whole check on tiny sizes; each step is a process of its own."""
+    folder = tmp_path_factory.mktemp("results")
+    assert gpu_check.main(["--quick", "--out", str(folder)]) in (0, 1)
+    return folder
+
+
+@pytest.fixture
+def report(folder: Path) -> dict[str, Any]:
+    return json.loads((folder / "results.json").read_text())
+
+
+@with_cupy_alone
+def test_every_step_passes_on_tiny_sizes(library: Library, report: dict[str, Any]) -> None:
+    wanted = [step.name for step in gpu_check.steps(QUICK_GRID)]
+    assert list(report["steps"]) == wanted
+    went = {name: (step["status"], step["failures"]) for name, step in report["steps"].items()}
+    assert went == dict.fromkeys(wanted, ("passed", []))
+
+
+@with_cupy_alone
+def test_every_size_is_measured(library: Library, report: dict[str, Any]) -> None:
+    for size in QUICK_GRID:
+        result = report["steps"][f"size: {size.name}"]["result"]
+        assert set(result) == {"float32", "float64"}
+        for dtype, found in result.items():
+            assert set(found) == OF_A_SIZE
+            assert found["iteration_s"] > 0
+            rates = report["steps"]["rates"]["result"]
+            by = (rates["gemm_per_s"][dtype], rates["copy_bytes_per_s"])
+            assert found["floor_s"] == floor_s(*size.shape, gpu_check.ITEMSIZES[dtype], *by)
+            assert found["is_bit_equal"]
+            assert found["n_predicted_otherwise"] == 0
+            assert found["parity"]["relative_difference"] <= found["parity"]["limit"]
+
+
+@with_cupy_alone
+def test_the_environment_rates_memory_and_peers_are_told(
+    library: Library, report: dict[str, Any]
+) -> None:
+    result = {name: step["result"] for name, step in report["steps"].items()}
+    environment = result["environment"]
+    assert environment["gpu"]
+    assert environment["memory_bytes"] > 0
+    assert {"driver_cuda", "runtime_cuda", "clock_khz", "nvidia_smi"} <= set(environment)
+    assert result["rates"]["launch_s"] > 0
+    assert 0 < result["memory"]["peak_bytes"] <= result["memory"]["stated_bytes"]
+    (peers,) = result["peers"].values()
+    assert set(peers) == {"kmeans_xp", "torch", "cuml", "flash_kmeans"}
+    assert all("unusable" in each or each["iteration_s"] for each in peers.values())
+    assert result["tests"]["counts"]["tests"] > 0  # collected
+
+
+@with_cupy_alone
+def test_nothing_waits_in_seeding_and_one_read_in_an_iteration(
+    library: Library, report: dict[str, Any]
+) -> None:
+    found = dict(report["steps"]["syncs"]["result"])
+    assert "Not counted" in found.pop("what_is_counted")
+    assert set(found) == {size.name for size in QUICK_GRID}
+    for each in found.values():
+        assert each["seeding_waits"] == {}
+        assert each["iteration_waits"] == {"Event.synchronize": 1.0}
+        assert each["iteration_bytes_to_host"] == 24
+
+
+@with_cupy_alone
+def test_the_table_has_every_step_and_size(library: Library, folder: Path) -> None:
+    table = (folder / "results.md").read_text()
+    for step in gpu_check.steps(QUICK_GRID):
+        assert f"| {step.name} | passed |" in table
+    for size in QUICK_GRID:
+        assert f"| {size.name} | float64 |" in table
+    assert "the times mean nothing" in table
+    assert sorted(path.name for path in folder.iterdir()) == ["results.json", "results.md"]
+
+
+def test_without_time_no_step_is_run_and_that_is_a_failure(tmp_path: Path) -> None:
+    assert gpu_check.main(["--quick", "--minutes", "0", "--out", str(tmp_path)]) == 1
+    report = json.loads((tmp_path / "results.json").read_text())
+    assert {step["status"] for step in report["steps"].values()} == {"not run"}
+    assert "the time for all steps was over" in (tmp_path / "results.md").read_text()
+
+
+def test_a_step_that_fails_leaves_its_reason(tmp_path: Path) -> None:
+    answer = tmp_path / "answer.json"
+    assert gpu_check.main(["--step", "no such step", "--answer", str(answer)]) == 0
+    (failure,) = json.loads(answer.read_text())["failures"]
+    assert "no such step" in failure or "cupy" in failure  # where CuPy is missing
+
+
+def test_a_step_that_hangs_is_ended_with_its_children(tmp_path: Path) -> None:
+    pid = tmp_path / "pid"
+    sleep = f"import os, time; open({str(pid)!r}, 'w').write(str(os.getpid())); time.sleep(60)"
+    start = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {sleep!r}])"
+    began = time.monotonic()
+    assert gpu_check._ended([sys.executable, "-c", start], tmp_path / "log", 2.0) is None
+    assert time.monotonic() - began < 30
+    state = Path(f"/proc/{pid.read_text()}/stat")
+    assert not state.exists() or state.read_text().rpartition(")")[2].split()[0] == "Z"
+
+
+def test_a_step_whose_process_dies_is_told_by_its_signal(tmp_path: Path) -> None:
+    die = "import os, signal; os.kill(os.getpid(), signal.SIGSEGV)"
+    code = gpu_check._ended([sys.executable, "-c", die], tmp_path / "log", 30.0)
+    assert code is not None
+    assert gpu_check._said(code) == "signal SIGSEGV"
+
+
+def test_times_are_held_against_the_floor_of_the_measured_rates() -> None:
+    (few, _) = QUICK_GRID
+    report = {
+        "is_quick": True,
+        "steps": {
+            "rates": {"result": {"gemm_per_s": {"float32": 1e4}, "copy_bytes_per_s": 1e6}},
+            f"size: {few.name}": {"result": {"float32": {"iteration_s": 4.0}, "float64": {}}},
+        },
+    }
+    gpu_check.with_floors(report)
+    found = report["steps"][f"size: {few.name}"]["result"]
+    assert found["float32"]["floor_s"] == 2.0  # 2 * 500 * 4 * 5 operations
+    assert (found["float32"]["binds"], found["float32"]["iteration_over_floor"]) == ("GEMM", 2.0)
+    assert found["float64"] == {"floor_s": None, "binds": None, "iteration_over_floor": None}
+
+
+def test_a_folder_of_packages_that_is_not_there_is_an_error(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert gpu_check.main(["--vendor", str(tmp_path / "none"), "--minutes", "0"]) == 2
+    assert "there is no folder" in capsys.readouterr().err
