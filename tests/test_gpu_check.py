@@ -92,7 +92,7 @@ def test_the_formula_knows_what_the_kernels_do(library: Library) -> None:
             path = design_of(*size.shape, dtype.itemsize).path
             assert (path == "one pass") == (few is not None), size
             rows = roofline.tile_rows(size.n_features, size.n_clusters, dtype.itemsize)
-            assert rows == for_cupy._tile_rows(size.n_clusters, size.n_features, dtype)
+            assert rows == for_cupy._tile_rows(size.n_clusters, size.n_features, dtype.itemsize)
     assert for_cupy._SORTED_ROWS == roofline._SORTED_ROWS
 
 

@@ -6,10 +6,12 @@ from typing import NamedTuple
 import numpy as np
 
 from kmeans_xp.blocks import Blocks
-from kmeans_xp.devices import Array, from_host
+from kmeans_xp.devices import Array, Namespace, from_host, to_host
 from kmeans_xp.kernels import candidate_potentials, closer_of
 
 __all__ = ["Seeds", "kmeans_plusplus", "random_rows"]
+
+Indices = np.ndarray[tuple[int, ...], np.dtype[np.int64]]
 
 
 class Seeds(NamedTuple):
@@ -63,6 +65,9 @@ def kmeans_plusplus(
     """
     xp = blocks.xp
     n_trials = n_trials or 2 + int(math.log(n_clusters))
+    # Candidates that leave the same inertia differ by rounding: the first of them is taken,
+    # so that every library takes the same one.
+    slack = 1e-12 if blocks.dtype == xp.float64 else 1e-6
     chosen = [blocks.draw(random_state.random_sample(1))]
     uniforms = random_state.random_sample((n_clusters - 1, n_trials))
     uniforms = from_host(uniforms, xp=xp, device=blocks.device)
@@ -74,11 +79,17 @@ def kmeans_plusplus(
         indices = blocks.draw_by(closest, uniforms[step, :])
         candidates = blocks.take(indices).points
         potentials = blocks.reduce(candidate_potentials, candidates, per_row=(closest,))
-        best = xp.argmin(potentials, axis=0, keepdims=True)
+        best = _first_least(potentials, slack, xp=xp)
         chosen.append(xp.take(indices, best))
         closest = blocks.map_rows(closer_of, xp.take(candidates, best, axis=0), per_row=(closest,))
     all_chosen = xp.concat(chosen)
     return Seeds(blocks.take(all_chosen).points, all_chosen)
+
+
+def _first_least(values: Array, slack: float, *, xp: Namespace) -> Array:
+    """Return the index, of shape (1,), of the first value that is the least but for rounding."""
+    is_least = values <= xp.min(values) * (1.0 + slack)
+    return xp.argmax(xp.astype(is_least, xp.int32), axis=0, keepdims=True)
 
 
 def random_rows(blocks: Blocks, n_clusters: int, random_state: np.random.RandomState) -> Seeds:
@@ -102,26 +113,35 @@ def random_rows(blocks: Blocks, n_clusters: int, random_state: np.random.RandomS
     ValueError
         If fewer than ``n_clusters`` rows have weight.
     """
-    weights = blocks.weights_on_host()
-    if weights is None:
+    n_weighted = blocks.n_weighted()
+    if n_weighted is None:
         indices = _distinct(blocks.n_points, n_clusters, random_state)
+    elif n_weighted < n_clusters:
+        raise ValueError(
+            f"Only {n_weighted} rows have a positive sample_weight, "
+            f"fewer than n_clusters={n_clusters}."
+        )
     else:
-        shares = weights.astype(np.float64) / weights.sum(dtype=np.float64)
-        if np.count_nonzero(shares) < n_clusters:
-            raise ValueError(
-                f"Only {np.count_nonzero(shares)} rows have a positive sample_weight, "
-                f"fewer than n_clusters={n_clusters}."
-            )
-        indices = random_state.choice(len(shares), size=n_clusters, replace=False, p=shares)
-    on_device = from_host(indices.astype(np.int64), xp=blocks.xp, device=blocks.device)
+        indices = _distinct_weighted(blocks, n_clusters, random_state)
+    on_device = from_host(indices, xp=blocks.xp, device=blocks.device)
     return Seeds(blocks.take(on_device).points, on_device)
 
 
-def _distinct(
-    n_points: int, n_drawn: int, random_state: np.random.RandomState
-) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
+def _distinct_weighted(
+    blocks: Blocks, n_drawn: int, random_state: np.random.RandomState
+) -> Indices:
+    """Draw as ``choice(n_points, n_drawn, replace=False, p=shares of the weights)``."""
+    found: Indices = np.empty(0, dtype=np.int64)
+    while len(found) < n_drawn:
+        uniforms = random_state.random_sample(n_drawn - len(found))
+        drawn = blocks.draw(uniforms, without=found if len(found) else None)
+        found = _joined(found, to_host(drawn).astype(np.int64))
+    return found
+
+
+def _distinct(n_points: int, n_drawn: int, random_state: np.random.RandomState) -> Indices:
     """Draw as ``choice(n_points, n_drawn, replace=False, p=equal)``, without n_points numbers."""
-    found = np.empty(0, dtype=np.int64)
+    found: Indices = np.empty(0, dtype=np.int64)
     while len(found) < n_drawn:
         uniforms = random_state.random_sample(n_drawn - len(found))
         ranks = np.minimum(uniforms * (n_points - len(found)), n_points - len(found) - 1)
@@ -129,6 +149,10 @@ def _distinct(
         taken = np.sort(found)
         ranks = ranks.astype(np.int64)
         indices = ranks + np.searchsorted(taken - np.arange(len(taken)), ranks, side="right")
-        _, first_seen = np.unique(indices, return_index=True)
-        found = np.concatenate([found, indices[np.sort(first_seen)]])
+        found = _joined(found, indices)
     return found
+
+
+def _joined(found: Indices, drawn: Indices) -> Indices:
+    _, first_seen = np.unique(drawn, return_index=True)
+    return np.concatenate([found, drawn[np.sort(first_seen)]])

@@ -57,13 +57,17 @@ class Blocks(Protocol):
     def take(self, indices: Array) -> Rows:
         """Return some rows with their weights, already relative to the origin."""
 
-    def draw(self, uniforms: np.ndarray[Any, Any]) -> Array:
+    def draw(
+        self, uniforms: np.ndarray[Any, Any], *, without: np.ndarray[Any, Any] | None = None
+    ) -> Array:
         """Return indices of rows drawn in proportion to their weights.
 
         Parameters
         ----------
         uniforms : ndarray
             Numbers in [0, 1), on the host.
+        without : ndarray of int, optional
+            Rows that are not to be drawn; for rows that have weights.
 
         Returns
         -------
@@ -102,5 +106,5 @@ class Blocks(Protocol):
             The same function; a result may be overwritten by the third call after it.
         """
 
-    def weights_on_host(self) -> np.ndarray[Any, Any] | None:
-        """Return the weights as NumPy, None if every weight is 1."""
+    def n_weighted(self) -> int | None:
+        """Return the number of rows of positive weight; None if every weight is 1."""

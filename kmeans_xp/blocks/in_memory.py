@@ -18,7 +18,6 @@ from kmeans_xp.devices import (
     is_out_of_memory,
     library_name,
     shrink_tiles,
-    to_host,
 )
 from kmeans_xp.kernels import Rows, added
 
@@ -91,14 +90,19 @@ class InMemory:
         points = Rows(xp.take(rows.points, indices, axis=0), None, rows.origin).centred(xp=xp)
         return Rows(points, None if rows.weights is None else xp.take(rows.weights, indices))
 
-    def draw(self, uniforms: np.ndarray[Any, Any]) -> Array:
+    def draw(
+        self, uniforms: np.ndarray[Any, Any], *, without: np.ndarray[Any, Any] | None = None
+    ) -> Array:
         """Return indices of rows drawn in proportion to their weights."""
-        if self.rows.weights is None:
+        weights = self.rows.weights
+        if weights is None:
             # On the host: float32, all that some devices have, cannot tell 2**24 rows apart.
             indices = np.minimum(uniforms * self.n_points, self.n_points - 1)
             return from_host(indices.astype(np.int64), xp=self.xp, device=self.device)
+        if without is not None:
+            weights = self._without(weights, without)
         on_device = from_host(uniforms, xp=self.xp, device=self.device)
-        return self._drawn(self.rows.weights, on_device, side="right")
+        return self._drawn(weights, on_device, side="right")
 
     def draw_by(self, values: Any, uniforms: Array) -> Array:
         """Return indices of rows drawn in proportion to weight times value."""
@@ -112,9 +116,20 @@ class InMemory:
         for_cupy = importlib.import_module("kmeans_xp.kernels.for_cupy")
         return Replay(step, lambda centroids: for_cupy.reads_rows_once(self.rows, centroids))
 
-    def weights_on_host(self) -> np.ndarray[Any, Any] | None:
-        """Return the weights as NumPy, None if every weight is 1."""
-        return None if self.rows.weights is None else to_host(self.rows.weights)
+    def n_weighted(self) -> int | None:
+        """Return the number of rows of positive weight; None if every weight is 1."""
+        weights = self.rows.weights
+        return None if weights is None else int(self.xp.count_nonzero(weights))
+
+    def _without(self, weights: Array, indices: np.ndarray[Any, Any]) -> Array:
+        """Return the weights with zeros at some places, in Array API functions alone."""
+        xp = self.xp
+        ordered = from_host(np.sort(indices), xp=xp, device=self.device)
+        rows = xp.arange(self.n_points, dtype=ordered.dtype, device=self.device)
+        at = xp.searchsorted(ordered, rows)
+        last = xp.asarray(len(indices) - 1, dtype=at.dtype, device=self.device)
+        is_one = xp.take(ordered, xp.minimum(at, last)) == rows
+        return xp.where(is_one, xp.zeros_like(weights), weights)
 
     def _drawn(self, mass: Array, uniforms: Array, *, side: str) -> Array:
         xp = self.xp

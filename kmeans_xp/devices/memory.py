@@ -35,7 +35,7 @@ def shrink_tiles() -> bool:
     """Halve the budget for the rest of the process; False when it is at its smallest."""
     global _n_halvings
     with _lock:
-        if _CPU_TILE_BYTES >> _n_halvings <= _SMALLEST_TILE_BYTES:
+        if _ACCELERATOR_TILE_BYTES >> _n_halvings <= _SMALLEST_TILE_BYTES:
             return False
         _n_halvings += 1
         return True

@@ -117,7 +117,7 @@ def running_minimum_labels(rows: Rows, centroids: Array, *, xp: Namespace) -> An
     few = _few(n_features, n_clusters, centroids.dtype.itemsize, with_sums=False)
     if few is None:
         scored = _prepared(centroids, types[1])
-        for place, tile in rows.tiles(_tile_rows(n_clusters, n_features, centroids.dtype)):
+        for place, tile in rows.tiles(_tile_rows(n_clusters, n_features, centroids.dtype.itemsize)):
             _label_tile(tile, scored, labels[place], types[1])
         return labels
     rows_per_block, n_blocks = _split(rows.n_points, 16 * _BLOCKS)
@@ -304,7 +304,7 @@ def _sorted_step(rows: Rows, centroids: Array, types: tuple[str, str]) -> Cluste
     n_clusters, n_features = centroids.shape
     scored = _prepared(centroids, types[1])
     totals = _no_totals(n_clusters, n_features)
-    size = _tile_rows(n_clusters, n_features, centroids.dtype)
+    size = _tile_rows(n_clusters, n_features, centroids.dtype.itemsize)
     for _, part in rows.tiles(_SORTED_ROWS):
         chunks = _chunks(part.n_points, n_clusters)
         labels = cupy.empty(part.n_points, dtype=np.int32)
@@ -434,9 +434,8 @@ def _chunks(n_rows: int, n_clusters: int) -> _Chunks:
     return _Chunks(rows_per_chunk, -(-n_rows // rows_per_chunk))
 
 
-def _tile_rows(n_clusters: int, n_features: int, dtype: Any) -> int:
-    widest = max(n_clusters, n_features)
-    return max(1024, _SCORES_BYTES // (widest * dtype.itemsize))
+def _tile_rows(n_clusters: int, n_features: int, itemsize: int) -> int:
+    return max(1024, _SCORES_BYTES // (max(n_clusters, n_features) * itemsize))
 
 
 def _split(n_rows: int, most_blocks: int) -> tuple[int, int]:
@@ -466,7 +465,7 @@ def _few(n_features: int, n_clusters: int, itemsize: int, *, with_sums: bool) ->
 
 def _most_shared_bytes() -> int:
     most: int = cupy.cuda.Device().attributes["MaxSharedMemoryPerBlockOptin"]
-    return int(min(_MOST_SHARED_BYTES, most))
+    return most if most < _MOST_SHARED_BYTES else _MOST_SHARED_BYTES
 
 
 def _types(rows: Rows, *arrays: Array) -> tuple[str, str] | None:

@@ -190,7 +190,8 @@ def cluster_sums(rows: Rows, labels: Array, n_clusters: int, *, xp: Namespace) -
         for start in range(0, n_clusters, width):
             # The standard has neither a scatter-add nor a bincount; a product with the
             # one-hot matrix is the sum that every library has.
-            one_hot = xp.astype(indices[start : start + width, None] == mine, dtype)
+            stop = min(start + width, n_clusters)
+            one_hot = xp.astype(indices[start:stop, None] == mine, dtype)
             if tile.weights is not None:
                 one_hot = one_hot * xp.astype(tile.weights, dtype, copy=False)[None, :]
             sums.append(one_hot @ points)
@@ -239,8 +240,8 @@ def lloyd_steps(rows: Rows, centroids: Array, *, xp: Namespace) -> ClusterTotals
     Returns
     -------
     ClusterTotals
-        Of shapes (n_restarts, n_clusters, n_features) and (n_restarts, n_clusters); bit-equal
-        to ``lloyd_step`` from each.
+        Of shapes (n_restarts, n_clusters, n_features) and (n_restarts, n_clusters): bit-equal
+        to ``lloyd_step`` from each, where they lie in memory as the restarts do.
     """
     each = [lloyd_step(rows, centroids[run, ...], xp=xp) for run in range(centroids.shape[0])]
     return ClusterTotals(*(xp.stack(parts) for parts in zip(*each, strict=True)))

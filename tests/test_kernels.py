@@ -1,0 +1,739 @@
+"""Every body of every kernel against the loop oracle.
+
+A new override or kernel is found in the registry. A kernel needs an entry in ``CONTRACTS``,
+which says what its docstring promises; an override needs nothing.
+"""
+
+import functools
+import importlib
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from types import ModuleType
+from typing import Any, NamedTuple
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+import kmeans_xp.kernels as kernels_package
+from conftest import Library
+from kmeans_xp import config_context
+from kmeans_xp.devices import device_of, namespace_of, tile_shape, to_host
+from kmeans_xp.kernels import ClusterTotals, Kernel, Nearest, Rows, Update, kernels
+from tests import oracle
+from tests.strategies import (
+    KINDS,
+    LAYOUTS,
+    WEIGHTS,
+    Problem,
+    Tiles,
+    library_without_float64,
+    problem_of,
+    problems,
+    tiled,
+)
+
+Host = NDArray[Any]
+Labels = NDArray[Any]
+
+DTYPES = [
+    "float32",
+    pytest.param("float64", marks=pytest.mark.needs("float64")),
+]
+HALF_DTYPES = [
+    pytest.param("float16", marks=pytest.mark.needs("float16")),
+    pytest.param(
+        "bfloat16",
+        marks=pytest.mark.skip_library(
+            "numpy", "array_api_strict", "dpnp", "cupy", reason="has no bfloat16"
+        ),
+    ),
+]
+
+#: libraries that compile every operation for every shape
+COMPILED = ("jax",)
+
+#: (n_points, n_features, n_clusters) that fill tiles of a usual size, and that do not
+FIXED_SHAPES = [
+    (1, 1, 1),
+    (2, 300, 3),
+    (700, 2, 70),
+    (9001, 3, 5),
+    (30011, 16, 4),
+    (300, 40, 33),
+    (401, 3, 200),
+    (60, 33, 2100),
+]
+
+
+class Declined(Exception):
+    """An override returned NotImplemented."""
+
+
+class Trial:
+    """A body of a kernel, and a problem as arrays of a library."""
+
+    def __init__(
+        self,
+        body: Callable[..., Any],
+        library: Library,
+        problem: Problem,
+        labels_dtype: str = "int32",
+    ) -> None:
+        self.body = body
+        self.labels_dtype = labels_dtype
+        self.library = library
+        self.problem = problem
+        self.xp = library.xp
+        self.rows = Rows(
+            self.placed(problem.points, problem.dtype),
+            None if problem.weights is None else self.placed(problem.weights),
+            None if problem.origin is None else self.placed(problem.origin),
+        )
+        self.centroids = self.placed(problem.centroids)
+        self.accumulated = accumulation_name(library)
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Numbers of points, features and clusters."""
+        return (*self.problem.points.shape, len(self.problem.centroids))
+
+    @functools.cached_property
+    def labels(self) -> Labels:
+        """Labels in range, of near and of far clusters; some have no rows."""
+        labels = self.problem.sq_distances.argmin(axis=1)
+        labels[::3] = self.problem.sq_distances[::3].argmax(axis=1)
+        return labels
+
+    @functools.cached_property
+    def closest(self) -> Host:
+        """Distances so far: to the last centroid, some of them less, some infinite."""
+        closest = rounded(self.problem.sq_distances[:, -1], self.problem.computing)
+        closest[1::4] = np.inf
+        closest[2::4] = np.floor(closest[2::4] / 2.0)
+        return closest
+
+    @functools.cached_property
+    def totals(self) -> ClusterTotals:
+        """Totals of the nearest rows, in float64 but of the accumulation dtype's precision."""
+        nearest = self.problem.sq_distances.argmin(axis=1)
+        points, weights = self.problem.centred.astype(float), self.problem.weights_or_ones
+        totals = oracle.cluster_sums(points, weights, nearest, self.shape[2])
+        return ClusterTotals(*(rounded(total, self.accumulated) for total in totals))
+
+    def placed(self, values: NDArray[Any], dtype: str | None = None) -> Any:
+        """Return host values on the device, laid out as the problem says."""
+        return laid_out(values, dtype or self.problem.computing, self.problem.layout, self.library)
+
+    @functools.cached_property
+    def restarts(self) -> "list[Trial]":
+        """Trials of the same rows, with centroids of several starts."""
+        return [Trial(self.body, self.library, problem) for problem in self.problem.restarts]
+
+    def run(self, *arguments: Any) -> Any:
+        """Return the body's result; its arguments must be as they were."""
+        before = [to_host(array).copy() for array in arrays_in(arguments)]
+        result = self.body(*arguments, xp=self.xp)
+        if result is NotImplemented:
+            raise Declined
+        for array, values in zip(arrays_in(arguments), before, strict=True):
+            np.testing.assert_array_equal(to_host(array), values, err_msg="an input changed")
+        return result
+
+    def read(self, array: Any, dtype: str, shape: tuple[int, ...]) -> Host:
+        """Return a result in float64, after a look at what it is and where."""
+        assert namespace_of(array) is namespace_of(self.rows.points)
+        assert device_of(array) == device_of(self.rows.points)
+        assert array.dtype == getattr(self.xp, dtype)
+        assert tuple(array.shape) == shape
+        return self.library.to_host(array).astype(np.float64)
+
+
+class Truth:
+    """What the oracle finds, and how far rounding may lead away from it.
+
+    A sum of n products in any order is off by at most n roundings of the sum of magnitudes. A
+    rounding is half an ``eps``; the other half is for the oracle, which rounds in float64.
+    """
+
+    def __init__(self, trial: Trial) -> None:
+        problem = trial.problem
+        self.is_exact = problem.is_exact
+        self.points = problem.centred.astype(np.float64)
+        self.weights = problem.weights_or_ones
+        self.centroids = problem.centroids.astype(np.float64)
+        self.sq_distances = problem.sq_distances
+        self.closest = self.sq_distances.min(axis=1)
+        self.eps = 0.0 if self.is_exact else float(np.finfo(problem.computing).eps)
+        self.accumulated_eps = 0.0 if self.is_exact else float(np.finfo(trial.accumulated).eps)
+        reach = np.linalg.norm(self.points, axis=1)[:, None]
+        reach = reach + np.linalg.norm(self.centroids, axis=1)
+        #: roundings of |x|^2 - 2 x.c + |c|^2, in units of eps
+        self.roundings = (self.points.shape[1] + 4) * reach**2
+
+    @property
+    def slack(self) -> Host:
+        """How far a squared distance in expanded form may be off."""
+        return self.eps * self.roundings
+
+    def of_differences(self, sq_distances: Host) -> Host:
+        """Return how far sums of squared differences may be off."""
+        return (self.points.shape[1] + 3) * self.eps * sq_distances
+
+    def of_sums(self, magnitudes: Host) -> Host:
+        """Return how far accumulated sums over rows may be off."""
+        return (len(magnitudes) + 3) * self.accumulated_eps * magnitudes.sum(axis=0)
+
+
+class Contract(NamedTuple):
+    """What a kernel is given after ``rows``, and what its result must be."""
+
+    arguments: Callable[[Trial], tuple[Any, ...]]
+    verify: Callable[[Any, Trial, Truth], None]
+
+
+def accumulation_name(library: Library) -> str:
+    dtypes = library.xp.__array_namespace_info__().dtypes(device=library.device)
+    return "float64" if "float64" in dtypes else "float32"
+
+
+def rounded(values: Host, dtype: str) -> Host:
+    return values.astype(dtype).astype(np.float64)
+
+
+def laid_out(values: NDArray[Any], dtype: str, layout: str, library: Library) -> Any:
+    """Return the values as an array of the library with this memory layout."""
+    xp = library.xp
+
+    def made(values: NDArray[Any]) -> Any:
+        if dtype == "bfloat16":
+            return xp.astype(library.asarray(values, "float32"), xp.bfloat16)
+        return library.asarray(values, dtype)
+
+    if layout == "Fortran" and values.ndim == 2:
+        return xp.matrix_transpose(made(np.ascontiguousarray(values.T)))
+    if layout == "columns" and values.ndim == 2:
+        return made(np.pad(values, ((0, 0), (1, 2)), constant_values=9))[:, 1:-2]
+    if layout == "strided rows":
+        return made(np.repeat(values, 3, axis=0))[::3, ...]
+    if layout == "reversed":
+        return xp.flip(made(np.flip(values)))
+    return made(values)
+
+
+def arrays_in(value: Any) -> list[Any]:
+    """Return the arrays in (nested) tuples."""
+    if isinstance(value, tuple):
+        return [array for item in value for array in arrays_in(item)]
+    return [value] if hasattr(value, "shape") else []
+
+
+def stacked(*arrays: Any) -> Any:
+    return namespace_of(*arrays).stack(arrays)
+
+
+def assert_within(actual: Host, expected: Host, tolerance: Host | float) -> None:
+    excess = np.abs(actual - expected) - tolerance
+    worst = np.unravel_index(np.argmax(excess), excess.shape)
+    assert excess[worst] <= 0.0, (
+        f"{actual[worst]!r} at {worst} should be {expected[worst]!r}, off by {excess[worst]:g} "
+        "more than rounding explains"
+    )
+
+
+def rows_and_centroids(trial: Trial) -> tuple[Any, ...]:
+    return trial.rows, trial.centroids
+
+
+def verify_nearest_labels(result: Any, trial: Trial, truth: Truth) -> None:
+    """Each label is of a centroid that is nearest but for rounding; of the first, if exact."""
+    labels = trial.read(result, "int32", trial.shape[:1]).astype(int)
+    assert ((labels >= 0) & (labels < trial.shape[2])).all()
+    chosen = np.take_along_axis(truth.sq_distances, labels[:, None], axis=1)[:, 0]
+    assert_within(chosen, truth.closest, truth.slack.max(axis=1))
+    if truth.is_exact:
+        np.testing.assert_array_equal(labels, truth.sq_distances.argmin(axis=1))
+
+
+def verify_assigned_sq_distances(result: Any, trial: Trial, truth: Truth) -> None:
+    verify_distances(result, trial.labels, trial, truth)
+
+
+def verify_distances(result: Any, labels: Labels, trial: Trial, truth: Truth) -> None:
+    actual = trial.read(result, trial.problem.computing, labels.shape)
+    expected = np.take_along_axis(truth.sq_distances, labels[:, None], axis=1)[:, 0]
+    assert_within(actual, expected, truth.of_differences(expected))
+
+
+def verify_nearest_centroid(result: Any, trial: Trial, truth: Truth) -> None:
+    assert isinstance(result, Nearest)
+    verify_nearest_labels(result.labels, trial, truth)
+    labels = trial.library.to_host(result.labels).astype(np.int64)
+    verify_distances(result.sq_distances, labels, trial, truth)
+
+
+def verify_cluster_sums(result: Any, trial: Trial, truth: Truth) -> None:
+    verify_totals(result, trial.labels, trial, truth)
+
+
+def verify_totals(result: Any, labels: Labels, trial: Trial, truth: Truth) -> None:
+    sums, mass = read_totals(result, trial)
+    expected = oracle.cluster_sums(truth.points, truth.weights, labels, len(mass))
+    mine = (labels == np.arange(len(mass))[:, None]).astype(float)
+    roundings = (mine.sum(axis=1) + 3) * truth.accumulated_eps
+    magnitudes = mine @ (truth.weights[:, None] * np.abs(truth.points))
+    assert_within(sums, expected[0], roundings[:, None] * magnitudes)
+    assert_within(mass, expected[1], 0.0 if trial.problem.weights is None else roundings * mass)
+
+
+def read_totals(result: Any, trial: Trial) -> ClusterTotals:
+    _, n_features, n_clusters = trial.shape
+    assert isinstance(result, ClusterTotals)
+    return ClusterTotals(
+        trial.read(result.sums, trial.accumulated, (n_clusters, n_features)),
+        trial.read(result.mass, trial.accumulated, (n_clusters,)),
+    )
+
+
+def verify_lloyd_step(result: Any, trial: Trial, truth: Truth) -> None:
+    gaps = truth.sq_distances - truth.closest[:, None]
+    eligible = gaps <= truth.slack.max(axis=1)[:, None]
+    is_sure = eligible.sum(axis=1) == 1
+    if truth.is_exact or is_sure.all():
+        verify_totals(result, truth.sq_distances.argmin(axis=1), trial, truth)
+        return
+    # Rounding decides where some rows go, so a cluster's totals lie between two bounds.
+    sums, mass = read_totals(result, trial)
+    sure, maybe = (eligible & is_sure[:, None]).T, (eligible & ~is_sure[:, None]).T
+    weighted = truth.weights[:, None] * truth.points
+    for actual, values in ((sums, weighted), (mass, truth.weights)):
+        rounding = truth.of_sums(np.abs(values))
+        assert_within(actual, sure @ values, maybe @ np.abs(values) + rounding)
+        assert_within(actual.sum(axis=0), values.sum(axis=0), 2 * rounding)
+
+
+def rows_and_restarts(trial: Trial) -> tuple[Any, ...]:
+    return trial.rows, stacked(*(restart.centroids for restart in trial.restarts))
+
+
+def verify_lloyd_steps(result: Any, trial: Trial, truth: Truth) -> None:
+    assert isinstance(result, ClusterTotals)
+    assert {int(part.shape[0]) for part in result} == {len(trial.restarts)}
+    runs = [of_run(result, run) for run in range(len(trial.restarts))]
+    for run, restart in zip(runs, trial.restarts, strict=True):
+        verify_lloyd_step(run, restart, Truth(restart))
+    for one, other in zip(runs[0], runs[-1], strict=True):
+        np.testing.assert_array_equal(trial.library.to_host(one), trial.library.to_host(other))
+
+
+def of_run(result: Any, run: int) -> Any:
+    """Return one of the results that were made together."""
+    return type(result)(*(part[run, ...] for part in result))
+
+
+def totals_and_centroids(trial: Trial) -> tuple[Any, ...]:
+    totals = ClusterTotals(*(trial.placed(total, trial.accumulated) for total in trial.totals))
+    return totals, trial.centroids
+
+
+def verify_update_centroids(result: Any, trial: Trial, truth: Truth) -> None:
+    assert isinstance(result, Update)
+    sums, mass = trial.totals
+    old, is_empty = truth.centroids, mass == 0.0
+    eps, accumulated_eps = np.finfo(trial.problem.computing).eps, np.finfo(trial.accumulated).eps
+
+    new = trial.read(result.centroids, trial.problem.computing, old.shape)
+    means = np.where(is_empty[:, None], old, sums / np.where(is_empty, 1.0, mass)[:, None])
+    assert_within(new, means, np.where(is_empty[:, None], 0.0, 2 * eps * np.abs(means)))
+
+    sq_shift, n_empty, explained = trial.read(result.signals, trial.accumulated, (3,))
+    assert n_empty == is_empty.sum()
+    roundings = (old.size + 6) * accumulated_eps
+    shifts = (new - old) ** 2
+    assert_within(sq_shift, shifts.sum(), roundings * shifts.sum())
+    column = mass[:, None]
+    magnitudes = np.abs(old) * (2.0 * np.abs(sums) + column * np.abs(old))
+    expected = (old * (2.0 * sums - column * old)).sum()
+    assert_within(explained, expected, roundings * magnitudes.sum())
+
+
+def rows_closest_and_centroids(trial: Trial) -> tuple[Any, ...]:
+    return trial.rows, trial.placed(trial.closest), trial.centroids
+
+
+def verify_candidate_potentials(result: Any, trial: Trial, truth: Truth) -> None:
+    actual = trial.read(result, trial.accumulated, trial.shape[2:])
+    assert (actual >= 0.0).all()
+    column = truth.weights[:, None]
+    weighted = column * np.minimum(trial.closest[:, None], truth.sq_distances)
+    slack = (column * truth.slack).sum(axis=0)
+    assert_within(actual, weighted.sum(axis=0), slack + truth.of_sums(weighted + column * slack))
+
+
+def verify_closer_of(result: Any, trial: Trial, truth: Truth) -> None:
+    actual = trial.read(result, trial.problem.computing, trial.shape[:1])
+    distances, slack = truth.sq_distances[:, 0], truth.slack[:, 0]
+    assert_within(actual, np.minimum(trial.closest, distances), slack)
+    assert ((actual >= 0.0) & (actual <= trial.closest)).all()
+    is_kept = trial.closest < distances - slack
+    np.testing.assert_array_equal(actual[is_kept], trial.closest[is_kept])
+
+
+def verify_sq_distances(result: Any, trial: Trial, truth: Truth) -> None:
+    actual = trial.read(result, trial.problem.computing, truth.sq_distances.shape)
+    slack = truth.accumulated_eps * truth.roundings
+    assert_within(actual, truth.sq_distances, truth.of_differences(truth.sq_distances) + slack)
+    assert (actual >= 0.0).all()
+    # On a centroid, and so far from others that rounding cannot make one of them the nearest.
+    rivals = (truth.sq_distances > 0.0) & (truth.sq_distances <= slack.max(axis=1)[:, None])
+    on_centroid = (truth.closest == 0.0) & ~rivals.any(axis=1)
+    assert (actual[on_centroid].min(axis=1, initial=np.inf) == 0.0).all()
+
+
+CONTRACTS = {
+    "assigned_sq_distances": Contract(
+        lambda trial: (trial.rows, trial.placed(trial.labels, trial.labels_dtype), trial.centroids),
+        verify_assigned_sq_distances,
+    ),
+    "candidate_potentials": Contract(rows_closest_and_centroids, verify_candidate_potentials),
+    "closer_of": Contract(
+        lambda trial: (trial.rows, trial.placed(trial.closest), trial.centroids[:1, :]),
+        verify_closer_of,
+    ),
+    "cluster_sums": Contract(
+        lambda trial: (trial.rows, trial.placed(trial.labels, trial.labels_dtype), trial.shape[2]),
+        verify_cluster_sums,
+    ),
+    "lloyd_step": Contract(rows_and_centroids, verify_lloyd_step),
+    "lloyd_steps": Contract(rows_and_restarts, verify_lloyd_steps),
+    "nearest_centroid": Contract(rows_and_centroids, verify_nearest_centroid),
+    "nearest_labels": Contract(rows_and_centroids, verify_nearest_labels),
+    "sq_distances": Contract(rows_and_centroids, verify_sq_distances),
+    "update_centroids": Contract(totals_and_centroids, verify_update_centroids),
+}
+
+
+def contract_of(name: str) -> Contract:
+    if name not in CONTRACTS:
+        pytest.fail(f"kernel {name} has no entry in CONTRACTS: say there what it promises")
+    return CONTRACTS[name]
+
+
+def bodies_of(name: str, library: Library) -> list[Callable[..., Any]]:
+    return [kernels[name].portable, *kernels[name].overrides(library.name)]
+
+
+def check_bodies(
+    name: str, library: Library, problem: Problem, labels_dtype: str = "int32"
+) -> None:
+    contract = contract_of(name)
+    with tiled(problem.tiles, problem.points.shape[1]):
+        for body in bodies_of(name, library):
+            trial = Trial(body, library, problem, labels_dtype)
+            try:
+                contract.verify(trial.run(*contract.arguments(trial)), trial, Truth(trial))
+            except Declined:
+                assert body is not kernels[name].portable, "a portable body may not decline"
+            except Exception as error:
+                error.add_note(f"body: {body.__module__}.{body.__name__}")
+                raise
+
+
+@functools.cache
+def fixed_problems(dtype: str) -> list[Problem]:
+    """Return problems of different shapes, kinds and weights."""
+    return [
+        problem_of(
+            shape,
+            dtype,
+            kind=KINDS[seed % len(KINDS)],
+            weights=WEIGHTS[seed % len(WEIGHTS)],
+            has_origin=bool(seed % 2),
+            seed=seed,
+        )
+        for seed, shape in enumerate(FIXED_SHAPES)
+    ]
+
+
+def bytes_of(
+    body: Callable[..., Any], name: str, library: Library, problem: Problem
+) -> list[bytes]:
+    """Return the bytes of the arrays that a body gives for a problem."""
+    trial = Trial(body, library, problem)
+    result = trial.run(*contract_of(name).arguments(trial))
+    return [to_host(array).tobytes() for array in arrays_in((result,))]
+
+
+every_kernel = pytest.mark.parametrize("name", sorted(kernels))
+
+
+def test_no_contract_is_of_a_kernel_that_is_gone() -> None:
+    assert set(CONTRACTS) <= set(kernels)
+
+
+@every_kernel
+@pytest.mark.parametrize("dtype", DTYPES)
+@given(data=st.data())
+def test_bodies_agree_with_the_oracle(
+    name: str, dtype: str, library: Library, data: st.DataObject
+) -> None:
+    check_bodies(name, library, data.draw(problems(dtype, few_shapes=library.name in COMPILED)))
+
+
+@every_kernel
+@pytest.mark.parametrize("dtype", HALF_DTYPES)
+@given(data=st.data())
+def test_bodies_compute_half_precision_in_float32(
+    name: str, dtype: str, library: Library, data: st.DataObject
+) -> None:
+    few_shapes = library.name in COMPILED
+    check_bodies(name, library, data.draw(problems(dtype, max_points=60, few_shapes=few_shapes)))
+
+
+@every_kernel
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("index", range(len(FIXED_SHAPES)), ids=map(str, FIXED_SHAPES))
+def test_bodies_agree_with_the_oracle_at_fixed_shapes(
+    name: str, dtype: str, index: int, library: Library
+) -> None:
+    check_bodies(name, library, fixed_problems(dtype)[index])
+
+
+@every_kernel
+def test_bodies_agree_with_the_oracle_across_tile_borders(name: str, library: Library) -> None:
+    problem = problem_of((53, 3, 11), "float32", weights="zeros", tiles=Tiles(5, 4))
+    with tiled(problem.tiles, 3):
+        points = library.asarray(problem.points)
+        assert tile_shape(points, 11, xp=library.xp) == (5, 4)
+    check_bodies(name, library, problem)
+
+
+@every_kernel
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_bodies_read_any_memory_layout(name: str, layout: str, library: Library) -> None:
+    shape = (37, 4, 5)
+    for has_origin in (False, True):
+        problem = problem_of(
+            shape, "float32", layout=layout, has_origin=has_origin, weights="random"
+        )
+        check_bodies(name, library, problem)
+
+
+@every_kernel
+def test_a_row_between_equal_centroids_goes_to_the_first(name: str, library: Library) -> None:
+    problem = problem_of((24, 2, 3), "float32", kind="grid", tiles=Tiles(24, 4))
+    points = problem.points
+    # Copies of a centroid fall into three tiles of centroids.
+    centroids = np.concatenate([points[:2], points[:2], points[2:7], points[:2]])
+    check_bodies(name, library, replace(problem, centroids=centroids))
+
+
+@pytest.mark.parametrize("name", ["lloyd_step", "nearest_centroid", "nearest_labels"])
+def test_the_nearest_of_thousands_of_centroids_is_found(name: str, library: Library) -> None:
+    problem = problem_of((40, 2, 4500), "float32", kind="grid")
+    # None of the first is near, and those that are near come many times.
+    centroids = problem.centroids.copy()
+    centroids[:3000] += 50.0
+    check_bodies(name, library, replace(problem, centroids=centroids))
+
+
+@pytest.mark.parametrize("name", ["assigned_sq_distances", "cluster_sums"])
+@pytest.mark.parametrize(
+    "dtype", ["int32", pytest.param("int64", marks=pytest.mark.needs("float64"))]
+)
+def test_labels_may_be_of_any_integer_dtype(name: str, dtype: str, library: Library) -> None:
+    for problem in fixed_problems("float32"):
+        check_bodies(name, library, problem, labels_dtype=dtype)
+
+
+def test_steps_of_restarts_are_bit_equal_to_steps_of_their_own(library: Library) -> None:
+    xp = library.xp
+    for problem in fixed_problems("float32"):
+        trial = Trial(kernels["lloyd_steps"], library, problem)
+        together = trial.run(*CONTRACTS["lloyd_steps"].arguments(trial))
+        for run, restart in enumerate(trial.restarts):
+            alone = kernels["lloyd_step"](trial.rows, restart.centroids, xp=xp)
+            for part, expected in zip(of_run(together, run), alone, strict=True):
+                assert to_host(part).tobytes() == to_host(expected).tobytes()
+
+
+def test_restarts_are_updated_each_from_its_own_totals(library: Library) -> None:
+    # As many restarts as clusters and features: nothing but the order tells them apart.
+    problem = problem_of((50, 3, 3), "float32", weights="random")
+    for body in bodies_of("update_centroids", library):
+        trial = Trial(body, library, problem)
+        given = [totals_and_centroids(restart) for restart in trial.restarts]
+        totals = ClusterTotals(*map(stacked, *(totals for totals, _ in given)))
+        result = trial.run(totals, stacked(*(centroids for _, centroids in given)))
+        for run, restart in enumerate(trial.restarts):
+            verify_update_centroids(of_run(result, run), restart, Truth(restart))
+
+
+@every_kernel
+def test_bodies_are_bit_equal_from_call_to_call(name: str, library: Library) -> None:
+    for problem in fixed_problems("float32"):
+        for body in bodies_of(name, library):
+            try:
+                expected = bytes_of(body, name, library, problem)
+            except Declined:
+                continue
+            assert bytes_of(body, name, library, problem) == expected
+
+
+@every_kernel
+@pytest.mark.parametrize("n_threads", [2, 3])
+def test_results_do_not_depend_on_the_number_of_threads(
+    name: str, n_threads: int, library: Library
+) -> None:
+    for problem in fixed_problems("float32"):
+        with config_context(n_threads=1):
+            expected = bytes_of(kernels[name], name, library, problem)
+        with config_context(n_threads=n_threads):
+            assert bytes_of(kernels[name], name, library, problem) == expected
+
+
+@every_kernel
+def test_every_override_takes_some_problem(name: str, library: Library) -> None:
+    for body in kernels[name].overrides(library.name):
+        for problem in fixed_problems("float32") + fixed_problems(accumulation_name(library)):
+            try:
+                bytes_of(body, name, library, problem)
+            except Declined:
+                continue
+            break
+        else:
+            pytest.fail(f"{body.__name__} declines all of FIXED_SHAPES, so no test runs it")
+
+
+@every_kernel
+def test_bodies_run_on_a_device_without_float64(name: str) -> None:
+    for problem in fixed_problems("float32"):
+        check_bodies(name, library_without_float64(), problem)
+
+
+@every_kernel
+def test_no_body_waits_for_the_device(name: str, library: Library) -> None:
+    stats = pytest.importorskip("cupy_on_cpu_stats", reason="needs counters of copies and waits")
+    problem = problem_of((50, 3, 4), "float32", weights="random", has_origin=True)
+    counters = ("h2d_count", "d2h_count", "stream_syncs", "device_syncs", "event_syncs")
+    for body in bodies_of(name, library):
+        trial = Trial(body, library, problem)
+        arguments = contract_of(name).arguments(trial)
+        body(*arguments, xp=library.xp)  # compiles
+        before = stats.read()
+        body(*arguments, xp=library.xp)
+        after = stats.read()
+        assert {key: after[key] - before[key] for key in counters} == dict.fromkeys(counters, 0)
+
+
+def doubled(array: Any, *, xp: Any) -> Any:
+    """Return twice the array."""
+    return 2 * array
+
+
+def test_a_kernel_looks_like_its_portable_body() -> None:
+    assert vars(Kernel(doubled))["__name__"] == "doubled"
+    assert Kernel(doubled).__doc__ == "Return twice the array."
+
+
+def test_a_kernel_without_override_runs_its_portable_body(library: Library) -> None:
+    result = Kernel(doubled)(library.asarray([1.0, 2.0], "float32"), xp=library.xp)
+    np.testing.assert_array_equal(library.to_host(result), [2.0, 4.0])
+
+
+def test_an_override_is_used_for_its_library_alone(library: Library) -> None:
+    kernel = Kernel(doubled)
+    kernel.override(library.name)(lambda array, *, xp: "override")
+    assert kernel(library.asarray([1.0], "float32"), xp=library.xp) == "override"
+    assert kernel(3, xp=ModuleType("another")) == 6
+
+
+def test_an_override_counts_when_registered_after_the_first_call(library: Library) -> None:
+    kernel = Kernel(doubled)
+    array = library.asarray([1.0], "float32")
+    assert library.to_host(kernel(array, xp=library.xp))[0] == 2.0
+    kernel.override(library.name)(lambda array, *, xp: "late")
+    assert kernel(array, xp=library.xp) == "late"
+
+
+def test_the_newest_override_is_tried_first_and_may_decline() -> None:
+    kernel, xp = Kernel(doubled), ModuleType("some")
+    tried: list[str] = []
+
+    @kernel.override("some")
+    def older(array: Any, *, xp: Any) -> Any:
+        tried.append("older")
+        return "older" if array > 1 else NotImplemented
+
+    @kernel.override("some")
+    def newer(array: Any, *, xp: Any) -> Any:
+        tried.append("newer")
+        return "newer" if array > 2 else NotImplemented
+
+    assert [kernel(array, xp=xp) for array in (1, 2, 3)] == [2, "older", "newer"]
+    assert tried == ["newer", "older", "newer", "older", "newer"]
+    assert kernel.overrides("some") == (newer, older)
+
+
+def test_an_override_stays_a_plain_function() -> None:
+    assert Kernel(doubled).override("some")(doubled) is doubled
+
+
+def test_an_error_in_an_override_is_raised() -> None:
+    kernel = Kernel(doubled)
+
+    @kernel.override("some")
+    def broken(array: Any, *, xp: Any) -> Any:
+        raise ZeroDivisionError("in the override")
+
+    with pytest.raises(ZeroDivisionError, match="in the override"):
+        kernel(1, xp=ModuleType("some"))
+
+
+@pytest.fixture
+def override_module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where the overrides of a library called "probed" are looked for."""
+    registry = importlib.import_module("kmeans_xp.kernels.kernel")
+    monkeypatch.setattr(kernels_package, "__path__", [*kernels_package.__path__, str(tmp_path)])
+    monkeypatch.setitem(registry._OVERRIDE_MODULES, "probed", ("for_probed",))
+    monkeypatch.setitem(registry.kernels, "doubled", Kernel(doubled))
+    monkeypatch.delitem(sys.modules, "kmeans_xp.kernels.for_probed", raising=False)
+    registry._load_overrides.cache_clear()
+    importlib.invalidate_caches()
+    return tmp_path / "for_probed.py"
+
+
+def test_a_module_of_overrides_is_imported_on_first_use(override_module: Path) -> None:
+    override_module.write_text(
+        "from kmeans_xp.kernels import kernels\n"
+        "@kernels['doubled'].override('probed')\n"
+        "def fast(array, *, xp):\n"
+        "    return 'fast'\n"
+    )
+    name = "kmeans_xp.kernels.for_probed"
+    assert kernels["doubled"](1, xp=ModuleType("another")) == 2
+    assert name not in sys.modules
+    assert kernels["doubled"](1, xp=ModuleType("probed")) == "fast"
+    assert name in sys.modules
+
+
+def test_an_error_in_a_module_of_overrides_is_raised_at_every_call(override_module: Path) -> None:
+    override_module.write_text("import a_module_that_does_not_exist\n")
+    for _ in range(2):
+        with pytest.raises(ModuleNotFoundError, match="a_module_that_does_not_exist"):
+            kernels["doubled"](1, xp=ModuleType("probed"))
+
+
+def test_tiles_of_rows_cover_them_in_order(library: Library) -> None:
+    problem = problem_of((7, 2, 1), "float32", weights="random", has_origin=True)
+    rows = Trial(doubled, library, problem).rows
+    parts = list(rows.tiles(3))
+    assert [place for place, _ in parts] == [slice(0, 3), slice(3, 6), slice(6, 7)]
+    centred = [library.to_host(part.centred(xp=library.xp)) for _, part in parts]
+    np.testing.assert_array_equal(np.concatenate(centred), problem.centred)
+    weights = [library.to_host(part.weights) for _, part in parts]
+    np.testing.assert_array_equal(np.concatenate(weights), problem.weights)
