@@ -68,12 +68,24 @@ class Problem:
         """Squared distance of every row to every centroid, by the oracle."""
         return oracle.sq_distances(self.centred.astype(float), self.centroids.astype(float))
 
+    def cluster_sums(self, labels: NDArray[Any]) -> tuple[Floats, Floats]:
+        """Return weighted sum and mass of the rows of each label, by the oracle."""
+        return _cluster_sums(self, labels.astype(np.int64).tobytes())
+
     @functools.cached_property
     def restarts(self) -> "tuple[Problem, ...]":
         """The same rows with centroids of several starts, the first and the last its own."""
         halfway = (self.centroids + self.centroids[:1]) / 2
         starts = (self.centroids[::-1], halfway.round() if self.is_exact else halfway)
         return (self, *(replace(self, centroids=centroids) for centroids in starts), self)
+
+
+# The same problem and labels come again for each body and each library.
+@functools.lru_cache(maxsize=100)
+def _cluster_sums(problem: Problem, labels: bytes) -> tuple[Floats, Floats]:
+    points, weights = problem.centred.astype(float), problem.weights_or_ones
+    n_clusters = len(problem.centroids)
+    return oracle.cluster_sums(points, weights, np.frombuffer(labels, np.int64), n_clusters)
 
 
 @st.composite

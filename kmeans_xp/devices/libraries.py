@@ -100,10 +100,7 @@ def from_host(
 
 
 def begin_read(array: Array) -> Callable[[], np.ndarray[Any, Any]]:
-    """Start copying a small array to the host; calling the result waits for that copy alone.
-
-    Work that is given to the device in between is not waited for.
-    """
+    """Start copying a small array to the host; calling the result waits for that copy alone."""
     if not is_array(array) or library_name(namespace_of(array)) != "cupy":
         return lambda: to_host(array)
     cupyx, cupy = (importlib.import_module(name) for name in ("cupyx", "cupy"))
