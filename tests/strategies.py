@@ -81,7 +81,7 @@ class Problem:
 
 
 # The same problem and labels come again for each body and each library.
-@functools.lru_cache(maxsize=100)
+@functools.lru_cache(maxsize=1000)
 def _cluster_sums(problem: Problem, labels: bytes) -> tuple[Floats, Floats]:
     points, weights = problem.centred.astype(float), problem.weights_or_ones
     n_clusters = len(problem.centroids)

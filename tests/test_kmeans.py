@@ -436,6 +436,22 @@ def test_tol_stops_where_scikit_learn_stops(tol: float, library: Library) -> Non
     assert ours.history_["shift"][-1] <= bound < ours.history_["shift"][-2]
 
 
+@pytest.mark.needs("float64")
+def test_tol_is_of_the_variance_without_weights_as_in_scikit_learn(library: Library) -> None:
+    # Rows that hardly count make up nearly all of the variance.
+    host = cloud()
+    host[::4] *= 30.0
+    weights = np.where(np.arange(400) % 4 == 0, 1e-6, 1.0)
+    init = host[1:25:4]
+    theirs = sklearn.cluster.KMeans(6, init=init, tol=1e-3).fit(host, sample_weight=weights)
+    ours = KMeans(6, init=init, tol=1e-3).fit(library.asarray(host), sample_weight=weights)
+    assert ours.n_iter_ == theirs.n_iter_
+    bound = 1e-3 * host.var(axis=0).mean()
+    assert ours.history_["shift"][-1] <= bound < ours.history_["shift"][-2]
+    weighted = np.average((host - np.average(host, axis=0, weights=weights)) ** 2, 0, weights)
+    assert ours.history_["shift"][-1] > 1e-3 * weighted.mean()
+
+
 def test_max_iter_is_the_most_that_is_run(library: Library) -> None:
     points = library.asarray(cloud(), "float32")
     for max_iter in (1, 4):

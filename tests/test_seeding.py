@@ -116,7 +116,7 @@ def test_of_candidates_that_are_as_good_the_first_is_chosen(dtype: str, library:
     # would choose between them, in another way on every library.
     rng = np.random.default_rng(0)
     pairs = rng.normal(scale=10.0, size=(10, 3)).repeat(2, axis=0)
-    host = (pairs + rng.normal(scale=0.1, size=(20, 3))).astype(np.float32).astype(np.float64)
+    host = (pairs + rng.normal(size=(20, 3))).astype(np.float32).astype(np.float64)
     points = library.asarray(host, dtype)
     for seed in range(12):
         expected = kmeans_plusplus(host, 10, random_state=seed)[1].tolist()

@@ -7,9 +7,18 @@ import numpy as np
 
 from kmeans_xp.blocks import Blocks
 from kmeans_xp.devices import Array, Namespace, device_of, from_host, to_host
-from kmeans_xp.kernels import ClusterTotals, Rows, cluster_sums, nearest_centroid
+from kmeans_xp.kernels import (
+    ClusterTotals,
+    Rows,
+    assigned_sq_distances,
+    cluster_sums,
+    nearest_centroid,
+)
 
 __all__ = ["relocated"]
+
+#: ulps of a row's norm within which it is its centroid
+_ROUNDINGS = 32.0
 
 
 class _Farthest(NamedTuple):
@@ -22,8 +31,9 @@ class _Farthest(NamedTuple):
 def relocated(blocks: Blocks, totals: ClusterTotals, centroids: Array) -> ClusterTotals:
     """Give each cluster without mass one of the rows farthest from their centroids.
 
-    Rows that coincide with their centroid are not moved: where the distinct rows are fewer
-    than the clusters, some stay empty (moving duplicates to and fro would never end).
+    Rows that coincide with their centroid, but for rounding, are not moved: where the distinct
+    rows are fewer than the clusters, some stay empty (moving duplicates to and fro would never
+    end).
 
     Parameters
     ----------
@@ -56,13 +66,21 @@ def relocated(blocks: Blocks, totals: ClusterTotals, centroids: Array) -> Cluste
 def _farthest_rows(rows: Rows, centroids: Array, n_rows: int, *, xp: Namespace) -> _Farthest:
     labels, sq_distances = nearest_centroid(rows, centroids, xp=xp)
     weights = xp.ones_like(sq_distances) if rows.weights is None else rows.weights
-    # A row without weight would leave its new cluster without mass.
-    sq_distances = xp.where(weights > 0.0, sq_distances, xp.zeros_like(sq_distances))
+    # A row without weight would leave its new cluster without mass, and the mean of equal rows
+    # is that row but for rounding: to move such a row would help nobody, again and again.
+    slack = (_ROUNDINGS * float(xp.finfo(sq_distances.dtype).eps)) ** 2
+    is_apart = sq_distances > slack * _sq_norms(rows, labels, xp=xp)
+    sq_distances = xp.where(is_apart & (weights > 0.0), sq_distances, xp.zeros_like(sq_distances))
     chosen = _largest(sq_distances, min(n_rows, rows.n_points), xp=xp)
     points = Rows(xp.take(rows.points, chosen, axis=0), None, rows.origin).centred(xp=xp)
     return _Farthest(
         xp.take(sq_distances, chosen), xp.take(labels, chosen), points, xp.take(weights, chosen)
     )
+
+
+def _sq_norms(rows: Rows, labels: Array, *, xp: Namespace) -> Array:
+    zero = xp.zeros((1, rows.n_features), dtype=rows.dtype(xp=xp), device=device_of(labels))
+    return assigned_sq_distances(rows, xp.zeros_like(labels), zero, xp=xp)
 
 
 def _farther(left: _Farthest, right: _Farthest) -> _Farthest:

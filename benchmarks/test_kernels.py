@@ -1,0 +1,80 @@
+"""Each kernel's portable body against its overrides.
+
+Run by ``pytest benchmarks --benchmark-enable --benchmark-group-by=param:kernel_name,param:size``;
+without ``--benchmark-enable`` each case runs once, so that it cannot rot. ``KMEANS_XP_BENCHMARK``
+set to ``large`` adds sizes that take minutes.
+"""
+
+import os
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+import pytest
+
+from kmeans_xp.kernels import ClusterTotals, Rows, kernels
+
+
+class Size(NamedTuple):
+    """What a kernel's time depends on."""
+
+    n_points: int
+    n_features: int
+    n_clusters: int
+
+
+SMALL = [Size(500, 4, 5), Size(20_000, 16, 8), Size(20_000, 3, 64), Size(4000, 64, 128)]
+LARGE = [
+    Size(100_000, 16, 8),
+    Size(1_000_000, 2, 10),
+    Size(1_000_000, 16, 100),
+    Size(500_000, 3, 64),
+    Size(200_000, 128, 256),
+    Size(100_000, 768, 1000),
+]
+SIZES = SMALL + (LARGE if os.environ.get("KMEANS_XP_BENCHMARK") == "large" else [])
+
+N_CANDIDATES = 5
+
+
+def arguments(kernel_name: str, size: Size, library: Any) -> tuple[Any, ...]:
+    """Return what the kernel is called with, for uniform points seen from their mean."""
+    rng = np.random.default_rng(0)
+    host = rng.random((size.n_points, size.n_features), dtype=np.float32)
+    origin = host.mean(axis=0)
+    centroids = host[: size.n_clusters] - origin
+    labels = library.asarray(rng.integers(0, size.n_clusters, size.n_points, dtype=np.int32))
+    closest = library.asarray(rng.random(size.n_points, dtype=np.float32))
+    rows = Rows(library.asarray(host), None, library.asarray(origin))
+    sums = np.asarray(centroids, dtype=np.float64)
+    totals = ClusterTotals(library.asarray(sums), library.asarray(np.ones(size.n_clusters)))
+    placed = library.asarray(centroids)
+    of_kernel: dict[str, tuple[Any, ...]] = {
+        "assigned_sq_distances": (rows, labels, placed),
+        "candidate_potentials": (rows, closest, placed[:N_CANDIDATES, :]),
+        "closer_of": (rows, closest, placed[:1, :]),
+        "cluster_sums": (rows, labels, size.n_clusters),
+        "lloyd_steps": (rows, library.xp.stack([placed, placed])),
+        "update_centroids": (totals, placed),
+    }
+    return of_kernel.get(kernel_name, (rows, placed))
+
+
+@pytest.mark.parametrize("size", SIZES, ids=lambda size: "x".join(map(str, size)))
+@pytest.mark.parametrize("body", ["portable", "override"])
+@pytest.mark.parametrize("kernel_name", sorted(kernels))
+@pytest.mark.needs("float64")
+def test_kernel(
+    kernel_name: str, body: str, size: Size, library: Any, benchmark: Callable[..., Any]
+) -> None:
+    """Time one body; what is no body for this size or this library is skipped."""
+    kernel = kernels[kernel_name]
+    overrides = kernel.overrides(library.name)
+    if body == "override" and not overrides:
+        pytest.skip(f"{kernel_name} has no override for {library.name}")
+    run = kernel.portable if body == "portable" else overrides[0]
+    result = benchmark(run, *arguments(kernel_name, size, library), xp=library.xp)
+    if result is NotImplemented:
+        pytest.skip(f"{run.__name__} leaves this size to the next body")
+    parts = result if isinstance(result, tuple) else (result,)
+    assert all(np.isfinite(library.to_host(part)).all() for part in parts)

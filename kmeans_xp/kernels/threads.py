@@ -1,0 +1,170 @@
+"""Threads for kernels on a CPU: a pool, one BLAS thread in each, and memory that each keeps."""
+
+import functools
+import os
+import threading
+from collections import deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from contextlib import contextmanager
+from contextvars import copy_context
+from typing import Any, TypeVar
+
+import numpy as np
+from numpy.typing import DTypeLike, NDArray
+from threadpoolctl import ThreadpoolController
+
+from kmeans_xp.devices.availability import n_threads
+
+__all__ = ["in_threads", "one_blas_thread", "scratch"]
+
+R = TypeVar("R")
+
+
+def in_threads(task: Callable[[int], R], n_tasks: int) -> list[R]:
+    """Return ``[task(0), ..., task(n_tasks - 1)]``, computed by as many threads as are set.
+
+    BLAS is held to one thread meanwhile. What tasks there are must not depend on the number of
+    threads: then neither do the results.
+
+    Parameters
+    ----------
+    task : callable
+        Takes its number. The first error stops the tasks that have not begun, and is raised.
+    n_tasks : int
+        At least 1; a single task runs in the calling thread, as do some of several.
+
+    Returns
+    -------
+    list
+        In the order of the tasks.
+    """
+    if n_tasks == 1:
+        with one_blas_thread():
+            return [task(0)]
+    results: dict[int, R] = {}
+    numbers = deque(range(n_tasks))
+
+    def work() -> None:
+        while (number := _next(numbers)) is not None:
+            try:
+                results[number] = task(number)
+            except BaseException:
+                numbers.clear()
+                raise
+
+    with one_blas_thread():
+        _run_beside(work, min(n_threads(), n_tasks) - 1)
+    return [results[number] for number in range(n_tasks)]
+
+
+def _next(numbers: deque[int]) -> int | None:
+    try:
+        return numbers.popleft()
+    except IndexError:
+        return None
+
+
+def _run_beside(work: Callable[[], None], n_others: int) -> None:
+    """Run ``work`` here and in ``n_others`` threads of the pool until all have returned."""
+    others: list[Future[None]] = []
+    try:
+        # A context each: they carry this thread's np.errstate, and cannot be shared.
+        others = [_pool(n_others).submit(copy_context().run, work) for _ in range(n_others)]
+        work()
+    finally:
+        # One that waits behind another caller's work is not needed any more.
+        begun = [other for other in others if not other.cancel()]
+        wait(begun)
+    for other in begun:
+        other.result()
+
+
+@functools.cache
+def _pool(n_workers: int) -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(n_workers, thread_name_prefix="kmeans_xp")
+
+
+class _BlasLimit:
+    """Counts who wants BLAS to use one thread; the first sets it and the last restores it."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._n_holders = 0
+        self._before: list[int] = []
+
+    def acquire(self) -> None:
+        with self._lock:
+            if self._n_holders == 0:
+                self._before = [library.num_threads for library in _blas_libraries()]
+                for library in _blas_libraries():
+                    library.set_num_threads(1)
+            self._n_holders += 1
+
+    def release(self) -> None:
+        with self._lock:
+            self._n_holders -= 1
+            if self._n_holders == 0:
+                self._restore()
+
+    def forget_other_threads(self) -> None:
+        """In a forked child: the threads that held the limit, or the lock, are not there."""
+        self._lock = threading.Lock()
+        if self._n_holders:
+            self._n_holders = 0
+            self._restore()
+
+    def _restore(self) -> None:
+        for library, number in zip(_blas_libraries(), self._before, strict=True):
+            library.set_num_threads(number)
+
+
+_limit = _BlasLimit()
+
+
+@contextmanager
+def one_blas_thread() -> Iterator[None]:
+    """Hold BLAS to one thread, in the whole process, while any thread is inside."""
+    _limit.acquire()
+    try:
+        yield
+    finally:
+        _limit.release()
+
+
+@functools.cache
+def _blas_libraries() -> list[Any]:
+    # Looked for once, since it takes milliseconds, and at the first use of a kernel: NumPy's
+    # and SciPy's BLAS are loaded then. Those that come later are not what NumPy multiplies with.
+    libraries: list[Any] = ThreadpoolController().select(user_api="blas").lib_controllers
+    return libraries
+
+
+class _Scratch(threading.local):
+    def __init__(self) -> None:
+        self.buffers: dict[tuple[str, np.dtype[Any]], NDArray[Any]] = {}
+
+
+_scratch = _Scratch()
+
+
+def scratch(name: str, shape: tuple[int, ...], dtype: DTypeLike) -> NDArray[Any]:
+    """Return memory that this thread keeps for ``name``; its content is arbitrary."""
+    # Allocating it anew would cost a page fault every 4 KB: more than the arithmetic on it.
+    dtype = np.dtype(dtype)
+    size = 1
+    for length in shape:
+        size *= length
+    buffer = _scratch.buffers.get((name, dtype))
+    if buffer is None or buffer.size < size:
+        buffer = _scratch.buffers[name, dtype] = np.empty(size, dtype)
+    return buffer[:size].reshape(shape)
+
+
+def _after_fork() -> None:
+    _pool.cache_clear()
+    _limit.forget_other_threads()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
