@@ -6,7 +6,7 @@ import array_api_extra as xpx
 import numpy as np
 
 from kmeans_xp.blocks import Blocks
-from kmeans_xp.devices import Array, Namespace, device_of, from_host, to_host
+from kmeans_xp.devices import Array, Namespace, device_of, from_host, namespace_of, to_host
 from kmeans_xp.kernels import (
     ClusterTotals,
     Rows,
@@ -18,7 +18,7 @@ from kmeans_xp.kernels import (
 __all__ = ["relocated"]
 
 #: ulps of a row's norm within which it is its centroid
-_ROUNDINGS = 32.0
+_ROUNDINGS = 64.0
 
 
 class _Farthest(NamedTuple):
@@ -84,7 +84,7 @@ def _sq_norms(rows: Rows, labels: Array, *, xp: Namespace) -> Array:
 
 
 def _farther(left: _Farthest, right: _Farthest) -> _Farthest:
-    xp = left.points.__array_namespace__()
+    xp = namespace_of(left.points)
     both = _Farthest(*(xp.concat(pair) for pair in zip(left, right, strict=True)))
     chosen = _largest(both.sq_distances, int(left.sq_distances.shape[0]), xp=xp)
     return _Farthest(*(xp.take(part, chosen, axis=0) for part in both))

@@ -271,7 +271,7 @@ def assign(points: Any, centroids: Any, *, device: str | None = None) -> Nearest
     Returns
     -------
     labels : array of int32, shape (n_points,)
-        Ties go to the lowest index.
+        Ties go to the lowest index, as far as they are ties after rounding.
     sq_distances : array of shape (n_points,)
         In squared units of the points.
 

@@ -64,6 +64,8 @@ def checked_weights(sample_weight: Any, points: Array, placement: Placement) -> 
         raise ValueError(
             f"sample_weight.shape == {tuple(sample_weight.shape)}, expected {(n_points,)}!"
         )
+    if namespace_of(sample_weight).isdtype(sample_weight.dtype, "complex floating"):
+        raise ValueError(f"Complex data not supported\nsample_weight has {sample_weight.dtype}.")
     xp = placement.xp
     weights = bring(sample_weight, placement, dtype=_computing_like(points, placement))
     # One read for the three checks, since each read waits for the device.
