@@ -227,7 +227,7 @@ that `kmeans_xp/kernels/for_cupy.py` can ask for. Spills on all architectures: {
 
 `In` is the type of the points, `T` the one computed in; the number is the padded number of
 features, or of candidates of k-means++. `few_step`, `few_labels` and `potentials` are launched
-with more shared memory, by the size of the problem and up to 48 KiB.
+with more shared memory, by the size of the problem and up to 96 KiB.
 
 Written by `python benchmarks/kernel_resources.py --write`, which needs CuPy and no GPU.
 

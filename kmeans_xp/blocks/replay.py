@@ -43,9 +43,10 @@ class Replay(Generic[T]):
         self.n_calls += 1
         if self.n_calls <= _PLAIN_CALLS or not self.can_record(array):
             return self.function(array)
-        if len(self.records) < _RECORDS:
+        turn = (self.n_calls - _PLAIN_CALLS - 1) % _RECORDS
+        if turn == len(self.records):
             self.records.append(_recorded(self.function, array))
-        record = self.records[self.n_calls % len(self.records)]
+        record = self.records[turn]
         record.argument[...] = array
         record.graph.launch(stream=record.cuda.get_current_stream())
         result: T = record.result

@@ -92,8 +92,8 @@ def from_host(
     library = library_name(xp)
     if library != "numpy" and host.dtype.itemsize == 8:
         host = _narrowed(host, xp.__array_namespace_info__().dtypes(device=device))
-    if library == "torch" and not host.flags.writeable:
-        # torch warns that it has no read-only tensors, and would share the memory.
+    if library == "torch" and (not host.flags.writeable or min(host.strides, default=0) < 0):
+        # torch has no read-only tensors, warns and shares the memory; nor negative strides.
         host = host.copy()
     made = xp.asarray(host, device=device)
     return made if dtype is None else xp.astype(made, dtype, copy=False)

@@ -47,7 +47,8 @@ def is_out_of_memory(error: BaseException) -> bool:
         return True
     if type(error).__name__ in {"OutOfMemoryError", "USMAllocationError"}:  # torch, dpnp
         return True
-    return "RESOURCE_EXHAUSTED" in str(error)  # JAX has no class of its own for it
+    # JAX, and torch on a CPU, have no class of their own for it.
+    return any(words in str(error) for words in ("RESOURCE_EXHAUSTED", "can't allocate memory"))
 
 
 def _tile_bytes(points: Array, *, xp: Namespace) -> int:

@@ -156,9 +156,7 @@ def _on_cpu(xp: Namespace) -> tuple[Namespace, Device]:
         return xp, importlib.import_module("jax").devices("cpu")[0]
     if library == "array_api_strict":
         return xp, xp.Device("CPU_DEVICE")
-    if library == "torch":
-        return xp, importlib.import_module("torch").device("cpu")
-    return xp, "cpu"
+    return xp, device_of(xp.empty(0, device="cpu"))
 
 
 def _on_cuda(xp: Namespace, index: int) -> tuple[Namespace, Device]:
