@@ -18,6 +18,9 @@ PYPROJECT = nox.project.load_toml("pyproject.toml")
 #: the parity tests of kernels, run once more with the emulation's memory checks on
 KERNEL_TESTS = "tests/test_kernels.py"
 
+#: the tests that ask for a second device, which is a run of its own
+DEVICE_TESTS = ("tests/test_cuda_devices.py", "tests/test_devices.py")
+
 #: scikit-learn's tests of sparse input, which kmeans_xp does not take yet
 SPARSE_TESTS = "sparse or csr or (plusplus_output and (input_data1 or input_data2))"
 
@@ -127,6 +130,8 @@ def cupy_emulated(session: nox.Session) -> None:
     session.run(*pytest, *session.posargs, env=env, external=True)
     checks = {"CUPY_ON_CPU_POISON": "1", "CUPY_ON_CPU_CHECK": "1"}
     session.run(*pytest, KERNEL_TESTS, env=env | checks, external=True)
+    two = {"CUPY_ON_CPU_DEVICES": "2"}
+    session.run(*pytest, *DEVICE_TESTS, env=env | two, external=True)
 
 
 @nox.session(default=False)

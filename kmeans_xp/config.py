@@ -21,10 +21,13 @@ class Config:
     n_threads : int or None
         Threads of the CPU kernels; environment KMEANS_XP_NUM_THREADS, else OMP_NUM_THREADS,
         else every processor this process may use. Results do not depend on it.
+    precision : {"float32", "tf32"}
+        What matrix products of float32 numbers are computed in on a GPU.
     """
 
     device: str | None = None
     n_threads: int | None = None
+    precision: str = "float32"
 
 
 _config: ContextVar[Config] = ContextVar("kmeans_xp_config", default=Config())  # noqa: B039 (frozen)
@@ -47,7 +50,9 @@ def get_config() -> Config:
 
 
 @contextmanager
-def config_context(*, device: str | None = None, n_threads: int | None = None) -> Iterator[None]:
+def config_context(
+    *, device: str | None = None, n_threads: int | None = None, precision: str | None = None
+) -> Iterator[None]:
     """Set defaults for the code inside a ``with`` block, in this thread.
 
     Parameters
@@ -56,11 +61,15 @@ def config_context(*, device: str | None = None, n_threads: int | None = None) -
         Device of estimators and functions that were not given one.
     n_threads : int, optional
         Threads of the CPU kernels, at least 1. Results are the same for every number.
+    precision : {"float32", "tf32"}, optional
+        "tf32" lets CuPy and JAX round the factors of float32 products to 11 bits on GPUs that
+        gain by it; nothing else does. Rows near a border may then get another label: use it
+        for ``predict`` too, or for neither.
 
     Raises
     ------
     ValueError
-        If ``n_threads`` is less than 1.
+        If ``n_threads`` is less than 1, or ``precision`` is none of these.
 
     Examples
     --------
@@ -73,11 +82,14 @@ def config_context(*, device: str | None = None, n_threads: int | None = None) -
     """
     if n_threads is not None and n_threads < 1:
         raise ValueError(f"n_threads must be at least 1, got {n_threads}.")
+    if precision not in (None, "float32", "tf32"):
+        raise ValueError(f"precision must be 'float32' or 'tf32', got {precision!r}.")
     outer = _config.get()
     inner = replace(
         outer,
         device=outer.device if device is None else device,
         n_threads=outer.n_threads if n_threads is None else n_threads,
+        precision=outer.precision if precision is None else precision,
     )
     token = _config.set(inner)
     try:

@@ -123,3 +123,14 @@ def test_kernels_take_the_threads_that_were_set(monkeypatch: pytest.MonkeyPatch)
     assert n_threads() == 5
     with config_context(n_threads=3):
         assert n_threads() == 3
+
+
+def test_precision_is_true_float32_unless_tf32_is_named() -> None:
+    assert get_config().precision == "float32"
+    with config_context(precision="tf32"):
+        with config_context(n_threads=1):
+            assert get_config().precision == "tf32"
+        with config_context(precision="float32"):
+            assert get_config().precision == "float32"
+    with pytest.raises(ValueError, match="'float32' or 'tf32', got 'half'"):
+        config_context(precision="half").__enter__()

@@ -17,7 +17,12 @@ from kmeans_xp.devices.libraries import (
     to_host,
     working_device,
 )
-from kmeans_xp.devices.memory import is_out_of_memory, shrink_tiles, tile_shape
+from kmeans_xp.devices.memory import (
+    is_out_of_memory,
+    shrink_tiles,
+    tile_shape,
+    within_budget,
+)
 from kmeans_xp.devices.placement import Placement, adopted, bring, choose, send
 
 __all__ = [
@@ -45,5 +50,6 @@ __all__ = [
     "shrink_tiles",
     "tile_shape",
     "to_host",
+    "within_budget",
     "working_device",
 ]

@@ -9,6 +9,8 @@ from typing import Any, TypeAlias
 import array_api_compat
 import numpy as np
 
+from kmeans_xp.config import get_config
+
 __all__ = [
     "Array",
     "DType",
@@ -132,7 +134,13 @@ def accumulation_dtype(array: Array, *, xp: Namespace) -> DType:
 
 
 def working_device(xp: Namespace, device: Device) -> AbstractContextManager[object]:
-    """Return a context in which new arrays and kernels go to ``device``."""
+    """Return a context in which work goes to ``device``, in the precision that was asked for."""
+    if library_name(xp) == "jax":
+        # On a GPU, JAX computes float32 products in TF32 unless told otherwise.
+        name = "tensorfloat32" if get_config().precision == "tf32" else "float32"
+        jax = importlib.import_module("jax")
+        precision: AbstractContextManager[object] = jax.default_matmul_precision(name)
+        return precision
     # CuPy launches on the current device, whatever device its arguments are on.
     context: AbstractContextManager[object] = (
         device if library_name(xp) == "cupy" else nullcontext()

@@ -4,7 +4,7 @@ import threading
 
 from kmeans_xp.devices.libraries import Array, Namespace, device_of, library_name
 
-__all__ = ["is_out_of_memory", "shrink_tiles", "tile_shape"]
+__all__ = ["is_out_of_memory", "shrink_tiles", "tile_shape", "within_budget"]
 
 # Tiles follow from the shapes alone, not from the memory that happens to be free: the order
 # of rounding would change from one call to the next, and predict(X) with it.
@@ -23,12 +23,17 @@ def tile_shape(
     points: Array, n_columns: int, *, xp: Namespace, itemsize: int = 8
 ) -> tuple[int, int]:
     """Return rows and columns of a tile of an (n_points, n_columns) matrix within the budget."""
-    budget = max(_tile_bytes(points, xp=xp) >> _n_halvings, _SMALLEST_TILE_BYTES)
+    budget = within_budget(_tile_bytes(points, xp=xp))
     # Columns are split only where a tile could not hold _WANTED_ROWS rows of all of them.
     columns = max(1, min(n_columns, budget // (_WANTED_ROWS * itemsize)))
     widest = max(columns, int(points.shape[1]))
     rows = max(1, min(int(points.shape[0]), budget // (widest * itemsize)))
     return rows, columns
+
+
+def within_budget(n_bytes: int) -> int:
+    """Return a size that a kernel has set for itself, halved as often as the tiles were."""
+    return max(n_bytes >> _n_halvings, _SMALLEST_TILE_BYTES)
 
 
 def shrink_tiles() -> bool:

@@ -13,10 +13,12 @@ from kmeans_xp.devices import (
     Placement,
     adopted,
     bring,
+    device_of,
     is_array,
     library_name,
     namespace_of,
     to_host,
+    working_device,
 )
 
 __all__ = [
@@ -33,10 +35,11 @@ def checked_points(X: Any, *, estimator: Any = None, reset: bool = True) -> Arra
     # No array of an Array API library: CuPy if it lies in CUDA memory, else NumPy.
     X = adopted(X)
     if is_array(X) and library_name(namespace_of(X)) != "numpy":
-        _refuse_bad_array(X)
-        if estimator is not None:
-            validate_data(estimator, X, reset=reset, skip_check_array=True)
-        return _floating(X)
+        with working_device(namespace_of(X), device_of(X)):
+            _refuse_bad_array(X)
+            if estimator is not None:
+                validate_data(estimator, X, reset=reset, skip_check_array=True)
+            return _floating(X)
     # float16 is computed in float32; scikit-learn would take it to float64.
     dtype = np.float32 if getattr(X, "dtype", None) == np.float16 else [np.float64, np.float32]
     if estimator is None:
@@ -85,7 +88,8 @@ def checked_centroids(
     """Return given centroids where the computation is, in the dtype of the computation."""
     centroids = adopted(centroids)
     if is_array(centroids) and library_name(namespace_of(centroids)) != "numpy":
-        _refuse_bad_array(centroids, name)
+        with working_device(namespace_of(centroids), device_of(centroids)):
+            _refuse_bad_array(centroids, name)
     else:
         centroids = check_array(centroids, dtype=[np.float64, np.float32], input_name=name)
     shape = tuple(int(size) for size in centroids.shape)

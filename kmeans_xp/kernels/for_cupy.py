@@ -9,12 +9,15 @@ import functools
 import importlib.resources
 import math
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import cupy
 import numpy as np
+from cupy._core import _routines_linalg as linalg
 
-from kmeans_xp.devices import Array, Namespace
+from kmeans_xp.config import get_config
+from kmeans_xp.devices import Array, Namespace, within_budget
 from kmeans_xp.kernels.portable import (
     ClusterTotals,
     Update,
@@ -326,7 +329,8 @@ def _label_tile(
 ) -> None:
     """Write the labels of one tile, and count them by chunks if there is a histogram."""
     chunks = chunks or _Chunks(1, 1)
-    scores = cupy.matmul(tile.centred(xp=cupy), scored.minus_two.T)
+    with _product_precision():
+        scores = cupy.matmul(tile.centred(xp=cupy), scored.minus_two.T)
     n_rows, n_clusters = scores.shape
     _launch(
         f"least_score<{c_type}>",
@@ -400,6 +404,19 @@ def _add_sorted(
     )
 
 
+@contextmanager
+def _product_precision() -> Iterator[None]:
+    """Hold cuBLAS to true float32, whatever CUPY_TF32 says, or to TF32 if that was asked for."""
+    is_tf32 = get_config().precision == "tf32"
+    before = linalg.get_compute_type(np.float32)
+    wanted = linalg.COMPUTE_TYPE_TF32 if is_tf32 else linalg.COMPUTE_TYPE_FP32
+    linalg.set_compute_type(np.float32, wanted)
+    try:
+        yield
+    finally:
+        linalg.set_compute_type(np.float32, before)
+
+
 def _prepared(centroids: Array, c_type: str) -> _Scored:
     scored = _Scored(cupy.empty_like(centroids), cupy.empty(len(centroids), dtype=centroids.dtype))
     _launch(
@@ -435,7 +452,9 @@ def _chunks(n_rows: int, n_clusters: int) -> _Chunks:
 
 
 def _tile_rows(n_clusters: int, n_features: int, itemsize: int) -> int:
-    return max(1024, _SCORES_BYTES // (max(n_clusters, n_features) * itemsize))
+    of_row = max(n_clusters, n_features) * itemsize
+    # Less than 1024 rows waste the device: taken only when memory ran out.
+    return max(1, within_budget(max(_SCORES_BYTES, 1024 * of_row)) // of_row)
 
 
 def _split(n_rows: int, most_blocks: int) -> tuple[int, int]:

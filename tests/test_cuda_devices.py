@@ -1,0 +1,85 @@
+"""CuPy arrays are computed on their own device, whatever the current one is, and in float32."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from conftest import Library
+from kmeans_xp import KMeans, MiniBatchKMeans, assign, config_context, kmeans_plusplus
+from kmeans_xp.devices import memory
+
+pytestmark = pytest.mark.skip_library(
+    *("numpy", "array_api_strict", "torch", "jax", "dpnp"), reason="is of CUDA devices"
+)
+
+HOST = np.random.default_rng(0).normal(size=(600, 3)).astype(np.float32)
+
+
+def second_device() -> Any:
+    import cupy
+
+    if cupy.cuda.runtime.getDeviceCount() < 2:
+        pytest.skip("needs two CUDA devices")
+    return cupy.cuda.Device(1)
+
+
+@pytest.mark.parametrize("estimator_class", [KMeans, MiniBatchKMeans])
+def test_a_fit_stays_on_the_device_of_its_rows(estimator_class: type, library: Library) -> None:
+    import cupy
+
+    with second_device():
+        points = cupy.asarray(HOST)
+    expected = estimator_class(5, n_init=3, random_state=0).fit(cupy.asarray(HOST))
+    fitted = estimator_class(5, n_init=3, random_state=0).fit(points)
+    for name in ("cluster_centers_", "labels_"):
+        array = getattr(fitted, name)
+        assert array.device.id == 1
+        np.testing.assert_array_equal(array.get(), getattr(expected, name).get())
+    assert fitted.inertia_ == expected.inertia_
+    assert fitted.predict(points).device.id == 1
+    assert fitted.transform(points).device.id == 1
+    assert fitted.predict(cupy.asarray(HOST)).device.id == 0
+    assert kmeans_plusplus(points, 4)[0].device.id == 1
+    assert assign(points, HOST[:3]).labels.device.id == 1
+    assert cupy.cuda.Device().id == 0
+
+
+def test_a_device_can_be_named(library: Library) -> None:
+    second_device()
+    fitted = KMeans(5, random_state=0, device="cuda:1").fit(HOST)
+    assert isinstance(fitted.labels_, np.ndarray)
+    np.testing.assert_array_equal(fitted.labels_, KMeans(5, random_state=0).fit(HOST).labels_)
+
+
+@pytest.mark.parametrize(("precision", "wanted"), [(None, "FP32"), ("tf32", "TF32")])
+def test_products_are_true_float32_unless_asked(
+    precision: str | None, wanted: str, library: Library, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import cupy
+    from cupy._core import _routines_linalg as linalg
+
+    used = []
+    matmul = cupy.matmul
+
+    def spied(*args: Any, **kwargs: Any) -> Any:
+        used.append(linalg.get_compute_type(np.float32))
+        return matmul(*args, **kwargs)
+
+    monkeypatch.setattr(cupy, "matmul", spied)
+    wide = np.random.default_rng(0).normal(size=(300, 80)).astype(np.float32)
+    before = linalg.get_compute_type(np.float32)
+    with config_context(precision=precision):
+        KMeans(4, random_state=0, max_iter=3).fit(cupy.asarray(wide))
+    assert set(used) == {getattr(linalg, f"COMPUTE_TYPE_{wanted}")}
+    assert linalg.get_compute_type(np.float32) == before
+
+
+def test_running_out_of_memory_shrinks_the_tiles_of_scores(
+    library: Library, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from kmeans_xp.kernels import for_cupy
+
+    usual = for_cupy._tile_rows(100, 80, 4)
+    monkeypatch.setattr(memory, "_n_halvings", 3)
+    assert for_cupy._tile_rows(100, 80, 4) == usual // 8
