@@ -23,6 +23,7 @@ __all__ = [
     "foreign_cuda_array",
     "from_host",
     "is_array",
+    "is_of_kind",
     "library_name",
     "namespace_of",
     "to_host",
@@ -117,6 +118,13 @@ def begin_read(array: Array) -> Callable[[], np.ndarray[Any, Any]]:
         return np.asarray(pinned)
 
     return wait
+
+
+def is_of_kind(array: Array, kind: str | tuple[str, ...]) -> bool:
+    """Return whether the array's dtype is of a kind that the Array API's ``isdtype`` knows."""
+    if str(array.dtype).endswith("bfloat16"):  # NumPy's and CuPy's isdtype refuse it
+        return "real floating" in kind
+    return bool(namespace_of(array).isdtype(array.dtype, kind))
 
 
 def computing_dtype(dtype: DType, *, xp: Namespace) -> DType:

@@ -15,6 +15,7 @@ from kmeans_xp.devices import (
     bring,
     device_of,
     is_array,
+    is_of_kind,
     library_name,
     namespace_of,
     to_host,
@@ -40,8 +41,9 @@ def checked_points(X: Any, *, estimator: Any = None, reset: bool = True) -> Arra
             if estimator is not None:
                 validate_data(estimator, X, reset=reset, skip_check_array=True)
             return _floating(X)
-    # float16 is computed in float32; scikit-learn would take it to float64.
-    dtype = np.float32 if getattr(X, "dtype", None) == np.float16 else [np.float64, np.float32]
+    # Half precision is computed in float32; scikit-learn would take it to float64.
+    is_half = str(getattr(X, "dtype", None)) in ("float16", "bfloat16")
+    dtype = np.float32 if is_half else [np.float64, np.float32]
     if estimator is None:
         return check_array(X, dtype=dtype)
     return validate_data(estimator, X, reset=reset, dtype=dtype)
@@ -67,7 +69,7 @@ def checked_weights(sample_weight: Any, points: Array, placement: Placement) -> 
         raise ValueError(
             f"sample_weight.shape == {tuple(sample_weight.shape)}, expected {(n_points,)}!"
         )
-    if namespace_of(sample_weight).isdtype(sample_weight.dtype, "complex floating"):
+    if is_of_kind(sample_weight, "complex floating"):
         raise ValueError(f"Complex data not supported\nsample_weight has {sample_weight.dtype}.")
     xp = placement.xp
     weights = bring(sample_weight, placement, dtype=_computing_like(points, placement))
@@ -123,7 +125,6 @@ def is_array_like(value: Any) -> bool:
 
 
 def _refuse_bad_array(X: Array, name: str = "X") -> None:
-    xp = namespace_of(X)
     if X.ndim != 2:
         raise ValueError(
             f"Expected 2D array, got {X.ndim}D array instead ({name} has shape "
@@ -137,24 +138,23 @@ def _refuse_bad_array(X: Array, name: str = "X") -> None:
                 f"Found array with 0 {what} (shape={tuple(X.shape)}) while a minimum of 1 is "
                 "required."
             )
-    if xp.isdtype(X.dtype, "complex floating"):
+    if is_of_kind(X, "complex floating"):
         raise ValueError(f"Complex data not supported\n{name} has dtype {X.dtype}.")
-    if not xp.isdtype(X.dtype, ("bool", "integral")) and not _all_finite(X):
+    if not is_of_kind(X, ("bool", "integral")) and not _all_finite(X):
         raise ValueError(f"Input {name} contains NaN or infinity. Impute or drop those rows first.")
 
 
 def _all_finite(X: Array) -> bool:
     xp = namespace_of(X)
+    if X.dtype not in (xp.float32, xp.float64):
+        X = xp.astype(X, xp.float32)
     # The sum of finite numbers is finite but for overflow: no n x d array of flags.
-    total = xp.sum(X) if X.dtype in (xp.float32, xp.float64) else xp.sum(xp.astype(X, xp.float32))
-    if bool(xp.isfinite(total)):
-        return True
-    return bool(xp.all(xp.isfinite(X)))
+    return bool(xp.isfinite(xp.sum(X))) or bool(xp.all(xp.isfinite(X)))
 
 
 def _floating(X: Array) -> Array:
     xp = namespace_of(X)
-    if not xp.isdtype(X.dtype, ("bool", "integral")):
+    if not is_of_kind(X, ("bool", "integral")):
         return X
     dtypes = xp.__array_namespace_info__().dtypes(kind="real floating")
     return xp.astype(X, dtypes.get("float64", xp.float32))
