@@ -1,4 +1,4 @@
-"""float32 rows far from zero: does ``predict`` give ``labels_``, and is the inertia right?
+"""Whether ``predict`` gives ``labels_``, and the inertia is right, for float32 far from zero.
 
 ``python benchmarks/far_from_zero.py`` compares with scikit-learn on 20,000 x 8 rows in four
 clusters; the inertia is held against a float64 fit of the same rows.
