@@ -286,3 +286,30 @@ def test_callbacks_and_verbose_cost_nothing_when_off(library: Library) -> None:
     for name in ("d2h_count", "d2h_bytes", "stream_syncs", "kernel_launches"):
         # What they tell is on the host already.
         assert without[name] == told[name] == printed[name], name
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize(
+    ("shape", "n_launches"),
+    [((4000, 4, 6), 3), ((3000, 16, 100), 3), ((2000, 128, 30), 8), ((1500, 70, 300), 8)],
+    ids=["few features", "many clusters", "many features", "many of both"],
+)
+def test_an_iteration_is_at_most_eight_launches(
+    shape: tuple[int, int, int], n_launches: int, dtype: str, library: Library
+) -> None:
+    n_points, n_features, n_clusters = shape
+    host = cloud(n_points, n_features)
+    blocks = InMemory(
+        Rows(library.asarray(host, dtype), None, library.asarray(host.mean(axis=0), dtype)),
+        xp=library.xp,
+    )
+    centroids = blocks.rows.centred(xp=library.xp)[:n_clusters, :]
+
+    def run(max_iter: int) -> None:
+        iterations = lloyd(blocks, centroids, max_iter=max_iter, tol=0.0).iterations
+        assert len(iterations) == max_iter
+        assert not any(iteration.n_empty for iteration in iterations)
+
+    # Within the iterations that are not replayed yet, whose launches a graph holds.
+    few, many = (counted(lambda max_iter=n: run(max_iter)) for n in (3, 7))
+    assert many["kernel_launches"] - few["kernel_launches"] <= 4 * n_launches
