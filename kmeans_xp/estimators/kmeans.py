@@ -54,7 +54,7 @@ class KMeans(BaseKMeans):
         Where to compute; None follows the data. See ``kmeans_xp.devices``.
     deterministic : bool, default=True
         Bit-equal results for the same seed, data, library and device, for any number of
-        threads; False allows sums in any order where that is faster.
+        threads; False allows sums in any order where that is faster (nowhere so far).
 
     Attributes
     ----------
