@@ -81,7 +81,7 @@ class _Few(NamedTuple):
 def one_pass_step(rows: Rows, centroids: Array, *, xp: Namespace) -> Any:
     """Read each row once, if its features and the clusters are few; else sort by label."""
     types = _types(rows, centroids)
-    if types is None or rows.n_points == 0:
+    if types is None:
         return NotImplemented
     n_clusters, n_features = centroids.shape
     few = _few(n_features, n_clusters, centroids.dtype.itemsize, with_sums=True)
@@ -97,7 +97,7 @@ def batched_step(rows: Rows, centroids: Array, *, xp: Namespace) -> Any:
     types = _types(rows, centroids)
     _, n_clusters, n_features = centroids.shape
     few = _few(n_features, n_clusters, centroids.dtype.itemsize, with_sums=True)
-    if types is None or few is None or rows.n_points == 0:
+    if types is None or few is None:
         return NotImplemented
     return _few_step(rows, centroids, types, few)
 
@@ -106,14 +106,14 @@ def reads_rows_once(rows: Rows, centroids: Array) -> bool:
     """Return whether ``lloyd_step`` is two launches and no cuBLAS."""
     *_, n_clusters, n_features = centroids.shape
     few = _few(n_features, n_clusters, centroids.dtype.itemsize, with_sums=True)
-    return few is not None and _types(rows, centroids) is not None and rows.n_points > 0
+    return few is not None and _types(rows, centroids) is not None
 
 
 @nearest_labels.override("cupy")
 def running_minimum_labels(rows: Rows, centroids: Array, *, xp: Namespace) -> Any:
     """Keep each row's least score in a register, or take it from a tile of cuBLAS's."""
     types = _types(rows, centroids)
-    if types is None or rows.n_points == 0:
+    if types is None:
         return NotImplemented
     n_clusters, n_features = centroids.shape
     labels = cupy.empty(rows.n_points, dtype=np.int32)
@@ -145,7 +145,7 @@ def running_minimum_labels(rows: Rows, centroids: Array, *, xp: Namespace) -> An
 def sorted_sums(rows: Rows, labels: Array, n_clusters: int, *, xp: Namespace) -> Any:
     """Add up the rows in the order of their labels, in pieces of equal size."""
     types = _types(rows)
-    if types is None or rows.n_points == 0:
+    if types is None:
         return NotImplemented
     totals = _no_totals(n_clusters, rows.n_features)
     labels = cupy.ascontiguousarray(labels, dtype=np.int32)
@@ -188,7 +188,7 @@ def fused_update(totals: ClusterTotals, centroids: Array, *, xp: Namespace) -> A
 def warp_distances(rows: Rows, labels: Array, centroids: Array, *, xp: Namespace) -> Any:
     """Take the differences of a row in one warp."""
     types = _types(rows, centroids)
-    if types is None or rows.n_points == 0:
+    if types is None:
         return NotImplemented
     out = cupy.empty(rows.n_points, dtype=centroids.dtype)
     _launch(
@@ -212,7 +212,7 @@ def one_pass_potentials(rows: Rows, closest: Array, candidates: Array, *, xp: Na
     types = _types(rows, candidates, closest)
     n_candidates, n_features = candidates.shape
     padded = next((width for width in _CANDIDATES if width >= n_candidates), None)
-    if types is None or padded is None or rows.n_points == 0:
+    if types is None or padded is None:
         return NotImplemented
     shared_bytes = padded * n_features * candidates.dtype.itemsize
     if shared_bytes > _SHARED_BYTES:
@@ -241,7 +241,7 @@ def one_pass_potentials(rows: Rows, closest: Array, candidates: Array, *, xp: Na
 def fused_fold(rows: Rows, closest: Array, candidate: Array, *, xp: Namespace) -> Any:
     """Take the difference and the minimum in one launch."""
     types = _types(rows, candidate, closest)
-    if types is None or rows.n_points == 0:
+    if types is None:
         return NotImplemented
     out = cupy.empty_like(closest)
     _launch(
@@ -470,7 +470,7 @@ def _few(n_features: int, n_clusters: int, itemsize: int, *, with_sums: bool) ->
     if width is None:
         return None
     n_bytes = itemsize * (_THREADS * (width + 1) + n_clusters * (width + 1))
-    most = _most_shared_bytes()
+    most = _most_shared_bytes(cupy.cuda.runtime.getDevice())
     if not with_sums:
         return _Few(width, 0, n_bytes) if n_bytes <= most else None
     n_bytes += (itemsize + 4) * _THREADS  # weights and labels
@@ -482,13 +482,17 @@ def _few(n_features: int, n_clusters: int, itemsize: int, *, with_sums: bool) ->
     return _Few(width, n_groups, n_bytes + n_groups * of_group) if n_groups > 0 else None
 
 
-def _most_shared_bytes() -> int:
-    most: int = cupy.cuda.Device().attributes["MaxSharedMemoryPerBlockOptin"]
+@functools.cache
+def _most_shared_bytes(device: int) -> int:
+    # Cached: CuPy asks the driver for every attribute of a device to tell one of them.
+    most: int = cupy.cuda.Device(device).attributes["MaxSharedMemoryPerBlockOptin"]
     return most if most < _MOST_SHARED_BYTES else _MOST_SHARED_BYTES
 
 
 def _types(rows: Rows, *arrays: Array) -> tuple[str, str] | None:
     """Return the C types of the points and of the computation; None to decline."""
+    if rows.n_points == 0:  # a launch of no blocks is an error
+        return None
     types: tuple[str, str] | None = _C_TYPES.get(rows.points.dtype.name)
     given = [array for array in (rows.weights, rows.origin, *arrays) if array is not None]
     if types is None or not _are_plain(rows.points, *given):
