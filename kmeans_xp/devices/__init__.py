@@ -1,6 +1,11 @@
 """Which library an array is of, which device it is on, and what is usable here."""
 
-from kmeans_xp.devices.availability import DeviceReport, DeviceUnavailableError, available
+from kmeans_xp.devices.availability import (
+    DeviceReport,
+    DeviceUnavailableError,
+    available,
+    why_numba_is_unusable,
+)
 from kmeans_xp.devices.libraries import (
     Array,
     Device,
@@ -52,6 +57,7 @@ __all__ = [
     "shrink_tiles",
     "tile_shape",
     "to_host",
+    "why_numba_is_unusable",
     "within_budget",
     "working_device",
 ]

@@ -16,6 +16,7 @@ __all__ = [
     "available",
     "n_threads",
     "why_cupy_is_unusable",
+    "why_numba_is_unusable",
 ]
 
 _INSTALL_CUPY = "pip install 'kmeans_xp[cuda12]' (or cuda13, as your driver supports)"
@@ -87,6 +88,20 @@ def why_cupy_is_unusable() -> str | None:
             "check the NVIDIA driver with nvidia-smi"
         )
     return "CuPy is installed but found no CUDA device"
+
+
+@functools.cache
+def why_numba_is_unusable() -> str | None:
+    """Return why NumPy's kernels cannot be compiled, or None if they can; tried once a process."""
+    if os.environ.get("KMEANS_XP_NUMBA") == "0":
+        return "KMEANS_XP_NUMBA=0 is set"
+    if importlib.util.find_spec("numba") is None:
+        return "numba is not installed: pip install 'kmeans_xp[cpu]'"
+    try:
+        import numba
+    except ImportError as error:  # numba refuses a NumPy that is newer than itself
+        return f"numba is installed but does not import ({error})"
+    return "NUMBA_DISABLE_JIT is set" if numba.config.DISABLE_JIT else None
 
 
 def _cupy_devices() -> tuple[DeviceReport, ...]:

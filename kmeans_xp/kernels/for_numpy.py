@@ -31,7 +31,7 @@ from kmeans_xp.kernels.portable import (
     update_centroids,
 )
 from kmeans_xp.kernels.rows import Rows
-from kmeans_xp.kernels.threads import in_threads, scratch
+from kmeans_xp.kernels.threads import in_threads, one_blas_thread, scratch
 from kmeans_xp.kernels.trees import merged_in_tree
 
 __all__: list[str] = []
@@ -111,7 +111,8 @@ def _run(task: Callable[[int], R], plan: _Plan, *, gemm: int = 0, gemv: int = 0)
     is_small = plan.tile * gemm <= _SMALL_GEMM and plan.tile * gemv <= _SMALL_GEMV
     if plan.n_tasks == 1 and is_small:
         return [task(0)]  # holding BLAS to one thread would take longer than the task
-    return in_threads(task, plan.n_tasks)
+    with one_blas_thread():
+        return in_threads(task, plan.n_tasks)
 
 
 def _override(

@@ -3,12 +3,15 @@
 import functools
 import importlib
 import importlib.util
+import logging
 from collections.abc import Callable
 from typing import Any, Generic, ParamSpec, TypeVar, cast
 
-from kmeans_xp.devices import Namespace, library_name
+from kmeans_xp.devices import Namespace, library_name, why_numba_is_unusable
 
 __all__ = ["Kernel", "kernel", "kernels"]
+
+logger = logging.getLogger(__name__)
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -17,9 +20,9 @@ F = TypeVar("F", bound=Callable[..., Any])
 #: every kernel by its name, for tests and benchmarks that go over all of them
 kernels: dict[str, "Kernel[..., Any]"] = {}
 
-#: the modules beside this one that hold a library's overrides, if their requirement is there
+#: the modules beside this one that may hold a library's overrides; the last is tried first
 _OVERRIDE_MODULES = {
-    "numpy": ("for_numpy",),
+    "numpy": ("for_numpy", "for_numba"),
     "cupy": ("for_cupy",),
     "torch": ("for_torch",),
     "jax": ("for_jax",),
@@ -81,6 +84,9 @@ def _load_overrides(library: str) -> None:
     # an override module is not caught: a fast path that silently vanishes is a bug report
     # that nobody can file.
     for name in _OVERRIDE_MODULES.get(library, ()):
+        if name == "for_numba" and (reason := why_numba_is_unusable()) is not None:
+            logger.info("NumPy arrays are computed without numba: %s", reason)
+            continue
         full_name = f"{__package__}.{name}"
         if importlib.util.find_spec(full_name) is not None:
             importlib.import_module(full_name)

@@ -24,8 +24,8 @@ R = TypeVar("R")
 def in_threads(task: Callable[[int], R], n_tasks: int) -> list[R]:
     """Return ``[task(0), ..., task(n_tasks - 1)]``, computed by as many threads as are set.
 
-    BLAS is held to one thread meanwhile. What tasks there are must not depend on the number of
-    threads: then neither do the results.
+    What tasks there are must not depend on the number of threads: then neither do the results.
+    Tasks that multiply by BLAS want ``one_blas_thread`` around this.
 
     Parameters
     ----------
@@ -40,8 +40,7 @@ def in_threads(task: Callable[[int], R], n_tasks: int) -> list[R]:
         In the order of the tasks.
     """
     if n_tasks == 1:
-        with one_blas_thread():
-            return [task(0)]
+        return [task(0)]
     results: dict[int, R] = {}
     numbers = deque(range(n_tasks))
 
@@ -53,8 +52,7 @@ def in_threads(task: Callable[[int], R], n_tasks: int) -> list[R]:
                 numbers.clear()
                 raise
 
-    with one_blas_thread():
-        _run_beside(work, min(n_threads(), n_tasks) - 1)
+    _run_beside(work, min(n_threads(), n_tasks) - 1)
     return [results[number] for number in range(n_tasks)]
 
 

@@ -1,0 +1,619 @@
+"""Vector instructions for kernels that numba compiles.
+
+A compiler vectorises innermost loops; the loops here run over rows in the lanes of vectors, with
+the scores of several centroids held in registers meanwhile, which no compiler makes of plain
+Python loops. They are written as LLVM's portable vector code, so any processor that LLVM knows
+runs them: only the sizes below follow from the one that is there.
+
+Rows are held as *panels*: ``PANEL[dtype]`` rows, feature by feature, so that a vector holds one
+feature of neighbouring rows. Centroids are held as *groups* of up to ``GROUPS[0]``, feature by
+feature too. What is computed for a row depends on neither size.
+"""
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import llvmlite.binding as llvm
+import numpy as np
+from llvmlite import ir
+from numba import types
+from numba.core import cgutils
+from numba.core.imputils import impl_ret_borrowed
+from numba.extending import intrinsic
+
+__all__ = [
+    "GROUPS",
+    "LINE",
+    "PANEL",
+    "add_row",
+    "as_rows",
+    "fold_group",
+    "keep_nearer",
+    "pack_panel",
+    "panel_rows",
+    "score_group",
+    "sq_distance",
+    "total_width",
+]
+
+_features = llvm.get_host_cpu_features()
+#: bytes of a vector register
+_BYTES = 64 if _features.get("avx512f") else 32 if _features.get("avx") else 16
+#: bytes of a cache line: vectors that cross one cost twice, and more where they were just written
+LINE = 64
+#: vectors of rows in a panel: two of them times the largest group, and what is read, fill the
+#: 32 or 16 registers
+_VECTORS = 2
+#: centroids scored at a time, the largest group first
+GROUPS = (12, 8, 4) if _BYTES == 64 else (6, 4, 2)
+#: rows of a panel
+PANEL = {np.dtype(kind): _VECTORS * _BYTES // np.dtype(kind).itemsize for kind in "fd"}
+#: features, with the mass as one more, that a short vector of float64 holds
+_NARROW = 4
+#: features of contiguous rows up to which a panel is made by shuffling whole vectors
+_FEW_FEATURES = 8
+
+_I1, _I8, _I32, _I64 = (ir.IntType(n_bits) for n_bits in (1, 8, 32, 64))
+_VOID_POINTER = _I8.as_pointer()
+
+
+def total_width(n_features: int) -> int:
+    """Return how far apart rows of totals stand: the features, the mass, and what fills vectors."""
+    width = _NARROW if n_features < _NARROW else _BYTES // 8
+    return n_features - n_features % width + width
+
+
+class _Code:
+    """Emits code for vectors of one floating dtype."""
+
+    def __init__(self, context: Any, builder: Any, dtype: Any) -> None:
+        self.context, self.builder = context, builder
+        self.scalar = context.get_value_type(dtype)
+        self.itemsize: int = dtype.bitwidth // 8
+        self.n_lanes = _BYTES // self.itemsize
+        self.vector = ir.VectorType(self.scalar, self.n_lanes)
+        self.indices = ir.VectorType(_I32, self.n_lanes)
+
+    @property
+    def n_rows(self) -> int:
+        return _VECTORS * self.n_lanes
+
+    def shifted(self, pointer: Any, index: Any) -> Any:
+        index = _I64(index) if isinstance(index, int) else index
+        return self.builder.gep(pointer, [index])
+
+    def load(self, pointer: Any, vector: Any = None) -> Any:
+        vector = vector or self.vector
+        pointer = self.builder.bitcast(pointer, vector.as_pointer())
+        # The arrays are aligned to their numbers, not to vectors.
+        return self.builder.load(pointer, align=_width(vector.element))
+
+    def store(self, value: Any, pointer: Any) -> None:
+        pointer = self.builder.bitcast(pointer, value.type.as_pointer())
+        self.builder.store(value, pointer, align=_width(value.type.element))
+
+    def first_lanes(self, n: Any, vector: Any) -> Any:
+        """Return the mask of the first ``n`` lanes."""
+        lanes = ir.Constant(ir.VectorType(_I64, vector.count), list(range(vector.count)))
+        return self.builder.icmp_signed("<", lanes, self.splat(n, lanes.type))
+
+    def load_first(self, pointer: Any, n: Any, vector: Any = None) -> Any:
+        """Load the first ``n`` lanes, zero in the others, and touch no memory after them."""
+        vector = vector or self.vector
+        mask = self.first_lanes(n, vector)
+        pointer = self.builder.bitcast(pointer, vector.as_pointer())
+        kind = ir.FunctionType(vector, [pointer.type, _I32, mask.type, vector])
+        name = f"llvm.masked.load.{_name(vector)}.p0"
+        load = cgutils.get_or_insert_function(self.builder.module, kind, name)
+        align = _I32(_width(vector.element))
+        return self.builder.call(load, [pointer, align, mask, ir.Constant(vector, None)])
+
+    def splat(self, number: Any, vector: Any = None) -> Any:
+        vector = vector or self.vector
+        undefined = ir.Constant(vector, ir.Undefined)
+        first = self.builder.insert_element(undefined, number, _I32(0))
+        return self.shuffle(first, undefined, [0] * vector.count)
+
+    def shuffle(self, left: Any, right: Any, lanes: list[int]) -> Any:
+        mask = ir.Constant(ir.VectorType(_I32, len(lanes)), lanes)
+        return self.builder.shuffle_vector(left, right, mask)
+
+    def part(self, vector: Any, first: int, wide: Any) -> Any:
+        """Return lanes from ``first`` on in double precision."""
+        if vector.type == wide:
+            return vector
+        undefined = ir.Constant(vector.type, ir.Undefined)
+        lanes = self.shuffle(vector, undefined, list(range(first, first + wide.count)))
+        return self.builder.fpext(lanes, wide)
+
+    def multiply_add(self, left: Any, right: Any, added: Any) -> Any:
+        """Return left * right + added, rounded once where the processor can."""
+        kind = ir.FunctionType(left.type, [left.type] * 3)
+        name = f"llvm.fmuladd.{_name(left.type)}"
+        fma = cgutils.get_or_insert_function(self.builder.module, kind, name)
+        return self.builder.call(fma, [left, right, added])
+
+    def greater(self, left: Any, right: Any) -> Any:
+        return self.builder.fcmp_ordered(">", left, right)
+
+    def total(self, vector: Any) -> Any:
+        """Return the sum of the lanes, added pairwise."""
+        while vector.type.count > 1:
+            half = vector.type.count // 2
+            undefined = ir.Constant(vector.type, ir.Undefined)
+            low = self.shuffle(vector, undefined, list(range(half)))
+            high = self.shuffle(vector, undefined, list(range(half, 2 * half)))
+            vector = self.builder.fadd(low, high)
+        return self.builder.extract_element(vector, _I32(0))
+
+    def loop(self, start: Any, stop: Any, step: int, values: list[Any], body: Any) -> list[Any]:
+        """Emit ``for i in range(start, stop, step): values = body(i, values)``."""
+        builder = self.builder
+        before = builder.block
+        head, inside, after = (builder.append_basic_block(name) for name in ("head", "in", "out"))
+        builder.branch(head)
+        builder.position_at_end(head)
+        index = builder.phi(_I64)
+        index.add_incoming(start, before)
+        carried = [builder.phi(value.type) for value in values]
+        for phi, value in zip(carried, values, strict=True):
+            phi.add_incoming(value, before)
+        builder.cbranch(builder.icmp_signed("<", index, stop), inside, after)
+        builder.position_at_end(inside)
+        new = body(index, carried)
+        index.add_incoming(builder.add(index, _I64(step)), builder.block)
+        for phi, value in zip(carried, new, strict=True):
+            phi.add_incoming(value, builder.block)
+        builder.branch(head)
+        builder.position_at_end(after)
+        return carried
+
+
+def _width(element: Any) -> int:
+    return {_I32: 4, ir.FloatType(): 4, ir.DoubleType(): 8}[element]
+
+
+def _name(vector: Any) -> str:
+    return f"v{vector.count}f{8 * _width(vector.element)}"
+
+
+class _Array:
+    """An array that compiled code is given; numbers are counted from its first in memory."""
+
+    def __init__(self, code: _Code, kind: Any, value: Any) -> None:
+        self.code, self.kind = code, kind
+        self.struct = code.context.make_array(kind)(code.context, code.builder, value)
+
+    def at(self, index: Any) -> Any:
+        """Return a pointer to a number of a contiguous array."""
+        return self.code.shifted(self.struct.data, index)
+
+    @property
+    def _row_bytes(self) -> Any:
+        return cgutils.unpack_tuple(self.code.builder, self.struct.strides)[0]
+
+    @property
+    def row_numbers(self) -> Any:
+        """Distance of two rows, in numbers."""
+        return self.code.builder.sdiv(self._row_bytes, _I64(self.code.itemsize))
+
+    def row(self, index: Any) -> Any:
+        """Return a pointer to the first number of a row, whatever lies between rows."""
+        builder, stride = self.code.builder, self._row_bytes
+        start = builder.bitcast(self.struct.data, _VOID_POINTER)
+        row = builder.gep(start, [builder.mul(index, stride)])
+        return builder.bitcast(row, self.struct.data.type)
+
+
+def _vector_code(emit: Callable[..., Any], result: Any = types.void) -> Any:
+    """Make a function for numba of one that emits its code, given the code and its arguments.
+
+    The first argument is an array, whose dtype is the code's; integers are int64. ``result`` is
+    None for a number of that dtype.
+    """
+
+    def typed(_context: Any, *kinds: Any) -> Any:
+        kinds = tuple(types.int64 if isinstance(k, types.Integer) else k for k in kinds)
+        return (kinds[0].dtype if result is None else result)(*kinds), generate
+
+    def generate(context: Any, builder: Any, signature: Any, values: Any) -> Any:
+        code = _Code(context, builder, signature.args[0].dtype)
+        arguments = [
+            _Array(code, kind, value) if isinstance(kind, types.Array) else value
+            for kind, value in zip(signature.args, values, strict=True)
+        ]
+        made = emit(code, *arguments)
+        return context.get_dummy_value() if made is None else made
+
+    functools.update_wrapper(typed, emit)
+    return intrinsic(typed)
+
+
+@intrinsic
+def panel_rows(_context: Any, array: Any) -> Any:
+    """Return how many rows a panel of the array's dtype has."""
+
+    def generate(*_: Any) -> Any:
+        return _I64(_VECTORS * _BYTES * 8 // array.dtype.bitwidth)
+
+    return types.int64(array), generate
+
+
+@intrinsic
+def as_rows(_context: Any, array: Any) -> Any:
+    """Return a matrix as one of any layout, not to be written to: the type of points."""
+
+    def generate(context: Any, builder: Any, signature: Any, values: Any) -> Any:
+        return impl_ret_borrowed(context, builder, signature.return_type, values[0])
+
+    return types.Array(array.dtype, 2, "A", readonly=True)(array), generate
+
+
+@_vector_code
+def add_row(
+    code: _Code,
+    points: _Array,
+    row: Any,
+    origin: _Array,
+    weight: Any,
+    n_features: Any,
+    totals: _Array,
+    at: Any,
+) -> None:
+    """Add weight * (points[row] - origin), and the weight after it, to ``totals[at]`` and on.
+
+    In float64; what is added to stands ``total_width`` numbers apart.
+    """
+    is_narrow = code.builder.icmp_signed("<", n_features, _I64(_NARROW))
+    with code.builder.if_else(is_narrow) as (narrow, wide):
+        for width, branch in ((_NARROW, narrow), (_BYTES // 8, wide)):
+            with branch:
+                _add_row(code, width, points.row(row), origin, weight, n_features, totals.at(at))
+
+
+def _add_row(
+    code: _Code,
+    width: int,
+    point: Any,
+    origin: _Array,
+    weight: Any,
+    n_features: Any,
+    total: Any,
+) -> None:
+    builder = code.builder
+    numbers, wide = ir.VectorType(code.scalar, width), ir.VectorType(ir.DoubleType(), width)
+    weights = code.splat(weight, wide)
+
+    def add(centred: Any, index: Any) -> None:
+        place = code.shifted(total, index)
+        value = centred if centred.type == wide else builder.fpext(centred, wide)
+        code.store(code.multiply_add(value, weights, code.load(place, wide)), place)
+
+    def add_whole(index: Any, _: list[Any]) -> list[Any]:
+        here = code.load(code.shifted(point, index), numbers)
+        add(builder.fsub(here, code.load(origin.at(index), numbers)), index)
+        return []
+
+    whole = builder.and_(n_features, _I64(-width))
+    code.loop(_I64(0), whole, width, [], add_whole)
+    left = builder.sub(n_features, whole)
+    with builder.if_else(builder.icmp_signed("==", left, _I64(0))) as (mass_alone, rest_and_mass):
+        with mass_alone:
+            place = code.shifted(total, whole)
+            builder.store(builder.fadd(builder.load(place), weight), place)
+        with rest_and_mass:
+            starts = (code.shifted(start, whole) for start in (point, origin.at(0)))
+            here, there = (code.load_first(start, left, numbers) for start in starts)
+            lanes = ir.Constant(ir.VectorType(_I64, width), list(range(width)))
+            is_mass = builder.icmp_signed("==", lanes, code.splat(left, lanes.type))
+            one = ir.Constant(numbers, [1.0] * width)
+            add(builder.select(is_mass, one, builder.fsub(here, there)), whole)
+
+
+@_vector_code
+def pack_panel(
+    code: _Code,
+    points: _Array,
+    first: Any,
+    n_rows: Any,
+    origin: _Array,
+    n_features: Any,
+    panel: _Array,
+    at: Any,
+) -> None:
+    """Write rows less the origin to ``panel[at]`` and on, feature by feature.
+
+    Numbers of a row lie side by side. Where fewer rows are left than a panel has, the last one
+    is repeated.
+    """
+    builder = code.builder
+    few = builder.icmp_signed("<=", n_features, _I64(_FEW_FEATURES))
+    full = builder.icmp_signed(">=", n_rows, _I64(code.n_rows))
+    dense = builder.icmp_signed("==", points.row_numbers, n_features)
+    with builder.if_else(builder.and_(few, builder.and_(full, dense))) as (shuffle, transpose):
+        with shuffle:
+            _pack_few(code, points.row(first), origin, n_features, panel.at(at))
+        with transpose:
+            _pack_many(code, points, first, n_rows, origin, n_features, panel.at(at))
+
+
+def _pack_few(code: _Code, rows: Any, origin: _Array, n_features: Any, panel: Any) -> None:
+    builder = code.builder
+    after = builder.append_basic_block("packed")
+    choice = builder.switch(n_features, after)
+    for count in range(1, _FEW_FEATURES + 1):
+        block = builder.append_basic_block(f"pack_{count}")
+        choice.add_case(_I64(count), block)
+        builder.position_at_end(block)
+        origins = [code.splat(builder.load(origin.at(f))) for f in range(count)]
+        for part in range(_VECTORS):
+            start = part * code.n_lanes * count
+            read = [code.load(code.shifted(rows, start + code.n_lanes * i)) for i in range(count)]
+            for feature in range(count):
+                column = builder.fsub(_every(code, read, feature), origins[feature])
+                place = feature * code.n_rows + part * code.n_lanes
+                code.store(column, code.shifted(panel, place))
+        builder.branch(after)
+    builder.position_at_end(after)
+
+
+def _every(code: _Code, vectors: list[Any], first: int) -> Any:
+    """Return every ``len(vectors)``th number of the vectors, from ``first`` on."""
+    n_lanes, count = code.n_lanes, len(vectors)
+    places = [divmod(lane * count + first, n_lanes) for lane in range(n_lanes)]
+    # Lane by lane from the vector that has the number; what other vectors gave stays.
+    result = code.shuffle(vectors[0], vectors[0], [lane for _, lane in places])
+    for number, vector in enumerate(vectors[1:], start=1):
+        lanes = [
+            n_lanes + lane if source == number else own for own, (source, lane) in enumerate(places)
+        ]
+        result = code.shuffle(result, vector, lanes)
+    return result
+
+
+def _pack_many(
+    code: _Code,
+    points: _Array,
+    first: Any,
+    n_rows: Any,
+    origin: _Array,
+    n_features: Any,
+    panel: Any,
+) -> None:
+    builder, n_lanes = code.builder, code.n_lanes
+    last = builder.sub(n_rows, _I64(1))
+
+    def row(number: int) -> Any:
+        is_there = builder.icmp_signed("<", _I64(number), n_rows)
+        return points.row(builder.add(first, builder.select(is_there, _I64(number), last)))
+
+    def columns(index: Any, part: int, read: Callable[[Any], Any]) -> list[Any]:
+        here = read(origin.at(index))
+        rows = [row(part * n_lanes + lane) for lane in range(n_lanes)]
+        return _transposed(code, [builder.fsub(read(code.shifted(r, index)), here) for r in rows])
+
+    def place(index: Any, feature: int, part: int) -> Any:
+        number = builder.mul(builder.add(index, _I64(feature)), _I64(code.n_rows))
+        return code.shifted(code.shifted(panel, number), part * n_lanes)
+
+    def pack(index: Any, _: list[Any]) -> list[Any]:
+        for part in range(_VECTORS):
+            for feature, column in enumerate(columns(index, part, code.load)):
+                code.store(column, place(index, feature, part))
+        return []
+
+    whole = builder.and_(n_features, _I64(-n_lanes))
+    code.loop(_I64(0), whole, n_lanes, [], pack)
+    left = builder.sub(n_features, whole)
+    with builder.if_then(builder.icmp_signed(">", left, _I64(0))):
+        for part in range(_VECTORS):
+            rest = columns(whole, part, lambda pointer: code.load_first(pointer, left))
+            for feature, column in enumerate(rest[:-1]):
+                with builder.if_then(builder.icmp_signed("<", _I64(feature), left)):
+                    code.store(column, place(whole, feature, part))
+
+
+def _transposed(code: _Code, rows: list[Any]) -> list[Any]:
+    """Return the columns of a square of as many rows as lanes."""
+    n_lanes = half = len(rows)
+    half //= 2
+    pairs = [number for lane in range(n_lanes) for number in (lane, n_lanes + lane)]
+    step = 1
+    while step < n_lanes:
+        # Interleaving each row with the one half of them further on turns the square, bit of
+        # the index by bit.
+        rows = [
+            code.shuffle(rows[i], rows[i + half], pairs[part : part + n_lanes])
+            for i in range(half)
+            for part in (0, n_lanes)
+        ]
+        step *= 2
+    return rows
+
+
+def _score_group(size: int) -> Any:
+    """Make the function that scores groups of ``size`` centroids."""
+
+    def score(
+        code: _Code,
+        panel: _Array,
+        at: Any,
+        n_features: Any,
+        groups: _Array,
+        biases: _Array,
+        first: Any,
+        best: _Array,
+        labels: _Array,
+        row: Any,
+    ) -> None:
+        """Keep the best of ``x . c + bias`` over a panel's rows and a group's centroids.
+
+        A tie stays with the lower index, and so does a score that is not a number.
+        """
+        builder = code.builder
+        panel_start, group = panel.at(at), groups.at(builder.mul(first, n_features))
+        bias = [
+            code.splat(builder.load(biases.at(builder.add(first, _I64(j))))) for j in range(size)
+        ]
+
+        def multiply(index: Any, scores: list[Any]) -> list[Any]:
+            features = code.shifted(panel_start, builder.mul(index, _I64(code.n_rows)))
+            here = [code.load(code.shifted(features, v * code.n_lanes)) for v in range(_VECTORS)]
+            numbers = code.shifted(group, builder.mul(index, _I64(size)))
+            factors = [code.splat(builder.load(code.shifted(numbers, j))) for j in range(size)]
+            return [
+                code.multiply_add(here[v], factors[j], scores[j * _VECTORS + v])
+                for j in range(size)
+                for v in range(_VECTORS)
+            ]
+
+        initial = [bias[j] for j in range(size) for _ in range(_VECTORS)]
+        scores = code.loop(_I64(0), n_features, 1, initial, multiply)
+        number = code.splat(builder.trunc(first, _I32), code.indices)
+        for v in range(_VECTORS):
+            value, index = _greatest(code, scores[v::_VECTORS])
+            index = builder.add(index, number)
+            place = builder.add(row, _I64(v * code.n_lanes))
+            so_far, label = code.load(best.at(place)), code.load(labels.at(place), code.indices)
+            is_better = code.greater(value, so_far)
+            code.store(builder.select(is_better, value, so_far), best.at(place))
+            code.store(builder.select(is_better, index, label), labels.at(place))
+
+    return _vector_code(score)
+
+
+def _greatest(code: _Code, values: list[Any]) -> tuple[Any, Any]:
+    """Return in each lane the greatest of the values, and the index of the first such."""
+    builder = code.builder
+    left = [(v, ir.Constant(code.indices, [j] * code.n_lanes)) for j, v in enumerate(values)]
+    while len(left) > 1:  # in pairs: a chain of comparisons would wait for each of them
+        winners = []
+        for (value, index), (other, other_index) in zip(left[::2], left[1::2], strict=False):
+            is_greater = code.greater(other, value)
+            winners.append(
+                (
+                    builder.select(is_greater, other, value),
+                    builder.select(is_greater, other_index, index),
+                )
+            )
+        left = winners + (left[-1:] if len(left) % 2 else [])
+    return left[0]
+
+
+score_group = tuple(_score_group(size) for size in GROUPS)
+
+
+def _sq_distances(code: _Code, panel: Any, n_features: Any, group: Any, size: int) -> list[Any]:
+    """Return the squared distances of a panel's rows to a group's candidates."""
+    builder = code.builder
+
+    def add_squares(index: Any, sums: list[Any]) -> list[Any]:
+        features = code.shifted(panel, builder.mul(index, _I64(code.n_rows)))
+        here = [code.load(code.shifted(features, v * code.n_lanes)) for v in range(_VECTORS)]
+        numbers = code.shifted(group, builder.mul(index, _I64(size)))
+        there = [code.splat(builder.load(code.shifted(numbers, j))) for j in range(size)]
+        apart = [builder.fsub(x, c) for c in there for x in here]
+        return [code.multiply_add(a, a, sum_) for a, sum_ in zip(apart, sums, strict=True)]
+
+    zeros = [ir.Constant(code.vector, None)] * (size * _VECTORS)
+    return code.loop(_I64(0), n_features, 1, zeros, add_squares)
+
+
+def _fold_group(size: int) -> Any:
+    """Make the function that folds groups of ``size`` candidates into distances."""
+
+    def fold(
+        code: _Code,
+        panel: _Array,
+        at: Any,
+        n_features: Any,
+        groups: _Array,
+        first: Any,
+        closest: _Array,
+        weights: _Array,
+        row: Any,
+        sums: _Array,
+    ) -> None:
+        """Add weight * min(closest, squared distance) to each candidate's float64 lanes."""
+        builder = code.builder
+        group = groups.at(builder.mul(first, n_features))
+        distances = _sq_distances(code, panel.at(at), n_features, group, size)
+        half = code.n_lanes * code.itemsize // 8
+        wide = ir.VectorType(ir.DoubleType(), half)
+        lanes = builder.mul(first, _I64(code.n_rows))
+        for v in range(_VECTORS):
+            so_far = code.load(closest.at(builder.add(row, _I64(v * code.n_lanes))))
+            for j in range(size):
+                distance = distances[j * _VECTORS + v]
+                is_nearer = code.greater(so_far, distance)
+                nearer = builder.select(is_nearer, distance, so_far)
+                for part in range(0, code.n_lanes, half):
+                    offset = v * code.n_lanes + part
+                    value = code.part(nearer, part, wide)
+                    weight = code.load(weights.at(builder.add(row, _I64(offset))), wide)
+                    place = sums.at(builder.add(lanes, _I64(j * code.n_rows + offset)))
+                    code.store(code.multiply_add(value, weight, code.load(place, wide)), place)
+
+    return _vector_code(fold)
+
+
+fold_group = tuple(_fold_group(size) for size in GROUPS)
+
+
+@_vector_code
+def keep_nearer(
+    code: _Code,
+    panel: _Array,
+    at: Any,
+    n_features: Any,
+    candidate: _Array,
+    closest: _Array,
+    row: Any,
+) -> None:
+    """Replace ``closest[row]`` and on by the squared distance to the candidate where it is less."""
+    builder = code.builder
+    distances = _sq_distances(code, panel.at(at), n_features, candidate.at(_I64(0)), 1)
+    for v, distance in enumerate(distances):
+        place = closest.at(builder.add(row, _I64(v * code.n_lanes)))
+        so_far = code.load(place)
+        is_nearer = code.greater(so_far, distance)
+        code.store(builder.select(is_nearer, distance, so_far), place)
+
+
+def _sq_distance(
+    code: _Code,
+    points: _Array,
+    row: Any,
+    origin: _Array,
+    centroids: _Array,
+    at: Any,
+    n_features: Any,
+) -> Any:
+    """Return the squared distance of ``points[row] - origin`` to the centroid at ``at``."""
+    builder = code.builder
+    point, centroid = points.row(row), centroids.at(at)
+
+    def add_squares(index: Any, sums: list[Any], read: Callable[[Any], Any]) -> list[Any]:
+        here, origin_here = read(code.shifted(point, index)), read(origin.at(index))
+        centred = builder.fsub(here, origin_here)
+        apart = builder.fsub(centred, read(code.shifted(centroid, index)))
+        return [code.multiply_add(apart, apart, sums[0])]
+
+    whole = builder.and_(n_features, _I64(-code.n_lanes))
+    zero = [ir.Constant(code.vector, None)]
+    sums = code.loop(
+        _I64(0), whole, code.n_lanes, zero, lambda i, values: add_squares(i, values, code.load)
+    )
+    left = builder.sub(n_features, whole)
+    sums = code.loop(
+        whole,
+        n_features,
+        code.n_lanes,
+        sums,
+        lambda i, values: add_squares(i, values, lambda pointer: code.load_first(pointer, left)),
+    )
+    return code.total(sums[0])
+
+
+sq_distance = _vector_code(_sq_distance, result=None)
