@@ -46,6 +46,7 @@ def arguments(kernel_name: str, size: Size, library: Any) -> tuple[Any, ...]:
     labels = library.asarray(rng.integers(0, size.n_clusters, size.n_points, dtype=np.int32))
     closest = library.asarray(rng.random(size.n_points, dtype=np.float32))
     rows = Rows(library.asarray(host), None, library.asarray(origin))
+    uniforms = library.asarray(rng.random(N_CANDIDATES))
     sums = np.asarray(centroids, dtype=np.float64)
     totals = ClusterTotals(library.asarray(sums), library.asarray(np.ones(size.n_clusters)))
     placed = library.asarray(centroids)
@@ -54,6 +55,7 @@ def arguments(kernel_name: str, size: Size, library: Any) -> tuple[Any, ...]:
         "candidate_potentials": (rows, closest, placed[:N_CANDIDATES, :]),
         "closer_of": (rows, closest, placed[:1, :]),
         "cluster_sums": (rows, labels, size.n_clusters),
+        "drawn": (closest, None, uniforms, "left"),
         "lloyd_steps": (rows, library.xp.stack([placed, placed])),
         "update_centroids": (totals, placed),
     }

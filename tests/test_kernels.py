@@ -68,6 +68,9 @@ FIXED_SHAPES = [
     (60, 33, 2100),
 ]
 
+#: shares of a whole that no dtype rounds
+UNIFORMS = np.arange(64) / 64
+
 
 class Declined(Exception):
     """An override returned NotImplemented."""
@@ -115,6 +118,18 @@ class Trial:
         closest[1::4] = np.inf
         closest[2::4] = np.floor(closest[2::4] / 2.0)
         return closest
+
+    @functools.cached_property
+    def chances(self) -> Host:
+        """What rows are drawn by: distances to the last centroid, some of them zero."""
+        chances = rounded(self.problem.sq_distances[:, -1], self.problem.computing)
+        chances[::3] = 0.0
+        return chances
+
+    @property
+    def side(self) -> str:
+        """Where a draw falls that hits a running total."""
+        return ("left", "right")[len(self.problem.points) % 2]
 
     @functools.cached_property
     def totals(self) -> ClusterTotals:
@@ -187,7 +202,7 @@ class Truth:
 
 
 class Contract(NamedTuple):
-    """What a kernel is given after ``rows``, and what its result must be."""
+    """What a kernel is given, and what its result must be."""
 
     arguments: Callable[[Trial], tuple[Any, ...]]
     verify: Callable[[Any, Trial, Truth], None]
@@ -380,6 +395,30 @@ def verify_closer_of(result: Any, trial: Trial, truth: Truth) -> None:
     np.testing.assert_array_equal(actual[is_kept], trial.closest[is_kept])
 
 
+def values_weights_and_uniforms(trial: Trial) -> tuple[Any, ...]:
+    uniforms = trial.placed(UNIFORMS, trial.accumulated)
+    return trial.placed(trial.chances), trial.rows.weights, uniforms, trial.side
+
+
+def verify_drawn(result: Any, trial: Trial, truth: Truth) -> None:
+    assert trial.xp.isdtype(result.dtype, "integral")
+    indices = trial.read(result, str(result.dtype).rpartition(".")[2], UNIFORMS.shape).astype(int)
+    mass = truth.weights * trial.chances
+    reached = mass.cumsum()
+    thresholds = UNIFORMS * reached[-1]
+    if truth.is_exact:
+        expected = np.searchsorted(reached, thresholds, side=trial.side)
+        last = np.searchsorted(reached, reached[-1])
+        np.testing.assert_array_equal(indices, np.minimum(expected, last))
+        return
+    assert ((indices >= 0) & (indices < len(mass))).all()
+    slack = truth.of_sums(mass) + truth.eps * reached[-1]
+    assert_within(
+        np.clip(thresholds, (reached - mass)[indices], reached[indices]), thresholds, slack
+    )
+    assert (mass[indices] > 0.0)[thresholds > 0.0].all()
+
+
 def verify_sq_distances(result: Any, trial: Trial, truth: Truth) -> None:
     actual = trial.read(result, trial.problem.computing, truth.sq_distances.shape)
     slack = truth.accumulated_eps * truth.roundings
@@ -405,6 +444,7 @@ CONTRACTS = {
         lambda trial: (trial.rows, trial.placed(trial.labels, trial.labels_dtype), trial.shape[2]),
         verify_cluster_sums,
     ),
+    "drawn": Contract(values_weights_and_uniforms, verify_drawn),
     "lloyd_step": Contract(rows_and_centroids, verify_lloyd_step),
     "lloyd_steps": Contract(rows_and_restarts, verify_lloyd_steps),
     "nearest_centroid": Contract(rows_and_centroids, verify_nearest_centroid),

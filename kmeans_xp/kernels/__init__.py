@@ -1,5 +1,6 @@
 """The few operations that the Array API lacks or that pay for fusing."""
 
+from kmeans_xp.kernels.drawing import drawn
 from kmeans_xp.kernels.kernel import Kernel, kernel, kernels
 from kmeans_xp.kernels.portable import (
     ClusterTotals,
@@ -30,6 +31,7 @@ __all__ = [
     "candidate_potentials",
     "closer_of",
     "cluster_sums",
+    "drawn",
     "kernel",
     "kernels",
     "lloyd_step",
