@@ -23,7 +23,7 @@ import kmeans_xp.kernels as kernels_package
 from conftest import Library
 from kmeans_xp import config_context
 from kmeans_xp.devices import device_of, namespace_of, tile_shape, to_host
-from kmeans_xp.kernels import ClusterTotals, Kernel, Nearest, Rows, Update, kernels
+from kmeans_xp.kernels import ClusterTotals, Kernel, Moments, Nearest, Rows, Spread, Update, kernels
 from tests.strategies import (
     KINDS,
     LAYOUTS,
@@ -131,6 +131,22 @@ class Trial:
         """Where a draw falls that hits a running total."""
         return ("left", "right")[len(self.problem.points) % 2]
 
+    @property
+    def about(self) -> Host:
+        """A row to take moments about."""
+        return self.problem.centred[0]
+
+    @functools.cached_property
+    def moments(self) -> tuple[Moments, Moments]:
+        """Moments about a row, without weights and with them, as ``totals`` are."""
+        points = self.problem.centred.astype(float) - self.about
+        both = (np.ones(len(points)), self.problem.weights_or_ones)
+        plain, weighted = (
+            Moments(*(rounded(part, self.accumulated) for part in moments_of(points, weights)))
+            for weights in both
+        )
+        return plain, weighted
+
     @functools.cached_property
     def totals(self) -> ClusterTotals:
         """Totals of the nearest rows, in float64 but of the accumulation dtype's precision."""
@@ -213,6 +229,10 @@ def accumulation_name(library: Library) -> str:
     return "float64" if "float64" in dtypes else "float32"
 
 
+def moments_of(points: Host, weights: Host) -> Moments:
+    return Moments(weights.sum(), weights @ points, weights @ points**2)
+
+
 def rounded(values: Host, dtype: str) -> Host:
     return values.astype(dtype).astype(np.float64)
 
@@ -230,7 +250,7 @@ def laid_out(values: NDArray[Any], dtype: str, layout: str, library: Library) ->
         return xp.matrix_transpose(made(np.ascontiguousarray(values.T)))
     if layout == "columns" and values.ndim == 2:
         return made(np.pad(values, ((0, 0), (1, 2)), constant_values=9))[:, 1:-2]
-    if layout == "strided rows":
+    if layout == "strided rows" and values.ndim:
         return made(np.repeat(values, 3, axis=0))[::3, ...]
     if layout == "reversed":
         return xp.flip(made(np.flip(values)))
@@ -395,6 +415,48 @@ def verify_closer_of(result: Any, trial: Trial, truth: Truth) -> None:
     np.testing.assert_array_equal(actual[is_kept], trial.closest[is_kept])
 
 
+def verify_column_moments(result: Any, trial: Trial, truth: Truth) -> None:
+    assert isinstance(result, Moments)
+    column, shape = truth.weights[:, None], truth.points.shape[1:]
+    mass = trial.read(result.mass, trial.accumulated, ())
+    sums, sq_sums = (trial.read(part, trial.accumulated, shape) for part in result[1:])
+    magnitudes = column * np.abs(truth.points)
+    assert_within(sums, (column * truth.points).sum(axis=0), truth.of_sums(magnitudes))
+    squares = column * truth.points**2
+    assert_within(sq_sums, squares.sum(axis=0), truth.of_sums(squares))
+    is_count = trial.problem.weights is None
+    rounding = 0.0 if is_count else truth.of_sums(truth.weights)
+    assert_within(mass, truth.weights.sum(), rounding)
+
+
+def moments_about(trial: Trial) -> tuple[Any, ...]:
+    plain, weighted = (
+        Moments(*(trial.placed(part, trial.accumulated) for part in moments))
+        for moments in trial.moments
+    )
+    return plain, weighted, trial.placed(trial.about)
+
+
+def verify_spread(result: Any, trial: Trial, truth: Truth) -> None:
+    assert isinstance(result, Spread)
+    (n, sums, sq_sums), (mass, weighted_sums, weighted_sq_sums) = trial.moments
+    about, mean = trial.about.astype(float), sums / n
+    accumulated_eps = np.finfo(trial.accumulated).eps
+
+    origin = trial.read(result.origin, trial.problem.computing, about.shape)
+    eps = np.finfo(trial.problem.computing).eps + accumulated_eps
+    assert_within(origin, about + mean, 2 * eps * (np.abs(about) + np.abs(mean)))
+
+    mean_variance, total_sq, given_mass = trial.read(result.numbers, trial.accumulated, (3,))
+    assert given_mass == mass
+    roundings = (len(about) + 6) * accumulated_eps
+    magnitudes = (sq_sums / n + mean**2).mean()
+    assert_within(mean_variance, (sq_sums / n - mean**2).mean(), roundings * magnitudes)
+    step = origin - about
+    terms = np.array([weighted_sq_sums, -2.0 * step * weighted_sums, mass * step**2])
+    assert_within(total_sq, terms.sum(), roundings * np.abs(terms).sum())
+
+
 def values_weights_and_uniforms(trial: Trial) -> tuple[Any, ...]:
     uniforms = trial.placed(UNIFORMS, trial.accumulated)
     return trial.placed(trial.chances), trial.rows.weights, uniforms, trial.side
@@ -444,11 +506,13 @@ CONTRACTS = {
         lambda trial: (trial.rows, trial.placed(trial.labels, trial.labels_dtype), trial.shape[2]),
         verify_cluster_sums,
     ),
+    "column_moments": Contract(lambda trial: (trial.rows,), verify_column_moments),
     "drawn": Contract(values_weights_and_uniforms, verify_drawn),
     "lloyd_step": Contract(rows_and_centroids, verify_lloyd_step),
     "lloyd_steps": Contract(rows_and_restarts, verify_lloyd_steps),
     "nearest_centroid": Contract(rows_and_centroids, verify_nearest_centroid),
     "nearest_labels": Contract(rows_and_centroids, verify_nearest_labels),
+    "spread": Contract(moments_about, verify_spread),
     "sq_distances": Contract(rows_and_centroids, verify_sq_distances),
     "update_centroids": Contract(totals_and_centroids, verify_update_centroids),
 }

@@ -2,6 +2,7 @@
 
 from kmeans_xp.kernels.drawing import drawn
 from kmeans_xp.kernels.kernel import Kernel, kernel, kernels
+from kmeans_xp.kernels.moments import Moments, Spread, column_moments, spread
 from kmeans_xp.kernels.portable import (
     ClusterTotals,
     Nearest,
@@ -23,14 +24,17 @@ from kmeans_xp.kernels.trees import added, merged_in_tree
 __all__ = [
     "ClusterTotals",
     "Kernel",
+    "Moments",
     "Nearest",
     "Rows",
+    "Spread",
     "Update",
     "added",
     "assigned_sq_distances",
     "candidate_potentials",
     "closer_of",
     "cluster_sums",
+    "column_moments",
     "drawn",
     "kernel",
     "kernels",
@@ -39,6 +43,7 @@ __all__ = [
     "merged_in_tree",
     "nearest_centroid",
     "nearest_labels",
+    "spread",
     "sq_distances",
     "update_centroids",
 ]
