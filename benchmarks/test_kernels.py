@@ -52,6 +52,7 @@ def arguments(kernel_name: str, size: Size, library: Any) -> tuple[Any, ...]:
     moments = Moments(library.asarray(np.float64(1.0)), *map(library.asarray, sums[:2]))
     placed = library.asarray(centroids)
     of_kernel: dict[str, tuple[Any, ...]] = {
+        "assigned_inertia": (rows, labels, placed),
         "assigned_sq_distances": (rows, labels, placed),
         "candidate_potentials": (rows, closest, placed[:N_CANDIDATES, :]),
         "closer_of": (rows, closest, placed[:1, :]),

@@ -291,6 +291,18 @@ def verify_nearest_labels(result: Any, trial: Trial, truth: Truth) -> None:
         np.testing.assert_array_equal(labels, truth.sq_distances.argmin(axis=1))
 
 
+def rows_labels_and_centroids(trial: Trial) -> tuple[Any, ...]:
+    return trial.rows, trial.placed(trial.labels, trial.labels_dtype), trial.centroids
+
+
+def verify_assigned_inertia(result: Any, trial: Trial, truth: Truth) -> None:
+    actual = trial.read(result, trial.accumulated, ())
+    of_rows = np.take_along_axis(truth.sq_distances, trial.labels[:, None], axis=1)[:, 0]
+    weighted = truth.weights * of_rows
+    slack = truth.of_differences(weighted).sum()
+    assert_within(actual, weighted.sum(), slack + truth.of_sums(weighted))
+
+
 def verify_assigned_sq_distances(result: Any, trial: Trial, truth: Truth) -> None:
     verify_distances(result, trial.labels, trial, truth)
 
@@ -493,8 +505,9 @@ def verify_sq_distances(result: Any, trial: Trial, truth: Truth) -> None:
 
 
 CONTRACTS = {
+    "assigned_inertia": Contract(rows_labels_and_centroids, verify_assigned_inertia),
     "assigned_sq_distances": Contract(
-        lambda trial: (trial.rows, trial.placed(trial.labels, trial.labels_dtype), trial.centroids),
+        rows_labels_and_centroids,
         verify_assigned_sq_distances,
     ),
     "candidate_potentials": Contract(rows_closest_and_centroids, verify_candidate_potentials),
@@ -642,7 +655,7 @@ def test_the_nearest_of_thousands_of_centroids_is_found(name: str, library: Libr
     check_bodies(name, library, replace(problem, centroids=centroids))
 
 
-@pytest.mark.parametrize("name", ["assigned_sq_distances", "cluster_sums"])
+@pytest.mark.parametrize("name", ["assigned_inertia", "assigned_sq_distances", "cluster_sums"])
 @pytest.mark.parametrize(
     "dtype", ["int32", pytest.param("int64", marks=pytest.mark.needs("float64"))]
 )

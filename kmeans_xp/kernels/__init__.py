@@ -1,6 +1,7 @@
 """The few operations that the Array API lacks or that pay for fusing."""
 
 from kmeans_xp.kernels.drawing import drawn
+from kmeans_xp.kernels.inertia import assigned_inertia
 from kmeans_xp.kernels.kernel import Kernel, kernel, kernels
 from kmeans_xp.kernels.moments import Moments, Spread, column_moments, spread
 from kmeans_xp.kernels.portable import (
@@ -30,6 +31,7 @@ __all__ = [
     "Spread",
     "Update",
     "added",
+    "assigned_inertia",
     "assigned_sq_distances",
     "candidate_potentials",
     "closer_of",
