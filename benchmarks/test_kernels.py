@@ -54,6 +54,7 @@ def arguments(kernel_name: str, size: Size, library: Any) -> tuple[Any, ...]:
     of_kernel: dict[str, tuple[Any, ...]] = {
         "assigned_inertia": (rows, labels, placed),
         "assigned_sq_distances": (rows, labels, placed),
+        "best_candidate": (closest[: size.n_clusters], labels[: size.n_clusters], placed),
         "candidate_potentials": (rows, closest, placed[:N_CANDIDATES, :]),
         "closer_of": (rows, closest, placed[:1, :]),
         "cluster_sums": (rows, labels, size.n_clusters),

@@ -23,7 +23,17 @@ import kmeans_xp.kernels as kernels_package
 from conftest import Library
 from kmeans_xp import config_context
 from kmeans_xp.devices import device_of, namespace_of, tile_shape, to_host
-from kmeans_xp.kernels import ClusterTotals, Kernel, Moments, Nearest, Rows, Spread, Update, kernels
+from kmeans_xp.kernels import (
+    Candidate,
+    ClusterTotals,
+    Kernel,
+    Moments,
+    Nearest,
+    Rows,
+    Spread,
+    Update,
+    kernels,
+)
 from tests.strategies import (
     KINDS,
     LAYOUTS,
@@ -130,6 +140,13 @@ class Trial:
     def side(self) -> str:
         """Where a draw falls that hits a running total."""
         return ("left", "right")[len(self.problem.points) % 2]
+
+    @functools.cached_property
+    def potentials(self) -> Host:
+        """Potentials of candidates, some of them the least but for rounding."""
+        potentials = rounded(self.problem.sq_distances.sum(axis=0), self.accumulated)
+        potentials[1::3] = potentials.min() * (1.0 + 4 * np.finfo(self.accumulated).eps)
+        return rounded(potentials, self.accumulated)
 
     @property
     def about(self) -> Host:
@@ -409,6 +426,23 @@ def rows_closest_and_centroids(trial: Trial) -> tuple[Any, ...]:
     return trial.rows, trial.placed(trial.closest), trial.centroids
 
 
+def potentials_indices_and_candidates(trial: Trial) -> tuple[Any, ...]:
+    n_clusters = trial.shape[2]
+    potentials = trial.placed(trial.potentials, trial.accumulated)
+    return potentials, trial.placed(np.arange(n_clusters)[::-1], "int32"), trial.centroids
+
+
+def verify_best_candidate(result: Any, trial: Trial, truth: Truth) -> None:
+    assert isinstance(result, Candidate)
+    index = trial.read(result.index, "int32", (1,))
+    point = trial.read(result.point, trial.problem.computing, (1, trial.shape[1]))
+    slack = 1e-12 if trial.problem.computing == "float64" else 1e-6
+    least = trial.potentials.min()
+    best = np.flatnonzero(trial.potentials <= least * (1.0 + slack))[0]
+    assert index == trial.shape[2] - 1 - best
+    np.testing.assert_array_equal(point, truth.centroids[[best]])
+
+
 def verify_candidate_potentials(result: Any, trial: Trial, truth: Truth) -> None:
     actual = trial.read(result, trial.accumulated, trial.shape[2:])
     assert (actual >= 0.0).all()
@@ -510,6 +544,7 @@ CONTRACTS = {
         rows_labels_and_centroids,
         verify_assigned_sq_distances,
     ),
+    "best_candidate": Contract(potentials_indices_and_candidates, verify_best_candidate),
     "candidate_potentials": Contract(rows_closest_and_centroids, verify_candidate_potentials),
     "closer_of": Contract(
         lambda trial: (trial.rows, trial.placed(trial.closest), trial.centroids[:1, :]),

@@ -1,6 +1,6 @@
 """The few operations that the Array API lacks or that pay for fusing."""
 
-from kmeans_xp.kernels.drawing import drawn
+from kmeans_xp.kernels.drawing import Candidate, best_candidate, drawn
 from kmeans_xp.kernels.inertia import assigned_inertia
 from kmeans_xp.kernels.kernel import Kernel, kernel, kernels
 from kmeans_xp.kernels.moments import Moments, Spread, column_moments, spread
@@ -23,6 +23,7 @@ from kmeans_xp.kernels.rows import Rows
 from kmeans_xp.kernels.trees import added, merged_in_tree
 
 __all__ = [
+    "Candidate",
     "ClusterTotals",
     "Kernel",
     "Moments",
@@ -33,6 +34,7 @@ __all__ = [
     "added",
     "assigned_inertia",
     "assigned_sq_distances",
+    "best_candidate",
     "candidate_potentials",
     "closer_of",
     "cluster_sums",
