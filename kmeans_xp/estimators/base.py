@@ -17,7 +17,7 @@ from sklearn.base import (
     TransformerMixin,
 )
 from sklearn.callback import CallbackSupportMixin
-from sklearn.utils._param_validation import Interval, StrOptions
+from sklearn.utils._param_validation import Interval, StrOptions, make_constraint
 from sklearn.utils.validation import check_is_fitted
 
 from kmeans_xp import persistence
@@ -328,6 +328,23 @@ class BaseKMeans(
         tags = super().__sklearn_tags__()
         tags.transformer_tags.preserves_dtype = ["float64", "float32"]
         return tags
+
+    def _validate_params(self) -> None:
+        for name, constraints in self._made_constraints().items():
+            value = getattr(self, name)
+            if not any(constraint.is_satisfied_by(value) for constraint in constraints):
+                super()._validate_params()  # raises, in scikit-learn's words
+
+    @classmethod
+    @functools.cache
+    def _made_constraints(cls) -> dict[str, list[Any]]:
+        """Return what parameters may be; scikit-learn makes it anew, which may outlast a fit."""
+        given = cls._parameter_constraints
+        return {
+            name: [make_constraint(constraint) for constraint in given[name]]
+            for name in cls._get_param_names()
+            if given.get(name, "no_validation") != "no_validation"
+        }
 
     def _check_n_clusters(self, points: Array) -> None:
         if int(points.shape[0]) < self.n_clusters:

@@ -1,5 +1,6 @@
 """Checks of what the user passed: one clear error each, before any work."""
 
+import math
 import numbers
 from typing import Any
 
@@ -33,6 +34,8 @@ __all__ = [
 
 def checked_points(X: Any, *, estimator: Any = None, reset: bool = True) -> Array:
     """Return X as a 2-D array of real floating numbers, in its own library and on its device."""
+    if _is_plain(X) and _has_known_features(X, estimator, reset=reset):
+        return X
     # No array of an Array API library: CuPy if it lies in CUDA memory, else NumPy.
     X = adopted(X)
     if is_array(X) and library_name(namespace_of(X)) != "numpy":
@@ -57,7 +60,8 @@ def checked_weights(sample_weight: Any, points: Array, placement: Placement) -> 
     if isinstance(sample_weight, numbers.Number):
         sample_weight = np.full(n_points, sample_weight, dtype=np.float64)
     sample_weight = adopted(sample_weight)
-    if not is_array(sample_weight) or library_name(namespace_of(sample_weight)) == "numpy":
+    is_numpy = not is_array(sample_weight) or library_name(namespace_of(sample_weight)) == "numpy"
+    if is_numpy and not _is_plain(sample_weight, ndim=1):
         sample_weight = check_array(
             sample_weight, ensure_2d=False, dtype="numeric", input_name="sample_weight"
         )
@@ -92,7 +96,7 @@ def checked_centroids(
     if is_array(centroids) and library_name(namespace_of(centroids)) != "numpy":
         with working_device(namespace_of(centroids), device_of(centroids)):
             _refuse_bad_array(centroids, name)
-    else:
+    elif not _is_plain(centroids):
         centroids = check_array(centroids, dtype=[np.float64, np.float32], input_name=name)
     shape = tuple(int(size) for size in centroids.shape)
     if shape[0] != n_clusters:
@@ -122,6 +126,28 @@ def is_array_like(value: Any) -> bool:
     if isinstance(value, str) or callable(value):
         return False
     return hasattr(value, "__len__") or hasattr(value, "shape") or hasattr(value, "__array__")
+
+
+def _is_plain(X: Any, *, ndim: int = 2) -> bool:
+    """Return whether scikit-learn would find X good as it is; asking it may outlast a fit."""
+    if type(X) is not np.ndarray or X.ndim != ndim or X.size == 0:
+        return False
+    if X.dtype not in (np.float32, np.float64):
+        return False
+    with np.errstate(all="ignore"):
+        # A sum that overflows leaves the answer to scikit-learn.
+        return math.isfinite(X.sum())
+
+
+def _has_known_features(X: Array, estimator: Any, *, reset: bool) -> bool:
+    """Return whether X, without names, has the features of the estimator, which a reset sets."""
+    if estimator is None:
+        return True
+    if hasattr(estimator, "feature_names_in_"):
+        return False
+    if reset:
+        estimator.n_features_in_ = X.shape[1]
+    return bool(getattr(estimator, "n_features_in_", None) == X.shape[1])
 
 
 def _refuse_bad_array(X: Array, name: str = "X") -> None:
