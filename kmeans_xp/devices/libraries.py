@@ -47,10 +47,10 @@ def is_array(value: object) -> bool:
 
 def namespace_of(*arrays: Array) -> Namespace:
     """Return the Array API namespace of the arrays; TypeError if they are of several libraries."""
-    names = sorted({type(array).__module__.partition(".")[0] for array in arrays})
     try:
         return array_api_compat.array_namespace(*arrays)
     except TypeError as error:
+        names = sorted({type(array).__module__.partition(".")[0] for array in arrays})
         raise TypeError(
             f"The arrays are of different libraries ({', '.join(names)}): {error}. "
             "Convert them to one library first."

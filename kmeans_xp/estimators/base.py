@@ -332,7 +332,10 @@ class BaseKMeans(
     def _validate_params(self) -> None:
         for name, constraints in self._made_constraints().items():
             value = getattr(self, name)
-            if not any(constraint.is_satisfied_by(value) for constraint in constraints):
+            for constraint in constraints:
+                if constraint.is_satisfied_by(value):
+                    break
+            else:
                 super()._validate_params()  # raises, in scikit-learn's words
 
     @classmethod

@@ -92,12 +92,8 @@ def checked_centroids(
     centroids: Any, n_clusters: int, points: Array, placement: Placement, name: str = "init"
 ) -> Array:
     """Return given centroids where the computation is, in the dtype of the computation."""
-    centroids = adopted(centroids)
-    if is_array(centroids) and library_name(namespace_of(centroids)) != "numpy":
-        with working_device(namespace_of(centroids), device_of(centroids)):
-            _refuse_bad_array(centroids, name)
-    elif not _is_plain(centroids):
-        centroids = check_array(centroids, dtype=[np.float64, np.float32], input_name=name)
+    if not _is_plain(centroids):
+        centroids = _checked_rows(centroids, name)
     shape = tuple(int(size) for size in centroids.shape)
     if shape[0] != n_clusters:
         raise ValueError(
@@ -110,6 +106,15 @@ def checked_centroids(
             f"match the number of features of the data {points.shape[1]}."
         )
     return bring(centroids, placement, dtype=_computing_like(points, placement))
+
+
+def _checked_rows(centroids: Any, name: str) -> Array:
+    centroids = adopted(centroids)
+    if is_array(centroids) and library_name(namespace_of(centroids)) != "numpy":
+        with working_device(namespace_of(centroids), device_of(centroids)):
+            _refuse_bad_array(centroids, name)
+        return centroids
+    return check_array(centroids, dtype=[np.float64, np.float32], input_name=name)
 
 
 def as_random_state(random_state: Any) -> np.random.RandomState:
@@ -187,5 +192,5 @@ def _floating(X: Array) -> Array:
 
 
 def _computing_like(points: Array, placement: Placement) -> DType:
-    is_double = points.dtype == namespace_of(points).float64
+    is_double = points.dtype == placement.home_xp.float64
     return placement.xp.float64 if is_double else placement.xp.float32
