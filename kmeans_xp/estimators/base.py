@@ -1,6 +1,7 @@
 """What KMeans and MiniBatchKMeans share: their parameters, and everything after ``fit``."""
 
 import functools
+import inspect
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -64,6 +65,10 @@ def all_or_nothing(method: F) -> F:
             raise
 
     return cast(F, guarded)
+
+
+def _satisfies_one(value: Any, constraints: list[Any]) -> bool:
+    return any(constraint.is_satisfied_by(value) for constraint in constraints)
 
 
 class _Fitted(NamedTuple):
@@ -330,24 +335,28 @@ class BaseKMeans(
         return tags
 
     def _validate_params(self) -> None:
-        for name, constraints in self._made_constraints().items():
+        for name, (default, constraints) in self._valid_params().items():
             value = getattr(self, name)
-            for constraint in constraints:
-                if constraint.is_satisfied_by(value):
-                    break
-            else:
+            if value is not default and not _satisfies_one(value, constraints):
                 super()._validate_params()  # raises, in scikit-learn's words
 
     @classmethod
     @functools.cache
-    def _made_constraints(cls) -> dict[str, list[Any]]:
-        """Return what parameters may be; scikit-learn makes it anew, which may outlast a fit."""
-        given = cls._parameter_constraints
-        return {
-            name: [make_constraint(constraint) for constraint in given[name]]
-            for name in cls._get_param_names()
-            if given.get(name, "no_validation") != "no_validation"
-        }
+    def _valid_params(cls) -> dict[str, tuple[Any, list[Any]]]:
+        """Return the default of each parameter, and what else it may be.
+
+        scikit-learn reads the signature, makes the constraints and checks the defaults at every
+        fit: that may take as long as the fit.
+        """
+        valid = {}
+        for name, parameter in inspect.signature(cls).parameters.items():
+            given = cls._parameter_constraints.get(name, "no_validation")
+            if given != "no_validation":
+                constraints = [make_constraint(constraint) for constraint in given]
+                # A subclass may have a default that is refused, so that a value must be given.
+                is_good = _satisfies_one(parameter.default, constraints)
+                valid[name] = (parameter.default if is_good else parameter.empty, constraints)
+        return valid
 
     def _check_n_clusters(self, points: Array) -> None:
         if int(points.shape[0]) < self.n_clusters:

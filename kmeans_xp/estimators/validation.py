@@ -140,7 +140,7 @@ def _is_plain(X: Any, *, ndim: int = 2) -> bool:
     if X.dtype not in (np.float32, np.float64):
         return False
     with np.errstate(all="ignore"):
-        # A sum that overflows leaves the answer to scikit-learn.
+        # Of finite numbers whose sum is not, scikit-learn has to say so.
         return math.isfinite(X.sum())
 
 
