@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pytest
 
-from kmeans_xp.kernels import ClusterTotals, Rows, kernels
+from kmeans_xp.kernels import ClusterTotals, Moments, Rows, kernels
 
 
 class Size(NamedTuple):
@@ -46,15 +46,22 @@ def arguments(kernel_name: str, size: Size, library: Any) -> tuple[Any, ...]:
     labels = library.asarray(rng.integers(0, size.n_clusters, size.n_points, dtype=np.int32))
     closest = library.asarray(rng.random(size.n_points, dtype=np.float32))
     rows = Rows(library.asarray(host), None, library.asarray(origin))
+    uniforms = library.asarray(rng.random(N_CANDIDATES))
     sums = np.asarray(centroids, dtype=np.float64)
     totals = ClusterTotals(library.asarray(sums), library.asarray(np.ones(size.n_clusters)))
+    moments = Moments(library.asarray(np.float64(1.0)), *map(library.asarray, sums[:2]))
     placed = library.asarray(centroids)
     of_kernel: dict[str, tuple[Any, ...]] = {
+        "assigned_inertia": (rows, labels, placed),
         "assigned_sq_distances": (rows, labels, placed),
+        "best_candidate": (closest[: size.n_clusters], labels[: size.n_clusters], placed),
         "candidate_potentials": (rows, closest, placed[:N_CANDIDATES, :]),
         "closer_of": (rows, closest, placed[:1, :]),
         "cluster_sums": (rows, labels, size.n_clusters),
+        "column_moments": (rows,),
+        "drawn": (closest, None, uniforms, "left"),
         "lloyd_steps": (rows, library.xp.stack([placed, placed])),
+        "spread": (moments, moments, rows.origin),
         "update_centroids": (totals, placed),
     }
     return of_kernel.get(kernel_name, (rows, placed))

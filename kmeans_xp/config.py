@@ -41,12 +41,19 @@ def get_config() -> Config:
     Config
         ``device`` and ``n_threads``; None where neither code nor environment says.
     """
-    config = _config.get()
-    if config.device is None:
-        config = replace(config, device=os.environ.get("KMEANS_XP_DEVICE") or None)
-    if config.n_threads is None:
-        config = replace(config, n_threads=_threads_of_environment())
-    return config
+    return replace(_config.get(), device=default_device(), n_threads=default_n_threads())
+
+
+def default_device() -> str | None:
+    """Return the ``device`` of ``get_config`` alone: a small fit asks for it in no time."""
+    device = _config.get().device
+    return (os.environ.get("KMEANS_XP_DEVICE") or None) if device is None else device
+
+
+def default_n_threads() -> int | None:
+    """Return the ``n_threads`` of ``get_config`` alone."""
+    n_threads = _config.get().n_threads
+    return _threads_of_environment() if n_threads is None else n_threads
 
 
 @contextmanager

@@ -3,12 +3,14 @@
 import re
 from collections.abc import Callable
 from functools import partial
-from typing import Any, NamedTuple
+from numbers import Integral
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 import pytest
 import scipy.sparse
 from sklearn.exceptions import NotFittedError
+from sklearn.utils._param_validation import Interval
 
 from conftest import Library
 from kmeans_xp import (
@@ -114,6 +116,11 @@ def test_functions_refuse_bad_points(entry: str, bad: str, library: Library) -> 
     points = library.asarray(value)
     with pytest.raises(error, match=message):
         ENTRY_POINTS[entry](points, library)
+
+
+def test_finite_points_whose_sum_overflows_are_no_error() -> None:
+    points = np.full((4, 2), 3e38, np.float32)
+    assert assign(points, points[:1]).labels.tolist() == [0, 0, 0, 0]
 
 
 @pytest.mark.parametrize("bad", BAD_ARRAYS)
@@ -336,6 +343,31 @@ def test_bad_parameters_are_named(
         assert_left_as_it_was(
             estimator, lambda: estimator.partial_fit(HOST), ValueError, message, NUMPY
         )
+
+
+def test_parameters_of_a_subclass_are_checked_by_its_own_constraints() -> None:
+    class Named(KMeans):
+        _parameter_constraints: ClassVar[dict[str, Any]] = {
+            **KMeans._parameter_constraints,
+            "n_clusters": [Interval(Integral, 2, None, closed="left")],
+            "name": [str],
+            "note": "no_validation",
+        }
+
+        def __init__(self, n_clusters: Any = None, *, name: Any = "some", note: Any = 0) -> None:
+            super().__init__(n_clusters, random_state=0)
+            self.name = name
+            self.note = note
+
+    Named(3, note=object()).fit(HOST)
+    KMeans(1).fit(HOST)
+    for bad, name in (
+        (Named(), "n_clusters"),
+        (Named(1), "n_clusters"),
+        (Named(3, name=4), "name"),
+    ):
+        with pytest.raises(ValueError, match=f"The '{name}' parameter of Named must be"):
+            bad.fit(HOST)
 
 
 @pytest.mark.parametrize(

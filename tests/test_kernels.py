@@ -23,7 +23,17 @@ import kmeans_xp.kernels as kernels_package
 from conftest import Library
 from kmeans_xp import config_context
 from kmeans_xp.devices import device_of, namespace_of, tile_shape, to_host
-from kmeans_xp.kernels import ClusterTotals, Kernel, Nearest, Rows, Update, kernels
+from kmeans_xp.kernels import (
+    Candidate,
+    ClusterTotals,
+    Kernel,
+    Moments,
+    Nearest,
+    Rows,
+    Spread,
+    Update,
+    kernels,
+)
 from tests.strategies import (
     KINDS,
     LAYOUTS,
@@ -67,6 +77,9 @@ FIXED_SHAPES = [
     (401, 3, 200),
     (60, 33, 2100),
 ]
+
+#: shares of a whole that no dtype rounds
+UNIFORMS = np.arange(64) / 64
 
 
 class Declined(Exception):
@@ -115,6 +128,41 @@ class Trial:
         closest[1::4] = np.inf
         closest[2::4] = np.floor(closest[2::4] / 2.0)
         return closest
+
+    @functools.cached_property
+    def chances(self) -> Host:
+        """What rows are drawn by: distances to the last centroid, some of them zero."""
+        chances = rounded(self.problem.sq_distances[:, -1], self.problem.computing)
+        chances[::3] = 0.0
+        return chances
+
+    @property
+    def side(self) -> str:
+        """Where a draw falls that hits a running total."""
+        return ("left", "right")[len(self.problem.points) % 2]
+
+    @functools.cached_property
+    def potentials(self) -> Host:
+        """Potentials of candidates, some of them the least but for rounding."""
+        potentials = rounded(self.problem.sq_distances.sum(axis=0), self.accumulated)
+        potentials[1::3] = potentials.min() * (1.0 + 4 * np.finfo(self.accumulated).eps)
+        return rounded(potentials, self.accumulated)
+
+    @property
+    def about(self) -> Host:
+        """A row to take moments about."""
+        return self.problem.centred[0]
+
+    @functools.cached_property
+    def moments(self) -> tuple[Moments, Moments]:
+        """Moments about a row, without weights and with them, as ``totals`` are."""
+        points = self.problem.centred.astype(float) - self.about
+        both = (np.ones(len(points)), self.problem.weights_or_ones)
+        plain, weighted = (
+            Moments(*(rounded(part, self.accumulated) for part in moments_of(points, weights)))
+            for weights in both
+        )
+        return plain, weighted
 
     @functools.cached_property
     def totals(self) -> ClusterTotals:
@@ -187,7 +235,7 @@ class Truth:
 
 
 class Contract(NamedTuple):
-    """What a kernel is given after ``rows``, and what its result must be."""
+    """What a kernel is given, and what its result must be."""
 
     arguments: Callable[[Trial], tuple[Any, ...]]
     verify: Callable[[Any, Trial, Truth], None]
@@ -196,6 +244,10 @@ class Contract(NamedTuple):
 def accumulation_name(library: Library) -> str:
     dtypes = library.xp.__array_namespace_info__().dtypes(device=library.device)
     return "float64" if "float64" in dtypes else "float32"
+
+
+def moments_of(points: Host, weights: Host) -> Moments:
+    return Moments(weights.sum(), weights @ points, weights @ points**2)
 
 
 def rounded(values: Host, dtype: str) -> Host:
@@ -215,7 +267,7 @@ def laid_out(values: NDArray[Any], dtype: str, layout: str, library: Library) ->
         return xp.matrix_transpose(made(np.ascontiguousarray(values.T)))
     if layout == "columns" and values.ndim == 2:
         return made(np.pad(values, ((0, 0), (1, 2)), constant_values=9))[:, 1:-2]
-    if layout == "strided rows":
+    if layout == "strided rows" and values.ndim:
         return made(np.repeat(values, 3, axis=0))[::3, ...]
     if layout == "reversed":
         return xp.flip(made(np.flip(values)))
@@ -254,6 +306,18 @@ def verify_nearest_labels(result: Any, trial: Trial, truth: Truth) -> None:
     assert_within(chosen, truth.closest, truth.slack.max(axis=1))
     if truth.is_exact:
         np.testing.assert_array_equal(labels, truth.sq_distances.argmin(axis=1))
+
+
+def rows_labels_and_centroids(trial: Trial) -> tuple[Any, ...]:
+    return trial.rows, trial.placed(trial.labels, trial.labels_dtype), trial.centroids
+
+
+def verify_assigned_inertia(result: Any, trial: Trial, truth: Truth) -> None:
+    actual = trial.read(result, trial.accumulated, ())
+    of_rows = np.take_along_axis(truth.sq_distances, trial.labels[:, None], axis=1)[:, 0]
+    weighted = truth.weights * of_rows
+    slack = truth.of_differences(weighted).sum()
+    assert_within(actual, weighted.sum(), slack + truth.of_sums(weighted))
 
 
 def verify_assigned_sq_distances(result: Any, trial: Trial, truth: Truth) -> None:
@@ -362,6 +426,23 @@ def rows_closest_and_centroids(trial: Trial) -> tuple[Any, ...]:
     return trial.rows, trial.placed(trial.closest), trial.centroids
 
 
+def potentials_indices_and_candidates(trial: Trial) -> tuple[Any, ...]:
+    n_clusters = trial.shape[2]
+    potentials = trial.placed(trial.potentials, trial.accumulated)
+    return potentials, trial.placed(np.arange(n_clusters)[::-1], "int32"), trial.centroids
+
+
+def verify_best_candidate(result: Any, trial: Trial, truth: Truth) -> None:
+    assert isinstance(result, Candidate)
+    index = trial.read(result.index, "int32", (1,))
+    point = trial.read(result.point, trial.problem.computing, (1, trial.shape[1]))
+    slack = 1e-12 if trial.problem.computing == "float64" else 1e-6
+    least = trial.potentials.min()
+    best = np.flatnonzero(trial.potentials <= least * (1.0 + slack))[0]
+    assert index == trial.shape[2] - 1 - best
+    np.testing.assert_array_equal(point, truth.centroids[[best]])
+
+
 def verify_candidate_potentials(result: Any, trial: Trial, truth: Truth) -> None:
     actual = trial.read(result, trial.accumulated, trial.shape[2:])
     assert (actual >= 0.0).all()
@@ -380,6 +461,72 @@ def verify_closer_of(result: Any, trial: Trial, truth: Truth) -> None:
     np.testing.assert_array_equal(actual[is_kept], trial.closest[is_kept])
 
 
+def verify_column_moments(result: Any, trial: Trial, truth: Truth) -> None:
+    assert isinstance(result, Moments)
+    column, shape = truth.weights[:, None], truth.points.shape[1:]
+    mass = trial.read(result.mass, trial.accumulated, ())
+    sums, sq_sums = (trial.read(part, trial.accumulated, shape) for part in result[1:])
+    magnitudes = column * np.abs(truth.points)
+    assert_within(sums, (column * truth.points).sum(axis=0), truth.of_sums(magnitudes))
+    squares = column * truth.points**2
+    assert_within(sq_sums, squares.sum(axis=0), truth.of_sums(squares))
+    is_count = trial.problem.weights is None
+    rounding = 0.0 if is_count else truth.of_sums(truth.weights)
+    assert_within(mass, truth.weights.sum(), rounding)
+
+
+def moments_about(trial: Trial) -> tuple[Any, ...]:
+    plain, weighted = (
+        Moments(*(trial.placed(part, trial.accumulated) for part in moments))
+        for moments in trial.moments
+    )
+    return plain, weighted, trial.placed(trial.about)
+
+
+def verify_spread(result: Any, trial: Trial, truth: Truth) -> None:
+    assert isinstance(result, Spread)
+    (n, sums, sq_sums), (mass, weighted_sums, weighted_sq_sums) = trial.moments
+    about, mean = trial.about.astype(float), sums / n
+    accumulated_eps = np.finfo(trial.accumulated).eps
+
+    origin = trial.read(result.origin, trial.problem.computing, about.shape)
+    eps = np.finfo(trial.problem.computing).eps + accumulated_eps
+    assert_within(origin, about + mean, 2 * eps * (np.abs(about) + np.abs(mean)))
+
+    mean_variance, total_sq, given_mass = trial.read(result.numbers, trial.accumulated, (3,))
+    assert given_mass == mass
+    roundings = (len(about) + 6) * accumulated_eps
+    magnitudes = (sq_sums / n + mean**2).mean()
+    assert_within(mean_variance, (sq_sums / n - mean**2).mean(), roundings * magnitudes)
+    step = origin - about
+    terms = np.array([weighted_sq_sums, -2.0 * step * weighted_sums, mass * step**2])
+    assert_within(total_sq, terms.sum(), roundings * np.abs(terms).sum())
+
+
+def values_weights_and_uniforms(trial: Trial) -> tuple[Any, ...]:
+    uniforms = trial.placed(UNIFORMS, trial.accumulated)
+    return trial.placed(trial.chances), trial.rows.weights, uniforms, trial.side
+
+
+def verify_drawn(result: Any, trial: Trial, truth: Truth) -> None:
+    assert trial.xp.isdtype(result.dtype, "integral")
+    indices = trial.read(result, str(result.dtype).rpartition(".")[2], UNIFORMS.shape).astype(int)
+    mass = truth.weights * trial.chances
+    reached = mass.cumsum()
+    thresholds = UNIFORMS * reached[-1]
+    if truth.is_exact:
+        expected = np.searchsorted(reached, thresholds, side=trial.side)
+        last = np.searchsorted(reached, reached[-1])
+        np.testing.assert_array_equal(indices, np.minimum(expected, last))
+        return
+    assert ((indices >= 0) & (indices < len(mass))).all()
+    slack = truth.of_sums(mass) + truth.eps * reached[-1]
+    assert_within(
+        np.clip(thresholds, (reached - mass)[indices], reached[indices]), thresholds, slack
+    )
+    assert (mass[indices] > 0.0)[thresholds > 0.0].all()
+
+
 def verify_sq_distances(result: Any, trial: Trial, truth: Truth) -> None:
     actual = trial.read(result, trial.problem.computing, truth.sq_distances.shape)
     slack = truth.accumulated_eps * truth.roundings
@@ -392,10 +539,12 @@ def verify_sq_distances(result: Any, trial: Trial, truth: Truth) -> None:
 
 
 CONTRACTS = {
+    "assigned_inertia": Contract(rows_labels_and_centroids, verify_assigned_inertia),
     "assigned_sq_distances": Contract(
-        lambda trial: (trial.rows, trial.placed(trial.labels, trial.labels_dtype), trial.centroids),
+        rows_labels_and_centroids,
         verify_assigned_sq_distances,
     ),
+    "best_candidate": Contract(potentials_indices_and_candidates, verify_best_candidate),
     "candidate_potentials": Contract(rows_closest_and_centroids, verify_candidate_potentials),
     "closer_of": Contract(
         lambda trial: (trial.rows, trial.placed(trial.closest), trial.centroids[:1, :]),
@@ -405,10 +554,13 @@ CONTRACTS = {
         lambda trial: (trial.rows, trial.placed(trial.labels, trial.labels_dtype), trial.shape[2]),
         verify_cluster_sums,
     ),
+    "column_moments": Contract(lambda trial: (trial.rows,), verify_column_moments),
+    "drawn": Contract(values_weights_and_uniforms, verify_drawn),
     "lloyd_step": Contract(rows_and_centroids, verify_lloyd_step),
     "lloyd_steps": Contract(rows_and_restarts, verify_lloyd_steps),
     "nearest_centroid": Contract(rows_and_centroids, verify_nearest_centroid),
     "nearest_labels": Contract(rows_and_centroids, verify_nearest_labels),
+    "spread": Contract(moments_about, verify_spread),
     "sq_distances": Contract(rows_and_centroids, verify_sq_distances),
     "update_centroids": Contract(totals_and_centroids, verify_update_centroids),
 }
@@ -538,7 +690,7 @@ def test_the_nearest_of_thousands_of_centroids_is_found(name: str, library: Libr
     check_bodies(name, library, replace(problem, centroids=centroids))
 
 
-@pytest.mark.parametrize("name", ["assigned_sq_distances", "cluster_sums"])
+@pytest.mark.parametrize("name", ["assigned_inertia", "assigned_sq_distances", "cluster_sums"])
 @pytest.mark.parametrize(
     "dtype", ["int32", pytest.param("int64", marks=pytest.mark.needs("float64"))]
 )

@@ -9,7 +9,7 @@ from kmeans_xp.algorithms.minibatch import (
     minibatch,
     minibatch_step,
 )
-from kmeans_xp.algorithms.moments import Moments, moments_of
+from kmeans_xp.algorithms.moments import moments_of
 from kmeans_xp.algorithms.restarts import lloyd_restarts
 from kmeans_xp.algorithms.seeding import Seeds, kmeans_plusplus, random_rows
 
@@ -19,7 +19,6 @@ __all__ = [
     "MiniBatchResult",
     "MiniBatchState",
     "MiniBatchStep",
-    "Moments",
     "Seeds",
     "inertia_of",
     "kmeans_plusplus",

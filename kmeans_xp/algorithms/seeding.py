@@ -6,8 +6,8 @@ from typing import NamedTuple
 import numpy as np
 
 from kmeans_xp.blocks import Blocks
-from kmeans_xp.devices import Array, Namespace, from_host, to_host
-from kmeans_xp.kernels import candidate_potentials, closer_of
+from kmeans_xp.devices import Array, from_host, to_host
+from kmeans_xp.kernels import Candidate, best_candidate, candidate_potentials, closer_of
 
 __all__ = ["Seeds", "kmeans_plusplus", "random_rows"]
 
@@ -65,31 +65,19 @@ def kmeans_plusplus(
     """
     xp = blocks.xp
     n_trials = n_trials or 2 + int(math.log(n_clusters))
-    # Candidates that leave the same inertia differ by rounding: the first of them is taken,
-    # so that every library takes the same one.
-    slack = 1e-12 if blocks.dtype == xp.float64 else 1e-6
-    chosen = [blocks.draw(random_state.random_sample(1))]
-    uniforms = random_state.random_sample((n_clusters - 1, n_trials))
-    uniforms = from_host(uniforms, xp=xp, device=blocks.device)
-
-    unreached = xp.full((blocks.n_points,), xp.inf, dtype=blocks.dtype, device=blocks.device)
-    seed = blocks.take(chosen[0]).points
-    closest = blocks.map_rows(closer_of, seed, per_row=(unreached,))
+    uniforms = random_state.random_sample(1 + (n_clusters - 1) * n_trials)
+    trials = from_host(uniforms[1:].reshape(-1, n_trials), xp=xp, device=blocks.device)
+    first = blocks.draw(uniforms[:1])
+    chosen = [Candidate(first, blocks.take(first).points)]
+    closest = xp.full((blocks.n_points,), xp.inf, dtype=blocks.dtype, device=blocks.device)
     for step in range(n_clusters - 1):
-        indices = blocks.draw_by(closest, uniforms[step, :])
+        closest = blocks.map_rows(closer_of, chosen[-1].point, per_row=(closest,))
+        indices = blocks.draw_by(closest, trials[step, :])
         candidates = blocks.take(indices).points
         potentials = blocks.reduce(candidate_potentials, candidates, per_row=(closest,))
-        best = _first_least(potentials, slack, xp=xp)
-        chosen.append(xp.take(indices, best))
-        closest = blocks.map_rows(closer_of, xp.take(candidates, best, axis=0), per_row=(closest,))
-    all_chosen = xp.concat(chosen)
+        chosen.append(best_candidate(potentials, indices, candidates, xp=xp))
+    all_chosen = xp.concat([candidate.index for candidate in chosen])
     return Seeds(blocks.take(all_chosen).points, all_chosen)
-
-
-def _first_least(values: Array, slack: float, *, xp: Namespace) -> Array:
-    """Return the index, of shape (1,), of the first value that is the least but for rounding."""
-    is_least = values <= xp.min(values) * (1.0 + slack)
-    return xp.argmax(xp.astype(is_least, xp.int32), axis=0, keepdims=True)
 
 
 def random_rows(blocks: Blocks, n_clusters: int, random_state: np.random.RandomState) -> Seeds:

@@ -12,14 +12,13 @@ from kmeans_xp.devices import (
     Device,
     DType,
     Namespace,
-    accumulation_dtype,
     device_of,
     from_host,
     is_out_of_memory,
     library_name,
     shrink_tiles,
 )
-from kmeans_xp.kernels import Rows, added
+from kmeans_xp.kernels import Rows, added, drawn
 
 __all__ = ["InMemory"]
 
@@ -102,12 +101,11 @@ class InMemory:
         if without is not None:
             weights = self._without(weights, without)
         on_device = from_host(uniforms, xp=self.xp, device=self.device)
-        return self._drawn(weights, on_device, side="right")
+        return drawn(weights, None, on_device, "right", xp=self.xp)
 
     def draw_by(self, values: Any, uniforms: Array) -> Array:
         """Return indices of rows drawn in proportion to weight times value."""
-        weights = self.rows.weights
-        return self._drawn(values if weights is None else values * weights, uniforms, side="left")
+        return drawn(values, self.rows.weights, uniforms, "left", xp=self.xp)
 
     def repeated(self, step: Callable[[Array], T]) -> Callable[[Array], T]:
         """Return ``step``, made cheap to call many times with arrays of one shape."""
@@ -130,16 +128,6 @@ class InMemory:
         last = xp.asarray(len(indices) - 1, dtype=at.dtype, device=self.device)
         is_one = xp.take(ordered, xp.minimum(at, last)) == rows
         return xp.where(is_one, xp.zeros_like(weights), weights)
-
-    def _drawn(self, mass: Array, uniforms: Array, *, side: str) -> Array:
-        xp = self.xp
-        dtype = accumulation_dtype(mass, xp=xp)
-        reached = xp.cumulative_sum(xp.astype(mass, dtype, copy=False))
-        thresholds = xp.astype(uniforms, dtype, copy=False) * reached[-1]
-        indices = xp.searchsorted(reached, thresholds, side=side)
-        # Rounding may put a threshold at the whole: the last row with mass is meant.
-        last = xp.searchsorted(reached, reached[-1:], side="left")
-        return xp.minimum(indices, last)
 
     def _run(
         self, function: Callable[..., Any], per_row: tuple[Any, ...], operands: tuple[Any, ...]

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from kmeans_xp.config import get_config
+from kmeans_xp.config import default_n_threads
 
 __all__ = [
     "DeviceReport",
@@ -64,7 +64,7 @@ def available() -> tuple[DeviceReport, ...]:
 def n_threads() -> int:
     """Return the number of threads that CPU kernels use."""
     usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return get_config().n_threads or usable or 1
+    return default_n_threads() or usable or 1
 
 
 @functools.cache

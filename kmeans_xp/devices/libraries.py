@@ -7,6 +7,7 @@ from contextlib import AbstractContextManager, nullcontext
 from typing import Any, TypeAlias
 
 import array_api_compat
+import array_api_compat.numpy
 import numpy as np
 
 from kmeans_xp.config import get_config
@@ -47,10 +48,12 @@ def is_array(value: object) -> bool:
 
 def namespace_of(*arrays: Array) -> Namespace:
     """Return the Array API namespace of the arrays; TypeError if they are of several libraries."""
-    names = sorted({type(array).__module__.partition(".")[0] for array in arrays})
+    if len(arrays) == 1 and type(arrays[0]) is np.ndarray:
+        return array_api_compat.numpy  # the look-up takes longer than an operation on few rows
     try:
         return array_api_compat.array_namespace(*arrays)
     except TypeError as error:
+        names = sorted({type(array).__module__.partition(".")[0] for array in arrays})
         raise TypeError(
             f"The arrays are of different libraries ({', '.join(names)}): {error}. "
             "Convert them to one library first."

@@ -9,7 +9,7 @@ import array_api_compat
 import array_api_compat.numpy
 import numpy as np
 
-from kmeans_xp.config import get_config
+from kmeans_xp.config import default_device
 from kmeans_xp.devices.availability import (
     DeviceUnavailableError,
     why_cupy_is_unusable,
@@ -89,7 +89,7 @@ def choose(points: Array, device: str | None = None) -> Placement:
         If ``device`` is none of the above.
     """
     xp, home = namespace_of(points), device_of(points)
-    asked = device if device is not None else get_config().device
+    asked = device if device is not None else default_device()
     if asked is None:
         return Placement(xp, home, xp, home, f"the data are there ({library_name(xp)}, {home})")
     if asked == "auto":

@@ -1,6 +1,7 @@
 """What KMeans and MiniBatchKMeans share: their parameters, and everything after ``fit``."""
 
 import functools
+import inspect
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -17,7 +18,7 @@ from sklearn.base import (
     TransformerMixin,
 )
 from sklearn.callback import CallbackSupportMixin
-from sklearn.utils._param_validation import Interval, StrOptions
+from sklearn.utils._param_validation import Interval, StrOptions, make_constraint
 from sklearn.utils.validation import check_is_fitted
 
 from kmeans_xp import persistence
@@ -64,6 +65,10 @@ def all_or_nothing(method: F) -> F:
             raise
 
     return cast(F, guarded)
+
+
+def _satisfies_one(value: Any, constraints: list[Any]) -> bool:
+    return any(constraint.is_satisfied_by(value) for constraint in constraints)
 
 
 class _Fitted(NamedTuple):
@@ -328,6 +333,30 @@ class BaseKMeans(
         tags = super().__sklearn_tags__()
         tags.transformer_tags.preserves_dtype = ["float64", "float32"]
         return tags
+
+    def _validate_params(self) -> None:
+        for name, (default, constraints) in self._valid_params().items():
+            value = getattr(self, name)
+            if value is not default and not _satisfies_one(value, constraints):
+                super()._validate_params()  # raises, in scikit-learn's words
+
+    @classmethod
+    @functools.cache
+    def _valid_params(cls) -> dict[str, tuple[Any, list[Any]]]:
+        """Return the default of each parameter, and what else it may be.
+
+        scikit-learn reads the signature, makes the constraints and checks the defaults at every
+        fit: that may take as long as the fit.
+        """
+        valid = {}
+        for name, parameter in inspect.signature(cls).parameters.items():
+            given = cls._parameter_constraints.get(name, "no_validation")
+            if given != "no_validation":
+                constraints = [make_constraint(constraint) for constraint in given]
+                # A subclass may have a default that is refused, so that a value must be given.
+                is_good = _satisfies_one(parameter.default, constraints)
+                valid[name] = (parameter.default if is_good else parameter.empty, constraints)
+        return valid
 
     def _check_n_clusters(self, points: Array) -> None:
         if int(points.shape[0]) < self.n_clusters:

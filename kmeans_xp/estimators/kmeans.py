@@ -16,7 +16,12 @@ from kmeans_xp.devices import Array, choose, send, to_host, working_device
 from kmeans_xp.estimators.base import BaseKMeans, all_or_nothing
 from kmeans_xp.estimators.preparation import Prepared, prepared
 from kmeans_xp.estimators.progress import Progress
-from kmeans_xp.estimators.validation import as_random_state, checked_points, checked_weights
+from kmeans_xp.estimators.validation import (
+    as_random_state,
+    checked_points,
+    checked_weights,
+    is_array_like,
+)
 
 __all__ = ["KMeans"]
 
@@ -196,8 +201,7 @@ class KMeans(BaseKMeans):
         return self
 
     def _best_run(self, init: Any, data: Prepared, progress: Progress) -> LloydResult:
-        is_watched = self.verbose or progress.is_on
-        together = data.blocks.is_small and self._n_init > 1 and not is_watched
+        together = data.blocks.is_small and self._n_init > 1 and not self._is_watched(progress)
         runs = self._runs_together if together else self._runs_in_turn
         best: LloydResult | None = None
         for result in runs(init, data, progress):
@@ -206,12 +210,17 @@ class KMeans(BaseKMeans):
         assert best is not None
         return best
 
-    def _runs_in_turn(self, init: Any, data: Prepared, progress: Progress) -> Iterator[LloydResult]:
+    def _starts(self, init: Any, data: Prepared) -> Iterator[Array]:
+        """Yield the initial centroids of each run, relative to the origin."""
+        if is_array_like(init):
+            yield init - data.origin
+            return  # no RandomState, which takes longer to make than a small fit
         random_state = as_random_state(self.random_state)
         for _ in range(self._n_init):
-            centroids = self._initial_centroids(
-                init, data.blocks, data, random_state, self.n_clusters
-            )
+            yield self._initial_centroids(init, data.blocks, data, random_state, self.n_clusters)
+
+    def _runs_in_turn(self, init: Any, data: Prepared, progress: Progress) -> Iterator[LloydResult]:
+        for centroids in self._starts(init, data):
             if self.verbose:
                 print("Initialization complete")  # noqa: T201 (verbose prints)
             progress.begin_run(self.max_iter)
@@ -223,12 +232,8 @@ class KMeans(BaseKMeans):
     def _runs_together(
         self, init: Any, data: Prepared, progress: Progress
     ) -> Iterable[LloydResult]:
-        random_state = as_random_state(self.random_state)
-        starts = [
-            self._initial_centroids(init, data.blocks, data, random_state, self.n_clusters)
-            for _ in range(self._n_init)
-        ]
         tol = self.tol * data.mean_variance
+        starts = list(self._starts(init, data))
         return lloyd_restarts(data.blocks, starts, max_iter=self.max_iter, tol=tol)
 
     def _run(self, centroids: Array, data: Prepared, progress: Progress) -> LloydResult:
@@ -239,7 +244,14 @@ class KMeans(BaseKMeans):
                 self._print(iteration, data, tol)
             return progress.iteration(lambda: self._fitted(centroids, data))
 
-        return lloyd(data.blocks, centroids, max_iter=self.max_iter, tol=tol, on_iteration=told)
+        on_iteration = told if self._is_watched(progress) else None
+        return lloyd(
+            data.blocks, centroids, max_iter=self.max_iter, tol=tol, on_iteration=on_iteration
+        )
+
+    def _is_watched(self, progress: Progress) -> bool:
+        """Return whether someone is to be told of each iteration."""
+        return bool(self.verbose) or progress.is_on
 
     def _print(self, iteration: Iteration, data: Prepared, tol: float) -> None:
         number = iteration.number - 1  # scikit-learn counts from 0 here

@@ -4,8 +4,8 @@ from typing import NamedTuple
 
 from kmeans_xp.algorithms import moments_of
 from kmeans_xp.blocks import InMemory
-from kmeans_xp.devices import Array, Placement, accumulation_dtype, bring, to_host
-from kmeans_xp.kernels import Rows
+from kmeans_xp.devices import Array, Placement, bring, computing_dtype, to_host
+from kmeans_xp.kernels import Rows, spread
 
 __all__ = ["Prepared", "prepared"]
 
@@ -40,17 +40,11 @@ def prepared(points: Array, weights: Array | None, placement: Placement) -> Prep
     """Place the points and measure their mean and spread; waits for the device once."""
     xp = placement.xp
     points = bring(points, placement)
-    first = Rows(points).part(0, 1).centred(xp=xp)[0, :]
-    plain = moments_of(InMemory(Rows(points, None, first), xp=xp))
-    weighted = plain
+    first = xp.astype(points[0, :], computing_dtype(points.dtype, xp=xp), copy=False)
+    plain = weighted = moments_of(InMemory(Rows(points, None, first), xp=xp))
     if weights is not None:
         weighted = moments_of(InMemory(Rows(points, weights, first), xp=xp))
-    dtype = accumulation_dtype(points, xp=xp)
-    wide_first = xp.astype(first, dtype, copy=False)
-    origin = xp.astype(wide_first + plain.mean, first.dtype, copy=False)
-    step = xp.astype(origin, dtype, copy=False) - wide_first
-    total_sq = weighted.sq_sums - 2.0 * step * weighted.sums + weighted.mass * step**2
-    numbers = to_host(xp.stack([xp.mean(plain.variance), xp.sum(total_sq), weighted.mass]))
-    mean_variance, total, mass = (float(number) for number in numbers)
+    origin, numbers = spread(plain, weighted, first, xp=xp)
+    mean_variance, total_sq, mass = to_host(numbers).tolist()
     blocks = InMemory(Rows(points, weights, origin), xp=xp)
-    return Prepared(blocks, origin, mean_variance, total, mass, placement)
+    return Prepared(blocks, origin, mean_variance, total_sq, mass, placement)

@@ -1,5 +1,6 @@
 """Checks of what the user passed: one clear error each, before any work."""
 
+import math
 import numbers
 from typing import Any
 
@@ -33,6 +34,8 @@ __all__ = [
 
 def checked_points(X: Any, *, estimator: Any = None, reset: bool = True) -> Array:
     """Return X as a 2-D array of real floating numbers, in its own library and on its device."""
+    if _is_plain(X) and _has_known_features(X, estimator, reset=reset):
+        return X
     # No array of an Array API library: CuPy if it lies in CUDA memory, else NumPy.
     X = adopted(X)
     if is_array(X) and library_name(namespace_of(X)) != "numpy":
@@ -57,7 +60,8 @@ def checked_weights(sample_weight: Any, points: Array, placement: Placement) -> 
     if isinstance(sample_weight, numbers.Number):
         sample_weight = np.full(n_points, sample_weight, dtype=np.float64)
     sample_weight = adopted(sample_weight)
-    if not is_array(sample_weight) or library_name(namespace_of(sample_weight)) == "numpy":
+    is_numpy = not is_array(sample_weight) or library_name(namespace_of(sample_weight)) == "numpy"
+    if is_numpy and not _is_plain(sample_weight, ndim=1):
         sample_weight = check_array(
             sample_weight, ensure_2d=False, dtype="numeric", input_name="sample_weight"
         )
@@ -88,12 +92,8 @@ def checked_centroids(
     centroids: Any, n_clusters: int, points: Array, placement: Placement, name: str = "init"
 ) -> Array:
     """Return given centroids where the computation is, in the dtype of the computation."""
-    centroids = adopted(centroids)
-    if is_array(centroids) and library_name(namespace_of(centroids)) != "numpy":
-        with working_device(namespace_of(centroids), device_of(centroids)):
-            _refuse_bad_array(centroids, name)
-    else:
-        centroids = check_array(centroids, dtype=[np.float64, np.float32], input_name=name)
+    if not _is_plain(centroids):
+        centroids = _checked_rows(centroids, name)
     shape = tuple(int(size) for size in centroids.shape)
     if shape[0] != n_clusters:
         raise ValueError(
@@ -106,6 +106,15 @@ def checked_centroids(
             f"match the number of features of the data {points.shape[1]}."
         )
     return bring(centroids, placement, dtype=_computing_like(points, placement))
+
+
+def _checked_rows(centroids: Any, name: str) -> Array:
+    centroids = adopted(centroids)
+    if is_array(centroids) and library_name(namespace_of(centroids)) != "numpy":
+        with working_device(namespace_of(centroids), device_of(centroids)):
+            _refuse_bad_array(centroids, name)
+        return centroids
+    return check_array(centroids, dtype=[np.float64, np.float32], input_name=name)
 
 
 def as_random_state(random_state: Any) -> np.random.RandomState:
@@ -122,6 +131,28 @@ def is_array_like(value: Any) -> bool:
     if isinstance(value, str) or callable(value):
         return False
     return hasattr(value, "__len__") or hasattr(value, "shape") or hasattr(value, "__array__")
+
+
+def _is_plain(X: Any, *, ndim: int = 2) -> bool:
+    """Return whether scikit-learn would find X good as it is; asking it may outlast a fit."""
+    if type(X) is not np.ndarray or X.ndim != ndim or X.size == 0:
+        return False
+    if X.dtype not in (np.float32, np.float64):
+        return False
+    with np.errstate(all="ignore"):
+        # Of finite numbers whose sum is not, scikit-learn has to say so.
+        return math.isfinite(X.sum())
+
+
+def _has_known_features(X: Array, estimator: Any, *, reset: bool) -> bool:
+    """Return whether X, without names, has the features of the estimator, which a reset sets."""
+    if estimator is None:
+        return True
+    if hasattr(estimator, "feature_names_in_"):
+        return False
+    if reset:
+        estimator.n_features_in_ = X.shape[1]
+    return bool(getattr(estimator, "n_features_in_", None) == X.shape[1])
 
 
 def _refuse_bad_array(X: Array, name: str = "X") -> None:
@@ -161,5 +192,5 @@ def _floating(X: Array) -> Array:
 
 
 def _computing_like(points: Array, placement: Placement) -> DType:
-    is_double = points.dtype == namespace_of(points).float64
+    is_double = points.dtype == placement.home_xp.float64
     return placement.xp.float64 if is_double else placement.xp.float32

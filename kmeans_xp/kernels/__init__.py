@@ -1,6 +1,9 @@
 """The few operations that the Array API lacks or that pay for fusing."""
 
+from kmeans_xp.kernels.drawing import Candidate, best_candidate, drawn
+from kmeans_xp.kernels.inertia import assigned_inertia
 from kmeans_xp.kernels.kernel import Kernel, kernel, kernels
+from kmeans_xp.kernels.moments import Moments, Spread, column_moments, spread
 from kmeans_xp.kernels.portable import (
     ClusterTotals,
     Nearest,
@@ -20,16 +23,23 @@ from kmeans_xp.kernels.rows import Rows
 from kmeans_xp.kernels.trees import added, merged_in_tree
 
 __all__ = [
+    "Candidate",
     "ClusterTotals",
     "Kernel",
+    "Moments",
     "Nearest",
     "Rows",
+    "Spread",
     "Update",
     "added",
+    "assigned_inertia",
     "assigned_sq_distances",
+    "best_candidate",
     "candidate_potentials",
     "closer_of",
     "cluster_sums",
+    "column_moments",
+    "drawn",
     "kernel",
     "kernels",
     "lloyd_step",
@@ -37,6 +47,7 @@ __all__ = [
     "merged_in_tree",
     "nearest_centroid",
     "nearest_labels",
+    "spread",
     "sq_distances",
     "update_centroids",
 ]

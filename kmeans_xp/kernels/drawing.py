@@ -1,0 +1,88 @@
+"""Rows drawn by chance and the best of them: ``portable.py`` says what a kernel is."""
+
+from typing import Literal, NamedTuple
+
+from kmeans_xp.devices import Array, Namespace, accumulation_dtype
+from kmeans_xp.kernels.kernel import kernel
+
+__all__ = ["Candidate", "best_candidate", "drawn"]
+
+
+class Candidate(NamedTuple):
+    """A row that may become a centroid.
+
+    Parameters
+    ----------
+    index : integer array of shape (1,)
+    point : array of shape (1, n_features)
+        Relative to the blocks' origin.
+    """
+
+    index: Array
+    point: Array
+
+
+@kernel
+def drawn(
+    values: Array,
+    weights: Array | None,
+    uniforms: Array,
+    side: Literal["left", "right"],
+    *,
+    xp: Namespace,
+) -> Array:
+    """Return indices of rows drawn in proportion to weight times value.
+
+    Parameters
+    ----------
+    values : array of shape (n_points,)
+        Non-negative and finite.
+    weights : array of shape (n_points,), or None
+        Non-negative, in the values' dtype; None says that every weight is 1.
+    uniforms : array of shape (n_drawn,)
+        Numbers in [0, 1).
+    side : {"left", "right"}
+        "left" for the first row where the running total reaches that part of the whole,
+        "right" for the first where it exceeds it.
+    xp : namespace
+
+    Returns
+    -------
+    integer array of shape (n_drawn,)
+        Never a row after the last that adds to the total, which is accumulated.
+    """
+    mass = values if weights is None else values * weights
+    dtype = accumulation_dtype(mass, xp=xp)
+    reached = xp.cumulative_sum(xp.astype(mass, dtype, copy=False))
+    thresholds = xp.astype(uniforms, dtype, copy=False) * reached[-1]
+    indices = xp.searchsorted(reached, thresholds, side=side)
+    # Rounding may put a threshold at the whole: the last row with mass is meant.
+    last = xp.searchsorted(reached, reached[-1:], side="left")
+    return xp.minimum(indices, last)
+
+
+@kernel
+def best_candidate(
+    potentials: Array, indices: Array, candidates: Array, *, xp: Namespace
+) -> Candidate:
+    """Return the candidate of the least potential, the first of those that differ by rounding.
+
+    Parameters
+    ----------
+    potentials : array of shape (n_candidates,)
+        Non-negative.
+    indices : integer array of shape (n_candidates,)
+    candidates : array of shape (n_candidates, n_features)
+        In the dtype of the computation.
+    xp : namespace
+
+    Returns
+    -------
+    Candidate
+        The first whose potential is at most 1 + 1e-6 times the least in float32, 1 + 1e-12 in
+        float64: so that every library takes the same one.
+    """
+    slack = 1e-12 if candidates.dtype == xp.float64 else 1e-6
+    is_least = potentials <= xp.min(potentials) * (1.0 + slack)
+    best = xp.argmax(xp.astype(is_least, xp.int32), axis=0, keepdims=True)
+    return Candidate(xp.take(indices, best), xp.take(candidates, best, axis=0))
