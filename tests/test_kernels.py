@@ -27,12 +27,15 @@ from kmeans_xp.kernels import (
     Candidate,
     ClusterTotals,
     Kernel,
+    LloydRun,
     Moments,
     Nearest,
     Rows,
     Spread,
     Update,
     kernels,
+    lloyd_step,
+    update_centroids,
 )
 from tests.strategies import (
     KINDS,
@@ -422,6 +425,28 @@ def verify_update_centroids(result: Any, trial: Trial, truth: Truth) -> None:
     assert_within(explained, expected, roundings * magnitudes.sum())
 
 
+def rows_centroids_and_ends(trial: Trial) -> tuple[Any, ...]:
+    return trial.rows, trial.centroids, 5, 0.0
+
+
+def verify_lloyd_run(result: Any, trial: Trial, truth: Truth) -> None:
+    """Each step is, to the bit, what the kernels of single steps give."""
+    assert isinstance(result, LloydRun)
+    n_steps = int(result.update.signals.shape[0])
+    assert 1 <= n_steps <= 5
+    before = trial.centroids
+    for number in range(n_steps):
+        totals = lloyd_step(trial.rows, before, xp=trial.xp)
+        update = update_centroids(totals, before, xp=trial.xp)
+        run = (part[number, ...] for pair in result for part in pair)
+        for actual, expected in zip(run, (*totals, *update), strict=True):
+            np.testing.assert_array_equal(to_host(actual), to_host(expected))
+        sq_shift, n_empty, _ = trial.library.to_host(update.signals)
+        # Only the last step may be one to stop at.
+        assert number == n_steps - 1 or (sq_shift > 0.0 and n_empty == 0.0)
+        before = update.centroids
+
+
 def rows_closest_and_centroids(trial: Trial) -> tuple[Any, ...]:
     return trial.rows, trial.placed(trial.closest), trial.centroids
 
@@ -556,6 +581,7 @@ CONTRACTS = {
     ),
     "column_moments": Contract(lambda trial: (trial.rows,), verify_column_moments),
     "drawn": Contract(values_weights_and_uniforms, verify_drawn),
+    "lloyd_run": Contract(rows_centroids_and_ends, verify_lloyd_run),
     "lloyd_step": Contract(rows_and_centroids, verify_lloyd_step),
     "lloyd_steps": Contract(rows_and_restarts, verify_lloyd_steps),
     "nearest_centroid": Contract(rows_and_centroids, verify_nearest_centroid),

@@ -92,9 +92,9 @@ def lloyd(
        Theory 28 (1982).
     """
     iterations: list[Iteration] = []
-    steps = Steps(blocks, lloyd_step)
+    steps = Steps(blocks, lloyd_step, tol=tol)
     for number in range(1, max_iter + 1):
-        step = steps.take(centroids, is_last=number == max_iter)
+        step = steps.take(centroids, n_left=max_iter - number + 1)
         centroids, iteration = moved(blocks, step, number)
         iterations.append(iteration)
         stop = on_iteration is not None and on_iteration(iteration, centroids)
@@ -105,7 +105,7 @@ def lloyd(
 
 def moved(blocks: Blocks, step: Step, number: int) -> tuple[Array, Iteration]:
     """Return the means of the new clusters, after giving rows to those that were left empty."""
-    sq_shift, n_empty, explained = (float(signal) for signal in step.signals)
+    sq_shift, n_empty, explained = step.signals.tolist()
     update = step.update
     if n_empty > 0.0:
         totals = relocated(blocks, step.totals, step.before)

@@ -37,7 +37,7 @@ def lloyd_restarts(
     iterations: list[list[Iteration]] = [[] for _ in starts]
     steps = Steps(blocks, lloyd_steps)
     for number in range(1, max_iter + 1):
-        batch = steps.take(centroids, is_last=number == max_iter)
+        batch = steps.take(centroids, n_left=max_iter - number + 1)
         centroids, is_intact = batch.update.centroids, True
         after: list[Array] = [centroids[run, ...] for run in range(len(starts))]
         for run in set(range(len(starts))) - set(ended):

@@ -1,5 +1,6 @@
-"""Steps of Lloyd's algorithm, the next one queued while the host waits for the last."""
+"""Steps of Lloyd's algorithm, some of them begun before the host has seen the last."""
 
+from collections import deque
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -7,9 +8,19 @@ import numpy as np
 
 from kmeans_xp.blocks import Blocks
 from kmeans_xp.devices import Array, begin_read
-from kmeans_xp.kernels import ClusterTotals, Update, update_centroids
+from kmeans_xp.kernels import (
+    ClusterTotals,
+    LloydRun,
+    Update,
+    lloyd_run,
+    lloyd_step,
+    update_centroids,
+)
 
 __all__ = ["Step", "Steps"]
+
+#: steps that are taken in one call, where that is cheaper: more would only hold more memory
+_STEPS_AHEAD = 16
 
 
 class Step(NamedTuple):
@@ -34,7 +45,10 @@ class Step(NamedTuple):
 
 
 class Steps:
-    """Takes steps, and on an asynchronous device begins each before it is asked for.
+    """Takes steps, and begins some before they are asked for where that pays.
+
+    On an asynchronous device the next step is queued while the host waits for the last. Small
+    problems on a host take several steps in one call of compiled code.
 
     Parameters
     ----------
@@ -42,28 +56,50 @@ class Steps:
         The rows.
     kernel : callable
         ``lloyd_step`` or ``lloyd_steps``.
+    tol : float
+        A step that moves the centroids by no more is the last that is asked for.
     """
 
-    def __init__(self, blocks: Blocks, kernel: Callable[..., ClusterTotals]) -> None:
+    def __init__(
+        self, blocks: Blocks, kernel: Callable[..., ClusterTotals], *, tol: float = 0.0
+    ) -> None:
         self.blocks = blocks
         self.kernel = kernel
+        self.tol = tol
         self._step = blocks.repeated(self._queued)
-        self._ahead: _Begun | None = None
+        self._ahead: deque[_Begun] = deque()
 
-    def take(self, centroids: Array, *, is_last: bool) -> Step:
-        """Return the step from these centroids, after the one wait of an iteration."""
-        begun, self._ahead = self._ahead, None
-        if begun is None or begun.source is not centroids:
-            begun = self._begun(centroids)
-        if self.blocks.is_asynchronous and not is_last:
-            # Before the wait below, so that the device does not wait for the host. If these
-            # are not the centroids to go on from, the work was for nothing.
-            self._ahead = self._begun(begun.update.centroids)
+    def take(self, centroids: Array, *, n_left: int) -> Step:
+        """Return the step from these centroids, after the one wait of an iteration.
+
+        At most ``n_left`` steps, this one included, will be asked for.
+        """
+        if not self._ahead or self._ahead[0].source is not centroids:
+            # If these are not the centroids to go on from, what was begun was for nothing.
+            self._ahead.clear()
+            self._begin(centroids, n_left)
+        begun = self._ahead.popleft()
+        if self.blocks.is_asynchronous and n_left > 1:
+            # Before the wait below, so that the device does not wait for the host.
+            self._begin(begun.update.centroids, n_left - 1)
         return Step(begun.before, begun.totals, begun.update, begun.read_signals())
 
-    def _begun(self, centroids: Array) -> "_Begun":
+    def _begin(self, centroids: Array, n_left: int) -> None:
+        if self.kernel is lloyd_step and self.blocks.is_whole:
+            self._run_ahead(centroids, min(n_left, _STEPS_AHEAD))
+            return
         before, totals, update = self._step(centroids)
-        return _Begun(centroids, before, totals, update, begin_read(update.signals))
+        self._ahead.append(_Begun(centroids, before, totals, update, begin_read(update.signals)))
+
+    def _run_ahead(self, centroids: Array, n_steps: int) -> None:
+        run: LloydRun = self.blocks.reduce(lloyd_run, centroids, n_steps, self.tol)
+        (sums, mass), (new, signals) = run
+        for number, read in enumerate(begin_read(signals)()):
+            totals = ClusterTotals(sums[number, ...], mass[number, ...])
+            update = Update(new[number, ...], signals[number, ...])
+            begun = _Begun(centroids, centroids, totals, update, lambda read=read: read)
+            self._ahead.append(begun)
+            centroids = update.centroids
 
     def _queued(self, centroids: Array) -> tuple[Array, ClusterTotals, Update]:
         totals = self.blocks.reduce(self.kernel, centroids)

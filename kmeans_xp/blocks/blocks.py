@@ -37,6 +37,10 @@ class Blocks(Protocol):
         """Whether work is queued on the device while the host goes on."""
 
     @property
+    def is_whole(self) -> bool:
+        """Whether a kernel sees all rows at once, and the host does not run ahead of it."""
+
+    @property
     def is_small(self) -> bool:
         """Whether the device has more to do with launching kernels than with running them."""
 

@@ -63,6 +63,11 @@ class InMemory:
         return library_name(self.xp) == "cupy"
 
     @property
+    def is_whole(self) -> bool:
+        """Whether a kernel sees all rows at once, and the host does not run ahead of it."""
+        return not self.is_asynchronous
+
+    @property
     def is_small(self) -> bool:
         """Whether the device has more to do with launching kernels than with running them."""
         return self.is_asynchronous and self.rows.points.size <= _FEW_NUMBERS

@@ -46,6 +46,7 @@ class Kernel(Generic[P, R]):
     def __init__(self, portable: Callable[P, R]) -> None:
         self.portable = portable
         self._overrides: dict[str, list[Callable[P, R]]] = {}
+        self._bodies: dict[str, tuple[Callable[P, R], ...]] = {}
         functools.update_wrapper(self, portable)
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
@@ -61,14 +62,18 @@ class Kernel(Generic[P, R]):
 
         def register(body: F) -> F:
             self._overrides.setdefault(library, []).insert(0, cast(Callable[P, R], body))
+            self._bodies.clear()
             return body
 
         return register
 
     def overrides(self, library: str) -> tuple[Callable[P, R], ...]:
         """Return the bodies registered for ``library``, the one to try first at the front."""
-        _load_overrides(library)
-        return tuple(self._overrides.get(library, ()))
+        bodies = self._bodies.get(library)
+        if bodies is None:
+            _load_overrides(library)
+            bodies = self._bodies[library] = tuple(self._overrides.get(library, ()))
+        return bodies
 
 
 def kernel(portable: Callable[P, R]) -> Kernel[P, R]:

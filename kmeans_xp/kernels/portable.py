@@ -15,12 +15,14 @@ from kmeans_xp.kernels.trees import merged_in_tree
 
 __all__ = [
     "ClusterTotals",
+    "LloydRun",
     "Nearest",
     "Update",
     "assigned_sq_distances",
     "candidate_potentials",
     "closer_of",
     "cluster_sums",
+    "lloyd_run",
     "lloyd_step",
     "lloyd_steps",
     "nearest_centroid",
@@ -72,6 +74,21 @@ class Update(NamedTuple):
 
     centroids: Array
     signals: Array
+
+
+class LloydRun(NamedTuple):
+    """Consecutive steps of Lloyd's algorithm, the first dimension of every array.
+
+    Parameters
+    ----------
+    totals : ClusterTotals
+        Of the rows nearest to the centroids before each step.
+    update : Update
+        The centroids after each step, and its signals.
+    """
+
+    totals: ClusterTotals
+    update: Update
 
 
 @kernel
@@ -245,6 +262,40 @@ def lloyd_steps(rows: Rows, centroids: Array, *, xp: Namespace) -> ClusterTotals
     """
     each = [lloyd_step(rows, centroids[run, ...], xp=xp) for run in range(centroids.shape[0])]
     return ClusterTotals(*(xp.stack(parts) for parts in zip(*each, strict=True)))
+
+
+@kernel
+def lloyd_run(
+    rows: Rows,
+    centroids: Array,
+    n_steps: int,  # noqa: ARG001 (a body may take just one step)
+    tol: float,  # noqa: ARG001
+    *,
+    xp: Namespace,
+) -> LloydRun:
+    """Take one step of Lloyd's algorithm, or several where that is cheaper.
+
+    Parameters
+    ----------
+    rows : Rows of n_points
+    centroids : array of shape (n_clusters, n_features)
+        To begin with.
+    n_steps : int
+        Steps at most, at least 1.
+    tol : float
+        No step follows one that moved the centroids by at most this (sum of squares).
+    xp : namespace
+
+    Returns
+    -------
+    LloydRun
+        Each step bit-equal to ``lloyd_step`` and ``update_centroids``; nor does a step follow
+        one that left a cluster empty.
+    """
+    totals = lloyd_step(rows, centroids, xp=xp)
+    update = update_centroids(totals, centroids, xp=xp)
+    sums, mass, new, signals = (xp.expand_dims(part, axis=0) for part in (*totals, *update))
+    return LloydRun(ClusterTotals(sums, mass), Update(new, signals))
 
 
 @kernel
