@@ -21,6 +21,9 @@ KERNEL_TESTS = "tests/test_kernels.py"
 #: the tests that ask for a second device, which is a run of its own
 DEVICE_TESTS = ("tests/test_cuda_devices.py", "tests/test_devices.py")
 
+#: the tests that NumPy's kernels pass with and without numba
+FIT_TESTS = tuple(f"tests/test_{name}.py" for name in ("kmeans", "numerics", "seeding"))
+
 #: scikit-learn's tests of sparse input, which kmeans_xp does not take yet
 SPARSE_TESTS = "sparse or csr or (plusplus_output and (input_data1 or input_data2))"
 
@@ -64,9 +67,11 @@ def doctests(session: nox.Session) -> None:
 
 @nox.session
 def numpy(session: nox.Session) -> None:
-    """All tests, on NumPy."""
+    """All tests, on NumPy; those of whole fits once more without numba."""
     _install(session, "-e", ".[test]")
     _library_tests(session, "numpy")
+    without = {"KMEANS_XP_NUMBA": "0"}
+    _pytest(session, "-n", "2", "--library", "numpy", *FIT_TESTS, env=without)
 
 
 @nox.session

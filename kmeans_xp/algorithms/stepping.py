@@ -2,6 +2,7 @@
 
 from collections import deque
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -97,13 +98,16 @@ class Steps:
         for number, read in enumerate(begin_read(signals)()):
             totals = ClusterTotals(sums[number, ...], mass[number, ...])
             update = Update(new[number, ...], signals[number, ...])
-            begun = _Begun(centroids, centroids, totals, update, lambda read=read: read)
-            self._ahead.append(begun)
+            self._ahead.append(_Begun(centroids, centroids, totals, update, partial(_same, read)))
             centroids = update.centroids
 
     def _queued(self, centroids: Array) -> tuple[Array, ClusterTotals, Update]:
         totals = self.blocks.reduce(self.kernel, centroids)
         return centroids, totals, update_centroids(totals, centroids, xp=self.blocks.xp)
+
+
+def _same(value: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    return value
 
 
 class _Begun(NamedTuple):

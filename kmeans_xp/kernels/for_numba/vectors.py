@@ -71,12 +71,13 @@ class _Code:
         self.context, self.builder = context, builder
         self.scalar = context.get_value_type(dtype)
         self.itemsize: int = dtype.bitwidth // 8
-        self.n_lanes = _BYTES // self.itemsize
+        self.n_lanes: int = _BYTES // self.itemsize
         self.vector = ir.VectorType(self.scalar, self.n_lanes)
         self.indices = ir.VectorType(_I32, self.n_lanes)
 
     @property
     def n_rows(self) -> int:
+        """Rows of a panel."""
         return _VECTORS * self.n_lanes
 
     def shifted(self, pointer: Any, index: Any) -> Any:

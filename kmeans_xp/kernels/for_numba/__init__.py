@@ -1,0 +1,10 @@
+"""Kernels for NumPy that numba compiles: rows in the lanes of vectors, scores in registers.
+
+No matrix of scores or distances ever lies in memory. What is done with a row, and the order in
+which sums are added, depends on the shapes alone: results are bit-equal for every number of
+threads. Importing a module here registers its kernels.
+"""
+
+from kmeans_xp.kernels.for_numba import assignment, measuring, seeding
+
+__all__ = ["assignment", "measuring", "seeding"]

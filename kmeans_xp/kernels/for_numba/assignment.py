@@ -1,0 +1,380 @@
+"""The nearest centroid of each row, and what clusters add up to, while a tile is in the cache."""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+from numba import types
+
+from kmeans_xp.devices import Namespace
+from kmeans_xp.kernels.for_numba.compiled import (
+    COLUMN,
+    COLUMN_64,
+    COUNT,
+    LABEL_RESULTS,
+    LABELS,
+    MATRIX,
+    NUMBER,
+    NUMBERS,
+    RESULTS,
+    ROWS,
+    ROWS_64,
+    STACK,
+    STACKED_TOTALS,
+    SUMS,
+    TOTALS,
+    compiled,
+    inline,
+)
+from kmeans_xp.kernels.for_numba.tiling import (
+    LARGE,
+    MIDDLE,
+    Floats,
+    Labels,
+    aligned,
+    group_size,
+    in_parts,
+    int32_labels,
+    n_tasks_for,
+    origin_of,
+    override,
+    pack_tile,
+    scratch_for,
+    tile_of,
+    tile_rows,
+    weights_of,
+)
+from kmeans_xp.kernels.for_numba.vectors import (
+    LINE,
+    PANEL,
+    add_row,
+    as_rows,
+    panel_rows,
+    score_group,
+    total_width,
+)
+from kmeans_xp.kernels.portable import (
+    ClusterTotals,
+    LloydRun,
+    Update,
+    cluster_sums,
+    lloyd_run,
+    lloyd_step,
+    nearest_labels,
+    update_centroids,
+)
+from kmeans_xp.kernels.rows import Rows
+from kmeans_xp.kernels.threads import in_threads
+from kmeans_xp.kernels.trees import merged_in_tree
+
+__all__ = ["MOST_PRIVATE", "Groups", "scored"]
+
+#: numbers in the totals of a task, from which tasks take features instead of rows
+MOST_PRIVATE = 2**16
+
+_score_large, _score_middle, _score_small = score_group
+
+
+@inline
+def label_panels(panels, n_rows, n_features, groups, biases, n_clusters, best, labels):
+    """Label rows that have been packed; rows without a number for a score get label 0."""
+    panel = panel_rows(panels)
+    for row in range(-(-n_rows // panel) * panel):
+        best[row] = -np.inf
+        labels[row] = 0
+    first = 0
+    while first < n_clusters:
+        size = group_size(n_clusters - first)
+        # A group stays in the first-level cache while all panels of the tile pass by it.
+        for row in range(0, n_rows, panel):
+            at = row * n_features
+            if size == LARGE:
+                _score_large(panels, at, n_features, groups, biases, first, best, labels, row)
+            elif size == MIDDLE:
+                _score_middle(panels, at, n_features, groups, biases, first, best, labels, row)
+            else:
+                _score_small(panels, at, n_features, groups, biases, first, best, labels, row)
+        first += size
+
+
+@inline
+def add_tile(points, first, n_rows, row, origin, weights, labels, totals):
+    """Add the tile that begins at ``first`` of ``points`` and at ``row`` of the weights."""
+    n_features, width = points.shape[1], totals.shape[1]
+    flat = totals.reshape(-1)
+    weight = 1.0
+    for number in range(n_rows):
+        if weights.shape[0] > 0:
+            weight = np.float64(weights[row + number])
+        add_row(points, first + number, origin, weight, n_features, flat, labels[number] * width)
+
+
+@compiled(ROWS, RESULTS, RESULTS)
+def pack_groups(centroids, groups, biases):
+    """Lay centroids out as groups; what is missing in the last one can never be the best."""
+    n_clusters, n_features = centroids.shape
+    first = 0
+    while first < n_clusters:
+        size = group_size(n_clusters - first)
+        for member in range(size):
+            sq_norm = 0.0
+            is_there = first + member < n_clusters
+            for feature in range(n_features):
+                number = centroids[first + member, feature] if is_there else groups.dtype.type(0)
+                groups[first * n_features + feature * size + member] = number
+                sq_norm += np.float64(number) * np.float64(number)
+            # The least |x - c|^2 is the greatest x.c - |c|^2 / 2.
+            biases[first + member] = -0.5 * sq_norm if is_there else -np.inf
+        first += size
+
+
+@compiled(ROWS, COUNT, COUNT, COUNT, NUMBERS, NUMBERS, NUMBERS, COUNT, LABEL_RESULTS)
+def _label_rows(points, start, stop, tile, origin, groups, biases, n_clusters, labels):
+    n_features = points.shape[1]
+    panels, best = aligned(tile * n_features, points), aligned(tile, points)
+    found, scratch = np.empty(tile, np.int32), scratch_for(points, tile)
+    for row in range(start, stop, tile):
+        n_rows = min(tile, stop - row)
+        tile_points, first = tile_of(points, row, n_rows, scratch)
+        pack_tile(tile_points, first, n_rows, origin, panels)
+        label_panels(panels, n_rows, n_features, groups, biases, n_clusters, best, found)
+        labels[row : row + n_rows] = found[:n_rows]
+
+
+@compiled(ROWS, COUNT, COUNT, COUNT, NUMBERS, COLUMN, NUMBERS, NUMBERS, TOTALS)
+def _label_and_add(points, start, stop, tile, origin, weights, groups, biases, totals):
+    n_features, n_clusters = points.shape[1], totals.shape[0]
+    panels, best = aligned(tile * n_features, points), aligned(tile, points)
+    labels, scratch = np.empty(tile, np.int32), scratch_for(points, tile)
+    for row in range(start, stop, tile):
+        n_rows = min(tile, stop - row)
+        tile_points, first = tile_of(points, row, n_rows, scratch)
+        pack_tile(tile_points, first, n_rows, origin, panels)
+        label_panels(panels, n_rows, n_features, groups, biases, n_clusters, best, labels)
+        add_tile(tile_points, first, n_rows, row, origin, weights, labels, totals)
+
+
+@compiled(ROWS, COUNT, COUNT, COUNT, NUMBERS, COLUMN, LABELS, TOTALS)
+def _add_rows(points, start, stop, tile, origin, weights, labels, totals):
+    scratch = scratch_for(points, tile)
+    for row in range(start, stop, tile):
+        n_rows = min(tile, stop - row)
+        tile_points, first = tile_of(points, row, n_rows, scratch)
+        add_tile(tile_points, first, n_rows, row, origin, weights, labels[row:], totals)
+
+
+@compiled(ROWS_64, COLUMN_64, ROWS, MATRIX, SUMS)
+def _update(sums, mass, old, new, signals):
+    """Write the means and the signals; a cluster without mass keeps its centroid."""
+    n_clusters, n_features = old.shape
+    sq_shift = n_empty = explained = 0.0
+    for cluster in range(n_clusters):
+        is_empty = mass[cluster] <= 0.0
+        n_empty += is_empty
+        for feature in range(n_features):
+            before, total = np.float64(old[cluster, feature]), sums[cluster, feature]
+            mean = old[cluster, feature] if is_empty else new.dtype.type(total / mass[cluster])
+            new[cluster, feature] = mean
+            moved = np.float64(mean) - before
+            sq_shift += moved * moved
+            # sum w |x - c|^2 = sum w |x|^2 - (2 c.S - m |c|^2): no second pass over the rows.
+            explained += before * (2.0 * total - mass[cluster] * before)
+    signals[0], signals[1], signals[2] = sq_shift, n_empty, explained
+
+
+_pack_centroids, _label_add, _update_step = (
+    function.inline for function in (pack_groups, _label_and_add, _update)
+)
+
+
+@compiled(
+    ROWS,
+    COUNT,
+    NUMBERS,
+    COLUMN,
+    ROWS,
+    NUMBER,
+    RESULTS,
+    RESULTS,
+    TOTALS,
+    STACKED_TOTALS,
+    TOTALS,
+    STACK,
+    TOTALS,
+    returns=types.int64,
+)
+def _run_steps(
+    points, tile, origin, weights, start, tol, groups, biases, found, sums, mass, centroids, signals
+):
+    """Take steps until one that ends the run or leaves a cluster empty; return their number."""
+    n_points, n_features = points.shape
+    before = start
+    for number in range(len(signals)):
+        _pack_centroids(before, groups, biases)
+        found[:] = 0.0
+        _label_add(points, 0, n_points, tile, origin, weights, groups, biases, found)
+        sums[number, :, :] = found[:, :n_features]
+        mass[number, :] = found[:, n_features]
+        _update_step(sums[number], mass[number], before, centroids[number], signals[number])
+        before = as_rows(centroids[number])
+        if signals[number, 0] <= tol or signals[number, 1] > 0.0:
+            return number + 1
+    return len(signals)
+
+
+class Groups(NamedTuple):
+    """Centroids laid out to be scored."""
+
+    numbers: Floats
+    biases: Floats
+
+    @classmethod
+    def empty(cls, n_clusters: int, n_features: int, dtype: np.dtype[Any]) -> "Groups":
+        """Return room for the groups of so many centroids."""
+        n_padded = n_clusters + LARGE  # the last group may be larger than what is left
+        return cls(np.empty(n_padded * n_features, dtype), np.empty(n_padded, dtype))
+
+    @classmethod
+    def of(cls, centroids: Floats) -> "Groups":
+        """Return the centroids as groups."""
+        n_clusters, n_features = centroids.shape
+        groups = cls.empty(n_clusters, n_features, centroids.dtype)
+        pack_groups[centroids.dtype](centroids, *groups)
+        return groups
+
+
+def _cost(n_clusters: int, n_features: int) -> float:
+    return 2.0 + n_features / 4 + n_clusters / 12 + n_clusters * n_features / 50
+
+
+def n_step_tasks(rows: Rows, n_clusters: int) -> int:
+    return n_tasks_for(rows.n_points, _cost(n_clusters, rows.n_features), n_clusters)
+
+
+@override(lloyd_step)
+def scored_and_added(rows: Rows, centroids: Floats) -> ClusterTotals:
+    """Label a tile of rows and add it to its clusters while it is in the cache."""
+    points, (n_clusters, n_features) = rows.points, centroids.shape
+    if centroids.size > MOST_PRIVATE:
+        return added_by_features(rows, scored(rows, centroids), n_clusters)
+    dtype, origin, weights = points.dtype, origin_of(rows), weights_of(rows)
+    groups, tile = Groups.of(centroids), tile_rows(rows.n_points, n_features, points.dtype)
+
+    def totals(start: int, stop: int) -> Floats:
+        found = no_totals(n_clusters, n_features)
+        _label_and_add[dtype](
+            points, start, stop, tile, origin, weights, groups.numbers, groups.biases, found
+        )
+        return found
+
+    n_tasks = n_step_tasks(rows, n_clusters)
+    return split_totals(merged_in_tree(in_parts(totals, rows.n_points, n_tasks, dtype)), n_features)
+
+
+def no_totals(n_clusters: int, n_features: int) -> Floats:
+    """Return zeros for each cluster's sums and mass, from a cache line on."""
+    width = total_width(n_features)
+    memory = np.zeros(n_clusters * width + LINE // 8)
+    first = -memory.ctypes.data % LINE // 8
+    return memory[first : first + n_clusters * width].reshape(n_clusters, width)
+
+
+def split_totals(totals: Floats, n_features: int) -> ClusterTotals:
+    return ClusterTotals(totals[:, :n_features], totals[:, n_features])
+
+
+@override(lloyd_run)
+def steps_in_a_call(rows: Rows, centroids: Floats, n_steps: int, tol: float) -> Any:
+    """Take all steps in compiled code where Python's part of one would be felt."""
+    points, (n_clusters, n_features) = rows.points, centroids.shape
+    if centroids.size > MOST_PRIVATE or n_step_tasks(rows, n_clusters) > 1:
+        return NotImplemented
+    dtype, tile = points.dtype, tile_rows(rows.n_points, n_features, points.dtype)
+    shape, groups = (n_steps, n_clusters, n_features), Groups.empty(n_clusters, n_features, dtype)
+    sums, new = np.empty(shape), np.empty(shape, dtype)
+    mass, signals = np.empty(shape[:2]), np.empty((n_steps, 3))
+    n_done = _run_steps[dtype](
+        points,
+        tile,
+        origin_of(rows),
+        weights_of(rows),
+        centroids,
+        tol,
+        *groups,
+        no_totals(n_clusters, n_features),
+        sums,
+        mass,
+        new,
+        signals,
+    )
+    return LloydRun(
+        ClusterTotals(sums[:n_done], mass[:n_done]), Update(new[:n_done], signals[:n_done])
+    )
+
+
+@update_centroids.override("numpy")
+def means_in_a_pass(totals: ClusterTotals, centroids: Floats, *, xp: Namespace) -> Any:
+    """Do all of it in one call: for few clusters, calls are what takes the time."""
+    sums, mass = totals
+    if sums.dtype != np.float64 or centroids.dtype not in PANEL:
+        return NotImplemented
+    if centroids.ndim == 3:  # of several runs: each as if it were alone
+        runs = zip(sums, mass, centroids, strict=True)
+        each = [means_in_a_pass(ClusterTotals(s, m), c, xp=xp) for s, m, c in runs]
+        return Update(*map(np.stack, zip(*each, strict=True)))
+    new, signals = np.empty(centroids.shape, centroids.dtype), np.empty(3)
+    _update[centroids.dtype](sums, mass, centroids, new, signals)
+    return Update(new, signals)
+
+
+@override(nearest_labels)
+def scored(rows: Rows, centroids: Floats) -> Labels:
+    """Keep the best score of each row in registers."""
+    points, (n_clusters, n_features) = rows.points, centroids.shape
+    dtype, origin, groups = points.dtype, origin_of(rows), Groups.of(centroids)
+    tile = tile_rows(rows.n_points, n_features, dtype)
+    labels = np.empty(rows.n_points, np.int32)
+
+    def label(start: int, stop: int) -> None:
+        _label_rows[dtype](
+            points, start, stop, tile, origin, groups.numbers, groups.biases, n_clusters, labels
+        )
+
+    in_parts(label, rows.n_points, n_tasks_for(rows.n_points, _cost(n_clusters, n_features)), dtype)
+    return labels
+
+
+@override(cluster_sums)
+def added_row_by_row(rows: Rows, labels: Labels, n_clusters: int) -> ClusterTotals:
+    """Add rows to their clusters' totals, features in the lanes and the mass after them."""
+    n_features = rows.n_features
+    if n_clusters * n_features > MOST_PRIVATE:
+        return added_by_features(rows, labels, n_clusters)
+    n_tasks = n_tasks_for(rows.n_points, 3.0 + n_features / 4, n_clusters)
+    return added_rows(rows, labels, n_clusters, n_tasks)
+
+
+def added_rows(rows: Rows, labels: Labels, n_clusters: int, n_tasks: int) -> ClusterTotals:
+    points, n_features, labels = rows.points, rows.n_features, int32_labels(labels)
+    dtype, origin, weights = points.dtype, origin_of(rows), weights_of(rows)
+    tile = tile_rows(rows.n_points, n_features, dtype)
+
+    def totals(start: int, stop: int) -> Floats:
+        found = no_totals(n_clusters, n_features)
+        _add_rows[dtype](points, start, stop, tile, origin, weights, labels, found)
+        return found
+
+    return split_totals(merged_in_tree(in_parts(totals, rows.n_points, n_tasks, dtype)), n_features)
+
+
+def added_by_features(rows: Rows, labels: Labels, n_clusters: int) -> ClusterTotals:
+    """Add some features of all rows in each task: no task has all sums of its own."""
+    n_features, width = rows.n_features, max(8, min(64, MOST_PRIVATE // n_clusters))
+    origin = origin_of(rows)
+
+    def totals(task: int) -> ClusterTotals:
+        some = slice(task * width, (task + 1) * width)
+        part = Rows(rows.points[:, some], rows.weights, origin[some])
+        return added_rows(part, labels, n_clusters, n_tasks=1)
+
+    parts = in_threads(totals, -(-n_features // width))
+    return ClusterTotals(np.concatenate([part.sums for part in parts], axis=1), parts[0].mass)

@@ -1,0 +1,188 @@
+"""Distances of rows to their centroids, and how far rows spread."""
+
+from typing import Any
+
+import numpy as np
+from numba import types
+
+from kmeans_xp.devices import Namespace
+from kmeans_xp.kernels.for_numba.assignment import scored
+from kmeans_xp.kernels.for_numba.compiled import (
+    COLUMN,
+    COLUMN_64,
+    COUNT,
+    LABELS,
+    NUMBER,
+    NUMBERS,
+    RESULTS,
+    ROWS,
+    SUMS,
+    compiled,
+)
+from kmeans_xp.kernels.for_numba.tiling import (
+    Floats,
+    Labels,
+    aligned,
+    in_parts,
+    int32_labels,
+    n_tasks_for,
+    origin_of,
+    override,
+    pack_tile,
+    scratch_for,
+    tile_of,
+    tile_rows,
+    weights_of,
+)
+from kmeans_xp.kernels.for_numba.vectors import PANEL, panel_rows, sq_distance
+from kmeans_xp.kernels.inertia import assigned_inertia
+from kmeans_xp.kernels.moments import Moments, Spread, column_moments, spread
+from kmeans_xp.kernels.portable import Nearest, assigned_sq_distances, nearest_centroid
+from kmeans_xp.kernels.rows import Rows
+from kmeans_xp.kernels.trees import merged_in_tree
+
+__all__: list[str] = []
+
+
+@compiled(ROWS, COUNT, COUNT, COUNT, NUMBERS, LABELS, NUMBERS, RESULTS)
+def _measure_rows(points, start, stop, tile, origin, labels, centroids, distances):
+    n_features, scratch = points.shape[1], scratch_for(points, tile)
+    for row in range(start, stop, tile):
+        n_rows = min(tile, stop - row)
+        tile_points, first = tile_of(points, row, n_rows, scratch)
+        for number in range(n_rows):
+            at = labels[row + number] * n_features
+            distances[row + number] = sq_distance(
+                tile_points, first + number, origin, centroids, at, n_features
+            )
+
+
+@override(nearest_centroid)
+def scored_then_measured(rows: Rows, centroids: Floats) -> Nearest:
+    labels = scored(rows, centroids)
+    return Nearest(labels, row_by_row(rows, labels, centroids))
+
+
+@override(assigned_sq_distances)
+def row_by_row(rows: Rows, labels: Labels, centroids: Floats) -> Floats:
+    """Measure each row to its centroid, features in the lanes."""
+    points, n_features = rows.points, rows.n_features
+    dtype, origin = points.dtype, origin_of(rows)
+    tile = tile_rows(rows.n_points, n_features, dtype)
+    flat, labels = np.ascontiguousarray(centroids).reshape(-1), int32_labels(labels)
+    distances = np.empty(rows.n_points, dtype)
+
+    def measure(start: int, stop: int) -> None:
+        _measure_rows[dtype](points, start, stop, tile, origin, labels, flat, distances)
+
+    in_parts(measure, rows.n_points, n_tasks_for(rows.n_points, 4.0 + n_features / 3), dtype)
+    return distances
+
+
+@compiled(ROWS, COUNT, COUNT, COUNT, NUMBERS, COLUMN, LABELS, NUMBERS, returns=types.float64)
+def _add_distances(points, start, stop, tile, origin, weights, labels, centroids):
+    n_features, scratch, total = points.shape[1], scratch_for(points, tile), 0.0
+    for row in range(start, stop, tile):
+        n_rows = min(tile, stop - row)
+        tile_points, first = tile_of(points, row, n_rows, scratch)
+        for number in range(n_rows):
+            at = labels[row + number] * n_features
+            distance = np.float64(
+                sq_distance(tile_points, first + number, origin, centroids, at, n_features)
+            )
+            weight = np.float64(weights[row + number]) if weights.shape[0] > 0 else 1.0
+            total += weight * distance
+    return total
+
+
+@override(assigned_inertia)
+def added_as_measured(rows: Rows, labels: Labels, centroids: Floats) -> Floats:
+    """Hold no distance in memory."""
+    points, n_features = rows.points, rows.n_features
+    dtype, origin, weights = points.dtype, origin_of(rows), weights_of(rows)
+    tile = tile_rows(rows.n_points, n_features, dtype)
+    flat, labels = np.ascontiguousarray(centroids).reshape(-1), int32_labels(labels)
+
+    def total(start: int, stop: int) -> float:
+        added: float = _add_distances[dtype](
+            points, start, stop, tile, origin, weights, labels, flat
+        )
+        return added
+
+    n_tasks = n_tasks_for(rows.n_points, 4.0 + n_features / 3)
+    return np.asarray(merged_in_tree(in_parts(total, rows.n_points, n_tasks, dtype)))
+
+
+@compiled(ROWS, COUNT, COUNT, COUNT, NUMBERS, COLUMN, SUMS, SUMS)
+def _add_moments(points, start, stop, tile, origin, weights, sums, squares):
+    """Add rows and their squares to lanes of float64, as many as a panel has numbers."""
+    n_features = points.shape[1]
+    panels, scratch = aligned(tile * n_features, points), scratch_for(points, tile)
+    panel = panel_rows(panels)
+    lanes = np.ones(panel)
+    for row in range(start, stop, tile):
+        n_rows = min(tile, stop - row)
+        tile_points, first = tile_of(points, row, n_rows, scratch)
+        pack_tile(tile_points, first, n_rows, origin, panels)
+        for number in range(0, n_rows, panel):
+            for lane in range(panel):
+                is_there = number + lane < n_rows  # what fills the last panel counts for nothing
+                weight = 1.0 if is_there else 0.0
+                if is_there and weights.shape[0] > 0:
+                    weight = np.float64(weights[row + number + lane])
+                lanes[lane] = weight
+            for feature in range(n_features):
+                for lane in range(panel):
+                    value = np.float64(panels[number * n_features + feature * panel + lane])
+                    weighted = lanes[lane] * value
+                    sums[feature * panel + lane] += weighted
+                    squares[feature * panel + lane] += weighted * value
+
+
+@override(column_moments)
+def added_in_lanes(rows: Rows) -> Moments:
+    """Add rows and squares in one pass, each lane of a panel on its own until the end."""
+    points, n_features = rows.points, rows.n_features
+    dtype, origin, weights = points.dtype, origin_of(rows), weights_of(rows)
+    tile, panel = tile_rows(rows.n_points, n_features, dtype), PANEL[dtype]
+
+    def moments(start: int, stop: int) -> Moments:
+        sums, squares = np.zeros(n_features * panel), np.zeros(n_features * panel)
+        _add_moments[dtype](points, start, stop, tile, origin, weights, sums, squares)
+        mass = float(stop - start) if rows.weights is None else _mass(weights[start:stop])
+        added = (lanes.reshape(n_features, panel).sum(axis=1) for lanes in (sums, squares))
+        return Moments(np.asarray(mass), *added)
+
+    n_tasks = n_tasks_for(rows.n_points, 2.0 + n_features / 2)
+    return merged_in_tree(in_parts(moments, rows.n_points, n_tasks, dtype))
+
+
+@compiled(NUMBER, COLUMN_64, COLUMN_64, NUMBER, COLUMN_64, COLUMN_64, COLUMN, RESULTS, SUMS)
+def _measure_spread(
+    mass, sums, squares, weighted_mass, weighted_sums, weighted_squares, about, origin, numbers
+):
+    n_features, variance, total_sq = len(about), 0.0, 0.0
+    for feature in range(n_features):
+        mean = sums[feature] / mass
+        variance += squares[feature] / mass - mean * mean
+        origin[feature] = about[feature] + mean
+        step = np.float64(origin[feature]) - np.float64(about[feature])
+        # sum w |x - o|^2, where o = about + step: no second pass over the rows.
+        total_sq += weighted_squares[feature] - 2.0 * step * weighted_sums[feature]
+        total_sq += weighted_mass * step * step
+    numbers[0], numbers[1], numbers[2] = variance / n_features, total_sq, weighted_mass
+
+
+@spread.override("numpy")
+def spread_in_a_call(plain: Moments, weighted: Moments, about: Floats, *, xp: Namespace) -> Any:
+    """Do it in one call: calls are what takes the time."""
+    if about.dtype not in PANEL or plain.sums.dtype != np.float64:
+        return NotImplemented
+    origin, numbers = np.empty(len(about), about.dtype), np.empty(3)
+    parts = (float(plain.mass), plain.sums, plain.sq_sums, float(weighted.mass))
+    _measure_spread[about.dtype](*parts, weighted.sums, weighted.sq_sums, about, origin, numbers)
+    return Spread(origin, numbers)
+
+
+def _mass(weights: Floats) -> float:
+    return float(weights.sum(dtype=np.float64))

@@ -1,0 +1,242 @@
+"""k-means++: rows drawn by blocks, and all trials of a step measured in one pass."""
+
+from typing import Any
+
+import numpy as np
+from numba import types
+from numpy.typing import NDArray
+
+from kmeans_xp.devices import Namespace
+from kmeans_xp.kernels.drawing import Candidate, best_candidate, drawn
+from kmeans_xp.kernels.for_numba.assignment import Groups
+from kmeans_xp.kernels.for_numba.compiled import (
+    COLUMN,
+    COUNT,
+    FLAG,
+    INDICES,
+    NUMBER,
+    NUMBERS,
+    NUMBERS_64,
+    RESULTS,
+    ROWS,
+    SUMS,
+    compiled,
+)
+from kmeans_xp.kernels.for_numba.tiling import (
+    LARGE,
+    MIDDLE,
+    Floats,
+    aligned,
+    group_size,
+    in_parts,
+    n_tasks_for,
+    origin_of,
+    override,
+    pack_tile,
+    scratch_for,
+    tile_of,
+    tile_rows,
+    weights_of,
+)
+from kmeans_xp.kernels.for_numba.vectors import PANEL, fold_group, keep_nearer, panel_rows
+from kmeans_xp.kernels.portable import candidate_potentials, closer_of
+from kmeans_xp.kernels.rows import Rows
+from kmeans_xp.kernels.threads import in_threads
+from kmeans_xp.kernels.trees import merged_in_tree
+
+__all__: list[str] = []
+
+#: rows whose mass is added up before one is drawn
+_DRAWN_BLOCK = 4096
+
+_fold_large, _fold_middle, _fold_small = fold_group
+
+
+@compiled(COLUMN, COLUMN, COUNT, COUNT, SUMS)
+def _add_blocks(values, weights, first, last, totals):
+    """Add up weight * value of each block of rows."""
+    for block in range(first, last):
+        start, stop = block * _DRAWN_BLOCK, min((block + 1) * _DRAWN_BLOCK, len(values))
+        if weights.shape[0] > 0:
+            total = 0.0
+            for row in range(start, stop):
+                total += np.float64(values[row] * weights[row])
+            totals[block] = total
+            continue
+        # In four parts, since each addition waits for the last.
+        one = two = three = four = 0.0
+        whole = stop - (stop - start) % 4
+        for row in range(start, whole, 4):
+            one += np.float64(values[row])
+            two += np.float64(values[row + 1])
+            three += np.float64(values[row + 2])
+            four += np.float64(values[row + 3])
+        for row in range(whole, stop):
+            one += np.float64(values[row])
+        totals[block] = (one + two) + (three + four)
+
+
+@compiled(COLUMN, COLUMN, SUMS, NUMBERS_64, FLAG, INDICES)
+def _find(values, weights, totals, uniforms, is_left, indices):
+    """Find the block that each uniform's part of the whole lies in, then the row in there."""
+    whole, last_block = 0.0, 0
+    for block in range(len(totals)):
+        whole += totals[block]
+        if totals[block] > 0.0:
+            last_block = block
+    for number in range(len(uniforms)):
+        threshold, running, block = uniforms[number] * whole, 0.0, 0
+        while block < last_block:
+            after = running + totals[block]
+            if after >= threshold if is_left else after > threshold:
+                break
+            running, block = after, block + 1
+        found = block * _DRAWN_BLOCK
+        for row in range(found, min(found + _DRAWN_BLOCK, len(values))):
+            mass = np.float64(values[row] * weights[row] if weights.shape[0] > 0 else values[row])
+            running += mass
+            if mass > 0.0:
+                found = row  # where rounding puts a threshold at the whole: the last with mass
+            if running >= threshold if is_left else running > threshold:
+                found = row
+                break
+        indices[number] = found
+
+
+@drawn.override("numpy")
+def found_by_blocks(
+    values: Floats, weights: Floats | None, uniforms: Floats, side: str, *, xp: Namespace
+) -> Any:
+    """Add up blocks of rows, and look into those only that a threshold lies in."""
+    dtype, n_points = values.dtype, len(values)
+    if dtype not in PANEL or not n_points or (weights is not None and weights.dtype != dtype):
+        return NotImplemented
+    weighted = np.empty(0, dtype) if weights is None else weights
+    n_blocks = -(-n_points // _DRAWN_BLOCK)
+    totals, indices = np.empty(n_blocks), np.empty(len(uniforms), np.int64)
+    share = -(-n_blocks // n_tasks_for(n_points, 1.0))
+
+    def add(task: int) -> None:
+        last = min((task + 1) * share, n_blocks)
+        _add_blocks[dtype](values, weighted, task * share, last, totals)
+
+    in_threads(add, -(-n_blocks // share))
+    uniforms = np.ascontiguousarray(uniforms, np.float64)
+    _find[dtype](values, weighted, totals, uniforms, side == "left", indices)
+    return indices
+
+
+@compiled(NUMBERS_64, NUMBER, returns=types.int64)
+def _first_least(potentials, slack):
+    least = potentials[0]
+    for number in range(1, len(potentials)):
+        least = min(least, potentials[number])
+    for number in range(len(potentials)):
+        if potentials[number] <= least * (1.0 + slack):
+            return number
+    return 0
+
+
+@best_candidate.override("numpy")
+def first_of_the_least(
+    potentials: Floats, indices: NDArray[Any], candidates: Floats, *, xp: Namespace
+) -> Any:
+    """Do it in one call: calls are what takes the time."""
+    if potentials.dtype != np.float64 or candidates.dtype not in PANEL:
+        return NotImplemented
+    slack = 1e-12 if candidates.dtype == np.float64 else 1e-6
+    best = _first_least[candidates.dtype](np.ascontiguousarray(potentials), slack)
+    return Candidate(indices[best : best + 1], candidates[best : best + 1])
+
+
+@compiled(ROWS, COUNT, COUNT, COUNT, NUMBERS, COLUMN, COLUMN, NUMBERS, COUNT, SUMS)
+def _fold_rows(points, start, stop, tile, origin, weights, closest, groups, n_candidates, lanes):
+    n_features = points.shape[1]
+    panels, scratch = aligned(tile * n_features, points), scratch_for(points, tile)
+    nearest, wide = np.zeros(tile, points.dtype), np.ones(tile, np.float64)
+    panel = panel_rows(panels)
+    for row in range(start, stop, tile):
+        n_rows = min(tile, stop - row)
+        tile_points, at = tile_of(points, row, n_rows, scratch)
+        pack_tile(tile_points, at, n_rows, origin, panels)
+        for number in range(n_rows):
+            nearest[number] = closest[row + number]
+            if weights.shape[0] > 0:
+                wide[number] = weights[row + number]
+        nearest[n_rows:] = 0.0  # what fills the last panel counts for nothing
+        first = 0
+        while first < n_candidates:
+            size = group_size(n_candidates - first)
+            for number in range(0, n_rows, panel):
+                at = number * n_features
+                if size == LARGE:
+                    _fold_large(panels, at, n_features, groups, first, nearest, wide, number, lanes)
+                elif size == MIDDLE:
+                    _fold_middle(
+                        panels, at, n_features, groups, first, nearest, wide, number, lanes
+                    )
+                else:
+                    _fold_small(panels, at, n_features, groups, first, nearest, wide, number, lanes)
+            first += size
+
+
+@compiled(ROWS, COUNT, COUNT, COUNT, NUMBERS, COLUMN, NUMBERS, RESULTS)
+def _keep_nearer_rows(points, start, stop, tile, origin, closest, candidate, folded):
+    n_features = points.shape[1]
+    panels, scratch = aligned(tile * n_features, points), scratch_for(points, tile)
+    nearest, panel = np.zeros(tile, points.dtype), panel_rows(panels)
+    for row in range(start, stop, tile):
+        n_rows = min(tile, stop - row)
+        tile_points, at = tile_of(points, row, n_rows, scratch)
+        pack_tile(tile_points, at, n_rows, origin, panels)
+        for number in range(n_rows):
+            nearest[number] = closest[row + number]
+        for number in range(0, n_rows, panel):
+            keep_nearer(panels, number * n_features, n_features, candidate, nearest, number)
+        folded[row : row + n_rows] = nearest[:n_rows]
+
+
+@override(candidate_potentials)
+def all_trials_in_a_pass(rows: Rows, closest: Floats, candidates: Floats) -> Floats:
+    """Hold the distances to all candidates in registers, by differences."""
+    points, (n_candidates, n_features) = rows.points, candidates.shape
+    dtype, origin, weights = points.dtype, origin_of(rows), weights_of(rows)
+    groups, tile = Groups.of(candidates), tile_rows(rows.n_points, n_features, dtype)
+    panel = PANEL[dtype]
+
+    def potentials(start: int, stop: int) -> Floats:
+        lanes = np.zeros(len(groups.biases) * panel)
+        _fold_rows[dtype](
+            points,
+            start,
+            stop,
+            tile,
+            origin,
+            weights,
+            closest,
+            groups.numbers,
+            n_candidates,
+            lanes,
+        )
+        sums: Floats = lanes.reshape(-1, panel)[:n_candidates].sum(axis=1)
+        return sums
+
+    cost = 2.0 + n_features / 4 + n_candidates * (1.0 + n_features / 25)
+    n_tasks = n_tasks_for(rows.n_points, cost)
+    return merged_in_tree(in_parts(potentials, rows.n_points, n_tasks, dtype))
+
+
+@override(closer_of)
+def folded_in_a_pass(rows: Rows, closest: Floats, candidate: Floats) -> Floats:
+    """Measure by differences, as ``candidate_potentials`` does: to the same bits."""
+    points, n_features = rows.points, rows.n_features
+    dtype, origin = points.dtype, origin_of(rows)
+    tile = tile_rows(rows.n_points, n_features, dtype)
+    seed = np.ascontiguousarray(candidate).reshape(-1)
+    folded = np.empty(rows.n_points, dtype)
+
+    def fold(start: int, stop: int) -> None:
+        _keep_nearer_rows[dtype](points, start, stop, tile, origin, closest, seed, folded)
+
+    in_parts(fold, rows.n_points, n_tasks_for(rows.n_points, 2.0 + n_features / 3), dtype)
+    return folded

@@ -1,0 +1,168 @@
+"""How rows are cut into tasks for threads, and those into tiles of panels."""
+
+import functools
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kmeans_xp.devices import Namespace
+from kmeans_xp.kernels.for_numba.compiled import inline
+from kmeans_xp.kernels.for_numba.vectors import (
+    GROUPS,
+    LINE,
+    PANEL,
+    as_rows,
+    pack_panel,
+    panel_rows,
+)
+from kmeans_xp.kernels.kernel import Kernel
+from kmeans_xp.kernels.rows import Rows
+from kmeans_xp.kernels.threads import in_threads
+
+__all__ = [
+    "LARGE",
+    "MIDDLE",
+    "SMALL",
+    "Floats",
+    "Labels",
+    "aligned",
+    "group_size",
+    "in_parts",
+    "int32_labels",
+    "n_tasks_for",
+    "origin_of",
+    "override",
+    "pack_tile",
+    "scratch_for",
+    "tile_of",
+    "tile_rows",
+    "weights_of",
+]
+
+R = TypeVar("R")
+Floats = NDArray[Any]
+Labels = NDArray[np.int32]
+
+LARGE, MIDDLE, SMALL = GROUPS
+
+#: work (nanoseconds of one thread, roughly) below which another task does not pay
+_WORTH_A_TASK = 100_000
+#: tasks are a multiple of this, so that they share out evenly among as many threads
+_TASKS = 8
+_MOST_TASKS = 64
+#: rows of a task for each cluster, at least: adding up what tasks found must not cost much
+_ROWS_A_CLUSTER = 4
+#: bytes of the panels of a tile: half of a small second-level cache
+_TILE_BYTES = 2**18
+_MOST_TILE_ROWS = 1024
+
+
+def n_tasks_for(n_points: int, cost: float, n_clusters: int = 1) -> int:
+    """Return into how many tasks to cut rows that take so many nanoseconds each."""
+    most = min(_MOST_TASKS, n_points // (_ROWS_A_CLUSTER * n_clusters))
+    n_tasks = max(1, min(int(n_points * cost) // _WORTH_A_TASK, most))
+    return n_tasks - n_tasks % _TASKS if n_tasks > _TASKS else n_tasks
+
+
+def in_parts(task: Callable[[int, int], R], n_points: int, n_tasks: int, dtype: Any) -> list[R]:
+    """Return what ``task`` gives for each of so many parts of the rows."""
+    panel = PANEL[dtype]
+    n_rows = -(-n_points // (n_tasks * panel)) * panel
+    starts = range(0, n_points, n_rows)
+
+    def part(number: int) -> R:
+        start = starts[number]
+        return task(start, min(start + n_rows, n_points))
+
+    return in_threads(part, len(starts))
+
+
+def tile_rows(n_points: int, n_features: int, dtype: np.dtype[Any]) -> int:
+    """Return how many rows are worked on at a time, whole panels of them."""
+    panel = PANEL[dtype]
+    rows = min(_MOST_TILE_ROWS, _TILE_BYTES // (n_features * dtype.itemsize), n_points + panel - 1)
+    return max(panel, rows - rows % panel)
+
+
+def override(kernel: Kernel[..., Any]) -> Callable[[Callable[..., R]], Callable[..., R]]:
+    """Register a body for float32 and float64; it is called without the namespace."""
+
+    def register(body: Callable[..., R]) -> Callable[..., R]:
+        @kernel.override("numpy")
+        @functools.wraps(body)
+        def declining(rows: Rows, *operands: Any, xp: Namespace) -> Any:
+            return body(rows, *operands) if _takes(rows, operands) else NotImplemented
+
+        return body
+
+    return register
+
+
+def _takes(rows: Rows, operands: tuple[Any, ...]) -> bool:
+    dtype = rows.points.dtype
+    if dtype not in PANEL or not rows.points.size:
+        return False
+    arrays = [value for value in (rows.weights, rows.origin) if value is not None]
+    arrays += [value for value in operands if isinstance(value, np.ndarray)]
+    return all(array.size and array.dtype in (dtype, np.int32, np.int64) for array in arrays)
+
+
+def origin_of(rows: Rows) -> Floats:
+    """Return the origin; zeros for none."""
+    if rows.origin is None:
+        return np.zeros(rows.n_features, rows.points.dtype)
+    return np.ascontiguousarray(rows.origin)
+
+
+def weights_of(rows: Rows) -> Floats:
+    """Return the weights; an empty array for none."""
+    return np.empty(0, rows.points.dtype) if rows.weights is None else rows.weights
+
+
+def int32_labels(labels: NDArray[Any]) -> Labels:
+    """Return the labels as int32, without a copy if they are."""
+    return labels.astype(np.int32, copy=False)
+
+
+@inline
+def group_size(n_left):
+    """Return how many centroids the next group takes of those that are left."""
+    if n_left > MIDDLE:
+        return LARGE
+    return MIDDLE if n_left > SMALL else SMALL
+
+
+@inline
+def tile_of(points, first, n_rows, scratch):
+    """Return rows whose numbers lie side by side, and the first of the tile's."""
+    if scratch.shape[0] == 0:
+        return points, first
+    for row in range(n_rows):
+        for feature in range(points.shape[1]):
+            scratch[row, feature] = points[first + row, feature]
+    return as_rows(scratch), 0
+
+
+@inline
+def scratch_for(points, tile):
+    """Return room for a tile of rows if the numbers of a row lie apart, else none."""
+    is_dense = points.strides[1] == points.itemsize or points.shape[1] == 1
+    return np.empty((0 if is_dense else tile, points.shape[1]), points.dtype)
+
+
+@inline
+def aligned(n_numbers, like):
+    """Return uninitialised numbers of the dtype of ``like`` that begin on a cache line."""
+    memory = np.empty(n_numbers + LINE // like.itemsize, like.dtype)
+    first = -memory.ctypes.data % LINE // like.itemsize
+    return memory[first : first + n_numbers]
+
+
+@inline
+def pack_tile(points, first, n_rows, origin, panels):
+    """Write a tile's rows less the origin as panels."""
+    panel, n_features = panel_rows(panels), points.shape[1]
+    for row in range(0, n_rows, panel):
+        pack_panel(points, first + row, n_rows - row, origin, n_features, panels, row * n_features)
