@@ -169,7 +169,7 @@ def problem(case: Case) -> Problem:
     """Return a case's data: the same numbers each time, rounded to its dtype."""
     rng = np.random.default_rng(0)
     points = _digits() if _is_digits(case.size) else _drawn(case.size, DATA[case.data], rng)
-    points = points.astype(case.dtype, copy=False)
+    points = np.ascontiguousarray(points, dtype=case.dtype)
     rows = points[rng.choice(len(points), case.size.n_clusters, replace=False)]
     return Problem(case, points, rows)
 

@@ -8,7 +8,7 @@ from benchmarks.compare_checks import check_centroids, check_labels
 from benchmarks.compare_data import Case, Choice, Problem, cases, problem
 from benchmarks.compare_fits import converge, fit, minibatch, restarts, same_work
 from benchmarks.compare_parts import iteration, mean_start_inertias, predict, seeding
-from benchmarks.compare_peers import BASELINE, OURS, PEERS, Peers
+from benchmarks.compare_peers import ARRAYS, BASELINE, OURS, PEERS, Peers
 from benchmarks.compare_processes import fit_memory, start_times
 from benchmarks.compare_timing import Pace, Run, Timed, interleaved, ratio
 from benchmarks.roofline import Size
@@ -23,6 +23,9 @@ Record = dict[str, Any]
 
 #: iterations of the fits that must agree before a default fit is timed
 _CHECKED_ITERATIONS = 3
+
+#: products of a k-means++ trial for every row and centroid that portable kernels take minutes for
+_MANY_PRODUCTS = 3e10
 
 _NOT_OFFERED = {
     "iteration": {"sklearnex": "its iteration cannot be called alone"},
@@ -84,8 +87,7 @@ def _fields(case: Case) -> Record:
 
 
 def _timed(case: Case, peers: Peers, pace: Pace) -> Record:
-    if case.job == "scaling":
-        peers = Peers({}, {})
+    peers = _affordable(case, peers)
     posed = problem(case)
     record = _fields(case)
     if case.job == "fit":
@@ -107,6 +109,18 @@ def _timed(case: Case, peers: Peers, pace: Pace) -> Record:
             record["peers"][peer]["mean_inertia"] = mean
     record["left_out"] = _left_out(case, peers, runs)
     return record
+
+
+def _affordable(case: Case, peers: Peers) -> Peers:
+    """Return the peers less those that a case is not about, or whose call would take minutes."""
+    if case.job == "scaling":
+        return Peers({}, {})
+    n_products = case.size.n_points * case.size.n_features * case.size.n_clusters
+    if case.job not in ("fit", "seeding") or n_products < _MANY_PRODUCTS:
+        return peers
+    modules = {name: module for name, module in peers.modules.items() if name not in ARRAYS}
+    slow = {name: f"takes minutes at {case.name}" for name in ARRAYS if name in peers.modules}
+    return Peers(modules, peers.left_out | slow)
 
 
 def _checked(posed: Problem, peers: Peers) -> dict[str, float]:

@@ -19,6 +19,7 @@ import kmeans_xp
 from kmeans_xp.devices.availability import n_threads
 
 __all__ = [
+    "ARRAYS",
     "BASELINE",
     "BLAS_SETTINGS",
     "OURS",
@@ -43,7 +44,7 @@ PEERS = tuple(_MODULES)
 UNIMPORTABLE = "cannot be imported"
 
 #: libraries whose arrays are given to kmeans_xp, and how they are made from NumPy's
-_ARRAYS: dict[str, Callable[[Any, Any], Any]] = {
+ARRAYS: dict[str, Callable[[Any, Any], Any]] = {
     "torch": lambda torch, array: torch.from_numpy(array),
     "jax": lambda jax, array: jax.numpy.asarray(array),
 }
@@ -118,7 +119,7 @@ def _avx512_for_old_openblas(name: str) -> Iterator[None]:
 
 def on_arrays(peers: Peers) -> Iterator[tuple[str, Callable[[Any], Any]]]:
     """Yield how kmeans_xp on another library's arrays is called, and how to make those arrays."""
-    for name, convert in _ARRAYS.items():
+    for name, convert in ARRAYS.items():
         if name in peers.modules:
             module = peers.modules[name]
             yield f"{OURS} on {name}", lambda array, f=convert, m=module: f(m, array)

@@ -80,7 +80,8 @@ def _introduction() -> str:
         "Written by `python benchmarks/compare.py`; the raw numbers are in "
         "`cpu_comparison.json`. All libraries of a line take turns in one process, on the same "
         "data. Times are medians in milliseconds. A ratio is the median of the ratios to "
-        "scikit-learn's time in the same round: **less than 1 is faster than scikit-learn**."
+        "scikit-learn's time in the same round: **less than 1 is faster than scikit-learn**. What "
+        "takes minutes is measured once or twice, and says so."
     )
 
 
@@ -148,7 +149,8 @@ def _time(found: dict[str, Any] | None, *, is_baseline: bool) -> str:
     if found is None:
         return "–"
     time = _number(median(found["seconds"]) * 1e3)
-    return time if is_baseline else f"{time} (**{found['ratio']:.2f}**)"
+    few = {1: ", once", 2: ", twice"}.get(len(found["seconds"]), "")
+    return f"{time}{few}" if is_baseline else f"{time} (**{found['ratio']:.2f}**{few})"
 
 
 def _found(records: Sequence[Record]) -> str:

@@ -13,7 +13,12 @@ __all__ = ["Pace", "Run", "Timed", "interleaved", "ratio"]
 _SAMPLE_S = 0.02
 #: first calls that take longer are not repeated for warmth
 _LONG_S = 2.0
+#: calls that take longer, and many times as long as the fastest library's, are made once
+_TOO_LONG_S = 20.0
+_MANY_TIMES = 3.0
 _FEWEST_ROUNDS = 3
+#: for a case: with libraries so slow that three rounds take longer, fewer are made
+_MOST_S = 360.0
 
 
 def _nothing(result: Any) -> dict[str, float]:  # noqa: ARG001 (the form of Run.found)
@@ -51,7 +56,7 @@ class Pace(NamedTuple):
     seconds : float
         For all samples of a case, roughly.
     n_most : int
-        Rounds, at most; at least 3 are made, or this many if that is less.
+        Rounds, at most; else 3 are made whatever the time, or fewer where 3 take minutes.
     pause_s : float
         Before each sample. OpenBLAS's and OpenMP's threads spin for some 30 ms after their
         work, and would take a processor from the library whose turn is next.
@@ -79,27 +84,33 @@ class Timed(NamedTuple):
 
 def interleaved(runs: Sequence[Run], pace: Pace) -> dict[str, Timed]:
     """Time each library once a round; the order is turned round from one round to the next."""
-    timed = {run.peer: Timed([], None) for run in runs}
     first = {run.peer: _sample(run, 1, pace) for run in runs}
     alone = {peer: each.seconds[0] for peer, each in first.items()}
-    if min(alone.values()) >= _LONG_S:
-        timed = first
+    fastest = min(alone.values())
+    longest = max(_TOO_LONG_S, _MANY_TIMES * fastest)
+    again = [run for run in runs if alone[run.peer] <= longest]
+    timed = first | {run.peer: Timed([], None) for run in again if fastest < _LONG_S}
     for run in runs:
         if alone[run.peer] < _LONG_S:
             alone[run.peer] = _sample(run, 1, pace).seconds[0]
-    n_calls = {peer: max(1, math.ceil(_SAMPLE_S / taken)) for peer, taken in alone.items()}
-    round_s = sum(n_calls[peer] * taken + pace.pause_s for peer, taken in alone.items())
-    n_rounds = max(int(pace.seconds / round_s), min(_FEWEST_ROUNDS, pace.n_most))
-    n_rounds = min(n_rounds, pace.n_most)
-    for number in range(n_rounds - len(timed[runs[0].peer].seconds)):
-        for run in runs if number % 2 else reversed(runs):
+    n_calls = {run.peer: max(1, math.ceil(_SAMPLE_S / alone[run.peer])) for run in again}
+    round_s = sum(n * alone[peer] + pace.pause_s for peer, n in n_calls.items())
+    n_rounds = max(int(pace.seconds / round_s), _FEWEST_ROUNDS)
+    n_rounds = max(1, min(n_rounds, pace.n_most, int(_MOST_S / round_s)))
+    for number in range(fastest >= _LONG_S, n_rounds):
+        for run in again if number % 2 else reversed(again):
             sample = _sample(run, n_calls[run.peer], pace)
             timed[run.peer] = Timed(timed[run.peer].seconds + sample.seconds, sample.result)
     return timed
 
 
 def ratio(seconds: Sequence[float], baseline: Sequence[float]) -> float:
-    """Return the median of the ratios of samples of the same round."""
+    """Return the median of the ratios of samples of the same round.
+
+    What was called once is held against the median of all rounds.
+    """
+    if len(seconds) == 1:
+        return seconds[0] / statistics.median(baseline)
     return statistics.median(mine / its for mine, its in zip(seconds, baseline, strict=True))
 
 
