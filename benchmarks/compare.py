@@ -1,14 +1,15 @@
 """Compare with scikit-learn, sklearnex and faiss on a CPU, and with other libraries' arrays.
 
-Run on an idle machine, from a checkout::
+Run on an idle machine, from a checkout, with those libraries that are to be compared::
 
+    pip install scikit-learn-intelex faiss-cpu torch
     python benchmarks/compare.py --jobs fit --sizes 0 2 --dtypes float32
     python benchmarks/compare.py --redraw
 
 Each command adds what it measures to ``docs/cpu_comparison.json``, in the place of what was
 measured of the same cases before, and writes ``cpu_comparison.md`` and ``.png`` beside it. A
-library that gives another result than scikit-learn ends the command. ``--quick`` runs all of
-it on tiny sizes in a temporary folder: its times mean nothing.
+library that gives another result than scikit-learn ends the command. ``--quick`` does the jobs
+on tiny sizes, in a temporary folder: its times mean nothing.
 
 Sizes: 0 is 100k x 16, k=8; 1 is 1M x 2, k=10; 2 is 1M x 16, k=100; 3 is 200k x 128, k=256; 4 is
 500k x 3, k=64; 5 is 100k x 768, k=1000; 6 is digits.
@@ -30,7 +31,7 @@ sys.path.insert(0, str(ROOT))
 from benchmarks.compare_checks import DisagreementError  # noqa: E402 (needs the path)
 from benchmarks.compare_data import DATA, DTYPES, SIZES, Choice  # noqa: E402
 from benchmarks.compare_jobs import JOBS, line, records  # noqa: E402
-from benchmarks.compare_peers import BLAS_SETTINGS, PEERS, load, machine  # noqa: E402
+from benchmarks.compare_peers import BLAS_SETTINGS, PEERS, busy_processors, load, machine  # noqa: E402
 from benchmarks.compare_plot import draw  # noqa: E402
 from benchmarks.compare_report import page  # noqa: E402
 from benchmarks.compare_store import OtherMachineError, Store  # noqa: E402
@@ -40,6 +41,9 @@ from benchmarks.gpu_answer import write_whole  # noqa: E402
 __all__ = ["main"]
 
 _NAME = "cpu_comparison"
+
+#: processors that an idle machine may use for itself
+_IDLE = 0.1
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -112,11 +116,17 @@ def _measure(options: argparse.Namespace, store: Store, words: str) -> None:
     )
     pace = Pace(0.0, 1, 0.0) if options.quick else Pace(options.seconds, options.repeats)
     origin = {"command": f"python benchmarks/compare.py {words}", "commit": _commit()}
+    watched_s = 0.02 if options.quick else 0.5
     for job in options.jobs:
+        before = busy_processors(watched_s)
         for record in records(job, choice, peers, pace):
+            after = busy_processors(watched_s)
+            busy = max(filter(None, [before, after]), default=after)
             now = datetime.now(UTC).isoformat(timespec="seconds")
-            store.add(record | origin | {"ended": now, "load": _load()})
-            print(line(record), flush=True)
+            store.add(record | origin | {"ended": now, "busy": busy})
+            warning = f"  (OTHERS USED {busy:.1f} PROCESSORS)" if busy and busy > _IDLE else ""
+            print(line(record) + warning, flush=True)
+            before = after
 
 
 def _print_header(here: dict[str, object], left_out: dict[str, str]) -> None:
@@ -124,13 +134,6 @@ def _print_header(here: dict[str, object], left_out: dict[str, str]) -> None:
         print(f"{key}: {value}")
     for name, why in left_out.items():
         print(f"left out: {name}: {why}")
-    if (load_before := _load()) is not None:
-        print(f"load: {load_before:.2f} (on an idle machine below 0.1)", flush=True)
-
-
-def _load() -> float | None:
-    """Return how many threads wanted to run in the last minute, these included."""
-    return os.getloadavg()[0] if hasattr(os, "getloadavg") else None
 
 
 def _commit() -> str:

@@ -30,8 +30,11 @@ _DATA_OF_JOB = {
     "converge": "separated",
 }
 
-_TINY = (Size("100 x 2, k=3", 100, 2, 3), Size("500 x 4, k=5", 500, 4, 5))
-_TINY += (Size("2000 x 16, k=8", 2000, 16, 8),)
+_TINY = (
+    Size("100 x 2, k=3", 100, 2, 3),
+    Size("500 x 4, k=5", 500, 4, 5),
+    Size("2000 x 16, k=8", 2000, 16, 8),
+)
 _CONVERGE = Size("200k x 128, k=256", 200_000, 128, 256)
 _QUICK_CONVERGE = Size("quick, to converge", 600, 8, 6)
 

@@ -31,8 +31,6 @@ __all__ = [
 _SEED = 0
 #: iterations at most of tiny fits that do the same work
 _SAME_WORK = 20
-#: else faiss takes a sample of many points, and warns of few
-_ALL_POINTS = {"min_points_per_centroid": 1, "max_points_per_centroid": 10**9}
 #: rows that mini-batches read, at least: several passes of small data
 _MINIBATCH_ROWS = 100_000
 
@@ -64,7 +62,7 @@ def _centres(fitted: Any) -> Any:
 
 def faiss_kmeans(faiss: Any, points: Any, rows: Any, n_iter: int) -> Any:
     """Return faiss's Kmeans trained on all points, from ``rows``."""
-    fitted = faiss.Kmeans(points.shape[1], len(rows), niter=n_iter, **_ALL_POINTS)
+    fitted = faiss.Kmeans(points.shape[1], len(rows), niter=n_iter, **_all_work(faiss))
     fitted.train(points, init_centroids=rows)
     return fitted
 
@@ -72,9 +70,19 @@ def faiss_kmeans(faiss: Any, points: Any, rows: Any, n_iter: int) -> Any:
 def _faiss_kmeans_plusplus(faiss: Any, points: Any, n_clusters: int, n_iter: int) -> Any:
     """Return faiss's Kmeans trained from its own k-means++."""
     settings = {"init_method": faiss.ClusteringInitMethod_KMEANS_PLUS_PLUS, "seed": _SEED}
-    fitted = faiss.Kmeans(points.shape[1], n_clusters, niter=n_iter, **settings, **_ALL_POINTS)
+    settings |= _all_work(faiss)
+    fitted = faiss.Kmeans(points.shape[1], n_clusters, niter=n_iter, **settings)
     fitted.train(points)
     return fitted
+
+
+def _all_work(faiss: Any) -> dict[str, Any]:
+    """Return what keeps faiss from taking a sample of the points, and from ending early."""
+    settings: dict[str, Any] = {"min_points_per_centroid": 1, "max_points_per_centroid": 10**9}
+    if hasattr(faiss.ClusteringParameters(), "early_stop_threshold"):
+        # Its sum of distances is float32: with the default, 0, a worse sum by rounding ends it.
+        settings["early_stop_threshold"] = -1.0
+    return settings
 
 
 def fit(problem: Problem, peers: Peers) -> list[Run]:
@@ -180,7 +188,7 @@ def converge(problem: Problem, peers: Peers) -> list[Run]:
 
 def minibatch(problem: Problem, peers: Peers) -> list[Run]:
     """MiniBatchKMeans for a number of passes, with nothing that could end it earlier."""
-    n_passes = max(1, _MINIBATCH_ROWS // len(problem.points))
+    n_passes = min(max(1, _MINIBATCH_ROWS // len(problem.points)), problem.case.max_iter)
     settings: dict[str, Any] = {"random_state": _SEED, "n_init": 1, "max_iter": n_passes}
     settings |= {"max_no_improvement": None, "tol": 0.0}
     runs = []

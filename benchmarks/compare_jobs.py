@@ -10,7 +10,7 @@ from benchmarks.compare_fits import converge, fit, minibatch, restarts, same_wor
 from benchmarks.compare_parts import iteration, mean_start_inertias, predict, seeding
 from benchmarks.compare_peers import ARRAYS, BASELINE, OURS, PEERS, Peers
 from benchmarks.compare_processes import fit_memory, start_times
-from benchmarks.compare_timing import Pace, Run, Timed, interleaved, ratio
+from benchmarks.compare_timing import Pace, Run, interleaved, ratio
 from benchmarks.roofline import Size
 from kmeans_xp.devices import to_host
 
@@ -103,7 +103,7 @@ def _timed(case: Case, peers: Peers, pace: Pace) -> Record:
         }
         for run in runs
     }
-    record |= _compared(posed, runs, timed)
+    record |= _compared(posed, runs, {peer: each.result for peer, each in timed.items()})
     if case.job == "seeding":
         for peer, mean in mean_start_inertias(posed, peers).items():
             record["peers"][peer]["mean_inertia"] = mean
@@ -126,18 +126,21 @@ def _affordable(case: Case, peers: Peers) -> Peers:
 def _checked(posed: Problem, peers: Peers) -> dict[str, float]:
     """Hold fits from the same rows against each other."""
     runs = same_work(posed, peers, _CHECKED_ITERATIONS, with_faiss=True)
-    return check_centroids(posed, {run.peer: run.centroids(run.call()) for run in runs})
+    return check_centroids(posed, _centroids(runs, {run.peer: run.call() for run in runs}))
 
 
-def _compared(posed: Problem, runs: list[Run], timed: dict[str, Timed]) -> Record:
+def _compared(posed: Problem, runs: list[Run], results: dict[str, Any]) -> Record:
     """Hold the results that were timed against each other, where they must agree."""
     if posed.case.job == "predict":
-        labels = {peer: to_host(each.result) for peer, each in timed.items()}
+        labels = {peer: to_host(result) for peer, result in results.items()}
         return {"checked": check_labels(posed, labels)}
-    if any(run.centroids is None for run in runs):
-        return {}
-    centroids = {run.peer: run.centroids(timed[run.peer].result) for run in runs}
-    return {"checked": check_centroids(posed, centroids)}
+    centroids = _centroids(runs, results)
+    return {"checked": check_centroids(posed, centroids)} if centroids else {}
+
+
+def _centroids(runs: list[Run], results: dict[str, Any]) -> dict[str, Any]:
+    """Return the centroids of the runs whose centroids must agree."""
+    return {run.peer: run.centroids(results[run.peer]) for run in runs if run.centroids is not None}
 
 
 def _left_out(case: Case, peers: Peers, runs: list[Run]) -> dict[str, str]:
@@ -183,5 +186,5 @@ def line(record: Record) -> str:
             cells.append(f"{peer} {median(found['seconds']) * 1e3:.3f} ms x{found['ratio']:.2f}")
         else:
             cells.append(f"{peer} {found['peak_bytes'] / 2**20:.1f} MiB")
-    place = f"{record['job']:10s}{record['name']:32s}{record['dtype']} {record['data']:12s}"
+    place = f"{record['job']:10s}{record['name']:37s}{record['dtype']} {record['data']:12s}"
     return f"{place}{', '.join(cells)}"

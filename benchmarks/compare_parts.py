@@ -58,7 +58,8 @@ def _sklearn_iteration(problem: Problem) -> Run:
     blas = ThreadpoolController()
 
     def one_blas_thread() -> AbstractContextManager[Any]:
-        return blas.limit(limits=1, user_api="blas")
+        limit: AbstractContextManager[Any] = blas.limit(limits=1, user_api="blas")
+        return limit
 
     return Run(BASELINE, call, centroids=lambda result: result, around=one_blas_thread)
 
@@ -82,7 +83,8 @@ def predict(problem: Problem, peers: Peers) -> list[Run]:
     """Assign all points to the centroids of a first iteration on some of them."""
     n_some = max(10 * problem.n_clusters, 1000)
     settings = {"init": problem.points[: problem.n_clusters], "n_init": 1, "max_iter": 1}
-    runs, fitted = [], None
+    runs: list[Run] = []
+    fitted: Any = None
     for peer, module, points in estimators(problem.points, peers):
         estimator = module.KMeans(problem.n_clusters, **settings).fit(points[:n_some])
         fitted = fitted or estimator

@@ -4,8 +4,10 @@ import importlib
 import importlib.metadata
 import os
 import platform
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from types import ModuleType
 from typing import Any, NamedTuple
@@ -26,6 +28,7 @@ __all__ = [
     "PEERS",
     "UNIMPORTABLE",
     "Peers",
+    "busy_processors",
     "estimators",
     "load",
     "machine",
@@ -121,8 +124,7 @@ def on_arrays(peers: Peers) -> Iterator[tuple[str, Callable[[Any], Any]]]:
     """Yield how kmeans_xp on another library's arrays is called, and how to make those arrays."""
     for name, convert in ARRAYS.items():
         if name in peers.modules:
-            module = peers.modules[name]
-            yield f"{OURS} on {name}", lambda array, f=convert, m=module: f(m, array)
+            yield f"{OURS} on {name}", partial(convert, peers.modules[name])
 
 
 def estimators(points: Any, peers: Peers) -> list[tuple[str, Any, Any]]:
@@ -158,6 +160,33 @@ def machine(peers: Peers) -> dict[str, Any]:
         "versions": versions,
         "blas": _blas_cores(),
     }
+
+
+def busy_processors(watched_s: float) -> float | None:
+    """Return how many processors other programs use while this one sleeps, or None if unknown.
+
+    One is enough to spoil all: threads that wait for each other at each step then wait for
+    the scheduler, and small fits by OpenMP take a hundred times as long.
+    """
+    time.sleep(watched_s / 5)  # until threads of this process have stopped to spin
+    before = _busy_ticks()
+    began = time.perf_counter()
+    time.sleep(watched_s)
+    after = _busy_ticks()
+    if before is None or after is None:
+        return None
+    ticks_per_s: int = os.sysconf("SC_CLK_TCK")
+    return (after - before) / ticks_per_s / (time.perf_counter() - began)
+
+
+def _busy_ticks() -> int | None:
+    try:
+        line = Path("/proc/stat").read_text().splitlines()[0]
+    except OSError:
+        return None
+    # user, nice, system, idle, iowait, irq, softirq, steal; guests are in user
+    ticks = [int(field) for field in line.split()[1:9]]
+    return sum(ticks) - ticks[3] - ticks[4]
 
 
 def _version(name: str) -> str | None:

@@ -146,7 +146,7 @@ def _finish(figure: Any, axes: Any) -> None:
     figure.supxlabel(
         "time over scikit-learn's, log scale: left of 1 is faster than scikit-learn", fontsize=10
     )
-    marks = {}
+    marks: dict[str, Any] = {}
     for ax in axes.flat:
         marks |= dict(zip(*reversed(ax.get_legend_handles_labels()), strict=True))
     ordered = [name for name in _MARKS if name in marks]

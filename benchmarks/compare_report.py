@@ -30,9 +30,9 @@ _REMARKS = {
     "`Kmeans` told to do one iteration. The resulting centroids' inertia agrees.",
     "fit": "`KMeans(k, random_state=0)` by each library, k-means++ included, with the same bound "
     "on the iterations (second column). sklearnex and faiss draw other rows to begin from and so "
-    "take another way: their iterations and inertia are in the second table. faiss stops by no "
-    "criterion; it is told scikit-learn's number of iterations. Before the clock runs, fits from "
-    "the same rows by the same number of iterations must agree.",
+    "take another way: their iterations and inertia are in the second table. faiss is made to do "
+    "as many iterations as scikit-learn did. Before the clock runs, fits from the same rows by the "
+    "same number of iterations must agree.",
     "seeding": "`kmeans_plusplus` with the same seed. scikit-learn and this package are greedy "
     "and choose the same rows; faiss makes one trial a step.",
     "predict": "Labels for all rows, of centroids that are one iteration old. The labels agree.",
@@ -41,7 +41,7 @@ _REMARKS = {
     "tiny": "*n_init=10*: a default fit with ten restarts. *same work*: one fit from the same "
     "rows by the same number of iterations; the inertia agrees.",
     "converge": "Separated blobs, from the same k-means++ rows, `tol=0`: until no label changes. "
-    "faiss is told scikit-learn's number of iterations.",
+    "faiss is made to do as many iterations as scikit-learn did.",
     "scaling": "Ten iterations from the same rows; one of the three numbers varies.",
     "memory": "The most resident memory of the process during a fit of three iterations from "
     "k-means++, less what it had before, with the data and the libraries loaded; each fit in a "
@@ -110,6 +110,9 @@ def _about(machine: dict[str, Any], records: Sequence[Record]) -> str:
         ("kernels that each BLAS has chosen", cores),
         ("measured by", "<br>".join(f"`{command}` at {commit}" for command, commit in commands)),
     ]
+    busy = [record["busy"] for record in records if record["busy"] is not None]
+    if busy:
+        rows.append(("processors used by other programs, before and after", f"≤ {max(busy):.1f}"))
     missing = {
         name: why
         for each in records
