@@ -110,7 +110,7 @@ def _about(machine: dict[str, Any], records: Sequence[Record]) -> str:
         ("kernels that each BLAS has chosen", cores),
         ("measured by", "<br>".join(f"`{command}` at {commit}" for command, commit in commands)),
     ]
-    busy = [record["busy"] for record in records if record["busy"] is not None]
+    busy = [each["busy"] for each in records if each.get("busy") is not None]
     if busy:
         rows.append(("processors used by other programs, before and after", f"≤ {max(busy):.1f}"))
     missing = {
