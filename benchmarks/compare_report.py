@@ -1,0 +1,260 @@
+"""The page of the comparison, in Markdown, from what has been measured."""
+
+import math
+from collections.abc import Iterable, Sequence
+from statistics import linear_regression, median
+from typing import Any
+
+from benchmarks.compare_data import SIZES
+from benchmarks.compare_jobs import JOBS, Record
+from benchmarks.compare_peers import BASELINE, UNIMPORTABLE
+
+__all__ = ["in_order", "page", "peers_of"]
+
+_TITLES = {
+    "iteration": "One Lloyd iteration",
+    "fit": "A default fit",
+    "seeding": "k-means++",
+    "predict": "Predict",
+    "minibatch": "Mini-batches",
+    "tiny": "Tiny fits",
+    "converge": "A fit to convergence, by each algorithm",
+    "scaling": "How the time grows",
+    "memory": "Memory of a fit",
+    "import": "Import and first fit",
+}
+
+_REMARKS = {
+    "iteration": "Assignment and new centroids from the same rows: scikit-learn's "
+    "`lloyd_iter_chunked_dense`, this package's `lloyd_step` and `update_centroids`, faiss's "
+    "`Kmeans` told to do one iteration. The resulting centroids' inertia agrees.",
+    "fit": "`KMeans(k, random_state=0)` by each library, k-means++ included, with the same bound "
+    "on the iterations (second column). sklearnex and faiss draw other rows to begin from and so "
+    "take another way: their iterations and inertia are in the second table. faiss is made to do "
+    "as many iterations as scikit-learn did. Before the clock runs, fits from the same rows by the "
+    "same number of iterations must agree.",
+    "seeding": "`kmeans_plusplus` with the same seed. scikit-learn and this package are greedy "
+    "and choose the same rows; faiss makes one trial a step.",
+    "predict": "Labels for all rows, of centroids that are one iteration old. The labels agree.",
+    "minibatch": "`MiniBatchKMeans` for whole passes (one, and more of small data), batches of "
+    "1024 rows, with nothing that could end it earlier.",
+    "tiny": "*n_init=10*: a default fit with ten restarts. *same work*: one fit from the same "
+    "rows by the same number of iterations; the inertia agrees.",
+    "converge": "Separated blobs, from the same k-means++ rows, `tol=0`: until no label changes. "
+    "faiss is made to do as many iterations as scikit-learn did.",
+    "scaling": "Ten iterations from the same rows; one of the three numbers varies.",
+    "memory": "The most resident memory of the process during a fit of three iterations from "
+    "k-means++, less what it had before, with the data and the libraries loaded; each fit in a "
+    "fresh process.",
+    "import": "In fresh interpreters whose bytecode is compiled: the import, and in the same "
+    "process a first and a second fit of 20 iterations. The empty cache is numba's.",
+}
+
+#: columns of peers, where all are there
+_ORDER = (BASELINE, "kmeans_xp", "sklearnex", "faiss", "kmeans_xp on torch", "kmeans_xp on jax")
+
+
+def page(machine: dict[str, Any], records: Sequence[Record], picture: str | None) -> str:
+    """Return the page.
+
+    Parameters
+    ----------
+    machine : dict
+        As ``compare_peers.machine`` gives it.
+    records : sequence of Record
+    picture : str or None
+        Its file name beside the page.
+    """
+    parts = ["# Compared on a CPU", _introduction(), _about(machine, records)]
+    if picture:
+        parts.append(f"![Ratios to scikit-learn's time]({picture})")
+    for job in JOBS:
+        mine = in_order(record for record in records if record["job"] == job)
+        if mine:
+            parts += [f"## {_TITLES[job]}", _REMARKS[job], *_tables(job, mine), *_left_out(mine)]
+    return "\n\n".join(parts) + "\n"
+
+
+def _introduction() -> str:
+    return (
+        "Written by `python benchmarks/compare.py`; the raw numbers are in "
+        "`cpu_comparison.json`. All libraries of a line take turns in one process, on the same "
+        "data. Times are medians in milliseconds. A ratio is the median of the ratios to "
+        "scikit-learn's time in the same round: **less than 1 is faster than scikit-learn**. What "
+        "takes minutes is measured once or twice, and says so."
+    )
+
+
+def in_order(records: Iterable[Record]) -> list[Record]:
+    """Return records by dtype and size; sizes of no list in the order they were measured."""
+    kept = list(records)
+    names = [size.name for size in SIZES]
+    names = list(dict.fromkeys([*names, *(record["name"] for record in kept)]))
+    return sorted(kept, key=lambda each: (each["dtype"], names.index(each["name"]), each["data"]))
+
+
+def peers_of(records: Iterable[Record]) -> list[str]:
+    """Return the libraries of some records, in the order of columns."""
+    found = dict.fromkeys(peer for record in records for peer in record["peers"])
+    return sorted(found, key=lambda peer: _ORDER.index(peer) if peer in _ORDER else len(_ORDER))
+
+
+def _about(machine: dict[str, Any], records: Sequence[Record]) -> str:
+    versions = ", ".join(f"{name} {version}" for name, version in machine["versions"].items())
+    cores = "; ".join(f"{name}: {core}" for name, core in machine["blas"].items())
+    commands = dict.fromkeys((each["command"], each["commit"]) for each in records)
+    rows = [
+        ("CPU", f"{machine['cpu']}, {machine['n_threads']} threads used"),
+        ("system", f"{machine['system']}, Python {machine['python']}"),
+        ("versions", versions),
+        ("kernels that each BLAS has chosen", cores),
+        ("measured by", "<br>".join(f"`{command}` at {commit}" for command, commit in commands)),
+    ]
+    busy = [each["busy"] for each in records if each.get("busy") is not None]
+    if busy:
+        rows.append(("processors used by other programs, before and after", f"≤ {max(busy):.1f}"))
+    missing = {
+        name: why
+        for each in records
+        for name, why in each.get("left_out", {}).items()
+        if why.startswith(UNIMPORTABLE)
+    }
+    rows += [(f"left out: {name}", why) for name, why in missing.items()]
+    return _table(("", ""), rows, "--")
+
+
+def _tables(job: str, records: Sequence[Record]) -> list[str]:
+    if job == "memory":
+        return [_memory(records)]
+    if job == "scaling":
+        return [_growth(records)]
+    if job == "converge":
+        return [_by_peer(record) for record in records]
+    tables = [_times(records, with_bound=job == "fit")]
+    if job in ("fit", "minibatch", "seeding"):
+        tables.append(_found(records))
+    return tables
+
+
+def _times(records: Sequence[Record], *, with_bound: bool) -> str:
+    peers = peers_of(records)
+    heads = ["size", *(["at most"] if with_bound else []), "data", "dtype"]
+    heads += [f"{peer}, ms" + (" (ratio)" if peer != BASELINE else "") for peer in peers]
+    rows = []
+    for record in records:
+        bound = [f"{record['max_iter']} iterations"] if with_bound else []
+        cells = [_time(record["peers"].get(peer), is_baseline=peer == BASELINE) for peer in peers]
+        rows.append((record["name"], *bound, record["data"], record["dtype"], *cells))
+    return _table(heads, rows, "-" * (3 + with_bound) + ">" * len(peers))
+
+
+def _time(found: dict[str, Any] | None, *, is_baseline: bool) -> str:
+    if found is None:
+        return "–"
+    time = _number(median(found["seconds"]) * 1e3)
+    few = {1: ", once", 2: ", twice"}.get(len(found["seconds"]), "")
+    return f"{time}{few}" if is_baseline else f"{time} (**{found['ratio']:.2f}**{few})"
+
+
+def _found(records: Sequence[Record]) -> str:
+    """Return what the libraries ended with: iterations, and the inertia over scikit-learn's."""
+    peers = peers_of(records)
+    heads = ["size", "data", "dtype", *(f"{peer}: {_what(records)}" for peer in peers)]
+    rows = []
+    for record in records:
+        cells = [_result(record["peers"], peer) for peer in peers]
+        rows.append((record["name"], record["data"], record["dtype"], *cells))
+    return _table(heads, rows, "---" + ">" * len(peers))
+
+
+def _what(records: Sequence[Record]) -> str:
+    has_steps = any("n_iter" in found for each in records for found in each["peers"].values())
+    return "iterations, inertia" if has_steps else "inertia, mean of 20 seeds"
+
+
+def _result(peers: dict[str, dict[str, Any]], peer: str) -> str:
+    found = peers.get(peer)
+    if found is None:
+        return "–"
+    steps = [f"{found['n_iter']}"] if "n_iter" in found else []
+    keys = [key for key in ("inertia", "mean_inertia") if key in found]
+    return ", ".join([*steps, *(f"{found[key] / peers[BASELINE][key]:.4f}" for key in keys)])
+
+
+def _by_peer(record: Record) -> str:
+    baseline = record["peers"][BASELINE]
+    rows = []
+    for peer in record["peers"]:
+        found = record["peers"][peer]
+        inertia = f"{found['inertia'] / baseline['inertia']:.6f}"
+        time = _number(median(found["seconds"]) * 1e3)
+        rows.append((peer, time, f"**{found['ratio']:.2f}**", str(found["n_iter"]), inertia))
+    heads = (f"{record['name']}, {record['dtype']}", "ms", "ratio", "iterations", "inertia")
+    return _table(heads, rows, "->>>>")
+
+
+def _growth(records: Sequence[Record]) -> str:
+    """Return times by what varies, and the power of it that they grow with."""
+    peers = peers_of(records)
+    rows = []
+    for variant, dtype in dict.fromkeys((each["variant"], each["dtype"]) for each in records):
+        axis = variant.removeprefix("by ")
+        some = [each for each in records if (each["variant"], each["dtype"]) == (variant, dtype)]
+        some.sort(key=lambda each: each[axis])
+        for record in some:
+            cells = [
+                _time(record["peers"].get(peer), is_baseline=peer == BASELINE) for peer in peers
+            ]
+            rows.append((f"{axis} = {record[axis]:,}", dtype, *cells))
+        if len(some) > 1:
+            powers = [f"*power {_power(some, axis, peer):.2f}*" for peer in peers]
+            rows.append((f"*{axis}: growth*", dtype, *powers))
+    heads = ["", "dtype", *(f"{peer}, ms" for peer in peers)]
+    return _table(heads, rows, "--" + ">" * len(peers))
+
+
+def _power(records: Sequence[Record], axis: str, peer: str) -> float:
+    """Return the slope of log time over log size, by least squares."""
+    sizes = [math.log(record[axis]) for record in records]
+    times = [math.log(median(record["peers"][peer]["seconds"])) for record in records]
+    return linear_regression(sizes, times).slope
+
+
+def _memory(records: Sequence[Record]) -> str:
+    peers = peers_of(records)
+    heads = ["size", "data", "dtype", "data, MiB", *(f"{peer}, MiB" for peer in peers)]
+    heads += [f"loaded by a first tiny fit: {peer}, MiB" for peer in peers]
+    rows = []
+    for record in records:
+        itemsize = {"float32": 4, "float64": 8}[record["dtype"]]
+        cells = [record["n_points"] * record["n_features"] * itemsize]
+        cells += [record["peers"][peer]["peak_bytes"] for peer in peers]
+        cells += [record["peers"][peer]["loaded_bytes"] for peer in peers]
+        texts = [_number(n_bytes / 2**20) for n_bytes in cells]
+        rows.append((record["name"], record["data"], record["dtype"], *texts))
+    return _table(heads, rows, "---" + ">" * (1 + 2 * len(peers)))
+
+
+def _left_out(records: Sequence[Record]) -> list[str]:
+    reasons: dict[tuple[str, str], dict[str, None]] = {}
+    for record in records:
+        for name, why in record.get("left_out", {}).items():
+            if not why.startswith(UNIMPORTABLE):
+                reasons.setdefault((name, why), {})[record["dtype"]] = None
+    if not reasons:
+        return []
+    cells = []
+    for (name, why), dtypes in reasons.items():
+        is_for_all = dtypes.keys() == {record["dtype"] for record in records}
+        cells.append(f"{name} ({why})" if is_for_all else f"{name} for {', '.join(dtypes)} ({why})")
+    return [f"Left out: {', '.join(cells)}."]
+
+
+def _number(value: float) -> str:
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
+
+
+def _table(heads: Sequence[str], rows: Iterable[Sequence[str]], sides: str) -> str:
+    rule = "|".join("---:" if side == ">" else "---" for side in sides)
+    lines = [f"| {' | '.join(heads)} |", f"|{rule}|"]
+    return "\n".join([*lines, *(f"| {' | '.join(row)} |" for row in rows)])
