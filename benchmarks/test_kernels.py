@@ -60,6 +60,7 @@ def arguments(kernel_name: str, size: Size, library: Any) -> tuple[Any, ...]:
         "cluster_sums": (rows, labels, size.n_clusters),
         "column_moments": (rows,),
         "drawn": (closest, None, uniforms, "left"),
+        "lloyd_run": (rows, placed, 3, 0.0),
         "lloyd_steps": (rows, library.xp.stack([placed, placed])),
         "spread": (moments, moments, rows.origin),
         "update_centroids": (totals, placed),
@@ -83,5 +84,11 @@ def test_kernel(
     result = benchmark(run, *arguments(kernel_name, size, library), xp=library.xp)
     if result is NotImplemented:
         pytest.skip(f"{run.__name__} leaves this size to the next body")
-    parts = result if isinstance(result, tuple) else (result,)
-    assert all(np.isfinite(library.to_host(part)).all() for part in parts)
+    assert all(np.isfinite(library.to_host(part)).all() for part in _arrays_in(result))
+
+
+def _arrays_in(result: Any) -> list[Any]:
+    """Return the arrays in (nested) tuples."""
+    if isinstance(result, tuple):
+        return [array for part in result for array in _arrays_in(part)]
+    return [result]
