@@ -1,5 +1,6 @@
 """k-means++: rows drawn by blocks, and all trials of a step measured in one pass."""
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -38,7 +39,15 @@ from kmeans_xp.kernels.for_numba.tiling import (
     tile_rows,
     weights_of,
 )
-from kmeans_xp.kernels.for_numba.vectors import PANEL, fold_group, keep_nearer, panel_rows
+from kmeans_xp.kernels.for_numba.vectors import (
+    PANEL,
+    ROW_CANDIDATES,
+    fold_group,
+    fold_row,
+    keep_nearer,
+    panel_rows,
+    sq_distance,
+)
 from kmeans_xp.kernels.portable import candidate_potentials, closer_of
 from kmeans_xp.kernels.rows import Rows
 from kmeans_xp.kernels.threads import in_threads
@@ -48,6 +57,9 @@ __all__: list[str] = []
 
 #: rows whose mass is added up before one is drawn
 _DRAWN_BLOCK = 4096
+
+#: features from which rows are measured one by one, features in the lanes of vectors
+_MANY_FEATURES = 16
 
 _fold_large, _fold_middle, _fold_small = fold_group
 
@@ -150,7 +162,7 @@ def first_of_the_least(
 
 
 @compiled(ROWS, COUNT, COUNT, COUNT, NUMBERS, COLUMN, COLUMN, NUMBERS, COUNT, SUMS)
-def _fold_rows(points, start, stop, tile, origin, weights, closest, groups, n_candidates, lanes):
+def _fold_panels(points, start, stop, tile, origin, weights, closest, groups, n_candidates, lanes):
     n_features = points.shape[1]
     panels, scratch = aligned(tile * n_features, points), scratch_for(points, tile)
     nearest, wide = np.zeros(tile, points.dtype), np.ones(tile, np.float64)
@@ -181,7 +193,7 @@ def _fold_rows(points, start, stop, tile, origin, weights, closest, groups, n_ca
 
 
 @compiled(ROWS, COUNT, COUNT, COUNT, NUMBERS, COLUMN, NUMBERS, RESULTS)
-def _keep_nearer_rows(points, start, stop, tile, origin, closest, candidate, folded):
+def _keep_nearer_panels(points, start, stop, tile, origin, closest, candidate, folded):
     n_features = points.shape[1]
     panels, scratch = aligned(tile * n_features, points), scratch_for(points, tile)
     nearest, panel = np.zeros(tile, points.dtype), panel_rows(panels)
@@ -196,47 +208,98 @@ def _keep_nearer_rows(points, start, stop, tile, origin, closest, candidate, fol
         folded[row : row + n_rows] = nearest[:n_rows]
 
 
+@compiled(ROWS, COUNT, COUNT, COUNT, NUMBERS, COLUMN, COLUMN, NUMBERS, SUMS)
+def _fold_rows(points, start, stop, tile, origin, weights, closest, candidates, sums):
+    n_features, scratch, weight = points.shape[1], scratch_for(points, tile), 1.0
+    for row in range(start, stop, tile):
+        n_rows = min(tile, stop - row)
+        tile_points, at = tile_of(points, row, n_rows, scratch)
+        for number in range(n_rows):
+            so_far = closest[row + number]
+            if weights.shape[0] > 0:
+                weight = np.float64(weights[row + number])
+            for first in range(0, len(sums), ROW_CANDIDATES):
+                fold_row(
+                    tile_points,
+                    at + number,
+                    origin,
+                    candidates,
+                    first,
+                    n_features,
+                    so_far,
+                    weight,
+                    sums,
+                )
+
+
+@compiled(ROWS, COUNT, COUNT, COUNT, NUMBERS, COLUMN, NUMBERS, RESULTS)
+def _keep_nearer_rows(points, start, stop, tile, origin, closest, candidate, folded):
+    n_features, scratch = points.shape[1], scratch_for(points, tile)
+    for row in range(start, stop, tile):
+        n_rows = min(tile, stop - row)
+        tile_points, at = tile_of(points, row, n_rows, scratch)
+        for number in range(n_rows):
+            distance = sq_distance(tile_points, at + number, origin, candidate, 0, n_features)
+            folded[row + number] = min(closest[row + number], distance)
+
+
 @override(candidate_potentials)
 def all_trials_in_a_pass(rows: Rows, closest: Floats, candidates: Floats) -> Floats:
     """Hold the distances to all candidates in registers, by differences."""
     points, (n_candidates, n_features) = rows.points, candidates.shape
-    dtype, origin, weights = points.dtype, origin_of(rows), weights_of(rows)
-    groups, tile = Groups.of(candidates), tile_rows(rows.n_points, n_features, dtype)
-    panel = PANEL[dtype]
+    dtype, tile = points.dtype, tile_rows(rows.n_points, n_features, points.dtype)
+    shared = (tile, origin_of(rows), weights_of(rows), closest)
+    in_lanes = _in_row_lanes if n_features >= _MANY_FEATURES else _in_panel_lanes
+    task = in_lanes(points, shared, candidates)
+    cost = 2.0 + n_features / 4 + n_candidates * (1.0 + n_features / 25)
+    n_tasks = n_tasks_for(rows.n_points, cost)
+    return merged_in_tree(in_parts(task, rows.n_points, n_tasks, dtype))
+
+
+def _in_panel_lanes(
+    points: Floats, shared: tuple[Any, ...], candidates: Floats
+) -> Callable[[int, int], Floats]:
+    """Return the task that has rows in the lanes of vectors."""
+    n_candidates, groups, panel = len(candidates), Groups.of(candidates), PANEL[points.dtype]
 
     def potentials(start: int, stop: int) -> Floats:
         lanes = np.zeros(len(groups.biases) * panel)
-        _fold_rows[dtype](
-            points,
-            start,
-            stop,
-            tile,
-            origin,
-            weights,
-            closest,
-            groups.numbers,
-            n_candidates,
-            lanes,
-        )
+        fold = _fold_panels[points.dtype]
+        fold(points, start, stop, *shared, groups.numbers, n_candidates, lanes)
         sums: Floats = lanes.reshape(-1, panel)[:n_candidates].sum(axis=1)
         return sums
 
-    cost = 2.0 + n_features / 4 + n_candidates * (1.0 + n_features / 25)
-    n_tasks = n_tasks_for(rows.n_points, cost)
-    return merged_in_tree(in_parts(potentials, rows.n_points, n_tasks, dtype))
+    return potentials
+
+
+def _in_row_lanes(
+    points: Floats, shared: tuple[Any, ...], candidates: Floats
+) -> Callable[[int, int], Floats]:
+    """Return the task that has features in the lanes: no turning of rows."""
+    n_candidates, n_features = candidates.shape
+    n_padded = -(-n_candidates // ROW_CANDIDATES) * ROW_CANDIDATES
+    padded = np.zeros((n_padded, n_features), points.dtype)
+    padded[:n_candidates] = candidates
+
+    def potentials(start: int, stop: int) -> Floats:
+        sums = np.zeros(n_padded)
+        _fold_rows[points.dtype](points, start, stop, *shared, padded.reshape(-1), sums)
+        return sums[:n_candidates]
+
+    return potentials
 
 
 @override(closer_of)
 def folded_in_a_pass(rows: Rows, closest: Floats, candidate: Floats) -> Floats:
     """Measure by differences, as ``candidate_potentials`` does: to the same bits."""
     points, n_features = rows.points, rows.n_features
-    dtype, origin = points.dtype, origin_of(rows)
-    tile = tile_rows(rows.n_points, n_features, dtype)
-    seed = np.ascontiguousarray(candidate).reshape(-1)
+    dtype, tile = points.dtype, tile_rows(rows.n_points, n_features, points.dtype)
+    shared = (tile, origin_of(rows), closest, np.ascontiguousarray(candidate).reshape(-1))
+    keep_nearer = _keep_nearer_rows if n_features >= _MANY_FEATURES else _keep_nearer_panels
     folded = np.empty(rows.n_points, dtype)
 
     def fold(start: int, stop: int) -> None:
-        _keep_nearer_rows[dtype](points, start, stop, tile, origin, closest, seed, folded)
+        keep_nearer[dtype](points, start, stop, *shared, folded)
 
-    in_parts(fold, rows.n_points, n_tasks_for(rows.n_points, 2.0 + n_features / 3), dtype)
+    in_parts(fold, rows.n_points, n_tasks_for(rows.n_points, 2.0 + n_features / 6), dtype)
     return folded

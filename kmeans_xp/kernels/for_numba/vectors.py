@@ -26,9 +26,11 @@ __all__ = [
     "GROUPS",
     "LINE",
     "PANEL",
+    "ROW_CANDIDATES",
     "add_row",
     "as_rows",
     "fold_group",
+    "fold_row",
     "keep_nearer",
     "pack_panel",
     "panel_rows",
@@ -47,6 +49,8 @@ LINE = 64
 _VECTORS = 2
 #: centroids scored at a time, the largest group first
 GROUPS = (12, 8, 4) if _BYTES == 64 else (6, 4, 2)
+#: candidates that a row is held against at a time, its features in the lanes
+ROW_CANDIDATES = 8
 #: rows of a panel
 PANEL = {np.dtype(kind): _VECTORS * _BYTES // np.dtype(kind).itemsize for kind in "fd"}
 #: features, with the mass as one more, that a short vector of float64 holds
@@ -404,6 +408,7 @@ def _pack_many(
                 code.store(column, place(index, feature, part))
         return []
 
+    _touch(code, points.row(first), row(code.n_rows - 1), n_features)
     whole = builder.and_(n_features, _I64(-n_lanes))
     code.loop(_I64(0), whole, n_lanes, [], pack)
     left = builder.sub(n_features, whole)
@@ -413,6 +418,25 @@ def _pack_many(
             for feature, column in enumerate(rest[:-1]):
                 with builder.if_then(builder.icmp_signed("<", _I64(feature), left)):
                     code.store(column, place(whole, feature, part))
+
+
+def _touch(code: _Code, first: Any, last: Any, n_features: Any) -> None:
+    """Read all from the first row to the last, a number a cache line, in the order of memory.
+
+    Squares of the matrix are read in an order that processors do not foresee; this one they do.
+    """
+    builder = code.builder
+    start, end = (builder.ptrtoint(row, _I64) for row in (first, last))
+    stop = builder.add(end, builder.mul(n_features, _I64(code.itemsize)))
+
+    def read(address: Any, seen: list[Any]) -> list[Any]:
+        number = builder.load(builder.inttoptr(address, _I32.as_pointer()), align=4)
+        return [builder.xor(seen[0], number)]
+
+    (seen,) = code.loop(start, stop, LINE, [_I32(0)], read)
+    # An instruction of no bytes that wants the result: else nothing would be read.
+    wanted = ir.FunctionType(ir.VoidType(), [_I32])
+    builder.asm(wanted, "", "r", [seen], side_effect=True)
 
 
 def _transposed(code: _Code, rows: list[Any]) -> list[Any]:
@@ -582,6 +606,25 @@ def keep_nearer(
         code.store(builder.select(is_nearer, distance, so_far), place)
 
 
+def _squares(
+    code: _Code, points: _Array, row: Any, origin: _Array, centroids: list[Any], n_features: Any
+) -> list[Any]:
+    """Return for each centroid the lanes whose sum is a row's squared distance to it."""
+    builder, point = code.builder, points.row(row)
+
+    def add(index: Any, sums: list[Any], read: Callable[[Any], Any]) -> list[Any]:
+        centred = builder.fsub(read(code.shifted(point, index)), read(origin.at(index)))
+        apart = [builder.fsub(centred, read(code.shifted(c, index))) for c in centroids]
+        return [code.multiply_add(a, a, sum_) for a, sum_ in zip(apart, sums, strict=True)]
+
+    whole = builder.and_(n_features, _I64(-code.n_lanes))
+    left = builder.sub(n_features, whole)
+    sums = [ir.Constant(code.vector, None) for _ in centroids]
+    sums = code.loop(_I64(0), whole, code.n_lanes, sums, lambda i, s: add(i, s, code.load))
+    rest = functools.partial(code.load_first, n=left)
+    return code.loop(whole, n_features, code.n_lanes, sums, lambda i, s: add(i, s, rest))
+
+
 def _sq_distance(
     code: _Code,
     points: _Array,
@@ -592,29 +635,63 @@ def _sq_distance(
     n_features: Any,
 ) -> Any:
     """Return the squared distance of ``points[row] - origin`` to the centroid at ``at``."""
-    builder = code.builder
-    point, centroid = points.row(row), centroids.at(at)
-
-    def add_squares(index: Any, sums: list[Any], read: Callable[[Any], Any]) -> list[Any]:
-        here, origin_here = read(code.shifted(point, index)), read(origin.at(index))
-        centred = builder.fsub(here, origin_here)
-        apart = builder.fsub(centred, read(code.shifted(centroid, index)))
-        return [code.multiply_add(apart, apart, sums[0])]
-
-    whole = builder.and_(n_features, _I64(-code.n_lanes))
-    zero = [ir.Constant(code.vector, None)]
-    sums = code.loop(
-        _I64(0), whole, code.n_lanes, zero, lambda i, values: add_squares(i, values, code.load)
-    )
-    left = builder.sub(n_features, whole)
-    sums = code.loop(
-        whole,
-        n_features,
-        code.n_lanes,
-        sums,
-        lambda i, values: add_squares(i, values, lambda pointer: code.load_first(pointer, left)),
-    )
-    return code.total(sums[0])
+    return code.total(_squares(code, points, row, origin, [centroids.at(at)], n_features)[0])
 
 
 sq_distance = _vector_code(_sq_distance, result=None)
+
+
+def _totals(code: _Code, vectors: list[Any]) -> Any:
+    """Return a vector of the totals of the vectors, added in the order of ``_Code.total``."""
+    length = vectors[0].type.count  # lanes that are still to be added up to one total
+    while len(vectors) > 1:
+        pairs = zip(vectors[::2], vectors[1::2], strict=True)
+        vectors = [_halved(code, left, right, length) for left, right in pairs]
+        length = max(length // 2, 1)
+    (joined,) = vectors
+    while length > 1:
+        joined = _halved(code, joined, None, length)
+        length //= 2
+    return joined
+
+
+def _halved(code: _Code, left: Any, right: Any, length: int) -> Any:
+    """Return both vectors in one: of each ``length`` lanes, one half is added to the other."""
+    lanes = list(range(left.type.count * (1 if right is None else 2)))
+    right = left if right is None else right
+    if length == 1:
+        return code.shuffle(left, right, lanes)
+    half = length // 2
+    low = [lane for lane in lanes if lane % length < half]
+    high = [lane + half for lane in low]
+    return code.builder.fadd(code.shuffle(left, right, low), code.shuffle(left, right, high))
+
+
+@_vector_code
+def fold_row(
+    code: _Code,
+    points: _Array,
+    row: Any,
+    origin: _Array,
+    candidates: _Array,
+    first: Any,
+    n_features: Any,
+    closest: Any,
+    weight: Any,
+    sums: _Array,
+) -> None:
+    """Add weight * min(closest, squared distance) to the sums of ``ROW_CANDIDATES`` candidates.
+
+    Distances are those of ``sq_distance``, to the bit; the candidates lie row after row.
+    """
+    builder = code.builder
+    start = candidates.at(builder.mul(first, n_features))
+    places = [code.shifted(start, builder.mul(_I64(j), n_features)) for j in range(ROW_CANDIDATES)]
+    distances = _totals(code, _squares(code, points, row, origin, places, n_features))
+    so_far = code.splat(closest, distances.type)
+    is_nearer = code.greater(so_far, distances)
+    nearer = builder.select(is_nearer, distances, so_far)
+    wide = ir.VectorType(ir.DoubleType(), ROW_CANDIDATES)
+    place = sums.at(first)
+    value = code.part(nearer, 0, wide)
+    code.store(code.multiply_add(value, code.splat(weight, wide), code.load(place, wide)), place)
