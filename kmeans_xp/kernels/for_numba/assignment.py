@@ -31,6 +31,7 @@ from kmeans_xp.kernels.for_numba.tiling import (
     Floats,
     Labels,
     aligned,
+    copy,
     group_size,
     in_parts,
     int32_labels,
@@ -99,13 +100,11 @@ def label_panels(panels, n_rows, n_features, groups, biases, n_clusters, best, l
 @inline
 def add_tile(points, first, n_rows, row, origin, weights, labels, totals):
     """Add the tile that begins at ``first`` of ``points`` and at ``row`` of the weights."""
-    n_features, width = points.shape[1], totals.shape[1]
-    flat = totals.reshape(-1)
-    weight = 1.0
+    n_features, weight = points.shape[1], 1.0
     for number in range(n_rows):
         if weights.shape[0] > 0:
             weight = np.float64(weights[row + number])
-        add_row(points, first + number, origin, weight, n_features, flat, labels[number] * width)
+        add_row(points, first + number, origin, weight, n_features, totals, labels[number])
 
 
 @compiled(ROWS, RESULTS, RESULTS)
@@ -137,7 +136,7 @@ def _label_rows(points, start, stop, tile, origin, groups, biases, n_clusters, l
         tile_points, first = tile_of(points, row, n_rows, scratch)
         pack_tile(tile_points, first, n_rows, origin, panels)
         label_panels(panels, n_rows, n_features, groups, biases, n_clusters, best, found)
-        labels[row : row + n_rows] = found[:n_rows]
+        copy(found, n_rows, labels, row)
 
 
 @compiled(ROWS, COUNT, COUNT, COUNT, NUMBERS, COLUMN, NUMBERS, NUMBERS, TOTALS)
@@ -210,10 +209,14 @@ def _run_steps(
     before = start
     for number in range(len(signals)):
         _pack_centroids(before, groups, biases)
-        found[:] = 0.0
+        for cluster in range(len(found)):
+            for column in range(found.shape[1]):
+                found[cluster, column] = 0.0
         _label_add(points, 0, n_points, tile, origin, weights, groups, biases, found)
-        sums[number, :, :] = found[:, :n_features]
-        mass[number, :] = found[:, n_features]
+        for cluster in range(len(found)):
+            for feature in range(n_features):
+                sums[number, cluster, feature] = found[cluster, feature]
+            mass[number, cluster] = found[cluster, n_features]
         _update_step(sums[number], mass[number], before, centroids[number], signals[number])
         before = as_rows(centroids[number])
         if signals[number, 0] <= tol or signals[number, 1] > 0.0:

@@ -28,6 +28,7 @@ from kmeans_xp.kernels.for_numba.tiling import (
     MIDDLE,
     Floats,
     aligned,
+    copy,
     group_size,
     in_parts,
     n_tasks_for,
@@ -175,7 +176,8 @@ def _fold_panels(points, start, stop, tile, origin, weights, closest, groups, n_
             nearest[number] = closest[row + number]
             if weights.shape[0] > 0:
                 wide[number] = weights[row + number]
-        nearest[n_rows:] = 0.0  # what fills the last panel counts for nothing
+        for number in range(n_rows, tile):
+            nearest[number] = 0.0  # what fills the last panel counts for nothing
         first = 0
         while first < n_candidates:
             size = group_size(n_candidates - first)
@@ -205,7 +207,7 @@ def _keep_nearer_panels(points, start, stop, tile, origin, closest, candidate, f
             nearest[number] = closest[row + number]
         for number in range(0, n_rows, panel):
             keep_nearer(panels, number * n_features, n_features, candidate, nearest, number)
-        folded[row : row + n_rows] = nearest[:n_rows]
+        copy(nearest, n_rows, folded, row)
 
 
 @compiled(ROWS, COUNT, COUNT, COUNT, NUMBERS, COLUMN, COLUMN, NUMBERS, SUMS)

@@ -28,6 +28,7 @@ __all__ = [
     "Floats",
     "Labels",
     "aligned",
+    "copy",
     "group_size",
     "in_parts",
     "int32_labels",
@@ -158,6 +159,13 @@ def aligned(n_numbers, like):
     memory = np.empty(n_numbers + LINE // like.itemsize, like.dtype)
     first = -memory.ctypes.data % LINE // like.itemsize
     return memory[first : first + n_numbers]
+
+
+@inline
+def copy(source, n_numbers, target, at):
+    """Copy the first numbers to ``target[at]`` and on; slices take numba a second to compile."""
+    for number in range(n_numbers):
+        target[at + number] = source[number]
 
 
 @inline

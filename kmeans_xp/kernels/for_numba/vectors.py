@@ -264,17 +264,18 @@ def add_row(
     weight: Any,
     n_features: Any,
     totals: _Array,
-    at: Any,
+    cluster: Any,
 ) -> None:
-    """Add weight * (points[row] - origin), and the weight after it, to ``totals[at]`` and on.
+    """Add weight * (points[row] - origin), and the weight after it, to ``totals[cluster]``.
 
-    In float64; what is added to stands ``total_width`` numbers apart.
+    In float64; rows of totals are ``total_width`` numbers wide.
     """
+    total = totals.row(cluster)
     is_narrow = code.builder.icmp_signed("<", n_features, _I64(_NARROW))
     with code.builder.if_else(is_narrow) as (narrow, wide):
         for width, branch in ((_NARROW, narrow), (_BYTES // 8, wide)):
             with branch:
-                _add_row(code, width, points.row(row), origin, weight, n_features, totals.at(at))
+                _add_row(code, width, points.row(row), origin, weight, n_features, total)
 
 
 def _add_row(
