@@ -37,7 +37,7 @@ _OPTIONS = {"nogil": True, "error_model": "numpy"}
 
 #: for functions that other compiled functions call; float() of a float32 is a float32 in there,
 #: np.float64() is what widens
-inline = numba.njit(inline="always", **_OPTIONS)
+inline = numba.njit(**_OPTIONS)
 
 
 class Parameter(NamedTuple):
