@@ -67,11 +67,15 @@ def doctests(session: nox.Session) -> None:
 
 @nox.session
 def numpy(session: nox.Session) -> None:
-    """All tests, on NumPy; those of whole fits once more without numba."""
+    """All tests, on NumPy; some once more without numba, and for a lesser processor."""
     _install(session, "-e", ".[test]")
     _library_tests(session, "numpy")
     without = {"KMEANS_XP_NUMBA": "0"}
     _pytest(session, "-n", "2", "--library", "numpy", *FIT_TESTS, env=without)
+    # Vectors of half the length, where the processor has the long ones.
+    shorter = {"NUMBA_CPU_NAME": "haswell", "NUMBA_CPU_FEATURES": "+avx,+avx2,+fma"}
+    chosen = ("-k", "fixed_shapes and not readonly")
+    _pytest(session, "-n", "2", "--library", "numpy", KERNEL_TESTS, *chosen, env=shorter)
 
 
 @nox.session

@@ -54,9 +54,10 @@ def available() -> tuple[DeviceReport, ...]:
     -------
     tuple of DeviceReport
         NumPy first, then CuPy's devices, then the libraries whose arrays are taken as they
-        are. Libraries are looked up, and CuPy is imported; others are not.
+        are. Libraries are looked up; CuPy and numba are imported, others are not.
     """
-    numpy = DeviceReport("numpy", "cpu", True, f"NumPy {np.__version__}, {n_threads()} threads")
+    detail = f"NumPy {np.__version__}, {n_threads()} threads, {_compiler()}"
+    numpy = DeviceReport("numpy", "cpu", True, detail)
     others = (_installed(library) for library in ("torch", "jax", "dpnp", "array_api_strict"))
     return (numpy, *_cupy_devices(), *others)
 
@@ -88,6 +89,13 @@ def why_cupy_is_unusable() -> str | None:
             "check the NVIDIA driver with nvidia-smi"
         )
     return "CuPy is installed but found no CUDA device"
+
+
+def _compiler() -> str:
+    reason = why_numba_is_unusable()
+    if reason is not None:
+        return f"kernels not compiled ({reason})"
+    return f"kernels compiled by numba {importlib.metadata.version('numba')}"
 
 
 @functools.cache

@@ -15,6 +15,7 @@ from collections.abc import Callable
 from typing import Any
 
 import llvmlite.binding as llvm
+import numba
 import numpy as np
 from llvmlite import ir
 from numba import types
@@ -39,9 +40,17 @@ __all__ = [
     "total_width",
 ]
 
-_features = llvm.get_host_cpu_features()
+
+def _has(feature: str) -> bool:
+    """Return whether numba compiles for processors with this feature."""
+    chosen = numba.config.CPU_FEATURES  # NUMBA_CPU_FEATURES, as "+avx,-avx512f"
+    if chosen is not None:
+        return f"+{feature}" in chosen.split(",")
+    return bool(llvm.get_host_cpu_features().get(feature))
+
+
 #: bytes of a vector register
-_BYTES = 64 if _features.get("avx512f") else 32 if _features.get("avx") else 16
+_BYTES = 64 if _has("avx512f") else 32 if _has("avx") else 16
 #: bytes of a cache line: vectors that cross one cost twice, and more where they were just written
 LINE = 64
 #: vectors of rows in a panel: two of them times the largest group, and what is read, fill the
