@@ -38,8 +38,8 @@ hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
 # Doctest collection imports every module, and these two import what an extra installs.
 collect_ignore = [
     f"kmeans_xp/kernels/for_{name}.py"
-    for name in ("cupy", "numba")
-    if importlib.util.find_spec(name) is None
+    for name in ("cupy", "numba", "numba_bounds")
+    if importlib.util.find_spec(name.partition("_")[0]) is None
 ]
 
 #: what a variant lacks: feature -> {library or variant -> reason}, for @needs(feature)

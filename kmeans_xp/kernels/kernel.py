@@ -22,7 +22,7 @@ kernels: dict[str, "Kernel[..., Any]"] = {}
 
 #: the modules beside this one that may hold a library's overrides; the last is tried first
 _OVERRIDE_MODULES = {
-    "numpy": ("for_numpy", "for_numba"),
+    "numpy": ("for_numpy", "for_numba", "for_numba_bounds"),
     "cupy": ("for_cupy",),
     "torch": ("for_torch",),
     "jax": ("for_jax",),
@@ -84,7 +84,7 @@ def _load_overrides(library: str) -> None:
     # an override module is not caught: a fast path that silently vanishes is a bug report
     # that nobody can file.
     for name in _OVERRIDE_MODULES.get(library, ()):
-        if name == "for_numba" and (reason := why_numba_is_unusable()) is not None:
+        if name.startswith("for_numba") and (reason := why_numba_is_unusable()) is not None:
             logger.info("NumPy arrays are computed without numba: %s", reason)
             continue
         full_name = f"{__package__}.{name}"
