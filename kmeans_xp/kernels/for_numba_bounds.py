@@ -128,9 +128,7 @@ def _mark_doubtful(row, n_rows, table, constants, labels, upper, lower, doubtful
 
 
 @_inline
-def _is_sure_when_measured(
-    points, row, origin, centroids, table, constants, labels, upper, lower
-):
+def _is_sure_when_measured(points, row, origin, centroids, table, constants, labels, upper, lower):
     """Replace the row's upper bound by its distance, and look again."""
     n_features, label = points.shape[1], labels[row]
     squared = sq_distance(points, row, origin, centroids, label * n_features, n_features)
@@ -189,7 +187,9 @@ def _keep_bounds(row, label, sq_norm, best, second, table, constants, upper, low
         upper[row] = np.sqrt(max(sq_norm - best - best + slack, zero)) * constants[_UP]
         low = np.sqrt(max(sq_norm - second - second - slack, zero)) * constants[_DOWN]
         # A centroid far away rounds by more, but is farther than this.
-        lower[row] = min(low, (constants[_FAR] - constants[_FAR] / constants[_FAR]) * reach * constants[_DOWN])
+        lower[row] = min(
+            low, (constants[_FAR] - constants[_FAR] / constants[_FAR]) * reach * constants[_DOWN]
+        )
     else:
         upper[row] = np.inf
         lower[row] = zero
@@ -197,8 +197,25 @@ def _keep_bounds(row, label, sq_norm, best, second, table, constants, upper, low
 
 @_inline
 def _visit(
-    points, chosen, n_chosen, is_run, origin, groups, biases, table, constants,
-    labels, upper, lower, dirty, panels, zeros, best, second, found, sq_norms,
+    points,
+    chosen,
+    n_chosen,
+    is_run,
+    origin,
+    groups,
+    biases,
+    table,
+    constants,
+    labels,
+    upper,
+    lower,
+    dirty,
+    panels,
+    zeros,
+    best,
+    second,
+    found,
+    sq_norms,
 ):
     """Label rows as plain steps do, and renew their bounds."""
     panel, n_features = panel_rows(panels), points.shape[1]
@@ -219,8 +236,15 @@ def _visit(
             dirty[label] = 1
             labels[row] = label
         _keep_bounds(
-            row, label, sq_norms[number], best[number], second[number], table, constants,
-            upper, lower,
+            row,
+            label,
+            sq_norms[number],
+            best[number],
+            second[number],
+            table,
+            constants,
+            upper,
+            lower,
         )
 
 
@@ -241,12 +265,42 @@ def _add_dirty(points, start, stop, origin, weights, labels, dirty, totals):
 
 
 @_compiled(
-    _rows, _count, _count, _count, _numbers, _column, _numbers, _numbers, _numbers, _numbers,
-    _numbers, _label_results, _results, _results, _flags, _totals, _counts,
+    _rows,
+    _count,
+    _count,
+    _count,
+    _numbers,
+    _column,
+    _numbers,
+    _numbers,
+    _numbers,
+    _numbers,
+    _numbers,
+    _label_results,
+    _results,
+    _results,
+    _flags,
+    _totals,
+    _counts,
 )
 def _bounded_rows(
-    points, start, stop, tile, origin, weights, groups, biases, centroids, table,
-    constants, labels, upper, lower, dirty, totals, counts,
+    points,
+    start,
+    stop,
+    tile,
+    origin,
+    weights,
+    groups,
+    biases,
+    centroids,
+    table,
+    constants,
+    labels,
+    upper,
+    lower,
+    dirty,
+    totals,
+    counts,
 ):
     n_features = points.shape[1]
     panels, best = _aligned(tile * n_features, points), _aligned(tile, points)
@@ -262,37 +316,93 @@ def _bounded_rows(
     n_visited = n_waiting = 0
     for row in range(start, stop, tile):
         n_rows = min(tile, stop - row)
-        n_doubtful = _mark_doubtful(
-            row, n_rows, table, constants, labels, upper, lower, doubtful
-        )
+        n_doubtful = _mark_doubtful(row, n_rows, table, constants, labels, upper, lower, doubtful)
         if 8 * n_doubtful > _EIGHTHS * n_rows:
             for number in range(n_rows):
                 run[number] = row + number
             _visit(
-                points, run, n_rows, True, origin, groups, biases, table, constants,
-                labels, upper, lower, dirty, panels, zeros, best, second, found, sq_norms,
+                points,
+                run,
+                n_rows,
+                True,
+                origin,
+                groups,
+                biases,
+                table,
+                constants,
+                labels,
+                upper,
+                lower,
+                dirty,
+                panels,
+                zeros,
+                best,
+                second,
+                found,
+                sq_norms,
             )
             n_visited += n_rows
         elif n_doubtful > 0:
             for number in range(n_rows):
                 if not doubtful[number] or _is_sure_when_measured(
-                    points, row + number, origin, centroids, table, constants,
-                    labels, upper, lower,
+                    points,
+                    row + number,
+                    origin,
+                    centroids,
+                    table,
+                    constants,
+                    labels,
+                    upper,
+                    lower,
                 ):
                     continue
                 waiting[n_waiting] = row + number
                 n_waiting += 1
                 if n_waiting == tile:
                     _visit(
-                        points, waiting, tile, False, origin, groups, biases, table, constants,
-                        labels, upper, lower, dirty, panels, zeros, best, second, found, sq_norms,
+                        points,
+                        waiting,
+                        tile,
+                        False,
+                        origin,
+                        groups,
+                        biases,
+                        table,
+                        constants,
+                        labels,
+                        upper,
+                        lower,
+                        dirty,
+                        panels,
+                        zeros,
+                        best,
+                        second,
+                        found,
+                        sq_norms,
                     )
                     n_visited += tile
                     n_waiting = 0
         if n_waiting > 0 and (adds_all or row + tile >= stop):
             _visit(
-                points, waiting, n_waiting, False, origin, groups, biases, table, constants,
-                labels, upper, lower, dirty, panels, zeros, best, second, found, sq_norms,
+                points,
+                waiting,
+                n_waiting,
+                False,
+                origin,
+                groups,
+                biases,
+                table,
+                constants,
+                labels,
+                upper,
+                lower,
+                dirty,
+                panels,
+                zeros,
+                best,
+                second,
+                found,
+                sq_norms,
             )
             n_visited += n_waiting
             n_waiting = 0
@@ -426,8 +536,8 @@ def _gaps(centroids: Floats, constants: Floats) -> Floats:
 @_override(bounded_step)
 def visiting_doubtful_rows(rows: Rows, centroids: Floats, bounds: Bounds) -> Any:
     """Visit the rows that two bounds each leave in doubt, gathered into panels."""
-    points, (n_clusters, n_features) = rows.points, centroids.shape
-    if points.strides[1] != points.itemsize and n_features > 1:
+    points = rows.points
+    if points.strides[1] != points.itemsize and rows.n_features > 1:
         return NotImplemented  # a row is read alone, which pays only where it lies in one place
     kept = bounds.kept
     if kept is None or not kept.fits(rows, centroids):
@@ -443,8 +553,9 @@ def _stepped(kept: _Kept, centroids: Floats) -> ClusterTotals:
     rows, (n_clusters, n_features) = kept.rows, centroids.shape
     points, dtype, origin, weights = rows.points, centroids.dtype, _origin(rows), _weights(rows)
     norms = _lengths(centroids)
-    constants = _constants(centroids, float(norms.max()))
-    table = _table(centroids, kept.centroids, constants, norms)
+    with np.errstate(over="ignore"):  # what is infinite proves nothing
+        constants = _constants(centroids, float(norms.max()))
+        table = _table(centroids, kept.centroids, constants, norms)
     groups, tile = _Groups(centroids), _tile_rows(rows.n_points, n_features, dtype)
 
     def step(start: int, stop: int) -> Floats:

@@ -62,7 +62,7 @@ _VOID_POINTER = _I8.as_pointer()
 
 def total_width(n_features: int) -> int:
     """Return how far apart rows of totals stand: the features, the mass, and what fills vectors."""
-    width = _NARROW if n_features < _NARROW else _BYTES // 8
+    width: int = _NARROW if n_features < _NARROW else _BYTES // 8
     return n_features - n_features % width + width
 
 
@@ -73,7 +73,7 @@ class _Code:
         self.context, self.builder = context, builder
         self.scalar = context.get_value_type(dtype)
         self.itemsize: int = dtype.bitwidth // 8
-        self.n_lanes = _BYTES // self.itemsize
+        self.n_lanes: int = _BYTES // self.itemsize
         self.vector = ir.VectorType(self.scalar, self.n_lanes)
         self.indices = ir.VectorType(_I32, self.n_lanes)
 
