@@ -11,6 +11,23 @@ from numba import types
 from numpy.typing import NDArray
 
 from kmeans_xp.kernels import for_numba
+from kmeans_xp.kernels.bound_vectors import (
+    BIGGEST,
+    DOWN,
+    DRIFT,
+    DRIFT_OF_OTHERS,
+    FAR,
+    GAP,
+    LEAST,
+    LIMIT,
+    MEASURED,
+    N_COLUMNS,
+    N_CONSTANTS,
+    NORM,
+    ROUNDING,
+    UP,
+    move_bounds,
+)
 from kmeans_xp.kernels.bounds import Bounds, bounded_step
 from kmeans_xp.kernels.for_numba import (
     _add_tile,
@@ -47,6 +64,7 @@ from kmeans_xp.kernels.vectors import (
     keep_nearer,
     pack_chosen,
     panel_rows,
+    score_group_and_all,
     score_group_and_next,
     sq_distance,
 )
@@ -57,15 +75,14 @@ Floats = NDArray[Any]
 
 _LARGE, _MIDDLE, _SMALL = GROUPS
 _score_large, _score_middle, _score_small = score_group_and_next
+_all_large, _all_middle, _all_small = score_group_and_all
 
 #: a tile is visited as a whole if more than this many eighths of its rows may have changed
 _EIGHTHS = 6
 
-# What a step knows of each centroid, side by side since a row reads it for its own.
-_NORM, _DRIFT, _DRIFT_OF_OTHERS, _GAP, _N_COLUMNS = range(5)
-
-# Numbers in the dtype of the rows, for compiled code would compute with literals in float64.
-_UP, _DOWN, _ROUNDING, _LEAST, _BIGGEST, _LIMIT, _FAR, _MEASURED, _N_CONSTANTS = range(9)
+#: Each other centroid whose bound is too low is measured if at most one in so many is: measured
+#: one by one, they cost several times as much as scores.
+_WORTH_MEASURING = 8
 
 # What a task counts.
 _N_VISITED, _N_DIRTY, _ADDS_ALL, _N_COUNTS = range(4)
@@ -73,6 +90,14 @@ _N_VISITED, _N_DIRTY, _ADDS_ALL, _N_COUNTS = range(4)
 
 def _flags(_: Any) -> Any:
     return types.Array(types.uint8, 1, "C")
+
+
+def _matrix(kind: Any) -> Any:
+    return types.Array(kind, 2, "C")
+
+
+def _nothing(_: Any) -> Any:
+    return types.none
 
 
 def _counts(_: Any) -> Any:
@@ -83,17 +108,17 @@ def _counts(_: Any) -> Any:
 def _reach_of_scores(reach, constants):
     """Return the length that bounds the rounding of scores that compete for a row.
 
-    A centroid ``_FAR`` times farther from the origin than the row and its own centroid together
+    A centroid ``FAR`` times farther from the origin than the row and its own centroid together
     is no rival, however its score is rounded.
     """
-    return reach + min(constants[_BIGGEST], constants[_FAR] * reach)
+    return reach + min(constants[BIGGEST], constants[FAR] * reach)
 
 
 @_inline
 def _is_in_range(reach, constants):
     """Return whether no score overflows, nor squares of distances."""
-    most = reach + constants[_BIGGEST]
-    return most * most < constants[_LIMIT]
+    most = reach + constants[BIGGEST]
+    return most * most < constants[LIMIT]
 
 
 @_inline
@@ -104,45 +129,111 @@ def _is_sure(upper, bound, norm, constants):
     """
     reach = upper + norm
     scale = _reach_of_scores(reach, constants)
-    slack = constants[_ROUNDING] * scale * scale + constants[_LEAST]
-    is_apart = bound * bound * constants[_DOWN] > upper * upper * constants[_UP] + slack
+    slack = constants[ROUNDING] * scale * scale + constants[LEAST]
+    is_apart = bound * bound * constants[DOWN] > upper * upper * constants[UP] + slack
     return is_apart & _is_in_range(reach, constants)
 
 
 @_inline
-def _mark_doubtful(row, n_rows, table, constants, labels, upper, lower, doubtful):
-    """Move the bounds of a tile's rows as the centroids moved; return how many are no proof."""
-    up, down, zero = constants[_UP], constants[_DOWN], constants[_LEAST] - constants[_LEAST]
-    n_doubtful = 0
-    for number in range(n_rows):
-        at = labels[row + number] * _N_COLUMNS
-        high = (upper[row + number] + table[at + _DRIFT]) * up
-        low = max((lower[row + number] - table[at + _DRIFT_OF_OTHERS]) * down, zero)
+def _mark_doubtful(row, n_rows, table, constants, labels, upper, lower, masks):
+    """Move the bounds of a tile's rows as the centroids moved; return how many are no proof.
+
+    A mask has a bit for each row of a vector: half a panel.
+    """
+    up, down, zero = constants[UP], constants[DOWN], constants[LEAST] - constants[LEAST]
+    n_lanes = panel_rows(upper) // 2
+    n_whole = n_rows - n_rows % n_lanes
+    n_doubtful = move_bounds(upper, lower, labels, row, n_whole, table, constants, masks)
+    if n_whole < n_rows:
+        masks[n_whole // n_lanes] = 0
+    for number in range(n_whole, n_rows):
+        at = labels[row + number] * N_COLUMNS
+        high = (upper[row + number] + table[at + DRIFT]) * up
+        low = max((lower[row + number] - table[at + DRIFT_OF_OTHERS]) * down, zero)
         upper[row + number] = high
         lower[row + number] = low
         # Twice half the way to the nearest other centroid, less the way to this one.
-        bound = max(low, table[at + _GAP] - high)
-        doubtful[number] = not _is_sure(high, bound, table[at + _NORM], constants)
-        n_doubtful += doubtful[number]
+        bound = max(low, table[at + GAP] - high)
+        if not _is_sure(high, bound, table[at + NORM], constants):
+            masks[n_whole // n_lanes] |= 1 << (number - n_whole)
+            n_doubtful += 1
     return n_doubtful
 
 
 @_inline
-def _is_sure_when_measured(points, row, origin, centroids, table, constants, labels, upper, lower):
-    """Replace the row's upper bound by its distance, and look again."""
-    n_features, label = points.shape[1], labels[row]
-    squared = sq_distance(points, row, origin, centroids, label * n_features, n_features)
-    measured = np.sqrt(squared * constants[_MEASURED] + constants[_LEAST]) * constants[_UP]
-    upper[row] = min(upper[row], measured)
-    at = label * _N_COLUMNS
-    bound = max(lower[row], table[at + _GAP] - upper[row])
-    return _is_sure(upper[row], bound, table[at + _NORM], constants)
+def _measured(data, row, label):
+    """Bound the distance of a row to a centroid from below and from above."""
+    points, constants, n_features = data.points, data.constants, data.points.shape[1]
+    at = label * n_features
+    squared = sq_distance(points, row, data.origin, data.centroids, at, n_features)
+    least = max(squared - constants[LEAST], constants[LEAST] - constants[LEAST])
+    low = np.sqrt(least / constants[MEASURED]) * constants[DOWN]
+    return low, np.sqrt(squared * constants[MEASURED] + constants[LEAST]) * constants[UP]
 
 
 @_inline
-def _score_panels(panels, n_rows, n_features, groups, biases, n_clusters, best, second, labels):
-    """Do as ``_label_panels`` does, and keep the second-best scores."""
-    panel = panel_rows(panels)
+def _is_sure_when_measured(data, state, row):
+    """Replace the row's upper bound by its distance, and look again."""
+    at, constants = state.labels[row] * N_COLUMNS, data.constants
+    _, high = _measured(data, row, state.labels[row])
+    state.upper[row] = min(state.upper[row], high)
+    bound = max(state.lower[row], data.table[at + GAP] - state.upper[row])
+    return _is_sure(state.upper[row], bound, data.table[at + NORM], constants)
+
+
+@_inline
+def _is_sure_of_each(data, state, row, others, moved):
+    """Look at the bounds of all other centroids, and measure the few that are too low."""
+    constants, down, high = data.constants, data.constants[DOWN], state.upper[row]
+    norm = data.table[state.labels[row] * N_COLUMNS + NORM]
+    scale = _reach_of_scores(high + norm, constants)
+    slack = constants[ROUNDING] * scale * scale + constants[LEAST]
+    needed = np.sqrt((high * high * constants[UP] + slack) * constants[UP]) * constants[UP]
+    n_clusters, n_low = others.shape[1], 0
+    for label in range(n_clusters):
+        n_low += not ((others[row, label] - moved[label]) * down > needed)
+    if n_low * _WORTH_MEASURING > n_clusters:
+        return False
+    for label in range(n_clusters):
+        if n_low > 0 and not ((others[row, label] - moved[label]) * down > needed):
+            n_low -= 1
+            low, _ = _measured(data, row, label)
+            others[row, label] = (low + moved[label]) * down
+            if not low > needed:
+                return False
+    if not _is_sure(high, needed, norm, constants):
+        return False
+    state.lower[row] = max(state.lower[row], needed * down)
+    return True
+
+
+@_inline
+def _keep_scores(state, chosen, n_chosen, others, moved, every, room, constants):
+    """Turn the scores of all centroids into lower bounds, as ``_turn_into_bounds`` does."""
+    down, rounding, least = constants[DOWN], constants[ROUNDING], constants[LEAST]
+    zero, n_clusters, tile = least - least, others.shape[1], room.best.shape[0]
+    for number in range(n_chosen):
+        row = chosen[number]
+        sq_norm, norm = room.sq_norms[number], room.norms[number]
+        reach = np.sqrt(sq_norm * constants[MEASURED] + least) * constants[UP] + norm
+        scale = _reach_of_scores(reach, constants)
+        slack = rounding * scale * scale + least
+        most = constants[FAR] * reach * down - reach
+        if not _is_in_range(reach, constants):
+            most = zero
+        for label in range(n_clusters):
+            score = every[label * tile + number]
+            low = np.sqrt(max(sq_norm - score - score - slack, zero)) * down
+            others[row, label] = (min(low, most) + moved[label]) * down
+        # Its own centroid is not one of the others, until the row is visited again.
+        others[row, room.found[number]] = np.inf
+
+
+@_inline
+def _score_panels(data, room, n_rows, n_clusters, every):
+    """Do as ``_label_panels`` does, and keep the second-best scores, or all of them."""
+    best, second, labels = room.best, room.second, room.found
+    panel, n_features, tile = panel_rows(best), data.points.shape[1], best.shape[0]
     for row in range(-(-n_rows // panel) * panel):
         best[row] = -np.inf
         second[row] = -np.inf
@@ -151,20 +242,47 @@ def _score_panels(panels, n_rows, n_features, groups, biases, n_clusters, best, 
     while first < n_clusters:
         size = _group_size(n_clusters - first)
         for row in range(0, n_rows, panel):
-            at = row * n_features
-            if size == _LARGE:
-                _score_large(
-                    panels, at, n_features, groups, biases, first, best, second, labels, row
-                )
-            elif size == _MIDDLE:
-                _score_middle(
-                    panels, at, n_features, groups, biases, first, best, second, labels, row
-                )
-            else:
-                _score_small(
-                    panels, at, n_features, groups, biases, first, best, second, labels, row
-                )
+            _score_one(
+                size,
+                room.panels,
+                row * n_features,
+                n_features,
+                data.groups,
+                data.biases,
+                first,
+                best,
+                second,
+                labels,
+                row,
+                every,
+                tile,
+            )
         first += size
+
+
+@_inline
+def _score_one(
+    size, panels, at, n_features, groups, biases, first, best, second, labels, row, every, tile
+):
+    if every is None:
+        if size == _LARGE:
+            _score_large(panels, at, n_features, groups, biases, first, best, second, labels, row)
+        elif size == _MIDDLE:
+            _score_middle(panels, at, n_features, groups, biases, first, best, second, labels, row)
+        else:
+            _score_small(panels, at, n_features, groups, biases, first, best, second, labels, row)
+    elif size == _LARGE:
+        _all_large(
+            panels, at, n_features, groups, biases, first, best, second, labels, row, every, tile
+        )
+    elif size == _MIDDLE:
+        _all_middle(
+            panels, at, n_features, groups, biases, first, best, second, labels, row, every, tile
+        )
+    else:
+        _all_small(
+            panels, at, n_features, groups, biases, first, best, second, labels, row, every, tile
+        )
 
 
 @_inline
@@ -176,76 +294,82 @@ def _measure_norms(panels, n_rows, n_features, zeros, sq_norms):
 
 
 @_inline
-def _keep_bounds(row, label, sq_norm, best, second, table, constants, upper, lower):
-    """Turn scores into bounds: |x - c|^2 = |x|^2 - 2 (x.c - |c|^2 / 2), but for rounding."""
-    norm = table[label * _N_COLUMNS + _NORM]
-    reach = np.sqrt(sq_norm * constants[_MEASURED] + constants[_LEAST]) * constants[_UP] + norm
-    scale = _reach_of_scores(reach, constants)
-    slack = constants[_ROUNDING] * scale * scale + constants[_LEAST]
-    zero = constants[_LEAST] - constants[_LEAST]
-    if _is_in_range(reach, constants):
-        upper[row] = np.sqrt(max(sq_norm - best - best + slack, zero)) * constants[_UP]
-        low = np.sqrt(max(sq_norm - second - second - slack, zero)) * constants[_DOWN]
+def _turn_into_bounds(n_rows, norms, sq_norms, best, second, constants):
+    """Replace the two best scores by an upper and a lower bound.
+
+    |x - c|^2 = |x|^2 - 2 (x.c - |c|^2 / 2), but for rounding.
+    """
+    up, down, least = constants[UP], constants[DOWN], constants[LEAST]
+    rounding, biggest, limit = constants[ROUNDING], constants[BIGGEST], constants[LIMIT]
+    far, measured, zero = constants[FAR], constants[MEASURED], least - least
+    infinite = best.dtype.type(np.inf)
+    for row in range(n_rows):
+        sq_norm = sq_norms[row]
+        reach = np.sqrt(sq_norm * measured + least) * up + norms[row]
+        scale = reach + min(biggest, far * reach)
+        slack = rounding * scale * scale + least
+        high = np.sqrt(max(sq_norm - best[row] - best[row] + slack, zero)) * up
+        low = np.sqrt(max(sq_norm - second[row] - second[row] - slack, zero)) * down
         # A centroid far away rounds by more, but is farther than this.
-        lower[row] = min(
-            low, (constants[_FAR] - constants[_FAR] / constants[_FAR]) * reach * constants[_DOWN]
-        )
-    else:
-        upper[row] = np.inf
-        lower[row] = zero
+        low = min(low, far * reach * down - reach)
+        is_in_range = (reach + biggest) * (reach + biggest) < limit
+        best[row] = high if is_in_range else infinite
+        second[row] = low if is_in_range else zero
 
 
 @_inline
-def _visit(
-    points,
-    chosen,
-    n_chosen,
-    is_run,
-    origin,
-    groups,
-    biases,
-    table,
-    constants,
-    labels,
-    upper,
-    lower,
-    dirty,
-    panels,
-    zeros,
-    best,
-    second,
-    found,
-    sq_norms,
-):
+def _visit(data, state, room, chosen, n_chosen, is_run, others, moved, every):
     """Label rows as plain steps do, and renew their bounds."""
-    panel, n_features = panel_rows(panels), points.shape[1]
+    points, panels, n_features = data.points, room.panels, data.points.shape[1]
     if is_run:
-        _pack_tile(points, chosen[0], n_chosen, origin, panels)
+        _pack_tile(points, chosen[0], n_chosen, data.origin, panels)
     else:
-        for at in range(0, n_chosen, panel):
+        for at in range(0, n_chosen, panel_rows(panels)):
             pack_chosen(
-                points, chosen, at, n_chosen - at, origin, n_features, panels, at * n_features
+                points, chosen, at, n_chosen - at, data.origin, n_features, panels, at * n_features
             )
-    n_clusters = dirty.shape[0]
-    _score_panels(panels, n_chosen, n_features, groups, biases, n_clusters, best, second, found)
-    _measure_norms(panels, n_chosen, n_features, zeros, sq_norms)
+    _score_panels(data, room, n_chosen, state.dirty.shape[0], every)
+    _measure_norms(panels, n_chosen, n_features, room.zeros, room.sq_norms)
     for number in range(n_chosen):
-        row, label = chosen[number], found[number]
-        if labels[row] != label:
-            dirty[labels[row]] = 1
-            dirty[label] = 1
-            labels[row] = label
-        _keep_bounds(
-            row,
-            label,
-            sq_norms[number],
-            best[number],
-            second[number],
-            table,
-            constants,
-            upper,
-            lower,
+        room.norms[number] = data.table[room.found[number] * N_COLUMNS + NORM]
+    if every is not None:
+        _keep_scores(state, chosen, n_chosen, others, moved, every, room, data.constants)
+    _turn_into_bounds(n_chosen, room.norms, room.sq_norms, room.best, room.second, data.constants)
+    for number in range(n_chosen):
+        _keep_result(
+            state, chosen[number], room.found[number], room.best[number], room.second[number]
         )
+    return n_chosen
+
+
+@_inline
+def _keep_result(state, row, label, high, low):
+    state.upper[row] = high
+    state.lower[row] = low
+    before = state.labels[row]
+    if before != label:
+        state.dirty[before] = 1
+        state.dirty[label] = 1
+        state.labels[row] = label
+
+
+@_inline
+def _append_doubtful(data, state, row, n_rows, masks, waiting, n_waiting, others, moved):
+    """Write down which of a tile's marked rows are still in doubt after a closer look."""
+    n_lanes = panel_rows(state.upper) // 2
+    for first in range(0, n_rows, n_lanes):
+        mask, number = masks[first // n_lanes], row + first
+        while mask != 0:
+            if mask & 1:
+                is_sure = _is_sure_when_measured(data, state, number)
+                if others is not None and not is_sure:
+                    is_sure = _is_sure_of_each(data, state, number, others, moved)
+                if not is_sure:
+                    waiting[n_waiting] = number
+                    n_waiting += 1
+            mask >>= 1
+            number += 1
+    return n_waiting
 
 
 @_inline
@@ -264,25 +388,47 @@ def _add_dirty(points, start, stop, origin, weights, labels, dirty, totals):
             add_row(points, row, origin, weight, n_features, flat, labels[row] * width)
 
 
-@_compiled(
-    _rows,
-    _count,
-    _count,
-    _count,
-    _numbers,
-    _column,
-    _numbers,
-    _numbers,
-    _numbers,
-    _numbers,
-    _numbers,
-    _label_results,
-    _results,
-    _results,
-    _flags,
-    _totals,
-    _counts,
-)
+class _Data(NamedTuple):
+    points: Any
+    origin: Any
+    centroids: Any
+    groups: Any
+    biases: Any
+    table: Any
+    constants: Any
+
+
+class _State(NamedTuple):
+    labels: Any
+    upper: Any
+    lower: Any
+    dirty: Any
+
+
+class _Room(NamedTuple):
+    panels: Any
+    zeros: Any
+    best: Any
+    second: Any
+    found: Any
+    sq_norms: Any
+    norms: Any
+
+
+@_inline
+def _room(points, tile):
+    n_features = points.shape[1]
+    return _Room(
+        _aligned(tile * n_features, points),
+        np.zeros(n_features, points.dtype),
+        _aligned(tile, points),
+        _aligned(tile, points),
+        np.empty(tile, np.int32),
+        _aligned(tile, points),
+        _aligned(tile, points),
+    )
+
+
 def _bounded_rows(
     points,
     start,
@@ -301,111 +447,37 @@ def _bounded_rows(
     dirty,
     totals,
     counts,
+    others,
+    moved,
+    every,
 ):
-    n_features = points.shape[1]
-    panels, best = _aligned(tile * n_features, points), _aligned(tile, points)
-    second, sq_norms = _aligned(tile, points), _aligned(tile, points)
-    found, doubtful = np.empty(tile, np.int32), np.empty(tile, np.uint8)
-    run, waiting = np.empty(tile, np.int64), np.empty(tile, np.int64)
-    zeros = np.zeros(n_features, points.dtype)
+    data = _Data(points, origin, centroids, groups, biases, table, constants)
+    state, room = _State(labels, upper, lower, dirty), _room(points, tile)
+    masks, run = np.empty(tile, np.int64), np.empty(tile, np.int64)
+    waiting, n_waiting, n_visited = np.empty(2 * tile, np.int64), 0, 0
     has_totals = totals.shape[0] > 0
     adds_all = has_totals and counts[_ADDS_ALL] > 0
     dirty[:] = 0
     if adds_all:
         totals[:] = 0.0
-    n_visited = n_waiting = 0
     for row in range(start, stop, tile):
         n_rows = min(tile, stop - row)
-        n_doubtful = _mark_doubtful(row, n_rows, table, constants, labels, upper, lower, doubtful)
+        n_doubtful = _mark_doubtful(row, n_rows, table, constants, labels, upper, lower, masks)
         if 8 * n_doubtful > _EIGHTHS * n_rows:
             for number in range(n_rows):
                 run[number] = row + number
-            _visit(
-                points,
-                run,
-                n_rows,
-                True,
-                origin,
-                groups,
-                biases,
-                table,
-                constants,
-                labels,
-                upper,
-                lower,
-                dirty,
-                panels,
-                zeros,
-                best,
-                second,
-                found,
-                sq_norms,
-            )
-            n_visited += n_rows
+            n_visited += _visit(data, state, room, run, n_rows, True, others, moved, every)
         elif n_doubtful > 0:
-            for number in range(n_rows):
-                if not doubtful[number] or _is_sure_when_measured(
-                    points,
-                    row + number,
-                    origin,
-                    centroids,
-                    table,
-                    constants,
-                    labels,
-                    upper,
-                    lower,
-                ):
-                    continue
-                waiting[n_waiting] = row + number
-                n_waiting += 1
-                if n_waiting == tile:
-                    _visit(
-                        points,
-                        waiting,
-                        tile,
-                        False,
-                        origin,
-                        groups,
-                        biases,
-                        table,
-                        constants,
-                        labels,
-                        upper,
-                        lower,
-                        dirty,
-                        panels,
-                        zeros,
-                        best,
-                        second,
-                        found,
-                        sq_norms,
-                    )
-                    n_visited += tile
-                    n_waiting = 0
-        if n_waiting > 0 and (adds_all or row + tile >= stop):
-            _visit(
-                points,
-                waiting,
-                n_waiting,
-                False,
-                origin,
-                groups,
-                biases,
-                table,
-                constants,
-                labels,
-                upper,
-                lower,
-                dirty,
-                panels,
-                zeros,
-                best,
-                second,
-                found,
-                sq_norms,
+            n_waiting = _append_doubtful(
+                data, state, row, n_rows, masks, waiting, n_waiting, others, moved
             )
-            n_visited += n_waiting
-            n_waiting = 0
+        # Gathered from several tiles, rows fill whole panels.
+        is_due = adds_all or row + tile >= stop
+        while n_waiting >= tile or (is_due and n_waiting > 0):
+            n_chosen = min(tile, n_waiting)
+            n_waiting -= n_chosen
+            chosen = waiting[n_waiting : n_waiting + n_chosen]
+            n_visited += _visit(data, state, room, chosen, n_chosen, False, others, moved, every)
         if adds_all:
             _add_tile(points, row, n_rows, row, origin, weights, labels[row:], totals)
     if has_totals and not adds_all:
@@ -415,6 +487,14 @@ def _bounded_rows(
     # Rows that have been visited are in the cache: then to add all of them costs little.
     is_restless = 8 * n_visited > _EIGHTHS * (stop - start)
     counts[_ADDS_ALL] = is_restless and 2 * counts[_N_DIRTY] > dirty.shape[0]
+
+
+_KINDS = (
+    *(_rows, _count, _count, _count, _numbers, _column, _numbers, _numbers, _numbers, _numbers),
+    *(_numbers, _label_results, _results, _results, _flags, _totals, _counts),
+)
+_with_two_bounds = _compiled(*_KINDS, _nothing, _nothing, _nothing)(_bounded_rows)
+_with_all_bounds = _compiled(*_KINDS, _matrix, _numbers, _results)(_bounded_rows)
 
 
 @_compiled(_rows, _count, _count, _numbers, _numbers, _numbers, _results)
@@ -428,8 +508,8 @@ def _measure_gaps(centroids, start, stop, flat, zeros, constants, gaps):
                 at = other * n_features
                 squared = sq_distance(centroids, label, zeros, flat, at, n_features)
                 least = min(least, squared)
-        shrunk = max(least - constants[_LEAST], constants[_LEAST] - constants[_LEAST])
-        gaps[label] = np.sqrt(shrunk / constants[_MEASURED]) * constants[_DOWN]
+        shrunk = max(least - constants[LEAST], constants[LEAST] - constants[LEAST])
+        gaps[label] = np.sqrt(shrunk / constants[MEASURED]) * constants[DOWN]
 
 
 class _Kept:
@@ -440,13 +520,17 @@ class _Kept:
     is no error that would grow and have to be recomputed away.
     """
 
-    def __init__(self, rows: Rows, centroids: Floats) -> None:
+    def __init__(self, rows: Rows, centroids: Floats, method: str) -> None:
         (n_clusters, n_features), n_points = centroids.shape, rows.n_points
         dtype = rows.points.dtype
         self.rows, self.centroids = rows, centroids.copy()
         self.labels = np.zeros(n_points, np.int32)
         self.upper = np.full(n_points, np.inf, dtype)
         self.lower = np.zeros(n_points, dtype)
+        # Bounds of all distances, plus how far that centroid had moved in all: so they need no
+        # update while only centroids move.
+        self.others = np.empty((n_points, n_clusters), dtype) if method == "elkan" else None
+        self.moved = np.zeros(n_clusters)
         self.has_totals = centroids.size <= for_numba._MOST_PRIVATE
         cost = _cost(n_clusters, n_features)
         self.n_tasks = _n_tasks(n_points, cost, n_clusters if self.has_totals else 1)
@@ -477,13 +561,13 @@ def _constants(centroids: Floats, biggest: float) -> Floats:
     """Return the numbers that compiled code computes with."""
     info, n_features = np.finfo(centroids.dtype), centroids.shape[1]
     eps, least = float(info.eps), (n_features + 8) * 4.0 * float(info.tiny)
-    constants = np.empty(_N_CONSTANTS)
-    constants[[_UP, _DOWN]] = 1.0 + 8.0 * eps, 1.0 - 8.0 * eps
+    constants = np.empty(N_CONSTANTS)
+    constants[[UP, DOWN]] = 1.0 + 8.0 * eps, 1.0 - 8.0 * eps
     # Two scores are off by (n_features + 2) * eps * reach**2 in squared distance, together.
-    constants[_ROUNDING] = (n_features + 8) * eps
-    constants[_MEASURED] = 1.0 + (n_features + 8) * eps
-    constants[_LEAST], constants[_LIMIT] = least, float(info.max) / 16.0
-    constants[_BIGGEST], constants[_FAR] = biggest, 8.0
+    constants[ROUNDING] = (n_features + 8) * eps
+    constants[MEASURED] = 1.0 + (n_features + 8) * eps
+    constants[LEAST], constants[LIMIT] = least, float(info.max) / 16.0
+    constants[BIGGEST], constants[FAR] = biggest, 8.0
     return constants.astype(centroids.dtype)
 
 
@@ -508,15 +592,14 @@ def _most_of_others(values: Floats) -> Floats:
     return others
 
 
-def _table(centroids: Floats, before: Floats, constants: Floats, norms: Floats) -> Floats:
+def _table(centroids: Floats, drifts: Floats, constants: Floats, norms: Floats) -> Floats:
     """Return what a step knows of each centroid, flat."""
     dtype, up = centroids.dtype, 1.0 + 8.0 * float(np.finfo(centroids.dtype).eps)
-    table = np.zeros((len(centroids), _N_COLUMNS), dtype)
-    drifts = _lengths(centroids.astype(np.float64) - before)
-    table[:, _NORM] = norms * up
-    table[:, _DRIFT] = drifts * up
-    table[:, _DRIFT_OF_OTHERS] = _most_of_others(drifts) * up
-    table[:, _GAP] = _gaps(centroids, constants)
+    table = np.zeros((len(centroids), N_COLUMNS), dtype)
+    table[:, NORM] = norms * up
+    table[:, DRIFT] = drifts * up
+    table[:, DRIFT_OF_OTHERS] = _most_of_others(drifts) * up
+    table[:, GAP] = _gaps(centroids, constants)
     return table.reshape(-1)
 
 
@@ -541,7 +624,7 @@ def visiting_doubtful_rows(rows: Rows, centroids: Floats, bounds: Bounds) -> Any
         return NotImplemented  # a row is read alone, which pays only where it lies in one place
     kept = bounds.kept
     if kept is None or not kept.fits(rows, centroids):
-        kept = _Kept(rows, centroids)
+        kept = _Kept(rows, centroids, bounds.method)
     bounds.forget()  # after an error the bounds would be of other centroids than the labels
     totals = _stepped(kept, np.ascontiguousarray(centroids))
     bounds.kept, bounds.labels = kept, kept.labels
@@ -555,12 +638,20 @@ def _stepped(kept: _Kept, centroids: Floats) -> ClusterTotals:
     norms = _lengths(centroids)
     with np.errstate(over="ignore"):  # what is infinite proves nothing
         constants = _constants(centroids, float(norms.max()))
-        table = _table(centroids, kept.centroids, constants, norms)
+        drifts = _lengths(centroids.astype(np.float64) - kept.centroids)
+        table = _table(centroids, drifts, constants, norms)
+        kept.moved = (kept.moved + drifts) * (1.0 + 2.0**-50)
+        moved = (kept.moved * constants[UP]).astype(dtype)
     groups, tile = _Groups(centroids), _tile_rows(rows.n_points, n_features, dtype)
+
+    compiled = _with_two_bounds if kept.others is None else _with_all_bounds
+
+    def every() -> Floats:
+        return np.empty((n_clusters + _LARGE) * tile, dtype)
 
     def step(start: int, stop: int) -> Floats:
         task = kept.task(start)
-        _bounded_rows[dtype](
+        compiled[dtype](
             points,
             start,
             stop,
@@ -576,6 +667,7 @@ def _stepped(kept: _Kept, centroids: Floats) -> ClusterTotals:
             kept.upper,
             kept.lower,
             *(task.dirty, task.totals, task.counts),
+            *((None, None, None) if kept.others is None else (kept.others, moved, every())),
         )
         return task.totals
 

@@ -34,6 +34,7 @@ __all__ = [
     "pack_panel",
     "panel_rows",
     "score_group",
+    "score_group_and_all",
     "score_group_and_next",
     "sq_distance",
     "total_width",
@@ -558,22 +559,68 @@ def _score_group_and_next(size: int) -> Any:
         row: Any,
     ) -> None:
         """Do as ``score_group``, and keep the best score of the other centroids as well."""
-        builder = code.builder
         scores = _scores(code, panel.at(at), n_features, groups, biases, first, size)
-        number = code.splat(builder.trunc(first, _I32), code.indices)
-        for v in range(_VECTORS):
-            value, index, next_value = _two_greatest(code, scores[v::_VECTORS])
-            index = builder.add(index, number)
-            place = builder.add(row, _I64(v * code.n_lanes))
-            so_far, label = code.load(best.at(place)), code.load(labels.at(place), code.indices)
-            is_better = code.greater(value, so_far)
-            code.store(builder.select(is_better, value, so_far), best.at(place))
-            code.store(builder.select(is_better, index, label), labels.at(place))
-            loser = builder.select(is_better, so_far, value)
-            next_value = code.greatest(next_value, code.load(second.at(place)))
-            code.store(code.greatest(loser, next_value), second.at(place))
+        _keep_two(code, scores, first, best, second, labels, row)
 
     return _vector_code(score)
+
+
+def _score_group_and_all(size: int) -> Any:
+    """Make the function that scores groups of ``size`` centroids and keeps all scores."""
+
+    def score(
+        code: _Code,
+        panel: _Array,
+        at: Any,
+        n_features: Any,
+        groups: _Array,
+        biases: _Array,
+        first: Any,
+        best: _Array,
+        second: _Array,
+        labels: _Array,
+        row: Any,
+        every: _Array,
+        n_rows: Any,
+    ) -> None:
+        """Do as ``score_group_and_next``, and store the scores too.
+
+        Those of ``n_rows`` rows side by side, for each centroid in turn.
+        """
+        builder = code.builder
+        scores = _scores(code, panel.at(at), n_features, groups, biases, first, size)
+        _keep_two(code, scores, first, best, second, labels, row)
+        for number, value in enumerate(scores):
+            j, v = divmod(number, _VECTORS)
+            start = builder.mul(builder.add(first, _I64(j)), n_rows)
+            place = builder.add(builder.add(start, row), _I64(v * code.n_lanes))
+            code.store(value, every.at(place))
+
+    return _vector_code(score)
+
+
+def _keep_two(
+    code: _Code,
+    scores: list[Any],
+    first: Any,
+    best: _Array,
+    second: _Array,
+    labels: _Array,
+    row: Any,
+) -> None:
+    builder = code.builder
+    number = code.splat(builder.trunc(first, _I32), code.indices)
+    for v in range(_VECTORS):
+        value, index, next_value = _two_greatest(code, scores[v::_VECTORS])
+        index = builder.add(index, number)
+        place = builder.add(row, _I64(v * code.n_lanes))
+        so_far, label = code.load(best.at(place)), code.load(labels.at(place), code.indices)
+        is_better = code.greater(value, so_far)
+        code.store(builder.select(is_better, value, so_far), best.at(place))
+        code.store(builder.select(is_better, index, label), labels.at(place))
+        loser = builder.select(is_better, so_far, value)
+        next_value = code.greatest(next_value, code.load(second.at(place)))
+        code.store(code.greatest(loser, next_value), second.at(place))
 
 
 def _two_greatest(code: _Code, values: list[Any]) -> tuple[Any, Any, Any]:
@@ -594,6 +641,7 @@ def _two_greatest(code: _Code, values: list[Any]) -> tuple[Any, Any, Any]:
 
 
 score_group_and_next = tuple(_score_group_and_next(size) for size in GROUPS)
+score_group_and_all = tuple(_score_group_and_all(size) for size in GROUPS)
 
 
 def _sq_distances(code: _Code, panel: Any, n_features: Any, group: Any, size: int) -> list[Any]:
