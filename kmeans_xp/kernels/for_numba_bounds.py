@@ -27,6 +27,8 @@ from kmeans_xp.kernels.bound_vectors import (
     ROUNDING,
     UP,
     move_bounds,
+    turn_all_into_bounds,
+    turn_into_bounds,
 )
 from kmeans_xp.kernels.bounds import Bounds, bounded_step
 from kmeans_xp.kernels.for_numba import (
@@ -161,31 +163,31 @@ def _mark_doubtful(row, n_rows, table, constants, labels, upper, lower, masks):
 
 
 @_inline
-def _measured(data, row, label):
+def _measured(points, row, origin, centroids, label, constants):
     """Bound the distance of a row to a centroid from below and from above."""
-    points, constants, n_features = data.points, data.constants, data.points.shape[1]
-    at = label * n_features
-    squared = sq_distance(points, row, data.origin, data.centroids, at, n_features)
+    n_features = points.shape[1]
+    squared = sq_distance(points, row, origin, centroids, label * n_features, n_features)
     least = max(squared - constants[LEAST], constants[LEAST] - constants[LEAST])
     low = np.sqrt(least / constants[MEASURED]) * constants[DOWN]
     return low, np.sqrt(squared * constants[MEASURED] + constants[LEAST]) * constants[UP]
 
 
 @_inline
-def _is_sure_when_measured(data, state, row):
+def _is_sure_when_measured(points, row, origin, centroids, table, constants, labels, upper, lower):
     """Replace the row's upper bound by its distance, and look again."""
-    at, constants = state.labels[row] * N_COLUMNS, data.constants
-    _, high = _measured(data, row, state.labels[row])
-    state.upper[row] = min(state.upper[row], high)
-    bound = max(state.lower[row], data.table[at + GAP] - state.upper[row])
-    return _is_sure(state.upper[row], bound, data.table[at + NORM], constants)
+    at = labels[row] * N_COLUMNS
+    _, high = _measured(points, row, origin, centroids, labels[row], constants)
+    upper[row] = min(upper[row], high)
+    bound = max(lower[row], table[at + GAP] - upper[row])
+    return _is_sure(upper[row], bound, table[at + NORM], constants)
 
 
 @_inline
-def _is_sure_of_each(data, state, row, others, moved):
+def _is_sure_of_each(
+    points, row, origin, centroids, table, constants, labels, upper, lower, others, moved
+):
     """Look at the bounds of all other centroids, and measure the few that are too low."""
-    constants, down, high = data.constants, data.constants[DOWN], state.upper[row]
-    norm = data.table[state.labels[row] * N_COLUMNS + NORM]
+    down, high, norm = constants[DOWN], upper[row], table[labels[row] * N_COLUMNS + NORM]
     scale = _reach_of_scores(high + norm, constants)
     slack = constants[ROUNDING] * scale * scale + constants[LEAST]
     needed = np.sqrt((high * high * constants[UP] + slack) * constants[UP]) * constants[UP]
@@ -197,92 +199,111 @@ def _is_sure_of_each(data, state, row, others, moved):
     for label in range(n_clusters):
         if n_low > 0 and not ((others[row, label] - moved[label]) * down > needed):
             n_low -= 1
-            low, _ = _measured(data, row, label)
+            low, _ = _measured(points, row, origin, centroids, label, constants)
             others[row, label] = (low + moved[label]) * down
             if not low > needed:
                 return False
     if not _is_sure(high, needed, norm, constants):
         return False
-    state.lower[row] = max(state.lower[row], needed * down)
+    lower[row] = max(lower[row], needed * down)
     return True
 
 
 @_inline
-def _keep_scores(state, chosen, n_chosen, others, moved, every, room, constants):
-    """Turn the scores of all centroids into lower bounds, as ``_turn_into_bounds`` does."""
-    down, rounding, least = constants[DOWN], constants[ROUNDING], constants[LEAST]
-    zero, n_clusters, tile = least - least, others.shape[1], room.best.shape[0]
-    for number in range(n_chosen):
-        row = chosen[number]
-        sq_norm, norm = room.sq_norms[number], room.norms[number]
-        reach = np.sqrt(sq_norm * constants[MEASURED] + least) * constants[UP] + norm
-        scale = _reach_of_scores(reach, constants)
-        slack = rounding * scale * scale + least
-        most = constants[FAR] * reach * down - reach
-        if not _is_in_range(reach, constants):
-            most = zero
-        for label in range(n_clusters):
-            score = every[label * tile + number]
-            low = np.sqrt(max(sq_norm - score - score - slack, zero)) * down
-            others[row, label] = (min(low, most) + moved[label]) * down
-        # Its own centroid is not one of the others, until the row is visited again.
-        others[row, room.found[number]] = np.inf
+def _keep_scores(chosen, n_chosen, found, sq_norms, norms, others, moved, every, constants):
+    """Turn the scores of all centroids into lower bounds."""
+    n_clusters, panel = others.shape[1], panel_rows(every)
+    width = n_clusters + _LARGE
+    for first in range(0, n_chosen, panel):
+        at = first * width
+        turn_all_into_bounds(every, at, n_clusters, sq_norms, norms, first, moved, constants)
+        for number in range(min(panel, n_chosen - first)):
+            row = chosen[first + number]
+            for label in range(n_clusters):
+                others[row, label] = every[at + label * panel + number]
+            # Its own centroid is not one of the others, until the row is visited again.
+            others[row, found[first + number]] = np.inf
 
 
 @_inline
-def _score_panels(data, room, n_rows, n_clusters, every):
-    """Do as ``_label_panels`` does, and keep the second-best scores, or all of them."""
-    best, second, labels = room.best, room.second, room.found
-    panel, n_features, tile = panel_rows(best), data.points.shape[1], best.shape[0]
-    for row in range(-(-n_rows // panel) * panel):
-        best[row] = -np.inf
-        second[row] = -np.inf
-        labels[row] = 0
-    first = 0
+def _score_panels(panels, n_rows, n_features, groups, biases, n_clusters, best, second, labels):
+    """Do as ``_label_panels`` does, and keep the second-best scores."""
+    panel, first = panel_rows(panels), 0
     while first < n_clusters:
         size = _group_size(n_clusters - first)
         for row in range(0, n_rows, panel):
-            _score_one(
-                size,
-                room.panels,
-                row * n_features,
-                n_features,
-                data.groups,
-                data.biases,
-                first,
-                best,
-                second,
-                labels,
-                row,
-                every,
-                tile,
-            )
+            at = row * n_features
+            if size == _LARGE:
+                _score_large(
+                    panels, at, n_features, groups, biases, first, best, second, labels, row
+                )
+            elif size == _MIDDLE:
+                _score_middle(
+                    panels, at, n_features, groups, biases, first, best, second, labels, row
+                )
+            else:
+                _score_small(
+                    panels, at, n_features, groups, biases, first, best, second, labels, row
+                )
         first += size
 
 
 @_inline
-def _score_one(
-    size, panels, at, n_features, groups, biases, first, best, second, labels, row, every, tile
+def _score_panels_and_keep(
+    panels, n_rows, n_features, groups, biases, n_clusters, best, second, labels, every
 ):
-    if every is None:
-        if size == _LARGE:
-            _score_large(panels, at, n_features, groups, biases, first, best, second, labels, row)
-        elif size == _MIDDLE:
-            _score_middle(panels, at, n_features, groups, biases, first, best, second, labels, row)
-        else:
-            _score_small(panels, at, n_features, groups, biases, first, best, second, labels, row)
-    elif size == _LARGE:
-        _all_large(
-            panels, at, n_features, groups, biases, first, best, second, labels, row, every, tile
-        )
-    elif size == _MIDDLE:
-        _all_middle(
-            panels, at, n_features, groups, biases, first, best, second, labels, row, every, tile
-        )
-    else:
-        _all_small(
-            panels, at, n_features, groups, biases, first, best, second, labels, row, every, tile
-        )
+    """Do as ``_score_panels``, and keep all scores."""
+    panel, width, first = panel_rows(panels), n_clusters + _LARGE, 0
+    while first < n_clusters:
+        size = _group_size(n_clusters - first)
+        for row in range(0, n_rows, panel):
+            at = row * n_features
+            if size == _LARGE:
+                _all_large(
+                    panels,
+                    at,
+                    n_features,
+                    groups,
+                    biases,
+                    first,
+                    best,
+                    second,
+                    labels,
+                    row,
+                    every,
+                    width,
+                )
+            elif size == _MIDDLE:
+                _all_middle(
+                    panels,
+                    at,
+                    n_features,
+                    groups,
+                    biases,
+                    first,
+                    best,
+                    second,
+                    labels,
+                    row,
+                    every,
+                    width,
+                )
+            else:
+                _all_small(
+                    panels,
+                    at,
+                    n_features,
+                    groups,
+                    biases,
+                    first,
+                    best,
+                    second,
+                    labels,
+                    row,
+                    every,
+                    width,
+                )
+        first += size
 
 
 @_inline
@@ -291,30 +312,6 @@ def _measure_norms(panels, n_rows, n_features, zeros, sq_norms):
     for row in range(0, n_rows, panel):
         sq_norms[row : row + panel] = np.inf
         keep_nearer(panels, row * n_features, n_features, zeros, sq_norms, row)
-
-
-@_inline
-def _turn_into_bounds(n_rows, norms, sq_norms, best, second, constants):
-    """Replace the two best scores by an upper and a lower bound.
-
-    |x - c|^2 = |x|^2 - 2 (x.c - |c|^2 / 2), but for rounding.
-    """
-    up, down, least = constants[UP], constants[DOWN], constants[LEAST]
-    rounding, biggest, limit = constants[ROUNDING], constants[BIGGEST], constants[LIMIT]
-    far, measured, zero = constants[FAR], constants[MEASURED], least - least
-    infinite = best.dtype.type(np.inf)
-    for row in range(n_rows):
-        sq_norm = sq_norms[row]
-        reach = np.sqrt(sq_norm * measured + least) * up + norms[row]
-        scale = reach + min(biggest, far * reach)
-        slack = rounding * scale * scale + least
-        high = np.sqrt(max(sq_norm - best[row] - best[row] + slack, zero)) * up
-        low = np.sqrt(max(sq_norm - second[row] - second[row] - slack, zero)) * down
-        # A centroid far away rounds by more, but is farther than this.
-        low = min(low, far * reach * down - reach)
-        is_in_range = (reach + biggest) * (reach + biggest) < limit
-        best[row] = high if is_in_range else infinite
-        second[row] = low if is_in_range else zero
 
 
 @_inline
@@ -328,42 +325,83 @@ def _visit(data, state, room, chosen, n_chosen, is_run, others, moved, every):
             pack_chosen(
                 points, chosen, at, n_chosen - at, data.origin, n_features, panels, at * n_features
             )
-    _score_panels(data, room, n_chosen, state.dirty.shape[0], every)
-    _measure_norms(panels, n_chosen, n_features, room.zeros, room.sq_norms)
-    for number in range(n_chosen):
-        room.norms[number] = data.table[room.found[number] * N_COLUMNS + NORM]
-    if every is not None:
-        _keep_scores(state, chosen, n_chosen, others, moved, every, room, data.constants)
-    _turn_into_bounds(n_chosen, room.norms, room.sq_norms, room.best, room.second, data.constants)
-    for number in range(n_chosen):
-        _keep_result(
-            state, chosen[number], room.found[number], room.best[number], room.second[number]
+    best, second, found, n_clusters = room.best, room.second, room.found, state.dirty.shape[0]
+    best[:] = -np.inf
+    second[:] = -np.inf
+    found[:] = 0
+    if every is None:
+        _score_panels(
+            panels, n_chosen, n_features, data.groups, data.biases, n_clusters, best, second, found
         )
+    else:
+        _score_panels_and_keep(
+            panels,
+            n_chosen,
+            n_features,
+            data.groups,
+            data.biases,
+            n_clusters,
+            best,
+            second,
+            found,
+            every,
+        )
+    _measure_norms(panels, n_chosen, n_features, room.zeros, room.sq_norms)
+    norms, table = room.norms, data.table
+    for number in range(n_chosen):
+        norms[number] = table[found[number] * N_COLUMNS + NORM]
+    if every is not None:
+        _keep_scores(
+            chosen, n_chosen, found, room.sq_norms, norms, others, moved, every, data.constants
+        )
+    turn_into_bounds(best, second, n_chosen, room.sq_norms, room.norms, data.constants)
+    _keep_results(
+        chosen, n_chosen, found, best, second, state.labels, state.upper, state.lower, state.dirty
+    )
     return n_chosen
 
 
 @_inline
-def _keep_result(state, row, label, high, low):
-    state.upper[row] = high
-    state.lower[row] = low
-    before = state.labels[row]
-    if before != label:
-        state.dirty[before] = 1
-        state.dirty[label] = 1
-        state.labels[row] = label
+def _keep_results(chosen, n_chosen, found, best, second, labels, upper, lower, dirty):
+    for number in range(n_chosen):
+        row, label = chosen[number], found[number]
+        upper[row] = best[number]
+        lower[row] = second[number]
+        before = labels[row]
+        if before != label:
+            dirty[before] = 1
+            dirty[label] = 1
+            labels[row] = label
 
 
 @_inline
 def _append_doubtful(data, state, row, n_rows, masks, waiting, n_waiting, others, moved):
     """Write down which of a tile's marked rows are still in doubt after a closer look."""
-    n_lanes = panel_rows(state.upper) // 2
+    # Out of the loop: an array that is taken out of a tuple is counted, by an atomic operation.
+    points, origin, centroids, table = data.points, data.origin, data.centroids, data.table
+    constants, labels, upper, lower = data.constants, state.labels, state.upper, state.lower
+    n_lanes = panel_rows(upper) // 2
     for first in range(0, n_rows, n_lanes):
         mask, number = masks[first // n_lanes], row + first
         while mask != 0:
             if mask & 1:
-                is_sure = _is_sure_when_measured(data, state, number)
+                is_sure = _is_sure_when_measured(
+                    points, number, origin, centroids, table, constants, labels, upper, lower
+                )
                 if others is not None and not is_sure:
-                    is_sure = _is_sure_of_each(data, state, number, others, moved)
+                    is_sure = _is_sure_of_each(
+                        points,
+                        number,
+                        origin,
+                        centroids,
+                        table,
+                        constants,
+                        labels,
+                        upper,
+                        lower,
+                        others,
+                        moved,
+                    )
                 if not is_sure:
                     waiting[n_waiting] = number
                     n_waiting += 1

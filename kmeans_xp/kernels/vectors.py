@@ -143,6 +143,20 @@ class _Code:
     def greatest(self, left: Any, right: Any) -> Any:
         return self.builder.select(self.greater(left, right), left, right)
 
+    def least(self, left: Any, right: Any) -> Any:
+        return self.builder.select(self.greater(left, right), right, left)
+
+    def product(self, first: Any, *others: Any) -> Any:
+        for other in others:
+            first = self.builder.fmul(first, other)
+        return first
+
+    def root(self, vector: Any) -> Any:
+        kind = ir.FunctionType(vector.type, [vector.type])
+        name = f"llvm.sqrt.{_name(vector.type)}"
+        root = cgutils.get_or_insert_function(self.builder.module, kind, name)
+        return self.builder.call(root, [vector])
+
     def total(self, vector: Any) -> Any:
         """Return the sum of the lanes, added pairwise."""
         while vector.type.count > 1:
@@ -581,20 +595,20 @@ def _score_group_and_all(size: int) -> Any:
         labels: _Array,
         row: Any,
         every: _Array,
-        n_rows: Any,
+        width: Any,
     ) -> None:
         """Do as ``score_group_and_next``, and store the scores too.
 
-        Those of ``n_rows`` rows side by side, for each centroid in turn.
+        From ``row * width`` on: those of a panel's rows side by side, for each centroid in turn.
         """
         builder = code.builder
         scores = _scores(code, panel.at(at), n_features, groups, biases, first, size)
         _keep_two(code, scores, first, best, second, labels, row)
         for number, value in enumerate(scores):
             j, v = divmod(number, _VECTORS)
-            start = builder.mul(builder.add(first, _I64(j)), n_rows)
-            place = builder.add(builder.add(start, row), _I64(v * code.n_lanes))
-            code.store(value, every.at(place))
+            start = builder.mul(builder.add(first, _I64(j)), _I64(code.n_rows))
+            place = builder.add(builder.mul(row, width), _I64(v * code.n_lanes))
+            code.store(value, every.at(builder.add(start, place)))
 
     return _vector_code(score)
 
