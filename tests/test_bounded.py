@@ -184,11 +184,11 @@ def uniform(n_points: int = 20_000, n_features: int = 16, n_clusters: int = 64) 
     return Problem(points, None, None, points[:n_clusters], "float32")
 
 
-def visits(problem: Problem, method: str, n_steps: int, **options: Any) -> list[int]:
+def visits(problem: Problem, method: str, n_steps: int, *patience: Any) -> list[int]:
     """Return how many rows each of the steps visits."""
     pytest.importorskip("numba")
     rows, centroids = rows_of(problem), problem.centroids
-    step = BoundedStep(method, **options)
+    step = BoundedStep(method, *patience)
     for _ in range(n_steps):
         totals = step(rows, centroids, xp=NUMPY)
         assert_same_bits(totals, lloyd_step(rows, centroids, xp=NUMPY))
@@ -213,21 +213,32 @@ def test_no_row_is_visited_where_nothing_moves(method: str) -> None:
 
 
 def test_steps_are_plain_while_bounds_do_not_pay(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(bounded, "_WORTH_VISITING", -1.0)
-    first, steps = bounded._FIRST_PAUSE, []
-    monkeypatch.setattr(
-        bounded,
-        "bounded_step",
-        lambda *given, **xp: steps.append(len(steps)) or bounded_step(*given, **xp),
-    )
-    visits(uniform(), "hamerly", 3 * first + 5, may_pause=True)
-    assert len(steps) == 5  # two, a pause, two, a pause twice as long, one
+    bounded_at: list[int] = []
+
+    def counted(*given: Any, xp: Any) -> Any:
+        bounded_at.append(len(step.n_visited))
+        return bounded_step(*given, xp=xp)
+
+    monkeypatch.setattr(bounded, "bounded_step", counted)
+    rows, centroids = rows_of(uniform(n_points=300)), uniform(n_points=300).centroids
+    step = BoundedStep("hamerly", bounded.Patience(n_plain=3, pause=2, share=-1.0))
+    for _ in range(16):
+        step(rows, centroids, xp=NUMPY)
+    # Two of them, since the first from nowhere visits all rows whatever the data.
+    assert bounded_at == [3, 4, 7, 8, 13, 14]
+    assert len(step.n_visited) == 16
 
 
-def test_steps_do_not_pause_where_bounds_pay(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(bounded, "_WORTH_VISITING", 1.0)
-    patient = visits(separated(), "hamerly", 8, may_pause=True)
-    assert patient == visits(separated(), "hamerly", 8)
+def test_steps_do_not_pause_where_bounds_pay() -> None:
+    pytest.importorskip("numba")
+    patience = bounded.Patience(share=0.9)
+    assert visits(separated(), "hamerly", 8, patience) == visits(separated(), "hamerly", 8)
+
+
+def test_uniform_data_are_mostly_plain_steps() -> None:
+    pytest.importorskip("numba")
+    n_visited = visits(uniform(n_clusters=200), "hamerly", 12, bounded._SHORT)
+    assert sum(n_visited) > 0.9 * 12 * 20_000
 
 
 def test_auto_chooses_by_library_and_shape() -> None:

@@ -1,6 +1,7 @@
 """Steps of Lloyd's algorithm that skip rows whose nearest centroid cannot have changed."""
 
 from collections.abc import Callable
+from typing import NamedTuple
 
 from kmeans_xp.blocks import Blocks, InMemory
 from kmeans_xp.devices import Array, Namespace, library_name
@@ -25,11 +26,33 @@ _FEWEST_CLUSTERS = 20
 _FEWEST_PRODUCTS = 1024
 #: rows for each cluster: distances between centroids are to cost little beside those of rows
 _FEWEST_ROWS_A_CLUSTER = 50
+#: work for each row beside which bounds cost next to nothing
+_MANY_PRODUCTS = 8192
 
-#: share of the rows that a step may visit before it is dearer than a plain one
-_WORTH_VISITING = 0.6
-#: plain steps after the first that visited more
-_FIRST_PAUSE = 4
+
+class Patience(NamedTuple):
+    """When to go on with plain steps: bounds cost time where rows are visited all the same.
+
+    Parameters
+    ----------
+    n_plain : int
+        Steps before the first that keeps bounds.
+    pause : int
+        Plain steps after the first step that visited too many rows; twice as many each time, so
+        that data on which bounds never pay are hardly slower.
+    share : float
+        Of the rows, that a step may visit before it is dearer than a plain one.
+    """
+
+    n_plain: int = 0
+    pause: int = 1
+    share: float = 1.0
+
+
+#: "hamerly" and "elkan" do as they are told
+_ENDLESS = Patience()
+_LONG = Patience(pause=1, share=0.85)
+_SHORT = Patience(n_plain=3, pause=4, share=0.6)
 
 
 class BoundedStep:
@@ -41,9 +64,8 @@ class BoundedStep:
     ----------
     method : {"hamerly", "elkan"}
         As of ``Bounds``.
-    may_pause : bool
-        Whether to go on with plain steps after one that had to visit most rows; twice as many
-        each time, so that data on which bounds never pay are hardly slower.
+    patience : Patience
+        By default there is no end of it.
 
     References
     ----------
@@ -51,12 +73,12 @@ class BoundedStep:
     .. [2] C. Elkan, "Using the triangle inequality to accelerate k-means", ICML 2003.
     """
 
-    def __init__(self, method: str, *, may_pause: bool = False) -> None:
+    def __init__(self, method: str, patience: Patience = _ENDLESS) -> None:
         self.bounds = Bounds(method)
-        self.may_pause = may_pause
+        self.patience = patience
         #: rows visited by each step so far
         self.n_visited: list[int] = []
-        self._pause, self._n_plain = _FIRST_PAUSE, 0
+        self._n_plain, self._pause = patience.n_plain, patience.pause
 
     def __call__(self, rows: Rows, centroids: Array, *, xp: Namespace) -> ClusterTotals:
         """Return the totals of the rows nearest to each of the centroids."""
@@ -64,12 +86,12 @@ class BoundedStep:
             self._n_plain -= 1
             self.n_visited.append(rows.n_points)
             return lloyd_step(rows, centroids, xp=xp)
-        is_first = self.bounds.kept is None
+        is_first = self.bounds.labels is None
         totals = bounded_step(rows, centroids, self.bounds, xp=xp)
         self.n_visited.append(self.bounds.n_visited)
         # The first step from nowhere visits all rows, which says nothing about the second.
-        is_dear = self.bounds.n_visited > _WORTH_VISITING * rows.n_points
-        if self.may_pause and is_dear and not (is_first and self.bounds.kept is not None):
+        is_dear = self.bounds.n_visited > self.patience.share * rows.n_points
+        if is_dear and not is_first:
             self.bounds.forget()
             self._n_plain, self._pause = self._pause, 2 * self._pause
         return totals
@@ -107,9 +129,10 @@ def step_kernel(blocks: Blocks, n_clusters: int, algorithm: str) -> StepKernel:
         return lloyd_step  # as the portable body would, but queued ahead and recorded
     if algorithm != "auto":
         return BoundedStep(algorithm)
-    if _is_worth_bounds(blocks, n_clusters):
-        return BoundedStep("hamerly", may_pause=True)
-    return lloyd_step
+    if not _is_worth_bounds(blocks, n_clusters):
+        return lloyd_step
+    is_much = n_clusters * blocks.rows.n_features >= _MANY_PRODUCTS
+    return BoundedStep("hamerly", _LONG if is_much else _SHORT)
 
 
 def _is_worth_bounds(blocks: InMemory, n_clusters: int) -> bool:
