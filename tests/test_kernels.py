@@ -24,6 +24,7 @@ from conftest import Library
 from kmeans_xp import config_context
 from kmeans_xp.devices import device_of, namespace_of, tile_shape, to_host
 from kmeans_xp.kernels import (
+    Bounds,
     Candidate,
     ClusterTotals,
     Kernel,
@@ -380,6 +381,21 @@ def verify_lloyd_step(result: Any, trial: Trial, truth: Truth) -> None:
         assert_within(actual.sum(axis=0), values.sum(axis=0), 2 * rounding)
 
 
+def rows_centroids_and_bounds(trial: Trial) -> tuple[Any, ...]:
+    """Bounds of a step from other centroids, where the body keeps any."""
+    bounds = Bounds("hamerly")
+    trial.body(trial.rows, trial.restarts[1].centroids, bounds, xp=trial.xp)
+    return trial.rows, trial.centroids, bounds
+
+
+def verify_bounded_step(result: Any, trial: Trial, truth: Truth) -> None:
+    """The result of ``lloyd_step``, to the bit."""
+    verify_lloyd_step(result, trial, truth)
+    plain = kernels["lloyd_step"](trial.rows, trial.centroids, xp=trial.xp)
+    for part, expected in zip(result, plain, strict=True):
+        assert to_host(part).tobytes() == to_host(expected).tobytes()
+
+
 def rows_and_restarts(trial: Trial) -> tuple[Any, ...]:
     return trial.rows, stacked(*(restart.centroids for restart in trial.restarts))
 
@@ -570,6 +586,7 @@ CONTRACTS = {
         verify_assigned_sq_distances,
     ),
     "best_candidate": Contract(potentials_indices_and_candidates, verify_best_candidate),
+    "bounded_step": Contract(rows_centroids_and_bounds, verify_bounded_step),
     "candidate_potentials": Contract(rows_closest_and_centroids, verify_candidate_potentials),
     "closer_of": Contract(
         lambda trial: (trial.rows, trial.placed(trial.closest), trial.centroids[:1, :]),

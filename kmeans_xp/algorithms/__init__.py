@@ -1,5 +1,6 @@
 """The algorithms: pure functions of blocks of rows, each written once."""
 
+from kmeans_xp.algorithms.bounded import ALGORITHMS, BoundedStep
 from kmeans_xp.algorithms.inertia import inertia_of
 from kmeans_xp.algorithms.lloyd import Iteration, LloydResult, lloyd
 from kmeans_xp.algorithms.minibatch import (
@@ -14,6 +15,8 @@ from kmeans_xp.algorithms.restarts import lloyd_restarts
 from kmeans_xp.algorithms.seeding import Seeds, kmeans_plusplus, random_rows
 
 __all__ = [
+    "ALGORITHMS",
+    "BoundedStep",
     "Iteration",
     "LloydResult",
     "MiniBatchResult",

@@ -257,11 +257,7 @@ class BaseKMeans(
         """
         check_is_fitted(self)
         theirs = self._sklearn_class()
-        known = theirs().get_params()
-        params = {name: value for name, value in self.get_params().items() if name in known}
-        if is_array(params["init"]):
-            params["init"] = to_host(params["init"])
-        made = theirs(**params)
+        made = theirs(**self._sklearn_params())
         made._n_threads = 1
         for name, value in vars(self).items():
             if name in self._sklearn_attributes:
@@ -323,6 +319,14 @@ class BaseKMeans(
 
     def _sklearn_class(self) -> Any:
         raise NotImplementedError
+
+    def _sklearn_params(self) -> dict[str, Any]:
+        """Return the parameters that scikit-learn's estimator knows too."""
+        known = self._sklearn_class()().get_params()
+        params = {name: value for name, value in self.get_params().items() if name in known}
+        if is_array(params["init"]):
+            params["init"] = to_host(params["init"])
+        return params
 
     def fit(self, X: Any, y: Any = None, sample_weight: Any = None) -> Self:
         """Cluster X; each estimator has its own."""

@@ -54,7 +54,7 @@ def k_means(
     tol: float = 1e-4,
     random_state: Any = None,
     copy_x: bool = True,
-    algorithm: str = "lloyd",
+    algorithm: str = "auto",
     return_n_iter: bool = False,
     device: str | None = None,
 ) -> tuple[Any, ...]:
@@ -83,8 +83,8 @@ def k_means(
         The same int chooses the same initial rows on every array library.
     copy_x : bool, default=True
         Accepted for scikit-learn's sake: X is never written to.
-    algorithm : {"lloyd", "elkan"}, default="lloyd"
-        Both have the same result.
+    algorithm : {"auto", "lloyd", "hamerly", "elkan"}, default="auto"
+        As of ``KMeans``: all have the same result.
     return_n_iter : bool, default=False
         Whether to return the number of iterations too.
     device : {None, "auto", "cpu", "cuda", "cuda:N"}, default=None

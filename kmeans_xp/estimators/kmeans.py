@@ -11,7 +11,7 @@ from sklearn.callback import with_callbacks
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils._param_validation import StrOptions
 
-from kmeans_xp.algorithms import Iteration, LloydResult, lloyd, lloyd_restarts
+from kmeans_xp.algorithms import ALGORITHMS, Iteration, LloydResult, lloyd, lloyd_restarts
 from kmeans_xp.devices import Array, choose, send, to_host, working_device
 from kmeans_xp.estimators.base import BaseKMeans, all_or_nothing
 from kmeans_xp.estimators.preparation import Prepared, prepared
@@ -53,8 +53,13 @@ class KMeans(BaseKMeans):
         The same int chooses the same initial rows on every array library.
     copy_x : bool, default=True
         Accepted for scikit-learn's sake: X is never written to, nor copied.
-    algorithm : {"lloyd", "elkan"}, default="lloyd"
-        "elkan" has the same result by definition, and is computed as "lloyd".
+    algorithm : {"auto", "lloyd", "hamerly", "elkan"}, default="auto"
+        All give the same bits, in different times. "lloyd" visits every row in every iteration.
+        "hamerly" keeps two bounds a row, by which it skips rows whose nearest centroid cannot
+        have changed; "elkan" keeps n_clusters bounds a row, which takes as much memory as an
+        array of shape (n_samples, n_clusters). "auto" is "hamerly" where that is likely to pay,
+        and goes back to "lloyd" while it does not. Only NumPy arrays with numba have bounds;
+        elsewhere all are "lloyd".
     device : {None, "auto", "cpu", "cuda", "cuda:N"}, default=None
         Where to compute; None follows the data. See ``kmeans_xp.devices``.
     deterministic : bool, default=True
@@ -118,7 +123,7 @@ class KMeans(BaseKMeans):
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
         **BaseKMeans._parameter_constraints,
         "copy_x": ["boolean"],
-        "algorithm": [StrOptions({"lloyd", "elkan"})],
+        "algorithm": [StrOptions(set(ALGORITHMS))],
     }
 
     _n_init: int
@@ -134,7 +139,7 @@ class KMeans(BaseKMeans):
         verbose: int | bool = 0,
         random_state: Any = None,
         copy_x: bool = True,
-        algorithm: str = "lloyd",
+        algorithm: str = "auto",
         device: str | None = None,
         deterministic: bool = True,
     ) -> None:
@@ -246,7 +251,12 @@ class KMeans(BaseKMeans):
 
         on_iteration = told if self._is_watched(progress) else None
         return lloyd(
-            data.blocks, centroids, max_iter=self.max_iter, tol=tol, on_iteration=on_iteration
+            data.blocks,
+            centroids,
+            max_iter=self.max_iter,
+            tol=tol,
+            algorithm=self.algorithm,
+            on_iteration=on_iteration,
         )
 
     def _is_watched(self, progress: Progress) -> bool:
@@ -289,6 +299,10 @@ class KMeans(BaseKMeans):
 
     def _sklearn_class(self) -> Any:
         return sklearn.cluster.KMeans
+
+    def _sklearn_params(self) -> dict[str, Any]:
+        algorithm = "elkan" if self.algorithm == "elkan" else "lloyd"
+        return {**super()._sklearn_params(), "algorithm": algorithm}
 
 
 def _inertia(iteration: Iteration, data: Prepared) -> float:

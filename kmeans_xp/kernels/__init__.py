@@ -1,5 +1,6 @@
 """The few operations that the Array API lacks or that pay for fusing."""
 
+from kmeans_xp.kernels.bounds import Bounds, bounded_step
 from kmeans_xp.kernels.drawing import Candidate, best_candidate, drawn
 from kmeans_xp.kernels.inertia import assigned_inertia
 from kmeans_xp.kernels.kernel import Kernel, kernel, kernels
@@ -25,6 +26,7 @@ from kmeans_xp.kernels.rows import Rows
 from kmeans_xp.kernels.trees import added, merged_in_tree
 
 __all__ = [
+    "Bounds",
     "Candidate",
     "ClusterTotals",
     "Kernel",
@@ -38,6 +40,7 @@ __all__ = [
     "assigned_inertia",
     "assigned_sq_distances",
     "best_candidate",
+    "bounded_step",
     "candidate_potentials",
     "closer_of",
     "cluster_sums",

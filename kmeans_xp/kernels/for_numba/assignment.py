@@ -67,10 +67,20 @@ from kmeans_xp.kernels.rows import Rows
 from kmeans_xp.kernels.threads import in_threads
 from kmeans_xp.kernels.trees import merged_in_tree
 
-__all__ = ["MOST_PRIVATE", "Groups", "scored"]
+__all__ = [
+    "Groups",
+    "add_tile",
+    "added_by_features",
+    "has_own_totals",
+    "label_panels",
+    "no_totals",
+    "scored",
+    "split_totals",
+    "step_cost",
+]
 
 #: numbers in the totals of a task, from which tasks take features instead of rows
-MOST_PRIVATE = 2**16
+_MOST_PRIVATE = 2**16
 
 _score_large, _score_middle, _score_small = score_group
 
@@ -245,19 +255,25 @@ class Groups(NamedTuple):
         return groups
 
 
-def _cost(n_clusters: int, n_features: int) -> float:
+def has_own_totals(n_clusters: int, n_features: int) -> bool:
+    """Return whether each task of a step adds up rows, and not features."""
+    return n_clusters * n_features <= _MOST_PRIVATE
+
+
+def step_cost(n_clusters: int, n_features: int) -> float:
+    """Return roughly how many nanoseconds of one thread a row takes."""
     return 2.0 + n_features / 4 + n_clusters / 12 + n_clusters * n_features / 50
 
 
 def n_step_tasks(rows: Rows, n_clusters: int) -> int:
-    return n_tasks_for(rows.n_points, _cost(n_clusters, rows.n_features), n_clusters)
+    return n_tasks_for(rows.n_points, step_cost(n_clusters, rows.n_features), n_clusters)
 
 
 @override(lloyd_step)
 def scored_and_added(rows: Rows, centroids: Floats) -> ClusterTotals:
     """Label a tile of rows and add it to its clusters while it is in the cache."""
     points, (n_clusters, n_features) = rows.points, centroids.shape
-    if centroids.size > MOST_PRIVATE:
+    if not has_own_totals(n_clusters, n_features):
         return added_by_features(rows, scored(rows, centroids), n_clusters)
     dtype, origin, weights = points.dtype, origin_of(rows), weights_of(rows)
     groups, tile = Groups.of(centroids), tile_rows(rows.n_points, n_features, points.dtype)
@@ -282,6 +298,7 @@ def no_totals(n_clusters: int, n_features: int) -> Floats:
 
 
 def split_totals(totals: Floats, n_features: int) -> ClusterTotals:
+    """Return what compiled code has added up, without what fills vectors."""
     return ClusterTotals(totals[:, :n_features], totals[:, n_features])
 
 
@@ -289,7 +306,7 @@ def split_totals(totals: Floats, n_features: int) -> ClusterTotals:
 def steps_in_a_call(rows: Rows, centroids: Floats, n_steps: int, tol: float) -> Any:
     """Take all steps in compiled code where Python's part of one would be felt."""
     points, (n_clusters, n_features) = rows.points, centroids.shape
-    if centroids.size > MOST_PRIVATE or n_step_tasks(rows, n_clusters) > 1:
+    if not has_own_totals(*centroids.shape) or n_step_tasks(rows, n_clusters) > 1:
         return NotImplemented
     dtype, tile = points.dtype, tile_rows(rows.n_points, n_features, points.dtype)
     shape, groups = (n_steps, n_clusters, n_features), Groups.empty(n_clusters, n_features, dtype)
@@ -342,7 +359,8 @@ def scored(rows: Rows, centroids: Floats) -> Labels:
             points, start, stop, tile, origin, groups.numbers, groups.biases, n_clusters, labels
         )
 
-    in_parts(label, rows.n_points, n_tasks_for(rows.n_points, _cost(n_clusters, n_features)), dtype)
+    n_tasks = n_tasks_for(rows.n_points, step_cost(n_clusters, n_features))
+    in_parts(label, rows.n_points, n_tasks, dtype)
     return labels
 
 
@@ -350,7 +368,7 @@ def scored(rows: Rows, centroids: Floats) -> Labels:
 def added_row_by_row(rows: Rows, labels: Labels, n_clusters: int) -> ClusterTotals:
     """Add rows to their clusters' totals, features in the lanes and the mass after them."""
     n_features = rows.n_features
-    if n_clusters * n_features > MOST_PRIVATE:
+    if not has_own_totals(n_clusters, n_features):
         return added_by_features(rows, labels, n_clusters)
     n_tasks = n_tasks_for(rows.n_points, 3.0 + n_features / 4, n_clusters)
     return added_rows(rows, labels, n_clusters, n_tasks)
@@ -371,7 +389,7 @@ def added_rows(rows: Rows, labels: Labels, n_clusters: int, n_tasks: int) -> Clu
 
 def added_by_features(rows: Rows, labels: Labels, n_clusters: int) -> ClusterTotals:
     """Add some features of all rows in each task: no task has all sums of its own."""
-    n_features, width = rows.n_features, max(8, min(64, MOST_PRIVATE // n_clusters))
+    n_features, width = rows.n_features, max(8, min(64, _MOST_PRIVATE // n_clusters))
     origin = origin_of(rows)
 
     def totals(task: int) -> ClusterTotals:

@@ -14,10 +14,12 @@ __all__ = [
     "COLUMN_64",
     "COUNT",
     "FLAG",
+    "FLAGS",
     "INDICES",
     "LABELS",
     "LABEL_RESULTS",
     "MATRIX",
+    "NOTHING",
     "NUMBER",
     "NUMBERS",
     "NUMBERS_64",
@@ -72,12 +74,14 @@ ROWS, COLUMN = Parameter(2), Parameter(1)
 ROWS_64, COLUMN_64 = Parameter(2, types.float64), Parameter(1, types.float64)
 LABELS = Parameter(1, types.int32)
 NUMBERS, NUMBERS_64 = Parameter(1, None, "C"), Parameter(1, types.float64, "C")
+NOTHING = Parameter(0, types.none)
 COUNT, NUMBER, FLAG = (Parameter(0, kind) for kind in (types.int64, types.float64, types.boolean))
 
 RESULTS, MATRIX, STACK = (Parameter(n_dims, None, "C", True) for n_dims in (1, 2, 3))
 SUMS, TOTALS, STACKED_TOTALS = (Parameter(n_dims, types.float64, "C", True) for n_dims in (1, 2, 3))
 LABEL_RESULTS = Parameter(1, types.int32, "C", True)
 INDICES = Parameter(1, types.int64, "C", True)
+FLAGS = Parameter(1, types.uint8, "C", True)
 
 
 class Compiled:

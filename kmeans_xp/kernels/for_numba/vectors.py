@@ -33,9 +33,12 @@ __all__ = [
     "fold_group",
     "fold_row",
     "keep_nearer",
+    "pack_chosen",
     "pack_panel",
     "panel_rows",
     "score_group",
+    "score_group_and_all",
+    "score_group_and_next",
     "sq_distance",
     "total_width",
 ]
@@ -73,7 +76,7 @@ _VOID_POINTER = _I8.as_pointer()
 
 def total_width(n_features: int) -> int:
     """Return how far apart rows of totals stand: the features, the mass, and what fills vectors."""
-    width = _NARROW if n_features < _NARROW else _BYTES // 8
+    width: int = _NARROW if n_features < _NARROW else _BYTES // 8
     return n_features - n_features % width + width
 
 
@@ -150,6 +153,23 @@ class _Code:
 
     def greater(self, left: Any, right: Any) -> Any:
         return self.builder.fcmp_ordered(">", left, right)
+
+    def greatest(self, left: Any, right: Any) -> Any:
+        return self.builder.select(self.greater(left, right), left, right)
+
+    def least(self, left: Any, right: Any) -> Any:
+        return self.builder.select(self.greater(left, right), right, left)
+
+    def product(self, first: Any, *others: Any) -> Any:
+        for other in others:
+            first = self.builder.fmul(first, other)
+        return first
+
+    def root(self, vector: Any) -> Any:
+        kind = ir.FunctionType(vector.type, [vector.type])
+        name = f"llvm.sqrt.{_name(vector.type)}"
+        root = cgutils.get_or_insert_function(self.builder.module, kind, name)
+        return self.builder.call(root, [vector])
 
     def total(self, vector: Any) -> Any:
         """Return the sum of the lanes, added pairwise."""
@@ -350,7 +370,14 @@ def pack_panel(
         with shuffle:
             _pack_few(code, points.row(first), origin, n_features, panel.at(at))
         with transpose:
-            _pack_many(code, points, first, n_rows, origin, n_features, panel.at(at))
+            last = builder.sub(n_rows, _I64(1))
+
+            def row(number: int) -> Any:
+                is_there = builder.icmp_signed("<", _I64(number), n_rows)
+                return points.row(builder.add(first, builder.select(is_there, _I64(number), last)))
+
+            _touch(code, row(0), row(code.n_rows - 1), n_features)
+            _pack_many(code, row, origin, n_features, panel.at(at))
 
 
 def _pack_few(code: _Code, rows: Any, origin: _Array, n_features: Any, panel: Any) -> None:
@@ -387,21 +414,35 @@ def _every(code: _Code, vectors: list[Any], first: int) -> Any:
     return result
 
 
-def _pack_many(
+@_vector_code
+def pack_chosen(
     code: _Code,
     points: _Array,
+    chosen: _Array,
     first: Any,
     n_rows: Any,
     origin: _Array,
     n_features: Any,
-    panel: Any,
+    panel: _Array,
+    at: Any,
 ) -> None:
-    builder, n_lanes = code.builder, code.n_lanes
+    """Do as ``pack_panel`` with the rows ``chosen[first]`` and on."""
+    builder = code.builder
     last = builder.sub(n_rows, _I64(1))
 
     def row(number: int) -> Any:
         is_there = builder.icmp_signed("<", _I64(number), n_rows)
-        return points.row(builder.add(first, builder.select(is_there, _I64(number), last)))
+        place = builder.add(first, builder.select(is_there, _I64(number), last))
+        return points.row(builder.load(chosen.at(place)))
+
+    _pack_many(code, row, origin, n_features, panel.at(at))
+
+
+def _pack_many(
+    code: _Code, row: Callable[[int], Any], origin: _Array, n_features: Any, panel: Any
+) -> None:
+    """Write the rows that ``row`` points to."""
+    builder, n_lanes = code.builder, code.n_lanes
 
     def columns(index: Any, part: int, read: Callable[[Any], Any]) -> list[Any]:
         here = read(origin.at(index))
@@ -418,7 +459,6 @@ def _pack_many(
                 code.store(column, place(index, feature, part))
         return []
 
-    _touch(code, points.row(first), row(code.n_rows - 1), n_features)
     whole = builder.and_(n_features, _I64(-n_lanes))
     code.loop(_I64(0), whole, n_lanes, [], pack)
     left = builder.sub(n_features, whole)
@@ -467,6 +507,35 @@ def _transposed(code: _Code, rows: list[Any]) -> list[Any]:
     return rows
 
 
+def _scores(
+    code: _Code,
+    panel: Any,
+    n_features: Any,
+    groups: _Array,
+    biases: _Array,
+    first: Any,
+    size: int,
+) -> list[Any]:
+    """Return ``x . c + bias`` of a panel's rows, for each of a group's centroids in turn."""
+    builder = code.builder
+    group = groups.at(builder.mul(first, n_features))
+    bias = [code.splat(builder.load(biases.at(builder.add(first, _I64(j))))) for j in range(size)]
+
+    def multiply(index: Any, scores: list[Any]) -> list[Any]:
+        features = code.shifted(panel, builder.mul(index, _I64(code.n_rows)))
+        here = [code.load(code.shifted(features, v * code.n_lanes)) for v in range(_VECTORS)]
+        numbers = code.shifted(group, builder.mul(index, _I64(size)))
+        factors = [code.splat(builder.load(code.shifted(numbers, j))) for j in range(size)]
+        return [
+            code.multiply_add(here[v], factors[j], scores[j * _VECTORS + v])
+            for j in range(size)
+            for v in range(_VECTORS)
+        ]
+
+    initial = [bias[j] for j in range(size) for _ in range(_VECTORS)]
+    return code.loop(_I64(0), n_features, 1, initial, multiply)
+
+
 def _score_group(size: int) -> Any:
     """Make the function that scores groups of ``size`` centroids."""
 
@@ -487,24 +556,7 @@ def _score_group(size: int) -> Any:
         A tie stays with the lower index, and so does a score that is not a number.
         """
         builder = code.builder
-        panel_start, group = panel.at(at), groups.at(builder.mul(first, n_features))
-        bias = [
-            code.splat(builder.load(biases.at(builder.add(first, _I64(j))))) for j in range(size)
-        ]
-
-        def multiply(index: Any, scores: list[Any]) -> list[Any]:
-            features = code.shifted(panel_start, builder.mul(index, _I64(code.n_rows)))
-            here = [code.load(code.shifted(features, v * code.n_lanes)) for v in range(_VECTORS)]
-            numbers = code.shifted(group, builder.mul(index, _I64(size)))
-            factors = [code.splat(builder.load(code.shifted(numbers, j))) for j in range(size)]
-            return [
-                code.multiply_add(here[v], factors[j], scores[j * _VECTORS + v])
-                for j in range(size)
-                for v in range(_VECTORS)
-            ]
-
-        initial = [bias[j] for j in range(size) for _ in range(_VECTORS)]
-        scores = code.loop(_I64(0), n_features, 1, initial, multiply)
+        scores = _scores(code, panel.at(at), n_features, groups, biases, first, size)
         number = code.splat(builder.trunc(first, _I32), code.indices)
         for v in range(_VECTORS):
             value, index = _greatest(code, scores[v::_VECTORS])
@@ -537,6 +589,108 @@ def _greatest(code: _Code, values: list[Any]) -> tuple[Any, Any]:
 
 
 score_group = tuple(_score_group(size) for size in GROUPS)
+
+
+def _score_group_and_next(size: int) -> Any:
+    """Make the function that scores groups of ``size`` centroids and keeps two scores."""
+
+    def score(
+        code: _Code,
+        panel: _Array,
+        at: Any,
+        n_features: Any,
+        groups: _Array,
+        biases: _Array,
+        first: Any,
+        best: _Array,
+        second: _Array,
+        labels: _Array,
+        row: Any,
+    ) -> None:
+        """Do as ``score_group``, and keep the best score of the other centroids as well."""
+        scores = _scores(code, panel.at(at), n_features, groups, biases, first, size)
+        _keep_two(code, scores, first, best, second, labels, row)
+
+    return _vector_code(score)
+
+
+def _score_group_and_all(size: int) -> Any:
+    """Make the function that scores groups of ``size`` centroids and keeps all scores."""
+
+    def score(
+        code: _Code,
+        panel: _Array,
+        at: Any,
+        n_features: Any,
+        groups: _Array,
+        biases: _Array,
+        first: Any,
+        best: _Array,
+        second: _Array,
+        labels: _Array,
+        row: Any,
+        every: _Array,
+        width: Any,
+    ) -> None:
+        """Do as ``score_group_and_next``, and store the scores too.
+
+        From ``row * width`` on: those of a panel's rows side by side, for each centroid in turn.
+        """
+        builder = code.builder
+        scores = _scores(code, panel.at(at), n_features, groups, biases, first, size)
+        _keep_two(code, scores, first, best, second, labels, row)
+        for number, value in enumerate(scores):
+            j, v = divmod(number, _VECTORS)
+            start = builder.mul(builder.add(first, _I64(j)), _I64(code.n_rows))
+            place = builder.add(builder.mul(row, width), _I64(v * code.n_lanes))
+            code.store(value, every.at(builder.add(start, place)))
+
+    return _vector_code(score)
+
+
+def _keep_two(
+    code: _Code,
+    scores: list[Any],
+    first: Any,
+    best: _Array,
+    second: _Array,
+    labels: _Array,
+    row: Any,
+) -> None:
+    builder = code.builder
+    number = code.splat(builder.trunc(first, _I32), code.indices)
+    for v in range(_VECTORS):
+        value, index, next_value = _two_greatest(code, scores[v::_VECTORS])
+        index = builder.add(index, number)
+        place = builder.add(row, _I64(v * code.n_lanes))
+        so_far, label = code.load(best.at(place)), code.load(labels.at(place), code.indices)
+        is_better = code.greater(value, so_far)
+        code.store(builder.select(is_better, value, so_far), best.at(place))
+        code.store(builder.select(is_better, index, label), labels.at(place))
+        loser = builder.select(is_better, so_far, value)
+        next_value = code.greatest(next_value, code.load(second.at(place)))
+        code.store(code.greatest(loser, next_value), second.at(place))
+
+
+def _two_greatest(code: _Code, values: list[Any]) -> tuple[Any, Any, Any]:
+    """Return what ``_greatest`` does, and the greatest of the other values."""
+    builder = code.builder
+    best, index = _greatest(code, values)
+    lowest = code.splat(ir.Constant(code.scalar, float("-inf")))
+    left = [(value, lowest) for value in values]
+    while len(left) > 1:
+        winners = []
+        for (value, second), (other, other_second) in zip(left[::2], left[1::2], strict=False):
+            is_greater = code.greater(other, value)
+            loser = builder.select(is_greater, value, other)
+            others = code.greatest(second, other_second)
+            winners.append((builder.select(is_greater, other, value), code.greatest(loser, others)))
+        left = winners + (left[-1:] if len(left) % 2 else [])
+    return best, index, left[0][1]
+
+
+score_group_and_next = tuple(_score_group_and_next(size) for size in GROUPS)
+score_group_and_all = tuple(_score_group_and_all(size) for size in GROUPS)
 
 
 def _sq_distances(code: _Code, panel: Any, n_features: Any, group: Any, size: int) -> list[Any]:

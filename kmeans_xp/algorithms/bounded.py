@@ -1,0 +1,150 @@
+"""Steps of Lloyd's algorithm that skip rows whose nearest centroid cannot have changed."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+from kmeans_xp.blocks import Blocks, InMemory
+from kmeans_xp.devices import Array, Namespace, library_name
+from kmeans_xp.kernels import (
+    Bounds,
+    ClusterTotals,
+    Rows,
+    bounded_step,
+    lloyd_step,
+    nearest_labels,
+)
+
+__all__ = ["ALGORITHMS", "BoundedStep", "StepKernel", "labels_kernel", "step_kernel"]
+
+StepKernel = Callable[..., ClusterTotals]
+
+#: names that ``lloyd`` knows
+ALGORITHMS = ("auto", "lloyd", "hamerly", "elkan")
+
+#: With less work for each row than this, bounds cost about as much as the scores they save.
+_FEWEST_CLUSTERS = 20
+_FEWEST_PRODUCTS = 1024
+#: rows for each cluster: distances between centroids are to cost little beside those of rows
+_FEWEST_ROWS_A_CLUSTER = 50
+#: work for each row beside which bounds cost next to nothing
+_MANY_PRODUCTS = 8192
+
+
+class Patience(NamedTuple):
+    """When to go on with plain steps: bounds cost time where rows are visited all the same.
+
+    Parameters
+    ----------
+    n_plain : int
+        Steps before the first that keeps bounds.
+    pause : int
+        Plain steps after the first step that visited too many rows; twice as many each time, so
+        that data on which bounds never pay are hardly slower.
+    share : float
+        Of the rows, that a step may visit before it is dearer than a plain one.
+    """
+
+    n_plain: int = 0
+    pause: int = 1
+    share: float = 1.0
+
+
+#: "hamerly" and "elkan" do as they are told
+_ENDLESS = Patience()
+_LONG = Patience(pause=1, share=0.85)
+_SHORT = Patience(n_plain=3, pause=4, share=0.6)
+
+
+class BoundedStep:
+    """Does what the kernel ``lloyd_step`` does, to the same bits, and remembers the rows.
+
+    Since the results are the same, when to keep bounds is a matter of time alone.
+
+    Parameters
+    ----------
+    method : {"hamerly", "elkan"}
+        As of ``Bounds``.
+    patience : Patience
+        By default there is no end of it.
+
+    References
+    ----------
+    .. [1] G. Hamerly, "Making k-means even faster", SDM 2010.
+    .. [2] C. Elkan, "Using the triangle inequality to accelerate k-means", ICML 2003.
+    """
+
+    def __init__(self, method: str, patience: Patience = _ENDLESS) -> None:
+        self.bounds = Bounds(method)
+        self.patience = patience
+        #: rows visited by each step so far
+        self.n_visited: list[int] = []
+        self._n_plain, self._pause = patience.n_plain, patience.pause
+
+    def __call__(self, rows: Rows, centroids: Array, *, xp: Namespace) -> ClusterTotals:
+        """Return the totals of the rows nearest to each of the centroids."""
+        if self._n_plain > 0:
+            self._n_plain -= 1
+            self.n_visited.append(rows.n_points)
+            return lloyd_step(rows, centroids, xp=xp)
+        is_first = self.bounds.labels is None
+        totals = bounded_step(rows, centroids, self.bounds, xp=xp)
+        self.n_visited.append(self.bounds.n_visited)
+        # The first step from nowhere visits all rows, which says nothing about the second.
+        is_dear = self.bounds.n_visited > self.patience.share * rows.n_points
+        if is_dear and not is_first:
+            self.bounds.forget()
+            self._n_plain, self._pause = self._pause, 2 * self._pause
+        return totals
+
+    def labels(self, rows: Rows, centroids: Array, *, xp: Namespace) -> Array:
+        """Return the labels of ``nearest_labels``, and forget the rows."""
+        if self.bounds.labels is None:
+            return nearest_labels(rows, centroids, xp=xp)
+        bounded_step(rows, centroids, self.bounds, xp=xp)
+        labels = self.bounds.labels
+        self.bounds.forget()
+        return labels
+
+
+def step_kernel(blocks: Blocks, n_clusters: int, algorithm: str) -> StepKernel:
+    """Return what does the steps of a run.
+
+    Parameters
+    ----------
+    blocks : Blocks
+        The rows.
+    n_clusters : int
+        Number of centroids.
+    algorithm : {"auto", "lloyd", "hamerly", "elkan"}
+        "auto" keeps Hamerly's bounds where they are likely to pay.
+
+    Returns
+    -------
+    callable
+        ``lloyd_step`` or a ``BoundedStep`` for this run alone.
+    """
+    if algorithm == "lloyd" or not isinstance(blocks, InMemory):
+        return lloyd_step
+    if not bounded_step.overrides(library_name(blocks.xp)):
+        return lloyd_step  # as the portable body would, but queued ahead and recorded
+    if algorithm != "auto":
+        return BoundedStep(algorithm)
+    if not _is_worth_bounds(blocks, n_clusters):
+        return lloyd_step
+    is_much = n_clusters * blocks.rows.n_features >= _MANY_PRODUCTS
+    return BoundedStep("hamerly", _LONG if is_much else _SHORT)
+
+
+def _is_worth_bounds(blocks: InMemory, n_clusters: int) -> bool:
+    n_products = n_clusters * blocks.rows.n_features
+    return (
+        n_clusters >= _FEWEST_CLUSTERS
+        and n_products >= _FEWEST_PRODUCTS
+        and blocks.n_points >= _FEWEST_ROWS_A_CLUSTER * n_clusters
+        and blocks.rows.points.dtype == blocks.dtype  # half precision is computed tile by tile
+    )
+
+
+def labels_kernel(step: StepKernel) -> Callable[..., Array]:
+    """Return what gives the labels at the end of a run of these steps."""
+    return step.labels if isinstance(step, BoundedStep) else nearest_labels

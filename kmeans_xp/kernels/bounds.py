@@ -1,0 +1,60 @@
+"""A step of Lloyd's algorithm that leaves out the rows whose label bounds prove."""
+
+from typing import Any
+
+from kmeans_xp.devices import Array, Namespace
+from kmeans_xp.kernels.kernel import kernel
+from kmeans_xp.kernels.portable import ClusterTotals, lloyd_step
+from kmeans_xp.kernels.rows import Rows
+
+__all__ = ["Bounds", "bounded_step"]
+
+
+class Bounds:
+    """What one step of a run leaves to the next, written by the step alone.
+
+    Parameters
+    ----------
+    method : {"hamerly", "elkan"}
+        Which bounds to keep: of each row's distance to its centroid and to the nearest of the
+        others, or to each of the others.
+    """
+
+    def __init__(self, method: str) -> None:
+        self.method = method
+        #: labels of the last step, if they are kept; the next step writes over them
+        self.labels: Array | None = None
+        #: rows whose scores the last step computed, each for all centroids
+        self.n_visited = 0
+        #: whatever the body that does the steps needs
+        self.kept: Any = None
+
+    def forget(self) -> None:
+        """Let the next step begin as the first one does."""
+        self.labels = self.kept = None
+
+
+@kernel
+def bounded_step(rows: Rows, centroids: Array, bounds: Bounds, *, xp: Namespace) -> ClusterTotals:
+    """Do ``lloyd_step``, skipping rows whose nearest centroid cannot have changed.
+
+    Parameters
+    ----------
+    rows : Rows of n_points
+        The same in every step with these bounds.
+    centroids : array of shape (n_clusters, n_features)
+        Anywhere: bounds hold for any move from those of the last step.
+    bounds : Bounds
+        Made anew for a run, and updated in place.
+    xp : namespace
+
+    Returns
+    -------
+    ClusterTotals
+        Bit-equal to ``lloyd_step``: a row is skipped only where its bounds leave more than the
+        rounding of the scores that ``lloyd_step`` would compare. ``bounds.labels``, if not
+        None, are bit-equal to ``nearest_labels``.
+    """
+    # To decide which rows to visit costs an array library about as much as to visit them.
+    bounds.labels, bounds.n_visited = None, rows.n_points
+    return lloyd_step(rows, centroids, xp=xp)

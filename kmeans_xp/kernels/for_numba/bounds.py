@@ -1,0 +1,707 @@
+"""Bounded steps for NumPy that numba compiles.
+
+Bounds are kept in the dtype of the rows, and every operation on them is rounded to the safe
+side. What a step skips depends on the data alone, not on the number of threads.
+"""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kmeans_xp.kernels.bounds import Bounds, bounded_step
+from kmeans_xp.kernels.for_numba.assignment import (
+    Groups,
+    add_tile,
+    added_by_features,
+    has_own_totals,
+    no_totals,
+    split_totals,
+    step_cost,
+)
+from kmeans_xp.kernels.for_numba.bound_vectors import (
+    BIGGEST,
+    DOWN,
+    DRIFT,
+    DRIFT_OF_OTHERS,
+    FAR,
+    GAP,
+    LEAST,
+    LIMIT,
+    MEASURED,
+    N_COLUMNS,
+    N_CONSTANTS,
+    NORM,
+    ROUNDING,
+    UP,
+    move_bounds,
+    turn_all_into_bounds,
+    turn_into_bounds,
+)
+from kmeans_xp.kernels.for_numba.compiled import (
+    COLUMN,
+    COUNT,
+    FLAGS,
+    INDICES,
+    LABEL_RESULTS,
+    MATRIX,
+    NOTHING,
+    NUMBERS,
+    RESULTS,
+    ROWS,
+    TOTALS,
+    compiled,
+    inline,
+)
+from kmeans_xp.kernels.for_numba.tiling import (
+    LARGE,
+    MIDDLE,
+    Floats,
+    aligned,
+    group_size,
+    in_parts,
+    n_tasks_for,
+    origin_of,
+    override,
+    pack_tile,
+    tile_rows,
+    weights_of,
+)
+from kmeans_xp.kernels.for_numba.vectors import (
+    add_row,
+    keep_nearer,
+    pack_chosen,
+    panel_rows,
+    score_group_and_all,
+    score_group_and_next,
+    sq_distance,
+)
+from kmeans_xp.kernels.portable import ClusterTotals
+from kmeans_xp.kernels.rows import Rows
+from kmeans_xp.kernels.trees import merged_in_tree
+
+__all__: list[str] = []
+
+_score_large, _score_middle, _score_small = score_group_and_next
+_all_large, _all_middle, _all_small = score_group_and_all
+
+#: a tile is visited as a whole if more than this many eighths of its rows may have changed
+_EIGHTHS = 6
+
+#: Each other centroid whose bound is too low is measured if at most one in so many is: measured
+#: one by one, they cost several times as much as scores.
+_WORTH_MEASURING = 8
+
+# What a task counts.
+_N_VISITED, _N_DIRTY, _ADDS_ALL, _N_COUNTS = range(4)
+
+
+@inline
+def _reach_of_scores(reach, constants):
+    """Return the length that bounds the rounding of scores that compete for a row.
+
+    A centroid ``FAR`` times farther from the origin than the row and its own centroid together
+    is no rival, however its score is rounded.
+    """
+    return reach + min(constants[BIGGEST], constants[FAR] * reach)
+
+
+@inline
+def _is_in_range(reach, constants):
+    """Return whether no score overflows, nor squares of distances."""
+    most = reach + constants[BIGGEST]
+    return most * most < constants[LIMIT]
+
+
+@inline
+def _is_sure(upper, bound, norm, constants):
+    """Return whether no computed score can be better than that of the row's own centroid.
+
+    ``upper`` bounds the distance to it from above, ``bound`` those to the others from below.
+    """
+    reach = upper + norm
+    scale = _reach_of_scores(reach, constants)
+    slack = constants[ROUNDING] * scale * scale + constants[LEAST]
+    is_apart = bound * bound * constants[DOWN] > upper * upper * constants[UP] + slack
+    return is_apart & _is_in_range(reach, constants)
+
+
+@inline
+def _mark_doubtful(row, n_rows, table, constants, labels, upper, lower, masks):
+    """Move the bounds of a tile's rows as the centroids moved; return how many are no proof.
+
+    A mask has a bit for each row of a vector: half a panel.
+    """
+    up, down, zero = constants[UP], constants[DOWN], constants[LEAST] - constants[LEAST]
+    n_lanes = panel_rows(upper) // 2
+    n_whole = n_rows - n_rows % n_lanes
+    n_doubtful = move_bounds(upper, lower, labels, row, n_whole, table, constants, masks)
+    if n_whole < n_rows:
+        masks[n_whole // n_lanes] = 0
+    for number in range(n_whole, n_rows):
+        at = labels[row + number] * N_COLUMNS
+        high = (upper[row + number] + table[at + DRIFT]) * up
+        low = max((lower[row + number] - table[at + DRIFT_OF_OTHERS]) * down, zero)
+        upper[row + number] = high
+        lower[row + number] = low
+        # Twice half the way to the nearest other centroid, less the way to this one.
+        bound = max(low, table[at + GAP] - high)
+        if not _is_sure(high, bound, table[at + NORM], constants):
+            masks[n_whole // n_lanes] |= 1 << (number - n_whole)
+            n_doubtful += 1
+    return n_doubtful
+
+
+@inline
+def _measured(points, row, origin, centroids, label, constants):
+    """Bound the distance of a row to a centroid from below and from above."""
+    n_features = points.shape[1]
+    squared = sq_distance(points, row, origin, centroids, label * n_features, n_features)
+    least = max(squared - constants[LEAST], constants[LEAST] - constants[LEAST])
+    low = np.sqrt(least / constants[MEASURED]) * constants[DOWN]
+    return low, np.sqrt(squared * constants[MEASURED] + constants[LEAST]) * constants[UP]
+
+
+@inline
+def _is_sure_when_measured(points, row, origin, centroids, table, constants, labels, upper, lower):
+    """Replace the row's upper bound by its distance, and look again."""
+    at = labels[row] * N_COLUMNS
+    _, high = _measured(points, row, origin, centroids, labels[row], constants)
+    upper[row] = min(upper[row], high)
+    bound = max(lower[row], table[at + GAP] - upper[row])
+    return _is_sure(upper[row], bound, table[at + NORM], constants)
+
+
+@inline
+def _is_sure_of_each(
+    points, row, origin, centroids, table, constants, labels, upper, lower, others, moved
+):
+    """Look at the bounds of all other centroids, and measure the few that are too low."""
+    down, high, norm = constants[DOWN], upper[row], table[labels[row] * N_COLUMNS + NORM]
+    scale = _reach_of_scores(high + norm, constants)
+    slack = constants[ROUNDING] * scale * scale + constants[LEAST]
+    needed = np.sqrt((high * high * constants[UP] + slack) * constants[UP]) * constants[UP]
+    n_clusters, n_low = others.shape[1], 0
+    for label in range(n_clusters):
+        n_low += not ((others[row, label] - moved[label]) * down > needed)
+    if n_low * _WORTH_MEASURING > n_clusters:
+        return False
+    for label in range(n_clusters):
+        if n_low > 0 and not ((others[row, label] - moved[label]) * down > needed):
+            n_low -= 1
+            low, _ = _measured(points, row, origin, centroids, label, constants)
+            others[row, label] = (low + moved[label]) * down
+            if not low > needed:
+                return False
+    if not _is_sure(high, needed, norm, constants):
+        return False
+    lower[row] = max(lower[row], needed * down)
+    return True
+
+
+@inline
+def _keep_scores(chosen, n_chosen, found, sq_norms, norms, others, moved, every, constants):
+    """Turn the scores of all centroids into lower bounds."""
+    n_clusters, panel = others.shape[1], panel_rows(every)
+    width = n_clusters + LARGE
+    for first in range(0, n_chosen, panel):
+        at = first * width
+        turn_all_into_bounds(every, at, n_clusters, sq_norms, norms, first, moved, constants)
+        for number in range(min(panel, n_chosen - first)):
+            row = chosen[first + number]
+            for label in range(n_clusters):
+                others[row, label] = every[at + label * panel + number]
+            # Its own centroid is not one of the others, until the row is visited again.
+            others[row, found[first + number]] = np.inf
+
+
+@inline
+def _score_panels(panels, n_rows, n_features, groups, biases, n_clusters, best, second, labels):
+    """Do as ``label_panels`` does, and keep the second-best scores."""
+    panel, first = panel_rows(panels), 0
+    while first < n_clusters:
+        size = group_size(n_clusters - first)
+        for row in range(0, n_rows, panel):
+            at = row * n_features
+            if size == LARGE:
+                _score_large(
+                    panels, at, n_features, groups, biases, first, best, second, labels, row
+                )
+            elif size == MIDDLE:
+                _score_middle(
+                    panels, at, n_features, groups, biases, first, best, second, labels, row
+                )
+            else:
+                _score_small(
+                    panels, at, n_features, groups, biases, first, best, second, labels, row
+                )
+        first += size
+
+
+@inline
+def _score_panels_and_keep(
+    panels, n_rows, n_features, groups, biases, n_clusters, best, second, labels, every
+):
+    """Do as ``_score_panels``, and keep all scores."""
+    panel, width, first = panel_rows(panels), n_clusters + LARGE, 0
+    while first < n_clusters:
+        size = group_size(n_clusters - first)
+        for row in range(0, n_rows, panel):
+            at = row * n_features
+            if size == LARGE:
+                _all_large(
+                    panels,
+                    at,
+                    n_features,
+                    groups,
+                    biases,
+                    first,
+                    best,
+                    second,
+                    labels,
+                    row,
+                    every,
+                    width,
+                )
+            elif size == MIDDLE:
+                _all_middle(
+                    panels,
+                    at,
+                    n_features,
+                    groups,
+                    biases,
+                    first,
+                    best,
+                    second,
+                    labels,
+                    row,
+                    every,
+                    width,
+                )
+            else:
+                _all_small(
+                    panels,
+                    at,
+                    n_features,
+                    groups,
+                    biases,
+                    first,
+                    best,
+                    second,
+                    labels,
+                    row,
+                    every,
+                    width,
+                )
+        first += size
+
+
+@inline
+def _measure_norms(panels, n_rows, n_features, zeros, sq_norms):
+    panel = panel_rows(panels)
+    for row in range(0, n_rows, panel):
+        sq_norms[row : row + panel] = np.inf
+        keep_nearer(panels, row * n_features, n_features, zeros, sq_norms, row)
+
+
+@inline
+def _visit(data, state, room, chosen, n_chosen, is_run, others, moved, every):
+    """Label rows as plain steps do, and renew their bounds."""
+    points, panels, n_features = data.points, room.panels, data.points.shape[1]
+    if is_run:
+        pack_tile(points, chosen[0], n_chosen, data.origin, panels)
+    else:
+        for at in range(0, n_chosen, panel_rows(panels)):
+            pack_chosen(
+                points, chosen, at, n_chosen - at, data.origin, n_features, panels, at * n_features
+            )
+    best, second, found, n_clusters = room.best, room.second, room.found, state.dirty.shape[0]
+    for number in range(len(best)):
+        best[number] = second[number] = -np.inf
+        found[number] = 0
+    if every is None:
+        _score_panels(
+            panels, n_chosen, n_features, data.groups, data.biases, n_clusters, best, second, found
+        )
+    else:
+        _score_panels_and_keep(
+            panels,
+            n_chosen,
+            n_features,
+            data.groups,
+            data.biases,
+            n_clusters,
+            best,
+            second,
+            found,
+            every,
+        )
+    _measure_norms(panels, n_chosen, n_features, room.zeros, room.sq_norms)
+    norms, table = room.norms, data.table
+    for number in range(n_chosen):
+        norms[number] = table[found[number] * N_COLUMNS + NORM]
+    if every is not None:
+        _keep_scores(
+            chosen, n_chosen, found, room.sq_norms, norms, others, moved, every, data.constants
+        )
+    turn_into_bounds(best, second, n_chosen, room.sq_norms, room.norms, data.constants)
+    _keep_results(
+        chosen, n_chosen, found, best, second, state.labels, state.upper, state.lower, state.dirty
+    )
+    return n_chosen
+
+
+@inline
+def _keep_results(chosen, n_chosen, found, best, second, labels, upper, lower, dirty):
+    for number in range(n_chosen):
+        row, label = chosen[number], found[number]
+        upper[row] = best[number]
+        lower[row] = second[number]
+        before = labels[row]
+        if before != label:
+            dirty[before] = 1
+            dirty[label] = 1
+            labels[row] = label
+
+
+@inline
+def _append_doubtful(data, state, row, n_rows, masks, waiting, n_waiting, others, moved):
+    """Write down which of a tile's marked rows are still in doubt after a closer look."""
+    # Out of the loop: an array that is taken out of a tuple is counted, by an atomic operation.
+    points, origin, centroids, table = data.points, data.origin, data.centroids, data.table
+    constants, labels, upper, lower = data.constants, state.labels, state.upper, state.lower
+    n_lanes = panel_rows(upper) // 2
+    for first in range(0, n_rows, n_lanes):
+        mask, number = masks[first // n_lanes], row + first
+        while mask != 0:
+            if mask & 1:
+                is_sure = _is_sure_when_measured(
+                    points, number, origin, centroids, table, constants, labels, upper, lower
+                )
+                if others is not None and not is_sure:
+                    is_sure = _is_sure_of_each(
+                        points,
+                        number,
+                        origin,
+                        centroids,
+                        table,
+                        constants,
+                        labels,
+                        upper,
+                        lower,
+                        others,
+                        moved,
+                    )
+                if not is_sure:
+                    waiting[n_waiting] = number
+                    n_waiting += 1
+            mask >>= 1
+            number += 1
+    return n_waiting
+
+
+@inline
+def _add_dirty(points, start, stop, origin, weights, labels, dirty, totals):
+    """Sum the clusters anew that a row has entered or left, in the order of a plain step."""
+    n_features, weight = points.shape[1], 1.0
+    for label in range(dirty.shape[0]):
+        if dirty[label]:
+            for column in range(totals.shape[1]):
+                totals[label, column] = 0.0
+    for row in range(start, stop):
+        if dirty[labels[row]]:
+            if weights.shape[0] > 0:
+                weight = np.float64(weights[row])
+            add_row(points, row, origin, weight, n_features, totals, labels[row])
+
+
+class _Data(NamedTuple):
+    points: Any
+    origin: Any
+    centroids: Any
+    groups: Any
+    biases: Any
+    table: Any
+    constants: Any
+
+
+class _State(NamedTuple):
+    labels: Any
+    upper: Any
+    lower: Any
+    dirty: Any
+
+
+class _Room(NamedTuple):
+    panels: Any
+    zeros: Any
+    best: Any
+    second: Any
+    found: Any
+    sq_norms: Any
+    norms: Any
+
+
+@inline
+def _room(points, tile):
+    n_features = points.shape[1]
+    return _Room(
+        aligned(tile * n_features, points),
+        np.zeros(n_features, points.dtype),
+        aligned(tile, points),
+        aligned(tile, points),
+        np.empty(tile, np.int32),
+        aligned(tile, points),
+        aligned(tile, points),
+    )
+
+
+def _bounded_rows(
+    points,
+    start,
+    stop,
+    tile,
+    origin,
+    weights,
+    groups,
+    biases,
+    centroids,
+    table,
+    constants,
+    labels,
+    upper,
+    lower,
+    dirty,
+    totals,
+    counts,
+    others,
+    moved,
+    every,
+):
+    data = _Data(points, origin, centroids, groups, biases, table, constants)
+    state, room = _State(labels, upper, lower, dirty), _room(points, tile)
+    masks, run = np.empty(tile, np.int64), np.empty(tile, np.int64)
+    waiting, n_waiting, n_visited = np.empty(2 * tile, np.int64), 0, 0
+    has_totals = totals.shape[0] > 0
+    adds_all = has_totals and counts[_ADDS_ALL] > 0
+    for label in range(len(dirty)):
+        dirty[label] = 0
+        for column in range(totals.shape[1] if adds_all else 0):
+            totals[label, column] = 0.0
+    for row in range(start, stop, tile):
+        n_rows = min(tile, stop - row)
+        n_doubtful = _mark_doubtful(row, n_rows, table, constants, labels, upper, lower, masks)
+        if 8 * n_doubtful > _EIGHTHS * n_rows:
+            for number in range(n_rows):
+                run[number] = row + number
+            n_visited += _visit(data, state, room, run, n_rows, True, others, moved, every)
+        elif n_doubtful > 0:
+            n_waiting = _append_doubtful(
+                data, state, row, n_rows, masks, waiting, n_waiting, others, moved
+            )
+        # Gathered from several tiles, rows fill whole panels.
+        is_due = adds_all or row + tile >= stop
+        while n_waiting >= tile or (is_due and n_waiting > 0):
+            n_chosen = min(tile, n_waiting)
+            n_waiting -= n_chosen
+            chosen = waiting[n_waiting : n_waiting + n_chosen]
+            n_visited += _visit(data, state, room, chosen, n_chosen, False, others, moved, every)
+        if adds_all:
+            add_tile(points, row, n_rows, row, origin, weights, labels[row:], totals)
+    if has_totals and not adds_all:
+        _add_dirty(points, start, stop, origin, weights, labels, dirty, totals)
+    counts[_N_VISITED] = n_visited
+    counts[_N_DIRTY] = np.sum(dirty)
+    # Rows that have been visited are in the cache: then to add all of them costs little.
+    is_restless = 8 * n_visited > _EIGHTHS * (stop - start)
+    counts[_ADDS_ALL] = is_restless and 2 * counts[_N_DIRTY] > dirty.shape[0]
+
+
+_KINDS = (
+    *(ROWS, COUNT, COUNT, COUNT, NUMBERS, COLUMN, NUMBERS, NUMBERS, NUMBERS, NUMBERS),
+    *(NUMBERS, LABEL_RESULTS, RESULTS, RESULTS, FLAGS, TOTALS, INDICES),
+)
+_with_two_bounds = compiled(*_KINDS, NOTHING, NOTHING, NOTHING)(_bounded_rows)
+_with_all_bounds = compiled(*_KINDS, MATRIX, NUMBERS, RESULTS)(_bounded_rows)
+
+
+@compiled(ROWS, COUNT, COUNT, NUMBERS, NUMBERS, NUMBERS, RESULTS)
+def _measure_gaps(centroids, start, stop, flat, zeros, constants, gaps):
+    """Bound from below the distance of each centroid to the nearest other one."""
+    n_clusters, n_features = centroids.shape
+    for label in range(start, stop):
+        least = gaps[label]
+        for other in range(n_clusters):
+            if other != label:
+                at = other * n_features
+                squared = sq_distance(centroids, label, zeros, flat, at, n_features)
+                least = min(least, squared)
+        shrunk = max(least - constants[LEAST], constants[LEAST] - constants[LEAST])
+        gaps[label] = np.sqrt(shrunk / constants[MEASURED]) * constants[DOWN]
+
+
+class _Kept:
+    """What steps keep: labels, bounds, and each task's totals.
+
+    A task sums only those clusters anew that one of its rows entered or left: the same
+    additions in the same order as a plain step's, so the sums are bit-equal to its, and there
+    is no error that would grow and have to be recomputed away.
+    """
+
+    def __init__(self, rows: Rows, centroids: Floats, method: str) -> None:
+        (n_clusters, n_features), n_points = centroids.shape, rows.n_points
+        dtype = rows.points.dtype
+        self.rows, self.centroids = rows, centroids.copy()
+        self.labels = np.zeros(n_points, np.int32)
+        self.upper = np.full(n_points, np.inf, dtype)
+        self.lower = np.zeros(n_points, dtype)
+        # Bounds of all distances, plus how far that centroid had moved in all: so they need no
+        # update while only centroids move.
+        self.others = np.empty((n_points, n_clusters), dtype) if method == "elkan" else None
+        self.moved = np.zeros(n_clusters)
+        self.has_totals = has_own_totals(n_clusters, n_features)
+        cost = step_cost(n_clusters, n_features)
+        self.n_tasks = n_tasks_for(n_points, cost, n_clusters if self.has_totals else 1)
+        self.tasks: dict[int, _Task] = {}
+
+    def fits(self, rows: Rows, centroids: Floats) -> bool:
+        """Return whether this was kept of the same rows and as many centroids."""
+        is_same = all(mine is given for mine, given in zip(self.rows, rows, strict=True))
+        return is_same and self.centroids.shape == centroids.shape
+
+    def task(self, start: int) -> "_Task":
+        """Return what the task keeps that begins with this row."""
+        if start not in self.tasks:
+            n_clusters, n_features = self.centroids.shape
+            totals = no_totals(n_clusters if self.has_totals else 0, n_features)
+            counts = np.ones(_N_COUNTS, np.int64)
+            self.tasks[start] = _Task(totals, np.zeros(n_clusters, np.uint8), counts)
+        return self.tasks[start]
+
+
+class _Task(NamedTuple):
+    totals: Floats
+    dirty: NDArray[np.uint8]
+    counts: NDArray[np.int64]
+
+
+def _constants(centroids: Floats, biggest: float) -> Floats:
+    """Return the numbers that compiled code computes with."""
+    info, n_features = np.finfo(centroids.dtype), centroids.shape[1]
+    eps, least = float(info.eps), (n_features + 8) * 4.0 * float(info.tiny)
+    constants = np.empty(N_CONSTANTS)
+    constants[[UP, DOWN]] = 1.0 + 8.0 * eps, 1.0 - 8.0 * eps
+    # Two scores are off by (n_features + 2) * eps * reach**2 in squared distance, together.
+    constants[ROUNDING] = (n_features + 8) * eps
+    constants[MEASURED] = 1.0 + (n_features + 8) * eps
+    constants[LEAST], constants[LIMIT] = least, float(info.max) / 16.0
+    constants[BIGGEST], constants[FAR] = biggest, 8.0
+    return constants.astype(centroids.dtype)
+
+
+def _lengths(vectors: Floats) -> Floats:
+    """Return lengths, rounded up."""
+    # Scaled, so that no square underflows or overflows.
+    vectors = vectors.astype(np.float64, copy=False)
+    scale = np.abs(vectors).max(axis=1)
+    scale = np.where(scale > 0.0, scale, 1.0)
+    lengths = scale * np.sqrt(np.square(vectors / scale[:, None]).sum(axis=1))
+    rounded: Floats = lengths * (1.0 + (vectors.shape[1] + 8) * 2.0**-52)
+    return rounded
+
+
+def _most_of_others(values: Floats) -> Floats:
+    """Return for each place the largest value of the other places."""
+    if len(values) == 1:
+        return np.zeros(1)
+    second, first = np.partition(values, len(values) - 2)[-2:]
+    others = np.full(len(values), first)
+    others[values.argmax()] = second
+    return others
+
+
+def _table(centroids: Floats, drifts: Floats, constants: Floats, norms: Floats) -> Floats:
+    """Return what a step knows of each centroid, flat."""
+    dtype, up = centroids.dtype, 1.0 + 8.0 * float(np.finfo(centroids.dtype).eps)
+    table = np.zeros((len(centroids), N_COLUMNS), dtype)
+    table[:, NORM] = norms * up
+    table[:, DRIFT] = drifts * up
+    table[:, DRIFT_OF_OTHERS] = _most_of_others(drifts) * up
+    table[:, GAP] = _gaps(centroids, constants)
+    return table.reshape(-1)
+
+
+def _gaps(centroids: Floats, constants: Floats) -> Floats:
+    n_clusters, n_features = centroids.shape
+    dtype, flat = centroids.dtype, centroids.reshape(-1)
+    gaps, zeros = np.full(n_clusters, np.inf, dtype), np.zeros(n_features, dtype)
+
+    def measure(start: int, stop: int) -> None:
+        _measure_gaps[dtype](centroids, start, stop, flat, zeros, constants, gaps)
+
+    n_tasks = n_tasks_for(n_clusters, n_clusters * (5.0 + n_features / 8))
+    in_parts(measure, n_clusters, n_tasks, dtype)
+    return gaps
+
+
+@override(bounded_step)
+def visiting_doubtful_rows(rows: Rows, centroids: Floats, bounds: Bounds) -> Any:
+    """Visit the rows that two bounds each leave in doubt, gathered into panels."""
+    points = rows.points
+    if points.strides[1] != points.itemsize and rows.n_features > 1:
+        return NotImplemented  # a row is read alone, which pays only where it lies in one place
+    kept = bounds.kept
+    if kept is None or not kept.fits(rows, centroids):
+        kept = _Kept(rows, centroids, bounds.method)
+    bounds.forget()  # after an error the bounds would be of other centroids than the labels
+    totals = _stepped(kept, np.ascontiguousarray(centroids))
+    bounds.kept, bounds.labels = kept, kept.labels
+    bounds.n_visited = sum(int(task.counts[_N_VISITED]) for task in kept.tasks.values())
+    return totals
+
+
+def _stepped(kept: _Kept, centroids: Floats) -> ClusterTotals:
+    rows, (n_clusters, n_features) = kept.rows, centroids.shape
+    points, dtype, origin, weights = rows.points, centroids.dtype, origin_of(rows), weights_of(rows)
+    norms = _lengths(centroids)
+    with np.errstate(over="ignore"):  # what is infinite proves nothing
+        constants = _constants(centroids, float(norms.max()))
+        drifts = _lengths(centroids.astype(np.float64) - kept.centroids)
+        table = _table(centroids, drifts, constants, norms)
+        kept.moved = (kept.moved + drifts) * (1.0 + 2.0**-50)
+        moved = (kept.moved * constants[UP]).astype(dtype)
+    groups, tile = Groups.of(centroids), tile_rows(rows.n_points, n_features, dtype)
+
+    compiled = _with_two_bounds if kept.others is None else _with_all_bounds
+
+    def every() -> Floats:
+        return np.empty((n_clusters + LARGE) * tile, dtype)
+
+    def step(start: int, stop: int) -> Floats:
+        task = kept.task(start)
+        compiled[dtype](
+            points,
+            start,
+            stop,
+            tile,
+            origin,
+            weights,
+            groups.numbers,
+            groups.biases,
+            centroids.reshape(-1),
+            table,
+            constants,
+            kept.labels,
+            kept.upper,
+            kept.lower,
+            *(task.dirty, task.totals, task.counts),
+            *((None, None, None) if kept.others is None else (kept.others, moved, every())),
+        )
+        return task.totals
+
+    parts = in_parts(step, rows.n_points, kept.n_tasks, dtype)
+    kept.centroids = centroids.copy()
+    if not kept.has_totals:
+        return added_by_features(rows, kept.labels, n_clusters)
+    merged = parts[0].copy() if len(parts) == 1 else merged_in_tree(parts)
+    return split_totals(merged, n_features)

@@ -1,0 +1,300 @@
+"""Bounds change which rows are visited, and not a bit of the result."""
+
+import importlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from conftest import Library
+from kmeans_xp import KMeans, config_context, k_means
+from kmeans_xp.algorithms import ALGORITHMS, BoundedStep, LloydResult, bounded, lloyd
+from kmeans_xp.blocks import InMemory
+from kmeans_xp.devices import namespace_of, to_host
+from kmeans_xp.kernels import (
+    Bounds,
+    Rows,
+    bounded_step,
+    lloyd_step,
+    nearest_labels,
+    update_centroids,
+)
+from tests.strategies import WEIGHTS, Problem, problem_of, problems
+
+Host = NDArray[Any]
+
+DTYPES = ["float32", pytest.param("float64", marks=pytest.mark.needs("float64"))]
+METHODS = ["hamerly", "elkan"]
+
+NUMPY = namespace_of(np.empty(0))
+
+
+def compiled(name: str) -> Any:
+    """Return a module of compiled kernels."""
+    pytest.importorskip("numba")
+    bounded_step.overrides("numpy")  # imports all of them, in the order in which they are tried
+    return importlib.import_module(f"kmeans_xp.kernels.{name}")
+
+
+@contextmanager
+def cut(n_tile_rows: int, most_private: int) -> Iterator[None]:
+    """Let tiles have so many rows, tasks be as many as can be, and few sums be private."""
+    tiling, assignment = compiled("for_numba.tiling"), compiled("for_numba.assignment")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(tiling, "_MOST_TILE_ROWS", n_tile_rows)
+        patch.setattr(assignment, "_MOST_PRIVATE", most_private)
+        patch.setattr(tiling, "_WORTH_A_TASK", 1)
+        patch.setattr(tiling, "_ROWS_A_CLUSTER", 1)
+        yield
+
+
+def rows_of(problem: Problem, scale: float = 1.0) -> Rows:
+    """Return the problem's rows for NumPy, and times the scale."""
+    points = (problem.points * problem.points.dtype.type(scale)).astype(problem.dtype)
+    origin = None if problem.origin is None else problem.origin * points.dtype.type(scale)
+    return Rows(points, problem.weights, origin)
+
+
+def moves(draw: st.DrawFn, rows: Rows, centroids: Host) -> Iterator[Host]:
+    """Yield centroids as runs have them: means, and now and then something else."""
+    rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1), label="moves"))
+    for kind in draw(st.lists(st.sampled_from(MOVES), min_size=2, max_size=8), label="kinds"):
+        yield centroids
+        if kind == "mean":
+            totals = lloyd_step(rows, centroids, xp=NUMPY)
+            centroids = update_centroids(totals, centroids, xp=NUMPY).centroids
+        elif kind == "relocate":
+            centroids = centroids.copy()
+            row = rows.points[rng.integers(rows.n_points)]
+            centroids[rng.integers(len(centroids))] = (
+                row if rows.origin is None else row - rows.origin
+            )
+        elif kind == "collapse":
+            centroids = np.repeat(centroids[:1], len(centroids), axis=0)
+        elif kind == "permute":
+            centroids = rng.permutation(centroids)
+
+
+MOVES = ("mean", "mean", "mean", "stay", "relocate", "collapse", "permute")
+
+
+def assert_same_bits(actual: Any, expected: Any) -> None:
+    for part, other in zip(actual, expected, strict=True):
+        assert to_host(part).tobytes() == to_host(other).tobytes()
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@given(data=st.data())
+def test_every_step_is_bit_equal_to_a_plain_one(
+    method: str, dtype: str, data: st.DataObject
+) -> None:
+    problem = data.draw(problems(dtype, max_points=400))
+    scale = data.draw(st.sampled_from([1.0, 1.0, 1e-22, 1e17, 1e19]), label="scale")
+    rows, centroids = rows_of(problem, scale), problem.centroids * problem.points.dtype.type(scale)
+    n_tile_rows = data.draw(st.sampled_from([1, 64, 1024]), label="tile")
+    most_private = data.draw(st.sampled_from([16, 2**16]), label="most_private")
+    n_threads = data.draw(st.sampled_from([1, 2, 4]), label="threads")
+    bounds = Bounds(method)
+    with cut(n_tile_rows, most_private), config_context(n_threads=n_threads):
+        for place in moves(data.draw, rows, centroids):
+            totals = bounded_step(rows, place, bounds, xp=NUMPY)
+            assert_same_bits(totals, lloyd_step(rows, place, xp=NUMPY))
+            assert bounds.labels is not None
+            np.testing.assert_array_equal(bounds.labels, nearest_labels(rows, place, xp=NUMPY))
+            assert 0 <= bounds.n_visited <= rows.n_points
+
+
+def run(problem: Problem, library: Library, algorithm: str, **options: Any) -> LloydResult:
+    """Run Lloyd's algorithm on the problem."""
+    rows = Rows(
+        library.asarray(problem.points, problem.dtype),
+        None if problem.weights is None else library.asarray(problem.weights, problem.computing),
+        None if problem.origin is None else library.asarray(problem.origin, problem.computing),
+    )
+    centroids = library.asarray(problem.centroids, problem.computing)
+    return lloyd(InMemory(rows, xp=library.xp), centroids, algorithm=algorithm, **options)
+
+
+def assert_same_run(actual: LloydResult, expected: LloydResult) -> None:
+    assert_same_bits(actual[:2], expected[:2])
+    assert actual.inertia == expected.inertia
+    assert actual.iterations == expected.iterations
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@given(data=st.data())
+def test_runs_are_bit_equal_to_plain_ones(
+    dtype: str, library: Library, data: st.DataObject
+) -> None:
+    """Among them runs that relocate: some centroids are equal, so clusters are empty."""
+    problem = data.draw(problems(dtype, few_shapes=library.name == "jax"))
+    expected = run(problem, library, "lloyd", max_iter=20)
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("_FEWEST_CLUSTERS", "_FEWEST_PRODUCTS", "_FEWEST_ROWS_A_CLUSTER"):
+            patch.setattr(bounded, name, 0)
+        for algorithm in ALGORITHMS:
+            assert_same_run(run(problem, library, algorithm, max_iter=20), expected)
+
+
+@pytest.mark.parametrize("weights", WEIGHTS)
+@pytest.mark.parametrize("shape", [(5000, 33, 70), (3000, 3, 17), (64, 2, 64), (4097, 5, 1)])
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_longer_runs_are_bit_equal_to_plain_ones(
+    dtype: str, shape: tuple[int, int, int], weights: str, library: Library
+) -> None:
+    if library.name != "numpy":
+        shape = tuple(min(n, 100) for n in shape)  # type: ignore[assignment]
+    for kind in ("grid", "normal", "far blobs"):
+        problem = problem_of(shape, dtype, kind=kind, weights=weights, has_origin=True)
+        expected = run(problem, library, "lloyd")
+        for algorithm in ALGORITHMS:
+            assert_same_run(run(problem, library, algorithm), expected)
+
+
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
+def test_estimators_are_bit_equal_whatever_the_algorithm(algorithm: str, library: Library) -> None:
+    points = library.asarray(problem_of((700, 5, 6), "float32", kind="blobs").points)
+    plain = KMeans(6, random_state=0, algorithm="lloyd").fit(points)
+    fitted = KMeans(6, random_state=0, algorithm=algorithm).fit(points)
+    found = (fitted.cluster_centers_, fitted.labels_)
+    assert_same_bits(found, (plain.cluster_centers_, plain.labels_))
+    assert (fitted.inertia_, fitted.n_iter_) == (plain.inertia_, plain.n_iter_)
+    assert_same_bits(fitted.history_.values(), plain.history_.values())
+    assert_same_bits(k_means(points, 6, random_state=0, algorithm=algorithm)[:2], found)
+
+
+def separated(n_points: int = 20_000, n_features: int = 16, n_clusters: int = 64) -> Problem:
+    """Return blobs far from each other, and centroids that are not one in each of them."""
+    rng = np.random.default_rng(0)
+    centres = rng.uniform(-10.0, 10.0, (n_clusters, n_features))
+    points = centres[rng.integers(n_clusters, size=n_points)]
+    points = (points + rng.standard_normal(points.shape)).astype(np.float32)
+    return Problem(points, None, None, points[:n_clusters], "float32")
+
+
+def uniform(n_points: int = 20_000, n_features: int = 16, n_clusters: int = 64) -> Problem:
+    """Return rows without clusters."""
+    points = np.random.default_rng(0).random((n_points, n_features), dtype=np.float32)
+    return Problem(points, None, None, points[:n_clusters], "float32")
+
+
+def visits(problem: Problem, method: str, n_steps: int, *patience: Any) -> list[int]:
+    """Return how many rows each of the steps visits."""
+    pytest.importorskip("numba")
+    rows, centroids = rows_of(problem), problem.centroids
+    step = BoundedStep(method, *patience)
+    for _ in range(n_steps):
+        totals = step(rows, centroids, xp=NUMPY)
+        assert_same_bits(totals, lloyd_step(rows, centroids, xp=NUMPY))
+        centroids = update_centroids(totals, centroids, xp=NUMPY).centroids
+    return step.n_visited
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_most_rows_of_separated_clusters_are_skipped(method: str) -> None:
+    n_visited = visits(separated(), method, 12)
+    assert n_visited[0] == 20_000
+    assert max(n_visited[6:]) < 5_000
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_no_row_is_visited_where_nothing_moves(method: str) -> None:
+    problem = separated()
+    rows, bounds = rows_of(problem), Bounds(method)
+    for expected in (20_000, 0, 0):
+        bounded_step(rows, problem.centroids, bounds, xp=NUMPY)
+        assert bounds.n_visited <= max(expected, 200)
+
+
+def test_steps_are_plain_while_bounds_do_not_pay(monkeypatch: pytest.MonkeyPatch) -> None:
+    bounded_at: list[int] = []
+
+    def counted(*given: Any, xp: Any) -> Any:
+        bounded_at.append(len(step.n_visited))
+        return bounded_step(*given, xp=xp)
+
+    monkeypatch.setattr(bounded, "bounded_step", counted)
+    rows, centroids = rows_of(uniform(n_points=300)), uniform(n_points=300).centroids
+    step = BoundedStep("hamerly", bounded.Patience(n_plain=3, pause=2, share=-1.0))
+    for _ in range(16):
+        step(rows, centroids, xp=NUMPY)
+    # Two of them, since the first from nowhere visits all rows whatever the data.
+    assert bounded_at == [3, 4, 7, 8, 13, 14]
+    assert len(step.n_visited) == 16
+
+
+def test_steps_do_not_pause_where_bounds_pay() -> None:
+    pytest.importorskip("numba")
+    patience = bounded.Patience(share=0.9)
+    assert visits(separated(), "hamerly", 8, patience) == visits(separated(), "hamerly", 8)
+
+
+def test_uniform_data_are_mostly_plain_steps() -> None:
+    pytest.importorskip("numba")
+    n_visited = visits(uniform(n_clusters=200), "hamerly", 12, bounded._SHORT)
+    assert sum(n_visited) > 0.9 * 12 * 20_000
+
+
+def test_auto_chooses_by_library_and_shape() -> None:
+    pytest.importorskip("numba")
+
+    def chosen(problem: Problem, dtype: str = "float32") -> Any:
+        rows = Rows(problem.points.astype(dtype))
+        blocks = InMemory(rows, xp=NUMPY)
+        return bounded.step_kernel(blocks, len(problem.centroids), "auto")
+
+    assert isinstance(chosen(separated()), BoundedStep)
+    assert chosen(separated(), "float16") is lloyd_step
+    assert chosen(separated(n_clusters=4)) is lloyd_step
+    assert chosen(separated(n_points=100)) is lloyd_step
+
+
+def test_libraries_without_bounds_take_plain_steps(library: Library) -> None:
+    if bounded_step.overrides(library.name):
+        pytest.skip("has bounds")
+    rows = Rows(library.asarray(separated().points[:100]))
+    for algorithm in ALGORITHMS:
+        assert bounded.step_kernel(InMemory(rows, xp=library.xp), 20, algorithm) is lloyd_step
+
+
+def test_columns_far_apart_in_memory_are_computed_as_ever() -> None:
+    problem = separated(n_points=500)
+    rows, bounds = Rows(np.asfortranarray(problem.points)), Bounds("hamerly")
+    for _ in range(2):
+        totals = bounded_step(rows, problem.centroids, bounds, xp=NUMPY)
+        assert_same_bits(totals, lloyd_step(rows, problem.centroids, xp=NUMPY))
+        assert (bounds.labels, bounds.n_visited) == (None, 500)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_bounds_of_other_rows_are_not_used(method: str) -> None:
+    pytest.importorskip("numba")
+    bounds = Bounds(method)
+    for problem in (separated(), uniform(), uniform(n_clusters=30)):
+        rows = rows_of(problem)
+        totals = bounded_step(rows, problem.centroids, bounds, xp=NUMPY)
+        assert bounds.n_visited == rows.n_points
+        assert_same_bits(totals, lloyd_step(rows, problem.centroids, xp=NUMPY))
+
+
+def test_a_step_after_an_error_begins_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    problem, bounds = separated(), Bounds("hamerly")
+    rows = rows_of(problem)
+    bounded_step(rows, problem.centroids, bounds, xp=NUMPY)
+
+    def failing(_: Any) -> None:
+        raise MemoryError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(compiled("for_numba.bounds"), "merged_in_tree", failing)
+        with pytest.raises(MemoryError):
+            bounded_step(rows, problem.centroids + 1.0, bounds, xp=NUMPY)
+    assert bounds.labels is None
+    totals = bounded_step(rows, problem.centroids, bounds, xp=NUMPY)
+    assert_same_bits(totals, lloyd_step(rows, problem.centroids, xp=NUMPY))
