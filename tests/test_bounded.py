@@ -136,8 +136,10 @@ def test_runs_are_bit_equal_to_plain_ones(
     problem = data.draw(problems(dtype, few_shapes=library.name == "jax"))
     expected = run(problem, library, "lloyd", max_iter=20)
     with pytest.MonkeyPatch.context() as patch:
-        for name in ("_FEWEST_CLUSTERS", "_FEWEST_PRODUCTS", "_FEWEST_ROWS_A_CLUSTER"):
-            patch.setattr(bounded, name, 0)
+        for name in vars(bounded):
+            if name.startswith("_FEWEST"):
+                patch.setattr(bounded, name, 0)
+        patch.setattr(bounded, "_SHORT", bounded.Patience(n_plain=1, share=0.5))
         for algorithm in ALGORITHMS:
             assert_same_run(run(problem, library, algorithm, max_iter=20), expected)
 
@@ -213,6 +215,7 @@ def test_no_row_is_visited_where_nothing_moves(method: str) -> None:
 
 
 def test_steps_are_plain_while_bounds_do_not_pay(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("numba")
     bounded_at: list[int] = []
 
     def counted(*given: Any, xp: Any) -> Any:
@@ -237,22 +240,37 @@ def test_steps_do_not_pause_where_bounds_pay() -> None:
 
 def test_uniform_data_are_mostly_plain_steps() -> None:
     pytest.importorskip("numba")
-    n_visited = visits(uniform(n_clusters=200), "hamerly", 12, bounded._SHORT)
-    assert sum(n_visited) > 0.9 * 12 * 20_000
+    n_visited = visits(uniform(n_clusters=200), "hamerly", 16, bounded._SHORT)
+    assert n_visited[:6] == [20_000] * 6
+    assert sum(n_visited) > 0.9 * 16 * 20_000
 
 
 def test_auto_chooses_by_library_and_shape() -> None:
     pytest.importorskip("numba")
 
-    def chosen(problem: Problem, dtype: str = "float32") -> Any:
-        rows = Rows(problem.points.astype(dtype))
-        blocks = InMemory(rows, xp=NUMPY)
-        return bounded.step_kernel(blocks, len(problem.centroids), "auto")
+    def chosen(n_points: int, n_features: int, n_clusters: int, dtype: str = "float32") -> Any:
+        blocks = InMemory(Rows(np.zeros((n_points, n_features), dtype)), xp=NUMPY)
+        return bounded.step_kernel(blocks, n_clusters, "auto")
 
-    assert isinstance(chosen(separated()), BoundedStep)
-    assert chosen(separated(), "float16") is lloyd_step
-    assert chosen(separated(n_clusters=4)) is lloyd_step
-    assert chosen(separated(n_points=100)) is lloyd_step
+    assert chosen(100_000, 16, 100).patience == bounded._SHORT
+    assert chosen(20_000, 128, 100).patience == bounded._LONG
+    for shape in ((100_000, 2, 100), (1_000_000, 100, 8), (9_000, 200, 100), (20_000, 16, 100)):
+        assert chosen(*shape) is lloyd_step
+    assert chosen(100_000, 16, 100, "float16") is lloyd_step
+
+
+def test_bounds_take_the_memory_that_is_documented() -> None:
+    pytest.importorskip("numba")
+    problem = separated()
+    (n_points, _), n_clusters = problem.points.shape, len(problem.centroids)
+    for method, expected in (("hamerly", 12), ("elkan", 12 + 4 * n_clusters)):
+        bounds = Bounds(method)
+        bounded_step(rows_of(problem), problem.centroids, bounds, xp=NUMPY)
+        kept = [array for array in vars(bounds.kept).values() if isinstance(array, np.ndarray)]
+        a_row = sum(array.nbytes for array in kept if len(array) == n_points)
+        assert a_row == expected * n_points
+        assert sum(array.nbytes for array in kept) - a_row < 2**20
+        assert sum(task.totals.nbytes for task in bounds.kept.tasks.values()) <= 2**26
 
 
 def test_libraries_without_bounds_take_plain_steps(library: Library) -> None:

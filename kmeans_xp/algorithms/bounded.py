@@ -25,7 +25,9 @@ ALGORITHMS = ("auto", "lloyd", "hamerly", "elkan")
 _FEWEST_CLUSTERS = 20
 _FEWEST_PRODUCTS = 1024
 #: rows for each cluster: distances between centroids are to cost little beside those of rows
-_FEWEST_ROWS_A_CLUSTER = 50
+_FEWEST_ROWS_A_CLUSTER = 100
+#: work for all rows beside which it costs nothing to prepare a step: some milliseconds
+_FEWEST_PRODUCTS_IN_ALL = 2**27
 #: work for each row beside which bounds cost next to nothing
 _MANY_PRODUCTS = 8192
 
@@ -52,7 +54,7 @@ class Patience(NamedTuple):
 #: "hamerly" and "elkan" do as they are told
 _ENDLESS = Patience()
 _LONG = Patience(pause=1, share=0.85)
-_SHORT = Patience(n_plain=3, pause=4, share=0.6)
+_SHORT = Patience(n_plain=6, pause=8, share=0.4)
 
 
 class BoundedStep:
@@ -141,6 +143,7 @@ def _is_worth_bounds(blocks: InMemory, n_clusters: int) -> bool:
         n_clusters >= _FEWEST_CLUSTERS
         and n_products >= _FEWEST_PRODUCTS
         and blocks.n_points >= _FEWEST_ROWS_A_CLUSTER * n_clusters
+        and blocks.n_points * n_products >= _FEWEST_PRODUCTS_IN_ALL
         and blocks.rows.points.dtype == blocks.dtype  # half precision is computed tile by tile
     )
 
