@@ -71,10 +71,7 @@ class Steps:
         self._ahead: deque[_Begun] = deque()
 
     def take(self, centroids: Array, *, n_left: int) -> Step:
-        """Return the step from these centroids, after the one wait of an iteration.
-
-        At most ``n_left`` steps, this one included, will be asked for.
-        """
+        """Return the step from these centroids, one of at most ``n_left``, after the one wait."""
         if not self._ahead or self._ahead[0].source is not centroids:
             # If these are not the centroids to go on from, what was begun was for nothing.
             self._ahead.clear()
