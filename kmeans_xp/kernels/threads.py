@@ -1,5 +1,7 @@
 """Threads for kernels on a CPU: a pool, one BLAS thread in each, and memory that each keeps."""
 
+import contextlib
+import ctypes
 import functools
 import os
 import threading
@@ -68,7 +70,7 @@ def _run_beside(work: Callable[[], None], n_others: int) -> None:
     others: list[Future[None]] = []
     try:
         # A context each: they carry this thread's np.errstate, and cannot be shared.
-        others = [_pool(n_others).submit(copy_context().run, work) for _ in range(n_others)]
+        others = [worker.submit(copy_context().run, work) for worker in _workers(n_others)]
         work()
     finally:
         # One that waits behind another caller's work is not needed any more.
@@ -78,9 +80,45 @@ def _run_beside(work: Callable[[], None], n_others: int) -> None:
         other.result()
 
 
+def _workers(n_workers: int) -> list[ThreadPoolExecutor]:
+    """Return where to submit work for so many threads beside this one.
+
+    Where all processors are to be used, each worker is kept to its own. Linux wakes a thread on
+    the processor of the one that wakes it, and after a pause leaves both there for longer than
+    most calls take: two threads then took twice the time.
+    """
+    if n_workers == 0:
+        return []
+    if _this_processor is not None:
+        others = os.sched_getaffinity(0) - {_this_processor()}
+        if n_workers == len(others):
+            return [_worker_on(processor) for processor in sorted(others)]
+    return [_pool(n_workers)] * n_workers
+
+
 @functools.cache
 def _pool(n_workers: int) -> ThreadPoolExecutor:
     return ThreadPoolExecutor(n_workers, thread_name_prefix="kmeans_xp")
+
+
+@functools.cache
+def _worker_on(processor: int) -> ThreadPoolExecutor:
+    def settle() -> None:
+        with contextlib.suppress(OSError):  # it may not be ours any more
+            os.sched_setaffinity(0, {processor})
+
+    return ThreadPoolExecutor(1, thread_name_prefix="kmeans_xp", initializer=settle)
+
+
+def _processor_function() -> Callable[[], int] | None:
+    """Return what tells the number of the processor that the caller runs on; None if nothing."""
+    if not hasattr(os, "sched_setaffinity"):
+        return None
+    function: Callable[[], int] | None = getattr(ctypes.CDLL(None), "sched_getcpu", None)
+    return function
+
+
+_this_processor = _processor_function()
 
 
 class _BlasLimit:
@@ -161,6 +199,7 @@ def scratch(name: str, shape: tuple[int, ...], dtype: DTypeLike) -> NDArray[Any]
 
 def _after_fork() -> None:
     _pool.cache_clear()
+    _worker_on.cache_clear()
     _limit.forget_other_threads()
 
 
