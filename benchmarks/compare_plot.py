@@ -62,6 +62,9 @@ def draw(records: Sequence[Record], path: Path) -> bool:
     for line, job in zip(axes, rows, strict=True):
         for ax, dtype in zip(line, dtypes, strict=True):
             some = [(name, each) for name, each in rows[job] if each["dtype"] == dtype]
+            if not some:  # not measured in this dtype
+                ax.set_visible(False)
+                continue
             _panel(ax, names[job], some, f"{_title(job, some)}, {dtype}")
     _finish(figure, axes)
     figure.savefig(path, dpi=130, facecolor="white")

@@ -62,6 +62,8 @@ _DRAWN_BLOCK = 4096
 #: features from which rows are measured one by one, features in the lanes of vectors
 _MANY_FEATURES = 16
 
+_MANY, _SOME = ROW_CANDIDATES
+_fold_many, _fold_some = fold_row
 _fold_large, _fold_middle, _fold_small = fold_group
 
 
@@ -220,18 +222,34 @@ def _fold_rows(points, start, stop, tile, origin, weights, closest, candidates, 
             so_far = closest[row + number]
             if weights.shape[0] > 0:
                 weight = np.float64(weights[row + number])
-            for first in range(0, len(sums), ROW_CANDIDATES):
-                fold_row(
-                    tile_points,
-                    at + number,
-                    origin,
-                    candidates,
-                    first,
-                    n_features,
-                    so_far,
-                    weight,
-                    sums,
-                )
+            first = 0
+            while first < len(sums):
+                if len(sums) - first >= _MANY:
+                    _fold_many(
+                        tile_points,
+                        at + number,
+                        origin,
+                        candidates,
+                        first,
+                        n_features,
+                        so_far,
+                        weight,
+                        sums,
+                    )
+                    first += _MANY
+                else:
+                    _fold_some(
+                        tile_points,
+                        at + number,
+                        origin,
+                        candidates,
+                        first,
+                        n_features,
+                        so_far,
+                        weight,
+                        sums,
+                    )
+                    first += _SOME
 
 
 @compiled(ROWS, COUNT, COUNT, COUNT, NUMBERS, COLUMN, NUMBERS, RESULTS)
@@ -279,7 +297,7 @@ def _in_row_lanes(
 ) -> Callable[[int, int], Floats]:
     """Return the task that has features in the lanes: no turning of rows."""
     n_candidates, n_features = candidates.shape
-    n_padded = -(-n_candidates // ROW_CANDIDATES) * ROW_CANDIDATES
+    n_padded = -(-n_candidates // _SOME) * _SOME
     padded = np.zeros((n_padded, n_features), points.dtype)
     padded[:n_candidates] = candidates
 

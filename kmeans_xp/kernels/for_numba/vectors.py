@@ -61,8 +61,8 @@ LINE = 64
 _VECTORS = 2
 #: centroids scored at a time, the largest group first
 GROUPS = (12, 8, 4) if _BYTES == 64 else (6, 4, 2)
-#: candidates that a row is held against at a time, its features in the lanes
-ROW_CANDIDATES = 8
+#: candidates that a row is held against at a time, its features in the lanes: many or few
+ROW_CANDIDATES = (8, 4)
 #: rows of a panel
 PANEL = {np.dtype(kind): _VECTORS * _BYTES // np.dtype(kind).itemsize for kind in "fd"}
 #: features, with the mass as one more, that a short vector of float64 holds
@@ -831,31 +831,40 @@ def _halved(code: _Code, left: Any, right: Any, length: int) -> Any:
     return code.builder.fadd(code.shuffle(left, right, low), code.shuffle(left, right, high))
 
 
-@_vector_code
-def fold_row(
-    code: _Code,
-    points: _Array,
-    row: Any,
-    origin: _Array,
-    candidates: _Array,
-    first: Any,
-    n_features: Any,
-    closest: Any,
-    weight: Any,
-    sums: _Array,
-) -> None:
-    """Add weight * min(closest, squared distance) to the sums of ``ROW_CANDIDATES`` candidates.
+def _fold_row(size: int) -> Any:
+    """Make the function that folds ``size`` candidates into the distance of one row."""
 
-    Distances are those of ``sq_distance``, to the bit; the candidates lie row after row.
-    """
-    builder = code.builder
-    start = candidates.at(builder.mul(first, n_features))
-    places = [code.shifted(start, builder.mul(_I64(j), n_features)) for j in range(ROW_CANDIDATES)]
-    distances = _totals(code, _squares(code, points, row, origin, places, n_features))
-    so_far = code.splat(closest, distances.type)
-    is_nearer = code.greater(so_far, distances)
-    nearer = builder.select(is_nearer, distances, so_far)
-    wide = ir.VectorType(ir.DoubleType(), ROW_CANDIDATES)
-    place = sums.at(first)
-    value = code.part(nearer, 0, wide)
-    code.store(code.multiply_add(value, code.splat(weight, wide), code.load(place, wide)), place)
+    def fold(
+        code: _Code,
+        points: _Array,
+        row: Any,
+        origin: _Array,
+        candidates: _Array,
+        first: Any,
+        n_features: Any,
+        closest: Any,
+        weight: Any,
+        sums: _Array,
+    ) -> None:
+        """Add weight * min(closest, squared distance) to the sums of ``size`` candidates.
+
+        Distances are those of ``sq_distance``, to the bit; the candidates lie row after row.
+        """
+        builder = code.builder
+        start = candidates.at(builder.mul(first, n_features))
+        places = [code.shifted(start, builder.mul(_I64(j), n_features)) for j in range(size)]
+        distances = _totals(code, _squares(code, points, row, origin, places, n_features))
+        so_far = code.splat(closest, distances.type)
+        is_nearer = code.greater(so_far, distances)
+        nearer = builder.select(is_nearer, distances, so_far)
+        wide = ir.VectorType(ir.DoubleType(), size)
+        place = sums.at(first)
+        value = code.part(nearer, 0, wide)
+        code.store(
+            code.multiply_add(value, code.splat(weight, wide), code.load(place, wide)), place
+        )
+
+    return _vector_code(fold)
+
+
+fold_row = tuple(_fold_row(size) for size in ROW_CANDIDATES)
