@@ -1,6 +1,7 @@
 """Functions that numba compiles once a dtype and a machine, whatever the memory layout."""
 
 import hashlib
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -35,6 +36,7 @@ __all__ = [
     "inline",
 ]
 
+_compiling = threading.RLock()
 _OPTIONS = {"nogil": True, "error_model": "numpy"}
 
 #: for functions that other compiled functions call; float() of a float32 is a float32 in there,
@@ -111,9 +113,12 @@ class Compiled:
     def __getitem__(self, dtype: np.dtype[Any]) -> Any:
         """Return the function for arrays of this dtype."""
         made = self.of_dtype.get(dtype)
-        if made is None:
-            made = self.of_dtype[dtype] = self._made(numba.from_dtype(dtype))
-        return made
+        if made is not None:
+            return made
+        with _compiling:  # the threads of a first call would each compile
+            if dtype not in self.of_dtype:
+                self.of_dtype[dtype] = self._made(numba.from_dtype(dtype))
+            return self.of_dtype[dtype]
 
     def _made(self, computing: Any) -> Any:
         signature = self.returns(*(parameter.kind(computing) for parameter in self.parameters))
