@@ -176,3 +176,11 @@ def demo(session: nox.Session) -> None:
     session.run("kmeans-xp", *arguments)
     if not picture.exists():
         session.error(f"{picture} was not drawn")
+
+
+@nox.session(default=False)
+def docs(session: nox.Session) -> None:
+    """The pages, into docs/_build/html; runs every example; warnings are errors."""
+    _install(session, "-e", ".[docs]")
+    options = ("-W", "--keep-going", "-b", "html", "-d", "docs/_build/doctrees")
+    session.run("sphinx-build", *options, *session.posargs, "docs", "docs/_build/html")
