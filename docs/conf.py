@@ -29,6 +29,7 @@ extensions = [
 exclude_patterns = ["_build", "gallery/*.ipynb", "gallery/*.zip", "**/README.md"]
 templates_path = ["_templates"]
 nitpicky = True
+smartquotes = False  # it makes dashes of the hyphens of options
 suppress_warnings = ["config.cache"]  # the settings of the gallery hold functions
 
 myst_heading_anchors = 3
@@ -55,7 +56,7 @@ html_theme_options = {
     "footer_start": ["copyright"],
     "footer_end": [],
 }
-html_sidebars = {"index": []}
+html_sidebars = {"index": [], "install": [], "tour": []}  # no pages below these
 
 sphinx_gallery_conf = {
     "examples_dirs": [str(HERE.parent / "examples")],

@@ -166,7 +166,7 @@ def test_the_code_for_a_library_runs(library: Library, here: Path, registry: Non
 
 def commands_of(text: str) -> list[tuple[str, str]]:
     """Return each command line after a ``$``, and what is shown below it."""
-    parts = re.split(r"^\$ ", text, flags=re.MULTILINE)[1:]
+    parts = re.split(r"^\$ ", text.replace("\\\n", ""), flags=re.MULTILINE)[1:]
     return [(command, shown) for command, _, shown in (part.partition("\n") for part in parts)]
 
 
@@ -234,7 +234,7 @@ def test_every_command_and_option_that_is_named_exists() -> None:
     group = typer.main.get_command(importlib.import_module("kmeans_xp.cli.app").app)
     n_seen = 0
     for name, text in texts_about_use().items():
-        for line in re.findall(r"kmeans-xp ((?:[a-z]|--)[^\n`]*)", text):
+        for line in re.findall(r"kmeans-xp ((?:[a-z]|--)[^\n`]*)", text.replace("\\\n", "")):
             words = line.split()
             if words[0].startswith("--") or words[0] in ("needs", "is"):
                 continue

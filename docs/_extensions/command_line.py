@@ -27,28 +27,18 @@ def _all_commands(group: Any) -> Iterator[str]:
 
 def _one_command(name: str, command: Any) -> Iterator[str]:
     context = command.make_context(name, [], resilient_parsing=True)
-    yield from (f"## {name}", "", command.help.strip(), "")
-    usage = " ".join(command.collect_usage_pieces(context))
-    yield from ("```sh", f"kmeans-xp {name} {usage}", "```", "")
-    yield from ("| option | | |", "|---|---|---|")
-    for parameter in command.params:
-        if parameter.param_type_name == "option":
-            yield _row(parameter, context)
-    yield ""
+    usage = " ".join(command.collect_usage_pieces(context)).translate({ord(c): "" for c in "{}"})
+    yield from (f"## {name}", "", "```sh", f"kmeans-xp {name} {usage}", "```", "")
+    yield from (command.help.strip(), "")
+    records = [parameter.get_help_record(context) for parameter in command.params]
+    rows = [_row(*record) for record in records if record and record[0].startswith("-")]
+    if rows:
+        yield from ("| option | |", "|---|---|", *rows, "")
 
 
-def _row(option: Any, context: Any) -> str:
-    names, _ = option.get_help_record(context)
-    flags = ", ".join(f"`{name}`" for name in (*option.opts, *option.secondary_opts))
-    value = names.rpartition(" ")[2] if not option.is_flag and " " in names else ""
-    value = f"`{value}`".replace("|", "\\|") if value and not value.startswith("-") else ""
-    default = option.default
-    told = option.help or ""
-    if default not in (None, False) and not option.required:
-        told += f" Default: `{default}`."
-    if option.required:
-        told += " Required."
-    return f"| {flags} | {value} | {told.strip()} |"
+def _row(names: str, told: str) -> str:
+    names, told = (" ".join(text.split()).replace("|", "\\|") for text in (names, told))
+    return f"| `{names}` | {told} |"
 
 
 def setup(app: Sphinx) -> dict[str, bool]:
