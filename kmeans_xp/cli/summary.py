@@ -1,6 +1,5 @@
 """The tables that tell what the clusters are."""
 
-import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -10,7 +9,9 @@ from rich.console import Console
 from rich.measure import Measurement
 from rich.table import Table
 
-__all__ = ["Summary", "formatted", "print_summary", "summarize"]
+from kmeans_xp.plotting.numerals import formatted
+
+__all__ = ["Summary", "print_summary", "summarize"]
 
 Matrix = np.ndarray[Any, Any]
 
@@ -100,13 +101,3 @@ def _numeric_table(names: Sequence[str]) -> Table:
 def _formatted_centres(centres: Matrix) -> list[list[str]]:
     columns = [formatted(column) for column in centres.T]
     return [list(row) for row in zip(*columns, strict=True)]
-
-
-def formatted(values: Matrix, n_digits: int = 3) -> list[str]:
-    """Return numbers with as many decimals as tell them apart to `n_digits` digits."""
-    spread = float(np.ptp(values)) or float(np.abs(values).max())
-    largest = float(np.abs(values).max())
-    if not 1e-6 < spread < 1e15 or largest >= 1e15:
-        return [f"{value:.4g}" for value in values]
-    decimals = max(0, n_digits - 1 - math.floor(math.log10(spread)))
-    return [f"{value:,.{decimals}f}" for value in values]
