@@ -339,3 +339,9 @@ def test_numbers_have_the_decimals_that_tell_them_apart(
     values: list[float], expected: list[str]
 ) -> None:
     assert formatted(np.asarray(values)) == expected
+
+
+def test_a_spread_that_is_given_counts() -> None:
+    values = np.array([1018.1811, 7.4321])
+    assert formatted(values, spread=7.4321) == ["1,018.18", "7.43"]
+    assert formatted(np.array([5.0, 5.0]), spread=0.0) == ["5.00", "5.00"]

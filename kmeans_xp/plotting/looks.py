@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["CROWDED", "MOST_TOLD_APART", "colour", "marker"]
+__all__ = ["CROWDED", "MOST_TOLD_APART", "MOST_VECTOR_POINTS", "colour", "marker"]
 
 # Okabe and Ito's colours, told apart by colour-blind readers too; black is kept for centroids.
 COLOURS = (
@@ -20,6 +20,8 @@ MARKERS = "osD^vPX"
 CROWDED = 20
 # More clusters than this are drawn without numbers and legend, which would hide the points.
 MOST_TOLD_APART = 60
+# Vector formats get more points than this as one image: as paths they would take megabytes.
+MOST_VECTOR_POINTS = 2_000
 
 
 def colour(cluster: int) -> str:

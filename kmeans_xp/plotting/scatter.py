@@ -17,7 +17,7 @@ from kmeans_xp.plotting.inputs import (
     host_rows,
     sampled,
 )
-from kmeans_xp.plotting.looks import CROWDED, MOST_TOLD_APART, colour, marker
+from kmeans_xp.plotting.looks import CROWDED, MOST_TOLD_APART, MOST_VECTOR_POINTS, colour, marker
 from kmeans_xp.plotting.plane import Plane
 
 if TYPE_CHECKING:
@@ -39,8 +39,6 @@ __all__ = [
 ]
 
 LEGEND_ROWS = 30
-# Vector formats get these many points as one image: as paths they would take megabytes.
-MOST_VECTOR_POINTS = 2_000
 
 
 class Scene(NamedTuple):

@@ -16,7 +16,7 @@ from kmeans_xp.plotting.inputs import (
     sampled,
     taken,
 )
-from kmeans_xp.plotting.looks import CROWDED, MOST_TOLD_APART, colour
+from kmeans_xp.plotting.looks import CROWDED, MOST_TOLD_APART, MOST_VECTOR_POINTS, colour
 from kmeans_xp.plotting.scatter import predicted
 
 if TYPE_CHECKING:
@@ -190,6 +190,7 @@ class SilhouetteDisplay:
             step="post",
             color=colour(cluster),
             linewidth=0,
+            rasterized=len(self.labels) > MOST_VECTOR_POINTS,
         )
 
     def _label(self, clusters: HostArray, middles: HostArray) -> None:

@@ -1,0 +1,331 @@
+"""``kmeans-xp report``: what a table's clusters are, as one HTML file."""
+
+import base64
+import datetime as dt
+import io
+import platform
+import shlex
+from collections.abc import Iterator
+from importlib import metadata, resources
+from pathlib import Path
+from typing import Annotated, Any, NamedTuple
+
+import numpy as np
+import typer
+
+from kmeans_xp import KMeans, __version__, persistence, plotting
+from kmeans_xp.cli import inputs, quality, summary
+from kmeans_xp.cli.console import reported, results
+from kmeans_xp.cli.fitting import Fit, fit
+from kmeans_xp.cli.html import Html, table, tag, void
+from kmeans_xp.cli.inputs import Inputs
+from kmeans_xp.cli.options import (
+    ColumnsOption,
+    DeviceOption,
+    InputFile,
+    MaxIterOption,
+    NClustersOption,
+    NInitOption,
+    ScaleOption,
+    SeedOption,
+    check_files,
+)
+from kmeans_xp.cli.pictures import clusters_picture
+from kmeans_xp.cli.progress import progress
+from kmeans_xp.plotting.numerals import formatted
+
+__all__ = ["report"]
+
+SILHOUETTE_SAMPLE = 10_000
+SUFFIXES = (".html", ".htm")
+# Whatever a name in the table may hold: the page loads and runs nothing.
+POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
+PIXELS_PER_INCH = 96
+
+
+class _Report(NamedTuple):
+    """All that the page tells."""
+
+    file: Path
+    command: str
+    data: Inputs
+    result: Fit
+    clusters: summary.Summary
+    silhouette: plotting.SilhouetteDisplay | None
+
+
+def report(
+    file: InputFile,
+    n_clusters: NClustersOption,
+    column_names: ColumnsOption = None,
+    scale: ScaleOption = False,
+    seed: SeedOption = 0,
+    n_init: NInitOption = 1,
+    max_iter: MaxIterOption = 300,
+    device: DeviceOption = "auto",
+    out: Annotated[Path, typer.Option("--out", "-o", help="Write the report here (.html).")] = Path(
+        "report.html"
+    ),
+) -> None:
+    """Cluster the rows of FILE and write a report: one HTML file with tables and pictures.
+
+    It tells the clusters' sizes and centres in the columns' own units, how good they are and
+    how they were made, and needs no other file and no network to be read.
+    """
+    if out.suffix.lower() not in SUFFIXES:
+        raise typer.BadParameter(
+            f"a report is written as .html, not {out.suffix!r}", param_hint="--out"
+        )
+    check_files(file, None, out)
+    with reported(), persistence.staged(out) as (temporary,):
+        plotting.check_format("picture.svg")
+        data = inputs.read(file, column_names, scale=scale)
+        estimator = KMeans(
+            n_clusters, n_init=n_init, max_iter=max_iter, random_state=seed, device=device
+        )
+        result = fit(estimator, data)
+        with progress("Writing"):
+            command = _command(file, column_names, scale, estimator, out)
+            page = _page(_measured(file, command, data, result))
+            temporary.write_text(page, encoding="utf-8", errors="replace")
+            size = temporary.stat().st_size
+    results().print(f"Wrote: {out} ({size / 1000:,.0f} kB)", soft_wrap=True)
+
+
+def _command(
+    file: Path, column_names: str | None, scale: bool, estimator: KMeans, out: Path
+) -> str:
+    """Return the command that makes the same report."""
+    words = ["kmeans-xp", "report", str(file), "-k", str(estimator.n_clusters)]
+    words += ["--columns", column_names] if column_names is not None else []
+    words += ["--scale"] if scale else []
+    words += ["--seed", str(estimator.random_state)]
+    words += ["--n-init", str(estimator.n_init)] if estimator.n_init != 1 else []
+    words += ["--max-iter", str(estimator.max_iter)] if estimator.max_iter != 300 else []
+    words += ["--device", str(estimator.device), "--out", str(out)]
+    return shlex.join(words)
+
+
+def _measured(file: Path, command: str, data: Inputs, result: Fit) -> _Report:
+    clusters = summary.summarize(
+        data.points, result.labels, result.centroids, result.centres, data.names
+    )
+    silhouette = None
+    if quality.why_undefined(data, result) is None:
+        silhouette = plotting.SilhouetteDisplay.from_predictions(
+            data.points, result.labels, sample_size=SILHOUETTE_SAMPLE
+        )
+    return _Report(file, command, data, result, clusters, silhouette)
+
+
+def _page(report: _Report) -> str:
+    title = f"Clusters of {report.file.name}"
+    style = resources.files(__package__).joinpath("report.css").read_text(encoding="utf-8")
+    head = tag(
+        "head",
+        void("meta", charset="utf-8"),
+        void("meta", name="viewport", content="width=device-width, initial-scale=1"),
+        void("meta", http_equiv="Content-Security-Policy", content=POLICY),
+        void("meta", name="generator", content=f"kmeans_xp {__version__}"),
+        tag("title", title),
+        tag("style", Html(style)),
+    )
+    sections = (tag("section", tag("h2", heading), *body) for heading, body in _sections(report))
+    header = tag("header", tag("h1", title), tag("p", _lead(report), class_="lead"))
+    body = tag("body", tag("main", header, *sections))
+    return f"<!DOCTYPE html>\n{tag('html', head, body, lang='en')}\n"
+
+
+def _lead(report: _Report) -> str:
+    n_rows, n_columns = report.data.points.shape
+    scaled = ", each scaled to mean 0 and standard deviation 1" if report.data.scaling else ""
+    return (
+        f"{n_rows:,} rows in {len(report.result.centroids)} clusters, by "
+        f"{n_columns} {'column' if n_columns == 1 else 'columns'}{scaled}."
+    )
+
+
+def _sections(report: _Report) -> Iterator[tuple[str, list[Html]]]:
+    yield "Clusters", _clusters(report)
+    yield "Profiles", _profiles(report)
+    yield "Quality", _quality(report)
+    yield "Convergence", _convergence(report)
+    yield "Data", _data(report)
+    yield "How this was made", _making(report)
+
+
+def _clusters(report: _Report) -> list[Html]:
+    clusters = report.clusters
+    shares = clusters.sizes / clusters.sizes.sum()
+    rows = [
+        [str(i), f"{size:,}", f"{share:.1%}", distance]
+        for i, (size, share, distance) in enumerate(
+            zip(clusters.sizes, shares, formatted(clusters.mean_distances), strict=True)
+        )
+    ]
+    plane = {1: "along a line", 2: "by its two columns"}.get(
+        len(clusters.names), "in the plane of their first two principal components"
+    )
+    return [
+        *(tag("p", f"Note: {text}.", class_="note") for text in _notes(report)),
+        table(
+            "Sizes. Mean distance: of a cluster's rows to its centre, in "
+            f"{report.data.unit} of the columns.",
+            ["cluster", "rows", "share", "mean distance"],
+            rows,
+            class_="numbers",
+        ),
+        _picture(
+            clusters_picture(report.file, report.data, report.result),
+            f"Scatter plot of the rows {plane}, coloured by cluster, centres numbered.",
+            f"The rows {plane}; numbers stand on the clusters' centres.",
+        ),
+    ]
+
+
+def _notes(report: _Report) -> list[str]:
+    # What was left out has its own place, under the data.
+    told = [text for text in report.data.notes if not text.startswith("columns left out")]
+    return told + report.result.notes
+
+
+def _profiles(report: _Report) -> list[Html]:
+    centres = report.clusters.centres
+    ax = plotting.profiles(
+        centres, report.data.values, report.result.labels, feature_names=report.clusters.names
+    )
+    rows = [
+        [name, *formatted(column)]
+        for name, column in zip(report.clusters.names, centres.T, strict=True)
+    ]
+    return [
+        _picture(
+            ax.figure,
+            "Heat map of the clusters' centres: a row a cluster, a column a column of the data. "
+            "Its values are in the table below.",
+            "Red: above the mean of all rows, blue: below. The values are in the columns' own "
+            "units.",
+        ),
+        table(
+            "Centres, in the columns' own units.",
+            ["column", *map(str, range(len(centres)))],
+            rows,
+            class_="numbers",
+        ),
+    ]
+
+
+def _quality(report: _Report) -> list[Html]:
+    scores = quality.scores(report.data, report.result, report.silhouette)
+    content = [
+        table(
+            "Measures, and how to read them.",
+            ["measure", "value", "reading"],
+            scores,
+            class_="words",
+        )
+    ]
+    if report.silhouette is None:
+        reason = quality.why_undefined(report.data, report.result)
+        return [*content, tag("p", f"No measure compares the clusters: {reason}.")]
+    return [
+        *content,
+        _picture(
+            report.silhouette.figure_,
+            f"Silhouette diagram: a knife a cluster, with their mean {report.silhouette.mean:.3f}.",
+            "Each row is a line as long as its silhouette, longest first. Clusters that end well "
+            "before the dashed mean, or go below 0, hold rows that lie between clusters.",
+        ),
+    ]
+
+
+def _convergence(report: _Report) -> list[Html]:
+    estimator = report.result.estimator
+    display = plotting.InertiaHistoryDisplay.from_estimator(estimator)
+    values = formatted(display.inertias, n_digits=6)
+    numbers = table(
+        "Inertia after each iteration.",
+        ["iterations done", "inertia"],
+        [[str(i), value] for i, value in enumerate(values)],
+        class_="numbers",
+    )
+    return [
+        _picture(
+            display.figure_,
+            f"Line of the inertia, from {values[0]} to {values[-1]} in {estimator.n_iter_} "
+            "iterations.",
+            "The inertia after each iteration; 0 is the initial centroids.",
+        ),
+        tag("details", tag("summary", "The same in numbers"), numbers),
+    ]
+
+
+def _data(report: _Report) -> list[Html]:
+    data = report.data
+    values = data.values
+    columns = zip(data.names, values.astype(np.float64, copy=False).T, strict=True)
+    rows = [[name, *_column_numbers(column)] for name, column in columns]
+    content = [
+        tag("p", f"{report.file.name}: {len(values):,} rows, {data.table.num_columns:,} columns."),
+        table(
+            "Columns that were clustered.",
+            ["column", "mean", "standard deviation", "least", "greatest"],
+            rows,
+            class_="numbers",
+        ),
+    ]
+    if data.skipped:
+        left_out = [[name, f"holds {kind}"] for name, kind in data.skipped.items()]
+        content.append(
+            table("Columns that were left out.", ["column", "why"], left_out, class_="words")
+        )
+    return content
+
+
+def _column_numbers(column: np.ndarray[Any, Any]) -> list[str]:
+    mean, std = column.mean(), column.std()
+    return formatted(np.array([mean, std, column.min(), column.max()]), spread=float(std))
+
+
+def _making(report: _Report) -> list[Html]:
+    estimator = report.result.estimator
+    now = dt.datetime.now().astimezone()
+    facts = [
+        ["Date", now.strftime("%Y-%m-%d %H:%M %Z")],
+        ["Device", estimator.device_reason_],
+        ["Seed", str(estimator.random_state)],
+        ["Starts", str(estimator.n_init)],
+        ["Iterations", str(estimator.n_iter_)],
+        ["Time to fit", f"{report.result.seconds:.2f} s"],
+        ["kmeans_xp", __version__],
+        ["Python", platform.python_version()],
+        *([name, metadata.version(name)] for name in ("numpy", "scikit-learn", "matplotlib")),
+    ]
+    return [
+        tag("p", "This command makes it again:"),
+        tag("pre", tag("code", _unbroken(report.command))),
+        table("Circumstances.", ["fact", "value"], facts, class_="words"),
+    ]
+
+
+def _unbroken(command: str) -> Html:
+    """Return a command whose options are not broken at their hyphens."""
+    words = (tag("span", shlex.quote(word), class_="word") for word in shlex.split(command))
+    return Html(" ".join(words))
+
+
+def _picture(figure: Any, alternative: str, caption: str) -> Html:
+    """Return a figure with the picture in it, and its caption."""
+    drawn = io.BytesIO()
+    figure.savefig(drawn, format="svg", metadata={"Date": None})
+    encoded = base64.b64encode(drawn.getvalue()).decode("ascii")
+    width, height = (round(PIXELS_PER_INCH * inches) for inches in figure.get_size_inches())
+    image = void(
+        "img",
+        src=f"data:image/svg+xml;base64,{encoded}",
+        alt=alternative,
+        width=width,
+        height=height,
+    )
+    scrolling = tag("div", image, class_="picture", role="region", aria_label=caption, tabindex="0")
+    return tag("figure", scrolling, tag("figcaption", caption))
