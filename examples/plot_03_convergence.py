@@ -1,0 +1,86 @@
+"""
+Watching k-means converge
+=========================
+
+The centroids begin somewhere, and each iteration moves them to the mean of the points that are
+nearest to them, until they rest. Here this is drawn as panels with arrows, and as an animation.
+"""
+
+import argparse
+import tempfile
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+from matplotlib.animation import FuncAnimation, PillowWriter
+from sklearn.datasets import load_digits, make_blobs
+from sklearn.decomposition import PCA
+
+from kmeans_xp import KMeans, assign, plotting
+
+parser = argparse.ArgumentParser(description="Watching k-means converge.")
+parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
+parser.add_argument("--gif", type=Path, help="where to write the animation")
+arguments = parser.parse_known_args()[0]
+device = arguments.device
+
+
+# %%
+# ``CentroidPath`` is a callback, as scikit-learn has them: it is told of each iteration, and keeps
+# where the centroids were. Such a callback costs a little time; without one, nothing is kept.
+def fit_with_path(model, points):
+    """Return the centroids before the first iteration, and after each."""
+    path = plotting.CentroidPath()
+    model.set_callbacks(path).fit(points)
+    return path.centroids
+
+
+# %%
+# Made data
+# ---------
+# Five heaps. All first centroids lie at the lower left: five points next to each other. In the
+# first iteration nearly all points are nearest to one or two of them, which jump; the others
+# follow as the borders give them points.
+blobs, _ = make_blobs(500, centers=5, cluster_std=0.9, random_state=12)
+start = blobs[blobs.sum(axis=1).argsort()[:5]]
+model = KMeans(5, init=start, tol=0, device=device)
+path = fit_with_path(model, blobs)
+
+print(f"{model.n_iter_} iterations, inertia {model.inertia_:.1f}")
+plotting.convergence(blobs, path)
+
+# %%
+# As an animation
+# ---------------
+# One picture an iteration. The hollow dots are where the centroids were before.
+figure, ax = plt.subplots(figsize=(6, 5), layout="constrained")
+
+
+def draw(frame):
+    ax.clear()
+    labels = assign(blobs, path[frame], device=device).labels
+    plotting.clusters(blobs, labels, path[frame], ax=ax)
+    ax.get_legend().remove()
+    for centroid in range(len(start)):
+        way = [step[centroid] for step in path[: frame + 1]]
+        ax.plot(*zip(*way, strict=True), "-o", color="black", markersize=3, linewidth=1, zorder=2)
+    ax.set_title(f"after {frame} of {len(path) - 1} iterations")
+
+
+animation = FuncAnimation(figure, draw, frames=len(path), interval=700)
+gif = arguments.gif or Path(tempfile.gettempdir()) / "kmeans_converges.gif"
+animation.save(gif, writer=PillowWriter(fps=1.5), dpi=80)
+print(f"{gif}: {len(path)} pictures, {gif.stat().st_size:,} bytes")
+
+# %%
+# Measured data
+# -------------
+# 1,797 handwritten digits of 64 pixels, seen in the plane of their first two principal components,
+# where the ten digits overlap. There are no gaps: the centroids spread out, and settle slowly. The
+# last arrows are short, and there are many of them.
+digits = PCA(2, random_state=0).fit_transform(load_digits().data)
+digit_model = KMeans(10, init="random", n_init=1, random_state=0, device=device)
+digit_path = fit_with_path(digit_model, digits)
+
+print(f"{digit_model.n_iter_} iterations, inertia {digit_model.inertia_:.0f}")
+plotting.convergence(digits, digit_path)
+plt.show()
