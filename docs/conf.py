@@ -37,6 +37,8 @@ myst_enable_extensions = ["colon_fence"]
 
 autodoc_typehints = "none"  # the docstrings say more
 autosummary_generate = True
+# Kernel and kernel would be one file where names of files have no case.
+autosummary_filename_map = {"kmeans_xp.kernels.kernel": "kmeans_xp.kernels.kernel_decorator"}
 numpydoc_show_class_members = False  # the template of classes lists them
 numpydoc_xref_param_type = False
 

@@ -23,7 +23,12 @@ PAGES = sorted(DOCS.glob("*.md"))
 GENERATED = {"cpu_comparison.md", "cuda_kernels.md", "roofline.md"}
 
 #: modules whose public names the reference lists
-PUBLIC_MODULES = ("kmeans_xp", "kmeans_xp.devices")
+PUBLIC_MODULES = (
+    "kmeans_xp",
+    "kmeans_xp.devices",
+    "kmeans_xp.metrics",
+    "kmeans_xp.plotting",
+)
 
 #: array libraries whose blocks run where the tests run on that library
 LIBRARIES = ("cupy", "torch")
@@ -272,16 +277,7 @@ def test_links_to_files_lead_somewhere(page: Path) -> None:
 
 def test_the_messages_about_devices_are_those_on_the_page() -> None:
     page = (DOCS / "install.md").read_text()
-    source = "".join(
-        (ROOT / "kmeans_xp" / path).read_text()
-        for path in (
-            "devices/availability.py",
-            "devices/placement.py",
-            "blocks/in_memory.py",
-            "plotting.py",
-            "cli/__init__.py",
-        )
-    )
+    source = "".join(path.read_text() for path in (ROOT / "kmeans_xp").rglob("*.py"))
     # Strings that stand on several lines of the source are one message.
     source = re.sub(r'"\s*\n\s*f?"', "", source)
     table = page.partition("| the message says |")[2].partition("\n\n")[0]

@@ -15,7 +15,7 @@ def _object(full_name: str) -> Any:
 
 
 def own_methods(full_name: str) -> list[str]:
-    """Return the public methods that the package defines, in the order of the source."""
+    """Return the public methods that the package defines, the class's own before inherited ones."""
     return _own(full_name, lambda member: inspect.isfunction(inspect.unwrap(member)))
 
 
@@ -26,7 +26,7 @@ def own_properties(full_name: str) -> list[str]:
 
 def _own(full_name: str, is_wanted: Callable[[Any], bool]) -> list[str]:
     names = {}
-    for parent in reversed(_object(full_name).__mro__):
+    for parent in _object(full_name).__mro__:
         if parent.__module__.partition(".")[0] == "kmeans_xp":
             for name, member in vars(parent).items():
                 if not name.startswith("_") and is_wanted(getattr(member, "__func__", member)):
