@@ -9,6 +9,7 @@ from kmeans_xp.cli.cluster import cluster
 from kmeans_xp.cli.compress_image import compress_image
 from kmeans_xp.cli.devices import devices
 from kmeans_xp.cli.predict import predict
+from kmeans_xp.cli.report import report
 
 __all__ = ["app"]
 
@@ -21,6 +22,7 @@ app = typer.Typer(
 )
 app.command()(cluster)
 app.command()(predict)
+app.command()(report)
 app.command()(compress_image)
 app.command()(devices)
 
