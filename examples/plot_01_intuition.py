@@ -36,7 +36,7 @@ def three_pictures(points, model, names, height):
     plotting.clusters(
         points, model.labels_, model.cluster_centers_, feature_names=names, ax=clusters
     )
-    for ax in (raw, regions, clusters):
+    for ax in axes:
         ax.set_aspect("equal")  # so that right angles look right
     return figure
 
