@@ -24,15 +24,20 @@ device = parser.parse_known_args()[0].device
 # %%
 # The same three pictures are drawn for made and for measured data. ``fit`` finds the centroids;
 # ``labels_`` holds the number of the nearest one for each point.
-def three_pictures(points, model, names):
-    figure, (raw, regions, clusters) = plt.subplots(1, 3, figsize=(16, 5), layout="constrained")
+def three_pictures(points, model, names, height):
+    figure, (raw, regions, clusters) = plt.subplots(
+        1, 3, figsize=(15, height), layout="constrained"
+    )
     raw.scatter(points[:, 0], points[:, 1], s=14, color="0.45")
     raw.set(title="The points as they come", xlabel=names[0], ylabel=names[1])
     plotting.voronoi(points, model.labels_, model.cluster_centers_, feature_names=names, ax=regions)
     regions.set_title("Each region is nearest to one centroid")
+    regions.get_legend().remove()
     plotting.clusters(
         points, model.labels_, model.cluster_centers_, feature_names=names, ax=clusters
     )
+    for ax in axes:
+        ax.set_aspect("equal")  # so that right angles look right
     return figure
 
 
@@ -59,7 +64,7 @@ rand_index = adjusted_rand_score(truth, model.labels_)
 
 print_clusters(model, ["x0", "x1"])
 print(f"adjusted Rand index: {rand_index:.3f}")
-three_pictures(blobs, model, ["x0", "x1"])
+three_pictures(blobs, model, ["x0", "x1"], height=6)
 
 # %%
 # Measured data
@@ -74,5 +79,5 @@ iris_rand_index = adjusted_rand_score(iris.target, iris_model.labels_)
 
 print_clusters(iris_model, petal_names)
 print(f"adjusted Rand index against the species: {iris_rand_index:.3f}")
-three_pictures(petals, iris_model, petal_names)
+three_pictures(petals, iris_model, petal_names, height=2.9)
 plt.show()

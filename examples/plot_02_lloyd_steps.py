@@ -87,11 +87,11 @@ print_history(model, blobs)
 # Measured data
 # -------------
 # The weather of 7,873 hours in New York: temperature, dew point, humidity, wind, pressure and
-# visibility, each brought to standard deviation 1. Real data have no gaps between clusters, and the
-# end takes longer. The third to the eighth iteration save about 1 % each, and one may think that it
-# is over; but a centroid is on its way, and when it arrives (iterations 11 to 13) they save up to
-# 3.6 % again. Then come twenty that move a few hours on the borders to and fro: with the default
-# ``tol``, the run would end at iteration 26 of 38, with an inertia 0.006 % higher.
+# visibility, each brought to standard deviation 1. Real data have no gaps between clusters, and
+# the end takes longer. Iterations 3 to 10 save 1 or 2 % each, and one may think that it is over;
+# but a centroid is on its way, and when it arrives (11 to 13) they save up to 3.6 % again. Then
+# come twenty that move a few hours on the borders to and fro: with the default ``tol``, the run
+# would end at iteration 26 of 38, with an inertia 0.006 % higher.
 folder = Path(__file__).parent if "__file__" in globals() else Path.cwd()
 weather_file = folder / "data" / "jfk_weather_2013.csv"
 weather = np.loadtxt(weather_file, delimiter=",", skiprows=1, usecols=range(1, 7))

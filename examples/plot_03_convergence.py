@@ -11,11 +11,10 @@ import tempfile
 from pathlib import Path
 
 import matplotlib.pyplot as plt
-from matplotlib.animation import FuncAnimation, PillowWriter
 from sklearn.datasets import load_digits, make_blobs
 from sklearn.decomposition import PCA
 
-from kmeans_xp import KMeans, assign, plotting
+from kmeans_xp import KMeans, plotting
 
 parser = argparse.ArgumentParser(description="Watching k-means converge.")
 parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
@@ -40,36 +39,24 @@ def fit_with_path(model, points):
 # Five heaps. All first centroids lie at the lower left: five points next to each other. In the
 # first iteration nearly all points are nearest to one or two of them, which jump; the others
 # follow as the borders give them points.
-blobs, _ = make_blobs(500, centers=5, cluster_std=0.9, random_state=12)
+blobs, truth = make_blobs(500, centers=5, cluster_std=1.3, random_state=51)
 start = blobs[blobs.sum(axis=1).argsort()[:5]]
 model = KMeans(5, init=start, tol=0, device=device)
 path = fit_with_path(model, blobs)
 
 print(f"{model.n_iter_} iterations, inertia {model.inertia_:.1f}")
-plotting.convergence(blobs, path)
+figure, axes = plt.subplots(2, 3, figsize=(13, 8), layout="constrained")
+plotting.convergence(blobs, path, axes=axes)
 
 # %%
 # As an animation
 # ---------------
-# One picture an iteration. The hollow dots are where the centroids were before.
-figure, ax = plt.subplots(figsize=(6, 5), layout="constrained")
-
-
-def draw(frame):
-    ax.clear()
-    labels = assign(blobs, path[frame], device=device).labels
-    plotting.clusters(blobs, labels, path[frame], ax=ax)
-    ax.get_legend().remove()
-    for centroid in range(len(start)):
-        way = [step[centroid] for step in path[: frame + 1]]
-        ax.plot(*zip(*way, strict=True), "-o", color="black", markersize=3, linewidth=1, zorder=2)
-    ax.set_title(f"after {frame} of {len(path) - 1} iterations")
-
-
-animation = FuncAnimation(figure, draw, frames=len(path), interval=700)
+# The same as a film: the points take the colour of the nearest centroid, then the centroids move.
+figure, ax = plt.subplots(figsize=(6.4, 4.8), layout="constrained")
+film = plotting.animation(blobs, path, ax=ax)
 gif = arguments.gif or Path(tempfile.gettempdir()) / "kmeans_converges.gif"
-animation.save(gif, writer=PillowWriter(fps=1.5), dpi=80)
-print(f"{gif}: {len(path)} pictures, {gif.stat().st_size:,} bytes")
+film.save(gif, writer="pillow", dpi=80)
+print(f"{gif}: {gif.stat().st_size:,} bytes")
 
 # %%
 # Measured data
@@ -82,5 +69,6 @@ digit_model = KMeans(10, init="random", n_init=1, random_state=0, device=device)
 digit_path = fit_with_path(digit_model, digits)
 
 print(f"{digit_model.n_iter_} iterations, inertia {digit_model.inertia_:.0f}")
-plotting.convergence(digits, digit_path)
+figure, axes = plt.subplots(2, 3, figsize=(13, 8), layout="constrained")
+plotting.convergence(digits, digit_path, feature_names=["PC 1", "PC 2"], axes=axes)
 plt.show()

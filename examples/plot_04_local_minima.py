@@ -75,12 +75,12 @@ def draw_runs(runs, title):
 # %%
 # Made data
 # ---------
-# Twenty heaps in the plane. A start at random gives some heaps two centroids and others none, and a
-# centroid does not cross the empty space between heaps: it stays where it is not needed. On the
-# left, each dot is a run. None of the random starts comes near the best result, the median ends 59 %
-# above it, the worst at three times; of those of k-means++ five reach it, and the worst ends 22 %
-# above. On the right, k-means++ begins (iteration 0) where random starts end, and takes 7 iterations
-# instead of 12.
+# Twenty heaps in the plane. A start at random gives some heaps two centroids and others none, and
+# a centroid does not cross the empty space between heaps: it stays where it is not needed. On the
+# left, each dot is a run. None of the random starts comes near the best result, the median ends
+# 59 % above it, the worst at three times; of those of k-means++ five reach it, and the worst ends
+# 22 % above. On the right, k-means++ begins (iteration 0) where random starts end, and takes 7
+# iterations instead of 12.
 blobs, _ = make_blobs(2000, centers=20, cluster_std=0.5, center_box=(-12, 12), random_state=2)
 blob_runs = all_runs(blobs, 20)
 print_runs(blob_runs)
@@ -90,9 +90,10 @@ draw_runs(blob_runs, "Twenty heaps")
 # Measured data
 # -------------
 # 1,797 handwritten digits of 8 x 8 pixels, ten clusters. Here the clusters touch, centroids can
-# wander, and k-means++ gains less: 13 of its 20 runs end within 1 % of the best, and 9 of the random
-# ones; the worst end 4.6 and 6.5 % above. It takes 16.5 iterations instead of 19.5, and both curves
-# on the right look alike after the first few. How much the start matters is a matter of the data.
+# wander, and k-means++ gains less: 13 of its 20 runs end within 1 % of the best, and 9 of the
+# random ones; the worst end 4.6 and 6.5 % above. It takes 16.5 iterations instead of 19.5, and
+# both curves on the right look alike after the first few. How much the start matters is a matter
+# of the data.
 digits = load_digits().data
 digit_runs = all_runs(digits, 10)
 print_runs(digit_runs)

@@ -79,9 +79,9 @@ def draw_table(results, title):
 # iterations are those of the run that was kept; a tenth of the starts does not take a tenth of the
 # time, since small fits are mostly overhead, and ten starts of them run together.
 #
-# The article's claim holds here: one start of k-means++ ends at 1,098 on average, one at random 23 %
-# higher, and spreads 13 times as much. But ten random starts beat one of k-means++. Both together
-# are best and steadiest, and even they miss the best now and then.
+# The article's claim holds here: one start of k-means++ ends at 1,098 on average, one at random
+# 23 % higher, and spreads 13 times as much. But ten random starts beat one of k-means++. Both
+# together are best and steadiest, and even they miss the best now and then.
 blobs, _ = make_blobs(1000, centers=10, cluster_std=0.8, random_state=1)
 blob_results = table(blobs, 10)
 print_table(blob_results)
@@ -92,9 +92,9 @@ draw_table(blob_results, "Ten heaps")
 # -------------
 # The chemistry of 178 Italian wines: 13 measurements, each brought to standard deviation 1, in six
 # clusters. Here the claim does not hold: k-means++ is 0.2 % better than random, and no steadier
-# (its standard deviation is even a little larger). The data have three groups of which six clusters
-# are parts, and there are many almost equally good ways to cut. Only more starts help: ten of
-# either kind end 2 % lower.
+# (its standard deviation is even a little larger). The data have three groups of which six
+# clusters are parts, and there are many almost equally good ways to cut. Only more starts help:
+# ten of either kind end 2 % lower.
 wine = StandardScaler().fit_transform(load_wine().data)
 wine_results = table(wine, 6)
 print_table(wine_results)

@@ -27,12 +27,12 @@ device = parser.parse_known_args()[0].device
 # Made data
 # ---------
 # * **Moons**: k-means can only draw a straight border between two centroids. It cuts both moons.
-# * **Unequal sizes**: 2,000 points beside two heaps of 60. To halve the large heap saves more
-#   inertia than to tell the small ones apart, so that is what happens.
+# * **Unequal sizes**: 2,000 points beside two heaps of 60. To cut the large heap into three saves
+#   more inertia than to tell the small ones apart, so that is what happens.
 # * **Unequal densities**: the border runs half-way between the centroids, and the wide heap loses
 #   its rim to the narrow ones.
-# * **An irrelevant feature**: two heaps, told apart by ``x0`` alone. ``x1`` says nothing but spreads
-#   ten times as wide, so k-means divides along ``x1``.
+# * **An irrelevant feature**: two heaps, told apart by ``x0`` alone. ``x1`` says nothing but
+#   spreads ten times as wide, so k-means divides along ``x1``.
 def datasets():
     """Return a dictionary from name to points and their true clusters."""
     moons = make_moons(400, noise=0.06, random_state=0)
@@ -65,7 +65,7 @@ def draw_both(axes, name, points, truth, model, rand_index):
     plotting.clusters(points, truth, means, ax=axes[0])
     axes[0].set_title(f"{name}: the truth")
     plotting.clusters(points, model.labels_, model.cluster_centers_, ax=axes[1])
-    axes[1].set_title(f"k-means, adjusted Rand index {rand_index:.2f}")
+    axes[1].set_title(f"k-means, adjusted Rand index {max(rand_index, 0):.2f}")
     for ax in axes:
         ax.get_legend().remove()
 
@@ -82,8 +82,8 @@ for row, (name, (points, truth)) in zip(axes, made.items(), strict=True):
 # What helps
 # ----------
 # Scaling mends the irrelevant feature here: both features then spread alike, and only ``x0`` has a
-# gap. It does not mend the others; for those, other methods are made (density-based ones for moons,
-# mixtures for unequal spreads).
+# gap. It does not mend the others; for those, other methods are made (density-based ones for
+# moons, mixtures for unequal spreads).
 scaled_rand_indices = {
     name: clustered(StandardScaler().fit_transform(points), truth)[1]
     for name, (points, truth) in made.items()

@@ -92,11 +92,12 @@ def report(picture, results, title):
 # %%
 # A made picture
 # --------------
-# Red grows from left to right, green from top to bottom. The picture *is* a plane of colours, and so
-# shows what clusters are: regions with straight borders, much like honeycombs when there are many.
-# Four times as many are half as wide, which quarters the error: 6 decibels. The table also shows
-# that fewer colours do not always make a smaller file. PNG stores how a pixel differs from its
-# neighbours, and these ramps always differ by the same; the borders of regions are harder to store.
+# Red grows from left to right, green from top to bottom. The picture *is* a plane of colours, and
+# so shows what clusters are: regions with straight borders, much like honeycombs when there are
+# many. Four times as many are half as wide, which quarters the error: 6 decibels. The table also
+# shows that fewer colours do not always make a smaller file. PNG stores how a pixel differs from
+# its neighbours, and these ramps always differ by the same; the borders of regions are harder to
+# store.
 ramp = np.zeros((256, 256, 3), dtype=np.uint8)
 ramp[..., 0], ramp[..., 1], ramp[..., 2] = np.arange(256)[None], np.arange(256)[:, None], 96
 ramp_results = compressed(ramp, N_COLOURS)
@@ -105,10 +106,10 @@ report(ramp, ramp_results, "Two ramps")
 # %%
 # Photographs
 # -----------
-# Here few colours do save. Sixteen give files 7 and 11 times smaller, and one sees steps in the sky
-# and the blurred background, where colours change slowly; 64 hide most of them, and with 256, at a
-# third of the size, one has to look closely. Each fourfold number of colours brings 4 to 6 decibels.
-# (The photographs came as JPEG, which is smaller still: it is made for photographs.)
+# Here few colours do save. Sixteen give files 7 and 11 times smaller, and one sees steps in the
+# sky and the blurred background, where colours change slowly; 64 hide most of them, and with 256,
+# at a third of the size, one has to look closely. Each fourfold number of colours brings 4 to 6
+# decibels. (The photographs came as JPEG, which is smaller still: it is made for photographs.)
 photographs = {name: load_sample_image(f"{name}.jpg") for name in ("china", "flower")}
 photograph_results = {name: compressed(picture) for name, picture in photographs.items()}
 for name, results in photograph_results.items():

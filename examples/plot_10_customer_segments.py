@@ -37,8 +37,8 @@ def segmented(customers, n_clusters=range(2, 9)):
 
 
 # %%
-# A segment gets its name from its centre: whether its customers bought lately, often, and for much,
-# compared with all customers.
+# A segment gets its name from its centre: whether its customers bought lately, often, and for
+# much, compared with all customers.
 NAMES = {
     (True, True, True): "champions",
     (True, True, False): "loyal, small baskets",
@@ -110,8 +110,8 @@ draw(made_scaled, made_selection)
 # %%
 # Measured data
 # -------------
-# What 2,357 customers bought at the online shop CDNOW from January 1997 to June 1998; all made their
-# first purchase in the first three months.
+# What 2,357 customers bought at the online shop CDNOW from January 1997 to June 1998; all made
+# their first purchase in the first three months.
 def cdnow_customers():
     folder = Path(__file__).parent if "__file__" in globals() else Path.cwd()
     purchases = pd.read_csv(folder / "data" / "cdnow_purchases.csv", parse_dates=["date"])

@@ -12,7 +12,7 @@ from rich.table import Table
 from kmeans_xp import persistence
 from kmeans_xp.cli import images
 from kmeans_xp.cli.console import note, reported, results
-from kmeans_xp.cli.options import DeviceOption, InputFile, check_distinct
+from kmeans_xp.cli.options import DeviceOption, InputFile, SeedOption, check_distinct
 from kmeans_xp.cli.progress import progress
 from kmeans_xp.cli.quantization import mean_sq_error, psnr, quantized
 
@@ -26,9 +26,7 @@ def compress_image(
         typer.Option("-k", "--n-colours", min=1, help="Most colours of the new picture, to 256."),
     ],
     out: Annotated[Path, typer.Option("-o", "--out", help="The new picture, a .png file.")],
-    seed: Annotated[
-        int, typer.Option(min=0, max=2**32 - 1, help="Runs of the same seed agree.")
-    ] = 0,
+    seed: SeedOption = 0,
     max_pixels_to_learn: Annotated[
         int,
         typer.Option(

@@ -92,7 +92,7 @@ def _unpacked(packed: Matrix) -> Matrix:
 
 
 def _sample(packed: Matrix, max_pixels: int, seed: int) -> Matrix:
-    visible = packed[packed != 0]
+    visible: Matrix = packed[packed != 0]
     if len(visible) <= max_pixels:
         return visible
     rng = np.random.default_rng(seed)
@@ -103,8 +103,7 @@ def _sample(packed: Matrix, max_pixels: int, seed: int) -> Matrix:
 def _features(colours: Matrix, opaque: bool) -> Matrix:
     """Return rows to cluster: red, green, blue; or these as alpha lets them show, and alpha."""
     rgb, alpha = colours[:, :3].astype(np.float32), colours[:, 3:].astype(np.float32)
-    shown = rgb if opaque else np.concatenate([rgb * (alpha / 255), alpha], axis=1)
-    return shown
+    return rgb if opaque else np.concatenate([rgb * (alpha / 255), alpha], axis=1)
 
 
 def _colours(features: Matrix, opaque: bool) -> Matrix:
