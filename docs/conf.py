@@ -35,6 +35,7 @@ suppress_warnings = ["config.cache"]  # the settings of the gallery hold functio
 myst_heading_anchors = 3
 myst_enable_extensions = ["colon_fence"]
 
+toc_object_entries_show_parents = "hide"
 autodoc_typehints = "none"  # the docstrings say more
 autosummary_generate = True
 # Kernel and kernel would be one file where names of files have no case.

@@ -196,7 +196,7 @@ def reference_names() -> dict[str, set[str]]:
     """Return the names that the reference lists, by the module they stand under."""
     names: dict[str, set[str]] = {}
     module = ""
-    for line in (DOCS / "reference.rst").read_text().splitlines():
+    for line in "\n".join(page.read_text() for page in DOCS.glob("api_*.rst")).splitlines():
         if match := re.fullmatch(r"\.\. currentmodule:: (\S+)", line):
             module = match[1]
         elif match := re.fullmatch(r"(?:   |\.\. py:data:: )(\w+)", line):
