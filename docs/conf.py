@@ -76,6 +76,8 @@ sphinx_gallery_conf = {
     "doc_module": ("kmeans_xp",),
     "backreferences_dir": None,
     "write_computation_times": False,
+    "capture_repr": (),
+    "image_scrapers": ("films", "matplotlib"),
     "within_subsection_order": "FileNameSortKey",
 }
 
