@@ -373,7 +373,7 @@ def test_markup_is_only_what_was_made_as_markup() -> None:
 def test_columns_not_asked_for_are_told(table_file: Path) -> None:
     data = inputs.read(table_file, "kg", scale=False)
     assert data.names == ["kg"]
-    assert list(data.skipped) == ["name", "metres"]
+    assert data.skipped == {"name": "not asked for", "metres": "not asked for"}
     assert data.notes == []
 
 

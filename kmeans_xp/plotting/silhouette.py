@@ -63,7 +63,7 @@ class SilhouetteDisplay:
     >>> from kmeans_xp.plotting import SilhouetteDisplay
     >>> X = np.array([[0.0], [1.0], [9.0], [10.0]])
     >>> round(SilhouetteDisplay.from_predictions(X, [0, 0, 1, 1]).mean, 3)
-    0.888
+    0.889
     """
 
     ax_: Axes
@@ -266,7 +266,7 @@ def silhouette(
     >>> from kmeans_xp import plotting
     >>> ax = plotting.silhouette(np.array([[0.0], [1.0], [9.0], [10.0]]), [0, 0, 1, 1])
     >>> ax.get_xlabel()
-    'silhouette of each point; dashed: their mean, 0.888'
+    'silhouette of each point; dashed: their mean, 0.889'
     """
     return SilhouetteDisplay.from_predictions(
         X, labels, ax=ax, sample_size=sample_size, seed=seed
