@@ -5,6 +5,7 @@ import re
 import shlex
 import shutil
 import subprocess
+import sys
 from collections.abc import Callable
 from html.parser import HTMLParser
 from pathlib import Path
@@ -334,6 +335,16 @@ def test_errors_are_one_line_and_leave_no_file(
     assert done.exit_code == exit_code
     assert isinstance(done.exception, SystemExit)
     assert re.search(message, done.stderr), done.stderr
+    assert list(table_file.parent.iterdir()) == [table_file]
+
+
+def test_without_matplotlib_it_says_what_to_install(table_file: Path) -> None:
+    program = "import sys; sys.modules['matplotlib'] = None; from kmeans_xp.cli import main; main()"
+    out = table_file.with_name("report.html")
+    command = [sys.executable, "-c", program, "report", table_file, "-k", "2", "-o", out]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 1
+    assert done.stderr.strip() == ("Error: Drawing needs matplotlib: pip install 'kmeans_xp[plot]'")
     assert list(table_file.parent.iterdir()) == [table_file]
 
 

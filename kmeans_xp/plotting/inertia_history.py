@@ -119,7 +119,7 @@ class InertiaHistoryDisplay:
         numbers = np.arange(len(self.inertias)) + self.is_of_batches
         dots = "o" if len(numbers) <= MOST_DOTS else ""
         self.ax_.plot(numbers, self.inertias, color=colour(0), marker=dots, markersize=4)
-        self.ax_.xaxis.set_major_locator(MaxNLocator(integer=True))
+        self.ax_.xaxis.set_major_locator(MaxNLocator("auto", integer=True))
         self.ax_.grid(alpha=0.3)
         if self.is_of_batches:
             self.ax_.set(xlabel="batch", ylabel="mean squared distance in the batch")
