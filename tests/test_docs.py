@@ -18,6 +18,7 @@ from kmeans_xp.kernels import kernels
 ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"
 PAGES = sorted(DOCS.glob("*.md"))
+PYPROJECT = (ROOT / "pyproject.toml").read_text()
 
 #: pages that another program writes, or that hold no code of their own
 GENERATED = {"cpu_comparison.md", "cuda_kernels.md", "roofline.md"}
@@ -28,6 +29,7 @@ PUBLIC_MODULES = (
     "kmeans_xp.devices",
     "kmeans_xp.metrics",
     "kmeans_xp.plotting",
+    "kmeans_xp.selection",
 )
 
 #: array libraries whose blocks run where the tests run on that library
@@ -252,10 +254,19 @@ def test_every_command_and_option_that_is_named_exists() -> None:
     assert n_seen > 5
 
 
+def test_what_an_install_brings_is_named() -> None:
+    dependencies = re.search(r"^dependencies = \[\n(.*?)^\]", PYPROJECT, re.M | re.S)
+    assert dependencies is not None
+    names = re.findall(r'^    "([\w-]+)', dependencies[1], re.M)
+    page = (DOCS / "install.md").read_text().lower()
+    assert "numpy" in names
+    assert [name for name in names if name not in page] == []
+
+
 def test_every_extra_that_is_named_exists() -> None:
     extras = re.search(
         r"^\[project\.optional-dependencies\]\n(.*?)^\[",
-        (ROOT / "pyproject.toml").read_text(),
+        PYPROJECT,
         re.M | re.S,
     )
     assert extras is not None
