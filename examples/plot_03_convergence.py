@@ -52,8 +52,8 @@ plotting.convergence(blobs, path, axes=axes)
 # As an animation
 # ---------------
 # The same as a film: the points take the colour of the nearest centroid, then the centroids move.
-figure, ax = plt.subplots(figsize=(6.4, 4.8), layout="constrained")
-film = plotting.animation(blobs, path, ax=ax)
+figure, ax = plt.subplots(figsize=(6.4, 4.8))
+film = plotting.animation(blobs, path, ax=ax, max_iterations=10)
 gif = arguments.gif or Path(tempfile.gettempdir()) / "kmeans_converges.gif"
 film.save(gif, writer="pillow", dpi=80)
 print(f"{gif}: {gif.stat().st_size:,} bytes")

@@ -5,7 +5,9 @@ import functools
 import io
 import runpy
 import sys
+import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -14,13 +16,15 @@ from unittest import mock
 import numpy as np
 import pytest
 import sklearn.cluster
-from sklearn.metrics import adjusted_rand_score
+from sklearn.metrics import adjusted_rand_score, silhouette_score
+from sklearn.preprocessing import StandardScaler
+from threadpoolctl import threadpool_limits
 
 from conftest import Library
 from kmeans_xp import KMeans
 
 matplotlib = pytest.importorskip("matplotlib")
-pytest.importorskip("PIL")
+Image = pytest.importorskip("PIL.Image")
 pytest.importorskip("pandas")
 
 FOLDER = Path(__file__).parents[1] / "examples"
@@ -58,9 +62,15 @@ def ran(name: str, *arguments: str) -> SimpleNamespace:
         figures = [plt.figure(number) for number in plt.get_fignums()]
         n_artists = [sum(len(ax.get_children()) for ax in figure.axes) for figure in figures]
         plt.close("all")
-    return SimpleNamespace(
-        **variables, printed=printed.getvalue(), n_artists=n_artists, seconds=seconds
-    )
+    seen = {"printed": printed.getvalue(), "n_artists": n_artists, "wall_seconds": seconds}
+    return SimpleNamespace(**variables | seen)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _own_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """What the examples write goes where pytest cleans up."""
+    with mock.patch.object(tempfile, "tempdir", str(tmp_path_factory.mktemp("examples"))):
+        yield
 
 
 @functools.cache
@@ -82,7 +92,7 @@ def test_there_are_ten() -> None:
 def test_examples_are_short_and_quick_and_draw(name: str) -> None:
     assert len((FOLDER / f"{name}.py").read_text().splitlines()) < 150
     done = example(int(name[5:7]))
-    assert done.seconds < 60
+    assert done.wall_seconds < 60
     assert len(done.n_artists) == N_FIGURES[name]
     assert min(done.n_artists) > 10
     assert len(done.printed.splitlines()) > 3
@@ -101,6 +111,19 @@ def test_the_device_is_the_callers(tmp_path: Path) -> None:
     assert done.model.device_reason_ == "device='cpu' was asked for"
     with pytest.raises(ValueError, match="'abacus' is not known"):
         ran("plot_01_intuition", "--device", "abacus")
+
+
+@pytest.mark.skip_library(
+    *("array_api_strict", "torch", "jax", "dpnp", "numpy-readonly"),
+    reason="examples put NumPy arrays on the CPU or on CUDA",
+)
+def test_a_whole_example_runs_on_the_device(library: Library) -> None:
+    device = "cuda" if library.name == "cupy" else "cpu"
+    done = ran("plot_02_lloyd_steps", "--device", device)
+    np.testing.assert_allclose(done.halves, example(2).halves, rtol=1e-6)
+    ours, others = (some.weather_model.history_["inertia"] for some in (done, example(2)))
+    np.testing.assert_allclose(ours, others, rtol=1e-6)
+    assert done.weather_model.device_reason_ == f"device={device!r} was asked for"
 
 
 # 1. Intuition
@@ -151,6 +174,33 @@ def test_half_steps_on_every_library(library: Library) -> None:
     done = example(2)
     points, start = (library.asarray(array) for array in (done.blobs, done.start))
     np.testing.assert_allclose(done.half_steps(points, start), done.halves, rtol=1e-6)
+
+
+# 3. Convergence
+
+
+def test_the_path_is_that_of_scikit_learn() -> None:
+    done = example(3)
+    cases = [
+        (done.path, done.blobs, 5, {"init": done.start, "tol": 0}),
+        (done.digit_path, done.digits, 10, {"init": "random"}),
+    ]
+    for path, points, n_clusters, params in cases:
+        assert len(path) > 10
+        for n_iter in (1, 3, len(path) - 1):
+            other = theirs(n_clusters, n_init=1, max_iter=n_iter, **params).fit(points)
+            np.testing.assert_allclose(path[n_iter], other.cluster_centers_, atol=1e-6)
+
+
+def test_the_film_moves() -> None:
+    done = example(3)
+    with Image.open(done.gif) as film:
+        assert film.format == "GIF"
+        assert film.n_frames > len(done.path)
+        first = np.asarray(film.convert("RGB"), dtype=int)
+        film.seek(film.n_frames - 1)
+        last = np.asarray(film.convert("RGB"), dtype=int)
+    assert np.abs(first - last).mean() > 1
 
 
 # 4. Local minima
@@ -255,6 +305,101 @@ def test_ways_to_begin_on_every_library(library: Library) -> None:
         np.testing.assert_allclose(rows[:, :2], expected[:, :2], rtol=1e-6)
 
 
+# 6. Pipeline
+
+
+@pytest.mark.parametrize("prefix", ["", "wine_"])
+def test_the_pipeline_is_that_of_scikit_learn(prefix: str) -> None:
+    done = example(6)
+    points, truth = (done.wine.data, done.wine.target) if prefix else (done.points, done.truth)
+    selection, quality = (getattr(done, f"{prefix}{name}") for name in ("selection", "quality"))
+    n_clusters = len(np.unique(truth))
+    assert selection.n_clusters == n_clusters
+    scaled = StandardScaler().fit_transform(points)
+    other = theirs(n_clusters, n_init=20).fit(scaled)
+    assert quality == pytest.approx(
+        {
+            "inertia": other.inertia_,
+            "silhouette": silhouette_score(scaled, other.labels_),
+            "adjusted Rand index": adjusted_rand_score(truth, other.labels_),
+        },
+        rel=0.01,
+    )
+    for candidate in selection.table[::3]:
+        other = theirs(candidate.n_clusters, n_init=20).fit(scaled)
+        assert candidate.inertia == pytest.approx(other.inertia_, rel=0.01)
+
+
+def test_what_is_said_of_scaling() -> None:
+    done = example(6)
+    other = theirs(3, n_init=20).fit_predict(done.wine.data)
+    expected = adjusted_rand_score(done.wine.target, other)
+    assert done.unscaled_rand_index == pytest.approx(expected, abs=0.005)
+    assert done.unscaled_rand_index < 0.5 < 0.85 < done.wine_quality["adjusted Rand index"]
+
+
+# 7. Failures
+
+
+def test_failures_are_those_of_scikit_learn() -> None:
+    done = example(7)
+    scaled = {
+        name: (StandardScaler().fit_transform(points), truth)
+        for name, (points, truth) in done.made.items()
+    }
+    wines = {name: (points, done.wine.target) for name, points in done.wine_points.items()}
+    cases = [
+        (done.rand_indices, done.made),
+        (done.scaled_rand_indices, scaled),
+        (done.wine_rand_indices, wines),
+    ]
+    for ours, data in cases:
+        for name, (points, truth) in data.items():
+            other = theirs(len(np.unique(truth)), n_init=10).fit_predict(points)
+            assert ours[name] == pytest.approx(adjusted_rand_score(truth, other), abs=0.01)
+
+
+def test_what_is_said_of_failures() -> None:
+    done = example(7)
+    assert max(done.rand_indices.values()) < 0.8
+    assert done.scaled_rand_indices["moons"] == pytest.approx(0.47, abs=0.006)
+    assert done.scaled_rand_indices["an irrelevant feature"] == 1.0
+    assert all(
+        done.scaled_rand_indices[name] < 0.8
+        for name in ("moons", "unequal sizes", "unequal densities")
+    )
+
+
+# 8. Mini-batches
+
+
+@threadpool_limits.wrap(limits=1)
+def test_mini_batches_are_those_of_scikit_learn() -> None:
+    done = example(8)
+    cases = [(done.blob_results, done.blobs, 20), (done.pixel_results, done.pixels, 16)]
+    for results, points, n_clusters in cases:
+        for name, (_, ours, quality) in results.items():
+            if name == "all rows":
+                other = theirs(n_clusters, n_init=1)
+            else:
+                size = int(name.split()[-1])
+                other = sklearn.cluster.MiniBatchKMeans(n_clusters, batch_size=size, n_init=1)
+            # In float32, rounding makes scikit-learn choose other rows to begin with.
+            _, expected, _ = done.measured(other, points.astype(np.float64))
+            assert ours == pytest.approx(expected, rel=0.01)
+            assert 0.1 < quality < 0.45
+
+
+def test_what_is_said_of_mini_batches() -> None:
+    done = example(8)
+    more = {}
+    for name in ("blob_results", "pixel_results"):
+        full, *others = (inertia for _, inertia, _ in getattr(done, name).values())
+        more[name] = [min(others) / full - 1, max(others) / full - 1]
+    np.testing.assert_allclose(more["blob_results"], [-0.001, 0.015], atol=5e-4)
+    np.testing.assert_allclose(more["pixel_results"], [0.034, 0.056], atol=5e-4)
+
+
 # 9. Images
 
 
@@ -292,3 +437,40 @@ def test_what_is_said_of_images() -> None:
     ramp = done.ramp_results
     np.testing.assert_allclose(np.diff([ramp[k][3] for k in (4, 16, 64, 256)]), 6.0, atol=0.3)
     assert ramp[16][1] < 1 < ramp[4][1]
+
+
+# 10. Customers
+
+
+@pytest.mark.parametrize("name", ["made", "cdnow"])
+def test_segments_are_those_of_scikit_learn(name: str) -> None:
+    done = example(10)
+    scaled, selection = (getattr(done, f"{name}_{part}") for part in ("scaled", "selection"))
+    customers = getattr(done, name)
+    expected = StandardScaler().fit_transform(np.log1p(customers.to_numpy()))
+    np.testing.assert_allclose(scaled, expected)
+    silhouettes = {}
+    for candidate in selection.table:
+        other = theirs(candidate.n_clusters, n_init=10).fit(scaled)
+        silhouettes[candidate.n_clusters] = silhouette_score(scaled, other.labels_)
+        assert candidate.inertia == pytest.approx(other.inertia_, rel=0.01)
+        assert candidate.silhouette == pytest.approx(silhouettes[candidate.n_clusters], abs=0.01)
+    assert list(silhouettes) == list(range(2, 9))
+    assert selection.n_clusters == max(silhouettes, key=silhouettes.get)
+
+
+def test_customers_are_summed_up_right() -> None:
+    """Against a loop over the lines of the file."""
+    done = example(10)
+    lines = (FOLDER / "data" / "cdnow_purchases.csv").read_text().splitlines()[1:]
+    assert len(lines) == 6919
+    assert len(done.cdnow) == 2357
+    last, count, dollars = {}, {}, {}
+    for line in lines:
+        customer, date, _, amount = line.split(",")
+        last[customer] = max(date, last.get(customer, ""))
+        count[customer] = count.get(customer, 0) + 1
+        dollars[customer] = dollars.get(customer, 0.0) + float(amount)
+    days = np.datetime64("1998-06-30") - np.asarray(list(last.values()), dtype="datetime64[D]")
+    expected = np.column_stack([days.astype(int), list(count.values()), list(dollars.values())])
+    np.testing.assert_allclose(done.cdnow.to_numpy(), expected)
