@@ -30,7 +30,7 @@ exclude_patterns = ["_build", "gallery/*.ipynb", "gallery/*.zip", "**/README.md"
 templates_path = ["_templates"]
 nitpicky = True
 smartquotes = False  # it makes dashes of the hyphens of options
-suppress_warnings = ["config.cache", "toc.empty_glob"]  # the gallery's settings hold functions
+suppress_warnings = ["config.cache"]  # the settings of the gallery hold functions
 
 myst_heading_anchors = 3
 myst_enable_extensions = ["colon_fence"]
