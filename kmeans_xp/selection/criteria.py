@@ -66,6 +66,18 @@ def by_gap(one_cluster: Candidate | None, table: Sequence[Candidate]) -> Verdict
 
     One cluster is always considered: it is the answer for rows that are no more clustered than
     ones drawn at random.
+
+    Parameters
+    ----------
+    one_cluster : Candidate or None
+        None if the gap statistic was not measured.
+    table : sequence of Candidate
+        Fewest clusters first.
+
+    Returns
+    -------
+    Verdict
+        None where the gap grows to the end.
     """
     if one_cluster is None:
         return Verdict(None, "the gap statistic was not measured")

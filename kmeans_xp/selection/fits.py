@@ -1,6 +1,6 @@
 """The best fits of rows for ascending numbers of clusters."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -63,11 +63,28 @@ def chained(
     begun: Sequence[LloydResult | None],
     seed: int,
     max_iter: int,
-) -> Iterable[LloydResult]:
+) -> Iterator[LloydResult]:
     """Yield the best fit for each number: of those begun, and of one from the number before.
 
     That one takes the centroids of the number before and adds rows to them as k-means++ does:
     its inertia cannot be greater than theirs.
+
+    Parameters
+    ----------
+    data : Prepared
+    numbers : sequence of int
+        Ascending.
+    begun : sequence of LloydResult or None
+        The best fit of each number that begins afresh; None for none, but for the first.
+    seed : int
+        Of the rows that are added.
+    max_iter : int
+        Iterations, at most.
+
+    Yields
+    ------
+    LloydResult
+        As soon as it is found.
     """
     random_state = np.random.RandomState(seed)
     before: LloydResult | None = None

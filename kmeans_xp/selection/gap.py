@@ -36,6 +36,15 @@ def reference_rows(data: Prepared) -> Callable[[int], Host]:
 
     The box lies along the principal components of the data (choice b of Tibshirani, Walther and
     Hastie), or along the axes where there are more than 1,000 features.
+
+    Parameters
+    ----------
+    data : Prepared
+
+    Returns
+    -------
+    callable
+        Of an int; it gives as many rows as the data have, about the data's origin.
     """
     rows = to_host(data.blocks.rows.centred(xp=data.placement.xp)).astype(np.float64)
     n_rows, n_features = rows.shape
