@@ -5,6 +5,7 @@ import re
 import shlex
 import shutil
 import subprocess
+import sys
 from collections.abc import Callable
 from html.parser import HTMLParser
 from pathlib import Path
@@ -337,6 +338,16 @@ def test_errors_are_one_line_and_leave_no_file(
     assert list(table_file.parent.iterdir()) == [table_file]
 
 
+def test_without_matplotlib_it_says_what_to_install(table_file: Path) -> None:
+    program = "import sys; sys.modules['matplotlib'] = None; from kmeans_xp.cli import main; main()"
+    out = table_file.with_name("report.html")
+    command = [sys.executable, "-c", program, "report", table_file, "-k", "2", "-o", out]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 1
+    assert done.stderr.strip() == ("Error: Drawing needs matplotlib: pip install 'kmeans_xp[plot]'")
+    assert list(table_file.parent.iterdir()) == [table_file]
+
+
 def test_a_failure_leaves_an_older_report_as_it_was(
     run: Run, table_file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -373,7 +384,7 @@ def test_markup_is_only_what_was_made_as_markup() -> None:
 def test_columns_not_asked_for_are_told(table_file: Path) -> None:
     data = inputs.read(table_file, "kg", scale=False)
     assert data.names == ["kg"]
-    assert list(data.skipped) == ["name", "metres"]
+    assert data.skipped == {"name": "not asked for", "metres": "not asked for"}
     assert data.notes == []
 
 

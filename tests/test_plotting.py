@@ -59,6 +59,11 @@ def test_dollar_signs_in_names_are_no_formulas() -> None:
     assert (ax.get_xlabel(), ax.get_ylabel()) == ("$a^$", "$b_$")
 
 
+def test_one_is_not_many() -> None:
+    ax = plotting.clusters([[0.0, 1.0]], [0], [[0.0, 1.0]])
+    assert ax.get_title() == "1 point in 1 cluster"
+
+
 def test_centroids_are_numbered_where_they_are() -> None:
     points, labels, centroids = blobs(4, 2)
     ax = plotting.clusters(points, labels, centroids)
@@ -313,6 +318,12 @@ def test_unknown_formats_are_refused(name: str) -> None:
         plotting.check_format(name)
 
 
+def test_importing_the_package_does_not_import_matplotlib() -> None:
+    code = "import sys, kmeans_xp.plotting; print('matplotlib' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False"
+
+
 def test_without_matplotlib_it_says_what_to_install() -> None:
     code = (
         "import sys; sys.modules['matplotlib'] = None\n"
@@ -332,6 +343,7 @@ def test_without_matplotlib_it_says_what_to_install() -> None:
         ([1234567.8, 23.4], ["1,234,568", "23"]),
         ([0.1, 0.1], ["0.100", "0.100"]),
         ([0.0, 0.0], ["0", "0"]),
+        ([-0.4, 817.0], ["0", "817"]),
         ([1e300, 1.0], ["1e+300", "1"]),
     ],
 )

@@ -46,7 +46,7 @@ def test_the_mean_line_and_the_labels() -> None:
     expected = sklearn.metrics.silhouette_samples(points, labels)
     (line,) = ax.lines
     np.testing.assert_allclose(line.get_xdata(), expected.mean(), rtol=1e-6)
-    assert f"their mean, {expected.mean():.3f}" in ax.get_xlabel()
+    assert ax.get_xlabel() == f"silhouette (dashed: mean {expected.mean():.3f})"
     assert [text.get_text() for text in ax.get_yticklabels()] == [
         f"{cluster}: {expected[labels == cluster].mean():.2f}" for cluster in range(4)
     ]

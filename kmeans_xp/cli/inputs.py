@@ -47,7 +47,7 @@ def read(file: Path, column_names: str | None, *, scale: bool) -> Inputs:
         values = columns.matrix(table, names, file)
     notes = []
     if skipped and column_names is None:
-        told = ", ".join(f"{name} (holds {kind})" for name, kind in skipped.items())
+        told = ", ".join(f"{name} ({reason})" for name, reason in skipped.items())
         notes.append(f"columns left out: {told}")
     if scale:
         scaling = Scaling.of(values)
@@ -56,13 +56,17 @@ def read(file: Path, column_names: str | None, *, scale: bool) -> Inputs:
     return Inputs(table, names, skipped, values, values, None, notes)
 
 
-def _chosen(table: pa.Table, column_names: str | None, file: Path) -> columns.Chosen:
+def _chosen(
+    table: pa.Table, column_names: str | None, file: Path
+) -> tuple[list[str], dict[str, str]]:
+    """Return the columns to cluster, and for each other one why it is left out."""
     if column_names is None:
-        return columns.choose(table, file)
+        names, kinds = columns.choose(table, file)
+        return names, {name: f"holds {kind}" for name, kind in kinds.items()}
     asked_for = [name.strip() for name in column_names.split(",")]
     names = columns.named(table, list(dict.fromkeys(asked_for)), file)
     others = [name for name in table.column_names if name not in names]
-    return columns.Chosen(names, dict.fromkeys(others, "what was not asked for"))
+    return names, dict.fromkeys(others, "not asked for")
 
 
 def _uneven_spread(values: Matrix, names: list[str]) -> list[str]:

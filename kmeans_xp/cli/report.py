@@ -32,7 +32,7 @@ from kmeans_xp.cli.options import (
 )
 from kmeans_xp.cli.pictures import clusters_picture
 from kmeans_xp.cli.progress import progress
-from kmeans_xp.plotting.numerals import formatted
+from kmeans_xp.plotting.numerals import counted, formatted
 
 __all__ = ["report"]
 
@@ -41,6 +41,7 @@ SUFFIXES = (".html", ".htm")
 # Whatever a name in the table may hold: the page loads and runs nothing.
 POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
 PIXELS_PER_INCH = 96
+LEAST_SCALE = 0.7
 
 
 class _Report(NamedTuple):
@@ -140,8 +141,8 @@ def _lead(report: _Report) -> str:
     n_rows, n_columns = report.data.points.shape
     scaled = ", each scaled to mean 0 and standard deviation 1" if report.data.scaling else ""
     return (
-        f"{n_rows:,} rows in {len(report.result.centroids)} clusters, by "
-        f"{n_columns} {'column' if n_columns == 1 else 'columns'}{scaled}."
+        f"{counted(n_rows, 'row')} in {counted(len(report.result.centroids), 'cluster')}, "
+        f"by {counted(n_columns, 'column')}{scaled}."
     )
 
 
@@ -252,8 +253,8 @@ def _convergence(report: _Report) -> list[Html]:
     return [
         _picture(
             display.figure_,
-            f"Line of the inertia, from {values[0]} to {values[-1]} in {estimator.n_iter_} "
-            "iterations.",
+            f"Line of the inertia, from {values[0]} to {values[-1]} in "
+            f"{counted(estimator.n_iter_, 'iteration')}.",
             "The inertia after each iteration; 0 is the initial centroids.",
         ),
         tag("details", tag("summary", "The same in numbers"), numbers),
@@ -263,10 +264,11 @@ def _convergence(report: _Report) -> list[Html]:
 def _data(report: _Report) -> list[Html]:
     data = report.data
     values = data.values
-    columns = zip(data.names, values.astype(np.float64, copy=False).T, strict=True)
-    rows = [[name, *_column_numbers(column)] for name, column in columns]
+    by_name = zip(data.names, values.astype(np.float64, copy=False).T, strict=True)
+    rows = [[name, *_column_numbers(column)] for name, column in by_name]
+    columns = counted(data.table.num_columns, "column")
     content = [
-        tag("p", f"{report.file.name}: {len(values):,} rows, {data.table.num_columns:,} columns."),
+        tag("p", f"{report.file.name}: {counted(len(values), 'row')}, {columns}."),
         table(
             "Columns that were clustered.",
             ["column", "mean", "standard deviation", "least", "greatest"],
@@ -275,10 +277,8 @@ def _data(report: _Report) -> list[Html]:
         ),
     ]
     if data.skipped:
-        left_out = [[name, f"holds {kind}"] for name, kind in data.skipped.items()]
-        content.append(
-            table("Columns that were left out.", ["column", "why"], left_out, class_="words")
-        )
+        left_out = "Columns that were left out."
+        content.append(table(left_out, ["column", "why"], data.skipped.items(), class_="words"))
     return content
 
 
@@ -326,6 +326,8 @@ def _picture(figure: Any, alternative: str, caption: str) -> Html:
         alt=alternative,
         width=width,
         height=height,
+        # A wide picture scrolls, rather than to be too small to be read.
+        style=f"min-width: {LEAST_SCALE * width:.0f}px",
     )
     scrolling = tag("div", image, class_="picture", role="region", aria_label=caption, tabindex="0")
     return tag("figure", scrolling, tag("figcaption", caption))

@@ -88,8 +88,7 @@ def animation(
     >>> X = np.array([[0.0, 0.0], [1.0, 0.0], [9.0, 0.0], [10.0, 0.0]])
     >>> path = plotting.CentroidPath()
     >>> kmeans = KMeans(2, init=X[:2]).set_callbacks(path).fit(X)
-    >>> film = plotting.animation(X, path)
-    >>> film.save("path.gif", writer="pillow")  # doctest: +SKIP
+    >>> plotting.animation(X, path).save("path.gif", writer="pillow")  # doctest: +SKIP
     """
     journey = journey_of(
         points, centroids_path, feature_names=feature_names, max_points=max_points, seed=seed

@@ -116,7 +116,7 @@ class ElbowDisplay:
         if len(numbers) <= MOST_TICKS:
             self.ax_.set_xticks(numbers)
         else:
-            self.ax_.xaxis.set_major_locator(MaxNLocator(integer=True))
+            self.ax_.xaxis.set_major_locator(MaxNLocator("auto", integer=True))
 
 
 def elbow(

@@ -8,6 +8,7 @@ import numpy as np
 
 from kmeans_xp.plotting.figures import new_axes
 from kmeans_xp.plotting.looks import colour
+from kmeans_xp.plotting.numerals import counted
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -52,7 +53,7 @@ class InertiaHistoryDisplay:
     >>> X = np.array([[0.0], [1.0], [9.0], [10.0]])
     >>> display = InertiaHistoryDisplay.from_estimator(KMeans(2, init=X[:2]).fit(X))
     >>> display.inertias.round(2).tolist()
-    [145.0, 45.33, 1.0, 1.0]
+    [145.0, 17.56, 1.0, 1.0]
     """
 
     ax_: Axes
@@ -118,14 +119,15 @@ class InertiaHistoryDisplay:
         numbers = np.arange(len(self.inertias)) + self.is_of_batches
         dots = "o" if len(numbers) <= MOST_DOTS else ""
         self.ax_.plot(numbers, self.inertias, color=colour(0), marker=dots, markersize=4)
-        self.ax_.xaxis.set_major_locator(MaxNLocator(integer=True))
+        self.ax_.xaxis.set_major_locator(MaxNLocator("auto", integer=True))
         self.ax_.grid(alpha=0.3)
         if self.is_of_batches:
             self.ax_.set(xlabel="batch", ylabel="mean squared distance in the batch")
-            self.ax_.set_title(f"{len(numbers):,} batches")
+            self.ax_.set_title(f"{len(numbers):,} {'batch' if len(numbers) == 1 else 'batches'}")
         else:
             self.ax_.set(xlabel="iterations done", ylabel="inertia")
-            self.ax_.set_title(f"Inertia {self.inertias[-1]:,.6g} after {numbers[-1]} iterations")
+            done = counted(int(numbers[-1]), "iteration")
+            self.ax_.set_title(f"Inertia {self.inertias[-1]:,.6g} after {done}")
         return self
 
 

@@ -7,7 +7,30 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["formatted"]
+__all__ = ["counted", "formatted"]
+
+
+def counted(number: int, noun: str) -> str:
+    """Return how many there are, with the noun's plural where that is not one.
+
+    Parameters
+    ----------
+    number : int
+        How many.
+    noun : str
+        In the singular, of a regular plural.
+
+    Returns
+    -------
+    str
+        With thousands apart.
+
+    Examples
+    --------
+    >>> counted(1, "row"), counted(1200, "row")
+    ('1 row', '1,200 rows')
+    """
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
 def formatted(
@@ -40,4 +63,4 @@ def formatted(
     if not 1e-6 < spread < 1e15 or largest >= 1e15:
         return [f"{value:.4g}" for value in values]
     decimals = max(0, n_digits - 1 - math.floor(math.log10(spread)))
-    return [f"{value:,.{decimals}f}" for value in values]
+    return [f"{value:z,.{decimals}f}" for value in values]

@@ -18,6 +18,7 @@ from kmeans_xp.plotting.inputs import (
     sampled,
 )
 from kmeans_xp.plotting.looks import CROWDED, MOST_TOLD_APART, MOST_VECTOR_POINTS, colour, marker
+from kmeans_xp.plotting.numerals import counted
 from kmeans_xp.plotting.plane import Plane
 
 if TYPE_CHECKING:
@@ -158,7 +159,7 @@ def name_axes(ax: Axes, axis_names: tuple[str, str]) -> None:
 
 def title_of(n_points: int, n_clusters: int, n_shown: int) -> str:
     """Return how many points and clusters there are, and how many are drawn if not all."""
-    title = f"{n_points:,} points in {n_clusters} clusters"
+    title = f"{counted(n_points, 'point')} in {counted(n_clusters, 'cluster')}"
     return title if n_shown == n_points else f"{title}, {n_shown:,} drawn"
 
 

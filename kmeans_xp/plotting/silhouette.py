@@ -63,7 +63,7 @@ class SilhouetteDisplay:
     >>> from kmeans_xp.plotting import SilhouetteDisplay
     >>> X = np.array([[0.0], [1.0], [9.0], [10.0]])
     >>> round(SilhouetteDisplay.from_predictions(X, [0, 0, 1, 1]).mean, 3)
-    0.888
+    0.889
     """
 
     ax_: Axes
@@ -175,7 +175,7 @@ class SilhouetteDisplay:
         self.ax_.set_ylim(tops[-1] + sizes[-1] + gap, 0.0)
         least = min(0.0, float(self.silhouettes.min()))
         self.ax_.set_xlim(least - 0.02, 1.0)
-        self.ax_.set_xlabel(f"silhouette of each point; dashed: their mean, {self.mean:.3f}")
+        self.ax_.set_xlabel(f"silhouette (dashed: mean {self.mean:.3f})")
         self.ax_.set_title(self._title(len(clusters)))
         return self
 
@@ -266,7 +266,7 @@ def silhouette(
     >>> from kmeans_xp import plotting
     >>> ax = plotting.silhouette(np.array([[0.0], [1.0], [9.0], [10.0]]), [0, 0, 1, 1])
     >>> ax.get_xlabel()
-    'silhouette of each point; dashed: their mean, 0.888'
+    'silhouette (dashed: mean 0.889)'
     """
     return SilhouetteDisplay.from_predictions(
         X, labels, ax=ax, sample_size=sample_size, seed=seed
