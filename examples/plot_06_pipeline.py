@@ -57,20 +57,24 @@ def print_result(fitted, quality, names):
 
 def draw(fitted, points, selection, names):
     """Draw the elbow, the clusters in the plane of two components, and their profiles."""
-    scaled, model = fitted[:-1].transform(points), fitted[-1]
-    figure, axes = plt.subplots(1, 3, figsize=(19, 5.5), layout="constrained")
+    scaler, model = fitted
+    _, axes = plt.subplot_mosaic(
+        [["elbow", "plane"], ["profiles", "profiles"]], figsize=(14, 9), layout="constrained"
+    )
     tried = [candidate.n_clusters for candidate in selection.table]
     inertias = [candidate.inertia for candidate in selection.table]
-    plotting.elbow(tried, inertias, chosen=selection.n_clusters, ax=axes[0])
-    plotting.clusters(scaled, model.labels_, model.cluster_centers_, ax=axes[1])
-    plotting.profiles(model.cluster_centers_, feature_names=names, ax=axes[2])
-    return figure
+    plotting.elbow(tried, inertias, chosen=selection.n_clusters, ax=axes["elbow"])
+    scaled, centres = scaler.transform(points), model.cluster_centers_
+    plotting.clusters(scaled, model.labels_, centres, ax=axes["plane"])
+    own_units = scaler.inverse_transform(centres)
+    plotting.profiles(own_units, points, model.labels_, feature_names=names, ax=axes["profiles"])
 
 
 # %%
 # Made data
 # ---------
-# Four groups in five features whose units differ by factors of up to 1,000.
+# Four groups in five features whose spreads differ by factors of up to 10,000. All three criteria
+# find the four, and so does the pipeline, without a mistake.
 points, truth = make_blobs(600, n_features=5, centers=4, cluster_std=1.5, random_state=4)
 points *= [1.0, 1000.0, 10.0, 0.1, 100.0]
 names = [f"feature {i}" for i in range(5)]
@@ -86,12 +90,16 @@ draw(fitted, points, selection, names)
 # %%
 # Measured data
 # -------------
-# The chemistry of 178 wines from three cultivars. The pictures show: on the left, how the inertia
-# falls with k, and where the curve bends; in the middle, the clusters in the plane in which the
-# wines differ most; on the right, which measurements set each cluster apart, in standard
-# deviations from the mean.
+# The chemistry of 178 wines from three cultivars. The first picture shows how the inertia falls with
+# k: the curve bends at 3, where the silhouette is greatest too. The second shows the clusters in the
+# plane in which the wines differ most, the third which measurements set a cluster apart: its numbers
+# are in the data's own units, its colours in standard deviations from the mean of all wines. Cluster
+# 2 has much alcohol and proline, cluster 1 much colour and few flavanoids. Against the cultivars,
+# the adjusted Rand index is 0.897.
 wine = load_wine()
-wine_names = [name.replace("/", " / ")[:28] for name in wine.feature_names]
+wine_names = [
+    name.replace("_", " ").removesuffix(" of diluted wines") for name in wine.feature_names
+]
 wine_scaled = StandardScaler().fit_transform(wine.data)
 wine_selection = choose_n_clusters(
     wine_scaled, range(2, 9), n_init=20, random_state=0, device=device
@@ -103,8 +111,8 @@ print_result(wine_fitted, wine_quality, wine_names)
 draw(wine_fitted, wine.data, wine_selection, wine_names)
 
 # %%
-# Without scaling, the same number of clusters finds much less: proline is counted in hundreds, and
-# outweighs the other twelve measurements together.
+# Without scaling, it is 0.371: proline is counted in hundreds, and outweighs the other twelve
+# measurements together.
 unscaled = KMeans(wine_selection.n_clusters, n_init=20, random_state=0, device=device)
 unscaled_rand_index = adjusted_rand_score(wine.target, unscaled.fit_predict(wine.data))
 print(f"adjusted Rand index without scaling: {unscaled_rand_index:.3f}")

@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 from sklearn.preprocessing import StandardScaler
 
-from kmeans_xp import plotting
+from kmeans_xp import KMeans, plotting
 from kmeans_xp.metrics import adjusted_rand_score
 from kmeans_xp.selection import choose_n_clusters
 
@@ -23,66 +23,60 @@ parser = argparse.ArgumentParser(description="Customer segments.")
 parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
 device = parser.parse_known_args()[0].device
 
-COLUMNS = ["recency (days)", "frequency", "monetary ($)"]
+COLUMNS = ["recency", "frequency", "monetary"]  # days, purchases, dollars
 
 
 # %%
-# All three are skewed: most customers bought once or twice, a few a hundred times. Logarithms make
-# twice as often as far from once as eight times from four; scaling then makes the three count
-# alike. The number of segments is that of the best silhouette.
-def segmented(customers, n_clusters=range(2, 9)):
-    """Return the scaled rows and the choice of the number of segments."""
+# All three are skewed: most customers bought once or twice, a few a hundred times. In logarithms, 1
+# and 2 purchases are as far from each other as 10 and 20; scaling then makes the three count alike.
+# The number of segments is that of the greatest silhouette.
+def segmented(customers):
+    """Return the scaled rows, and the choice of the number of segments."""
     scaled = StandardScaler().fit_transform(np.log1p(customers))
-    return scaled, choose_n_clusters(scaled, n_clusters, n_init=10, random_state=0, device=device)
+    return scaled, choose_n_clusters(scaled, range(2, 9), n_init=10, random_state=0, device=device)
 
 
 # %%
-# A segment gets its name from its centre: whether its customers bought lately, often, and for
-# much, compared with all customers.
-NAMES = {
-    (True, True, True): "champions",
-    (True, True, False): "loyal, small baskets",
-    (True, False, True): "new, big baskets",
-    (True, False, False): "new or occasional",
-    (False, True, True): "valuable, drifting away",
-    (False, True, False): "frequent once, drifting away",
-    (False, False, True): "big baskets, lost",
-    (False, False, False): "lost",
-}
+# A segment is named by where its centre lies, in standard deviations from the mean of all.
+def name_of(recency, frequency, monetary):
+    if recency > 0:
+        return "drifting away" if frequency > 0 else "gone, good orders" if monetary > 0 else "gone"
+    if frequency > 1:
+        return "champions"
+    return "regulars" if frequency > 0 else "newcomers"
 
 
-def profile(customers, selection):
-    """Return one row a segment: its name, its size, and the medians of its customers."""
-    model = selection.estimator
-    table = customers.groupby(model.labels_).median()
-    recency, frequency, monetary = model.cluster_centers_.T
-    lately_often_much = zip(recency < 0, frequency > 0, monetary > 0, strict=True)
-    table.insert(0, "name", [NAMES[tuple(map(bool, key))] for key in lately_often_much])
-    table.insert(1, "customers", np.bincount(model.labels_))
-    table["share of sales"] = customers[COLUMNS[2]].groupby(model.labels_).sum()
-    table["share of sales"] /= customers[COLUMNS[2]].sum()
+def profile(customers, model):
+    """Return a row a segment: its name, its size, its medians, and its share of all sales."""
+    segments = customers.groupby(model.labels_)
+    table = segments.median()
+    table.insert(0, "name", [name_of(*centre) for centre in model.cluster_centers_])
+    table.insert(1, "customers", segments.size())
+    table["share of sales"] = segments["monetary"].sum() / customers["monetary"].sum()
     return table
 
 
-def draw(scaled, selection):
-    """Draw silhouettes by k, the silhouettes of the choice, its profiles and its plane."""
-    model = selection.estimator
-    figure, axes = plt.subplots(2, 2, figsize=(14, 10), layout="constrained")
+def draw(scaled, model, selection):
+    """Draw silhouettes by k, those of the model, its profiles, and the plane of two components."""
+    _, axes = plt.subplots(2, 2, figsize=(14, 10), layout="constrained")
     curve, silhouettes, profiles, plane = axes.flat
     tried = [(candidate.n_clusters, candidate.silhouette) for candidate in selection.table]
     curve.plot(*zip(*tried, strict=True), "o-", color="#0072B2")
-    curve.axvline(selection.n_clusters, color="0.6", linestyle="--")
-    curve.set(xlabel="number of segments", ylabel="mean silhouette", title="Silhouette by k")
+    curve.axvline(model.n_clusters, color="black", linestyle="--", linewidth=1)
+    curve.set(xlabel="number of segments", ylabel="mean silhouette")
     plotting.silhouette(scaled, model.labels_, ax=silhouettes)
-    plotting.profiles(model.cluster_centers_, feature_names=COLUMNS, ax=profiles)
+    plotting.profiles(
+        model.cluster_centers_, scaled, model.labels_, feature_names=COLUMNS, ax=profiles
+    )
     plotting.clusters(scaled, model.labels_, model.cluster_centers_, ax=plane)
-    return figure
 
 
 # %%
 # Made data
 # ---------
-# A thousand customers of four kinds, each with their own typical numbers.
+# A thousand customers of four kinds, each with their own typical numbers. The silhouette finds four
+# segments, and all but five customers are where they belong. The champions, 15 % of the customers,
+# bring 63 % of the sales.
 def made_customers():
     rng = np.random.default_rng(0)
     typical = {  # customers, days since the last purchase, purchases, dollars
@@ -102,16 +96,16 @@ made, truth = made_customers()
 made_scaled, made_selection = segmented(made)
 made_rand_index = adjusted_rand_score(truth, made_selection.estimator.labels_)
 print(made_selection)
-print(profile(made, made_selection).round(2).to_string())
+print(profile(made, made_selection.estimator).round(2).to_string())
 print(f"adjusted Rand index: {made_rand_index:.3f}")
-draw(made_scaled, made_selection)
+draw(made_scaled, made_selection.estimator, made_selection)
 
 
 # %%
 # Measured data
 # -------------
-# What 2,357 customers bought at the online shop CDNOW from January 1997 to June 1998; all made
-# their first purchase in the first three months.
+# What 2,357 customers bought at the online shop CDNOW from January 1997 to June 1998; all of them
+# made their first purchase in the first three months.
 def cdnow_customers():
     folder = Path(__file__).parent if "__file__" in globals() else Path.cwd()
     purchases = pd.read_csv(folder / "data" / "cdnow_purchases.csv", parse_dates=["date"])
@@ -123,8 +117,18 @@ def cdnow_customers():
 
 cdnow = cdnow_customers()
 cdnow_scaled, cdnow_selection = segmented(cdnow)
-cdnow_profile = profile(cdnow, cdnow_selection)
+cdnow_profile = profile(cdnow, cdnow_selection.estimator)
 print(cdnow_selection)
 print(cdnow_profile.round(2).to_string())
-draw(cdnow_scaled, cdnow_selection)
+draw(cdnow_scaled, cdnow_selection.estimator, cdnow_selection)
+
+# %%
+# Real customers are no heaps. The silhouette says two: those who came once, and those who came back.
+# The plane shows why: on the left edge lie all who bought once, on a line, since their recency is
+# about the same; the others fan out from there without a gap. The gap statistic says three, the
+# elbow four; where there are no gaps, the number is a matter of use. Four segments tell more:
+cdnow_model = KMeans(4, n_init=10, random_state=0, device=device).fit(cdnow_scaled)
+cdnow_profile = profile(cdnow, cdnow_model)
+print(cdnow_profile.round(2).to_string())
+draw(cdnow_scaled, cdnow_model, cdnow_selection)
 plt.show()

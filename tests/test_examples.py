@@ -41,7 +41,7 @@ N_FIGURES = {
     "plot_07_failure_modes": 2,
     "plot_08_mini_batch": 1,
     "plot_09_image_compression": 3,
-    "plot_10_customer_segments": 2,
+    "plot_10_customer_segments": 3,
 }
 
 
