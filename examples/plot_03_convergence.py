@@ -8,9 +8,11 @@ nearest to them, until they rest. Here this is drawn as panels with arrows, and 
 
 import argparse
 import tempfile
+from itertools import pairwise
 from pathlib import Path
 
 import matplotlib.pyplot as plt
+import numpy as np
 from sklearn.datasets import load_digits, make_blobs
 from sklearn.decomposition import PCA
 
@@ -33,6 +35,15 @@ def fit_with_path(model, points):
     return path.centroids
 
 
+def print_moves(model, path):
+    """Print how far the centroids moved in each iteration."""
+    print("iteration  longest move  shortest move")
+    for i, (before, after) in enumerate(pairwise(path), 1):
+        moves = np.linalg.norm(after - before, axis=1)
+        print(f"{i:9}  {moves.max():12.3f}  {moves.min():13.3f}")
+    print(f"inertia: {model.inertia_:.1f}")
+
+
 # %%
 # Made data
 # ---------
@@ -44,7 +55,7 @@ start = blobs[blobs.sum(axis=1).argsort()[:5]]
 model = KMeans(5, init=start, tol=0, device=device)
 path = fit_with_path(model, blobs)
 
-print(f"{model.n_iter_} iterations, inertia {model.inertia_:.1f}")
+print_moves(model, path)
 figure, axes = plt.subplots(2, 3, figsize=(13, 8), layout="constrained")
 plotting.convergence(blobs, path, axes=axes)
 
@@ -68,7 +79,7 @@ digits = PCA(2, random_state=0).fit_transform(load_digits().data)
 digit_model = KMeans(10, init="random", n_init=1, random_state=0, device=device)
 digit_path = fit_with_path(digit_model, digits)
 
-print(f"{digit_model.n_iter_} iterations, inertia {digit_model.inertia_:.0f}")
+print_moves(digit_model, digit_path)
 figure, axes = plt.subplots(2, 3, figsize=(13, 8), layout="constrained")
 plotting.convergence(digits, digit_path, feature_names=["PC 1", "PC 2"], axes=axes)
 plt.show()
