@@ -57,19 +57,20 @@ start = blobs[blobs.sum(axis=1).argsort()[:5]]
 model = KMeans(5, init=start, tol=0, device=device)
 path = fit_with_path(model, blobs)
 
-print_moves(model, path)
 figure, axes = plt.subplots(2, 3, figsize=(13, 8), layout="constrained")
 plotting.convergence(blobs, path, axes=axes)
+print_moves(model, path)
 
 # %%
 # As an animation
 # ---------------
 # The same as a film: the points take the colour of the nearest centroid, then the centroids move.
+# It is written to the folder for temporary files, or where ``--gif`` says.
 figure, ax = plt.subplots(figsize=(6.4, 4.8))
 film = plotting.animation(blobs, path, ax=ax, max_iterations=10)
 gif = arguments.gif or Path(tempfile.gettempdir()) / "kmeans_converges.gif"
 film.save(gif, writer="pillow", dpi=80)
-print(f"{gif}: {gif.stat().st_size:,} bytes")
+print(f"{gif.name}: {gif.stat().st_size:,} bytes")
 
 # %%
 # Measured data
@@ -82,7 +83,7 @@ digits = PCA(2, random_state=0).fit_transform(load_digits().data)
 digit_model = KMeans(10, init="random", n_init=1, random_state=0, device=device)
 digit_path = fit_with_path(digit_model, digits)
 
-print_moves(digit_model, digit_path)
 figure, axes = plt.subplots(2, 3, figsize=(13, 8), layout="constrained")
 plotting.convergence(digits, digit_path, feature_names=["PC 1", "PC 2"], axes=axes)
+print_moves(digit_model, digit_path)
 plt.show()
