@@ -82,7 +82,7 @@ print_comparison(blob_results)
 # -------------
 # 50,000 pixels of a photograph, by their red, green and blue, in 16 clusters. Here the inertia is
 # 3.4 to 5.6 % higher, about as claimed. But there is little time to save: with three features, all
-# rows take 20 to 40 milliseconds. Batches of 256 were 3 to 8 times as fast, larger ones 1 to 1.5
+# rows take 20 to 40 milliseconds. Batches of 256 were 2.5 to 8 times as fast, larger ones 1 to 2.5
 # times. The silhouettes say nothing against batches in either case; they differ by some
 # hundredths, in both directions. Mini-batches pay where a pass over the rows is slow: for many
 # rows, features and clusters together.
