@@ -25,7 +25,7 @@ device = parser.parse_known_args()[0].device
 # The same three pictures are drawn for made and for measured data. ``fit`` finds the centroids;
 # ``labels_`` holds the number of the nearest one for each point.
 def three_pictures(points, model, names, height):
-    figure, axes = plt.subplots(1, 3, figsize=(15, height), layout="constrained")
+    _, axes = plt.subplots(1, 3, figsize=(15, height), layout="constrained")
     raw, regions, clusters = axes
     raw.scatter(points[:, 0], points[:, 1], s=14, color="0.45")
     raw.set(title="The points as they come", xlabel=names[0], ylabel=names[1])
@@ -37,7 +37,6 @@ def three_pictures(points, model, names, height):
     )
     for ax in axes:
         ax.set_aspect("equal")  # so that right angles look right
-    return figure
 
 
 def print_clusters(model, names):

@@ -52,7 +52,7 @@ def print_runs(runs):
 def draw_runs(runs, title):
     best = min(run.inertia_ for group in runs.values() for run in group)
     highest = 1.0
-    figure, (ends, ways) = plt.subplots(1, 2, figsize=(12, 4.5), layout="constrained")
+    _, (ends, ways) = plt.subplots(1, 2, figsize=(12, 4.5), layout="constrained")
     for init, group in runs.items():
         colour, marker = COLOURS[init], "o" if init == "random" else "s"
         ratios = np.sort([run.inertia_ for run in group]) / best
@@ -69,7 +69,6 @@ def draw_runs(runs, title):
     ways.minorticks_off()
     ends.legend(frameon=False)
     ways.legend(frameon=False)
-    return figure
 
 
 # %%

@@ -60,7 +60,7 @@ def print_table(results):
 
 
 def draw_table(results, title):
-    figure, ax = plt.subplots(figsize=(8, 4.5), layout="constrained")
+    _, ax = plt.subplots(figsize=(8, 4.5), layout="constrained")
     best = min(rows[:, 0].min() for rows in results.values())
     jitter = np.random.default_rng(0).uniform(-0.25, 0.25, size=N_RUNS)
     for position, ((init, _), rows) in enumerate(results.items()):
@@ -69,7 +69,6 @@ def draw_table(results, title):
         ax.hlines(ratios.mean(), position - 0.35, position + 0.35, color="black")
     ax.set_xticks(range(len(results)), [f"{init}\nn_init={n_init}" for init, n_init in results])
     ax.set(ylabel="final inertia / least", title=f"{title}: 50 runs each, and their mean")
-    return figure
 
 
 # %%

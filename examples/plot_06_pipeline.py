@@ -90,12 +90,12 @@ draw(fitted, points, selection, names)
 # %%
 # Measured data
 # -------------
-# The chemistry of 178 wines from three cultivars. The first picture shows how the inertia falls with
-# k: the curve bends at 3, where the silhouette is greatest too. The second shows the clusters in the
-# plane in which the wines differ most, the third which measurements set a cluster apart: its numbers
-# are in the data's own units, its colours in standard deviations from the mean of all wines. Cluster
-# 2 has much alcohol and proline, cluster 1 much colour and few flavanoids. Against the cultivars,
-# the adjusted Rand index is 0.897.
+# The chemistry of 178 wines from three cultivars. The first picture shows how the inertia falls
+# with k: the curve bends at 3, where the silhouette is greatest too. The second shows the clusters
+# in the plane in which the wines differ most, the third which measurements set a cluster apart:
+# its numbers are in the data's own units, its colours in standard deviations from the mean of all
+# wines. Cluster 2 has much alcohol and proline, cluster 1 much colour and few flavanoids. Against
+# the cultivars, the adjusted Rand index is 0.897.
 wine = load_wine()
 wine_names = [
     name.replace("_", " ").removesuffix(" of diluted wines") for name in wine.feature_names

@@ -68,7 +68,10 @@ def print_comparison(results):
 # %%
 # Made data
 # ---------
-# 50,000 points with 20 features in 20 heaps that overlap.
+# 50,000 points with 20 features in 20 heaps that overlap. On two processors of a server, batches
+# were 1.4 to 4 times as fast as all rows. Their inertia is 0.1 % lower to 1.5 % higher, which is
+# less than the claim: where all rows too end in different local minima, batches lose little by
+# comparison.
 blobs, _ = make_blobs(50_000, n_features=20, centers=20, cluster_std=6.0, random_state=0)
 blobs = blobs.astype(np.float32)
 blob_results = comparison(blobs, 20)
@@ -77,7 +80,12 @@ print_comparison(blob_results)
 # %%
 # Measured data
 # -------------
-# 50,000 pixels of a photograph, by their red, green and blue, in 16 clusters.
+# 50,000 pixels of a photograph, by their red, green and blue, in 16 clusters. Here the inertia is
+# 3.4 to 5.6 % higher, about as claimed. But there is little time to save: with three features, all
+# rows take 20 to 40 milliseconds. Batches of 256 were 2.5 to 8 times as fast, larger ones 1 to 2.5
+# times. The silhouettes say nothing against batches in either case; they differ by some
+# hundredths, in both directions. Mini-batches pay where a pass over the rows is slow: for many
+# rows, features and clusters together.
 photograph = load_sample_image("china.jpg").reshape(-1, 3).astype(np.float32)
 pixels = photograph[np.random.default_rng(0).choice(len(photograph), 50_000, replace=False)]
 pixel_results = comparison(pixels, 16)

@@ -109,7 +109,9 @@ report(ramp, ramp_results, "Two ramps")
 # Here few colours do save. Sixteen give files 7 and 11 times smaller, and one sees steps in the
 # sky and the blurred background, where colours change slowly; 64 hide most of them, and with 256,
 # at a third of the size, one has to look closely. Each fourfold number of colours brings 4 to 6
-# decibels. (The photographs came as JPEG, which is smaller still: it is made for photographs.)
+# decibels. The JPEG files that the photographs come in take 197 and 143 kB, more than 256 colours
+# do (146 and 104 kB), and are what we call the original here. They are part of scikit-learn:
+# china.jpg by danielbuechele and flower.jpg by vultilion, both on Flickr, under CC BY 2.0.
 photographs = {name: load_sample_image(f"{name}.jpg") for name in ("china", "flower")}
 photograph_results = {name: compressed(picture) for name, picture in photographs.items()}
 for name, results in photograph_results.items():

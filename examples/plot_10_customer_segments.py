@@ -27,9 +27,9 @@ COLUMNS = ["recency", "frequency", "monetary"]  # days, purchases, dollars
 
 
 # %%
-# All three are skewed: most customers bought once or twice, a few a hundred times. In logarithms, 1
-# and 2 purchases are as far from each other as 10 and 20; scaling then makes the three count alike.
-# The number of segments is that of the greatest silhouette.
+# All three are skewed: most customers bought once or twice, a few a hundred times. In logarithms,
+# 1 and 2 purchases are as far from each other as 10 and 20; scaling then makes the three count
+# alike. The number of segments is that of the greatest silhouette.
 def segmented(customers):
     """Return the scaled rows, and the choice of the number of segments."""
     scaled = StandardScaler().fit_transform(np.log1p(customers))
@@ -74,9 +74,13 @@ def draw(scaled, model, selection):
 # %%
 # Made data
 # ---------
-# A thousand customers of four kinds, each with their own typical numbers. The silhouette finds four
-# segments, and all but five customers are where they belong. The champions, 15 % of the customers,
-# bring 63 % of the sales.
+# A thousand customers of four kinds, each with their own typical numbers. The silhouette finds
+# four segments, and all but five customers are where they belong. The champions, 15 % of the
+# customers, bring 63 % of the sales.
+#
+# The four pictures are: the mean silhouette for each number of segments; the silhouettes of all
+# customers by segment; the segments' centres in standard deviations; and the customers in the
+# plane of two principal components.
 def made_customers():
     rng = np.random.default_rng(0)
     typical = {  # customers, days since the last purchase, purchases, dollars
@@ -123,10 +127,13 @@ print(cdnow_profile.round(2).to_string())
 draw(cdnow_scaled, cdnow_selection.estimator, cdnow_selection)
 
 # %%
-# Real customers are no heaps. The silhouette says two: those who came once, and those who came back.
-# The plane shows why: on the left edge lie all who bought once, on a line, since their recency is
-# about the same; the others fan out from there without a gap. The gap statistic says three, the
-# elbow four; where there are no gaps, the number is a matter of use. Four segments tell more:
+# Real customers are no heaps. The silhouette says two: 1,722 who mostly bought once or twice and
+# then no more, and 635 who came back. The plane shows why: 1,205 customers bought once, all of
+# them about 500 days ago, and lie on a line at the left edge (the dot below its end are the 8 who
+# paid nothing); the others fan out from there without a gap. The gap statistic says three, the
+# elbow four; where there are no gaps, the number is a matter of use. Four segments tell more. The
+# champions, a tenth of all, bring 41 % of the sales, and bought within the last month; the
+# regulars bring 32 %, but were last seen half a year ago, and should hear from the shop.
 cdnow_model = KMeans(4, n_init=10, random_state=0, device=device).fit(cdnow_scaled)
 cdnow_profile = profile(cdnow, cdnow_model)
 print(cdnow_profile.round(2).to_string())

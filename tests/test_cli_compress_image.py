@@ -97,7 +97,9 @@ def test_the_numbers_are_those_of_the_files(run: Run, photo: Path, tmp_path: Pat
         full = file.tell()
     sizes = [photo.stat().st_size, full, out.stat().st_size]
     lines = [line.split() for line in done.stdout.splitlines()]
-    rows = [line[-2:] for line in lines if line and line[0] in ("photo.png", "the", "out.png")]
+    rows = [
+        line[-2:] for line in lines if line and line[0] in ("photo.png", "truecolour", "out.png")
+    ]
     assert rows == [[f"{size:,}", f"{size / sizes[-1]:.2f}"] for size in sizes]
     n_distinct = len(np.unique(before.reshape(-1, 3), axis=0))
     assert f"photo.png: 160 x 107 pixels, {n_distinct:,} colours" in done.stdout

@@ -454,7 +454,12 @@ def test_segments_are_those_of_scikit_learn(name: str) -> None:
         other = theirs(candidate.n_clusters, n_init=10).fit(scaled)
         silhouettes[candidate.n_clusters] = silhouette_score(scaled, other.labels_)
         assert candidate.inertia == pytest.approx(other.inertia_, rel=0.01)
-        assert candidate.silhouette == pytest.approx(silhouettes[candidate.n_clusters], abs=0.01)
+        # Where many clusterings are about equally good, the best of ten starts may be another.
+        assert candidate.silhouette == pytest.approx(silhouettes[candidate.n_clusters], abs=0.02)
+        if candidate.n_clusters == selection.n_clusters:
+            assert candidate.silhouette == pytest.approx(
+                silhouettes[candidate.n_clusters], rel=0.001
+            )
     assert list(silhouettes) == list(range(2, 9))
     assert selection.n_clusters == max(silhouettes, key=silhouettes.get)
 

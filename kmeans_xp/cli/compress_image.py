@@ -55,7 +55,7 @@ def compress_image(
             images.write(result.indexed, temporary, picture.icc_profile)
             sizes = {
                 file.name: file.stat().st_size,
-                "the same as PNG": picture.truecolour_size(),
+                "truecolour PNG": picture.truecolour_size(),
                 out.name: temporary.stat().st_size,
             }
         sq_error = mean_sq_error(picture, result.indexed)
