@@ -37,9 +37,7 @@ def printed(command: str, **environment: str) -> list[str]:
 
 def test_compiled_kernels_are_tried_first_and_can_be_left_out() -> None:
     modules, inertia, *labels = printed(FIT)
-    assert (
-        modules == "kmeans_xp.kernels.for_numba.assignment,kmeans_xp.kernels.for_numpy.assignment"
-    )
+    assert modules == f"{KERNELS}.for_numba.assignment,{KERNELS}.for_numpy.assignment"
     for setting in ({"KMEANS_XP_NUMBA": "0"}, {"NUMBA_DISABLE_JIT": "1"}):
         modules, plain_inertia, *plain_labels = printed(FIT, **setting)
         assert modules == f"{KERNELS}.for_numpy.assignment"

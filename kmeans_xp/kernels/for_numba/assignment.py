@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numba import types
 
-from kmeans_xp.devices import Namespace
+from kmeans_xp.devices import Namespace, namespace_of
 from kmeans_xp.kernels.for_numba.compiled import (
     COLUMN,
     COLUMN_64,
@@ -307,7 +307,8 @@ def steps_in_a_call(rows: Rows, centroids: Floats, n_steps: int, tol: float) -> 
     """Take all steps in compiled code where Python's part of one would be felt."""
     points, (n_clusters, n_features) = rows.points, centroids.shape
     if not has_own_totals(*centroids.shape) or n_step_tasks(rows, n_clusters) > 1:
-        return NotImplemented
+        # Not declined: steps of kernels without numba would not have the bits of those here.
+        return lloyd_run.portable(rows, centroids, n_steps, tol, xp=namespace_of(centroids))
     dtype, tile = points.dtype, tile_rows(rows.n_points, n_features, points.dtype)
     shape, groups = (n_steps, n_clusters, n_features), Groups.empty(n_clusters, n_features, dtype)
     sums, new = np.empty(shape), np.empty(shape, dtype)
