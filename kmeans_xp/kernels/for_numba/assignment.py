@@ -27,7 +27,6 @@ from kmeans_xp.kernels.for_numba.compiled import (
 )
 from kmeans_xp.kernels.for_numba.tiling import (
     LARGE,
-    MIDDLE,
     Floats,
     Labels,
     aligned,
@@ -82,8 +81,6 @@ __all__ = [
 #: numbers in the totals of a task, from which tasks take features instead of rows
 _MOST_PRIVATE = 2**16
 
-_score_large, _score_middle, _score_small = score_group
-
 
 @inline
 def label_panels(panels, n_rows, n_features, groups, biases, n_clusters, best, labels):
@@ -98,12 +95,7 @@ def label_panels(panels, n_rows, n_features, groups, biases, n_clusters, best, l
         # A group stays in the first-level cache while all panels of the tile pass by it.
         for row in range(0, n_rows, panel):
             at = row * n_features
-            if size == LARGE:
-                _score_large(panels, at, n_features, groups, biases, first, best, labels, row)
-            elif size == MIDDLE:
-                _score_middle(panels, at, n_features, groups, biases, first, best, labels, row)
-            else:
-                _score_small(panels, at, n_features, groups, biases, first, best, labels, row)
+            score_group(panels, size, at, n_features, groups, biases, first, best, labels, row)
         first += size
 
 
