@@ -156,6 +156,33 @@ def test_a_callback_is_given_an_estimator_as_fitted_so_far(library: Library) -> 
             )
 
 
+class Begun(Recording):
+    """Asks at the begin of each task for an estimator as fitted so far."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.estimators: list[tuple[str, Any]] = []
+
+    def on_fit_task_begin(
+        self, estimator: Any, context: Any, *, fitted_estimator: Any = None
+    ) -> None:
+        self.estimators.append((context.task_name, fitted_estimator))
+
+
+@pytest.mark.parametrize("estimator_class", [KMeans, MiniBatchKMeans])
+def test_at_the_begin_of_a_run_it_predicts_by_the_initial_centroids(
+    estimator_class: type, library: Library
+) -> None:
+    host = cloud().astype(np.float32)
+    points, init = library.asarray(host), host[:6]
+    callback = Begun()
+    estimator_class(6, init=init, n_init=1, random_state=0).set_callbacks(callback).fit(points)
+    (begun,) = (fitted for name, fitted in callback.estimators if name == "run")
+    np.testing.assert_allclose(library.to_host(begun.cluster_centers_), init, atol=1e-5)
+    nearest = np.square(host[:, None] - init).sum(axis=2).argmin(axis=1)
+    np.testing.assert_array_equal(library.to_host(begun.predict(points)), nearest)
+
+
 def test_a_callback_leaves_nothing_in_the_estimator() -> None:
     host, _ = blobs()
     with_callback = KMeans(5, random_state=0).set_callbacks(Recording()).fit(host)

@@ -21,7 +21,7 @@ from typer.testing import CliRunner  # noqa: E402
 
 import kmeans_xp  # noqa: E402
 from kmeans_xp import KMeans, devices, persistence  # noqa: E402
-from kmeans_xp.cli import progress, report, tables  # noqa: E402
+from kmeans_xp.cli import progress, summary, tables  # noqa: E402
 from kmeans_xp.cli.app import app  # noqa: E402
 
 WEATHER = Path(__file__).parents[1] / "examples" / "data" / "jfk_weather_2013.csv"
@@ -404,7 +404,7 @@ def test_version(run: Run) -> None:
     assert run("--version").stdout.strip() == f"kmeans_xp {kmeans_xp.__version__}"
 
 
-@pytest.mark.parametrize("command", ["cluster", "predict", "devices"])
+@pytest.mark.parametrize("command", ["cluster", "predict", "report", "devices"])
 def test_help(command: str, run: Run) -> None:
     done = run(command, "--help")
     assert done.exit_code == 0
@@ -669,9 +669,9 @@ def summary_lines(width: int, n_clusters: int, n_columns: int) -> list[str]:
     centroids = 100 * rng.normal(size=(n_clusters, n_columns))
     labels = np.arange(n_clusters)
     names = [f"column [{i}]" for i in range(n_columns)]
-    summary = report.summarize(centroids, labels, centroids, centroids, names)
+    clusters = summary.summarize(centroids, labels, centroids, centroids, names)
     console = Console(width=width, record=True, markup=False, file=io.StringIO())
-    report.print_summary(console, summary)
+    summary.print_summary(console, clusters)
     return console.export_text().splitlines()
 
 
@@ -688,20 +688,3 @@ def test_the_summary_fits_any_width_uncut(width: int, n_clusters: int, n_columns
 
 def test_the_summary_says_how_many_columns_it_leaves_out() -> None:
     assert summary_lines(1000, 3, 300)[-1] == "Centres in 280 more columns are not shown."
-
-
-@pytest.mark.parametrize(
-    ("values", "expected"),
-    [
-        ([1018.1811, 1015.2], ["1,018.18", "1,015.20"]),
-        ([0.00123, 0.00456], ["0.00123", "0.00456"]),
-        ([1234567.8, 23.4], ["1,234,568", "23"]),
-        ([0.1, 0.1], ["0.100", "0.100"]),
-        ([0.0, 0.0], ["0", "0"]),
-        ([1e300, 1.0], ["1e+300", "1"]),
-    ],
-)
-def test_numbers_have_the_decimals_that_tell_them_apart(
-    values: list[float], expected: list[str]
-) -> None:
-    assert report.formatted(np.asarray(values)) == expected

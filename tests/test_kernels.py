@@ -32,6 +32,7 @@ from kmeans_xp.kernels import (
     Moments,
     Nearest,
     Rows,
+    SilhouetteDistances,
     Spread,
     Update,
     kernels,
@@ -81,6 +82,9 @@ FIXED_SHAPES = [
     (401, 3, 200),
     (60, 33, 2100),
 ]
+
+#: rows of which each pair is measured, at most
+MOST_PAIRED = 1000
 
 #: shares of a whole that no dtype rounds
 UNIFORMS = np.arange(64) / 64
@@ -587,6 +591,49 @@ def verify_sq_distances(result: Any, trial: Trial, truth: Truth) -> None:
     assert (actual[on_centroid].min(axis=1, initial=np.inf) == 0.0).all()
 
 
+def rows_in_clusters(trial: Trial) -> tuple[Any, ...]:
+    """Some rows: what is promised of all pairs is looked up for each."""
+    labels = trial.labels[:MOST_PAIRED]
+    order = np.argsort(labels, kind="stable")
+    bounds = np.searchsorted(labels[order], np.arange(trial.shape[2] + 1)).tolist()
+    placed = (trial.placed(each, trial.labels_dtype) for each in (labels, order))
+    return trial.rows.part(0, len(labels)), *placed, tuple(bounds)
+
+
+def verify_silhouette_distances(result: Any, trial: Trial, truth: Truth) -> None:
+    assert isinstance(result, SilhouetteDistances)
+    points, labels = truth.points[:MOST_PAIRED], trial.labels[:MOST_PAIRED]
+    n_points, n_features = points.shape
+    within, nearest = (trial.read(part, trial.accumulated, (n_points,)) for part in result)
+    mine = (labels[:, None] == np.arange(trial.shape[2])).astype(float)
+    counts = mine.sum(axis=0)
+    squares = sum((column[:, None] - column) ** 2 for column in points.T)
+    distances = np.sqrt(squares)
+    # |x - y|^2 may be off by roundings of the squares of lengths, as an expanded form has them,
+    # and x and y by a rounding each.
+    reach = np.linalg.norm(points, axis=1).max()
+    eps, accumulated_eps = (np.finfo(d).eps for d in (trial.problem.computing, trial.accumulated))
+    off = 16 * (n_features + 4) * accumulated_eps * reach**2
+    slack = off / np.maximum(distances, np.sqrt(off) or 1.0)
+    slack += (n_features + 6) * eps * distances + 2 * eps * reach
+
+    own_count = np.maximum(counts[labels] - 1, 1)
+    own, own_slack = (each @ mine for each in (distances, slack))
+    rows = np.arange(n_points)
+    expected = own[rows, labels] / own_count
+    rounding = (n_points + 3) * accumulated_eps
+    assert_within(within, expected, own_slack[rows, labels] / own_count + rounding * expected)
+    is_rival = (mine == 0.0) & (counts > 0.0)
+    if not is_rival.any():
+        assert np.isinf(nearest).all()
+        return
+    rivals = is_rival.any(axis=1)
+    means, mean_slack = (each / np.maximum(counts, 1) for each in (own, own_slack))
+    expected = np.where(is_rival, means, np.inf).min(axis=1)
+    slack = np.where(is_rival, mean_slack, 0.0).max(axis=1) + rounding * expected
+    assert_within(nearest[rivals], expected[rivals], slack[rivals])
+
+
 CONTRACTS = {
     "assigned_inertia": Contract(rows_labels_and_centroids, verify_assigned_inertia),
     "assigned_sq_distances": Contract(
@@ -611,6 +658,7 @@ CONTRACTS = {
     "lloyd_steps": Contract(rows_and_restarts, verify_lloyd_steps),
     "nearest_centroid": Contract(rows_and_centroids, verify_nearest_centroid),
     "nearest_labels": Contract(rows_and_centroids, verify_nearest_labels),
+    "silhouette_distances": Contract(rows_in_clusters, verify_silhouette_distances),
     "spread": Contract(moments_about, verify_spread),
     "sq_distances": Contract(rows_and_centroids, verify_sq_distances),
     "update_centroids": Contract(totals_and_centroids, verify_update_centroids),
@@ -741,7 +789,9 @@ def test_the_nearest_of_thousands_of_centroids_is_found(name: str, library: Libr
     check_bodies(name, library, replace(problem, centroids=centroids))
 
 
-@pytest.mark.parametrize("name", ["assigned_inertia", "assigned_sq_distances", "cluster_sums"])
+@pytest.mark.parametrize(
+    "name", ["assigned_inertia", "assigned_sq_distances", "cluster_sums", "silhouette_distances"]
+)
 @pytest.mark.parametrize(
     "dtype", ["int32", pytest.param("int64", marks=pytest.mark.needs("float64"))]
 )

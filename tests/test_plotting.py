@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+import sklearn.cluster
+from sklearn.exceptions import NotFittedError
 
 matplotlib = pytest.importorskip("matplotlib")
 matplotlib.use("Agg")
@@ -14,7 +16,10 @@ matplotlib.use("Agg")
 from matplotlib.collections import PathCollection  # noqa: E402
 from matplotlib.figure import Figure  # noqa: E402
 
-from kmeans_xp import plotting  # noqa: E402
+from conftest import Library  # noqa: E402
+from kmeans_xp import KMeans, MiniBatchKMeans, devices, plotting  # noqa: E402
+from kmeans_xp.plotting import ClustersDisplay  # noqa: E402
+from kmeans_xp.plotting.numerals import formatted  # noqa: E402
 
 
 def blobs(n_clusters: int, n_features: int, size: int = 30) -> tuple[Any, Any, Any]:
@@ -46,6 +51,17 @@ def test_a_plane_is_drawn_as_it_is() -> None:
     np.testing.assert_array_equal(offsets(centres), centroids)
     assert (ax.get_xlabel(), ax.get_ylabel()) == ("width", "height")
     assert ax.get_title() == "90 points in 3 clusters"
+
+
+def test_dollar_signs_in_names_are_no_formulas() -> None:
+    ax = plotting.clusters(*blobs(2, 2), feature_names=["$a^$", "$b_$"])
+    ax.figure.draw_without_rendering()
+    assert (ax.get_xlabel(), ax.get_ylabel()) == ("$a^$", "$b_$")
+
+
+def test_one_is_not_many() -> None:
+    ax = plotting.clusters([[0.0, 1.0]], [0], [[0.0, 1.0]])
+    assert ax.get_title() == "1 point in 1 cluster"
 
 
 def test_centroids_are_numbered_where_they_are() -> None:
@@ -116,6 +132,25 @@ def test_colour_is_not_the_only_cue() -> None:
     assert len(set(shapes)) == 7
 
 
+@pytest.mark.parametrize("dpi", [50, 80, 100])
+def test_every_cluster_is_seen_at_low_resolutions(dpi: int) -> None:
+    import io
+
+    rng = np.random.default_rng(0)
+    labels = np.arange(20_000) % 7
+    points = np.column_stack([labels, rng.uniform(size=len(labels))])
+    ax = plotting.clusters(points, labels, [[i, -9.0] for i in range(7)])
+    ax.set_ylim(0, 1)
+    drawn = io.BytesIO()
+    ax.figure.savefig(drawn, format="rgba", dpi=dpi)
+    width, height = (ax.figure.get_size_inches() * dpi).astype(int)
+    pixels = np.frombuffer(drawn.getvalue(), np.uint8).reshape(height, width, 4)
+    for cluster in range(7):
+        column, row = (ax.transData.transform((cluster, 0.5)) * dpi / ax.figure.dpi).astype(int)
+        patch = pixels[height - row - 20 : height - row + 20, column - 2 : column + 3, :3]
+        assert patch.min() < 200, f"cluster {cluster} is not seen"
+
+
 def test_hundreds_of_clusters_get_no_legend() -> None:
     ax = plotting.clusters(*blobs(200, 2, size=2))
     assert ax.get_legend() is None
@@ -167,25 +202,98 @@ def test_legend_and_points_do_not_overlap() -> None:
     assert ax.get_legend().get_window_extent().x1 <= ax.figure.bbox.x1
 
 
-def test_arrays_of_any_library(xp: Any) -> None:
+@pytest.mark.parametrize("max_points", [90, 50])
+def test_arrays_of_any_library(max_points: int, library: Library) -> None:
     points, labels, centroids = blobs(3, 2)
     ax = plotting.clusters(
-        xp.asarray(points, dtype=xp.float32),
-        xp.asarray(labels),
-        xp.asarray(centroids, dtype=xp.float32),
+        library.asarray(points, "float32"),
+        library.asarray(labels),
+        library.asarray(centroids, "float32"),
+        max_points=max_points,
     )
-    np.testing.assert_allclose(offsets(scatters(ax)[-1]), centroids, rtol=1e-6)
+    expected = plotting.clusters(
+        points.astype(np.float32), labels, centroids.astype(np.float32), max_points=max_points
+    )
+    for drawn, same in zip(scatters(ax), scatters(expected), strict=True):
+        np.testing.assert_array_equal(offsets(drawn), offsets(same))
+    assert sum(len(offsets(group)) for group in scatters(ax)[:-1]) == max_points
+
+
+def test_only_the_sample_leaves_the_device(library: Library, monkeypatch: Any) -> None:
+    points, labels, centroids = blobs(3, 2)
+    read = []
+    to_host = devices.to_host
+
+    def recorded(array: Any) -> Any:
+        read.append(tuple(array.shape))
+        return to_host(array)
+
+    monkeypatch.setattr(devices, "to_host", recorded)
+    given = (library.asarray(points), library.asarray(labels), library.asarray(centroids))
+    plotting.clusters(*given, max_points=20)
+    assert set(read) == {(20, 2), (90,), (3, 2)}
+
+
+def test_lists_and_data_frames_are_drawn() -> None:
+    pandas = pytest.importorskip("pandas")
+    points, labels, centroids = blobs(3, 2)
+    frame = pandas.DataFrame(points, columns=["width", "height"])
+    ax = plotting.clusters(frame, labels.tolist(), centroids.tolist())
+    assert (ax.get_xlabel(), ax.get_ylabel()) == ("width", "height")
+    np.testing.assert_array_equal(offsets(scatters(ax)[-1]), centroids)
+
+
+@pytest.mark.parametrize("estimator_class", [KMeans, MiniBatchKMeans, sklearn.cluster.KMeans])
+def test_a_display_from_an_estimator(estimator_class: Any) -> None:
+    points, _, _ = blobs(3, 4)
+    estimator = estimator_class(3, random_state=0).fit(points)
+    display = ClustersDisplay.from_estimator(estimator, points)
+    expected = plotting.clusters(points, estimator.labels_, estimator.cluster_centers_)
+    for drawn, same in zip(scatters(display.ax_), scatters(expected), strict=True):
+        np.testing.assert_array_equal(offsets(drawn), offsets(same))
+    assert display.figure_ is display.ax_.figure
+    assert display.sizes.tolist() == np.bincount(estimator.labels_).tolist()
+
+
+def test_a_display_is_drawn_again_elsewhere() -> None:
+    display = ClustersDisplay.from_predictions(*blobs(3, 2))
+    first, axes = display.ax_, Figure().add_subplot()
+    assert display.plot(ax=axes) is display
+    assert display.ax_ is axes
+    assert display.figure_ is axes.figure
+    for one, other in zip(scatters(first), scatters(axes), strict=True):
+        np.testing.assert_array_equal(offsets(one), offsets(other))
+
+
+def test_an_estimator_without_centroids_is_refused() -> None:
+    points, _, _ = blobs(3, 2)
+    with pytest.raises(NotFittedError):
+        ClustersDisplay.from_estimator(KMeans(3), points)
+    other = sklearn.cluster.DBSCAN().fit(points)
+    with pytest.raises(TypeError, match=r"DBSCAN has no cluster_centers_: .* from_predictions"):
+        ClustersDisplay.from_estimator(other, points)
+
+
+def test_many_points_are_an_image_in_vector_formats(tmp_path: Path) -> None:
+    path = tmp_path / "clusters.svg"
+    plotting.clusters(*blobs(3, 2, size=3000)).figure.savefig(path)
+    assert path.stat().st_size < 1_000_000
+    assert "data:image/png" in path.read_text()
 
 
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"points": np.zeros(6)}, r"must be 2-D.*\(6,\)"),
-        ({"centroids": np.zeros((2, 3))}, r"as many columns.*\(6, 2\) and \(2, 3\)"),
+        ({"points": np.zeros(6)}, r"points must be 2-D.*\(6,\)"),
+        ({"points": np.zeros((0, 2)), "labels": np.zeros(0, dtype=int)}, "at least one row"),
+        ({"centroids": np.zeros(2)}, r"centroids must be 2-D.*\(2,\)"),
+        ({"centroids": np.zeros((0, 2))}, r"at least one, got shape \(0, 2\)"),
+        ({"centroids": np.array([[0.0, np.inf]] * 2)}, "centroids must be finite"),
+        ({"centroids": np.zeros((2, 3))}, "as many columns, got 2 and 3"),
         ({"labels": np.zeros(5, dtype=int)}, r"one integer a point.*\(5,\).*for 6 points"),
         ({"labels": np.zeros(6)}, "one integer a point.*float64"),
         ({"labels": np.array([0, 1, 2, 0, 1, 2])}, "between 0 and 1.*got 0 to 2"),
-        ({"labels": np.array([0, 1, -1, 0, 1, 0])}, "between 0 and 1.*got -1 to 1"),
+        ({"labels": np.array([0, 1, -1, 0, 1, 0])}, "must not be negative, got -1"),
         ({"feature_names": ["a"]}, "must have 2 names, one a column, got 1"),
     ],
 )
@@ -210,6 +318,12 @@ def test_unknown_formats_are_refused(name: str) -> None:
         plotting.check_format(name)
 
 
+def test_importing_the_package_does_not_import_matplotlib() -> None:
+    code = "import sys, kmeans_xp.plotting; print('matplotlib' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False"
+
+
 def test_without_matplotlib_it_says_what_to_install() -> None:
     code = (
         "import sys; sys.modules['matplotlib'] = None\n"
@@ -219,3 +333,27 @@ def test_without_matplotlib_it_says_what_to_install() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "Drawing needs matplotlib: pip install 'kmeans_xp[plot]'"
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        ([1018.1811, 1015.2], ["1,018.18", "1,015.20"]),
+        ([0.00123, 0.00456], ["0.00123", "0.00456"]),
+        ([1234567.8, 23.4], ["1,234,568", "23"]),
+        ([0.1, 0.1], ["0.100", "0.100"]),
+        ([0.0, 0.0], ["0", "0"]),
+        ([-0.4, 817.0], ["0", "817"]),
+        ([1e300, 1.0], ["1e+300", "1"]),
+    ],
+)
+def test_numbers_have_the_decimals_that_tell_them_apart(
+    values: list[float], expected: list[str]
+) -> None:
+    assert formatted(np.asarray(values)) == expected
+
+
+def test_a_spread_that_is_given_counts() -> None:
+    values = np.array([1018.1811, 7.4321])
+    assert formatted(values, spread=7.4321) == ["1,018.18", "7.43"]
+    assert formatted(np.array([5.0, 5.0]), spread=0.0) == ["5.00", "5.00"]

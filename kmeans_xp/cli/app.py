@@ -8,6 +8,7 @@ from kmeans_xp import __version__
 from kmeans_xp.cli.cluster import cluster
 from kmeans_xp.cli.devices import devices
 from kmeans_xp.cli.predict import predict
+from kmeans_xp.cli.report import report
 
 __all__ = ["app"]
 
@@ -20,6 +21,7 @@ app = typer.Typer(
 )
 app.command()(cluster)
 app.command()(predict)
+app.command()(report)
 app.command()(devices)
 
 

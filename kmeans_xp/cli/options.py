@@ -9,7 +9,18 @@ import typer
 
 from kmeans_xp.cli import tables
 
-__all__ = ["DeviceOption", "InputFile", "LabelledFile", "check_files"]
+__all__ = [
+    "ColumnsOption",
+    "DeviceOption",
+    "InputFile",
+    "LabelledFile",
+    "MaxIterOption",
+    "NClustersOption",
+    "NInitOption",
+    "ScaleOption",
+    "SeedOption",
+    "check_files",
+]
 
 InputFile = Annotated[Path, typer.Argument(exists=True, dir_okay=False, metavar="FILE")]
 LabelledFile = Annotated[
@@ -19,6 +30,28 @@ LabelledFile = Annotated[
         "of FILE (.csv, .tsv, .parquet, .arrow, .feather), or the labels alone (.npy)."
     ),
 ]
+NClustersOption = Annotated[
+    int, typer.Option("-k", "--n-clusters", min=1, help="Number of clusters.")
+]
+ColumnsOption = Annotated[
+    str | None,
+    typer.Option(
+        "--columns", metavar="A,B,...", help="Columns to cluster; else all that hold numbers."
+    ),
+]
+ScaleOption = Annotated[
+    bool,
+    typer.Option(
+        "--scale",
+        help="First bring each column to mean 0 and standard deviation 1. "
+        "The model keeps this for `kmeans-xp predict`.",
+    ),
+]
+SeedOption = Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Runs of the same seed agree.")]
+NInitOption = Annotated[
+    int, typer.Option(min=1, help="Starts to try; the one of least inertia is kept.")
+]
+MaxIterOption = Annotated[int, typer.Option(min=1, help="Most iterations of one start.")]
 DeviceOption = Annotated[
     str,
     typer.Option(

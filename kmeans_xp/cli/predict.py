@@ -7,7 +7,7 @@ import pyarrow as pa
 import typer
 
 from kmeans_xp import KMeans, MiniBatchKMeans, persistence
-from kmeans_xp.cli import columns, labels, report, tables
+from kmeans_xp.cli import columns, labels, summary, tables
 from kmeans_xp.cli.console import reported, results
 from kmeans_xp.cli.options import DeviceOption, InputFile, LabelledFile, check_files
 from kmeans_xp.cli.progress import progress
@@ -47,10 +47,10 @@ def predict(
         for temporary in staged:
             labels.write_labelled(file, table, found, temporary)
         centres = scaling.undo(centroids) if scaling else centroids
-        summary = report.summarize(points, found, centroids, centres, names)
+        clusters = summary.summarize(points, found, centroids, centres, names)
     console = results()
     console.print(f"\n{file.name}: {len(points):,} rows, nearest of {len(centroids)} clusters")
-    report.print_summary(console, summary)
+    summary.print_summary(console, clusters)
     if out is not None:
         console.print(f"Wrote: {out}", soft_wrap=True)
 

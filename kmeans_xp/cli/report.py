@@ -1,112 +1,333 @@
-"""The tables that tell what the clusters are."""
+"""``kmeans-xp report``: what a table's clusters are, as one HTML file."""
 
-import math
-from collections.abc import Sequence
-from typing import Any, NamedTuple
+import base64
+import datetime as dt
+import io
+import platform
+import shlex
+from collections.abc import Iterator
+from importlib import metadata, resources
+from pathlib import Path
+from typing import Annotated, Any, NamedTuple
 
 import numpy as np
-from rich import box
-from rich.console import Console
-from rich.measure import Measurement
-from rich.table import Table
+import typer
 
-__all__ = ["Summary", "formatted", "print_summary", "summarize"]
+from kmeans_xp import KMeans, __version__, persistence, plotting
+from kmeans_xp.cli import inputs, quality, summary
+from kmeans_xp.cli.console import reported, results
+from kmeans_xp.cli.fitting import Fit, fit
+from kmeans_xp.cli.html import Html, table, tag, void
+from kmeans_xp.cli.inputs import Inputs
+from kmeans_xp.cli.options import (
+    ColumnsOption,
+    DeviceOption,
+    InputFile,
+    MaxIterOption,
+    NClustersOption,
+    NInitOption,
+    ScaleOption,
+    SeedOption,
+    check_files,
+)
+from kmeans_xp.cli.pictures import clusters_picture
+from kmeans_xp.cli.progress import progress
+from kmeans_xp.plotting.numerals import counted, formatted
 
-Matrix = np.ndarray[Any, Any]
+__all__ = ["report"]
 
-COLUMNS_TOLD = 20
-ROWS_A_STEP = 65_536
-UNLIMITED = 100_000
-
-
-class Summary(NamedTuple):
-    """The clusters in numbers; the centres are in the data's own units."""
-
-    sizes: Matrix
-    mean_distances: Matrix
-    centres: Matrix
-    names: list[str]
-
-
-def summarize(
-    points: Matrix, labels: Matrix, centroids: Matrix, centres: Matrix, names: list[str]
-) -> Summary:
-    """Measure the clusters; distances are between `points` and `centroids`."""
-    totals = np.zeros(len(centroids))
-    for start in range(0, len(points), ROWS_A_STEP):
-        rows = slice(start, start + ROWS_A_STEP)
-        distances = np.linalg.norm(points[rows] - centroids[labels[rows]], axis=1)
-        totals += np.bincount(labels[rows], distances, minlength=len(centroids))
-    sizes = np.bincount(labels, minlength=len(centroids))
-    return Summary(sizes, totals / np.maximum(sizes, 1), centres, names)
+SILHOUETTE_SAMPLE = 10_000
+SUFFIXES = (".html", ".htm")
+# Whatever a name in the table may hold: the page loads and runs nothing.
+POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
+PIXELS_PER_INCH = 96
+LEAST_SCALE = 0.7
 
 
-def print_summary(console: Console, summary: Summary) -> None:
-    """Print one table where it fits the width, else the centres in tables of their own."""
-    told = summary.names[:COLUMNS_TOLD]
-    centres = _formatted_centres(summary.centres[:, :COLUMNS_TOLD])
-    whole = _size_table(summary, told, centres)
-    if _fits(whole, console):
-        console.print(whole)
-    else:
-        console.print(_size_table(summary, [], [[] for _ in centres]))
-        for table in _centre_tables(told, centres, console):
-            console.print(table)
-    if len(told) < len(summary.names):
-        console.print(f"Centres in {len(summary.names) - len(told):,} more columns are not shown.")
+class _Report(NamedTuple):
+    """All that the page tells."""
+
+    file: Path
+    command: str
+    data: Inputs
+    result: Fit
+    clusters: summary.Summary
+    silhouette: plotting.SilhouetteDisplay | None
 
 
-def _size_table(summary: Summary, names: Sequence[str], centres: list[list[str]]) -> Table:
-    table = _numeric_table(["cluster", "size", "share", "mean distance", *names])
-    shares = summary.sizes / max(summary.sizes.sum(), 1)
-    distances = formatted(summary.mean_distances)
-    for i, size in enumerate(summary.sizes):
-        table.add_row(str(i), f"{size:,}", f"{shares[i]:.1%}", distances[i], *centres[i])
-    return table
+def report(
+    file: InputFile,
+    n_clusters: NClustersOption,
+    column_names: ColumnsOption = None,
+    scale: ScaleOption = False,
+    seed: SeedOption = 0,
+    n_init: NInitOption = 1,
+    max_iter: MaxIterOption = 300,
+    device: DeviceOption = "auto",
+    out: Annotated[Path, typer.Option("--out", "-o", help="Write the report here (.html).")] = Path(
+        "report.html"
+    ),
+) -> None:
+    """Cluster the rows of FILE and write a report: one HTML file with tables and pictures.
+
+    It tells the clusters' sizes and centres in the columns' own units, how good they are and
+    how they were made, and needs no other file and no network to be read.
+    """
+    if out.suffix.lower() not in SUFFIXES:
+        raise typer.BadParameter(
+            f"a report is written as .html, not {out.suffix!r}", param_hint="--out"
+        )
+    check_files(file, None, out)
+    with reported(), persistence.staged(out) as (temporary,):
+        plotting.check_format("picture.svg")
+        data = inputs.read(file, column_names, scale=scale)
+        estimator = KMeans(
+            n_clusters, n_init=n_init, max_iter=max_iter, random_state=seed, device=device
+        )
+        result = fit(estimator, data)
+        with progress("Writing"):
+            command = _command(file, column_names, scale, estimator, out)
+            page = _page(_measured(file, command, data, result))
+            temporary.write_text(page, encoding="utf-8", errors="replace")
+            size = temporary.stat().st_size
+    results().print(f"Wrote: {out} ({size / 1000:,.0f} kB)", soft_wrap=True)
 
 
-def _centre_tables(names: Sequence[str], centres: list[list[str]], console: Console) -> list[Table]:
-    """Return tables of a row a column of the data, as many clusters wide as fit."""
-    n_clusters = len(centres)
-    for width in range(n_clusters, 0, -1):
-        tables = [
-            _centre_table(names, centres, range(start, min(start + width, n_clusters)))
-            for start in range(0, n_clusters, width)
-        ]
-        if all(_fits(table, console) for table in tables):
-            break
-    return tables
+def _command(
+    file: Path, column_names: str | None, scale: bool, estimator: KMeans, out: Path
+) -> str:
+    """Return the command that makes the same report."""
+    words = ["kmeans-xp", "report", str(file), "-k", str(estimator.n_clusters)]
+    words += ["--columns", column_names] if column_names is not None else []
+    words += ["--scale"] if scale else []
+    words += ["--seed", str(estimator.random_state)]
+    words += ["--n-init", str(estimator.n_init)] if estimator.n_init != 1 else []
+    words += ["--max-iter", str(estimator.max_iter)] if estimator.max_iter != 300 else []
+    words += ["--device", str(estimator.device), "--out", str(out)]
+    return shlex.join(words)
 
 
-def _centre_table(names: Sequence[str], centres: list[list[str]], clusters: range) -> Table:
-    table = _numeric_table(["centre", *map(str, clusters)])
-    for i, name in enumerate(names):
-        table.add_row(name, *(centres[cluster][i] for cluster in clusters))
-    return table
+def _measured(file: Path, command: str, data: Inputs, result: Fit) -> _Report:
+    clusters = summary.summarize(
+        data.points, result.labels, result.centroids, result.centres, data.names
+    )
+    silhouette = None
+    if quality.why_undefined(data, result) is None:
+        silhouette = plotting.SilhouetteDisplay.from_predictions(
+            data.points, result.labels, sample_size=SILHOUETTE_SAMPLE
+        )
+    return _Report(file, command, data, result, clusters, silhouette)
 
 
-def _fits(table: Table, console: Console) -> bool:
-    unlimited = console.options.update(max_width=UNLIMITED)
-    return Measurement.get(console, unlimited, table).maximum <= console.width
+def _page(report: _Report) -> str:
+    title = f"Clusters of {report.file.name}"
+    style = resources.files(__package__).joinpath("report.css").read_text(encoding="utf-8")
+    head = tag(
+        "head",
+        void("meta", charset="utf-8"),
+        void("meta", name="viewport", content="width=device-width, initial-scale=1"),
+        void("meta", http_equiv="Content-Security-Policy", content=POLICY),
+        void("meta", name="generator", content=f"kmeans_xp {__version__}"),
+        tag("title", title),
+        tag("style", Html(style)),
+    )
+    sections = (tag("section", tag("h2", heading), *body) for heading, body in _sections(report))
+    header = tag("header", tag("h1", title), tag("p", _lead(report), class_="lead"))
+    body = tag("body", tag("main", header, *sections))
+    return f"<!DOCTYPE html>\n{tag('html', head, body, lang='en')}\n"
 
 
-def _numeric_table(names: Sequence[str]) -> Table:
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for i, name in enumerate(names):
-        table.add_column(name, justify="right" if i else "left", no_wrap=True)
-    return table
+def _lead(report: _Report) -> str:
+    n_rows, n_columns = report.data.points.shape
+    scaled = ", each scaled to mean 0 and standard deviation 1" if report.data.scaling else ""
+    return (
+        f"{counted(n_rows, 'row')} in {counted(len(report.result.centroids), 'cluster')}, "
+        f"by {counted(n_columns, 'column')}{scaled}."
+    )
 
 
-def _formatted_centres(centres: Matrix) -> list[list[str]]:
-    columns = [formatted(column) for column in centres.T]
-    return [list(row) for row in zip(*columns, strict=True)]
+def _sections(report: _Report) -> Iterator[tuple[str, list[Html]]]:
+    yield "Clusters", _clusters(report)
+    yield "Profiles", _profiles(report)
+    yield "Quality", _quality(report)
+    yield "Convergence", _convergence(report)
+    yield "Data", _data(report)
+    yield "How this was made", _making(report)
 
 
-def formatted(values: Matrix, n_digits: int = 3) -> list[str]:
-    """Return numbers with as many decimals as tell them apart to `n_digits` digits."""
-    spread = float(np.ptp(values)) or float(np.abs(values).max())
-    largest = float(np.abs(values).max())
-    if not 1e-6 < spread < 1e15 or largest >= 1e15:
-        return [f"{value:.4g}" for value in values]
-    decimals = max(0, n_digits - 1 - math.floor(math.log10(spread)))
-    return [f"{value:,.{decimals}f}" for value in values]
+def _clusters(report: _Report) -> list[Html]:
+    clusters = report.clusters
+    shares = clusters.sizes / clusters.sizes.sum()
+    rows = [
+        [str(i), f"{size:,}", f"{share:.1%}", distance]
+        for i, (size, share, distance) in enumerate(
+            zip(clusters.sizes, shares, formatted(clusters.mean_distances), strict=True)
+        )
+    ]
+    plane = {1: "along a line", 2: "by its two columns"}.get(
+        len(clusters.names), "in the plane of their first two principal components"
+    )
+    return [
+        *(tag("p", f"Note: {text}.", class_="note") for text in _notes(report)),
+        table(
+            "Sizes. Mean distance: of a cluster's rows to its centre, in "
+            f"{report.data.unit} of the columns.",
+            ["cluster", "rows", "share", "mean distance"],
+            rows,
+            class_="numbers",
+        ),
+        _picture(
+            clusters_picture(report.file, report.data, report.result),
+            f"Scatter plot of the rows {plane}, coloured by cluster, centres numbered.",
+            f"The rows {plane}; numbers stand on the clusters' centres.",
+        ),
+    ]
+
+
+def _notes(report: _Report) -> list[str]:
+    # What was left out has its own place, under the data.
+    told = [text for text in report.data.notes if not text.startswith("columns left out")]
+    return told + report.result.notes
+
+
+def _profiles(report: _Report) -> list[Html]:
+    centres = report.clusters.centres
+    ax = plotting.profiles(
+        centres, report.data.values, report.result.labels, feature_names=report.clusters.names
+    )
+    rows = [
+        [name, *formatted(column)]
+        for name, column in zip(report.clusters.names, centres.T, strict=True)
+    ]
+    return [
+        _picture(
+            ax.figure,
+            "Heat map of the clusters' centres: a row a cluster, a column a column of the data. "
+            "Its values are in the table below.",
+            "Red: above the mean of all rows, blue: below. The values are in the columns' own "
+            "units.",
+        ),
+        table(
+            "Centres, in the columns' own units.",
+            ["column", *map(str, range(len(centres)))],
+            rows,
+            class_="numbers",
+        ),
+    ]
+
+
+def _quality(report: _Report) -> list[Html]:
+    scores = quality.scores(report.data, report.result, report.silhouette)
+    content = [
+        table(
+            "Measures, and how to read them.",
+            ["measure", "value", "reading"],
+            scores,
+            class_="words",
+        )
+    ]
+    if report.silhouette is None:
+        reason = quality.why_undefined(report.data, report.result)
+        return [*content, tag("p", f"No measure compares the clusters: {reason}.")]
+    return [
+        *content,
+        _picture(
+            report.silhouette.figure_,
+            f"Silhouette diagram: a knife a cluster, with their mean {report.silhouette.mean:.3f}.",
+            "Each row is a line as long as its silhouette, longest first. Clusters that end well "
+            "before the dashed mean, or go below 0, hold rows that lie between clusters.",
+        ),
+    ]
+
+
+def _convergence(report: _Report) -> list[Html]:
+    estimator = report.result.estimator
+    display = plotting.InertiaHistoryDisplay.from_estimator(estimator)
+    values = formatted(display.inertias, n_digits=6)
+    numbers = table(
+        "Inertia after each iteration.",
+        ["iterations done", "inertia"],
+        [[str(i), value] for i, value in enumerate(values)],
+        class_="numbers",
+    )
+    return [
+        _picture(
+            display.figure_,
+            f"Line of the inertia, from {values[0]} to {values[-1]} in "
+            f"{counted(estimator.n_iter_, 'iteration')}.",
+            "The inertia after each iteration; 0 is the initial centroids.",
+        ),
+        tag("details", tag("summary", "The same in numbers"), numbers),
+    ]
+
+
+def _data(report: _Report) -> list[Html]:
+    data = report.data
+    values = data.values
+    by_name = zip(data.names, values.astype(np.float64, copy=False).T, strict=True)
+    rows = [[name, *_column_numbers(column)] for name, column in by_name]
+    columns = counted(data.table.num_columns, "column")
+    content = [
+        tag("p", f"{report.file.name}: {counted(len(values), 'row')}, {columns}."),
+        table(
+            "Columns that were clustered.",
+            ["column", "mean", "standard deviation", "least", "greatest"],
+            rows,
+            class_="numbers",
+        ),
+    ]
+    if data.skipped:
+        left_out = "Columns that were left out."
+        content.append(table(left_out, ["column", "why"], data.skipped.items(), class_="words"))
+    return content
+
+
+def _column_numbers(column: np.ndarray[Any, Any]) -> list[str]:
+    mean, std = column.mean(), column.std()
+    return formatted(np.array([mean, std, column.min(), column.max()]), spread=float(std))
+
+
+def _making(report: _Report) -> list[Html]:
+    estimator = report.result.estimator
+    now = dt.datetime.now().astimezone()
+    facts = [
+        ["Date", now.strftime("%Y-%m-%d %H:%M %Z")],
+        ["Device", estimator.device_reason_],
+        ["Seed", str(estimator.random_state)],
+        ["Starts", str(estimator.n_init)],
+        ["Iterations", str(estimator.n_iter_)],
+        ["Time to fit", f"{report.result.seconds:.2f} s"],
+        ["kmeans_xp", __version__],
+        ["Python", platform.python_version()],
+        *([name, metadata.version(name)] for name in ("numpy", "scikit-learn", "matplotlib")),
+    ]
+    return [
+        tag("p", "This command makes it again:"),
+        tag("pre", tag("code", _unbroken(report.command))),
+        table("Circumstances.", ["fact", "value"], facts, class_="words"),
+    ]
+
+
+def _unbroken(command: str) -> Html:
+    """Return a command whose options are not broken at their hyphens."""
+    words = (tag("span", shlex.quote(word), class_="word") for word in shlex.split(command))
+    return Html(" ".join(words))
+
+
+def _picture(figure: Any, alternative: str, caption: str) -> Html:
+    """Return a figure with the picture in it, and its caption."""
+    drawn = io.BytesIO()
+    figure.savefig(drawn, format="svg", metadata={"Date": None})
+    encoded = base64.b64encode(drawn.getvalue()).decode("ascii")
+    width, height = (round(PIXELS_PER_INCH * inches) for inches in figure.get_size_inches())
+    image = void(
+        "img",
+        src=f"data:image/svg+xml;base64,{encoded}",
+        alt=alternative,
+        width=width,
+        height=height,
+        # A wide picture scrolls, rather than to be too small to be read.
+        style=f"min-width: {LEAST_SCALE * width:.0f}px",
+    )
+    scrolling = tag("div", image, class_="picture", role="region", aria_label=caption, tabindex="0")
+    return tag("figure", scrolling, tag("figcaption", caption))

@@ -228,7 +228,7 @@ class KMeans(BaseKMeans):
         for centroids in self._starts(init, data):
             if self.verbose:
                 print("Initialization complete")  # noqa: T201 (verbose prints)
-            progress.begin_run(self.max_iter)
+            progress.begin_run(self.max_iter, partial(self._fitted, centroids, data))
             result = self._run(centroids, data, progress)
             yield result
             if progress.end_run(partial(self._fitted, result.centroids, data)):

@@ -282,7 +282,7 @@ class MiniBatchKMeans(BaseKMeans):
         progress: Progress,
     ) -> MiniBatchResult:
         n_steps = (self.max_iter * data.blocks.n_points) // self._batch_size
-        progress.begin_run(n_steps)
+        progress.begin_run(n_steps, lambda: self._fitted(centroids, data))
 
         def told(step: MiniBatchStep, centroids: Array) -> bool:
             self._say_step(step, n_steps)

@@ -26,11 +26,13 @@ class Progress:
             self.fit = estimator._init_callback_context(max_subtasks=n_runs)
             self.fit.call_on_fit_task_begin(estimator=estimator, **self.data)
 
-    def begin_run(self, max_iter: int) -> None:
-        """Begin one run from one set of initial centroids."""
+    def begin_run(self, max_iter: int, fitted: Callable[[], dict[str, Any]]) -> None:
+        """Begin one run from one set of initial centroids, which make it `fitted`."""
         if self.is_on:
             self.run = self.fit.subcontext(task_name="run", max_subtasks=max_iter)
-            self.run.call_on_fit_task_begin(estimator=self.estimator, **self.data)
+            self.run.call_on_fit_task_begin(
+                estimator=self.estimator, reconstruction_attributes=fitted, **self.data
+            )
 
     def iteration(self, fitted: Callable[[], dict[str, Any]]) -> bool:
         """Tell of one iteration; True if a callback wants to stop."""

@@ -48,7 +48,7 @@ def checked_points(X: Any, *, estimator: Any = None, reset: bool = True) -> Arra
     is_half = str(getattr(X, "dtype", None)) in ("float16", "bfloat16")
     dtype = np.float32 if is_half else [np.float64, np.float32]
     if estimator is None:
-        return check_array(X, dtype=dtype)
+        return check_array(X, dtype=dtype, input_name="X")
     return validate_data(estimator, X, reset=reset, dtype=dtype)
 
 

@@ -23,6 +23,7 @@ from kmeans_xp.kernels.portable import (
     update_centroids,
 )
 from kmeans_xp.kernels.rows import Rows
+from kmeans_xp.kernels.silhouette import SilhouetteDistances, silhouette_distances
 from kmeans_xp.kernels.trees import added, merged_in_tree
 
 __all__ = [
@@ -34,6 +35,7 @@ __all__ = [
     "Moments",
     "Nearest",
     "Rows",
+    "SilhouetteDistances",
     "Spread",
     "Update",
     "added",
@@ -54,6 +56,7 @@ __all__ = [
     "merged_in_tree",
     "nearest_centroid",
     "nearest_labels",
+    "silhouette_distances",
     "spread",
     "sq_distances",
     "update_centroids",

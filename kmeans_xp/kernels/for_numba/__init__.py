@@ -7,6 +7,6 @@ threads. Importing a module here registers its kernels.
 
 # The newest override is tried first: NumPy's own must be there before these.
 from kmeans_xp.kernels import for_numpy  # noqa: F401
-from kmeans_xp.kernels.for_numba import assignment, bounds, measuring, seeding
+from kmeans_xp.kernels.for_numba import assignment, bounds, measuring, seeding, silhouette
 
-__all__ = ["assignment", "bounds", "measuring", "seeding"]
+__all__ = ["assignment", "bounds", "measuring", "seeding", "silhouette"]

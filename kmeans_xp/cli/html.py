@@ -1,0 +1,44 @@
+"""HTML in which all text is escaped."""
+
+from collections.abc import Iterable, Sequence
+from html import escape
+
+__all__ = ["Html", "table", "tag", "void"]
+
+
+class Html(str):
+    """Text that is markup already."""
+
+    __slots__ = ()
+
+
+def tag(name: str, /, *content: str, **attributes: object) -> Html:
+    """Return an element; what is no markup is escaped, and `class_` stands for `class`."""
+    inside = "".join(part if isinstance(part, Html) else escape(part) for part in content)
+    return Html(f"<{name}{_written(attributes)}>{inside}</{name}>")
+
+
+def void(name: str, /, **attributes: object) -> Html:
+    """Return an element that has no content."""
+    return Html(f"<{name}{_written(attributes)}>")
+
+
+def table(
+    caption: str, header: Sequence[str], rows: Iterable[Sequence[str]], *, class_: str
+) -> Html:
+    """Return a table with the first cell of each row as its heading, which scrolls if wide."""
+    head = tag("tr", *(tag("th", cell, scope="col") for cell in header))
+    body = (
+        tag("tr", tag("th", first, scope="row"), *(tag("td", cell) for cell in others))
+        for first, *others in rows
+    )
+    parts = tag("caption", caption), tag("thead", head), tag("tbody", *body)
+    whole = tag("table", *parts, class_=class_)
+    return tag("div", whole, class_="wide", role="region", aria_label=caption, tabindex="0")
+
+
+def _written(attributes: dict[str, object]) -> str:
+    return "".join(
+        f' {name.rstrip("_").replace("_", "-")}="{escape(str(value))}"'
+        for name, value in attributes.items()
+    )

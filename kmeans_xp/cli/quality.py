@@ -1,0 +1,79 @@
+"""How good the clusters are, in numbers with the way to read them."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+
+from kmeans_xp import metrics
+from kmeans_xp.cli.fitting import Fit
+from kmeans_xp.cli.inputs import Inputs
+from kmeans_xp.plotting import SilhouetteDisplay
+from kmeans_xp.plotting.numerals import formatted
+
+__all__ = ["Score", "scores", "why_undefined"]
+
+
+class Score(NamedTuple):
+    """A measure of quality."""
+
+    name: str
+    value: str
+    reading: str
+
+
+def why_undefined(data: Inputs, result: Fit) -> str | None:
+    """Return why clusters cannot be compared, None if they can."""
+    n_rows, n_found = len(data.points), len(np.unique(result.labels))
+    if n_found < 2:
+        return "there is only one cluster"
+    if n_found == n_rows:
+        return "every row is a cluster of its own"
+    return None
+
+
+def scores(data: Inputs, result: Fit, silhouette: SilhouetteDisplay | None) -> list[Score]:
+    """Measure the clusters; `silhouette` is None where they cannot be compared."""
+    (inertia,) = formatted(np.asarray([result.estimator.inertia_]), n_digits=6)
+    return [
+        Score(
+            "Inertia",
+            inertia,
+            "Sum of the squared distances of the rows to their cluster's centre, in squared "
+            f"{data.unit} of the columns. More clusters always lower it: compare it for one "
+            "number of clusters only.",
+        ),
+        _silhouette_score(silhouette),
+        Score(
+            "Calinski-Harabasz",
+            _measured(metrics.calinski_harabasz_score, ",.1f", data, result),
+            "Variance between the clusters over that within them. Higher is better, among "
+            "clusterings of the same rows.",
+        ),
+        Score(
+            "Davies-Bouldin",
+            _measured(metrics.davies_bouldin_score, ".3f", data, result),
+            "How wide two clusters are against the distance of their centres, for the worst "
+            "neighbour of each. From 0; lower is better.",
+        ),
+    ]
+
+
+def _silhouette_score(silhouette: SilhouetteDisplay | None) -> Score:
+    reading = (
+        "How much nearer a row is to its own cluster than to the next one, from -1 to 1: near 1 "
+        "it lies well inside, near 0 between two, below 0 nearer to another."
+    )
+    if silhouette is None:
+        return Score("Silhouette", "not defined", reading)
+    n_measured = len(silhouette.silhouettes)
+    if n_measured < silhouette.n_points:
+        reading += f" Mean of a random sample of {n_measured:,} rows."
+    return Score("Silhouette", f"{silhouette.mean:.3f}", reading)
+
+
+def _measured(measure: Callable[..., float], style: str, data: Inputs, result: Fit) -> str:
+    if why_undefined(data, result):
+        return "not defined"
+    value = measure(data.points, result.labels, device=result.estimator.device)
+    return format(value, style)

@@ -1,0 +1,103 @@
+"""The tables that tell what the clusters are."""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from rich import box
+from rich.console import Console
+from rich.measure import Measurement
+from rich.table import Table
+
+from kmeans_xp.plotting.numerals import formatted
+
+__all__ = ["Summary", "print_summary", "summarize"]
+
+Matrix = np.ndarray[Any, Any]
+
+COLUMNS_TOLD = 20
+ROWS_A_STEP = 65_536
+UNLIMITED = 100_000
+
+
+class Summary(NamedTuple):
+    """The clusters in numbers; the centres are in the data's own units."""
+
+    sizes: Matrix
+    mean_distances: Matrix
+    centres: Matrix
+    names: list[str]
+
+
+def summarize(
+    points: Matrix, labels: Matrix, centroids: Matrix, centres: Matrix, names: list[str]
+) -> Summary:
+    """Measure the clusters; distances are between `points` and `centroids`."""
+    totals = np.zeros(len(centroids))
+    for start in range(0, len(points), ROWS_A_STEP):
+        rows = slice(start, start + ROWS_A_STEP)
+        distances = np.linalg.norm(points[rows] - centroids[labels[rows]], axis=1)
+        totals += np.bincount(labels[rows], distances, minlength=len(centroids))
+    sizes = np.bincount(labels, minlength=len(centroids))
+    return Summary(sizes, totals / np.maximum(sizes, 1), centres, names)
+
+
+def print_summary(console: Console, summary: Summary) -> None:
+    """Print one table where it fits the width, else the centres in tables of their own."""
+    told = summary.names[:COLUMNS_TOLD]
+    centres = _formatted_centres(summary.centres[:, :COLUMNS_TOLD])
+    whole = _size_table(summary, told, centres)
+    if _fits(whole, console):
+        console.print(whole)
+    else:
+        console.print(_size_table(summary, [], [[] for _ in centres]))
+        for table in _centre_tables(told, centres, console):
+            console.print(table)
+    if len(told) < len(summary.names):
+        console.print(f"Centres in {len(summary.names) - len(told):,} more columns are not shown.")
+
+
+def _size_table(summary: Summary, names: Sequence[str], centres: list[list[str]]) -> Table:
+    table = _numeric_table(["cluster", "size", "share", "mean distance", *names])
+    shares = summary.sizes / max(summary.sizes.sum(), 1)
+    distances = formatted(summary.mean_distances)
+    for i, size in enumerate(summary.sizes):
+        table.add_row(str(i), f"{size:,}", f"{shares[i]:.1%}", distances[i], *centres[i])
+    return table
+
+
+def _centre_tables(names: Sequence[str], centres: list[list[str]], console: Console) -> list[Table]:
+    """Return tables of a row a column of the data, as many clusters wide as fit."""
+    n_clusters = len(centres)
+    for width in range(n_clusters, 0, -1):
+        tables = [
+            _centre_table(names, centres, range(start, min(start + width, n_clusters)))
+            for start in range(0, n_clusters, width)
+        ]
+        if all(_fits(table, console) for table in tables):
+            break
+    return tables
+
+
+def _centre_table(names: Sequence[str], centres: list[list[str]], clusters: range) -> Table:
+    table = _numeric_table(["centre", *map(str, clusters)])
+    for i, name in enumerate(names):
+        table.add_row(name, *(centres[cluster][i] for cluster in clusters))
+    return table
+
+
+def _fits(table: Table, console: Console) -> bool:
+    unlimited = console.options.update(max_width=UNLIMITED)
+    return Measurement.get(console, unlimited, table).maximum <= console.width
+
+
+def _numeric_table(names: Sequence[str]) -> Table:
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for i, name in enumerate(names):
+        table.add_column(name, justify="right" if i else "left", no_wrap=True)
+    return table
+
+
+def _formatted_centres(centres: Matrix) -> list[list[str]]:
+    columns = [formatted(column) for column in centres.T]
+    return [list(row) for row in zip(*columns, strict=True)]

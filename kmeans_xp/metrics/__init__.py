@@ -1,0 +1,34 @@
+"""How good a clustering is: by the data themselves, or by labels that are known."""
+
+from kmeans_xp.metrics.agreement import (
+    adjusted_mutual_info_score,
+    adjusted_rand_score,
+    completeness_score,
+    fowlkes_mallows_score,
+    homogeneity_score,
+    normalized_mutual_info_score,
+    rand_score,
+    v_measure_score,
+)
+from kmeans_xp.metrics.dispersion import calinski_harabasz_score, davies_bouldin_score
+from kmeans_xp.metrics.silhouette import (
+    silhouette_samples,
+    silhouette_score,
+    simplified_silhouette_score,
+)
+
+__all__ = [
+    "adjusted_mutual_info_score",
+    "adjusted_rand_score",
+    "calinski_harabasz_score",
+    "completeness_score",
+    "davies_bouldin_score",
+    "fowlkes_mallows_score",
+    "homogeneity_score",
+    "normalized_mutual_info_score",
+    "rand_score",
+    "silhouette_samples",
+    "silhouette_score",
+    "simplified_silhouette_score",
+    "v_measure_score",
+]

@@ -1,0 +1,167 @@
+"""Points with labels, checked and placed: what the metrics of a clustering begin with."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.utils import assert_all_finite, check_consistent_length, column_or_1d
+
+from kmeans_xp.blocks import InMemory
+from kmeans_xp.devices import (
+    Array,
+    Namespace,
+    Placement,
+    accumulation_dtype,
+    adopted,
+    choose,
+    from_host,
+    tile_shape,
+    to_host,
+    working_device,
+)
+from kmeans_xp.estimators.preparation import prepared
+from kmeans_xp.estimators.validation import checked_points
+from kmeans_xp.kernels import ClusterTotals, Rows, cluster_sums, merged_in_tree
+
+__all__ = ["Coded", "Labelled", "coded", "host_labels", "labelled", "points_and_labels"]
+
+#: labels are counted instead of sorted where they span no more than this, or than the rows
+_FEW = 2**16
+
+
+class Coded(NamedTuple):
+    """Labels as indices of clusters.
+
+    Parameters
+    ----------
+    codes : ndarray of int32, shape (n_points,)
+        0 for the least label, and so on; every code has rows.
+    counts : ndarray of int64, shape (n_labels,)
+        Rows of each.
+    """
+
+    codes: NDArray[np.int32]
+    counts: NDArray[np.int64]
+
+
+class Labelled(NamedTuple):
+    """Points where they are to be computed with, and the cluster of each.
+
+    Parameters
+    ----------
+    blocks : InMemory
+        The points, seen from their mean.
+    labels : array of int32, shape (n_points,)
+        Codes of the labels, on the points' device.
+    coded : Coded
+        The same on the host.
+    placement : Placement
+    """
+
+    blocks: InMemory
+    labels: Array
+    coded: Coded
+    placement: Placement
+
+    @property
+    def n_clusters(self) -> int:
+        """Number of different labels."""
+        return len(self.coded.counts)
+
+    def total(
+        self, partial: Callable[..., Any], *operands: Any, per_row: tuple[Array, ...] = ()
+    ) -> Any:
+        """Return what ``partial`` gives for tiles of the rows, added up.
+
+        It is called as ``partial(tile, labels, *per_row, *operands, xp=xp)``; the tile's points
+        are in the accumulation dtype, and few enough for a number for each cluster.
+        """
+        n_arrays = 1 + len(per_row)
+
+        def of_rows(rows: Rows, *given: Any, xp: Namespace) -> Any:
+            size, width = tile_shape(rows.points, self.n_clusters, xp=xp)
+            tiles = rows.tiles(max(1, size * width // self.n_clusters))
+            return merged_in_tree(
+                partial(
+                    _wide(tile, xp=xp),
+                    *(array[place] for array in given[:n_arrays]),
+                    *given[n_arrays:],
+                    xp=xp,
+                )
+                for place, tile in tiles
+            )
+
+        return self.blocks.reduce(of_rows, *operands, per_row=(self.labels, *per_row))
+
+    def totals(self) -> ClusterTotals:
+        """Return the sum of each cluster's rows, relative to the mean, and their number."""
+        totals: ClusterTotals = self.total(cluster_sums, self.n_clusters)
+        return totals
+
+    def is_alone(self) -> Array:
+        """Return for each row whether it is the only one of its cluster."""
+        is_single = (self.coded.counts == 1)[self.coded.codes]
+        return from_host(is_single, xp=self.placement.xp, device=self.placement.device)
+
+
+def points_and_labels(X: Any, labels: Any) -> tuple[Array, NDArray[Any]]:
+    """Return X checked, where it is, and as many labels on the host; ValueError otherwise."""
+    points = checked_points(X)
+    on_host = host_labels(labels)
+    check_consistent_length(np.empty(int(points.shape[0])), on_host)
+    return points, on_host
+
+
+def host_labels(labels: Any) -> NDArray[Any]:
+    """Return labels of any kind and library as a 1-D array on the host."""
+    on_host: NDArray[Any] = column_or_1d(to_host(adopted(labels)), warn=True)
+    if on_host.dtype.kind in "fcO":
+        assert_all_finite(on_host, input_name="labels")
+    return on_host
+
+
+def coded(labels: NDArray[Any]) -> Coded:
+    """Return the labels as indices; ValueError where there are too few, or as many as rows."""
+    found = _counted(labels) if labels.dtype.kind in "iu" and labels.size else None
+    if found is None:
+        _, codes, counts = np.unique(labels, return_inverse=True, return_counts=True)
+        found = Coded(codes.astype(np.int32), counts)
+    n_labels, n_points = len(found.counts), len(labels)
+    if not 1 < n_labels < n_points:
+        raise ValueError(
+            f"Number of labels is {n_labels}. Valid values are 2 to n_samples - 1 (inclusive)"
+        )
+    return found
+
+
+@contextmanager
+def labelled(points: Array, labels: NDArray[Any], device: str | None) -> Iterator[Labelled]:
+    """Place checked points and their labels, and work on that device in the body."""
+    found = coded(labels)
+    placement = choose(points, device)
+    with working_device(placement.xp, placement.device):
+        blocks = prepared(points, None, placement).blocks
+        codes = from_host(found.codes, xp=placement.xp, device=placement.device)
+        yield Labelled(blocks, codes, found, placement)
+
+
+def _wide(tile: Rows, *, xp: Namespace) -> Rows:
+    """Return the rows relative to their origin in the accumulation dtype, not rounded before."""
+    dtype = accumulation_dtype(tile.points, xp=xp)
+    points = xp.astype(tile.points, dtype, copy=False)
+    return Rows(points - xp.astype(tile.origin, dtype, copy=False))
+
+
+def _counted(labels: NDArray[Any]) -> Coded | None:
+    """Return integer labels as indices without sorting them; None where they lie far apart."""
+    least, greatest = int(labels.min()), int(labels.max())
+    if greatest - least >= max(len(labels), _FEW):
+        return None
+    # Python's integers above: a difference of int8 labels may be no int8.
+    places = labels.astype(np.int64) - least if labels.dtype != np.uint64 else labels - least
+    places = places.astype(np.int64)
+    counts = np.bincount(places, minlength=greatest - least + 1)
+    ranks = np.cumsum(counts > 0) - 1
+    return Coded(ranks[places].astype(np.int32), counts[counts > 0])

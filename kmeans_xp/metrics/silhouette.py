@@ -1,0 +1,273 @@
+"""Silhouettes: how much nearer a row is to its own cluster than to the next one."""
+
+from numbers import Integral
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.utils._param_validation import Interval, validate_parameter_constraints
+
+from kmeans_xp.devices import (
+    Array,
+    Namespace,
+    accumulation_dtype,
+    computing_dtype,
+    device_of,
+    from_host,
+    namespace_of,
+    send,
+)
+from kmeans_xp.estimators.validation import as_random_state, checked_centroids
+from kmeans_xp.kernels import Rows, silhouette_distances, sq_distances
+from kmeans_xp.metrics.labelled import Labelled, labelled, points_and_labels
+
+__all__ = ["silhouette_samples", "silhouette_score", "simplified_silhouette_score"]
+
+
+def silhouette_score(
+    X: Any,
+    labels: Any,
+    *,
+    sample_size: int | None = None,
+    random_state: Any = None,
+    device: str | None = None,
+) -> float:
+    """Return the mean silhouette coefficient of the rows.
+
+    Parameters
+    ----------
+    X : array-like of shape (n_samples, n_features)
+        Rows, of any array library.
+    labels : array-like of shape (n_samples,)
+        Cluster of each row: numbers or strings, of any library, on any device.
+    sample_size : int, default=None
+        Measure that many rows alone, drawn at random, against each other; None for all.
+    random_state : int, RandomState, Generator or None, default=None
+        Chooses that sample: the same rows as in scikit-learn.
+    device : {None, "auto", "cpu", "cuda", "cuda:N"}, default=None
+        Where to compute; None follows X.
+
+    Returns
+    -------
+    float
+        From -1 to 1, without a unit: near 1 for compact clusters far apart, about 0 for
+        clusters that overlap, below 0 for rows in the wrong cluster.
+
+    Raises
+    ------
+    ValueError
+        If X holds NaN or infinity, X and labels differ in length, or there are not 2 to
+        n_samples - 1 different labels, of the sample if one is drawn.
+
+    See Also
+    --------
+    silhouette_samples : The coefficient of each row.
+    simplified_silhouette_score : In time proportional to the rows, not to their square.
+
+    Notes
+    -----
+    Distances are Euclidean. O(n_samples^2 * n_features) time; distances are held in tiles.
+
+    References
+    ----------
+    .. [1] P. J. Rousseeuw, "Silhouettes: a graphical aid to the interpretation and validation
+       of cluster analysis", Journal of Computational and Applied Mathematics 20 (1987).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from kmeans_xp.metrics import silhouette_score
+    >>> X = np.array([[0.0], [1.0], [10.0], [11.0]])
+    >>> round(silhouette_score(X, [0, 0, 1, 1]), 4)
+    0.8997
+    """
+    constraints = {
+        "sample_size": [Interval(Integral, 1, None, closed="left"), None],
+        "random_state": ["random_state", np.random.Generator],
+    }
+    given = {"sample_size": sample_size, "random_state": random_state}
+    validate_parameter_constraints(constraints, given, caller_name="silhouette_score")
+    points, on_host = points_and_labels(X, labels)
+    indices = None
+    if sample_size is not None:
+        n_points = int(points.shape[0])
+        indices = as_random_state(random_state).permutation(n_points)[:sample_size]
+        points, on_host = _some(points, indices), on_host[indices]
+    with labelled(points, on_host, device) as data:
+        return float(data.placement.xp.mean(_silhouettes(data)))
+
+
+def silhouette_samples(X: Any, labels: Any, *, device: str | None = None) -> Array:
+    """Return the silhouette coefficient of each row.
+
+    It is (b - a) / max(a, b), where a is the mean distance of the row to the other rows of its
+    cluster, and b that to the rows of the nearest other cluster; 0 for a row that is alone in
+    its cluster.
+
+    Parameters
+    ----------
+    X : array-like of shape (n_samples, n_features)
+        Rows, of any array library.
+    labels : array-like of shape (n_samples,)
+        Cluster of each row: numbers or strings, of any library, on any device.
+    device : {None, "auto", "cpu", "cuda", "cuda:N"}, default=None
+        Where to compute; None follows X.
+
+    Returns
+    -------
+    array of shape (n_samples,)
+        From -1 to 1; of X's library, on X's device; float32 for float32 and half precision,
+        else float64.
+
+    Raises
+    ------
+    ValueError
+        If X holds NaN or infinity, X and labels differ in length, or there are not 2 to
+        n_samples - 1 different labels.
+
+    See Also
+    --------
+    silhouette_score : Their mean.
+
+    Notes
+    -----
+    Distances are Euclidean. O(n_samples^2 * n_features) time; distances are held in tiles.
+
+    References
+    ----------
+    .. [1] P. J. Rousseeuw, "Silhouettes: a graphical aid to the interpretation and validation
+       of cluster analysis", Journal of Computational and Applied Mathematics 20 (1987).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from kmeans_xp.metrics import silhouette_samples
+    >>> X = np.array([[0.0], [1.0], [10.0], [12.0]])
+    >>> silhouette_samples(X, ["a", "a", "b", "b"]).round(2)
+    array([0.91, 0.9 , 0.79, 0.82])
+    """
+    points, on_host = points_and_labels(X, labels)
+    with labelled(points, on_host, device) as data:
+        xp = data.placement.xp
+        dtype = computing_dtype(data.blocks.rows.points.dtype, xp=xp)
+        return send(xp.astype(_silhouettes(data), dtype, copy=False), data.placement)
+
+
+def simplified_silhouette_score(
+    X: Any, labels: Any, centroids: Any = None, *, device: str | None = None
+) -> float:
+    """Return the mean simplified silhouette, of distances to centroids instead of rows.
+
+    For each row, a is the distance to the centroid of its cluster and b that to the nearest of
+    the others; its simplified silhouette is (b - a) / max(a, b), and 0 for a row that is alone
+    in its cluster.
+
+    Parameters
+    ----------
+    X : array-like of shape (n_samples, n_features)
+        Rows, of any array library.
+    labels : array-like of shape (n_samples,)
+        Cluster of each row; with ``centroids``, the indices of theirs.
+    centroids : array-like of shape (n_clusters, n_features), default=None
+        At least 2; None for the means of the clusters.
+    device : {None, "auto", "cpu", "cuda", "cuda:N"}, default=None
+        Where to compute; None follows X.
+
+    Returns
+    -------
+    float
+        From -1 to 1, without a unit; not below 0 where each row is of the nearest centroid.
+
+    Raises
+    ------
+    ValueError
+        If X holds NaN or infinity, X and labels differ in length, there are not 2 to
+        n_samples - 1 different labels, or a label is of no centroid.
+
+    See Also
+    --------
+    silhouette_score : The silhouette itself.
+
+    Notes
+    -----
+    O(n_samples * n_clusters * n_features) time.
+
+    References
+    ----------
+    .. [1] E. R. Hruschka, L. N. de Castro and R. J. G. B. Campello, "Evolutionary algorithms
+       for clustering gene-expression data", IEEE International Conference on Data Mining (2004).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from kmeans_xp.metrics import simplified_silhouette_score
+    >>> X = np.array([[0.0], [1.0], [10.0], [11.0]])
+    >>> round(simplified_silhouette_score(X, [0, 0, 1, 1]), 4)
+    0.9497
+    """
+    points, on_host = points_and_labels(X, labels)
+    with labelled(points, on_host, device) as data:
+        if centroids is None:
+            sums, mass = data.totals()
+            return _mean_simplified(data, data.labels, sums / mass[:, None])
+        n_clusters = int(np.shape(centroids)[0]) if np.ndim(centroids) else 0
+        given = checked_centroids(centroids, n_clusters, points, data.placement, "centroids")
+        xp, origin = data.placement.xp, data.blocks.rows.origin
+        dtype = accumulation_dtype(given, xp=xp)
+        given, origin = (xp.astype(each, dtype, copy=False) for each in (given, origin))
+        indices = _indices(on_host, n_clusters)
+        placed = from_host(indices, xp=xp, device=data.placement.device)
+        return _mean_simplified(data, placed, given - origin)
+
+
+def _some(points: Array, indices: NDArray[np.intp]) -> Array:
+    xp = namespace_of(points)
+    return xp.take(points, from_host(indices, xp=xp, device=device_of(points)), axis=0)
+
+
+def _silhouettes(data: Labelled) -> Array:
+    """Return the coefficients in the accumulation dtype, where they were computed."""
+    xp, device = data.placement.xp, data.placement.device
+    order = np.argsort(data.coded.codes, kind="stable")
+    bounds = (0, *np.cumsum(data.coded.counts).tolist())
+    placed = from_host(order, xp=xp, device=device)
+    within, nearest = data.blocks.map_rows(
+        silhouette_distances, placed, bounds, per_row=(data.labels,)
+    )
+    return _coefficients(within, nearest, data.is_alone(), xp=xp)
+
+
+def _coefficients(own: Array, other: Array, is_alone: Array, *, xp: Namespace) -> Array:
+    greatest = xp.maximum(own, other)
+    # Where a row equals all of both clusters, neither is nearer.
+    is_one_point = greatest == 0.0
+    scaled = (other - own) / xp.where(is_one_point, xp.ones_like(greatest), greatest)
+    return xp.where(is_alone | is_one_point, xp.zeros_like(scaled), scaled)
+
+
+def _mean_simplified(data: Labelled, indices: Array, centroids: Array) -> float:
+    per_row = (indices, data.is_alone())
+    return float(data.total(_sum_of_simplified, centroids, per_row=per_row)) / data.blocks.n_points
+
+
+def _sum_of_simplified(
+    tile: Rows, _: Array, indices: Array, is_alone: Array, centroids: Array, *, xp: Namespace
+) -> Array:
+    distances = xp.sqrt(sq_distances(tile, centroids, xp=xp))
+    every = xp.arange(int(centroids.shape[0]), dtype=indices.dtype, device=device_of(indices))
+    is_own, zeros = indices[:, None] == every[None, :], xp.zeros_like(distances)
+    own = xp.sum(xp.where(is_own, distances, zeros), axis=1)
+    other = xp.min(xp.where(is_own, zeros + xp.inf, distances), axis=1)
+    return xp.sum(_coefficients(own, other, is_alone, xp=xp))
+
+
+def _indices(labels: NDArray[Any], n_clusters: int) -> NDArray[np.int32]:
+    """Return labels as indices of so many centroids; ValueError if they are none."""
+    if n_clusters < 2:
+        raise ValueError(f"centroids must be at least 2 rows, got {n_clusters}.")
+    if labels.dtype.kind not in "iu" or labels.min() < 0 or labels.max() >= n_clusters:
+        raise ValueError(
+            f"labels must lie in 0 to {n_clusters - 1}, an index of centroids each; without "
+            "centroids they may be anything."
+        )
+    return labels.astype(np.int32)

@@ -1,0 +1,166 @@
+"""How the inertia falls over the iterations of a fit."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Self
+
+import numpy as np
+
+from kmeans_xp.plotting.figures import new_axes
+from kmeans_xp.plotting.looks import colour
+from kmeans_xp.plotting.numerals import counted
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+    HostArray = np.ndarray[Any, Any]
+
+__all__ = ["InertiaHistoryDisplay", "inertia_history"]
+
+# More iterations than this are a line without dots.
+MOST_DOTS = 60
+
+
+class InertiaHistoryDisplay:
+    """A picture of the inertia after each iteration.
+
+    Make one with `from_estimator`.
+
+    Parameters
+    ----------
+    inertias : ndarray of shape (n_iterations + 1,)
+        Under the initial centroids, then after each iteration, in squared units of the
+        points; of mini-batches the mean over the batch before each step.
+    is_of_batches : bool, default=False
+        Whether they are means over batches.
+
+    Attributes
+    ----------
+    ax_ : matplotlib.axes.Axes
+        What `plot` drew on.
+    figure_ : matplotlib.figure.Figure
+        Its figure, unknown to pyplot.
+
+    See Also
+    --------
+    kmeans_xp.plotting.inertia_history : The same in one call.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from kmeans_xp import KMeans
+    >>> from kmeans_xp.plotting import InertiaHistoryDisplay
+    >>> X = np.array([[0.0], [1.0], [9.0], [10.0]])
+    >>> display = InertiaHistoryDisplay.from_estimator(KMeans(2, init=X[:2]).fit(X))
+    >>> display.inertias.round(2).tolist()
+    [145.0, 17.56, 1.0, 1.0]
+    """
+
+    ax_: Axes
+    figure_: Any
+
+    def __init__(self, *, inertias: HostArray, is_of_batches: bool = False) -> None:
+        self.inertias = inertias
+        self.is_of_batches = is_of_batches
+
+    @classmethod
+    def from_estimator(cls, estimator: Any, *, ax: Axes | None = None) -> Self:
+        """Draw the history of a fitted estimator.
+
+        Parameters
+        ----------
+        estimator : KMeans or MiniBatchKMeans
+            Fitted; it has ``history_``, which scikit-learn's estimators have not.
+        ax : matplotlib.axes.Axes, default=None
+            Where to draw; None makes a figure of its own.
+
+        Returns
+        -------
+        InertiaHistoryDisplay
+            Drawn.
+
+        Raises
+        ------
+        TypeError
+            If the estimator keeps no history.
+        """
+        from sklearn.utils.validation import check_is_fitted
+
+        check_is_fitted(estimator)
+        if not hasattr(estimator, "history_"):
+            raise TypeError(
+                f"{type(estimator).__name__} keeps no history_: fit an estimator of kmeans_xp "
+                "(one that grew by partial_fit has none)"
+            )
+        inertias = np.asarray(estimator.history_["inertia"], dtype=np.float64)
+        is_of_batches = hasattr(estimator, "n_steps_")
+        if not is_of_batches:
+            inertias = np.append(inertias, estimator.inertia_)
+        return cls(inertias=inertias, is_of_batches=is_of_batches).plot(ax)
+
+    def plot(self, ax: Axes | None = None) -> Self:
+        """Draw the picture.
+
+        Parameters
+        ----------
+        ax : matplotlib.axes.Axes, default=None
+            Where to draw; None makes a figure of its own.
+
+        Returns
+        -------
+        InertiaHistoryDisplay
+            This one, with `ax_` and `figure_`.
+        """
+        from matplotlib.ticker import MaxNLocator
+
+        self.ax_ = new_axes(7.0, 4.5) if ax is None else ax
+        self.figure_ = self.ax_.figure
+        # A batch is measured before its step: there is no number 0.
+        numbers = np.arange(len(self.inertias)) + self.is_of_batches
+        dots = "o" if len(numbers) <= MOST_DOTS else ""
+        self.ax_.plot(numbers, self.inertias, color=colour(0), marker=dots, markersize=4)
+        self.ax_.xaxis.set_major_locator(MaxNLocator("auto", integer=True))
+        self.ax_.grid(alpha=0.3)
+        if self.is_of_batches:
+            self.ax_.set(xlabel="batch", ylabel="mean squared distance in the batch")
+            self.ax_.set_title(f"{len(numbers):,} {'batch' if len(numbers) == 1 else 'batches'}")
+        else:
+            self.ax_.set(xlabel="iterations done", ylabel="inertia")
+            done = counted(int(numbers[-1]), "iteration")
+            self.ax_.set_title(f"Inertia {self.inertias[-1]:,.6g} after {done}")
+        return self
+
+
+def inertia_history(estimator: Any, *, ax: Axes | None = None) -> Axes:
+    """Draw the inertia after each iteration of a fit.
+
+    Parameters
+    ----------
+    estimator : KMeans or MiniBatchKMeans
+        Fitted. Of mini-batches, the mean squared distance in each batch before its step.
+    ax : matplotlib.axes.Axes, default=None
+        Where to draw; None makes a figure of its own, unknown to pyplot.
+
+    Returns
+    -------
+    matplotlib.axes.Axes
+        The axes drawn on.
+
+    Raises
+    ------
+    ImportError
+        If matplotlib is not installed.
+    TypeError
+        If the estimator keeps no history.
+    sklearn.exceptions.NotFittedError
+        If it is not fitted.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from kmeans_xp import KMeans, plotting
+    >>> X = np.array([[0.0], [1.0], [9.0], [10.0]])
+    >>> plotting.inertia_history(KMeans(2, init=X[:2]).fit(X)).get_title()
+    'Inertia 1 after 3 iterations'
+    """
+    return InertiaHistoryDisplay.from_estimator(estimator, ax=ax).ax_

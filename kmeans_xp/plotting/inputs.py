@@ -1,0 +1,169 @@
+"""What is given to be drawn: arrays of any library and device, checked and sampled."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from kmeans_xp import devices
+
+if TYPE_CHECKING:
+    HostArray = np.ndarray[Any, Any]
+
+__all__ = [
+    "Moments",
+    "any_array",
+    "checked_labels",
+    "checked_names",
+    "checked_points",
+    "column_names",
+    "fitted_centroids",
+    "host_centroids",
+    "host_rows",
+    "moments",
+    "sampled",
+    "taken",
+    "tiles",
+]
+
+ROWS_A_STEP = 65_536
+
+
+def any_array(values: Any) -> Any:
+    """Return an array of some library; what is none (lists, data frames) becomes NumPy's."""
+    values = devices.adopted(values)
+    return values if devices.is_array(values) else np.asarray(values)
+
+
+def column_names(X: Any) -> list[str] | None:
+    """Return the names of a data frame's columns, None where there are none."""
+    names = getattr(X, "columns", None)
+    if names is None or not all(isinstance(name, str) for name in names):
+        return None
+    return list(names)
+
+
+def taken(points: Any, rows: HostArray) -> Any:
+    """Return these rows where they are."""
+    if isinstance(points, np.ndarray):
+        return points[rows]
+    xp, device = devices.namespace_of(points), devices.device_of(points)
+    with devices.working_device(xp, device):
+        return xp.take(points, devices.from_host(rows, xp=xp, device=device), axis=0)
+
+
+def host_rows(points: Any, rows: HostArray | slice | None = None) -> HostArray:
+    """Return these rows, or all, as float64 on the host; only they leave their device."""
+    if isinstance(rows, slice):
+        points = points[rows, :]
+    elif rows is not None:
+        points = taken(points, rows)
+    return devices.to_host(points).astype(np.float64, copy=False)
+
+
+def host_centroids(centroids: Any) -> HostArray:
+    """Return centroids as float64 on the host, or raise if they cannot be drawn."""
+    centroids = any_array(centroids)
+    if centroids.ndim != 2 or centroids.shape[0] == 0:
+        raise ValueError(
+            "centroids must be 2-D, one row a cluster and at least one, "
+            f"got shape {tuple(centroids.shape)}"
+        )
+    host = host_rows(centroids)
+    if not np.isfinite(host).all():
+        raise ValueError("centroids must be finite, got NaN or infinity")
+    return host
+
+
+def checked_points(points: Any, n_features: int | None = None) -> Any:
+    """Return points as an array of their library, or raise if they cannot be drawn."""
+    points = any_array(points)
+    if points.ndim != 2 or points.shape[0] == 0:
+        raise ValueError(
+            f"points must be 2-D with at least one row, got shape {tuple(points.shape)}"
+        )
+    if n_features is not None and points.shape[1] != n_features:
+        raise ValueError(
+            "points and centroids must have as many columns, "
+            f"got {points.shape[1]} and {n_features}"
+        )
+    return points
+
+
+def checked_labels(labels: Any, n_points: int, n_clusters: int | None = None) -> HostArray:
+    """Return labels on the host, or raise if they are not one of `n_clusters` a point."""
+    host = devices.to_host(any_array(labels))
+    if host.shape != (n_points,) or host.dtype.kind not in "iu":
+        raise ValueError(
+            f"labels must be one integer a point, got shape {host.shape} and dtype "
+            f"{host.dtype} for {n_points} points"
+        )
+    if len(host) and host.min() < 0:
+        raise ValueError(f"labels must not be negative, got {host.min()}")
+    if len(host) and n_clusters is not None and host.max() >= n_clusters:
+        raise ValueError(
+            f"labels must be between 0 and {n_clusters - 1}, one for each centroid, "
+            f"got {host.min()} to {host.max()}"
+        )
+    return host
+
+
+def checked_names(names: Sequence[str] | None, n_features: int) -> list[str]:
+    """Return one name a feature; "x0", "x1", ... where none are given."""
+    if names is None:
+        return [f"x{i}" for i in range(n_features)]
+    names = [str(name) for name in names]
+    if len(names) != n_features:
+        raise ValueError(
+            f"feature_names must have {n_features} names, one a column, got {len(names)}"
+        )
+    return names
+
+
+def fitted_centroids(estimator: Any) -> Any:
+    """Return the estimator's centroids, or raise if it has none."""
+    from sklearn.utils.validation import check_is_fitted
+
+    if not hasattr(estimator, "cluster_centers_"):
+        check_is_fitted(estimator)
+        raise TypeError(
+            f"{type(estimator).__name__} has no cluster_centers_: "
+            "pass labels and centroids to from_predictions"
+        )
+    return estimator.cluster_centers_
+
+
+def sampled(n_points: int, max_points: int, rng: np.random.Generator) -> HostArray | None:
+    """Return the indices of a random sample, None where all points are taken."""
+    if n_points <= max_points:
+        return None
+    return np.sort(rng.choice(n_points, max_points, replace=False))
+
+
+def tiles(n_points: int) -> Iterator[slice]:
+    """Yield the rows of each tile, none of them beyond the end."""
+    for start in range(0, n_points, ROWS_A_STEP):
+        yield slice(start, min(start + ROWS_A_STEP, n_points))
+
+
+class Moments(NamedTuple):
+    """Mean and standard deviation of each column."""
+
+    mean: HostArray
+    std: HostArray
+
+
+def moments(points: Any) -> Moments:
+    """Measure the columns in one pass of tiles, in float64 about the first row."""
+    origin = host_rows(points, slice(0, 1))[0]
+    n_points = int(points.shape[0])
+    total, squares = np.zeros_like(origin), np.zeros_like(origin)
+    for rows in tiles(n_points):
+        tile = host_rows(points, rows) - origin
+        total += tile.sum(axis=0)
+        squares += np.square(tile).sum(axis=0)
+    mean = total / n_points
+    variance = np.maximum(squares / n_points - np.square(mean), 0.0)
+    return Moments(origin + mean, np.sqrt(variance))
