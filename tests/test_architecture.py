@@ -38,6 +38,7 @@ _LIBRARY = re.compile(rf"(?<![A-Za-z0-9])(?:{'|'.join(LIBRARIES)})(?![A-Za-z0-9]
 #: what importing the package must not import
 EXTRAS = {
     *LIBRARIES,
+    "kneed",
     "matplotlib",
     "pandas",
     "polars",

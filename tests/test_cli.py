@@ -404,7 +404,7 @@ def test_version(run: Run) -> None:
     assert run("--version").stdout.strip() == f"kmeans_xp {kmeans_xp.__version__}"
 
 
-@pytest.mark.parametrize("command", ["cluster", "predict", "report", "devices"])
+@pytest.mark.parametrize("command", ["cluster", "choose-k", "predict", "report", "devices"])
 def test_help(command: str, run: Run) -> None:
     done = run(command, "--help")
     assert done.exit_code == 0

@@ -9,6 +9,7 @@ from numpydoc.validate import validate
 
 import kmeans_xp
 import kmeans_xp.metrics
+import kmeans_xp.selection
 
 # pyproject.toml gives the reasons; YD01 because a context manager may yield nothing. Methods
 # are let off EX01 too: their class has the example.
@@ -31,6 +32,7 @@ def found(path: str) -> Any:
 
 EXPORTED = [name for name in kmeans_xp.__all__ if callable(found(name))]
 EXPORTED += [f"metrics.{name}" for name in kmeans_xp.metrics.__all__]
+EXPORTED += [f"selection.{name}" for name in kmeans_xp.selection.__all__]
 METHODS = [
     f"{name}.{method}"
     for name in EXPORTED

@@ -12,7 +12,7 @@ from kmeans_xp.algorithms.minibatch import (
 )
 from kmeans_xp.algorithms.moments import moments_of
 from kmeans_xp.algorithms.restarts import lloyd_restarts
-from kmeans_xp.algorithms.seeding import Seeds, kmeans_plusplus, random_rows
+from kmeans_xp.algorithms.seeding import Seeds, kmeans_plusplus, more_centroids, random_rows
 
 __all__ = [
     "ALGORITHMS",
@@ -30,5 +30,6 @@ __all__ = [
     "minibatch",
     "minibatch_step",
     "moments_of",
+    "more_centroids",
     "random_rows",
 ]

@@ -1,15 +1,22 @@
-"""Initial centroids: greedy k-means++, and rows drawn at random."""
+"""Initial centroids: greedy k-means++, also from given centroids on, and rows drawn at random."""
 
 import math
-from typing import NamedTuple
+from collections.abc import Iterator
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from kmeans_xp.blocks import Blocks
 from kmeans_xp.devices import Array, from_host, to_host
-from kmeans_xp.kernels import Candidate, best_candidate, candidate_potentials, closer_of
+from kmeans_xp.kernels import (
+    Candidate,
+    best_candidate,
+    candidate_potentials,
+    closer_of,
+    nearest_centroid,
+)
 
-__all__ = ["Seeds", "kmeans_plusplus", "random_rows"]
+__all__ = ["Seeds", "kmeans_plusplus", "more_centroids", "random_rows"]
 
 Indices = np.ndarray[tuple[int, ...], np.dtype[np.int64]]
 
@@ -67,17 +74,54 @@ def kmeans_plusplus(
     n_trials = n_trials or 2 + int(math.log(n_clusters))
     uniforms = random_state.random_sample(1 + (n_clusters - 1) * n_trials)
     trials = from_host(uniforms[1:].reshape(-1, n_trials), xp=xp, device=blocks.device)
-    first = blocks.draw(uniforms[:1])
-    chosen = [Candidate(first, blocks.take(first).points)]
+    index = blocks.draw(uniforms[:1])
+    first = Candidate(index, blocks.take(index).points)
     closest = xp.full((blocks.n_points,), xp.inf, dtype=blocks.dtype, device=blocks.device)
-    for step in range(n_clusters - 1):
-        closest = blocks.map_rows(closer_of, chosen[-1].point, per_row=(closest,))
+    chosen = [first, *_further(blocks, closest, first, trials)]
+    all_chosen = xp.concat([candidate.index for candidate in chosen])
+    return Seeds(blocks.take(all_chosen).points, all_chosen)
+
+
+def more_centroids(
+    blocks: Blocks, centroids: Array, n_clusters: int, random_state: np.random.RandomState
+) -> Array:
+    """Add rows to centroids, each chosen as k-means++ chooses its next one.
+
+    Parameters
+    ----------
+    blocks : Blocks
+        The rows.
+    centroids : array of shape (n_given, n_features)
+        Relative to the blocks' origin.
+    n_clusters : int
+        More than ``n_given``, at most the number of rows.
+    random_state : RandomState
+        Source of the random numbers; advanced.
+
+    Returns
+    -------
+    array of shape (n_clusters, n_features)
+        The given centroids, then the rows. Their inertia is at most that of the given ones.
+    """
+    xp, n_more = blocks.xp, n_clusters - int(centroids.shape[0])
+    uniforms = random_state.random_sample((n_more, 2 + int(math.log(n_clusters))))
+    trials = from_host(uniforms, xp=xp, device=blocks.device)
+    closest = blocks.map_rows(nearest_centroid, centroids).sq_distances
+    return xp.concat([centroids, *(c.point for c in _further(blocks, closest, None, trials))])
+
+
+def _further(
+    blocks: Blocks, closest: Any, last: Candidate | None, trials: Array
+) -> Iterator[Candidate]:
+    """Yield rows chosen one by one; ``last`` is yet to be folded into ``closest``."""
+    for step in range(int(trials.shape[0])):
+        if last is not None:
+            closest = blocks.map_rows(closer_of, last.point, per_row=(closest,))
         indices = blocks.draw_by(closest, trials[step, :])
         candidates = blocks.take(indices).points
         potentials = blocks.reduce(candidate_potentials, candidates, per_row=(closest,))
-        chosen.append(best_candidate(potentials, indices, candidates, xp=xp))
-    all_chosen = xp.concat([candidate.index for candidate in chosen])
-    return Seeds(blocks.take(all_chosen).points, all_chosen)
+        last = best_candidate(potentials, indices, candidates, xp=blocks.xp)
+        yield last
 
 
 def random_rows(blocks: Blocks, n_clusters: int, random_state: np.random.RandomState) -> Seeds:

@@ -5,6 +5,7 @@ from typing import Annotated
 import typer
 
 from kmeans_xp import __version__
+from kmeans_xp.cli.choose_k import choose_k
 from kmeans_xp.cli.cluster import cluster
 from kmeans_xp.cli.devices import devices
 from kmeans_xp.cli.predict import predict
@@ -20,6 +21,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.command()(cluster)
+app.command("choose-k")(choose_k)
 app.command()(predict)
 app.command()(report)
 app.command()(devices)

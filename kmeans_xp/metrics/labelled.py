@@ -75,8 +75,20 @@ class Labelled(NamedTuple):
     ) -> Any:
         """Return what ``partial`` gives for tiles of the rows, added up.
 
-        It is called as ``partial(tile, labels, *per_row, *operands, xp=xp)``; the tile's points
-        are in the accumulation dtype, and few enough for a number for each cluster.
+        Parameters
+        ----------
+        partial : callable
+            Called as ``partial(tile, labels, *per_row, *operands, xp=xp)``; the tile's points
+            are in the accumulation dtype, and few enough for a number for each cluster.
+        *operands : any
+            The same for every tile.
+        per_row : tuple of arrays
+            Cut as the rows are.
+
+        Returns
+        -------
+        array or NamedTuple of arrays
+            The parts merged in a fixed order.
         """
         n_arrays = 1 + len(per_row)
 

@@ -16,6 +16,7 @@ from kmeans_xp.devices import (
     from_host,
     namespace_of,
     send,
+    working_device,
 )
 from kmeans_xp.estimators.validation import as_random_state, checked_centroids
 from kmeans_xp.kernels import Rows, silhouette_distances, sq_distances
@@ -144,7 +145,7 @@ def silhouette_samples(X: Any, labels: Any, *, device: str | None = None) -> Arr
     >>> from kmeans_xp.metrics import silhouette_samples
     >>> X = np.array([[0.0], [1.0], [10.0], [12.0]])
     >>> silhouette_samples(X, ["a", "a", "b", "b"]).round(2)
-    array([0.91, 0.9 , 0.79, 0.82])
+    array([0.91, 0.9 , 0.79, 0.83])
     """
     points, on_host = points_and_labels(X, labels)
     with labelled(points, on_host, device) as data:
@@ -203,7 +204,7 @@ def simplified_silhouette_score(
     >>> from kmeans_xp.metrics import simplified_silhouette_score
     >>> X = np.array([[0.0], [1.0], [10.0], [11.0]])
     >>> round(simplified_silhouette_score(X, [0, 0, 1, 1]), 4)
-    0.9497
+    0.9499
     """
     points, on_host = points_and_labels(X, labels)
     with labelled(points, on_host, device) as data:
@@ -221,8 +222,9 @@ def simplified_silhouette_score(
 
 
 def _some(points: Array, indices: NDArray[np.intp]) -> Array:
-    xp = namespace_of(points)
-    return xp.take(points, from_host(indices, xp=xp, device=device_of(points)), axis=0)
+    xp, device = namespace_of(points), device_of(points)
+    with working_device(xp, device):
+        return xp.take(points, from_host(indices, xp=xp, device=device), axis=0)
 
 
 def _silhouettes(data: Labelled) -> Array:

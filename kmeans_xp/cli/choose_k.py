@@ -1,0 +1,213 @@
+"""``kmeans-xp choose-k``: how many clusters a table has, and why."""
+
+import shlex
+import time
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any, NamedTuple
+
+import numpy as np
+import pyarrow as pa
+import typer
+from rich import box
+from rich.table import Table
+
+from kmeans_xp import persistence, plotting
+from kmeans_xp.cli import inputs, tables
+from kmeans_xp.cli.console import note, reported, results
+from kmeans_xp.cli.inputs import Inputs
+from kmeans_xp.cli.options import (
+    ColumnsOption,
+    DeviceOption,
+    InputFile,
+    NInitOption,
+    SeedOption,
+    check_files,
+)
+from kmeans_xp.cli.progress import progress
+from kmeans_xp.plotting.numerals import formatted
+from kmeans_xp.selection import Candidate, Selection, choose_n_clusters
+
+__all__ = ["choose_k"]
+
+MOST_MEASURED = 10_000
+
+
+class Criterion(StrEnum):
+    """What decides."""
+
+    silhouette = "silhouette"
+    gap = "gap"
+    elbow = "elbow"
+
+
+class _Outputs(NamedTuple):
+    """The files to write; None for each that was not asked for."""
+
+    table: Path | None
+    picture: Path | None
+
+
+def choose_k(
+    file: InputFile,
+    first: Annotated[int, typer.Option("--from", min=1, help="Fewest clusters to try.")] = 2,
+    last: Annotated[int, typer.Option("--to", min=1, help="Most clusters to try.")] = 10,
+    column_names: ColumnsOption = None,
+    scale: Annotated[
+        bool,
+        typer.Option("--scale", help="First bring each column to mean 0 and standard deviation 1."),
+    ] = False,
+    seed: SeedOption = 0,
+    n_init: NInitOption = 10,
+    criterion: Annotated[
+        Criterion,
+        typer.Option(
+            help="What decides: the greatest mean silhouette, the first peak of the gap "
+            "statistic (1 cluster if there is no structure), or the elbow of the inertia."
+        ),
+    ] = Criterion.silhouette,
+    references: Annotated[
+        int,
+        typer.Option(
+            min=0,
+            help="Drawings without clusters that the gap statistic compares with; 0 leaves "
+            "it out, which saves most of the time.",
+        ),
+    ] = 10,
+    device: DeviceOption = "auto",
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            help="Write the table of what was measured here (.csv, .tsv, .parquet, .arrow, "
+            ".feather)."
+        ),
+    ] = None,
+    plot: Annotated[
+        Path | None, typer.Option(help="Draw the curves here (.png, .svg, .pdf).")
+    ] = None,
+) -> None:
+    """Find how many clusters the rows of FILE form, by clustering them into several numbers.
+
+    Inertia, silhouette and gap statistic are told for each number of clusters, and one is
+    recommended with the reason. The last two are measured on a sample of 10,000 rows where
+    there are more.
+    """
+    started = time.perf_counter()
+    outputs = _Outputs(out, plot)
+    _check_options(first, last, criterion, references, outputs)
+    check_files(file, *outputs)
+    with reported(), persistence.staged(*filter(None, outputs)) as staged:
+        unwritten = iter(staged)
+        temporary = _Outputs(*(path and next(unwritten) for path in outputs))
+        if temporary.picture:
+            plotting.check_format(temporary.picture)
+        data = inputs.read(file, column_names, scale=scale)
+        selection = _chosen(
+            data,
+            range(first, last + 1),
+            criterion=criterion.value,
+            n_init=n_init,
+            n_references=references,
+            random_state=seed,
+            device=device,
+        )
+        with progress("Writing"):
+            _write(temporary, file, selection)
+    _print(file, data, selection)
+    console = results()
+    command = _next_command(file, column_names, scale, seed, selection)
+    console.print(f"Next: {command}", soft_wrap=True)
+    console.print(f"Time: {time.perf_counter() - started:.2f} s")
+    if staged:
+        console.print(f"Wrote: {', '.join(str(path) for path in outputs if path)}", soft_wrap=True)
+
+
+def _check_options(
+    first: int, last: int, criterion: Criterion, references: int, outputs: _Outputs
+) -> None:
+    if first > last:
+        raise typer.BadParameter(f"{first} is more than --to {last}", param_hint="--from")
+    if criterion is Criterion.gap and references == 0:
+        raise typer.BadParameter("the gap statistic needs at least 1", param_hint="--references")
+    if outputs.table is not None and outputs.table.suffix.lower() == ".npy":
+        raise typer.BadParameter("an .npy file holds no table", param_hint="--out")
+
+
+def _chosen(data: Inputs, numbers: range, **options: Any) -> Selection:
+    for text in data.notes:
+        note(text)
+    n_rows, n_columns = data.points.shape
+    text = f"Clustering {n_rows:,} rows x {n_columns} columns"
+    with progress(text) as status:
+
+        def tell(n_done: int, n_parts: int) -> None:
+            if status is not None:
+                status.update(f"{text}: {n_done} of {n_parts} parts")
+
+        sample_size = max(MOST_MEASURED, numbers[-1] + 1)
+        return choose_n_clusters(
+            data.points, numbers, sample_size=sample_size, progress=tell, **options
+        )
+
+
+def _write(outputs: _Outputs, file: Path, selection: Selection) -> None:
+    if outputs.table:
+        columns = zip(*_every(selection), strict=True)
+        names = Candidate._fields
+        floats = [pa.int64(), *[pa.float64()] * (len(names) - 1)]
+        arrays = [pa.array(each, kind) for each, kind in zip(columns, floats, strict=True)]
+        tables.write(pa.table(dict(zip(names, arrays, strict=True))), outputs.table)
+    if outputs.picture:
+        figure = selection.plot()[0].figure
+        figure.suptitle(f"{file.name}: {_clusters(selection.n_clusters)}")
+        figure.savefig(outputs.picture)
+
+
+def _every(selection: Selection) -> list[Candidate]:
+    """Return what was measured, one cluster too where the gap statistic considers it."""
+    one = selection.one_cluster
+    is_first = one is not None and selection.table[0].n_clusters > 1
+    return [one, *selection.table] if one is not None and is_first else list(selection.table)
+
+
+def _print(file: Path, data: Inputs, selection: Selection) -> None:
+    console = results()
+    n_rows, n_columns = data.points.shape
+    scaled = ", scaled to mean 0 and standard deviation 1" if data.scaling else ""
+    console.print(f"\n{file.name}: {n_rows:,} rows x {n_columns} columns{scaled}")
+    console.print(_table(selection))
+    console.print(f"Inertia: in squared {data.unit} of the columns")
+    console.print(f"Recommended: {_clusters(selection.n_clusters)}")
+    console.print(f"Reason: {selection.reason}", soft_wrap=True)
+    console.print(f"Device: {selection.estimator.device_reason_}")
+
+
+def _table(selection: Selection) -> Table:
+    made = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for i, name in enumerate(("clusters", "inertia", "silhouette", "gap", "gap error")):
+        made.add_column(name, justify="right" if i else "left", no_wrap=True)
+    made.add_column("recommended by", no_wrap=True)
+    every = _every(selection)
+    inertias = formatted(np.asarray([each.inertia for each in every]), n_digits=5)
+    for each, inertia in zip(every, inertias, strict=True):
+        numbers = (each.silhouette, each.gap, each.gap_error)
+        cells = ("-" if number is None else f"{number:.3f}" for number in numbers)
+        says = selection.recommendations.items()
+        by = ", ".join(name for name, number in says if number == each.n_clusters)
+        made.add_row(str(each.n_clusters), inertia, *cells, by)
+    return made
+
+
+def _next_command(
+    file: Path, column_names: str | None, scale: bool, seed: int, selection: Selection
+) -> str:
+    """Return the command that clusters the rows into the recommended number."""
+    words = ["kmeans-xp", "cluster", str(file), "-k", str(selection.n_clusters)]
+    words += ["--columns", column_names] if column_names is not None else []
+    words += ["--scale"] if scale else []
+    words += ["--seed", str(seed)] if seed else []
+    return shlex.join([*words, "--n-init", str(selection.estimator.n_init)])
+
+
+def _clusters(n_clusters: int) -> str:
+    return "1 cluster" if n_clusters == 1 else f"{n_clusters} clusters"

@@ -1,0 +1,296 @@
+"""The number of clusters, by one pass over those that may be."""
+
+from collections.abc import Iterable
+from functools import partial
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kmeans_xp.algorithms import LloydResult
+from kmeans_xp.blocks import InMemory
+from kmeans_xp.devices import Array, choose, from_host, to_host, working_device
+from kmeans_xp.estimators import KMeans
+from kmeans_xp.estimators.preparation import Prepared, prepared
+from kmeans_xp.estimators.validation import as_random_state, checked_points
+from kmeans_xp.kernels import Rows
+from kmeans_xp.metrics import silhouette_score
+from kmeans_xp.selection.criteria import CRITERIA, by_elbow, by_gap, by_silhouette, decided
+from kmeans_xp.selection.fits import Search, chained, fresh, refined
+from kmeans_xp.selection.gap import gaps, reference_inertias, reference_rows
+from kmeans_xp.selection.progress import Progress, Teller, in_order
+from kmeans_xp.selection.selection import Candidate, Selection
+
+__all__ = ["choose_n_clusters"]
+
+#: starts of a fit of rows without clusters: there are many fits, and their inertias are averaged
+_REFERENCE_N_INIT = 3
+
+
+class _Sample(NamedTuple):
+    """The rows that silhouettes and gap statistic are measured on; no indices for all rows."""
+
+    data: Prepared
+    indices: NDArray[np.intp] | None
+
+
+class _Measured(NamedTuple):
+    """The best fit of a number of clusters, its silhouette, and the inertia of the sample."""
+
+    result: LloydResult
+    silhouette: float | None
+    sample_inertia: float
+
+
+def choose_n_clusters(
+    X: Any,
+    n_clusters: Iterable[int] = range(2, 11),
+    *,
+    criterion: str = "silhouette",
+    n_init: int = 10,
+    n_references: int = 10,
+    sample_size: int | None = 10_000,
+    max_iter: int = 300,
+    random_state: Any = None,
+    n_jobs: int | None = None,
+    device: str | None = None,
+    progress: bool | Teller = False,
+) -> Selection:
+    """Cluster X into several numbers of clusters, and recommend one of them with its reason.
+
+    For each number the best of ``n_init`` runs of k-means is kept. One of the runs begins with
+    the best centroids of the number before and rows added to them as k-means++ does, so that
+    the inertia never rises with the number; the others begin with k-means++.
+
+    Parameters
+    ----------
+    X : array-like of shape (n_samples, n_features)
+        Rows, of any array library.
+    n_clusters : iterable of int, default=range(2, 11)
+        Numbers of clusters to try, at least 1 and at most n_samples.
+    criterion : {"silhouette", "gap", "elbow"}, default="silhouette"
+        What decides: the greatest mean silhouette; the first peak of the gap statistic; or the
+        bend of the inertia, as the package kneed finds it. The others are told as well. Where
+        it has no answer, the next of them decides, and the reason says so.
+    n_init : int, default=10
+        Runs of each number of clusters.
+    n_references : int, default=10
+        Drawings of rows without clusters that the gap statistic compares with; 0 for none,
+        which saves most of the time.
+    sample_size : int or None, default=10_000
+        Rows, drawn at random, that silhouettes and gap statistic are measured on, where there
+        are more; None for all. More than the greatest number of clusters.
+    max_iter : int, default=300
+        Iterations of a run, at most.
+    random_state : int, RandomState, Generator or None, default=None
+        Source of all random numbers; the same int gives the same result.
+    n_jobs : int or None, default=None
+        Threads, as in joblib: None for 1, -1 for as many as processors. The result does not
+        depend on it.
+    device : {None, "auto", "cpu", "cuda", "cuda:N"}, default=None
+        Where to compute; None follows X.
+    progress : bool or callable, default=False
+        True to write to stderr how much is done; a callable is given the numbers of parts that
+        are done, and of all.
+
+    Returns
+    -------
+    Selection
+        The recommended number, the reason in words, a table of what was measured, and the
+        estimator fitted with that number.
+
+    Raises
+    ------
+    ValueError
+        If a parameter or X cannot be used: it says which and why.
+    DeviceUnavailableError
+        If ``device`` cannot be used here.
+
+    See Also
+    --------
+    kmeans_xp.metrics.silhouette_score : One of the criteria.
+
+    Notes
+    -----
+    The gap statistic is mean(log W*) - log W, where W is the inertia and W* that of rows drawn
+    uniformly from the box of X along its principal components. Recommended is the least number
+    k of which gap(k) >= gap(next) - error(next). It always considers one cluster, asked for or
+    not: a recommendation of 1 says that X is no more clustered than rows drawn at random. With
+    ``criterion="gap"`` the estimator then has one cluster; other criteria mention it. Where a
+    sample is drawn, the fits of all rows are refined on the sample.
+
+    O(n_samples * n_features * sum of the numbers * n_init) time an iteration; for silhouettes
+    O(sample_size^2 * n_features) for each number. The labels of each number are held until the
+    end, 4 bytes a row.
+
+    References
+    ----------
+    .. [1] P. J. Rousseeuw, "Silhouettes: a graphical aid to the interpretation and validation
+       of cluster analysis", Journal of Computational and Applied Mathematics 20 (1987).
+    .. [2] R. Tibshirani, G. Walther and T. Hastie, "Estimating the number of clusters in a data
+       set via the gap statistic", Journal of the Royal Statistical Society B 63 (2001).
+    .. [3] V. Satopaa, J. Albrecht, D. Irwin and B. Raghavan, "Finding a 'kneedle' in a
+       haystack", International Conference on Distributed Computing Systems Workshops (2011).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from kmeans_xp.selection import choose_n_clusters
+    >>> X = np.repeat([[0.0, 0.0], [9.0, 0.0], [0.0, 9.0]], 20, axis=0)
+    >>> X += np.random.default_rng(0).normal(size=X.shape)
+    >>> selection = choose_n_clusters(X, range(2, 6), random_state=0)
+    >>> selection.n_clusters
+    3
+    >>> [round(candidate.silhouette, 2) for candidate in selection.table]
+    [0.62, 0.82, 0.67, 0.54]
+    """
+    numbers = _checked_numbers(n_clusters)
+    _check_options(criterion, n_references, sample_size, numbers[-1], n_jobs)
+    estimator = KMeans(
+        numbers[-1], n_init=n_init, max_iter=max_iter, random_state=random_state, device=device
+    )
+    estimator._validate_params()
+    points = checked_points(X, estimator=estimator)
+    estimator._check_n_clusters(points)
+    random = as_random_state(random_state)
+    seeds = random.randint(2**31 - 1, size=len(numbers) + n_references + 2).tolist()
+    search = Search(n_init, max_iter)
+    placement = choose(points, device)
+    with working_device(placement.xp, placement.device):
+        data = prepared(points, None, placement)
+        sample = _sample(data, sample_size, seeds.pop())
+        chain_seed = seeds.pop()
+        told = Progress(progress, 2 * len(numbers) + n_references)
+        every = sorted({1, *numbers})
+        tasks = [
+            partial(fresh, data, k, _n_fresh(k, numbers, n_init), seeds.pop(), max_iter)
+            for k in numbers
+        ]
+        tasks += _reference_tasks(sample.data, every, seeds, search)
+        results = list(in_order(tasks, n_jobs, placement, told))
+        begun, references = results[: len(numbers)], results[len(numbers) :]
+        measured = {}
+        for result in chained(data, numbers, begun, chain_seed, max_iter):
+            measured[int(result.centroids.shape[0])] = _measured(result, sample, max_iter)
+            told.step()
+        if 1 not in measured:
+            measured[1] = _measured(_of_one_cluster(data, max_iter), sample, max_iter)
+        candidates = _candidates(every, measured, references)
+        one_cluster = candidates[0] if references else None
+        table = tuple(candidate for candidate in candidates if candidate.n_clusters in numbers)
+        verdicts = {
+            "silhouette": by_silhouette(table),
+            "gap": by_gap(one_cluster, table),
+            "elbow": by_elbow(table),
+        }
+        decision = decided(verdicts, criterion, table)
+        estimator.n_clusters = decision.n_clusters
+        estimator._store(measured[decision.n_clusters].result, data)
+    return Selection(
+        *decision,
+        {name: verdict.n_clusters for name, verdict in verdicts.items()},
+        table,
+        estimator,
+        one_cluster,
+    )
+
+
+def _checked_numbers(n_clusters: Any) -> list[int]:
+    numbers = list(n_clusters) if isinstance(n_clusters, Iterable) else [n_clusters]
+    is_good = bool(numbers) and isinstance(n_clusters, Iterable)
+    for number in numbers:
+        is_good &= isinstance(number, int | np.integer) and not isinstance(number, bool)
+        is_good = is_good and number >= 1
+    if not is_good:
+        raise ValueError(
+            "n_clusters must be one or more integers of at least 1, such as range(2, 11), "
+            f"got {n_clusters!r}."
+        )
+    return sorted({int(number) for number in numbers})
+
+
+def _check_options(
+    criterion: str, n_references: Any, sample_size: Any, most: int, n_jobs: int | None
+) -> None:
+    if criterion not in CRITERIA:
+        raise ValueError(f"criterion must be one of {', '.join(CRITERIA)}, got {criterion!r}.")
+    if not _is_int(n_references) or n_references < 0:
+        raise ValueError(f"n_references must be an int of at least 0, got {n_references!r}.")
+    if criterion == "gap" and n_references == 0:
+        raise ValueError("criterion='gap' needs n_references of at least 1, got 0.")
+    if sample_size is not None and (not _is_int(sample_size) or sample_size <= most):
+        raise ValueError(
+            f"sample_size must be None or an int greater than the most clusters, {most}, "
+            f"got {sample_size!r}."
+        )
+    if n_jobs == 0:
+        raise ValueError("n_jobs must not be 0: None for 1, -1 for all processors.")
+
+
+def _is_int(value: Any) -> bool:
+    return isinstance(value, int | np.integer) and not isinstance(value, bool)
+
+
+def _n_fresh(number: int, numbers: list[int], n_init: int) -> int:
+    """Return how many runs begin with k-means++: all but the one from fewer clusters."""
+    if number == 1:
+        return 1  # of one cluster they all end alike
+    return n_init - (number != numbers[0])
+
+
+def _sample(data: Prepared, sample_size: int | None, seed: int) -> _Sample:
+    n_points = data.blocks.n_points
+    if sample_size is None or n_points <= sample_size:
+        return _Sample(data, None)
+    indices = np.random.RandomState(seed).permutation(n_points)[:sample_size]
+    xp, rows = data.placement.xp, data.blocks.rows
+    placed = from_host(indices, xp=xp, device=data.placement.device)
+    taken = Rows(xp.take(rows.points, placed, axis=0), None, rows.origin)
+    return _Sample(data._replace(blocks=InMemory(taken, xp=xp)), indices)
+
+
+def _reference_tasks(
+    data: Prepared, numbers: list[int], seeds: list[int], search: Search
+) -> list[Any]:
+    if not seeds:
+        return []
+    drawn = reference_rows(data)
+    search = search._replace(n_init=min(search.n_init, _REFERENCE_N_INIT))
+    return [
+        partial(reference_inertias, data, partial(drawn, seed), numbers, seed, search)
+        for seed in seeds
+    ]
+
+
+def _measured(result: LloydResult, sample: _Sample, max_iter: int) -> _Measured:
+    data, indices = sample
+    if indices is None:
+        return _Measured(result, _silhouette(data, to_host(result.labels)), result.inertia)
+    silhouette = _silhouette(data, to_host(result.labels)[indices])
+    # As few rows may fit a little better on their own, as those without clusters do.
+    inertia = refined(data, result.centroids, max_iter).inertia
+    return _Measured(result, silhouette, inertia)
+
+
+def _silhouette(data: Prepared, labels: NDArray[Any]) -> float | None:
+    if not 1 < len(np.unique(labels)) < len(labels):
+        return None
+    return silhouette_score(data.blocks.rows.points, labels)
+
+
+def _of_one_cluster(data: Prepared, max_iter: int) -> LloydResult:
+    start: Array = data.placement.xp.zeros_like(data.origin)[None, :]
+    return refined(data, start, max_iter)
+
+
+def _candidates(
+    numbers: list[int], measured: dict[int, _Measured], references: list[list[float]]
+) -> list[Candidate]:
+    inertias = [measured[number].sample_inertia for number in numbers]
+    found = gaps(inertias, references) if references else [None] * len(numbers)
+    candidates = []
+    for number, gap in zip(numbers, found, strict=True):
+        result, silhouette, _ = measured[number]
+        value, error = (None, None) if gap is None else gap
+        candidates.append(Candidate(number, result.inertia, silhouette, value, error))
+    return candidates

@@ -1,0 +1,107 @@
+"""The best fits of rows for ascending numbers of clusters."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from kmeans_xp.algorithms import (
+    LloydResult,
+    kmeans_plusplus,
+    lloyd,
+    lloyd_restarts,
+    more_centroids,
+)
+from kmeans_xp.devices import Array
+from kmeans_xp.estimators.preparation import Prepared
+
+__all__ = ["Search", "chained", "fresh", "refined"]
+
+#: runs that end in the same clustering differ by rounding; the first of them is kept
+_SAME_INERTIA = 1e-6
+#: as of KMeans
+_TOL = 1e-4
+
+
+class Search(NamedTuple):
+    """How long to look for a good fit.
+
+    Parameters
+    ----------
+    n_init : int
+        Starts of each number of clusters, the one from fewer clusters among them.
+    max_iter : int
+        Iterations of each, at most.
+    """
+
+    n_init: int
+    max_iter: int
+
+
+def fresh(
+    data: Prepared, n_clusters: int, n_starts: int, seed: int, max_iter: int
+) -> LloydResult | None:
+    """Return the best of some runs that begin with k-means++; None of none."""
+    random_state = np.random.RandomState(seed)
+    seeds = [kmeans_plusplus(data.blocks, n_clusters, random_state) for _ in range(n_starts)]
+    starts = [each.centroids for each in seeds]
+    tol = _TOL * data.mean_variance
+    if data.blocks.is_small and n_starts > 1:
+        return _best(lloyd_restarts(data.blocks, starts, max_iter=max_iter, tol=tol))
+    return _best(refined(data, start, max_iter) for start in starts)
+
+
+def refined(data: Prepared, centroids: Array, max_iter: int) -> LloydResult:
+    """Return where Lloyd's algorithm goes from these centroids."""
+    tol = _TOL * data.mean_variance
+    return lloyd(data.blocks, centroids, max_iter=max_iter, tol=tol, algorithm="auto")
+
+
+def chained(
+    data: Prepared,
+    numbers: Sequence[int],
+    begun: Sequence[LloydResult | None],
+    seed: int,
+    max_iter: int,
+) -> Iterator[LloydResult]:
+    """Yield the best fit for each number: of those begun, and of one from the number before.
+
+    That one takes the centroids of the number before and adds rows to them as k-means++ does:
+    its inertia cannot be greater than theirs.
+
+    Parameters
+    ----------
+    data : Prepared
+    numbers : sequence of int
+        Ascending.
+    begun : sequence of LloydResult or None
+        The best fit of each number that begins afresh; None for none, but for the first.
+    seed : int
+        Of the rows that are added.
+    max_iter : int
+        Iterations, at most.
+
+    Yields
+    ------
+    LloydResult
+        As soon as it is found.
+    """
+    random_state = np.random.RandomState(seed)
+    before: LloydResult | None = None
+    for n_clusters, found in zip(numbers, begun, strict=True):
+        candidates = [] if found is None else [found]
+        if before is not None:
+            start = more_centroids(data.blocks, before.centroids, n_clusters, random_state)
+            # The first of those that are the same is kept: inertias then never rise.
+            candidates.insert(0, refined(data, start, max_iter))
+        before = _best(candidates)
+        assert before is not None
+        yield before
+
+
+def _best(results: Iterable[LloydResult]) -> LloydResult | None:
+    best: LloydResult | None = None
+    for result in results:
+        if best is None or result.inertia < best.inertia * (1.0 - _SAME_INERTIA):
+            best = result
+    return best

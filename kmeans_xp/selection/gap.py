@@ -1,0 +1,110 @@
+"""The gap statistic: inertia held against that of rows without clusters."""
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kmeans_xp.devices import from_host, to_host
+from kmeans_xp.estimators.preparation import Prepared, prepared
+from kmeans_xp.selection.fits import Search, chained, fresh
+
+__all__ = ["Gap", "gaps", "reference_inertias", "reference_rows"]
+
+#: features up to which principal components are taken; their time grows with the cube
+_MOST_ALIGNED = 1000
+
+Host = NDArray[np.float64]
+
+
+class Gap(NamedTuple):
+    """The gap statistic of a number of clusters.
+
+    Parameters
+    ----------
+    value : float
+    error : float
+    """
+
+    value: float
+    error: float
+
+
+def reference_rows(data: Prepared) -> Callable[[int], Host]:
+    """Return what makes rows without clusters, of a seed: uniform in the box of the data.
+
+    The box lies along the principal components of the data (choice b of Tibshirani, Walther and
+    Hastie), or along the axes where there are more than 1,000 features.
+
+    Parameters
+    ----------
+    data : Prepared
+
+    Returns
+    -------
+    callable
+        Of an int; it gives as many rows as the data have, about the data's origin.
+    """
+    rows = to_host(data.blocks.rows.centred(xp=data.placement.xp)).astype(np.float64)
+    n_rows, n_features = rows.shape
+    components = np.eye(n_features)
+    if 1 < n_features <= _MOST_ALIGNED:
+        _, components = np.linalg.eigh(rows.T @ rows)
+    turned = rows @ components
+    low, high = turned.min(axis=0), turned.max(axis=0)
+
+    def drawn(seed: int) -> Host:
+        uniforms = np.random.RandomState(seed).random_sample((n_rows, n_features))
+        made: Host = (low + uniforms * (high - low)) @ components.T
+        return made
+
+    return drawn
+
+
+def reference_inertias(
+    data: Prepared,
+    drawn: Callable[[], Host],
+    numbers: Sequence[int],
+    seed: int,
+    search: Search,
+) -> list[float]:
+    """Return the inertia of rows without clusters for each number of clusters."""
+    placement = data.placement
+    points = from_host(drawn(), xp=placement.xp, device=placement.device, dtype=data.blocks.dtype)
+    reference = prepared(points, None, placement)
+    seeds = np.random.RandomState(seed).randint(2**31 - 1, size=len(numbers) + 1).tolist()
+    begun = [
+        fresh(reference, number, search.n_init - (number > numbers[0]), own, search.max_iter)
+        for number, own in zip(numbers, seeds, strict=False)
+    ]
+    chain = chained(reference, numbers, begun, seeds[-1], search.max_iter)
+    return [result.inertia for result in chain]
+
+
+def gaps(inertias: Sequence[float], references: Sequence[Sequence[float]]) -> list[Gap | None]:
+    """Return the gap statistic for each number; None where an inertia is 0.
+
+    Parameters
+    ----------
+    inertias : sequence of float
+        Of the data.
+    references : sequence of sequences of float
+        Of rows without clusters, for each drawing.
+
+    Returns
+    -------
+    list of Gap or None
+        Mean of the logarithms over the drawings less that of the data, and the standard
+        deviation over the drawings times sqrt(1 + 1 / n_drawings).
+    """
+    of_references: Any = np.asarray(references, dtype=np.float64)
+    found: list[Gap | None] = []
+    for inertia, drawn in zip(inertias, of_references.T, strict=True):
+        if inertia <= 0.0 or (drawn <= 0.0).any():
+            found.append(None)
+            continue
+        logs = np.log(drawn)
+        error = logs.std() * np.sqrt(1.0 + 1.0 / len(logs))
+        found.append(Gap(float(logs.mean() - np.log(inertia)), float(error)))
+    return found
