@@ -6,8 +6,16 @@ import numpy as np
 import pytest
 
 from conftest import Library
-from kmeans_xp import KMeans, MiniBatchKMeans, assign, config_context, kmeans_plusplus
+from kmeans_xp import (
+    KMeans,
+    MiniBatchKMeans,
+    assign,
+    config_context,
+    kmeans_plusplus,
+    metrics,
+)
 from kmeans_xp.devices import memory
+from kmeans_xp.selection import choose_n_clusters
 
 pytestmark = pytest.mark.skip_library(
     *("numpy", "array_api_strict", "torch", "jax", "dpnp"), reason="is of CUDA devices"
@@ -50,6 +58,35 @@ def test_a_device_can_be_named(library: Library) -> None:
     fitted = KMeans(5, random_state=0, device="cuda:1").fit(HOST)
     assert isinstance(fitted.labels_, np.ndarray)
     np.testing.assert_array_equal(fitted.labels_, KMeans(5, random_state=0).fit(HOST).labels_)
+
+
+@pytest.mark.parametrize("sample_size", [None, 100])
+def test_scores_and_numbers_of_clusters_stay_on_the_device_of_their_rows(
+    sample_size: int | None, library: Library
+) -> None:
+    import cupy
+
+    with second_device():
+        points = cupy.asarray(HOST)
+    labels = np.arange(len(HOST)) % 3
+    samples = metrics.silhouette_samples(points, labels)
+    assert samples.device.id == 1
+    np.testing.assert_allclose(
+        samples.get(), metrics.silhouette_samples(HOST, labels), rtol=0, atol=1e-6
+    )
+    options: dict[str, Any] = {"sample_size": sample_size, "random_state": 0}
+    score = metrics.silhouette_score(points, labels, **options)
+    assert score == pytest.approx(metrics.silhouette_score(HOST, labels, **options), abs=1e-6)
+    for name in ("simplified_silhouette_score", "davies_bouldin_score", "calinski_harabasz_score"):
+        metric = getattr(metrics, name)
+        assert metric(points, labels) == pytest.approx(metric(HOST, labels), rel=1e-6, abs=1e-9)
+    options |= {"n_init": 2, "n_references": 2}
+    found = choose_n_clusters(points, [2, 3], n_jobs=2, **options)
+    assert found.estimator.labels_.device.id == 1
+    expected = choose_n_clusters(HOST, [2, 3], device="cuda:1", **options)
+    assert found.table == expected.table
+    assert isinstance(expected.estimator.labels_, np.ndarray)
+    np.testing.assert_array_equal(found.estimator.labels_.get(), expected.estimator.labels_)
 
 
 @pytest.mark.parametrize(("precision", "wanted"), [(None, "FP32"), ("tf32", "TF32")])

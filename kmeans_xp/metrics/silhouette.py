@@ -16,6 +16,7 @@ from kmeans_xp.devices import (
     from_host,
     namespace_of,
     send,
+    working_device,
 )
 from kmeans_xp.estimators.validation import as_random_state, checked_centroids
 from kmeans_xp.kernels import Rows, silhouette_distances, sq_distances
@@ -221,8 +222,9 @@ def simplified_silhouette_score(
 
 
 def _some(points: Array, indices: NDArray[np.intp]) -> Array:
-    xp = namespace_of(points)
-    return xp.take(points, from_host(indices, xp=xp, device=device_of(points)), axis=0)
+    xp, device = namespace_of(points), device_of(points)
+    with working_device(xp, device):
+        return xp.take(points, from_host(indices, xp=xp, device=device), axis=0)
 
 
 def _silhouettes(data: Labelled) -> Array:
