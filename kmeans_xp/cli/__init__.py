@@ -1,10 +1,10 @@
-"""The command ``kmeans-xp``: clusters a table of numbers from the shell."""
+"""The command ``kmeans-xp``: clusters tables and pictures from the shell."""
 
 import sys
 
 __all__ = ["main"]
 
-_EXTRA = ("pyarrow", "rich", "typer")
+_EXTRA = ("PIL", "pyarrow", "rich", "typer")
 
 
 def main() -> None:

@@ -7,6 +7,7 @@ import typer
 from kmeans_xp import __version__
 from kmeans_xp.cli.choose_k import choose_k
 from kmeans_xp.cli.cluster import cluster
+from kmeans_xp.cli.compress_image import compress_image
 from kmeans_xp.cli.devices import devices
 from kmeans_xp.cli.predict import predict
 from kmeans_xp.cli.report import report
@@ -24,6 +25,7 @@ app.command()(cluster)
 app.command("choose-k")(choose_k)
 app.command()(predict)
 app.command()(report)
+app.command()(compress_image)
 app.command()(devices)
 
 

@@ -19,6 +19,7 @@ __all__ = [
     "NInitOption",
     "ScaleOption",
     "SeedOption",
+    "check_distinct",
     "check_files",
 ]
 
@@ -67,7 +68,12 @@ def check_files(file: Path, out: Path | None, *others: Path | None) -> None:
     _check_format(tables.format_of(file), tables.READABLE, "FILE")
     if out is not None:
         _check_format(out.suffix.lower(), tables.WRITABLE, "--out")
-    paths = [os.path.realpath(path) for path in (file, out, *others) if path is not None]
+    check_distinct(file, out, *others)
+
+
+def check_distinct(*files: Path | None) -> None:
+    """Raise if two of the files, where there are files, are the same."""
+    paths = [os.path.realpath(path) for path in files if path is not None]
     for i, path in enumerate(paths):
         if path in paths[:i]:
             raise typer.BadParameter(f"{path} would be overwritten: each file needs its own name")

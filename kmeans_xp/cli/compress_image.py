@@ -1,0 +1,105 @@
+"""``kmeans-xp compress-image``: a picture in few colours."""
+
+import time
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import typer
+from rich import box
+from rich.table import Table
+
+from kmeans_xp import persistence
+from kmeans_xp.cli import images
+from kmeans_xp.cli.console import note, reported, results
+from kmeans_xp.cli.options import DeviceOption, InputFile, SeedOption, check_distinct
+from kmeans_xp.cli.progress import progress
+from kmeans_xp.cli.quantization import mean_sq_error, psnr, quantized
+
+__all__ = ["compress_image"]
+
+
+def compress_image(
+    file: InputFile,
+    n_colours: Annotated[
+        int,
+        typer.Option("-k", "--n-colours", min=1, help="Most colours of the new picture, to 256."),
+    ],
+    out: Annotated[Path, typer.Option("-o", "--out", help="The new picture, a .png file.")],
+    seed: SeedOption = 0,
+    max_pixels_to_learn: Annotated[
+        int,
+        typer.Option(
+            min=1,
+            help="Learn the colours from so many pixels drawn at random, where the picture has "
+            "more colours than this; else from all of them.",
+        ),
+    ] = 100_000,
+    device: DeviceOption = "auto",
+) -> None:
+    """Write the picture FILE with at most -k colours, as PNG with a palette.
+
+    FILE is PNG, JPEG, WebP, TIFF, BMP or whatever else Pillow reads. Transparency is kept, as
+    part of the colours: what is wholly transparent stays so. The sizes told are those of files.
+    """
+    started = time.perf_counter()
+    _check(n_colours, max_pixels_to_learn, file, out)
+    with reported(), persistence.staged(out) as (temporary,):
+        with progress(f"Reading {file.name}"):
+            picture = images.read(file)
+        with progress("Learning the colours"):
+            result = quantized(
+                picture, n_colours, seed=seed, max_pixels=max_pixels_to_learn, device=device
+            )
+        with progress("Writing"):
+            images.write(result.indexed, temporary, picture.icc_profile)
+            sizes = {
+                file.name: file.stat().st_size,
+                "truecolour PNG": picture.truecolour_size(),
+                out.name: temporary.stat().st_size,
+            }
+        sq_error = mean_sq_error(picture, result.indexed)
+    height, width, _ = picture.pixels.shape
+    n_kept = len(result.indexed.palette)
+    console = results()
+    console.print(f"\n{file.name}: {width:,} x {height:,} pixels, {result.n_distinct:,} colours")
+    console.print(_size_table(sizes))
+    console.print(f"Colours: {n_kept}, in {images.n_bits(n_kept)} bits a pixel")
+    console.print(f"Mean squared error: {sq_error:.2f} (of 0 to 255 a channel)")
+    console.print(f"Peak signal-to-noise ratio: {psnr(sq_error):.2f} dB")
+    console.print(f"Device: {result.device_reason}")
+    console.print(f"Time: {time.perf_counter() - started:.2f} s")
+    console.print(f"Wrote: {out}", soft_wrap=True)
+    if sizes[out.name] >= sizes[file.name]:
+        note(f"{out.name} is no smaller than {file.name}, whose format suits it better")
+
+
+def _check(n_colours: int, max_pixels: int, file: Path, out: Path) -> None:
+    """Raise for what can be known to fail before any work."""
+    if n_colours > images.MOST_COLOURS:
+        raise typer.BadParameter(
+            f"the palette of a PNG file holds {images.MOST_COLOURS} colours, not {n_colours}",
+            param_hint="-k",
+        )
+    if max_pixels < n_colours:
+        raise typer.BadParameter(
+            f"{n_colours} colours cannot be learned from {max_pixels} pixels",
+            param_hint="--max-pixels-to-learn",
+        )
+    if out.suffix.lower() != ".png":
+        raise typer.BadParameter(
+            f"the extension {out.suffix!r} is not known; the picture is written as .png",
+            param_hint="--out",
+        )
+    check_distinct(file, out)
+
+
+def _size_table(sizes: dict[str, int]) -> Table:
+    """Return the sizes of files, and how many times as large as the last each is."""
+    table = Table("file", box=box.SIMPLE_HEAD, pad_edge=False)
+    table.add_column("bytes", justify="right")
+    table.add_column("ratio", justify="right")
+    *_, last = sizes.values()
+    for name, size in sizes.items():
+        table.add_row(name, f"{size:,}", f"{np.divide(size, last):.2f}")
+    return table
