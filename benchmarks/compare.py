@@ -28,14 +28,14 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from benchmarks.compare_checks import DisagreementError  # noqa: E402 (needs the path)
-from benchmarks.compare_data import DATA, DTYPES, SIZES, Choice  # noqa: E402
-from benchmarks.compare_jobs import JOBS, line, records  # noqa: E402
-from benchmarks.compare_peers import BLAS_SETTINGS, PEERS, busy_processors, load, machine  # noqa: E402
-from benchmarks.compare_plot import draw  # noqa: E402
-from benchmarks.compare_report import page  # noqa: E402
-from benchmarks.compare_store import OtherMachineError, Store  # noqa: E402
-from benchmarks.compare_timing import Pace  # noqa: E402
+from benchmarks.comparison.checks import DisagreementError  # noqa: E402 (needs the path)
+from benchmarks.comparison.data import DATA, DTYPES, SIZES, Choice  # noqa: E402
+from benchmarks.comparison.jobs import JOBS, line, records  # noqa: E402
+from benchmarks.comparison.peers import BLAS_SETTINGS, PEERS, busy_processors, load, machine  # noqa: E402
+from benchmarks.comparison.plot import draw  # noqa: E402
+from benchmarks.comparison.report import page  # noqa: E402
+from benchmarks.comparison.store import OtherMachineError, Store  # noqa: E402
+from benchmarks.comparison.timing import Pace  # noqa: E402
 from benchmarks.gpu_answer import write_whole  # noqa: E402
 
 __all__ = ["main"]

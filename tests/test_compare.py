@@ -12,12 +12,18 @@ import numpy as np
 import pytest
 
 import kmeans_xp
-from benchmarks import compare, compare_jobs, compare_peers, compare_processes
-from benchmarks.compare_checks import DisagreementError, check_centroids, check_labels, inertia_of
-from benchmarks.compare_data import DTYPES, SIZES, Case, Choice, cases, problem
-from benchmarks.compare_fits import algorithms
-from benchmarks.compare_peers import BASELINE, BLAS_SETTINGS, OURS, PEERS
-from benchmarks.compare_timing import Pace, Run, interleaved, ratio
+from benchmarks import compare
+from benchmarks.comparison import jobs, peers, processes
+from benchmarks.comparison.checks import (
+    DisagreementError,
+    check_centroids,
+    check_labels,
+    inertia_of,
+)
+from benchmarks.comparison.data import DTYPES, SIZES, Case, Choice, cases, problem
+from benchmarks.comparison.fits import algorithms
+from benchmarks.comparison.peers import BASELINE, BLAS_SETTINGS, OURS, PEERS
+from benchmarks.comparison.timing import Pace, Run, interleaved, ratio
 from benchmarks.roofline import Size
 from tests import oracle
 
@@ -159,7 +165,7 @@ def test_another_machines_numbers_are_not_mixed_in(
 ) -> None:
     assert run_here(tmp_path, "--jobs", "predict") == 0
     before = stored(tmp_path)
-    monkeypatch.setattr(compare_peers, "_cpu", lambda: "another")
+    monkeypatch.setattr(peers, "_cpu", lambda: "another")
     assert run_here(tmp_path, "--jobs", "iteration") == 1
     assert "--anew" in capsys.readouterr().err
     assert stored(tmp_path) == before
@@ -240,8 +246,8 @@ def test_inertia_is_the_oracles() -> None:
 def test_only_faiss_is_loaded_with_a_core_of_its_own(
     core: str, name: str, inside: str | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(compare_peers, "_blas_cores", lambda: {"numpy": core})
-    with compare_peers._avx512_for_old_openblas(name):
+    monkeypatch.setattr(peers, "_blas_cores", lambda: {"numpy": core})
+    with peers._avx512_for_old_openblas(name):
         assert os.environ.get("OPENBLAS_CORETYPE") == inside
     assert "OPENBLAS_CORETYPE" not in os.environ
 
@@ -261,7 +267,7 @@ def test_faiss_uses_the_kernels_that_numpy_uses(measured: tuple[Path, str]) -> N
 def run_of(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Run]:
     """Makes runs that take as long as is said, by a clock that only they move."""
     clock = [0.0]
-    monkeypatch.setattr("benchmarks.compare_timing.time.perf_counter", lambda: clock[0])
+    monkeypatch.setattr("benchmarks.comparison.timing.time.perf_counter", lambda: clock[0])
 
     def made(name: str, seconds: float, order: list[str] | None = None) -> Run:
         def call() -> None:
@@ -346,7 +352,7 @@ def test_every_algorithm_is_timed_to_convergence() -> None:
 
 def test_memory_of_a_fit_is_measured_in_a_fresh_process() -> None:
     size = Size("small", 40_000, 8, 4)
-    found = compare_processes.fit_memory(CASE._replace(size=size)._asdict())
+    found = processes.fit_memory(CASE._replace(size=size)._asdict())
     assert set(found) == {BASELINE, OURS}
     for of_peer in found.values():
         # the labels at least, and less than ten times the data
@@ -362,22 +368,22 @@ def test_starts_are_timed_with_a_warm_and_an_empty_cache(monkeypatch: pytest.Mon
         caches.append(env["NUMBA_CACHE_DIR"])
         return {"import": 1.0, "first fit": 2.0, "second fit": float(len(caches))}
 
-    monkeypatch.setattr(compare_processes, "_answer", answer)
-    times = compare_processes.start_times((100, 2, 3), 2)
+    monkeypatch.setattr(processes, "_answer", answer)
+    times = processes.start_times((100, 2, 3), 2)
     assert times[BASELINE]["second fit"] == [4.0, 7.0]  # not that of the first turn
     assert len(set(caches)) == 4
-    (record, *_) = compare_jobs.records(
-        "import", Choice(SIZES, DTYPES, is_quick=True), compare_peers.Peers({}, {}), Pace(1.0, 2)
+    (record, *_) = jobs.records(
+        "import", Choice(SIZES, DTYPES, is_quick=True), peers.Peers({}, {}), Pace(1.0, 2)
     )
     assert record["peers"]["kmeans_xp, empty numba cache"]["ratio"] == 1.0
 
 
 def test_a_fresh_process_that_fails_is_told_of() -> None:
     with pytest.raises(RuntimeError, match="KeyError"):
-        compare_processes._answer("start", {"peer": "unknown", "shape": (10, 2, 3)})
+        processes._answer("start", {"peer": "unknown", "shape": (10, 2, 3)})
 
 
 def test_a_start_is_timed_in_a_fresh_process() -> None:
-    taken = compare_processes._answer("start", {"peer": OURS, "shape": (100, 2, 3)})
+    taken = processes._answer("start", {"peer": OURS, "shape": (100, 2, 3)})
     assert set(taken) == {"import", "first fit", "second fit"}
     assert min(taken.values()) > 0.0

@@ -170,6 +170,18 @@ def test_steps_are_those_of_scikit_learn() -> None:
             assert other.inertia_ == pytest.approx(following, rel=1e-6)
 
 
+def test_what_is_said_of_the_weather() -> None:
+    done = example(2)
+    inertias, shifts = (done.weather_model.history_[key] for key in ("inertia", "shift"))
+    saved = -np.diff(inertias) / inertias[:-1]
+    assert len(inertias) - 1 == 38
+    assert 0.005 < saved[2:10].min() < saved[2:10].max() < 0.02
+    assert saved[10:13].max() == pytest.approx(0.036, abs=5e-4)
+    within = shifts <= 1e-4 * done.weather.var(axis=0).mean()
+    assert np.flatnonzero(within)[0] == 26
+    assert inertias[26] / inertias[-1] == pytest.approx(1.00006, abs=5e-6)
+
+
 def test_half_steps_on_every_library(library: Library) -> None:
     done = example(2)
     points, start = (library.asarray(array) for array in (done.blobs, done.start))
@@ -462,6 +474,22 @@ def test_segments_are_those_of_scikit_learn(name: str) -> None:
             )
     assert list(silhouettes) == list(range(2, 9))
     assert selection.n_clusters == max(silhouettes, key=silhouettes.get)
+
+
+def test_what_is_said_of_customers() -> None:
+    done = example(10)
+    assert done.made_rand_index > 0.98
+    assert done.cdnow_selection.recommendations == {"silhouette": 2, "gap": 3, "elbow": 4}
+    sizes = np.bincount(done.cdnow_selection.estimator.labels_)
+    assert sorted(sizes.tolist()) == [635, 1722]
+    assert int((done.cdnow["frequency"] == 1).sum()) == 1205
+    assert int((done.cdnow["monetary"] == 0).sum()) == 8
+    segments = done.cdnow_profile.set_index("name")
+    assert sorted(segments.index) == ["champions", "gone", "gone, good orders", "regulars"]
+    shares = segments["share of sales"]
+    assert shares["champions"] == pytest.approx(0.41, abs=0.005)
+    assert shares["regulars"] == pytest.approx(0.32, abs=0.005)
+    assert segments["recency"]["champions"] < 31 < 150 < segments["recency"]["regulars"] < 200
 
 
 def test_customers_are_summed_up_right() -> None:

@@ -450,13 +450,14 @@ def rows_centroids_and_ends(trial: Trial) -> tuple[Any, ...]:
 
 
 def verify_lloyd_run(result: Any, trial: Trial, truth: Truth) -> None:
-    """Each step is, to the bit, what the kernels of single steps give."""
+    """Each step is, to the bit, what single steps give: for a library, those of the same set."""
     assert isinstance(result, LloydRun)
+    step = beside(trial.body, lloyd_step, trial.library)
     n_steps = int(result.update.signals.shape[0])
     assert 1 <= n_steps <= 5
     before = trial.centroids
     for number in range(n_steps):
-        totals = lloyd_step(trial.rows, before, xp=trial.xp)
+        totals = step(trial.rows, before, xp=trial.xp)
         update = update_centroids(totals, before, xp=trial.xp)
         run = (part[number, ...] for pair in result for part in pair)
         for actual, expected in zip(run, (*totals, *update), strict=True):
@@ -465,6 +466,13 @@ def verify_lloyd_run(result: Any, trial: Trial, truth: Truth) -> None:
         # Only the last step may be one to stop at.
         assert number == n_steps - 1 or (sq_shift > 0.0 and n_empty == 0.0)
         before = update.centroids
+
+
+def beside(body: Callable[..., Any], kernel: Kernel[..., Any], library: Library) -> Any:
+    """Return the kernel's override in the folder of another kernel's; the kernel for a portable."""
+    folder = body.__module__.rpartition(".")[0]
+    overrides = [] if folder == "kmeans_xp.kernels" else kernel.overrides(library.name)
+    return next((each for each in overrides if each.__module__.startswith(folder)), kernel)
 
 
 def rows_closest_and_centroids(trial: Trial) -> tuple[Any, ...]:

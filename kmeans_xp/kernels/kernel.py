@@ -22,7 +22,7 @@ kernels: dict[str, "Kernel[..., Any]"] = {}
 
 #: the modules beside this one that may hold a library's overrides; the last is tried first
 _OVERRIDE_MODULES = {
-    "numpy": ("for_numpy", "for_numpy_silhouette", "for_numba"),
+    "numpy": ("for_numpy", "for_numba"),
     "cupy": ("for_cupy",),
     "torch": ("for_torch",),
     "jax": ("for_jax",),

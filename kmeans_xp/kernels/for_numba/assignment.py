@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numba import types
 
-from kmeans_xp.devices import Namespace
+from kmeans_xp.devices import Namespace, namespace_of
 from kmeans_xp.kernels.for_numba.compiled import (
     COLUMN,
     COLUMN_64,
@@ -27,7 +27,6 @@ from kmeans_xp.kernels.for_numba.compiled import (
 )
 from kmeans_xp.kernels.for_numba.tiling import (
     LARGE,
-    MIDDLE,
     Floats,
     Labels,
     aligned,
@@ -82,8 +81,6 @@ __all__ = [
 #: numbers in the totals of a task, from which tasks take features instead of rows
 _MOST_PRIVATE = 2**16
 
-_score_large, _score_middle, _score_small = score_group
-
 
 @inline
 def label_panels(panels, n_rows, n_features, groups, biases, n_clusters, best, labels):
@@ -98,12 +95,7 @@ def label_panels(panels, n_rows, n_features, groups, biases, n_clusters, best, l
         # A group stays in the first-level cache while all panels of the tile pass by it.
         for row in range(0, n_rows, panel):
             at = row * n_features
-            if size == LARGE:
-                _score_large(panels, at, n_features, groups, biases, first, best, labels, row)
-            elif size == MIDDLE:
-                _score_middle(panels, at, n_features, groups, biases, first, best, labels, row)
-            else:
-                _score_small(panels, at, n_features, groups, biases, first, best, labels, row)
+            score_group(panels, size, at, n_features, groups, biases, first, best, labels, row)
         first += size
 
 
@@ -307,7 +299,8 @@ def steps_in_a_call(rows: Rows, centroids: Floats, n_steps: int, tol: float) -> 
     """Take all steps in compiled code where Python's part of one would be felt."""
     points, (n_clusters, n_features) = rows.points, centroids.shape
     if not has_own_totals(*centroids.shape) or n_step_tasks(rows, n_clusters) > 1:
-        return NotImplemented
+        # Not declined: steps of kernels without numba would not have the bits of those here.
+        return lloyd_run.portable(rows, centroids, n_steps, tol, xp=namespace_of(centroids))
     dtype, tile = points.dtype, tile_rows(rows.n_points, n_features, points.dtype)
     shape, groups = (n_steps, n_clusters, n_features), Groups.empty(n_clusters, n_features, dtype)
     sums, new = np.empty(shape), np.empty(shape, dtype)

@@ -55,7 +55,6 @@ from kmeans_xp.kernels.for_numba.compiled import (
 )
 from kmeans_xp.kernels.for_numba.tiling import (
     LARGE,
-    MIDDLE,
     Floats,
     aligned,
     group_size,
@@ -82,8 +81,6 @@ from kmeans_xp.kernels.trees import merged_in_tree
 
 __all__: list[str] = []
 
-_score_large, _score_middle, _score_small = score_group_and_next
-_all_large, _all_middle, _all_small = score_group_and_all
 
 #: a tile is visited as a whole if more than this many eighths of its rows may have changed
 _EIGHTHS = 6
@@ -223,18 +220,9 @@ def _score_panels(panels, n_rows, n_features, groups, biases, n_clusters, best, 
         size = group_size(n_clusters - first)
         for row in range(0, n_rows, panel):
             at = row * n_features
-            if size == LARGE:
-                _score_large(
-                    panels, at, n_features, groups, biases, first, best, second, labels, row
-                )
-            elif size == MIDDLE:
-                _score_middle(
-                    panels, at, n_features, groups, biases, first, best, second, labels, row
-                )
-            else:
-                _score_small(
-                    panels, at, n_features, groups, biases, first, best, second, labels, row
-                )
+            score_group_and_next(
+                panels, size, at, n_features, groups, biases, first, best, second, labels, row
+            )
         first += size
 
 
@@ -248,51 +236,21 @@ def _score_panels_and_keep(
         size = group_size(n_clusters - first)
         for row in range(0, n_rows, panel):
             at = row * n_features
-            if size == LARGE:
-                _all_large(
-                    panels,
-                    at,
-                    n_features,
-                    groups,
-                    biases,
-                    first,
-                    best,
-                    second,
-                    labels,
-                    row,
-                    every,
-                    width,
-                )
-            elif size == MIDDLE:
-                _all_middle(
-                    panels,
-                    at,
-                    n_features,
-                    groups,
-                    biases,
-                    first,
-                    best,
-                    second,
-                    labels,
-                    row,
-                    every,
-                    width,
-                )
-            else:
-                _all_small(
-                    panels,
-                    at,
-                    n_features,
-                    groups,
-                    biases,
-                    first,
-                    best,
-                    second,
-                    labels,
-                    row,
-                    every,
-                    width,
-                )
+            score_group_and_all(
+                panels,
+                size,
+                at,
+                n_features,
+                groups,
+                biases,
+                first,
+                best,
+                second,
+                labels,
+                row,
+                every,
+                width,
+            )
         first += size
 
 

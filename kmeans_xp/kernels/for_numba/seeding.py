@@ -24,8 +24,6 @@ from kmeans_xp.kernels.for_numba.compiled import (
     compiled,
 )
 from kmeans_xp.kernels.for_numba.tiling import (
-    LARGE,
-    MIDDLE,
     Floats,
     aligned,
     copy,
@@ -63,8 +61,6 @@ _DRAWN_BLOCK = 4096
 _MANY_FEATURES = 16
 
 _MANY, _SOME = ROW_CANDIDATES
-_fold_many, _fold_some = fold_row
-_fold_large, _fold_middle, _fold_small = fold_group
 
 
 @compiled(COLUMN, COLUMN, COUNT, COUNT, SUMS)
@@ -185,14 +181,9 @@ def _fold_panels(points, start, stop, tile, origin, weights, closest, groups, n_
             size = group_size(n_candidates - first)
             for number in range(0, n_rows, panel):
                 at = number * n_features
-                if size == LARGE:
-                    _fold_large(panels, at, n_features, groups, first, nearest, wide, number, lanes)
-                elif size == MIDDLE:
-                    _fold_middle(
-                        panels, at, n_features, groups, first, nearest, wide, number, lanes
-                    )
-                else:
-                    _fold_small(panels, at, n_features, groups, first, nearest, wide, number, lanes)
+                fold_group(
+                    panels, size, at, n_features, groups, first, nearest, wide, number, lanes
+                )
             first += size
 
 
@@ -224,32 +215,20 @@ def _fold_rows(points, start, stop, tile, origin, weights, closest, candidates, 
                 weight = np.float64(weights[row + number])
             first = 0
             while first < len(sums):
-                if len(sums) - first >= _MANY:
-                    _fold_many(
-                        tile_points,
-                        at + number,
-                        origin,
-                        candidates,
-                        first,
-                        n_features,
-                        so_far,
-                        weight,
-                        sums,
-                    )
-                    first += _MANY
-                else:
-                    _fold_some(
-                        tile_points,
-                        at + number,
-                        origin,
-                        candidates,
-                        first,
-                        n_features,
-                        so_far,
-                        weight,
-                        sums,
-                    )
-                    first += _SOME
+                size = _MANY if len(sums) - first >= _MANY else _SOME
+                fold_row(
+                    tile_points,
+                    size,
+                    at + number,
+                    origin,
+                    candidates,
+                    first,
+                    n_features,
+                    so_far,
+                    weight,
+                    sums,
+                )
+                first += size
 
 
 @compiled(ROWS, COUNT, COUNT, COUNT, NUMBERS, COLUMN, NUMBERS, RESULTS)

@@ -264,6 +264,31 @@ def _vector_code(emit: Callable[..., Any], result: Any = types.void) -> Any:
     return intrinsic(typed)
 
 
+def _of_sizes(sizes: tuple[int, ...]) -> Callable[[Callable[..., Any]], Any]:
+    """Make a function for numba that does its work for one of some sizes, its second argument.
+
+    What emits the code is given each of them as an int: all are compiled, and one is chosen.
+    """
+
+    def decorate(emit: Callable[..., None]) -> Any:
+        @functools.wraps(emit)
+        def choose(code: _Code, array: _Array, size: Any, *others: Any) -> None:
+            builder = code.builder
+            after = builder.append_basic_block("done")
+            choice = builder.switch(size, after)
+            for each in sizes:
+                block = builder.append_basic_block(f"size_{each}")
+                choice.add_case(_I64(each), block)
+                builder.position_at_end(block)
+                emit(code, array, each, *others)
+                builder.branch(after)
+            builder.position_at_end(after)
+
+        return _vector_code(choose)
+
+    return decorate
+
+
 @intrinsic
 def panel_rows(_context: Any, array: Any) -> Any:
     """Return how many rows a panel of the array's dtype has."""
@@ -536,38 +561,35 @@ def _scores(
     return code.loop(_I64(0), n_features, 1, initial, multiply)
 
 
-def _score_group(size: int) -> Any:
-    """Make the function that scores groups of ``size`` centroids."""
+@_of_sizes(GROUPS)
+def score_group(
+    code: _Code,
+    panel: _Array,
+    size: int,
+    at: Any,
+    n_features: Any,
+    groups: _Array,
+    biases: _Array,
+    first: Any,
+    best: _Array,
+    labels: _Array,
+    row: Any,
+) -> None:
+    """Keep the best of ``x . c + bias`` over a panel's rows and a group's centroids.
 
-    def score(
-        code: _Code,
-        panel: _Array,
-        at: Any,
-        n_features: Any,
-        groups: _Array,
-        biases: _Array,
-        first: Any,
-        best: _Array,
-        labels: _Array,
-        row: Any,
-    ) -> None:
-        """Keep the best of ``x . c + bias`` over a panel's rows and a group's centroids.
-
-        A tie stays with the lower index, and so does a score that is not a number.
-        """
-        builder = code.builder
-        scores = _scores(code, panel.at(at), n_features, groups, biases, first, size)
-        number = code.splat(builder.trunc(first, _I32), code.indices)
-        for v in range(_VECTORS):
-            value, index = _greatest(code, scores[v::_VECTORS])
-            index = builder.add(index, number)
-            place = builder.add(row, _I64(v * code.n_lanes))
-            so_far, label = code.load(best.at(place)), code.load(labels.at(place), code.indices)
-            is_better = code.greater(value, so_far)
-            code.store(builder.select(is_better, value, so_far), best.at(place))
-            code.store(builder.select(is_better, index, label), labels.at(place))
-
-    return _vector_code(score)
+    A tie stays with the lower index, and so does a score that is not a number.
+    """
+    builder = code.builder
+    scores = _scores(code, panel.at(at), n_features, groups, biases, first, size)
+    number = code.splat(builder.trunc(first, _I32), code.indices)
+    for v in range(_VECTORS):
+        value, index = _greatest(code, scores[v::_VECTORS])
+        index = builder.add(index, number)
+        place = builder.add(row, _I64(v * code.n_lanes))
+        so_far, label = code.load(best.at(place)), code.load(labels.at(place), code.indices)
+        is_better = code.greater(value, so_far)
+        code.store(builder.select(is_better, value, so_far), best.at(place))
+        code.store(builder.select(is_better, index, label), labels.at(place))
 
 
 def _greatest(code: _Code, values: list[Any]) -> tuple[Any, Any]:
@@ -588,64 +610,55 @@ def _greatest(code: _Code, values: list[Any]) -> tuple[Any, Any]:
     return left[0]
 
 
-score_group = tuple(_score_group(size) for size in GROUPS)
+@_of_sizes(GROUPS)
+def score_group_and_next(
+    code: _Code,
+    panel: _Array,
+    size: int,
+    at: Any,
+    n_features: Any,
+    groups: _Array,
+    biases: _Array,
+    first: Any,
+    best: _Array,
+    second: _Array,
+    labels: _Array,
+    row: Any,
+) -> None:
+    """Do as ``score_group``, and keep the best score of the other centroids as well."""
+    scores = _scores(code, panel.at(at), n_features, groups, biases, first, size)
+    _keep_two(code, scores, first, best, second, labels, row)
 
 
-def _score_group_and_next(size: int) -> Any:
-    """Make the function that scores groups of ``size`` centroids and keeps two scores."""
+@_of_sizes(GROUPS)
+def score_group_and_all(
+    code: _Code,
+    panel: _Array,
+    size: int,
+    at: Any,
+    n_features: Any,
+    groups: _Array,
+    biases: _Array,
+    first: Any,
+    best: _Array,
+    second: _Array,
+    labels: _Array,
+    row: Any,
+    every: _Array,
+    width: Any,
+) -> None:
+    """Do as ``score_group_and_next``, and store the scores too.
 
-    def score(
-        code: _Code,
-        panel: _Array,
-        at: Any,
-        n_features: Any,
-        groups: _Array,
-        biases: _Array,
-        first: Any,
-        best: _Array,
-        second: _Array,
-        labels: _Array,
-        row: Any,
-    ) -> None:
-        """Do as ``score_group``, and keep the best score of the other centroids as well."""
-        scores = _scores(code, panel.at(at), n_features, groups, biases, first, size)
-        _keep_two(code, scores, first, best, second, labels, row)
-
-    return _vector_code(score)
-
-
-def _score_group_and_all(size: int) -> Any:
-    """Make the function that scores groups of ``size`` centroids and keeps all scores."""
-
-    def score(
-        code: _Code,
-        panel: _Array,
-        at: Any,
-        n_features: Any,
-        groups: _Array,
-        biases: _Array,
-        first: Any,
-        best: _Array,
-        second: _Array,
-        labels: _Array,
-        row: Any,
-        every: _Array,
-        width: Any,
-    ) -> None:
-        """Do as ``score_group_and_next``, and store the scores too.
-
-        From ``row * width`` on: those of a panel's rows side by side, for each centroid in turn.
-        """
-        builder = code.builder
-        scores = _scores(code, panel.at(at), n_features, groups, biases, first, size)
-        _keep_two(code, scores, first, best, second, labels, row)
-        for number, value in enumerate(scores):
-            j, v = divmod(number, _VECTORS)
-            start = builder.mul(builder.add(first, _I64(j)), _I64(code.n_rows))
-            place = builder.add(builder.mul(row, width), _I64(v * code.n_lanes))
-            code.store(value, every.at(builder.add(start, place)))
-
-    return _vector_code(score)
+    From ``row * width`` on: those of a panel's rows side by side, for each centroid in turn.
+    """
+    builder = code.builder
+    scores = _scores(code, panel.at(at), n_features, groups, biases, first, size)
+    _keep_two(code, scores, first, best, second, labels, row)
+    for number, value in enumerate(scores):
+        j, v = divmod(number, _VECTORS)
+        start = builder.mul(builder.add(first, _I64(j)), _I64(code.n_rows))
+        place = builder.add(builder.mul(row, width), _I64(v * code.n_lanes))
+        code.store(value, every.at(builder.add(start, place)))
 
 
 def _keep_two(
@@ -689,10 +702,6 @@ def _two_greatest(code: _Code, values: list[Any]) -> tuple[Any, Any, Any]:
     return best, index, left[0][1]
 
 
-score_group_and_next = tuple(_score_group_and_next(size) for size in GROUPS)
-score_group_and_all = tuple(_score_group_and_all(size) for size in GROUPS)
-
-
 def _sq_distances(code: _Code, panel: Any, n_features: Any, group: Any, size: int) -> list[Any]:
     """Return the squared distances of a panel's rows to a group's candidates."""
     builder = code.builder
@@ -709,45 +718,39 @@ def _sq_distances(code: _Code, panel: Any, n_features: Any, group: Any, size: in
     return code.loop(_I64(0), n_features, 1, zeros, add_squares)
 
 
-def _fold_group(size: int) -> Any:
-    """Make the function that folds groups of ``size`` candidates into distances."""
-
-    def fold(
-        code: _Code,
-        panel: _Array,
-        at: Any,
-        n_features: Any,
-        groups: _Array,
-        first: Any,
-        closest: _Array,
-        weights: _Array,
-        row: Any,
-        sums: _Array,
-    ) -> None:
-        """Add weight * min(closest, squared distance) to each candidate's float64 lanes."""
-        builder = code.builder
-        group = groups.at(builder.mul(first, n_features))
-        distances = _sq_distances(code, panel.at(at), n_features, group, size)
-        half = code.n_lanes * code.itemsize // 8
-        wide = ir.VectorType(ir.DoubleType(), half)
-        lanes = builder.mul(first, _I64(code.n_rows))
-        for v in range(_VECTORS):
-            so_far = code.load(closest.at(builder.add(row, _I64(v * code.n_lanes))))
-            for j in range(size):
-                distance = distances[j * _VECTORS + v]
-                is_nearer = code.greater(so_far, distance)
-                nearer = builder.select(is_nearer, distance, so_far)
-                for part in range(0, code.n_lanes, half):
-                    offset = v * code.n_lanes + part
-                    value = code.part(nearer, part, wide)
-                    weight = code.load(weights.at(builder.add(row, _I64(offset))), wide)
-                    place = sums.at(builder.add(lanes, _I64(j * code.n_rows + offset)))
-                    code.store(code.multiply_add(value, weight, code.load(place, wide)), place)
-
-    return _vector_code(fold)
-
-
-fold_group = tuple(_fold_group(size) for size in GROUPS)
+@_of_sizes(GROUPS)
+def fold_group(
+    code: _Code,
+    panel: _Array,
+    size: int,
+    at: Any,
+    n_features: Any,
+    groups: _Array,
+    first: Any,
+    closest: _Array,
+    weights: _Array,
+    row: Any,
+    sums: _Array,
+) -> None:
+    """Add weight * min(closest, squared distance) to each candidate's float64 lanes."""
+    builder = code.builder
+    group = groups.at(builder.mul(first, n_features))
+    distances = _sq_distances(code, panel.at(at), n_features, group, size)
+    half = code.n_lanes * code.itemsize // 8
+    wide = ir.VectorType(ir.DoubleType(), half)
+    lanes = builder.mul(first, _I64(code.n_rows))
+    for v in range(_VECTORS):
+        so_far = code.load(closest.at(builder.add(row, _I64(v * code.n_lanes))))
+        for j in range(size):
+            distance = distances[j * _VECTORS + v]
+            is_nearer = code.greater(so_far, distance)
+            nearer = builder.select(is_nearer, distance, so_far)
+            for part in range(0, code.n_lanes, half):
+                offset = v * code.n_lanes + part
+                value = code.part(nearer, part, wide)
+                weight = code.load(weights.at(builder.add(row, _I64(offset))), wide)
+                place = sums.at(builder.add(lanes, _I64(j * code.n_rows + offset)))
+                code.store(code.multiply_add(value, weight, code.load(place, wide)), place)
 
 
 @_vector_code
@@ -831,40 +834,32 @@ def _halved(code: _Code, left: Any, right: Any, length: int) -> Any:
     return code.builder.fadd(code.shuffle(left, right, low), code.shuffle(left, right, high))
 
 
-def _fold_row(size: int) -> Any:
-    """Make the function that folds ``size`` candidates into the distance of one row."""
+@_of_sizes(ROW_CANDIDATES)
+def fold_row(
+    code: _Code,
+    points: _Array,
+    size: int,
+    row: Any,
+    origin: _Array,
+    candidates: _Array,
+    first: Any,
+    n_features: Any,
+    closest: Any,
+    weight: Any,
+    sums: _Array,
+) -> None:
+    """Add weight * min(closest, squared distance) to the sums of ``size`` candidates.
 
-    def fold(
-        code: _Code,
-        points: _Array,
-        row: Any,
-        origin: _Array,
-        candidates: _Array,
-        first: Any,
-        n_features: Any,
-        closest: Any,
-        weight: Any,
-        sums: _Array,
-    ) -> None:
-        """Add weight * min(closest, squared distance) to the sums of ``size`` candidates.
-
-        Distances are those of ``sq_distance``, to the bit; the candidates lie row after row.
-        """
-        builder = code.builder
-        start = candidates.at(builder.mul(first, n_features))
-        places = [code.shifted(start, builder.mul(_I64(j), n_features)) for j in range(size)]
-        distances = _totals(code, _squares(code, points, row, origin, places, n_features))
-        so_far = code.splat(closest, distances.type)
-        is_nearer = code.greater(so_far, distances)
-        nearer = builder.select(is_nearer, distances, so_far)
-        wide = ir.VectorType(ir.DoubleType(), size)
-        place = sums.at(first)
-        value = code.part(nearer, 0, wide)
-        code.store(
-            code.multiply_add(value, code.splat(weight, wide), code.load(place, wide)), place
-        )
-
-    return _vector_code(fold)
-
-
-fold_row = tuple(_fold_row(size) for size in ROW_CANDIDATES)
+    Distances are those of ``sq_distance``, to the bit; the candidates lie row after row.
+    """
+    builder = code.builder
+    start = candidates.at(builder.mul(first, n_features))
+    places = [code.shifted(start, builder.mul(_I64(j), n_features)) for j in range(size)]
+    distances = _totals(code, _squares(code, points, row, origin, places, n_features))
+    so_far = code.splat(closest, distances.type)
+    is_nearer = code.greater(so_far, distances)
+    nearer = builder.select(is_nearer, distances, so_far)
+    wide = ir.VectorType(ir.DoubleType(), size)
+    place = sums.at(first)
+    value = code.part(nearer, 0, wide)
+    code.store(code.multiply_add(value, code.splat(weight, wide), code.load(place, wide)), place)

@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from benchmarks.compare_jobs import Record
+from benchmarks.comparison.jobs import Record
 from benchmarks.gpu_answer import write_whole
 
 __all__ = ["OtherMachineError", "Store"]

@@ -4,9 +4,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks.compare_jobs import Record
-from benchmarks.compare_peers import BASELINE, OURS
-from benchmarks.compare_report import in_order
+from benchmarks.comparison.jobs import Record
+from benchmarks.comparison.peers import BASELINE, OURS
+from benchmarks.comparison.report import in_order
 
 __all__ = ["draw"]
 

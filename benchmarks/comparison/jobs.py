@@ -4,13 +4,13 @@ from collections.abc import Callable, Iterator
 from statistics import median
 from typing import Any
 
-from benchmarks.compare_checks import check_centroids, check_labels
-from benchmarks.compare_data import Case, Choice, Problem, cases, problem
-from benchmarks.compare_fits import converge, fit, minibatch, restarts, same_work
-from benchmarks.compare_parts import iteration, mean_start_inertias, predict, seeding
-from benchmarks.compare_peers import ARRAYS, BASELINE, OURS, PEERS, Peers
-from benchmarks.compare_processes import fit_memory, start_times
-from benchmarks.compare_timing import Pace, Run, interleaved, ratio
+from benchmarks.comparison.checks import check_centroids, check_labels
+from benchmarks.comparison.data import Case, Choice, Problem, cases, problem
+from benchmarks.comparison.fits import converge, fit, minibatch, restarts, same_work
+from benchmarks.comparison.parts import iteration, mean_start_inertias, predict, seeding
+from benchmarks.comparison.peers import ARRAYS, BASELINE, OURS, PEERS, Peers
+from benchmarks.comparison.processes import fit_memory, start_times
+from benchmarks.comparison.timing import Pace, Run, interleaved, ratio
 from benchmarks.roofline import Size
 from kmeans_xp.devices import to_host
 

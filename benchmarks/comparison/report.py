@@ -5,9 +5,9 @@ from collections.abc import Iterable, Sequence
 from statistics import linear_regression, median
 from typing import Any
 
-from benchmarks.compare_data import SIZES
-from benchmarks.compare_jobs import JOBS, Record
-from benchmarks.compare_peers import BASELINE, UNIMPORTABLE
+from benchmarks.comparison.data import SIZES
+from benchmarks.comparison.jobs import JOBS, Record
+from benchmarks.comparison.peers import BASELINE, UNIMPORTABLE
 
 __all__ = ["in_order", "page", "peers_of"]
 
@@ -60,7 +60,7 @@ def page(machine: dict[str, Any], records: Sequence[Record], picture: str | None
     Parameters
     ----------
     machine : dict
-        As ``compare_peers.machine`` gives it.
+        As ``peers.machine`` gives it.
     records : sequence of Record
     picture : str or None
         Its file name beside the page.

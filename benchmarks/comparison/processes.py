@@ -1,6 +1,6 @@
 """What needs a fresh process for each measurement: memory of a fit, imports and first fits.
 
-``python benchmarks/compare_processes.py MEASUREMENT CASE`` is how the comparison calls itself;
+``python benchmarks/comparison/processes.py MEASUREMENT CASE`` is how the comparison calls itself;
 the answer is a line of JSON.
 """
 
@@ -14,7 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 
 __all__ = ["fit_memory", "start_times"]
 
@@ -82,7 +82,7 @@ def _answer(measurement: str, question: dict[str, Any], **env: str) -> dict[str,
 
 
 def _memory(peer: str, **fields: Any) -> dict[str, float]:
-    from benchmarks.compare_data import Case, problem
+    from benchmarks.comparison.data import Case, problem
     from benchmarks.roofline import Size
 
     module = __import__(_MODULES[peer], fromlist=["KMeans"])

@@ -14,11 +14,11 @@ from array_api_compat import array_namespace
 from sklearn.cluster._k_means_lloyd import lloyd_iter_chunked_dense
 from threadpoolctl import ThreadpoolController
 
-from benchmarks.compare_checks import inertia_of
-from benchmarks.compare_data import Problem
-from benchmarks.compare_fits import faiss_kmeans
-from benchmarks.compare_peers import BASELINE, OURS, Peers, estimators, on_arrays, takes_faiss
-from benchmarks.compare_timing import Run
+from benchmarks.comparison.checks import inertia_of
+from benchmarks.comparison.data import Problem
+from benchmarks.comparison.fits import faiss_kmeans
+from benchmarks.comparison.peers import BASELINE, OURS, Peers, estimators, on_arrays, takes_faiss
+from benchmarks.comparison.timing import Run
 from kmeans_xp.devices import to_host
 from kmeans_xp.devices.availability import n_threads
 from kmeans_xp.kernels import Rows, lloyd_step, update_centroids

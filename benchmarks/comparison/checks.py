@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.compare_data import Problem
-from benchmarks.compare_peers import BASELINE
+from benchmarks.comparison.data import Problem
+from benchmarks.comparison.peers import BASELINE
 
 __all__ = ["DisagreementError", "check_centroids", "check_labels", "inertia_of"]
 

@@ -12,10 +12,10 @@ import numpy as np
 import sklearn.cluster
 
 import kmeans_xp
-from benchmarks.compare_checks import inertia_of
-from benchmarks.compare_data import Problem
-from benchmarks.compare_peers import BASELINE, OURS, Peers, estimators, takes_faiss
-from benchmarks.compare_timing import Run
+from benchmarks.comparison.checks import inertia_of
+from benchmarks.comparison.data import Problem
+from benchmarks.comparison.peers import BASELINE, OURS, Peers, estimators, takes_faiss
+from benchmarks.comparison.timing import Run
 from kmeans_xp.devices import to_host
 
 __all__ = [

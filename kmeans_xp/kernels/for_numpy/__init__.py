@@ -1,0 +1,9 @@
+"""Kernels for NumPy: tiles of rows over threads, BLAS scores, sums by a sparse one-hot product.
+
+The constants were measured on two cores with AVX-512 and OpenBLAS 0.3.31; none of them changes a
+result by more than rounding. Importing a module here registers its kernels.
+"""
+
+from kmeans_xp.kernels.for_numpy import assignment, measuring, seeding, silhouette, sums
+
+__all__ = ["assignment", "measuring", "seeding", "silhouette", "sums"]

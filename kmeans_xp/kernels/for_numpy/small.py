@@ -1,0 +1,100 @@
+"""Steps on rows that are one small tile, made ready once: most of their time is that of calls."""
+
+import numpy as np
+
+from kmeans_xp.kernels.for_numpy.measuring import small_points
+from kmeans_xp.kernels.for_numpy.scoring import ByColumns, assigner
+from kmeans_xp.kernels.for_numpy.sums import OneHotSums, split
+from kmeans_xp.kernels.for_numpy.tiling import SMALL_GEMM, Floats
+from kmeans_xp.kernels.portable import ClusterTotals
+from kmeans_xp.kernels.rows import Rows
+
+__all__ = ["SmallTile", "is_small_product", "is_small_tile"]
+
+#: bytes of the rows made ready, so that they stay in a processor's own cache
+_MOST_BYTES = 2**21
+
+
+def is_small_tile(rows: Rows, centroids: Floats) -> bool:
+    """Return whether steps from such centroids are done by a ``SmallTile``."""
+    shape = centroids.shape
+    n_bytes = rows.n_points * (rows.n_features + 1) * (centroids.itemsize + 8)
+    if n_bytes > _MOST_BYTES or assigner(*shape) is not ByColumns:
+        return False
+    return rows.n_points <= ByColumns.tile(*shape)
+
+
+def is_small_product(rows: Rows, n_clusters: int, n_features: int) -> bool:
+    """Return whether OpenBLAS does a step's products in one thread by itself."""
+    return rows.n_points * n_clusters * (n_features + 1) <= SMALL_GEMM
+
+
+class SmallTile:
+    """Rows turned for the scores and cast for the sums, and room for what a step computes.
+
+    Parameters
+    ----------
+    rows : Rows
+    n_clusters : int
+    """
+
+    def __init__(self, rows: Rows, n_clusters: int) -> None:
+        points, n_points, n_features = small_points(rows), rows.n_points, rows.n_features
+        shape = n_clusters, n_points
+        # Under the rows as columns lies the place of a bias, and beside them that of the mass.
+        self.turned = np.ones((n_features + 1, n_points), points.dtype)
+        self.turned[:-1] = points.T
+        self.wide = np.ones((n_points, n_features + 1))
+        self.wide[:, :-1] = points
+        self.vectors = np.empty((n_clusters, n_features + 1), points.dtype)
+        self.scores, self.is_best = np.empty(shape, points.dtype), np.empty(shape, np.bool_)
+        self.ranks = np.arange(n_clusters, 0, -1, dtype=np.uint8)[:, None]
+        add = _ByProduct if is_small_product(rows, n_clusters, n_features) else _ByLabels
+        self.add = add(rows, self.wide, n_clusters)
+
+    def totals(self, centroids: Floats) -> ClusterTotals:
+        """Return the totals of a step from these centroids."""
+        vectors, scores = self.vectors, self.scores
+        # The least |x - c|^2 is the greatest x.c - |c|^2 / 2.
+        vectors[:, :-1] = centroids
+        np.multiply(np.einsum("ij,ij->i", centroids, centroids), -0.5, out=vectors[:, -1])
+        np.matmul(vectors, self.turned, out=scores)
+        np.equal(scores, np.maximum.reduce(scores, axis=0), out=self.is_best)
+        # The greatest rank among the best is the lowest index.
+        ranks = self.is_best.view(np.uint8)
+        rank = np.maximum.reduce(np.multiply(ranks, self.ranks, out=ranks), axis=0)
+        np.maximum(rank, 1, out=rank)  # if scores overflowed to NaN: an index that exists
+        return split(self.add(rank))
+
+
+class _ByProduct:
+    """Adds rows by a dense one-hot matrix: SciPy's sparse one costs more calls than it saves."""
+
+    def __init__(self, rows: Rows, wide: Floats, n_clusters: int) -> None:
+        if rows.weights is not None:
+            wide *= rows.weights[:, None]
+        self.wide = wide
+        self.ranks = np.arange(n_clusters, 0, -1, dtype=np.uint8)[:, None]
+        self.one_hot = np.empty((n_clusters, rows.n_points))
+
+    def __call__(self, rank: Floats) -> Floats:
+        np.copyto(self.one_hot, np.equal(self.ranks, rank))
+        total: Floats = self.one_hot @ self.wide
+        return total
+
+
+class _ByLabels:
+    """Adds rows by a sparse one-hot matrix."""
+
+    def __init__(self, rows: Rows, wide: Floats, n_clusters: int) -> None:
+        sums = OneHotSums(n_clusters, rows.n_features, rows.weights)
+        self.wide, self.n_clusters = wide, np.int32(n_clusters)
+        self.labels = sums.labels(rows.n_points)
+        self.one_hot = sums.one_hot
+        if rows.weights is not None:
+            self.one_hot.data[:] = rows.weights
+
+    def __call__(self, rank: Floats) -> Floats:
+        np.subtract(self.n_clusters, rank, out=self.labels)
+        total: Floats = self.one_hot @ self.wide
+        return total
