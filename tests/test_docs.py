@@ -280,6 +280,18 @@ def test_every_extra_that_is_named_exists() -> None:
         assert named <= known, name
 
 
+@parametrize_pages([page for page in PAGES if ":start-after:" in page.read_text()])
+def test_what_a_page_includes_is_there(page: Path) -> None:
+    for name, options in re.findall(
+        r"^```{include} (\S+)\n(.*?)^```", page.read_text(), re.M | re.S
+    ):
+        begin, end = re.findall(r'^:(?:start-after|end-before): "(.*)"$', options, re.M)
+        _, found, rest = (DOCS / name).read_text().partition(begin)
+        assert found
+        assert "\n|---" in rest.partition(end)[0]
+        assert end in rest
+
+
 @parametrize_pages([*PAGES, ROOT / "README.md"])
 def test_links_to_files_lead_somewhere(page: Path) -> None:
     for target in re.findall(r"\]\(([^)#:\s]+)(?:#[^)]*)?\)", page.read_text()):
