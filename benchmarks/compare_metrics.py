@@ -116,30 +116,45 @@ def _peak(found: dict[str, int]) -> Iterator[None]:
         watcher.join()
 
 
+class _Taken(NamedTuple):
+    """What calls took: seconds by the clock, and of all processors."""
+
+    wall: list[float]
+    cpu: list[float]
+    peak: dict[str, int]
+
+
 def _measure(case: Case) -> str:
     points, labels = _data(case)
-    seconds: dict[str, list[float]] = {peer: [] for peer in PEERS}
-    peaks: dict[str, dict[str, int]] = {peer: {} for peer in PEERS}
+    taken = {peer: _Taken([], [], {}) for peer in PEERS}
     for score in PEERS.values():  # compiles, and starts threads
         score(points[:2000], labels[:2000])
     for number in range(case.n_rounds):
         scores = []
         for peer in list(PEERS)[:: -1 if number % 2 else 1]:
             time.sleep(_PAUSE_S)
-            with _peak(peaks[peer]):
-                started = time.perf_counter()
+            with _peak(taken[peer].peak):
+                cpu, wall = time.process_time(), time.perf_counter()
                 scores.append(PEERS[peer](points, labels))
-                seconds[peer].append(time.perf_counter() - started)
+                taken[peer].wall.append(time.perf_counter() - wall)
+                taken[peer].cpu.append(time.process_time() - cpu)
         if np.ptp(scores) > _ATOL:
             raise SystemExit(f"{case}: the scores differ: {scores}")
-    theirs = seconds["scikit-learn"]
+    theirs = taken["scikit-learn"]
     cells = [f"{case.n_points:,} x {case.n_features}, k={case.n_clusters}, {case.dtype}"]
-    cells.append(f"{statistics.median(theirs):.3g} s")
+    cells.append(f"{statistics.median(theirs.wall):.3g} s")
     for peer in list(PEERS)[1:]:
-        ratios = [ours / base for ours, base in zip(seconds[peer], theirs, strict=True)]
-        cells += [f"{statistics.median(seconds[peer]):.3g} s", f"{statistics.median(ratios):.3f}"]
-    cells += [f"{peaks[peer].get('bytes', 0) / 2**20:,.0f}" for peer in PEERS]
+        ours = taken[peer]
+        cells.append(f"{statistics.median(ours.wall):.3g} s")
+        cells += [_ratio(ours.wall, theirs.wall), _ratio(ours.cpu, theirs.cpu)]
+    cells += [f"{taken[peer].peak.get('bytes', 0) / 2**20:,.0f}" for peer in PEERS]
     return f"| {' | '.join(cells)} |"
+
+
+def _ratio(ours: list[float], theirs: list[float]) -> str:
+    """Return the median of the ratios of the rounds."""
+    ratios = [one / other for one, other in zip(ours, theirs, strict=True)]
+    return f"{statistics.median(ratios):.3f}"
 
 
 def main() -> None:
@@ -149,10 +164,11 @@ def main() -> None:
     n_points = parser.parse_args().rows
     cases = [case for case in (*CASES, LARGE) if case.n_points == n_points] or CASES
     print(
-        "| rows x features, clusters | scikit-learn | kmeans_xp | ratio | without numba | ratio "
+        "| rows x features, clusters | scikit-learn | kmeans_xp | ratio | of CPU time "
+        "| without numba | ratio | of CPU time "
         "| memory, MiB: scikit-learn | kmeans_xp | without numba |"
     )
-    print("|---|---:|---:|---:|---:|---:|---:|---:|---:|")
+    print(f"|---|{'---:|' * 10}")
     for case in cases:
         print(_measure(case), flush=True)
 
