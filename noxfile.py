@@ -102,12 +102,13 @@ def jax(session: nox.Session) -> None:
     """The tests of array code on JAX."""
     _install(session, "-e", ".[test]", "jax[cpu]")
     # JAX compiles every operation for every shape: the two workers then do so once.
-    cache = {
+    env = {
+        "HYPOTHESIS_PROFILE": os.environ.get("HYPOTHESIS_PROFILE", "two"),
         "JAX_COMPILATION_CACHE_DIR": session.create_tmp(),
         "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
         "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
     }
-    _library_tests(session, "jax", env=cache)
+    _library_tests(session, "jax", env=env)
 
 
 @nox.session(default=False)

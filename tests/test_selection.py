@@ -27,6 +27,11 @@ from tests.datasets import blobs, cloud
 FEW: dict[str, Any] = {"n_init": 2, "n_references": 3, "random_state": 0}
 
 
+compiles_for_minutes = pytest.mark.skip_library(
+    "jax", reason="every operation is compiled for every number of clusters: minutes"
+)
+
+
 def square(n_points: int = 300) -> NDArray[np.float64]:
     """Rows without clusters."""
     return np.random.default_rng(0).random((n_points, 2))
@@ -56,6 +61,7 @@ def test_clusters_that_lie_apart_are_counted(criterion: str, dtype: str, library
     assert best.silhouette == pytest.approx(expected, abs=1e-5)
 
 
+@compiles_for_minutes
 @pytest.mark.parametrize("dtype", PRECISIONS)
 @pytest.mark.parametrize("make", [cloud, square])
 def test_inertia_never_rises_with_the_number(make: Any, dtype: str, library: Library) -> None:
@@ -260,6 +266,7 @@ def test_as_many_clusters_as_rows_have_no_silhouette() -> None:
     assert selection.n_clusters == 3
 
 
+@compiles_for_minutes
 def test_a_sample_is_measured_where_there_are_many_rows(library: Library) -> None:
     host, _ = blobs(600, 2, 3)
     points = library.asarray(host, "float32")
