@@ -49,7 +49,7 @@ def print_result(fitted, quality, names):
     print(", ".join(f"{name} {value:.3f}" for name, value in quality.items()))
     sizes = np.bincount(fitted[-1].labels_)
     centres = fitted[0].inverse_transform(fitted[-1].cluster_centers_)
-    print(f"{'':28}" + "".join(f"cluster {i:2}" for i in range(len(sizes))))
+    print(f"{'':28}" + "".join(f"{f'cluster {i}':>10}" for i in range(len(sizes))))
     print(f"{'points':28}" + "".join(f"{size:10}" for size in sizes))
     for name, column in zip(names, centres.T, strict=True):
         print(f"{name:28}" + "".join(f"{value:10.2f}" for value in column))
