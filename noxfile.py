@@ -84,7 +84,7 @@ def numpy(session: nox.Session) -> None:
 
 @nox.session
 def array_api_strict(session: nox.Session) -> None:
-    """The tests of array code on array-api-strict: plain, strictest, and its second device."""
+    """The tests of array code on array-api-strict: strictest, and on its second device."""
     _install(session, "-e", ".[test]")
     _library_tests(session, "array_api_strict")
 
