@@ -32,8 +32,7 @@ _base_profile = hypothesis.settings(
     ],
 )
 hypothesis.settings.register_profile("ci", _base_profile, max_examples=25, derandomize=True)
-hypothesis.settings.register_profile("few", _base_profile, max_examples=8, derandomize=True)
-hypothesis.settings.register_profile("two", _base_profile, max_examples=2, derandomize=True)
+hypothesis.settings.register_profile("few", _base_profile, max_examples=3, derandomize=True)
 hypothesis.settings.register_profile("thorough", _base_profile, max_examples=500)
 hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
 

@@ -108,7 +108,6 @@ def jax(session: nox.Session) -> None:
     _install(session, "-e", ".[test]", "jax[cpu]")
     # JAX compiles every operation for every shape: the two workers then do so once.
     env = {
-        "HYPOTHESIS_PROFILE": os.environ.get("HYPOTHESIS_PROFILE", "two"),
         "JAX_COMPILATION_CACHE_DIR": session.create_tmp(),
         "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
         "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
