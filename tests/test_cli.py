@@ -322,6 +322,8 @@ def test_predict_gives_the_labels_of_the_fit(
     assert done.exit_code == 0, done.output
     assert predicted.read_text() == fitted.read_text()
     assert "100 rows, nearest of 3 clusters" in done.stdout
+    unit = "standard deviations" if scale else "units"
+    assert f"Mean distance: to the cluster's centre, in {unit} of the columns" in done.stdout
 
 
 def test_predict_matches_columns_by_name(run: Run, csv_file: Path, tmp_path: Path) -> None:
