@@ -549,6 +549,7 @@ def test_cuda_without_cuda_is_one_error(run: Run, csv_file: Path, tmp_path: Path
         (["--out", "out.xlsx"], "extension '.xlsx' is not known; known are .csv", 2),
         (["--out", "out.npz"], "extension '.npz' is not known", 2),
         (["--plot", "p.xlsx"], "No picture can be written as '.xlsx'", 1),
+        (["--plot", "p"], "No picture can be written as ''", 1),
         (["--out", "absent/out.csv"], "No such file or directory: .*absent/out.csv'", 1),
         (["--model", "."], "Is a directory", 1),
         (["--out", "table.csv"], "table.csv would be overwritten", 2),
