@@ -517,7 +517,7 @@ def test_bad_arrays_are_one_error(
 @pytest.mark.parametrize(
     ("arguments", "message", "exit_code"),
     [
-        (["-k", 101], "n_samples=100 should be >= n_clusters=101", 1),
+        (["-k", 101], "100 rows are too few for 101 clusters", 1),
         (["-k", 2, "--columns", "height,depth"], "no column 'depth'. Its columns: name, width", 1),
         (["-k", 2, "--columns", "name"], "Column 'name' .* holds text, not numbers", 1),
         (["-k", 2, "--device", "abacus"], "device='abacus' is not known", 1),

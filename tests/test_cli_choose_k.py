@@ -183,7 +183,7 @@ def assert_one_error(done: Any, message: str, exit_code: int) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message", "exit_code"),
     [
-        (["--to", 91], "n_samples=90 should be >= n_clusters=91", 1),
+        (["--to", 91], "90 rows are too few for 91 clusters: --to must be at most 90", 1),
         (["--columns", "depth"], "no column 'depth'. Its columns: name, a, b", 1),
         (["--columns", "name"], "Column 'name' .* holds text, not numbers", 1),
         (["--device", "abacus"], "device='abacus' is not known", 1),

@@ -137,6 +137,12 @@ def _chosen(data: Inputs, numbers: range, **options: Any) -> Selection:
     for text in data.notes:
         note(text)
     n_rows, n_columns = data.points.shape
+    if n_rows < numbers[-1]:
+        # The greatest number may be the default, which the user has not seen.
+        raise ValueError(
+            f"{n_rows:,} rows are too few for {numbers[-1]:,} clusters: "
+            f"--to must be at most {n_rows:,}."
+        )
     text = f"Clustering {n_rows:,} rows x {n_columns} columns"
     with progress(text) as status:
 
