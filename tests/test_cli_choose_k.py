@@ -107,6 +107,12 @@ def test_it_agrees_with_the_library(run: Run, csv_file: Path) -> None:
     assert "Inertia: in squared units of the columns" in done.stdout
 
 
+def test_a_sample_is_told(run: Run, csv_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert "random sample" not in run(csv_file, *FEW).stdout
+    monkeypatch.setattr("kmeans_xp.cli.choose_k.MOST_MEASURED", 50)
+    assert "Silhouette and gap: of a random sample of 50 rows" in run(csv_file, *FEW).stdout
+
+
 def test_the_same_seed_gives_the_same_files(run: Run, csv_file: Path, tmp_path: Path) -> None:
     files = [tmp_path / name for name in ("1.csv", "2.csv", "3.csv")]
     for file, seed in zip(files, (1, 1, 2), strict=True):
