@@ -214,7 +214,7 @@ def _target_mode(target: Path) -> int | None:
 
 
 def _created_beside(target: Path) -> Path:
-    temporary = target.with_name(f".{target.stem}.{secrets.token_hex(4)}{target.suffix}")
+    temporary = target.with_name(f".{secrets.token_hex(4)}-{target.name}")
     try:
         temporary.touch(exist_ok=False)
     except OSError as error:

@@ -322,6 +322,8 @@ def test_predict_gives_the_labels_of_the_fit(
     assert done.exit_code == 0, done.output
     assert predicted.read_text() == fitted.read_text()
     assert "100 rows, nearest of 3 clusters" in done.stdout
+    unit = "standard deviations" if scale else "units"
+    assert f"Mean distance: to the cluster's centre, in {unit} of the columns" in done.stdout
 
 
 def test_predict_matches_columns_by_name(run: Run, csv_file: Path, tmp_path: Path) -> None:
@@ -515,7 +517,7 @@ def test_bad_arrays_are_one_error(
 @pytest.mark.parametrize(
     ("arguments", "message", "exit_code"),
     [
-        (["-k", 101], "n_samples=100 should be >= n_clusters=101", 1),
+        (["-k", 101], "100 rows are too few for 101 clusters", 1),
         (["-k", 2, "--columns", "height,depth"], "no column 'depth'. Its columns: name, width", 1),
         (["-k", 2, "--columns", "name"], "Column 'name' .* holds text, not numbers", 1),
         (["-k", 2, "--device", "abacus"], "device='abacus' is not known", 1),
@@ -547,6 +549,7 @@ def test_cuda_without_cuda_is_one_error(run: Run, csv_file: Path, tmp_path: Path
         (["--out", "out.xlsx"], "extension '.xlsx' is not known; known are .csv", 2),
         (["--out", "out.npz"], "extension '.npz' is not known", 2),
         (["--plot", "p.xlsx"], "No picture can be written as '.xlsx'", 1),
+        (["--plot", "p"], "No picture can be written as ''", 1),
         (["--out", "absent/out.csv"], "No such file or directory: .*absent/out.csv'", 1),
         (["--model", "."], "Is a directory", 1),
         (["--out", "table.csv"], "table.csv would be overwritten", 2),
@@ -579,6 +582,30 @@ def test_columns_that_no_csv_file_can_hold_are_refused(run: Run, tmp_path: Path)
     done = run("cluster", file, "-k", 2, "--out", out)
     assert_one_error(done, "cannot be written as .csv .*name the output .parquet")
     assert list(tmp_path.iterdir()) == [file]
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "needed"),
+    [
+        ("t.csv", "a;b\n1;2\n", "',' between its cells, not ';'"),
+        ("t.csv", "a;b\n1,5;2\n", "',' between its cells, not ';'"),
+        ("t.tsv", "a,b\n1,2\n", r"'\t' between its cells, not ','"),
+    ],
+)
+def test_another_delimiter_is_told(
+    name: str, text: str, needed: str, run: Run, tmp_path: Path
+) -> None:
+    (tmp_path / name).write_text(text)
+    done = run("cluster", tmp_path / name, "-k", 1)
+    assert done.exit_code == 1
+    assert needed in done.stderr
+
+
+def test_a_name_may_hold_a_delimiter(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text("length; cm\n1\n2\n")
+    done = run("cluster", tmp_path / "t.csv", "-k", 1)
+    assert done.exit_code == 0
+    assert done.stderr == ""
 
 
 def test_unknown_extensions_list_the_known(run: Run, tmp_path: Path) -> None:

@@ -107,6 +107,12 @@ def test_it_agrees_with_the_library(run: Run, csv_file: Path) -> None:
     assert "Inertia: in squared units of the columns" in done.stdout
 
 
+def test_a_sample_is_told(run: Run, csv_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert "random sample" not in run(csv_file, *FEW).stdout
+    monkeypatch.setattr("kmeans_xp.cli.choose_k.MOST_MEASURED", 50)
+    assert "Silhouette and gap: of a random sample of 50 rows" in run(csv_file, *FEW).stdout
+
+
 def test_the_same_seed_gives_the_same_files(run: Run, csv_file: Path, tmp_path: Path) -> None:
     files = [tmp_path / name for name in ("1.csv", "2.csv", "3.csv")]
     for file, seed in zip(files, (1, 1, 2), strict=True):
@@ -183,7 +189,7 @@ def assert_one_error(done: Any, message: str, exit_code: int) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message", "exit_code"),
     [
-        (["--to", 91], "n_samples=90 should be >= n_clusters=91", 1),
+        (["--to", 91], "90 rows are too few for 91 clusters: --to must be at most 90", 1),
         (["--columns", "depth"], "no column 'depth'. Its columns: name, a, b", 1),
         (["--columns", "name"], "Column 'name' .* holds text, not numbers", 1),
         (["--device", "abacus"], "device='abacus' is not known", 1),

@@ -83,9 +83,14 @@ def test_the_palette_takes_as_few_bits_as_it_needs(
     assert told(done, r"Colours: (.*)") == f"{n_colours}, in {bits} bits a pixel"
 
 
-def test_the_numbers_are_those_of_the_files(run: Run, photo: Path, tmp_path: Path) -> None:
-    out = tmp_path / "out.png"
+@pytest.mark.parametrize("name", ["out.png", "small/photo.png"])
+def test_the_numbers_are_those_of_the_files(
+    name: str, run: Run, photo: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / name
+    out.parent.mkdir(exist_ok=True)
     done = run(photo, "-k", 16, "-o", out)
+    assert "is no smaller" not in done.stderr
     before, after = rgba(photo)[..., :3].astype(float), rgba(out)[..., :3].astype(float)
     mse = np.mean((before - after) ** 2)
     assert float(told(done, r"Mean squared error: ([\d.]+)")) == pytest.approx(mse, abs=0.005)

@@ -120,6 +120,18 @@ def test_many_points_are_sampled_by_the_seed() -> None:
     assert drawn(0) <= {tuple(row) for row in points}
 
 
+def test_all_points_are_drawn_on_request() -> None:
+    points, labels, centroids = blobs(3, 2, size=7_000)
+    ax = plotting.clusters(points, labels, centroids, max_points=None)
+    assert sum(len(offsets(group)) for group in scatters(ax)[:-1]) == len(points) == 21_000
+    assert ax.get_title() == "21,000 points in 3 clusters"
+
+
+def test_a_sample_of_no_points_is_refused() -> None:
+    with pytest.raises(ValueError, match="at least 1 point, or be None for all, got 0"):
+        plotting.clusters(*blobs(3, 2), max_points=0)
+
+
 def test_colour_is_not_the_only_cue() -> None:
     points, labels, centroids = blobs(50, 2, size=3)
     *groups, _ = scatters(plotting.clusters(points, labels, centroids))

@@ -82,6 +82,12 @@ def test_many_points_are_sampled_by_the_seed() -> None:
     assert display.mean == pytest.approx(expected, rel=1e-6)
 
 
+def test_all_points_are_measured_on_request() -> None:
+    points, labels = blobs()
+    display = SilhouetteDisplay.from_predictions(points, labels, sample_size=None)
+    assert len(display.silhouettes) == len(points)
+
+
 def test_a_display_from_an_estimator(library: Library) -> None:
     host, _ = blobs()
     points = library.asarray(host, "float32")

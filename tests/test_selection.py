@@ -227,7 +227,8 @@ def test_an_elbow_is_recommended_where_there_is_one() -> None:
     assert by_elbow(curve([100.0, 50.0, 10.0, 9.0, 8.0, 7.0])).n_clusters == 4
     assert by_elbow(curve([5.0, 4.0, 3.0, 2.0, 1.0])) == (None, "the inertia has no elbow")
     assert by_elbow(curve([5.0, 4.0])).reason == "an elbow needs at least 3 numbers of clusters"
-    assert by_elbow(curve([1.0, 1.0, 1.0])).n_clusters is None
+    same = "the inertia is the same for all the numbers asked for"
+    assert by_elbow(curve([1.0, 1.0, 1.0])) == (None, same)
 
 
 def test_another_criterion_decides_where_one_has_no_answer() -> None:
@@ -339,7 +340,8 @@ ERRORS: dict[str, tuple[dict[str, Any], str]] = {
         "sample_size must be None or an int greater than .* 10, got 10",
     ),
     "n_jobs": ({"n_jobs": 0}, "n_jobs must not be 0"),
-    "n_init": ({"n_init": 0}, "The 'n_init' parameter of KMeans"),
+    "n_init": ({"n_init": 0}, "n_init must be an int of at least 1, got 0"),
+    "a word": ({"n_init": "auto"}, "n_init must be an int of at least 1, got 'auto'"),
     "max_iter": ({"max_iter": 0}, "The 'max_iter' parameter of KMeans"),
     "random_state": ({"random_state": "dice"}, "The 'random_state' parameter of KMeans"),
     "device": ({"device": "abacus"}, "device='abacus' is not known"),

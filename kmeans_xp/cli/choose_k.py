@@ -137,6 +137,12 @@ def _chosen(data: Inputs, numbers: range, **options: Any) -> Selection:
     for text in data.notes:
         note(text)
     n_rows, n_columns = data.points.shape
+    if n_rows < numbers[-1]:
+        # The greatest number may be the default, which the user has not seen.
+        raise ValueError(
+            f"{n_rows:,} rows are too few for {numbers[-1]:,} clusters: "
+            f"--to must be at most {n_rows:,}."
+        )
     text = f"Clustering {n_rows:,} rows x {n_columns} columns"
     with progress(text) as status:
 
@@ -144,10 +150,13 @@ def _chosen(data: Inputs, numbers: range, **options: Any) -> Selection:
             if status is not None:
                 status.update(f"{text}: {n_done} of {n_parts} parts")
 
-        sample_size = max(MOST_MEASURED, numbers[-1] + 1)
         return choose_n_clusters(
-            data.points, numbers, sample_size=sample_size, progress=tell, **options
+            data.points, numbers, sample_size=_sample_size(numbers[-1]), progress=tell, **options
         )
+
+
+def _sample_size(most_clusters: int) -> int:
+    return max(MOST_MEASURED, most_clusters + 1)
 
 
 def _write(outputs: _Outputs, file: Path, selection: Selection) -> None:
@@ -177,6 +186,9 @@ def _print(file: Path, data: Inputs, selection: Selection) -> None:
     console.print(f"\n{file.name}: {n_rows:,} rows x {n_columns} columns{scaled}")
     console.print(_table(selection))
     console.print(f"Inertia: in squared {data.unit} of the columns")
+    n_measured = _sample_size(selection.table[-1].n_clusters)
+    if n_measured < n_rows:
+        console.print(f"Silhouette and gap: of a random sample of {n_measured:,} rows")
     console.print(f"Recommended: {_clusters(selection.n_clusters)}")
     console.print(f"Reason: {selection.reason}", soft_wrap=True)
     console.print(f"Device: {selection.estimator.device_reason_}")

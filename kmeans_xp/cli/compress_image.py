@@ -53,11 +53,11 @@ def compress_image(
             )
         with progress("Writing"):
             images.write(result.indexed, temporary, picture.icc_profile)
-            sizes = {
-                file.name: file.stat().st_size,
-                "truecolour PNG": picture.truecolour_size(),
-                out.name: temporary.stat().st_size,
-            }
+            sizes = [  # by place, not by name: both files may have the same
+                (file.name, file.stat().st_size),
+                ("truecolour PNG", picture.truecolour_size()),
+                (out.name, temporary.stat().st_size),
+            ]
         sq_error = mean_sq_error(picture, result.indexed)
     height, width, _ = picture.pixels.shape
     n_kept = len(result.indexed.palette)
@@ -70,7 +70,7 @@ def compress_image(
     console.print(f"Device: {result.device_reason}")
     console.print(f"Time: {time.perf_counter() - started:.2f} s")
     console.print(f"Wrote: {out}", soft_wrap=True)
-    if sizes[out.name] >= sizes[file.name]:
+    if sizes[-1][1] >= sizes[0][1]:
         note(f"{out.name} is no smaller than {file.name}, whose format suits it better")
 
 
@@ -94,12 +94,12 @@ def _check(n_colours: int, max_pixels: int, file: Path, out: Path) -> None:
     check_distinct(file, out)
 
 
-def _size_table(sizes: dict[str, int]) -> Table:
+def _size_table(sizes: list[tuple[str, int]]) -> Table:
     """Return the sizes of files, and how many times as large as the last each is."""
     table = Table("file", box=box.SIMPLE_HEAD, pad_edge=False)
     table.add_column("bytes", justify="right")
     table.add_column("ratio", justify="right")
-    *_, last = sizes.values()
-    for name, size in sizes.items():
+    last = sizes[-1][1]
+    for name, size in sizes:
         table.add_row(name, f"{size:,}", f"{np.divide(size, last):.2f}")
     return table

@@ -31,6 +31,8 @@ def fit(estimator: Any, inputs: Inputs) -> Fit:
     for text in inputs.notes:
         note(text)
     n_rows, n_columns = inputs.points.shape
+    if n_rows < estimator.n_clusters:
+        raise ValueError(f"{n_rows:,} rows are too few for {estimator.n_clusters:,} clusters.")
     started = time.perf_counter()
     with fit_progress(estimator, f"Clustering {n_rows:,} rows x {n_columns} columns"):
         estimator.fit(inputs.points)

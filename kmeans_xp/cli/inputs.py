@@ -10,7 +10,7 @@ from kmeans_xp.cli import columns, tables
 from kmeans_xp.cli.progress import progress
 from kmeans_xp.cli.scaling import Scaling
 
-__all__ = ["Inputs", "read"]
+__all__ = ["Inputs", "read", "unit"]
 
 # Above this ratio of spreads, one column decides the distances almost alone.
 UNEVEN_SPREAD = 10.0
@@ -32,11 +32,16 @@ class Inputs(NamedTuple):
     @property
     def unit(self) -> str:
         """The unit of distances between the points."""
-        return "standard deviations" if self.scaling else "units"
+        return unit(self.scaling)
 
     def in_own_units(self, centroids: Matrix) -> Matrix:
         """Return centroids in the units of the table."""
         return self.scaling.undo(centroids) if self.scaling else centroids
+
+
+def unit(scaling: Scaling | None) -> str:
+    """Return the unit of distances between points that were so scaled."""
+    return "standard deviations" if scaling else "units"
 
 
 def read(file: Path, column_names: str | None, *, scale: bool) -> Inputs:

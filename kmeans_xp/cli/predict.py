@@ -7,7 +7,7 @@ import pyarrow as pa
 import typer
 
 from kmeans_xp import KMeans, MiniBatchKMeans, persistence
-from kmeans_xp.cli import columns, labels, summary, tables
+from kmeans_xp.cli import columns, inputs, labels, summary, tables
 from kmeans_xp.cli.console import reported, results
 from kmeans_xp.cli.options import DeviceOption, InputFile, LabelledFile, check_files
 from kmeans_xp.cli.progress import progress
@@ -51,6 +51,9 @@ def predict(
     console = results()
     console.print(f"\n{file.name}: {len(points):,} rows, nearest of {len(centroids)} clusters")
     summary.print_summary(console, clusters)
+    console.print(
+        f"Mean distance: to the cluster's centre, in {inputs.unit(scaling)} of the columns"
+    )
     if out is not None:
         console.print(f"Wrote: {out}", soft_wrap=True)
 

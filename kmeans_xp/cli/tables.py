@@ -73,7 +73,9 @@ def _opened(path: Path, mode: str, **options: Any) -> Any:
 
 
 def _read_csv(path: Path) -> pa.Table:
-    header = next(text_rows(path), [])
+    rows = text_rows(path)
+    header = next(rows, [])
+    _tell_of_another_delimiter(path, header, next(rows, []))
     if all(map(_is_number, header)) and header != [str(i) for i in range(len(header))]:
         warnings.warn(
             f"{path.name} begins with numbers, not names: its columns are called x0, x1, ...",
@@ -92,6 +94,22 @@ def _read_csv(path: Path) -> pa.Table:
                 stacklevel=2,
             )
     return table
+
+
+def _tell_of_another_delimiter(path: Path, header: list[str], row: list[str]) -> None:
+    """Warn where all of a header is one name, as in many a spreadsheet's CSV."""
+    expected = DELIMITERS[format_of(path)]
+    others = [
+        each
+        for each in ",;\t"
+        if each != expected and all(each in "".join(cells) for cells in (header, row))
+    ]
+    if len(header) == 1 and others:
+        warnings.warn(
+            f"{path.name} has one column, called {header[0]!r}: a {format_of(path)} file needs "
+            f"{expected!r} between its cells, not {others[0]!r}",
+            stacklevel=3,
+        )
 
 
 def _parsed_csv(path: Path, **options: Any) -> pa.Table:

@@ -44,7 +44,7 @@ def animation(
     ax: Axes | None = None,
     max_iterations: int = 30,
     interval: int = 150,
-    max_points: int = 2_000,
+    max_points: int | None = 2_000,
     seed: int = 0,
 ) -> FuncAnimation:
     """Make a film of a fit: points take the colour of the nearest centroid, centroids move.
@@ -64,8 +64,8 @@ def animation(
         Show this many iterations when there are more, most of them from the beginning.
     interval : int, default=150
         Milliseconds a frame; an iteration has five.
-    max_points : int, default=2_000
-        Draw a random sample of this many points when there are more.
+    max_points : int or None, default=2_000
+        Draw a random sample of this many points when there are more; None for all.
     seed : int, default=0
         Picks that sample.
 

@@ -94,7 +94,7 @@ class ClustersDisplay:
         *,
         feature_names: Sequence[str] | None = None,
         ax: Axes | None = None,
-        max_points: int = 20_000,
+        max_points: int | None = 20_000,
         seed: int = 0,
     ) -> Self:
         """Draw X by the clusters of a fitted estimator.
@@ -109,8 +109,8 @@ class ClustersDisplay:
             Names for the axes. None takes the columns of a data frame, else "x0", "x1", ...
         ax : matplotlib.axes.Axes, default=None
             Where to draw; None makes a figure of its own.
-        max_points : int, default=20_000
-            Draw a random sample of this many points when there are more.
+        max_points : int or None, default=20_000
+            Draw a random sample of this many points when there are more; None for all.
         seed : int, default=0
             Picks that sample.
 
@@ -139,7 +139,7 @@ class ClustersDisplay:
         *,
         feature_names: Sequence[str] | None = None,
         ax: Axes | None = None,
-        max_points: int = 20_000,
+        max_points: int | None = 20_000,
         seed: int = 0,
     ) -> Self:
         """Draw X by these labels.
@@ -156,8 +156,8 @@ class ClustersDisplay:
             Names for the axes. None takes the columns of a data frame, else "x0", "x1", ...
         ax : matplotlib.axes.Axes, default=None
             Where to draw; None makes a figure of its own.
-        max_points : int, default=20_000
-            Draw a random sample of this many points when there are more.
+        max_points : int or None, default=20_000
+            Draw a random sample of this many points when there are more; None for all.
         seed : int, default=0
             Picks that sample.
 
@@ -208,7 +208,7 @@ def clusters(
     *,
     feature_names: Sequence[str] | None = None,
     ax: Axes | None = None,
-    max_points: int = 20_000,
+    max_points: int | None = 20_000,
     seed: int = 0,
 ) -> Axes:
     """Draw points coloured by cluster, with their centroids numbered.
@@ -229,8 +229,9 @@ def clusters(
     ax : matplotlib.axes.Axes, default=None
         Where to draw. None makes a figure of its own, unknown to pyplot: save it with
         ``clusters(...).figure.savefig(path)``.
-    max_points : int, default=20_000
-        Draw a random sample of this many points when there are more; the title says so.
+    max_points : int or None, default=20_000
+        Draw a random sample of this many points when there are more, and say so in the title;
+        None for all.
         The sizes in the legend always count all points.
     seed : int, default=0
         Picks that sample, and the jitter of one-dimensional points.

@@ -73,7 +73,7 @@ def journey_of(
     centroids_path: CentroidPath | Sequence[Any],
     *,
     feature_names: Sequence[str] | None,
-    max_points: int,
+    max_points: int | None,
     seed: int,
 ) -> Journey:
     """Check the arrays, sample the points, and find the plane of the picture."""
@@ -174,7 +174,7 @@ class ConvergenceDisplay:
         panels: int | Sequence[int] | None = None,
         feature_names: Sequence[str] | None = None,
         axes: Any = None,
-        max_points: int = 5_000,
+        max_points: int | None = 5_000,
         seed: int = 0,
     ) -> Self:
         """Draw the path that centroids took through X.
@@ -192,8 +192,8 @@ class ConvergenceDisplay:
             Names for the axes. None takes the columns of a data frame, else "x0", "x1", ...
         axes : array of matplotlib.axes.Axes, default=None
             Where to draw, one for each panel; None makes a figure of their own.
-        max_points : int, default=5_000
-            Draw a random sample of this many points when there are more.
+        max_points : int or None, default=5_000
+            Draw a random sample of this many points when there are more; None for all.
         seed : int, default=0
             Picks that sample.
 
@@ -266,7 +266,7 @@ def convergence(
     panels: int | Sequence[int] | None = None,
     feature_names: Sequence[str] | None = None,
     axes: Any = None,
-    max_points: int = 5_000,
+    max_points: int | None = 5_000,
     seed: int = 0,
 ) -> np.ndarray[Any, Any]:
     """Draw iterations of a fit in panels, with arrows by which the centroids move.
@@ -288,8 +288,8 @@ def convergence(
         Names for the axes. None takes the columns of a data frame, else "x0", "x1", ...
     axes : array of matplotlib.axes.Axes, default=None
         Where to draw, one for each panel; None makes a figure of their own, unknown to pyplot.
-    max_points : int, default=5_000
-        Draw a random sample of this many points when there are more.
+    max_points : int or None, default=5_000
+        Draw a random sample of this many points when there are more; None for all.
     seed : int, default=0
         Picks that sample.
 

@@ -135,11 +135,13 @@ def fitted_centroids(estimator: Any) -> Any:
     return estimator.cluster_centers_
 
 
-def sampled(n_points: int, max_points: int, rng: np.random.Generator) -> HostArray | None:
+def sampled(n_points: int, size: int | None, rng: np.random.Generator) -> HostArray | None:
     """Return the indices of a random sample, None where all points are taken."""
-    if n_points <= max_points:
+    if size is not None and size < 1:
+        raise ValueError(f"a sample must have at least 1 point, or be None for all, got {size}")
+    if size is None or n_points <= size:
         return None
-    return np.sort(rng.choice(n_points, max_points, replace=False))
+    return np.sort(rng.choice(n_points, size, replace=False))
 
 
 def tiles(n_points: int) -> Iterator[slice]:

@@ -58,7 +58,7 @@ def scene_of(
     centroids: Any,
     *,
     feature_names: Sequence[str] | None,
-    max_points: int,
+    max_points: int | None,
     seed: int,
 ) -> Scene:
     """Check the arrays, sample the points, and find the plane of the picture."""

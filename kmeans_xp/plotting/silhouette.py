@@ -82,7 +82,7 @@ class SilhouetteDisplay:
         X: Any,
         *,
         ax: Axes | None = None,
-        sample_size: int = 10_000,
+        sample_size: int | None = 10_000,
         seed: int = 0,
     ) -> Self:
         """Draw the silhouettes of X under a fitted estimator.
@@ -95,8 +95,8 @@ class SilhouetteDisplay:
             Of any library and device; it is computed there.
         ax : matplotlib.axes.Axes, default=None
             Where to draw; None makes a figure of its own.
-        sample_size : int, default=10_000
-            Take a random sample of this many points when there are more.
+        sample_size : int or None, default=10_000
+            Take a random sample of this many points when there are more; None for all.
         seed : int, default=0
             Picks that sample.
 
@@ -116,7 +116,7 @@ class SilhouetteDisplay:
         labels: Any,
         *,
         ax: Axes | None = None,
-        sample_size: int = 10_000,
+        sample_size: int | None = 10_000,
         seed: int = 0,
     ) -> Self:
         """Draw the silhouettes of X under these labels.
@@ -129,8 +129,8 @@ class SilhouetteDisplay:
             The cluster of each row, from 0.
         ax : matplotlib.axes.Axes, default=None
             Where to draw; None makes a figure of its own.
-        sample_size : int, default=10_000
-            Take a random sample of this many points when there are more.
+        sample_size : int or None, default=10_000
+            Take a random sample of this many points when there are more; None for all.
         seed : int, default=0
             Picks that sample.
 
@@ -216,7 +216,7 @@ def silhouette(
     labels: Any,
     *,
     ax: Axes | None = None,
-    sample_size: int = 10_000,
+    sample_size: int | None = 10_000,
     seed: int = 0,
 ) -> Axes:
     """Draw the silhouette of each point as one knife a cluster, with the mean.
@@ -233,9 +233,9 @@ def silhouette(
         The cluster of each point, from 0.
     ax : matplotlib.axes.Axes, default=None
         Where to draw; None makes a figure of its own, unknown to pyplot.
-    sample_size : int, default=10_000
+    sample_size : int or None, default=10_000
         Take a random sample of this many points when there are more, and measure within it;
-        the title says so.
+        the title says so. None for all.
     seed : int, default=0
         Picks that sample.
 

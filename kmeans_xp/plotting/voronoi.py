@@ -89,7 +89,7 @@ class VoronoiDisplay(ClustersDisplay):
         *,
         feature_names: Sequence[str] | None = None,
         ax: Axes | None = None,
-        max_points: int = 20_000,
+        max_points: int | None = 20_000,
         seed: int = 0,
     ) -> Self:
         """Draw the regions of these centroids, and X by these labels.
@@ -106,8 +106,8 @@ class VoronoiDisplay(ClustersDisplay):
             Names for the axes. None takes the columns of a data frame, else "x0", "x1".
         ax : matplotlib.axes.Axes, default=None
             Where to draw; None makes a figure of its own.
-        max_points : int, default=20_000
-            Draw a random sample of this many points when there are more.
+        max_points : int or None, default=20_000
+            Draw a random sample of this many points when there are more; None for all.
         seed : int, default=0
             Picks that sample.
 
@@ -163,7 +163,7 @@ def voronoi(
     *,
     feature_names: Sequence[str] | None = None,
     ax: Axes | None = None,
-    max_points: int = 20_000,
+    max_points: int | None = 20_000,
     seed: int = 0,
 ) -> Axes:
     """Draw the region of the plane that is nearest to each centroid, with the points on top.
@@ -180,8 +180,9 @@ def voronoi(
         Names for the axes. None takes the columns of a data frame, else "x0", "x1".
     ax : matplotlib.axes.Axes, default=None
         Where to draw; None makes a figure of its own, unknown to pyplot.
-    max_points : int, default=20_000
-        Draw a random sample of this many points when there are more; the title says so.
+    max_points : int or None, default=20_000
+        Draw a random sample of this many points when there are more, and say so in the title;
+        None for all.
     seed : int, default=0
         Picks that sample.
 

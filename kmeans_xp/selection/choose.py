@@ -145,7 +145,7 @@ def choose_n_clusters(
     [0.62, 0.82, 0.67, 0.54]
     """
     numbers = _checked_numbers(n_clusters)
-    _check_options(criterion, n_references, sample_size, numbers[-1], n_jobs)
+    _check_options(criterion, n_init, n_references, sample_size, numbers[-1], n_jobs)
     estimator = KMeans(
         numbers[-1], n_init=n_init, max_iter=max_iter, random_state=random_state, device=device
     )
@@ -210,10 +210,17 @@ def _checked_numbers(n_clusters: Any) -> list[int]:
 
 
 def _check_options(
-    criterion: str, n_references: Any, sample_size: Any, most: int, n_jobs: int | None
+    criterion: str,
+    n_init: Any,
+    n_references: Any,
+    sample_size: Any,
+    most: int,
+    n_jobs: int | None,
 ) -> None:
     if criterion not in CRITERIA:
         raise ValueError(f"criterion must be one of {', '.join(CRITERIA)}, got {criterion!r}.")
+    if not _is_int(n_init) or n_init < 1:
+        raise ValueError(f"n_init must be an int of at least 1, got {n_init!r}.")
     if not _is_int(n_references) or n_references < 0:
         raise ValueError(f"n_references must be an int of at least 0, got {n_references!r}.")
     if criterion == "gap" and n_references == 0:

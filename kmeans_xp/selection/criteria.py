@@ -107,7 +107,7 @@ def by_elbow(table: Sequence[Candidate]) -> Verdict:
         return Verdict(None, "an elbow needs at least 3 numbers of clusters")
     numbers, inertias = [each.n_clusters for each in table], [each.inertia for each in table]
     if max(inertias) == min(inertias):
-        return Verdict(None, "the inertia is the same for all numbers of clusters")
+        return Verdict(None, "the inertia is the same for all the numbers asked for")
     import kneed
 
     with warnings.catch_warnings():
