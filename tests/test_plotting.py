@@ -110,7 +110,7 @@ def test_many_points_are_sampled_by_the_seed() -> None:
     points, labels, centroids = blobs(3, 2, size=500)
 
     def drawn(seed: int) -> set[tuple[float, ...]]:
-        ax = plotting.clusters(points, labels, centroids, max_points=100, seed=seed)
+        ax = plotting.clusters(points, labels, centroids, max_points=100, random_state=seed)
         assert ax.get_title() == "1,500 points in 3 clusters, 100 drawn"
         assert legend_texts(ax)[0] == "0: 500 (33.3%)"
         return {tuple(row) for group in scatters(ax)[:-1] for row in offsets(group)}

@@ -71,7 +71,7 @@ def test_many_points_are_sampled_by_the_seed() -> None:
     labels = KMeans(3, random_state=0).fit_predict(points)
 
     def drawn(seed: int) -> SilhouetteDisplay:
-        return SilhouetteDisplay.from_predictions(points, labels, sample_size=50, seed=seed)
+        return SilhouetteDisplay.from_predictions(points, labels, sample_size=50, random_state=seed)
 
     display = drawn(0)
     assert len(display.silhouettes) == len(display.labels) == 50

@@ -267,6 +267,13 @@ def test_as_many_clusters_as_rows_have_no_silhouette() -> None:
     assert selection.n_clusters == 3
 
 
+def test_more_clusters_than_different_rows_have_no_silhouette() -> None:
+    points = np.repeat([[0.0, 0.0], [5.0, 5.0]], 20, axis=0)
+    selection = choose_n_clusters(points, range(2, 5), **FEW)
+    assert [each.silhouette for each in selection.table] == [pytest.approx(1.0), None, None]
+    assert selection.n_clusters == 2
+
+
 @compiles_for_minutes
 def test_a_sample_is_measured_where_there_are_many_rows(library: Library) -> None:
     host, _ = blobs(600, 2, 3)

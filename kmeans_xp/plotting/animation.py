@@ -45,7 +45,7 @@ def animation(
     max_iterations: int = 30,
     interval: int = 150,
     max_points: int | None = 2_000,
-    seed: int = 0,
+    random_state: int = 0,
 ) -> FuncAnimation:
     """Make a film of a fit: points take the colour of the nearest centroid, centroids move.
 
@@ -66,7 +66,7 @@ def animation(
         Milliseconds a frame; an iteration has five.
     max_points : int or None, default=2_000
         Draw a random sample of this many points when there are more; None for all.
-    seed : int, default=0
+    random_state : int, default=0
         Picks that sample.
 
     Returns
@@ -91,7 +91,11 @@ def animation(
     >>> plotting.animation(X, path).save("path.gif", writer="pillow")  # doctest: +SKIP
     """
     journey = journey_of(
-        points, centroids_path, feature_names=feature_names, max_points=max_points, seed=seed
+        points,
+        centroids_path,
+        feature_names=feature_names,
+        max_points=max_points,
+        random_state=random_state,
     )
     if ax is None:
         ax = new_axes(6.4, 4.8)

@@ -95,7 +95,7 @@ class ClustersDisplay:
         feature_names: Sequence[str] | None = None,
         ax: Axes | None = None,
         max_points: int | None = 20_000,
-        seed: int = 0,
+        random_state: int = 0,
     ) -> Self:
         """Draw X by the clusters of a fitted estimator.
 
@@ -111,7 +111,7 @@ class ClustersDisplay:
             Where to draw; None makes a figure of its own.
         max_points : int or None, default=20_000
             Draw a random sample of this many points when there are more; None for all.
-        seed : int, default=0
+        random_state : int, default=0
             Picks that sample.
 
         Returns
@@ -127,7 +127,7 @@ class ClustersDisplay:
             feature_names=feature_names,
             ax=ax,
             max_points=max_points,
-            seed=seed,
+            random_state=random_state,
         )
 
     @classmethod
@@ -140,7 +140,7 @@ class ClustersDisplay:
         feature_names: Sequence[str] | None = None,
         ax: Axes | None = None,
         max_points: int | None = 20_000,
-        seed: int = 0,
+        random_state: int = 0,
     ) -> Self:
         """Draw X by these labels.
 
@@ -158,7 +158,7 @@ class ClustersDisplay:
             Where to draw; None makes a figure of its own.
         max_points : int or None, default=20_000
             Draw a random sample of this many points when there are more; None for all.
-        seed : int, default=0
+        random_state : int, default=0
             Picks that sample.
 
         Returns
@@ -167,7 +167,12 @@ class ClustersDisplay:
             Drawn.
         """
         scene = scene_of(
-            X, labels, centroids, feature_names=feature_names, max_points=max_points, seed=seed
+            X,
+            labels,
+            centroids,
+            feature_names=feature_names,
+            max_points=max_points,
+            random_state=random_state,
         )
         return cls(**scene._asdict()).plot(ax)
 
@@ -209,7 +214,7 @@ def clusters(
     feature_names: Sequence[str] | None = None,
     ax: Axes | None = None,
     max_points: int | None = 20_000,
-    seed: int = 0,
+    random_state: int = 0,
 ) -> Axes:
     """Draw points coloured by cluster, with their centroids numbered.
 
@@ -233,7 +238,7 @@ def clusters(
         Draw a random sample of this many points when there are more, and say so in the title;
         None for all.
         The sizes in the legend always count all points.
-    seed : int, default=0
+    random_state : int, default=0
         Picks that sample, and the jitter of one-dimensional points.
 
     Returns
@@ -264,5 +269,5 @@ def clusters(
         feature_names=feature_names,
         ax=ax,
         max_points=max_points,
-        seed=seed,
+        random_state=random_state,
     ).ax_

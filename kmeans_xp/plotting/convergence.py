@@ -74,7 +74,7 @@ def journey_of(
     *,
     feature_names: Sequence[str] | None,
     max_points: int | None,
-    seed: int,
+    random_state: int,
 ) -> Journey:
     """Check the arrays, sample the points, and find the plane of the picture."""
     names = column_names(points) if feature_names is None else feature_names
@@ -82,7 +82,7 @@ def journey_of(
     n_features = centroids.shape[2]
     points = checked_points(points, n_features)
     names = checked_names(names, n_features)
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(random_state)
     rows = host_rows(points, sampled(int(points.shape[0]), max_points, rng))
     plane = Plane.of(rows, names)
     path = np.stack([plane.positions(step) for step in centroids])
@@ -175,7 +175,7 @@ class ConvergenceDisplay:
         feature_names: Sequence[str] | None = None,
         axes: Any = None,
         max_points: int | None = 5_000,
-        seed: int = 0,
+        random_state: int = 0,
     ) -> Self:
         """Draw the path that centroids took through X.
 
@@ -194,7 +194,7 @@ class ConvergenceDisplay:
             Where to draw, one for each panel; None makes a figure of their own.
         max_points : int or None, default=5_000
             Draw a random sample of this many points when there are more; None for all.
-        seed : int, default=0
+        random_state : int, default=0
             Picks that sample.
 
         Returns
@@ -203,7 +203,11 @@ class ConvergenceDisplay:
             Drawn.
         """
         journey = journey_of(
-            X, centroids_path, feature_names=feature_names, max_points=max_points, seed=seed
+            X,
+            centroids_path,
+            feature_names=feature_names,
+            max_points=max_points,
+            random_state=random_state,
         )
         n_axes = None if axes is None else np.size(axes)
         iterations = _chosen(panels, journey.n_iterations, n_axes)
@@ -267,7 +271,7 @@ def convergence(
     feature_names: Sequence[str] | None = None,
     axes: Any = None,
     max_points: int | None = 5_000,
-    seed: int = 0,
+    random_state: int = 0,
 ) -> np.ndarray[Any, Any]:
     """Draw iterations of a fit in panels, with arrows by which the centroids move.
 
@@ -290,7 +294,7 @@ def convergence(
         Where to draw, one for each panel; None makes a figure of their own, unknown to pyplot.
     max_points : int or None, default=5_000
         Draw a random sample of this many points when there are more; None for all.
-    seed : int, default=0
+    random_state : int, default=0
         Picks that sample.
 
     Returns
@@ -322,7 +326,7 @@ def convergence(
         feature_names=feature_names,
         axes=axes,
         max_points=max_points,
-        seed=seed,
+        random_state=random_state,
     ).axes_
 
 

@@ -59,7 +59,7 @@ def scene_of(
     *,
     feature_names: Sequence[str] | None,
     max_points: int | None,
-    seed: int,
+    random_state: int,
 ) -> Scene:
     """Check the arrays, sample the points, and find the plane of the picture."""
     names = column_names(points) if feature_names is None else feature_names
@@ -69,7 +69,7 @@ def scene_of(
     n_points = int(points.shape[0])
     labels = checked_labels(labels, n_points, n_clusters)
     names = checked_names(names, n_features)
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(random_state)
     rows = sampled(n_points, max_points, rng)
     shown = host_rows(points, rows)
     plane = Plane.of(shown, names)

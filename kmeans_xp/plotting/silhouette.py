@@ -83,7 +83,7 @@ class SilhouetteDisplay:
         *,
         ax: Axes | None = None,
         sample_size: int | None = 10_000,
-        seed: int = 0,
+        random_state: int = 0,
     ) -> Self:
         """Draw the silhouettes of X under a fitted estimator.
 
@@ -97,7 +97,7 @@ class SilhouetteDisplay:
             Where to draw; None makes a figure of its own.
         sample_size : int or None, default=10_000
             Take a random sample of this many points when there are more; None for all.
-        seed : int, default=0
+        random_state : int, default=0
             Picks that sample.
 
         Returns
@@ -107,7 +107,9 @@ class SilhouetteDisplay:
         """
         fitted_centroids(estimator)
         labels = predicted(estimator, X)
-        return cls.from_predictions(X, labels, ax=ax, sample_size=sample_size, seed=seed)
+        return cls.from_predictions(
+            X, labels, ax=ax, sample_size=sample_size, random_state=random_state
+        )
 
     @classmethod
     def from_predictions(
@@ -117,7 +119,7 @@ class SilhouetteDisplay:
         *,
         ax: Axes | None = None,
         sample_size: int | None = 10_000,
-        seed: int = 0,
+        random_state: int = 0,
     ) -> Self:
         """Draw the silhouettes of X under these labels.
 
@@ -131,7 +133,7 @@ class SilhouetteDisplay:
             Where to draw; None makes a figure of its own.
         sample_size : int or None, default=10_000
             Take a random sample of this many points when there are more; None for all.
-        seed : int, default=0
+        random_state : int, default=0
             Picks that sample.
 
         Returns
@@ -142,7 +144,7 @@ class SilhouetteDisplay:
         points = checked_points(X)
         n_points = int(points.shape[0])
         labels = checked_labels(labels, n_points)
-        rows = sampled(n_points, sample_size, np.random.default_rng(seed))
+        rows = sampled(n_points, sample_size, np.random.default_rng(random_state))
         drawn = labels if rows is None else labels[rows]
         _check_n_labels(drawn)
         silhouettes = _silhouettes(points if rows is None else taken(points, rows), drawn)
@@ -217,7 +219,7 @@ def silhouette(
     *,
     ax: Axes | None = None,
     sample_size: int | None = 10_000,
-    seed: int = 0,
+    random_state: int = 0,
 ) -> Axes:
     """Draw the silhouette of each point as one knife a cluster, with the mean.
 
@@ -236,7 +238,7 @@ def silhouette(
     sample_size : int or None, default=10_000
         Take a random sample of this many points when there are more, and measure within it;
         the title says so. None for all.
-    seed : int, default=0
+    random_state : int, default=0
         Picks that sample.
 
     Returns
@@ -269,7 +271,7 @@ def silhouette(
     'silhouette (dashed: mean 0.889)'
     """
     return SilhouetteDisplay.from_predictions(
-        X, labels, ax=ax, sample_size=sample_size, seed=seed
+        X, labels, ax=ax, sample_size=sample_size, random_state=random_state
     ).ax_
 
 

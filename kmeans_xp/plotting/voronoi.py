@@ -90,7 +90,7 @@ class VoronoiDisplay(ClustersDisplay):
         feature_names: Sequence[str] | None = None,
         ax: Axes | None = None,
         max_points: int | None = 20_000,
-        seed: int = 0,
+        random_state: int = 0,
     ) -> Self:
         """Draw the regions of these centroids, and X by these labels.
 
@@ -108,7 +108,7 @@ class VoronoiDisplay(ClustersDisplay):
             Where to draw; None makes a figure of its own.
         max_points : int or None, default=20_000
             Draw a random sample of this many points when there are more; None for all.
-        seed : int, default=0
+        random_state : int, default=0
             Picks that sample.
 
         Returns
@@ -134,7 +134,7 @@ class VoronoiDisplay(ClustersDisplay):
             feature_names=feature_names,
             ax=ax,
             max_points=max_points,
-            seed=seed,
+            random_state=random_state,
         )
 
     def _draw_ground(self, ax: Axes) -> None:
@@ -164,7 +164,7 @@ def voronoi(
     feature_names: Sequence[str] | None = None,
     ax: Axes | None = None,
     max_points: int | None = 20_000,
-    seed: int = 0,
+    random_state: int = 0,
 ) -> Axes:
     """Draw the region of the plane that is nearest to each centroid, with the points on top.
 
@@ -183,7 +183,7 @@ def voronoi(
     max_points : int or None, default=20_000
         Draw a random sample of this many points when there are more, and say so in the title;
         None for all.
-    seed : int, default=0
+    random_state : int, default=0
         Picks that sample.
 
     Returns
@@ -215,7 +215,7 @@ def voronoi(
         feature_names=feature_names,
         ax=ax,
         max_points=max_points,
-        seed=seed,
+        random_state=random_state,
     ).ax_
 
 

@@ -271,9 +271,13 @@ def _reference_tasks(
 
 def _measured(result: LloydResult, sample: _Sample, max_iter: int) -> _Measured:
     data, indices = sample
+    labels = to_host(result.labels)
+    # Where rows are equal, there may be fewer clusters than were asked for.
+    is_full = len(np.unique(labels)) == int(result.centroids.shape[0])
     if indices is None:
-        return _Measured(result, _silhouette(data, to_host(result.labels)), result.inertia)
-    silhouette = _silhouette(data, to_host(result.labels)[indices])
+        silhouette = _silhouette(data, labels) if is_full else None
+        return _Measured(result, silhouette, result.inertia)
+    silhouette = _silhouette(data, labels[indices]) if is_full else None
     # As few rows may fit a little better on their own, as those without clusters do.
     inertia = refined(data, result.centroids, max_iter).inertia
     return _Measured(result, silhouette, inertia)

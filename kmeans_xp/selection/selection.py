@@ -25,7 +25,7 @@ class Candidate(NamedTuple):
         Of the best fit, in squared units of the points.
     silhouette : float or None
         Mean silhouette coefficient, of a sample where there are many rows; None for one
-        cluster, and for as many as rows.
+        cluster, for as many as rows, and where equal rows left clusters empty.
     gap : float or None
         Gap statistic; None if there are no references, or the inertia is 0.
     gap_error : float or None
