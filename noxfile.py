@@ -83,7 +83,7 @@ def numpy(session: nox.Session) -> None:
     _pytest(session, "-n", "2", "--library", "numpy", *FIT_TESTS, env=without)
     # Vectors of half the length, where the processor has the long ones.
     shorter = {"NUMBA_CPU_NAME": "haswell", "NUMBA_CPU_FEATURES": "+avx,+avx2,+fma"}
-    chosen = ("-k", "fixed_shapes and float32 and not readonly")
+    chosen = ("-k", "fixed_shapes and float32")
     _pytest(session, "-n", "2", "--library", "numpy", KERNEL_TESTS, *chosen, env=shorter)
 
 
