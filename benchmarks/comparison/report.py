@@ -37,7 +37,8 @@ _REMARKS = {
     "and choose the same rows; faiss makes one trial a step.",
     "predict": "Labels for all rows, of centroids that are one iteration old. The labels agree.",
     "minibatch": "`MiniBatchKMeans` for whole passes (one, and more of small data), batches of "
-    "1024 rows, with nothing that could end it earlier.",
+    "1024 rows, with nothing that could end it earlier. scikit-learn draws each batch by "
+    "`RandomState.choice` with weights, which adds up those of all rows again.",
     "tiny": "*n_init=10*: a default fit with ten restarts. *same work*: one fit from the same "
     "rows by the same number of iterations; the inertia agrees.",
     "converge": "Separated blobs, from the same k-means++ rows, `tol=0`: until no label changes. "
