@@ -28,7 +28,7 @@ FIT_TESTS = tuple(f"tests/test_{name}.py" for name in ("kmeans", "numerics", "se
 FEW_EXAMPLES = {"HYPOTHESIS_PROFILE": os.environ.get("HYPOTHESIS_PROFILE", "few")}
 
 #: JAX compiles every operation for every shape: what takes many shapes takes it minutes
-JAX_TESTS = "not (silhouette_distances or selection or examples) or lie_apart"
+JAX_TESTS = "not (fixed_shapes or silhouette_distances or selection or examples) or lie_apart"
 
 #: scikit-learn's tests of sparse input, which kmeans_xp does not take yet
 SPARSE_TESTS = "sparse or csr or (plusplus_output and (input_data1 or input_data2))"
