@@ -1,12 +1,13 @@
 """Which centroid is nearest: scores of tiles by BLAS, and the choice of the best."""
 
 import numpy as np
+from numpy.typing import NDArray
 
 from kmeans_xp.kernels.for_numpy.measuring import sq_norms
 from kmeans_xp.kernels.for_numpy.tiling import Floats, Labels, Row, columns, turned
 from kmeans_xp.kernels.threads import scratch
 
-__all__ = ["ByColumns", "ByRows", "Products", "assigner", "assigning_cost"]
+__all__ = ["ByColumns", "ByRows", "Products", "assigner", "assigning_cost", "choose", "ranks"]
 
 #: OpenBLAS has faster kernels without packing up to this size (AVX-512 only, harmless elsewhere)
 _UNPACKED_PRODUCT = 10**6
@@ -52,6 +53,29 @@ class Products:
             np.matmul(self.transposed.T, points.T, out=out)
 
 
+def ranks(n_clusters: int) -> NDArray[np.uint8]:
+    """Return a column of ranks: the lower the index, the greater."""
+    return np.arange(n_clusters, 0, -1, dtype=np.uint8)[:, None]
+
+
+def choose(
+    scores: Floats,
+    ranks: NDArray[np.uint8],
+    best: Floats,
+    is_best: NDArray[np.bool_],
+    rank: NDArray[np.uint8],
+) -> None:
+    """Write the rank of each column's best score to ``rank``; the others are room to work in."""
+    np.maximum.reduce(scores, axis=0, out=best)
+    np.equal(scores, best, out=is_best)
+    # The greatest rank among the best is the lowest index; bytes are 64 to a register,
+    # while NumPy's argmax over the first axis takes an element at a time.
+    ranked = is_best.view(np.uint8)
+    np.multiply(ranked, ranks, out=ranked)
+    np.maximum.reduce(ranked, axis=0, out=rank)
+    np.maximum(rank, 1, out=rank)  # if scores overflowed to NaN: an index that exists
+
+
 class ByColumns:
     """Assigns a tile by scores of clusters x rows: reductions run along the rows of memory."""
 
@@ -59,7 +83,7 @@ class ByColumns:
         # The least |x - c|^2 is the greatest x.c - |c|^2 / 2.
         self.scores = Products(centroids, -0.5 * sq_norms(centroids))
         self.n_clusters = np.int32(len(centroids))
-        self.ranks = np.arange(len(centroids), 0, -1, dtype=np.uint8)[:, None]
+        self.ranks = ranks(len(centroids))
 
     @staticmethod
     def tile(n_clusters: int, n_features: int) -> int:
@@ -76,13 +100,7 @@ class ByColumns:
         best = scratch("best", (n_points,), scores.dtype)
         is_best = columns("is_best", len(scores), n_points, np.bool_)
         rank = scratch("rank", (n_points,), np.uint8)
-        np.maximum.reduce(scores, axis=0, out=best)
-        np.equal(scores, best, out=is_best)
-        # The greatest rank among the best is the lowest index; bytes are 64 to a register,
-        # while NumPy's argmax over the first axis takes an element at a time.
-        ranks = np.multiply(is_best.view(np.uint8), self.ranks, out=is_best.view(np.uint8))
-        np.maximum.reduce(ranks, axis=0, out=rank)
-        np.maximum(rank, 1, out=rank)  # if scores overflowed to NaN: an index that exists
+        choose(scores, self.ranks, best, is_best, rank)
         np.subtract(self.n_clusters, rank, out=labels)
 
 

@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kmeans_xp.devices import Namespace
+from kmeans_xp.kernels.for_numpy.measuring import sq_norms
 from kmeans_xp.kernels.rows import Rows
 from kmeans_xp.kernels.silhouette import SilhouetteDistances, silhouette_distances
 from kmeans_xp.kernels.threads import in_threads, one_blas_thread, scratch
@@ -76,13 +77,13 @@ def _sums(points: Floats, place: slice, limits: NDArray[Any]) -> Floats:
     n_rows, n_features = here.shape
     left = np.empty((n_rows, n_features + 2))
     np.multiply(here, -2.0, out=left[:, :-2])
-    left[:, -2], left[:, -1] = _sq_norms(here), 1.0
+    left[:, -2], left[:, -1] = _lessened_sq_norms(here), 1.0
     sums = np.zeros((len(limits) - 1, n_rows))
     for start in range(0, len(points), _TILE_COLUMNS):
         stop = min(start + _TILE_COLUMNS, len(points))
         right = scratch("right", (stop - start, n_features + 2), np.float64)
         np.subtract(points[start:stop], middle, out=right[:, :-2])
-        right[:, -2], right[:, -1] = 1.0, _sq_norms(right[:, :-2])
+        right[:, -2], right[:, -1] = 1.0, _lessened_sq_norms(right[:, :-2])
         distances = scratch("distances", (n_rows, stop - start), np.float64)
         np.matmul(left, right.T, out=distances)
         np.maximum(distances, 0.0, out=distances)
@@ -98,9 +99,8 @@ def _sums(points: Floats, place: slice, limits: NDArray[Any]) -> Floats:
     return sums
 
 
-def _sq_norms(points: Floats) -> Floats:
+def _lessened_sq_norms(points: Floats) -> Floats:
     """Return squared norms, less what rounding may add to a squared distance."""
     slack = (points.shape[1] + 4) * np.finfo(np.float64).eps
-    norms: Floats = np.einsum("ij,ij->i", points, points)
-    norms *= 1.0 - slack
+    norms: Floats = (1.0 - slack) * sq_norms(points)
     return norms

@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from kmeans_xp.kernels.for_numpy.measuring import small_points
-from kmeans_xp.kernels.for_numpy.scoring import ByColumns, assigner
+from kmeans_xp.kernels.for_numpy.measuring import small_points, sq_norms
+from kmeans_xp.kernels.for_numpy.scoring import ByColumns, assigner, choose, ranks
 from kmeans_xp.kernels.for_numpy.sums import OneHotSums, split
 from kmeans_xp.kernels.for_numpy.tiling import SMALL_GEMM, Floats
 from kmeans_xp.kernels.portable import ClusterTotals
@@ -48,7 +48,8 @@ class SmallTile:
         self.wide[:, :-1] = points
         self.vectors = np.empty((n_clusters, n_features + 1), points.dtype)
         self.scores, self.is_best = np.empty(shape, points.dtype), np.empty(shape, np.bool_)
-        self.ranks = np.arange(n_clusters, 0, -1, dtype=np.uint8)[:, None]
+        self.best, self.rank = np.empty(n_points, points.dtype), np.empty(n_points, np.uint8)
+        self.ranks = ranks(n_clusters)
         add = _ByProduct if is_small_product(rows, n_clusters, n_features) else _ByLabels
         self.add = add(rows, self.wide, n_clusters)
 
@@ -57,14 +58,10 @@ class SmallTile:
         vectors, scores = self.vectors, self.scores
         # The least |x - c|^2 is the greatest x.c - |c|^2 / 2.
         vectors[:, :-1] = centroids
-        np.multiply(np.einsum("ij,ij->i", centroids, centroids), -0.5, out=vectors[:, -1])
+        np.multiply(sq_norms(centroids), -0.5, out=vectors[:, -1])
         np.matmul(vectors, self.turned, out=scores)
-        np.equal(scores, np.maximum.reduce(scores, axis=0), out=self.is_best)
-        # The greatest rank among the best is the lowest index.
-        ranks = self.is_best.view(np.uint8)
-        rank = np.maximum.reduce(np.multiply(ranks, self.ranks, out=ranks), axis=0)
-        np.maximum(rank, 1, out=rank)  # if scores overflowed to NaN: an index that exists
-        return split(self.add(rank))
+        choose(scores, self.ranks, self.best, self.is_best, self.rank)
+        return split(self.add(self.rank))
 
 
 class _ByProduct:
@@ -74,7 +71,7 @@ class _ByProduct:
         if rows.weights is not None:
             wide *= rows.weights[:, None]
         self.wide = wide
-        self.ranks = np.arange(n_clusters, 0, -1, dtype=np.uint8)[:, None]
+        self.ranks = ranks(n_clusters)
         self.one_hot = np.empty((n_clusters, rows.n_points))
 
     def __call__(self, rank: Floats) -> Floats:
