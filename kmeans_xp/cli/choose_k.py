@@ -12,7 +12,7 @@ import typer
 from rich import box
 from rich.table import Table
 
-from kmeans_xp import persistence, plotting
+from kmeans_xp import plotting
 from kmeans_xp.cli import inputs, tables
 from kmeans_xp.cli.console import note, reported, results
 from kmeans_xp.cli.inputs import Inputs
@@ -24,6 +24,7 @@ from kmeans_xp.cli.options import (
     SeedOption,
     check_files,
 )
+from kmeans_xp.cli.outputs import print_written, staged
 from kmeans_xp.cli.progress import progress
 from kmeans_xp.plotting.numerals import formatted
 from kmeans_xp.selection import Candidate, Selection, choose_n_clusters
@@ -96,9 +97,7 @@ def choose_k(
     outputs = _Outputs(out, plot)
     _check_options(first, last, criterion, references, outputs)
     check_files(file, *outputs)
-    with reported(), persistence.staged(*filter(None, outputs)) as staged:
-        unwritten = iter(staged)
-        temporary = _Outputs(*(path and next(unwritten) for path in outputs))
+    with reported(), staged(outputs) as temporary:
         if temporary.picture:
             plotting.check_format(temporary.picture)
         data = inputs.read(file, column_names, scale=scale)
@@ -118,8 +117,7 @@ def choose_k(
     command = _next_command(file, column_names, scale, seed, selection)
     console.print(f"Next: {command}", soft_wrap=True)
     console.print(f"Time: {time.perf_counter() - started:.2f} s")
-    if staged:
-        console.print(f"Wrote: {', '.join(str(path) for path in outputs if path)}", soft_wrap=True)
+    print_written(*outputs)
 
 
 def _check_options(
@@ -181,13 +179,11 @@ def _every(selection: Selection) -> list[Candidate]:
 
 def _print(file: Path, data: Inputs, selection: Selection) -> None:
     console = results()
-    n_rows, n_columns = data.points.shape
-    scaled = ", scaled to mean 0 and standard deviation 1" if data.scaling else ""
-    console.print(f"\n{file.name}: {n_rows:,} rows x {n_columns} columns{scaled}")
+    console.print(f"\n{data.heading(file)}")
     console.print(_table(selection))
     console.print(f"Inertia: in squared {data.unit} of the columns")
     n_measured = _sample_size(selection.table[-1].n_clusters)
-    if n_measured < n_rows:
+    if n_measured < len(data.points):
         console.print(f"Silhouette and gap: of a random sample of {n_measured:,} rows")
     console.print(f"Recommended: {_clusters(selection.n_clusters)}")
     console.print(f"Reason: {selection.reason}", soft_wrap=True)

@@ -24,6 +24,7 @@ from kmeans_xp.cli.options import (
     SeedOption,
     check_files,
 )
+from kmeans_xp.cli.outputs import print_written, staged
 from kmeans_xp.cli.pictures import clusters_picture
 from kmeans_xp.cli.progress import progress
 from kmeans_xp.plotting.numerals import formatted
@@ -71,9 +72,7 @@ def cluster(
     started = time.perf_counter()
     outputs = _Outputs(out, model, plot)
     check_files(file, *outputs)
-    with reported(), persistence.staged(*filter(None, outputs)) as staged:
-        unwritten = iter(staged)
-        temporary = _Outputs(*(path and next(unwritten) for path in outputs))
+    with reported(), staged(outputs) as temporary:
         if temporary.picture:
             plotting.check_format(temporary.picture)
         data = inputs.read(file, column_names, scale=scale)
@@ -92,8 +91,7 @@ def cluster(
     seconds = time.perf_counter() - started
     console = results()
     console.print(f"Time: {result.seconds:.2f} s to fit, {seconds:.2f} s in all")
-    if staged:
-        console.print(f"Wrote: {', '.join(str(path) for path in outputs if path)}", soft_wrap=True)
+    print_written(*outputs)
 
 
 def _write(outputs: _Outputs, file: Path, data: Inputs, result: Fit) -> None:
@@ -108,9 +106,7 @@ def _write(outputs: _Outputs, file: Path, data: Inputs, result: Fit) -> None:
 
 def _print(file: Path, data: Inputs, result: Fit, clusters: summary.Summary) -> None:
     console = results()
-    n_rows, n_columns = data.points.shape
-    scaled = ", scaled to mean 0 and standard deviation 1" if data.scaling else ""
-    console.print(f"\n{file.name}: {n_rows:,} rows x {n_columns} columns{scaled}")
+    console.print(f"\n{data.heading(file)}")
     summary.print_summary(console, clusters)
     console.print(f"Mean distance: to the cluster's centre, in {data.unit} of the columns")
     (inertia,) = formatted(np.asarray([result.estimator.inertia_]), n_digits=6)

@@ -13,6 +13,7 @@ from kmeans_xp import persistence
 from kmeans_xp.cli import images
 from kmeans_xp.cli.console import note, reported, results
 from kmeans_xp.cli.options import DeviceOption, InputFile, SeedOption, check_distinct
+from kmeans_xp.cli.outputs import print_written
 from kmeans_xp.cli.progress import progress
 from kmeans_xp.cli.quantization import mean_sq_error, psnr, quantized
 
@@ -69,7 +70,7 @@ def compress_image(
     console.print(f"Peak signal-to-noise ratio: {psnr(sq_error):.2f} dB")
     console.print(f"Device: {result.device_reason}")
     console.print(f"Time: {time.perf_counter() - started:.2f} s")
-    console.print(f"Wrote: {out}", soft_wrap=True)
+    print_written(out)
     if sizes[-1][1] >= sizes[0][1]:
         note(f"{out.name} is no smaller than {file.name}, whose format suits it better")
 

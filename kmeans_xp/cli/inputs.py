@@ -34,6 +34,12 @@ class Inputs(NamedTuple):
         """The unit of distances between the points."""
         return unit(self.scaling)
 
+    def heading(self, file: Path) -> str:
+        """Return what the file holds and how it is taken, as a line."""
+        n_rows, n_columns = self.points.shape
+        scaled = ", scaled to mean 0 and standard deviation 1" if self.scaling else ""
+        return f"{file.name}: {n_rows:,} rows x {n_columns} columns{scaled}"
+
     def in_own_units(self, centroids: Matrix) -> Matrix:
         """Return centroids in the units of the table."""
         return self.scaling.undo(centroids) if self.scaling else centroids

@@ -10,6 +10,7 @@ from kmeans_xp import KMeans, MiniBatchKMeans, persistence
 from kmeans_xp.cli import columns, inputs, labels, summary, tables
 from kmeans_xp.cli.console import reported, results
 from kmeans_xp.cli.options import DeviceOption, InputFile, LabelledFile, check_files
+from kmeans_xp.cli.outputs import print_written
 from kmeans_xp.cli.progress import progress
 from kmeans_xp.cli.scaling import Scaling
 from kmeans_xp.devices import to_host
@@ -54,8 +55,7 @@ def predict(
     console.print(
         f"Mean distance: to the cluster's centre, in {inputs.unit(scaling)} of the columns"
     )
-    if out is not None:
-        console.print(f"Wrote: {out}", soft_wrap=True)
+    print_written(out)
 
 
 def _names(estimator: Any, table: pa.Table, model: Path, file: Path) -> list[str]:
