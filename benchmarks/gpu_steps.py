@@ -25,7 +25,7 @@ from benchmarks.gpu_peers import PEERS, UnusableError
 from benchmarks.gpu_syncs import WHAT_IS_COUNTED, counted_waits, host_is_ahead
 from benchmarks.roofline import GRID, QUICK_GRID, Size
 from kmeans_xp.algorithms import kmeans_plusplus, lloyd
-from kmeans_xp.blocks import InMemory
+from kmeans_xp.blocks.in_memory import InMemory
 from kmeans_xp.devices import choose, memory
 from kmeans_xp.estimators.preparation import prepared
 from kmeans_xp.kernels import lloyd_step, update_centroids
@@ -184,7 +184,7 @@ def _size_and_dtype(
     points = cupy.asarray(host)
     centroids = points[: size.n_clusters].copy()
     blocks = prepared(points, None, choose(points, None)).blocks
-    seen = centroids - blocks.rows.origin
+    seen = centroids - blocks.whole.origin
 
     iteration_s = _iteration_s(blocks, seen, budget_s)
     found(iteration_s=iteration_s)
@@ -284,7 +284,7 @@ def _syncs(setting: Setting, answer: Answer) -> None:
 def _syncs_of(size: Size, setting: Setting, found: Callable[..., None], answer: Answer) -> None:
     points = cupy.asarray(_points(size))
     blocks = prepared(points, None, choose(points, None)).blocks
-    centroids = points[: size.n_clusters] - blocks.rows.origin
+    centroids = points[: size.n_clusters] - blocks.whole.origin
 
     def seeding() -> None:
         kmeans_plusplus(blocks, size.n_clusters, np.random.RandomState(0))

@@ -1,6 +1,6 @@
 """What the compiler gives each CUDA kernel: registers, shared memory, spills; needs no GPU.
 
-``python benchmarks/kernel_resources.py`` compiles every kernel of ``kernels/for_cupy.cu`` by the
+``python benchmarks/kernel_resources.py`` compiles every kernel of ``kernels/for_cupy/kernels.cu`` by the
 NVRTC that CuPy finds and prints the table of ``docs/cuda_kernels.md``; with ``--write`` the page
 is written. Exits with 1 if a kernel spills or does not compile.
 """
@@ -92,7 +92,7 @@ class Compilation(NamedTuple):
 
 def source() -> str:
     """Return the CUDA source."""
-    return (ROOT / "kmeans_xp" / "kernels" / "for_cupy.cu").read_text()
+    return (ROOT / "kmeans_xp" / "kernels" / "for_cupy" / "kernels.cu").read_text()
 
 
 def declarations(text: str) -> list[Declaration]:
@@ -119,8 +119,8 @@ def declarations(text: str) -> list[Declaration]:
 
 
 def choices() -> dict[str, Sequence[tuple[str, ...]]]:
-    """Return what for_cupy.py may put for template parameters, from its own tables."""
-    from kmeans_xp.kernels import for_cupy
+    """Return what for_cupy/kernels.py may put for template parameters, from its own tables."""
+    from kmeans_xp.kernels.for_cupy import kernels as for_cupy
 
     return choices_of(for_cupy._C_TYPES, for_cupy._WIDTHS, for_cupy._CANDIDATES)
 
@@ -162,7 +162,7 @@ def compiled(names: Sequence[str], architecture: int, text: str) -> Compilation 
 
     if architecture not in nvrtc.getSupportedArchs():
         return None
-    program = nvrtc.createProgram(text, "for_cupy.cu", [], [])
+    program = nvrtc.createProgram(text, "kernels.cu", [], [])
     try:
         for name in names:
             if "<" in name:
@@ -223,7 +223,7 @@ _PAGE = """\
 
 Registers of a thread on each architecture, and in bytes the static shared memory of a block and
 the spills of a thread, as NVRTC {version} reports them for each of the {n_kernels} instantiations
-that `kmeans_xp/kernels/for_cupy.py` can ask for. Spills on all architectures: {spills}.
+that `kmeans_xp/kernels/for_cupy/kernels.py` can ask for. Spills on all architectures: {spills}.
 
 `In` is the type of the points, `T` the one computed in; the number is the padded number of
 features, or of candidates of k-means++. `few_step`, `few_labels` and `potentials` are launched
@@ -264,7 +264,7 @@ def _instances(
     if unknown := [group for group in groups if group not in known]:
         raise ValueError(
             f"{declared.name} has the template parameter {', '.join(unknown)}: say in choices() "
-            "what for_cupy.py may put there."
+            "what for_cupy/kernels.py may put there."
         )
     for chosen in itertools.product(*(known[group] for group in groups)):
         yield f"{declared.name}<{', '.join(itertools.chain(*chosen))}>"

@@ -45,7 +45,7 @@ def arguments(kernel_name: str, size: Size, library: Any) -> tuple[Any, ...]:
     centroids = host[: size.n_clusters] - origin
     labels = library.asarray(rng.integers(0, size.n_clusters, size.n_points, dtype=np.int32))
     closest = library.asarray(rng.random(size.n_points, dtype=np.float32))
-    rows = Rows(library.asarray(host), None, library.asarray(origin))
+    rows = DenseRows(library.asarray(host), None, library.asarray(origin))
     uniforms = library.asarray(rng.random(N_CANDIDATES))
     sums = np.asarray(centroids, dtype=np.float64)
     totals = ClusterTotals(library.asarray(sums), library.asarray(np.ones(size.n_clusters)))
@@ -60,8 +60,8 @@ def arguments(kernel_name: str, size: Size, library: Any) -> tuple[Any, ...]:
         "cluster_sums": (rows, labels, size.n_clusters),
         "column_moments": (rows,),
         "drawn": (closest, None, uniforms, "left"),
-        "lloyd_run": (rows, placed, 3, 0.0),
-        "lloyd_steps": (rows, library.xp.stack([placed, placed])),
+        "lloyd_steps": (rows, placed, 3, 0.0),
+        "lloyd_step_batched": (rows, library.xp.stack([placed, placed])),
         "spread": (moments, moments, rows.origin),
         "update_centroids": (totals, placed),
     }

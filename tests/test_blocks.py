@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from conftest import Library
-from kmeans_xp.blocks import InMemory
+from kmeans_xp.blocks.in_memory import InMemory
 from kmeans_xp.devices import (
     device_of,
     from_host,
@@ -18,7 +18,7 @@ from kmeans_xp.devices import (
     tile_shape,
 )
 from kmeans_xp.kernels import (
-    Rows,
+    DenseRows,
     assigned_sq_distances,
     cluster_sums,
     lloyd_step,
@@ -52,7 +52,7 @@ def blocks_of(
         None if values is None else library.asarray(values, computing)
         for values in (weights, origin)
     )
-    return InMemory(Rows(library.asarray(points, dtype), *placed), xp=library.xp)
+    return InMemory(DenseRows(library.asarray(points, dtype), *placed), xp=library.xp)
 
 
 def test_blocks_tell_what_their_rows_are(library: Library) -> None:
@@ -166,7 +166,7 @@ def test_draw_without_some_rows_repeats_the_choice_among_the_rest(
     blocks = blocks_of(library, weights=WEIGHTS)
     drawn = blocks.draw(uniforms, without=np.array(without))
     np.testing.assert_array_equal(library.to_host(drawn), chosen)
-    np.testing.assert_array_equal(library.to_host(blocks.rows.weights), WEIGHTS)
+    np.testing.assert_array_equal(library.to_host(blocks.whole.weights), WEIGHTS)
 
 
 some_zeros = pytest.mark.parametrize(

@@ -14,11 +14,11 @@ from numpy.typing import NDArray
 from conftest import Library
 from kmeans_xp import KMeans, config_context, k_means
 from kmeans_xp.algorithms import ALGORITHMS, BoundedStep, LloydResult, bounded, lloyd
-from kmeans_xp.blocks import InMemory
+from kmeans_xp.blocks.in_memory import InMemory
 from kmeans_xp.devices import namespace_of, to_host
 from kmeans_xp.kernels import (
     Bounds,
-    Rows,
+    DenseRows,
     bounded_step,
     lloyd_step,
     nearest_labels,
@@ -57,7 +57,7 @@ def rows_of(problem: Problem, scale: float = 1.0) -> Rows:
     """Return the problem's rows for NumPy, and times the scale."""
     points = (problem.points * problem.points.dtype.type(scale)).astype(problem.dtype)
     origin = None if problem.origin is None else problem.origin * points.dtype.type(scale)
-    return Rows(points, problem.weights, origin)
+    return DenseRows(points, problem.weights, origin)
 
 
 def moves(draw: st.DrawFn, rows: Rows, centroids: Host) -> Iterator[Host]:
@@ -112,7 +112,7 @@ def test_every_step_is_bit_equal_to_a_plain_one(
 
 def run(problem: Problem, library: Library, algorithm: str, **options: Any) -> LloydResult:
     """Run Lloyd's algorithm on the problem."""
-    rows = Rows(
+    rows = DenseRows(
         library.asarray(problem.points, problem.dtype),
         None if problem.weights is None else library.asarray(problem.weights, problem.computing),
         None if problem.origin is None else library.asarray(problem.origin, problem.computing),
@@ -249,7 +249,7 @@ def test_auto_chooses_by_library_and_shape() -> None:
     pytest.importorskip("numba")
 
     def chosen(n_points: int, n_features: int, n_clusters: int, dtype: str = "float32") -> Any:
-        blocks = InMemory(Rows(np.zeros((n_points, n_features), dtype)), xp=NUMPY)
+        blocks = InMemory(DenseRows(np.zeros((n_points, n_features), dtype)), xp=NUMPY)
         return bounded.step_kernel(blocks, n_clusters, "auto")
 
     assert chosen(100_000, 16, 100).patience == bounded._SHORT
@@ -276,14 +276,14 @@ def test_bounds_take_the_memory_that_is_documented() -> None:
 def test_libraries_without_bounds_take_plain_steps(library: Library) -> None:
     if bounded_step.overrides(library.name):
         pytest.skip("has bounds")
-    rows = Rows(library.asarray(separated().points[:100]))
+    rows = DenseRows(library.asarray(separated().points[:100]))
     for algorithm in ALGORITHMS:
         assert bounded.step_kernel(InMemory(rows, xp=library.xp), 20, algorithm) is lloyd_step
 
 
 def test_columns_far_apart_in_memory_are_computed_as_ever() -> None:
     problem = separated(n_points=500)
-    rows, bounds = Rows(np.asfortranarray(problem.points)), Bounds("hamerly")
+    rows, bounds = DenseRows(np.asfortranarray(problem.points)), Bounds("hamerly")
     for _ in range(2):
         totals = bounded_step(rows, problem.centroids, bounds, xp=NUMPY)
         assert_same_bits(totals, lloyd_step(rows, problem.centroids, xp=NUMPY))

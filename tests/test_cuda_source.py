@@ -104,7 +104,7 @@ def test_what_is_compiled_in_use_is_in_the_list(
     dtype: str, shape: tuple[int, int, int], library: Library, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from kmeans_xp import KMeans
-    from kmeans_xp.kernels import for_cupy
+    from kmeans_xp.kernels.for_cupy import kernels as for_cupy
 
     asked_for = []
     compiled_as_ever = for_cupy._compiled

@@ -84,7 +84,7 @@ def test_the_page_has_the_tables_as_computed() -> None:
 
 @with_cupy_alone
 def test_the_formula_knows_what_the_kernels_do(library: Library) -> None:
-    from kmeans_xp.kernels import for_cupy
+    from kmeans_xp.kernels.for_cupy import kernels as for_cupy
 
     for size in (*GRID, *QUICK_GRID, Size("16 and 200", 10, 16, 200), Size("33", 10, 33, 2)):
         for dtype in (np.dtype(np.float32), np.dtype(np.float64)):
@@ -100,11 +100,11 @@ def test_the_formula_knows_what_the_kernels_do(library: Library) -> None:
 @pytest.mark.parametrize("size", [*QUICK_GRID, Size("two tiles", 1100, 65, 20000)])
 def test_the_formula_counts_the_launches(size: Size, library: Library) -> None:
     stats = pytest.importorskip("cupy_on_cpu_stats", reason="needs a count of launches")
-    from kmeans_xp.kernels import Rows, lloyd_step, update_centroids
+    from kmeans_xp.kernels import DenseRows, lloyd_step, update_centroids
 
     points = library.asarray(np.random.default_rng(0).random((size.n_points, size.n_features)))
     points = library.xp.astype(points, library.xp.float32)
-    rows = Rows(points, None, points[0, :])
+    rows = DenseRows(points, None, points[0, :])
     centroids = library.xp.zeros((size.n_clusters, size.n_features), dtype=points.dtype)
 
     def iteration() -> None:

@@ -20,8 +20,8 @@ from kmeans_xp.algorithms import (
     moments_of,
     random_rows,
 )
-from kmeans_xp.blocks import InMemory
-from kmeans_xp.kernels import Rows
+from kmeans_xp.blocks.in_memory import InMemory
+from kmeans_xp.kernels import DenseRows
 from tests.datasets import cloud, positive_weights
 
 stats = pytest.importorskip(
@@ -67,7 +67,7 @@ def blocks_of(
     host = host_points(n_points)
     weights = library.asarray(positive_weights(n_points), dtype) if weighted else None
     origin = library.asarray(host.mean(axis=0), dtype)
-    return InMemory(Rows(library.asarray(host, dtype), weights, origin), xp=library.xp)
+    return InMemory(DenseRows(library.asarray(host, dtype), weights, origin), xp=library.xp)
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
@@ -100,7 +100,7 @@ def test_lloyd_reads_three_numbers_an_iteration(
     n_points: int, weighted: bool, dtype: str, library: Library
 ) -> None:
     blocks = blocks_of(library, dtype, n_points=n_points, weighted=weighted)
-    centroids = blocks.rows.centred(xp=library.xp)[:N_CLUSTERS, :]
+    centroids = blocks.whole.centred()[:N_CLUSTERS, :]
 
     def run(max_iter: int) -> Any:
         result = lloyd(blocks, centroids, max_iter=max_iter, tol=0.0)
@@ -210,7 +210,7 @@ def test_moments_and_inertia_wait_as_often_as_they_return_numbers(
     blocks = blocks_of(library, "float32", weighted=weighted)
     assert_silent(counted(lambda: moments_of(blocks)))
     labels = library.asarray(np.arange(N_POINTS) % N_CLUSTERS, "int32")
-    centroids = blocks.rows.centred(xp=library.xp)[:N_CLUSTERS, :]
+    centroids = blocks.whole.centred()[:N_CLUSTERS, :]
     counts = counted(lambda: inertia_of(blocks, labels, centroids))
     assert (counts["d2h_count"], counts["d2h_bytes"], waits(counts)) == (1, 8, 1)
 
@@ -219,7 +219,7 @@ def test_moments_and_inertia_wait_as_often_as_they_return_numbers(
 @pytest.mark.parametrize("weighted", [False, True])
 def test_a_mini_batch_step_reads_once(weighted: bool, dtype: str, library: Library) -> None:
     blocks = blocks_of(library, dtype, weighted=weighted)
-    centroids = blocks.rows.centred(xp=library.xp)[:N_CLUSTERS, :]
+    centroids = blocks.whole.centred()[:N_CLUSTERS, :]
     batch_size = 500
 
     def run(max_iter: int) -> None:
@@ -258,7 +258,7 @@ def test_partial_fit_copies_no_rows(library: Library) -> None:
 def test_relocation_reads_the_clusters_only(library: Library) -> None:
     blocks = blocks_of(library, "float32")
     init = np.vstack([host_points()[:3], np.full((3, N_FEATURES), 1e3)])
-    centroids = library.asarray(init, "float32") - blocks.rows.origin
+    centroids = library.asarray(init, "float32") - blocks.whole.origin
 
     def run() -> None:
         result = lloyd(blocks, centroids, max_iter=1)
@@ -300,10 +300,10 @@ def test_an_iteration_is_at_most_eight_launches(
     n_points, n_features, n_clusters = shape
     host = cloud(n_points, n_features)
     blocks = InMemory(
-        Rows(library.asarray(host, dtype), None, library.asarray(host.mean(axis=0), dtype)),
+        DenseRows(library.asarray(host, dtype), None, library.asarray(host.mean(axis=0), dtype)),
         xp=library.xp,
     )
-    centroids = blocks.rows.centred(xp=library.xp)[:n_clusters, :]
+    centroids = blocks.whole.centred()[:n_clusters, :]
 
     def run(max_iter: int) -> None:
         iterations = lloyd(blocks, centroids, max_iter=max_iter, tol=0.0).iterations

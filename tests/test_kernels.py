@@ -28,10 +28,10 @@ from kmeans_xp.kernels import (
     Candidate,
     ClusterTotals,
     Kernel,
-    LloydRun,
+    LloydSteps,
     Moments,
     Nearest,
-    Rows,
+    DenseRows,
     SilhouetteDistances,
     Spread,
     Update,
@@ -109,7 +109,7 @@ class Trial:
         self.library = library
         self.problem = problem
         self.xp = library.xp
-        self.rows = Rows(
+        self.rows = DenseRows(
             self.placed(problem.points, problem.dtype),
             None if problem.weights is None else self.placed(problem.weights),
             None if problem.origin is None else self.placed(problem.origin),
@@ -451,7 +451,7 @@ def rows_centroids_and_ends(trial: Trial) -> tuple[Any, ...]:
 
 def verify_lloyd_run(result: Any, trial: Trial, truth: Truth) -> None:
     """Each step is, to the bit, what single steps give: for a library, those of the same set."""
-    assert isinstance(result, LloydRun)
+    assert isinstance(result, LloydSteps)
     step = beside(trial.body, lloyd_step, trial.library)
     n_steps = int(result.update.signals.shape[0])
     assert 1 <= n_steps <= 5
@@ -653,9 +653,9 @@ CONTRACTS = {
     ),
     "column_moments": Contract(lambda trial: (trial.rows,), verify_column_moments),
     "drawn": Contract(values_weights_and_uniforms, verify_drawn),
-    "lloyd_run": Contract(rows_centroids_and_ends, verify_lloyd_run),
+    "lloyd_steps": Contract(rows_centroids_and_ends, verify_lloyd_run),
     "lloyd_step": Contract(rows_and_centroids, verify_lloyd_step),
-    "lloyd_steps": Contract(rows_and_restarts, verify_lloyd_steps),
+    "lloyd_step_batched": Contract(rows_and_restarts, verify_lloyd_steps),
     "nearest_centroid": Contract(rows_and_centroids, verify_nearest_centroid),
     "nearest_labels": Contract(rows_and_centroids, verify_nearest_labels),
     "silhouette_distances": Contract(rows_in_clusters, verify_silhouette_distances),
@@ -803,8 +803,8 @@ def test_labels_may_be_of_any_integer_dtype(name: str, dtype: str, library: Libr
 def test_steps_of_restarts_are_bit_equal_to_steps_of_their_own(library: Library) -> None:
     xp = library.xp
     for problem in fixed_problems("float32"):
-        trial = Trial(kernels["lloyd_steps"], library, problem)
-        together = trial.run(*CONTRACTS["lloyd_steps"].arguments(trial))
+        trial = Trial(kernels["lloyd_step_batched"], library, problem)
+        together = trial.run(*CONTRACTS["lloyd_step_batched"].arguments(trial))
         for run, restart in enumerate(trial.restarts):
             alone = kernels["lloyd_step"](trial.rows, restart.centroids, xp=xp)
             for part, expected in zip(of_run(together, run), alone, strict=True):
@@ -983,7 +983,7 @@ def test_tiles_of_rows_cover_them_in_order(library: Library) -> None:
     rows = Trial(doubled, library, problem).rows
     parts = list(rows.tiles(3))
     assert [place for place, _ in parts] == [slice(0, 3), slice(3, 6), slice(6, 7)]
-    centred = [library.to_host(part.centred(xp=library.xp)) for _, part in parts]
+    centred = [library.to_host(part.centred()) for _, part in parts]
     np.testing.assert_array_equal(np.concatenate(centred), problem.centred)
     weights = [library.to_host(part.weights) for _, part in parts]
     np.testing.assert_array_equal(np.concatenate(weights), problem.weights)

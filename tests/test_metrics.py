@@ -17,7 +17,7 @@ from sklearn.exceptions import DataConversionWarning
 import kmeans_xp.metrics
 from conftest import Library
 from kmeans_xp import config_context
-from kmeans_xp.kernels import Rows, silhouette_distances
+from kmeans_xp.kernels import DenseRows, silhouette_distances
 from kmeans_xp.metrics import (
     calinski_harabasz_score,
     davies_bouldin_score,
@@ -178,7 +178,7 @@ def samples_by(body: Callable[..., Any], points: Host, labels: Host) -> list[Hos
     order = np.argsort(codes, kind="stable")
     bounds = np.searchsorted(codes[order], np.arange(len(names) + 1)).tolist()
     codes = codes.astype(np.int32)
-    result = body(Rows(points), codes, order, bounds, xp=np)
+    result = body(DenseRows(points), codes, order, bounds, xp=np)
     if result is NotImplemented:
         return []
     within, nearest = result

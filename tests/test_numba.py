@@ -91,15 +91,15 @@ def test_without_a_folder_to_keep_code_in_each_process_compiles(
 def test_memory_layouts_share_one_compiled_function() -> None:
     import array_api_compat.numpy as xp
 
-    from kmeans_xp.kernels import Rows, nearest_labels
+    from kmeans_xp.kernels import DenseRows, nearest_labels
     from kmeans_xp.kernels.for_numba import assignment
 
     points = cloud(200, 5)
     centroids = points[:3].copy()
-    expected = nearest_labels(Rows(points), centroids, xp=xp)
+    expected = nearest_labels(DenseRows(points), centroids, xp=xp)
     read_only = points.copy()
     read_only.flags.writeable = False
     for same in (np.asfortranarray(points), np.repeat(points, 2, axis=1)[:, ::2], read_only):
-        np.testing.assert_array_equal(nearest_labels(Rows(same), centroids, xp=xp), expected)
+        np.testing.assert_array_equal(nearest_labels(DenseRows(same), centroids, xp=xp), expected)
     compiled = assignment._label_rows.of_dtype[points.dtype]
     assert len(compiled.signatures) == 1

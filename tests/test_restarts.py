@@ -8,14 +8,14 @@ import pytest
 from conftest import Library
 from kmeans_xp import KMeans
 from kmeans_xp.algorithms import lloyd, lloyd_restarts
-from kmeans_xp.blocks import InMemory
-from kmeans_xp.kernels import Rows
+from kmeans_xp.blocks.in_memory import InMemory
+from kmeans_xp.kernels import DenseRows
 
 
 def blocks_and_starts(library: Library, n_starts: int = 4) -> tuple[InMemory, list[Any]]:
     rng = np.random.default_rng(5)
     host = rng.normal(size=(400, 3))
-    blocks = InMemory(Rows(library.asarray(host, "float32")), xp=library.xp)
+    blocks = InMemory(DenseRows(library.asarray(host, "float32")), xp=library.xp)
     starts = [host[rng.choice(400, 7, replace=False)] for _ in range(n_starts)]
     starts[1][3:] = 50.0  # four clusters without rows, which are then given some
     return blocks, [library.asarray(start, "float32") for start in starts]

@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from conftest import Library
 from kmeans_xp import KMeans, config_context
 from kmeans_xp.algorithms import more_centroids
-from kmeans_xp.blocks import InMemory
-from kmeans_xp.kernels import Rows
+from kmeans_xp.blocks.in_memory import InMemory
+from kmeans_xp.kernels import DenseRows
 from kmeans_xp.selection import Candidate, Selection, choose_n_clusters
 from kmeans_xp.selection.criteria import by_elbow, by_gap, by_silhouette
 from kmeans_xp.selection.gap import gaps
@@ -91,7 +91,7 @@ def test_more_centroids_keep_those_given_and_lower_the_inertia(
     dtype: str, library: Library
 ) -> None:
     host = cloud(120, 3)
-    blocks = InMemory(Rows(library.asarray(host, dtype)), xp=library.xp)
+    blocks = InMemory(DenseRows(library.asarray(host, dtype)), xp=library.xp)
     given = library.asarray(host[:2] + 0.25, dtype)
     found = library.to_host(more_centroids(blocks, given, 5, np.random.RandomState(0)))
     assert found.shape == (5, 3)
@@ -107,7 +107,7 @@ def test_more_centroids_keep_those_given_and_lower_the_inertia(
 def test_more_centroids_are_drawn_as_k_means_plus_plus_does(library: Library) -> None:
     # Of one given row and rows at two places, the one that is away is drawn.
     host = np.array([[0.0]] * 30 + [[5.0]])
-    blocks = InMemory(Rows(library.asarray(host, "float32")), xp=library.xp)
+    blocks = InMemory(DenseRows(library.asarray(host, "float32")), xp=library.xp)
     for seed in range(5):
         found = more_centroids(
             blocks, library.asarray([[0.0]], "float32"), 2, np.random.RandomState(seed)

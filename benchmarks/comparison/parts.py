@@ -21,7 +21,7 @@ from benchmarks.comparison.peers import BASELINE, OURS, Peers, estimators, on_ar
 from benchmarks.comparison.timing import Run
 from kmeans_xp.devices import to_host
 from kmeans_xp.devices.availability import n_threads
-from kmeans_xp.kernels import Rows, lloyd_step, update_centroids
+from kmeans_xp.kernels import DenseRows, lloyd_step, update_centroids
 
 __all__ = ["iteration", "mean_start_inertias", "predict", "seeding"]
 
@@ -68,7 +68,7 @@ def _our_iteration(
     peer: str, points: Any, rows: Any, convert: Callable[[Any], Any] = lambda array: array
 ) -> Run:
     origin = points.mean(axis=0, dtype=np.float64).astype(points.dtype)
-    placed, centroids = Rows(convert(points), None, convert(origin)), convert(rows - origin)
+    placed, centroids = DenseRows(convert(points), None, convert(origin)), convert(rows - origin)
     xp = array_namespace(placed.points)
 
     def call() -> Any:

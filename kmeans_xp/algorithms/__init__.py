@@ -1,8 +1,8 @@
 """The algorithms: pure functions of blocks of rows, each written once."""
 
 from kmeans_xp.algorithms.bounded import ALGORITHMS, BoundedStep
-from kmeans_xp.algorithms.inertia import inertia_of
-from kmeans_xp.algorithms.lloyd import Iteration, LloydResult, lloyd
+from kmeans_xp.algorithms.drawing import draw_by_value, draw_by_weight
+from kmeans_xp.algorithms.lloyd import Iteration, LloydResult, inertia_of, lloyd
 from kmeans_xp.algorithms.minibatch import (
     MiniBatchResult,
     MiniBatchState,
@@ -10,8 +10,7 @@ from kmeans_xp.algorithms.minibatch import (
     minibatch,
     minibatch_step,
 )
-from kmeans_xp.algorithms.moments import moments_of
-from kmeans_xp.algorithms.restarts import lloyd_restarts
+from kmeans_xp.algorithms.restarts import best_of, runs_from
 from kmeans_xp.algorithms.seeding import Seeds, kmeans_plusplus, more_centroids, random_rows
 
 __all__ = [
@@ -23,13 +22,15 @@ __all__ = [
     "MiniBatchState",
     "MiniBatchStep",
     "Seeds",
+    "best_of",
+    "draw_by_value",
+    "draw_by_weight",
     "inertia_of",
     "kmeans_plusplus",
     "lloyd",
-    "lloyd_restarts",
     "minibatch",
     "minibatch_step",
-    "moments_of",
     "more_centroids",
     "random_rows",
+    "runs_from",
 ]

@@ -1,9 +1,7 @@
 """Steps of Lloyd's algorithm that skip rows whose nearest centroid cannot have changed."""
 
-from collections.abc import Callable
 from typing import NamedTuple
 
-from kmeans_xp.blocks import Blocks, InMemory
 from kmeans_xp.devices import Array, Namespace, library_name
 from kmeans_xp.kernels import (
     Bounds,
@@ -14,9 +12,7 @@ from kmeans_xp.kernels import (
     nearest_labels,
 )
 
-__all__ = ["ALGORITHMS", "BoundedStep", "StepKernel", "labels_kernel", "step_kernel"]
-
-StepKernel = Callable[..., ClusterTotals]
+__all__ = ["ALGORITHMS", "BoundedStep", "bounds_for"]
 
 #: names that ``lloyd`` knows
 ALGORITHMS = ("auto", "lloyd", "hamerly", "elkan")
@@ -108,46 +104,36 @@ class BoundedStep:
         return labels
 
 
-def step_kernel(blocks: Blocks, n_clusters: int, algorithm: str) -> StepKernel:
-    """Return what does the steps of a run.
+def bounds_for(
+    rows: Rows, n_clusters: int, algorithm: str, *, xp: Namespace
+) -> BoundedStep | None:
+    """Return what does the steps of one run with bounds, or None if plain steps are as fast.
 
     Parameters
     ----------
-    blocks : Blocks
-        The rows.
+    rows : Rows
+        All rows: what is kept of each is of use only if the next step finds it.
     n_clusters : int
         Number of centroids.
     algorithm : {"auto", "lloyd", "hamerly", "elkan"}
         "auto" keeps Hamerly's bounds where they are likely to pay.
-
-    Returns
-    -------
-    callable
-        ``lloyd_step`` or a ``BoundedStep`` for this run alone.
+    xp : namespace
     """
-    if algorithm == "lloyd" or not isinstance(blocks, InMemory):
-        return lloyd_step
-    if not bounded_step.overrides(library_name(blocks.xp)):
-        return lloyd_step  # as the portable body would, but queued ahead and recorded
+    if algorithm == "lloyd" or not bounded_step.overrides(library_name(xp), type(rows)):
+        return None  # the portable body does plain steps
     if algorithm != "auto":
         return BoundedStep(algorithm)
-    if not _is_worth_bounds(blocks, n_clusters):
-        return lloyd_step
-    is_much = n_clusters * blocks.rows.n_features >= _MANY_PRODUCTS
+    if not _is_worth_bounds(rows, n_clusters):
+        return None
+    is_much = n_clusters * rows.n_features >= _MANY_PRODUCTS
     return BoundedStep("hamerly", _LONG if is_much else _SHORT)
 
 
-def _is_worth_bounds(blocks: InMemory, n_clusters: int) -> bool:
-    n_products = n_clusters * blocks.rows.n_features
+def _is_worth_bounds(rows: Rows, n_clusters: int) -> bool:
+    n_products = n_clusters * rows.n_features
     return (
         n_clusters >= _FEWEST_CLUSTERS
         and n_products >= _FEWEST_PRODUCTS
-        and blocks.n_points >= _FEWEST_ROWS_A_CLUSTER * n_clusters
-        and blocks.n_points * n_products >= _FEWEST_PRODUCTS_IN_ALL
-        and blocks.rows.points.dtype == blocks.dtype  # half precision is computed tile by tile
+        and rows.n_points >= _FEWEST_ROWS_A_CLUSTER * n_clusters
+        and rows.n_points * n_products >= _FEWEST_PRODUCTS_IN_ALL
     )
-
-
-def labels_kernel(step: StepKernel) -> Callable[..., Array]:
-    """Return what gives the labels at the end of a run of these steps."""
-    return step.labels if isinstance(step, BoundedStep) else nearest_labels

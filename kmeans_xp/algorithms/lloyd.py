@@ -3,15 +3,20 @@
 from collections.abc import Callable
 from typing import NamedTuple
 
-from kmeans_xp.algorithms.bounded import labels_kernel, step_kernel
-from kmeans_xp.algorithms.inertia import inertia_of
+from kmeans_xp.algorithms.bounded import bounds_for
 from kmeans_xp.algorithms.relocation import relocated
-from kmeans_xp.algorithms.stepping import Step, Steps
-from kmeans_xp.blocks import Blocks
+from kmeans_xp.blocks import Blocks, PerRow
 from kmeans_xp.devices import Array
-from kmeans_xp.kernels import nearest_labels, update_centroids
+from kmeans_xp.kernels import (
+    Step,
+    Steps,
+    assigned_inertia,
+    lloyd_step,
+    steps_of,
+    update_centroids,
+)
 
-__all__ = ["Iteration", "LloydResult", "lloyd"]
+__all__ = ["Iteration", "LloydResult", "inertia_of", "lloyd"]
 
 
 class Iteration(NamedTuple):
@@ -22,8 +27,8 @@ class Iteration(NamedTuple):
     number : int
         From 1.
     explained : float
-        What the centroids at the iteration's begin take off the sum of squares about the
-        origin: the inertia is that sum less this.
+        Sum of squares about the origin explained by the centroids before the update: the
+        inertia is that sum less this.
     sq_shift : float
         Sum of the squared distances that the centroids moved.
     n_empty : int
@@ -43,7 +48,7 @@ class LloydResult(NamedTuple):
     ----------
     centroids : array of shape (n_clusters, n_features)
         Relative to the blocks' origin.
-    labels : array of int32, shape (n_points,)
+    labels : PerRow of int32
         Nearest of these centroids, for each row.
     inertia : float
         Of these labels and centroids.
@@ -51,7 +56,7 @@ class LloydResult(NamedTuple):
     """
 
     centroids: Array
-    labels: Array
+    labels: PerRow
     inertia: float
     iterations: tuple[Iteration, ...]
 
@@ -84,7 +89,7 @@ def lloyd(
         Whether to keep bounds of each row's distances, and which. The result is bit-equal; what
         is kept takes 12 or 20 bytes a row, for "elkan" a number for each row and cluster too.
     on_iteration : callable, optional
-        Told of each iteration and its centroids; returning True stops.
+        Called with each iteration and its centroids; returning True stops.
 
     Returns
     -------
@@ -96,20 +101,30 @@ def lloyd(
     .. [1] S. Lloyd, "Least squares quantization in PCM", IEEE Transactions on Information
        Theory 28 (1982).
     """
+    steps = steps_over(blocks, int(centroids.shape[0]), algorithm, tol)
     iterations: list[Iteration] = []
-    kernel = step_kernel(blocks, int(centroids.shape[0]), algorithm)
-    steps = Steps(blocks, kernel, tol=tol)
     for number in range(1, max_iter + 1):
         step = steps.take(centroids, n_left=max_iter - number + 1)
-        centroids, iteration = moved(blocks, step, number)
+        centroids, iteration = updated(blocks, step, number)
         iterations.append(iteration)
         stop = on_iteration is not None and on_iteration(iteration, centroids)
         if iteration.sq_shift <= tol or stop:
             break
-    return finished(blocks, centroids, iterations, labels_kernel(kernel))
+    return finished(blocks, centroids, iterations, steps)
 
 
-def moved(blocks: Blocks, step: Step, number: int) -> tuple[Array, Iteration]:
+def steps_over(blocks: Blocks, n_clusters: int, algorithm: str, tol: float) -> Steps:
+    """Return what takes the steps: with bounds or not, one pass at a time or as is faster."""
+    xp, rows = blocks.xp, blocks.whole
+    if rows is None:
+        return Steps(blocks.reduce, lloyd_step, xp=xp)
+    bounded = bounds_for(rows, n_clusters, algorithm, xp=xp)
+    if bounded is not None:
+        return Steps(blocks.reduce, bounded, bounded.labels, xp=xp)
+    return steps_of(rows, blocks.reduce, tol, xp=xp)
+
+
+def updated(blocks: Blocks, step: Step, number: int) -> tuple[Array, Iteration]:
     """Return the means of the new clusters, after giving rows to those that were left empty."""
     sq_shift, n_empty, explained = step.signals.tolist()
     update = step.update
@@ -121,11 +136,30 @@ def moved(blocks: Blocks, step: Step, number: int) -> tuple[Array, Iteration]:
 
 
 def finished(
-    blocks: Blocks,
-    centroids: Array,
-    iterations: list[Iteration],
-    kernel: Callable[..., Array] = nearest_labels,
+    blocks: Blocks, centroids: Array, iterations: list[Iteration], steps: Steps
 ) -> LloydResult:
     """Assign the rows to the final centroids, and measure the inertia of that."""
-    labels = blocks.map_rows(kernel, centroids)
+    labels = blocks.map_rows(steps.labels, centroids)
     return LloydResult(centroids, labels, inertia_of(blocks, labels, centroids), tuple(iterations))
+
+
+def inertia_of(blocks: Blocks, labels: PerRow, centroids: Array) -> float:
+    """Return the inertia of an assignment, by differences and summed in float64.
+
+    The expanded form |x|^2 - 2 x.c + |c|^2 loses all digits where the rows lie close to their
+    centroids; the sum of squared differences does not.
+
+    Parameters
+    ----------
+    blocks : Blocks
+    labels : PerRow
+        Index of the centroid that each row is counted to.
+    centroids : array of shape (n_clusters, n_features)
+        Relative to the blocks' origin.
+
+    Returns
+    -------
+    float
+        In squared units of the points.
+    """
+    return float(blocks.reduce(assigned_inertia, centroids, per_row=(labels,)))

@@ -6,9 +6,16 @@ from typing import NamedTuple
 
 import numpy as np
 
+from kmeans_xp.algorithms.drawing import draw_by_weight
 from kmeans_xp.blocks import Blocks
-from kmeans_xp.devices import Array, Namespace, device_of, from_host, to_host
-from kmeans_xp.kernels import Rows, cluster_sums, nearest_centroid
+from kmeans_xp.devices import Array, Namespace, from_host, to_host
+from kmeans_xp.kernels import (
+    ClusterTotals,
+    Rows,
+    cluster_sums,
+    nearest_centroid,
+    update_centroids,
+)
 
 __all__ = [
     "MiniBatchResult",
@@ -145,7 +152,7 @@ def minibatch(
     reassignment_ratio : float
         As of ``Reassignment``.
     on_step : callable, optional
-        Told of each step and its centroids; returning True stops.
+        Called with each step and its centroids; returning True stops.
 
     Returns
     -------
@@ -166,8 +173,8 @@ def minibatch(
     reason = "max_iter"
     for number in range(1, n_steps + 1):
         # Weights decide which rows are drawn: within the batch each counts once.
-        drawn = blocks.draw(random_state.random_sample(batch_size))
-        batch = Rows(blocks.take(drawn).points)
+        drawn = draw_by_weight(blocks, random_state.random_sample(batch_size))
+        batch = blocks.take(drawn).unweighted()
         due = reassignment if reassignment.is_due(host_mass, batch_size) else None
         state, host_mass, step = minibatch_step(batch, state, random_state, due, xp=xp)
         step = step._replace(number=number)
@@ -257,17 +264,17 @@ def _moved(batch: Rows, state: MiniBatchState, *, xp: Namespace) -> tuple[MiniBa
     dtype = totals.sums.dtype
     old, old_mass = (xp.astype(part, dtype, copy=False) for part in state)
     mass = old_mass + totals.mass
-    unmoved = totals.mass <= 0.0
-    divisor = xp.where(unmoved, xp.ones_like(mass), mass)[:, None]
-    means = (old * old_mass[:, None] + totals.sums) / divisor
-    means = xp.where(unmoved[:, None], old, means)
-    centroids = xp.astype(means, state.centroids.dtype, copy=False)
-    difference = xp.astype(centroids, dtype, copy=False) - old
+    # A centroid that the batch says nothing of counts as empty: it keeps its very bits.
+    is_met = totals.mass > 0.0
+    so_far = ClusterTotals(
+        old * old_mass[:, None] + totals.sums, xp.where(is_met, mass, xp.zeros_like(mass))
+    )
+    update = update_centroids(so_far, state.centroids, xp=xp)
     weighted = xp.astype(sq_distances, dtype, copy=False)
     if batch.weights is not None:
         weighted = weighted * xp.astype(batch.weights, dtype, copy=False)
-    signals = xp.concat([xp.stack([xp.sum(weighted), xp.sum(difference * difference)]), mass])
-    return MiniBatchState(centroids, mass), signals
+    signals = xp.concat([xp.stack([xp.sum(weighted), update.signals[0]]), mass])
+    return MiniBatchState(update.centroids, mass), signals
 
 
 def _reassigned(
@@ -283,10 +290,9 @@ def _reassigned(
     from_batch[low] = random_state.choice(batch.n_points, replace=False, size=int(low.sum()))
     # Not so small a mass that they are moved again at once.
     mass = np.where(low, mass[~low].min() if not low.all() else mass, mass)
-    device = device_of(batch.points)
     indices, is_low, new_mass = (
-        from_host(part, xp=xp, device=device) for part in (from_batch, low, mass)
+        from_host(part, xp=xp, device=batch.device) for part in (from_batch, low, mass)
     )
-    rows = xp.take(batch.centred(xp=xp), indices, axis=0)
+    rows = batch.take(indices).points
     centroids = xp.where(is_low[:, None], rows, state.centroids)
     return MiniBatchState(centroids, xp.astype(new_mass, state.mass.dtype, copy=False)), mass

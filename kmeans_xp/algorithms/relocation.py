@@ -1,5 +1,6 @@
 """What becomes of clusters that lost all their rows."""
 
+from functools import partial
 from typing import NamedTuple
 
 import array_api_extra as xpx
@@ -9,6 +10,7 @@ from kmeans_xp.blocks import Blocks
 from kmeans_xp.devices import Array, Namespace, device_of, from_host, namespace_of, to_host
 from kmeans_xp.kernels import (
     ClusterTotals,
+    DenseRows,
     Rows,
     assigned_sq_distances,
     cluster_sums,
@@ -49,11 +51,13 @@ def relocated(blocks: Blocks, totals: ClusterTotals, centroids: Array) -> Cluste
     """
     xp, n_clusters = blocks.xp, int(centroids.shape[0])
     empty = np.flatnonzero(to_host(totals.mass) <= 0.0)
-    far: _Farthest = blocks.reduce(_farthest_rows, centroids, len(empty), merge=_farther)
+    far: _Farthest = blocks.reduce(
+        _farthest_rows, centroids, len(empty), merge=partial(_farther, len(empty))
+    )
     n_moved = int(np.count_nonzero(to_host(far.sq_distances) > 0.0))
     if n_moved == 0:
         return totals
-    rows = Rows(far.points[:n_moved, :], far.weights[:n_moved])
+    rows = DenseRows(far.points[:n_moved, :], far.weights[:n_moved])
     receivers = from_host(empty[:n_moved].astype(np.int32), xp=xp, device=blocks.device)
     given = cluster_sums(rows, receivers, n_clusters, xp=xp)
     taken = cluster_sums(rows, far.labels[:n_moved], n_clusters, xp=xp)
@@ -72,21 +76,22 @@ def _farthest_rows(rows: Rows, centroids: Array, n_rows: int, *, xp: Namespace) 
     is_apart = sq_distances > slack * _sq_norms(rows, labels, xp=xp)
     sq_distances = xp.where(is_apart & (weights > 0.0), sq_distances, xp.zeros_like(sq_distances))
     chosen = _largest(sq_distances, min(n_rows, rows.n_points), xp=xp)
-    points = Rows(xp.take(rows.points, chosen, axis=0), None, rows.origin).centred(xp=xp)
+    points = rows.take(chosen).points
     return _Farthest(
         xp.take(sq_distances, chosen), xp.take(labels, chosen), points, xp.take(weights, chosen)
     )
 
 
 def _sq_norms(rows: Rows, labels: Array, *, xp: Namespace) -> Array:
-    zero = xp.zeros((1, rows.n_features), dtype=rows.dtype(xp=xp), device=device_of(labels))
+    zero = xp.zeros((1, rows.n_features), dtype=rows.dtype, device=rows.device)
     return assigned_sq_distances(rows, xp.zeros_like(labels), zero, xp=xp)
 
 
-def _farther(left: _Farthest, right: _Farthest) -> _Farthest:
+def _farther(n_rows: int, left: _Farthest, right: _Farthest) -> _Farthest:
+    # A block may have fewer rows than are wanted: as many as both have, up to n_rows.
     xp = namespace_of(left.points)
     both = _Farthest(*(xp.concat(pair) for pair in zip(left, right, strict=True)))
-    chosen = _largest(both.sq_distances, int(left.sq_distances.shape[0]), xp=xp)
+    chosen = _largest(both.sq_distances, min(n_rows, int(both.labels.shape[0])), xp=xp)
     return _Farthest(*(xp.take(part, chosen, axis=0) for part in both))
 
 

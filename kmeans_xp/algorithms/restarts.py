@@ -1,16 +1,65 @@
-"""Lloyd's algorithm from several starts at once, for problems too small to fill a device."""
+"""The best of several runs of Lloyd's algorithm, in turn or all at once."""
 
-from kmeans_xp.algorithms.lloyd import Iteration, LloydResult, finished, moved
-from kmeans_xp.algorithms.stepping import Step, Steps
+from collections.abc import Iterable
+
+from kmeans_xp.algorithms.lloyd import Iteration, LloydResult, finished, lloyd, updated
 from kmeans_xp.blocks import Blocks
 from kmeans_xp.devices import Array
-from kmeans_xp.kernels import ClusterTotals, Update, lloyd_steps
+from kmeans_xp.kernels import ClusterTotals, Step, Steps, Update, batched_steps_of
 
-__all__ = ["lloyd_restarts"]
+__all__ = ["best_of", "lloyd_restarts", "runs_from"]
+
+#: runs that end in the same clustering differ by rounding; the first of them is kept
+_SAME_INERTIA = 1e-6
+
+
+def best_of(results: Iterable[LloydResult]) -> LloydResult | None:
+    """Return the result of the least inertia, the first of those equal but for rounding.
+
+    None if there are no results.
+    """
+    best: LloydResult | None = None
+    for result in results:
+        if best is None or result.inertia < best.inertia * (1.0 - _SAME_INERTIA):
+            best = result
+    return best
+
+
+def runs_from(
+    blocks: Blocks,
+    starts: Iterable[Array],
+    *,
+    max_iter: int = 300,
+    tol: float = 0.0,
+    algorithm: str = "lloyd",
+) -> Iterable[LloydResult]:
+    """Run Lloyd's algorithm from each start, all at once where that is faster.
+
+    Parameters
+    ----------
+    blocks : Blocks
+    starts : iterable of arrays of shape (n_clusters, n_features)
+        Relative to the blocks' origin.
+    max_iter, tol, algorithm
+        As of ``lloyd``.
+
+    Returns
+    -------
+    iterable of LloydResult
+        In the order of the starts.
+    """
+    rows = blocks.whole
+    batched = None if rows is None else batched_steps_of(rows, blocks.reduce, xp=blocks.xp)
+    given = starts if batched is None else list(starts)
+    if batched is not None and isinstance(given, list) and len(given) > 1:
+        return lloyd_restarts(blocks, given, batched, max_iter=max_iter, tol=tol)
+    return (
+        lloyd(blocks, start, max_iter=max_iter, tol=tol, algorithm=algorithm) for start in given
+    )
 
 
 def lloyd_restarts(
-    blocks: Blocks, starts: list[Array], *, max_iter: int = 300, tol: float = 0.0
+    blocks: Blocks, starts: list[Array], steps: Steps, *, max_iter: int = 300, tol: float = 0.0
 ) -> list[LloydResult]:
     """Run Lloyd's algorithm from each of several starts, as one batch.
 
@@ -20,6 +69,8 @@ def lloyd_restarts(
         The rows.
     starts : list of arrays of shape (n_clusters, n_features)
         At least one; relative to the blocks' origin.
+    steps : Steps
+        Takes steps from all starts at once.
     max_iter : int
         Iterations of a run, at most.
     tol : float
@@ -35,13 +86,12 @@ def lloyd_restarts(
     centroids = xp.stack(starts)
     ended: dict[int, Array] = {}
     iterations: list[list[Iteration]] = [[] for _ in starts]
-    steps = Steps(blocks, lloyd_steps)
     for number in range(1, max_iter + 1):
         batch = steps.take(centroids, n_left=max_iter - number + 1)
         centroids, is_intact = batch.update.centroids, True
         after: list[Array] = [centroids[run, ...] for run in range(len(starts))]
         for run in set(range(len(starts))) - set(ended):
-            after[run], iteration = moved(blocks, _of_run(batch, run), number)
+            after[run], iteration = updated(blocks, _of_run(batch, run), number)
             is_intact &= iteration.n_empty == 0
             iterations[run].append(iteration)
             if iteration.sq_shift <= tol or number == max_iter:
@@ -50,7 +100,7 @@ def lloyd_restarts(
             break
         if not is_intact:
             centroids = xp.stack(after)
-    return [finished(blocks, ended[run], iterations[run]) for run in range(len(starts))]
+    return [finished(blocks, ended[run], iterations[run], steps) for run in range(len(starts))]
 
 
 def _of_run(batch: Step, run: int) -> Step:

@@ -2,14 +2,16 @@
 
 import math
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
-from kmeans_xp.blocks import Blocks
-from kmeans_xp.devices import Array, from_host, to_host
+from kmeans_xp.algorithms.drawing import draw_by_value, draw_by_weight
+from kmeans_xp.blocks import Blocks, PerRow
+from kmeans_xp.devices import Array, Namespace, from_host, to_host
 from kmeans_xp.kernels import (
     Candidate,
+    Rows,
     best_candidate,
     candidate_potentials,
     closer_of,
@@ -74,9 +76,9 @@ def kmeans_plusplus(
     n_trials = n_trials or 2 + int(math.log(n_clusters))
     uniforms = random_state.random_sample(1 + (n_clusters - 1) * n_trials)
     trials = from_host(uniforms[1:].reshape(-1, n_trials), xp=xp, device=blocks.device)
-    index = blocks.draw(uniforms[:1])
+    index = draw_by_weight(blocks, uniforms[:1])
     first = Candidate(index, blocks.take(index).points)
-    closest = xp.full((blocks.n_points,), xp.inf, dtype=blocks.dtype, device=blocks.device)
+    closest = blocks.map_rows(_infinitely_far)
     chosen = [first, *_further(blocks, closest, first, trials)]
     all_chosen = xp.concat([candidate.index for candidate in chosen])
     return Seeds(blocks.take(all_chosen).points, all_chosen)
@@ -106,18 +108,18 @@ def more_centroids(
     xp, n_more = blocks.xp, n_clusters - int(centroids.shape[0])
     uniforms = random_state.random_sample((n_more, 2 + int(math.log(n_clusters))))
     trials = from_host(uniforms, xp=xp, device=blocks.device)
-    closest = blocks.map_rows(nearest_centroid, centroids).sq_distances
+    closest = blocks.map_rows(_sq_distance_to_nearest, centroids)
     return xp.concat([centroids, *(c.point for c in _further(blocks, closest, None, trials))])
 
 
 def _further(
-    blocks: Blocks, closest: Any, last: Candidate | None, trials: Array
+    blocks: Blocks, closest: PerRow, last: Candidate | None, trials: Array
 ) -> Iterator[Candidate]:
     """Yield rows chosen one by one; ``last`` is yet to be folded into ``closest``."""
     for step in range(int(trials.shape[0])):
         if last is not None:
             closest = blocks.map_rows(closer_of, last.point, per_row=(closest,))
-        indices = blocks.draw_by(closest, trials[step, :])
+        indices = draw_by_value(blocks, closest, trials[step, :])
         candidates = blocks.take(indices).points
         potentials = blocks.reduce(candidate_potentials, candidates, per_row=(closest,))
         last = best_candidate(potentials, indices, candidates, xp=blocks.xp)
@@ -145,16 +147,16 @@ def random_rows(blocks: Blocks, n_clusters: int, random_state: np.random.RandomS
     ValueError
         If fewer than ``n_clusters`` rows have weight.
     """
-    n_weighted = blocks.n_weighted()
-    if n_weighted is None:
-        indices = _distinct(blocks.n_points, n_clusters, random_state)
-    elif n_weighted < n_clusters:
-        raise ValueError(
-            f"Only {n_weighted} rows have a positive sample_weight, "
-            f"fewer than n_clusters={n_clusters}."
-        )
-    else:
+    if blocks.is_weighted:
+        n_weighted = int(blocks.reduce(_n_weighted))
+        if n_weighted < n_clusters:
+            raise ValueError(
+                f"Only {n_weighted} rows have a positive sample_weight, "
+                f"fewer than n_clusters={n_clusters}."
+            )
         indices = _distinct_weighted(blocks, n_clusters, random_state)
+    else:
+        indices = _distinct(blocks.n_points, n_clusters, random_state)
     on_device = from_host(indices, xp=blocks.xp, device=blocks.device)
     return Seeds(blocks.take(on_device).points, on_device)
 
@@ -166,7 +168,7 @@ def _distinct_weighted(
     found: Indices = np.empty(0, dtype=np.int64)
     while len(found) < n_drawn:
         uniforms = random_state.random_sample(n_drawn - len(found))
-        drawn = blocks.draw(uniforms, without=found if len(found) else None)
+        drawn = draw_by_weight(blocks, uniforms, without=found if len(found) else None)
         found = _joined(found, to_host(drawn).astype(np.int64))
     return found
 
@@ -188,3 +190,15 @@ def _distinct(n_points: int, n_drawn: int, random_state: np.random.RandomState) 
 def _joined(found: Indices, drawn: Indices) -> Indices:
     _, first_seen = np.unique(drawn, return_index=True)
     return np.concatenate([found, drawn[np.sort(first_seen)]])
+
+
+def _infinitely_far(rows: Rows, *, xp: Namespace) -> Array:
+    return xp.full((rows.n_points,), xp.inf, dtype=rows.dtype, device=rows.device)
+
+
+def _sq_distance_to_nearest(rows: Rows, centroids: Array, *, xp: Namespace) -> Array:
+    return nearest_centroid(rows, centroids, xp=xp).sq_distances
+
+
+def _n_weighted(rows: Rows, *, xp: Namespace) -> Array:
+    return xp.count_nonzero(rows.weights)

@@ -1,6 +1,16 @@
-"""Where the rows live; an algorithm asks for totals over them and does not know."""
+"""Where the rows live; an algorithm asks for totals over them and does not know.
+
+| module | holds |
+|---|---|
+| ``blocks`` | the protocol ``Blocks``, all that an algorithm sees |
+| ``per_row`` | the protocol ``PerRow``: results for each row, cut as the rows are |
+| ``in_memory`` | rows on one device in one piece |
+| ``cut`` | the base of rows in several blocks |
+| ``making`` | ``of`` makes blocks of whatever holds the rows |
+"""
 
 from kmeans_xp.blocks.blocks import Blocks
-from kmeans_xp.blocks.in_memory import InMemory
+from kmeans_xp.blocks.making import of, of_rows
+from kmeans_xp.blocks.per_row import PerRow
 
-__all__ = ["Blocks", "InMemory"]
+__all__ = ["Blocks", "PerRow", "of", "of_rows"]

@@ -1,21 +1,21 @@
 """The protocol that every algorithm runs on."""
 
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any, Protocol, Self
 
-import numpy as np
-
+from kmeans_xp.blocks.per_row import PerRow
 from kmeans_xp.devices import Array, Device, DType, Namespace
-from kmeans_xp.kernels import Rows, added
+from kmeans_xp.kernels import DenseRows, Rows, added
 
 __all__ = ["Blocks"]
 
 
 class Blocks(Protocol):
-    """Rows in one or more blocks, which kernels visit where they are.
+    """Rows in one or more blocks, which functions visit where they are.
 
-    A kernel is called as ``kernel(rows, *per_row, *operands, xp=xp)``: ``per_row`` are
-    results of ``map_rows``, cut as the rows are; ``operands`` are the same for every block.
+    A function is called as ``function(rows, *per_row, *operands, xp=xp)`` once for each block:
+    ``per_row`` are results of ``map_rows`` or ``cut``, of the block's rows; ``operands`` are
+    the same for every block. No block is empty.
     """
 
     xp: Namespace
@@ -23,6 +23,10 @@ class Blocks(Protocol):
     @property
     def n_points(self) -> int:
         """Number of rows."""
+
+    @property
+    def n_features(self) -> int:
+        """Number of columns."""
 
     @property
     def device(self) -> Device:
@@ -33,82 +37,40 @@ class Blocks(Protocol):
         """Dtype that the rows are computed in."""
 
     @property
-    def is_asynchronous(self) -> bool:
-        """Whether work is queued on the device while the host goes on."""
+    def is_weighted(self) -> bool:
+        """Whether rows have weights other than 1."""
 
     @property
-    def is_whole(self) -> bool:
-        """Whether a kernel sees all rows at once, and the host does not run ahead of it."""
+    def sizes(self) -> tuple[int, ...]:
+        """Number of rows of each block."""
 
     @property
-    def is_small(self) -> bool:
-        """Whether the device has more to do with launching kernels than with running them."""
+    def starts(self) -> PerRow:
+        """For each block an int, the index of its first row among all rows."""
+
+    @property
+    def whole(self) -> Rows | None:
+        """All rows, if they lie on the device in one piece; else None."""
 
     def reduce(
         self,
         partial: Callable[..., Any],
         *operands: Any,
-        per_row: tuple[Any, ...] = (),
+        per_row: tuple[PerRow, ...] = (),
         merge: Callable[[Any, Any], Any] = added,
     ) -> Any:
-        """Return the partial results of all blocks, merged in a fixed order."""
+        """Return the partial results of all blocks, merged in a fixed tree over their order."""
 
     def map_rows(
-        self, function: Callable[..., Any], *operands: Any, per_row: tuple[Any, ...] = ()
-    ) -> Any:
-        """Return what ``function`` gives for each row, to be handed back as ``per_row``."""
+        self, function: Callable[..., Any], *operands: Any, per_row: tuple[PerRow, ...] = ()
+    ) -> PerRow:
+        """Return what ``function`` gives for each row: an array, or a NamedTuple of arrays."""
 
-    def take(self, indices: Array) -> Rows:
-        """Return some rows with their weights, already relative to the origin."""
+    def cut(self, values: Array) -> PerRow:
+        """Return an array that has an entry for each row, cut as the rows are."""
 
-    def draw(
-        self, uniforms: np.ndarray[Any, Any], *, without: np.ndarray[Any, Any] | None = None
-    ) -> Array:
-        """Return indices of rows drawn in proportion to their weights.
+    def take(self, indices: Array) -> DenseRows:
+        """Return rows by their index among all, with their weights, relative to the origin."""
 
-        Parameters
-        ----------
-        uniforms : ndarray
-            Numbers in [0, 1), on the host.
-        without : ndarray of int, optional
-            Rows that are not to be drawn; for rows that have weights.
-
-        Returns
-        -------
-        integer array
-            For each number, where the running total of the weights first exceeds that part
-            of the whole.
-        """
-
-    def draw_by(self, values: Any, uniforms: Array) -> Array:
-        """Return indices of rows drawn in proportion to weight times value, without a wait.
-
-        Parameters
-        ----------
-        values : result of ``map_rows``
-            Non-negative.
-        uniforms : array
-            Numbers in [0, 1), on the device.
-
-        Returns
-        -------
-        integer array
-            For each number, where the running total first reaches that part of the whole.
-        """
-
-    def repeated(self, step: Callable[[Array], Any]) -> Callable[[Array], Any]:
-        """Return ``step``, made cheap to call many times with arrays of one shape.
-
-        Parameters
-        ----------
-        step : callable
-            Calls kernels on these rows, and does not wait for the device.
-
-        Returns
-        -------
-        callable
-            The same function; a result may be overwritten by the third call after it.
-        """
-
-    def n_weighted(self) -> int | None:
-        """Return the number of rows of positive weight; None if every weight is 1."""
+    def seen_from(self, origin: Array | None) -> Self:
+        """Return the same rows, measured from another origin."""

@@ -135,12 +135,11 @@ def computing_dtype(dtype: DType, *, xp: Namespace) -> DType:
     return xp.float64 if dtype == xp.float64 else xp.float32
 
 
-def accumulation_dtype(array: Array, *, xp: Namespace) -> DType:
-    """Return the dtype to sum in: float64 where the array's device has it, else float32."""
+def accumulation_dtype(device: Device, *, xp: Namespace) -> DType:
+    """Return the dtype to sum in: float64 where the device has it, else float32."""
     if library_name(xp) == "numpy":
         return xp.float64
-    info = xp.__array_namespace_info__()
-    dtypes = info.dtypes(device=device_of(array), kind="real floating")
+    dtypes = xp.__array_namespace_info__().dtypes(device=device, kind="real floating")
     return dtypes.get("float64", xp.float32)
 
 

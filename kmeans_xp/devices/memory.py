@@ -1,8 +1,9 @@
 """One memory budget: how much of an n_points x n_clusters matrix exists at a time."""
 
 import threading
+from typing import Protocol
 
-from kmeans_xp.devices.libraries import Array, Namespace, device_of, library_name
+from kmeans_xp.devices.libraries import Device, Namespace, library_name
 
 __all__ = ["is_out_of_memory", "shrink_tiles", "tile_shape", "within_budget"]
 
@@ -19,16 +20,29 @@ _lock = threading.Lock()
 _n_halvings = 0
 
 
+class _Sized(Protocol):
+    """Rows, for what a tile of them takes."""
+
+    @property
+    def n_points(self) -> int: ...
+
+    @property
+    def n_features(self) -> int: ...
+
+    @property
+    def device(self) -> Device: ...
+
+
 def tile_shape(
-    points: Array, n_columns: int, *, xp: Namespace, itemsize: int = 8
+    rows: _Sized, n_columns: int, *, xp: Namespace, itemsize: int = 8
 ) -> tuple[int, int]:
     """Return rows and columns of a tile of an (n_points, n_columns) matrix within the budget."""
-    budget = within_budget(_tile_bytes(points, xp=xp))
+    budget = within_budget(_tile_bytes(rows, xp=xp))
     # Columns are split only where a tile could not hold _WANTED_ROWS rows of all of them.
     columns = max(1, min(n_columns, budget // (_WANTED_ROWS * itemsize)))
-    widest = max(columns, int(points.shape[1]))
-    rows = max(1, min(int(points.shape[0]), budget // (widest * itemsize)))
-    return rows, columns
+    widest = max(columns, rows.n_features)
+    n_rows = max(1, min(rows.n_points, budget // (widest * itemsize)))
+    return n_rows, columns
 
 
 def within_budget(n_bytes: int) -> int:
@@ -56,9 +70,9 @@ def is_out_of_memory(error: BaseException) -> bool:
     return any(words in str(error) for words in ("RESOURCE_EXHAUSTED", "can't allocate memory"))
 
 
-def _tile_bytes(points: Array, *, xp: Namespace) -> int:
+def _tile_bytes(rows: _Sized, *, xp: Namespace) -> int:
     library = library_name(xp)
     if library in ("numpy", "cupy"):  # known without a look at the device
         return _CPU_TILE_BYTES if library == "numpy" else _ACCELERATOR_TILE_BYTES
-    on_accelerator = any(word in str(device_of(points)) for word in ("cuda", "gpu", "mps", "xpu"))
+    on_accelerator = any(word in str(rows.device) for word in ("cuda", "gpu", "mps", "xpu"))
     return _ACCELERATOR_TILE_BYTES if on_accelerator else _CPU_TILE_BYTES

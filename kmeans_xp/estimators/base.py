@@ -21,12 +21,13 @@ from sklearn.callback import CallbackSupportMixin
 from sklearn.utils._param_validation import Interval, StrOptions, make_constraint
 from sklearn.utils.validation import check_is_fitted
 
-from kmeans_xp import persistence
+from kmeans_xp import blocks, persistence
 from kmeans_xp.algorithms import inertia_of, kmeans_plusplus, random_rows
-from kmeans_xp.blocks import InMemory
+from kmeans_xp.blocks import Blocks
 from kmeans_xp.devices import (
     Array,
     DType,
+    Namespace,
     Placement,
     bring,
     choose,
@@ -39,6 +40,7 @@ from kmeans_xp.devices import (
 from kmeans_xp.estimators.preparation import Prepared, prepared
 from kmeans_xp.estimators.validation import (
     as_random_state,
+    check_enough_rows,
     checked_centroids,
     checked_points,
     checked_weights,
@@ -46,7 +48,7 @@ from kmeans_xp.estimators.validation import (
 )
 from kmeans_xp.kernels import Rows, nearest_labels, sq_distances
 
-__all__ = ["BaseKMeans", "all_or_nothing"]
+__all__ = ["BaseKMeans", "Fitted", "all_or_nothing", "drawn_part", "part_to_seed"]
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -71,10 +73,11 @@ def _satisfies_one(value: Any, constraints: list[Any]) -> bool:
     return any(constraint.is_satisfied_by(value) for constraint in constraints)
 
 
-class _Fitted(NamedTuple):
-    """New points seen from the fitted origin, and the centroids to hold them against."""
+class Fitted(NamedTuple):
+    """New points seen from the fitted origin, and the centroids to compare them with."""
 
-    blocks: InMemory
+    blocks: Blocks
+    origin: Array
     centroids: Array
     placement: Placement
 
@@ -154,7 +157,8 @@ class BaseKMeans(
         """
         check_is_fitted(self)
         with self._new_points(X) as fitted:
-            return send(fitted.blocks.map_rows(nearest_labels, fitted.centroids), fitted.placement)
+            labels = fitted.blocks.map_rows(nearest_labels, fitted.centroids)
+            return send(labels.whole(), fitted.placement)
 
     def transform(self, X: Any) -> Array:
         """Return the distance of each row to each centroid.
@@ -173,9 +177,8 @@ class BaseKMeans(
         with self._new_points(X) as fitted:
             # To the centroids as published: a row that equals one of them is at 0.
             published = bring(self.cluster_centers_, fitted.placement, dtype=fitted.blocks.dtype)
-            centroids = published - fitted.blocks.rows.origin
-            squared = fitted.blocks.map_rows(sq_distances, centroids)
-            return send(fitted.placement.xp.sqrt(squared), fitted.placement)
+            distances = fitted.blocks.map_rows(_distances, published - fitted.origin)
+            return send(distances.whole(), fitted.placement)
 
     def fit_transform(self, X: Any, y: Any = None, sample_weight: Any = None) -> Array:
         """Cluster X and return the distance of each row to each centroid.
@@ -362,12 +365,6 @@ class BaseKMeans(
                 valid[name] = (parameter.default if is_good else parameter.empty, constraints)
         return valid
 
-    def _check_n_clusters(self, points: Array) -> None:
-        if int(points.shape[0]) < self.n_clusters:
-            raise ValueError(
-                f"n_samples={points.shape[0]} should be >= n_clusters={self.n_clusters}."
-            )
-
     def _resolve_n_init(self, default: int) -> int:
         if is_array_like(self.init):
             if self.n_init not in ("auto", 1):
@@ -382,28 +379,35 @@ class BaseKMeans(
             return int(self.n_init)
         return 1 if isinstance(self.init, str) and self.init == "k-means++" else default
 
-    def _checked_init(self, points: Array, placement: Placement) -> Any:
-        """Return ``init``, placed and checked if it is an array."""
-        if not is_array_like(self.init):
-            return self.init
-        return checked_centroids(self.init, self.n_clusters, points, placement)
+    @contextmanager
+    def _prepared(
+        self, X: Any, sample_weight: Any, n_clusters: int | None = None
+    ) -> Iterator[tuple[Any, Prepared]]:
+        """Yield ``init``, placed and checked if it is an array, and the rows ready to cluster."""
+        points = checked_points(X, estimator=self)
+        check_enough_rows(points, self.n_clusters if n_clusters is None else n_clusters)
+        placement = choose(points, self.device)
+        with working_device(placement.xp, placement.device):
+            init = self.init
+            if is_array_like(init):
+                init = checked_centroids(init, self.n_clusters, points, placement)
+            weights = checked_weights(sample_weight, points, placement)
+            yield init, prepared(points, weights, placement)
 
     def _initial_centroids(
         self,
         init: Any,
-        blocks: InMemory,
+        part: Blocks,
         data: Prepared,
         random_state: np.random.RandomState,
         n_clusters: int,
     ) -> Array:
-        """Return centroids to begin with, relative to the origin; ``blocks`` may be a part."""
+        """Return centroids to begin with, relative to the origin; ``part`` may be all rows."""
         if isinstance(init, str):
             seeds = kmeans_plusplus if init == "k-means++" else random_rows
-            return seeds(blocks, n_clusters, random_state).centroids
+            return seeds(part, n_clusters, random_state).centroids
         if callable(init):
-            rows = blocks.rows
-            uncentred = rows.points + data.origin if rows.origin is None else rows.points
-            points = send(uncentred, data.placement)
+            points = send(_uncentred(part, data), data.placement)
             given = init(points, n_clusters, random_state=random_state)
             init = checked_centroids(given, n_clusters, points, data.placement)
         return init - data.origin
@@ -423,48 +427,35 @@ class BaseKMeans(
         placement = choose(points, self.device)
         data = prepared(points, checked_weights(sample_weight, points, placement), placement)
         random_state = as_random_state(random_state)
-        blocks = self._part_to_seed(data, random_state, init_size or data.blocks.n_points)
+        part = part_to_seed(data, random_state, init_size or data.blocks.n_points)
         n_clusters = self.n_clusters if n_centroids is None else n_centroids
-        centroids = self._initial_centroids(init, blocks, data, random_state, n_clusters)
+        centroids = self._initial_centroids(init, part, data, random_state, n_clusters)
         return send(centroids + data.origin, placement)
 
-    def _part_to_seed(
-        self, data: Prepared, random_state: np.random.RandomState, init_size: int
-    ) -> InMemory:
-        if init_size >= data.blocks.n_points:
-            return data.blocks
-        return self._drawn_part(data, random_state, init_size)
-
-    def _drawn_part(
-        self, data: Prepared, random_state: np.random.RandomState, size: int
-    ) -> InMemory:
-        indices = random_state.randint(0, data.blocks.n_points, size)
-        xp, device = data.placement.xp, data.placement.device
-        return InMemory(data.blocks.take(from_host(indices, xp=xp, device=device)), xp=xp)
-
-    def _fitted(self, centroids: Array, data: Prepared) -> dict[str, Any]:
+    def _fitted(
+        self, centroids: Array, origin: Array, placement: Placement
+    ) -> dict[str, Any]:
         """Return the attributes that make an estimator which predicts by these centroids."""
         return {
-            "cluster_centers_": send(centroids + data.origin, data.placement),
-            "_centroids": send(centroids, data.placement),
-            "_origin": send(data.origin, data.placement),
+            "cluster_centers_": send(centroids + origin, placement),
+            "_centroids": send(centroids, placement),
+            "_origin": send(origin, placement),
             "_n_features_out": self.n_clusters,
         }
 
-    def _store_centroids(self, centroids: Array, data: Prepared) -> None:
-        self.__dict__.update(self._fitted(centroids, data))
-        self.device_reason_ = data.placement.reason
+    def _store_centroids(self, centroids: Array, origin: Array, placement: Placement) -> None:
+        self.__dict__.update(self._fitted(centroids, origin, placement))
+        self.device_reason_ = placement.reason
 
     @contextmanager
-    def _new_points(self, X: Any, sample_weight: Any = None) -> Iterator[_Fitted]:
+    def _new_points(self, X: Any, sample_weight: Any = None) -> Iterator[Fitted]:
         points = checked_points(X, estimator=self, reset=False)
         placement = choose(points, self.device)
-        xp = placement.xp
-        with working_device(xp, placement.device):
+        with working_device(placement.xp, placement.device):
             weights = checked_weights(sample_weight, points, placement)
-            rows = Rows(bring(points, placement), weights)
-            origin, centroids = self._seen_centroids(placement, rows.dtype(xp=xp))
-            yield _Fitted(InMemory(rows._replace(origin=origin), xp=xp), centroids, placement)
+            given = blocks.of(points, weights, placement)
+            origin, centroids = self._seen_centroids(placement, given.dtype)
+            yield Fitted(given.seen_from(origin), origin, centroids, placement)
 
     def _seen_centroids(self, placement: Placement, dtype: DType) -> tuple[Array, Array]:
         """Return the fitted origin, and the centroids relative to it, where to compute."""
@@ -481,3 +472,34 @@ class BaseKMeans(
             # user has put other numbers there, those count.
             seen = xp.where(published == centroids + origin, centroids, seen)
         return xp.astype(origin, dtype, copy=False), xp.astype(seen, dtype, copy=False)
+
+
+def _distances(rows: Rows, centroids: Array, *, xp: Namespace) -> Array:
+    return xp.sqrt(sq_distances(rows, centroids, xp=xp))
+
+
+def _uncentred(part: Blocks, data: Prepared) -> Array:
+    """Return rows as the user gave them, for a callable ``init``."""
+    rows = part.whole
+    if rows is None:
+        raise ValueError(
+            "init is a callable, which is given all rows as one array, but these rows do not "
+            "lie in one piece. Use init='k-means||' or 'random', or an array of centroids."
+        )
+    if part is data.blocks:
+        return rows.seen_from(None).centred()
+    return rows.centred() + data.origin  # drawn rows are relative to the origin
+
+
+def drawn_part(data: Prepared, random_state: np.random.RandomState, size: int) -> Blocks:
+    """Return so many rows, drawn with replacement."""
+    indices = random_state.randint(0, data.blocks.n_points, size)
+    xp, device = data.placement.xp, data.placement.device
+    return blocks.of_rows(data.blocks.take(from_host(indices, xp=xp, device=device)), xp=xp)
+
+
+def part_to_seed(data: Prepared, random_state: np.random.RandomState, size: int) -> Blocks:
+    """Return all rows, or so many drawn ones if there are more."""
+    if size >= data.blocks.n_points:
+        return data.blocks
+    return drawn_part(data, random_state, size)

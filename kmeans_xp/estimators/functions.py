@@ -4,20 +4,22 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from kmeans_xp import blocks
 from kmeans_xp.algorithms import inertia_of
 from kmeans_xp.algorithms import kmeans_plusplus as chosen_seeds
 from kmeans_xp.algorithms import lloyd as run_lloyd
-from kmeans_xp.blocks import InMemory
+from kmeans_xp.blocks import Blocks, PerRow
 from kmeans_xp.devices import Array, Placement, bring, choose, send, working_device
 from kmeans_xp.estimators.kmeans import KMeans
 from kmeans_xp.estimators.preparation import prepared
 from kmeans_xp.estimators.validation import (
     as_random_state,
+    check_enough_rows,
     checked_centroids,
     checked_points,
     checked_weights,
 )
-from kmeans_xp.kernels import Nearest, Rows, nearest_centroid, nearest_labels
+from kmeans_xp.kernels import Nearest, nearest_centroid, nearest_labels
 
 __all__ = ["Clustering", "assign", "inertia", "k_means", "kmeans_plusplus", "lloyd"]
 
@@ -175,7 +177,7 @@ def kmeans_plusplus(
     if n_local_trials is not None:
         _check_count("n_local_trials", n_local_trials)
     points = checked_points(X)
-    _check_enough_rows(points, n_clusters)
+    check_enough_rows(points, n_clusters)
     if x_squared_norms is not None and len(x_squared_norms) != int(points.shape[0]):
         raise ValueError(
             f"The length of x_squared_norms {len(x_squared_norms)} should "
@@ -245,12 +247,12 @@ def lloyd(
     points, placement = _placed(points, device)
     with working_device(placement.xp, placement.device):
         initial = _given_centroids(centroids, points, placement)
-        _check_enough_rows(points, int(initial.shape[0]))
+        check_enough_rows(points, int(initial.shape[0]))
         data = prepared(points, checked_weights(weights, points, placement), placement)
         result = run_lloyd(data.blocks, initial - data.origin, max_iter=max_iter, tol=tol)
         return Clustering(
             send(result.centroids + data.origin, placement),
-            send(result.labels, placement),
+            send(result.labels.whole(), placement),
             result.inertia,
             len(result.iterations),
         )
@@ -284,8 +286,8 @@ def assign(points: Any, centroids: Any, *, device: str | None = None) -> Nearest
     """
     points, placement = _placed(points, device)
     with working_device(placement.xp, placement.device):
-        blocks, seen = _seen_from_centroids(points, None, centroids, placement)
-        nearest = blocks.map_rows(nearest_centroid, seen)
+        rows, seen = _seen_from_centroids(points, None, centroids, placement)
+        nearest = rows.map_rows(nearest_centroid, seen).whole()
         return Nearest(*(send(part, placement) for part in nearest))
 
 
@@ -332,12 +334,12 @@ def inertia(
     points, placement = _placed(points, device)
     with working_device(placement.xp, placement.device):
         checked = checked_weights(weights, points, placement)
-        blocks, seen = _seen_from_centroids(points, checked, centroids, placement)
+        rows, seen = _seen_from_centroids(points, checked, centroids, placement)
         if labels is None:
-            placed = blocks.map_rows(nearest_labels, seen)
+            placed = rows.map_rows(nearest_labels, seen)
         else:
-            placed = _checked_labels(labels, blocks, int(seen.shape[0]), placement)
-        return inertia_of(blocks, placed, seen)
+            placed = _checked_labels(labels, rows, int(seen.shape[0]), placement)
+        return inertia_of(rows, placed, seen)
 
 
 def _placed(points: Any, device: str | None) -> tuple[Array, Placement]:
@@ -352,33 +354,27 @@ def _given_centroids(centroids: Any, points: Array, placement: Placement) -> Arr
 
 def _seen_from_centroids(
     points: Array, weights: Array | None, centroids: Any, placement: Placement
-) -> tuple[InMemory, Array]:
+) -> tuple[Blocks, Array]:
     """Return the points and the centroids, both relative to the centroids' mean."""
     given = _given_centroids(centroids, points, placement)
     origin = placement.xp.mean(given, axis=0)
-    rows = Rows(bring(points, placement), weights, origin)
-    return InMemory(rows, xp=placement.xp), given - origin
+    return blocks.of(points, weights, placement).seen_from(origin), given - origin
 
 
-def _checked_labels(labels: Any, blocks: InMemory, n_clusters: int, placement: Placement) -> Array:
+def _checked_labels(labels: Any, rows: Blocks, n_clusters: int, placement: Placement) -> PerRow:
     xp = placement.xp
     placed = bring(labels, placement)
-    if placed.shape != (blocks.n_points,) or not xp.isdtype(placed.dtype, "integral"):
+    if placed.shape != (rows.n_points,) or not xp.isdtype(placed.dtype, "integral"):
         raise ValueError(
-            f"labels must be {blocks.n_points} integers, one a point; got shape "
+            f"labels must be {rows.n_points} integers, one a point; got shape "
             f"{tuple(placed.shape)} of {placed.dtype}."
         )
     # Out-of-range indices wrap or read foreign memory on some libraries: look first.
     if bool(xp.any((placed < 0) | (placed >= n_clusters))):
         raise ValueError(f"labels must lie in 0 to {n_clusters - 1}, an index of centroids each.")
-    return placed
+    return rows.cut(placed)
 
 
 def _check_count(name: str, value: Any) -> None:
     if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < 1:
         raise ValueError(f"{name} must be an int of at least 1, got {value!r}.")
-
-
-def _check_enough_rows(points: Array, n_clusters: int) -> None:
-    if int(points.shape[0]) < n_clusters:
-        raise ValueError(f"n_samples={points.shape[0]} should be >= n_clusters={n_clusters}.")

@@ -1,7 +1,7 @@
 """K-Means by Lloyd's algorithm, with scikit-learn's interface."""
 
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from functools import partial
 from typing import Any, ClassVar, Self
 
@@ -11,23 +11,14 @@ from sklearn.callback import with_callbacks
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils._param_validation import StrOptions
 
-from kmeans_xp.algorithms import ALGORITHMS, Iteration, LloydResult, lloyd, lloyd_restarts
-from kmeans_xp.devices import Array, choose, send, to_host, working_device
+from kmeans_xp.algorithms import ALGORITHMS, Iteration, LloydResult, best_of, lloyd, runs_from
+from kmeans_xp.devices import Array, Namespace, send, to_host
 from kmeans_xp.estimators.base import BaseKMeans, all_or_nothing
-from kmeans_xp.estimators.preparation import Prepared, prepared
+from kmeans_xp.estimators.preparation import Prepared
 from kmeans_xp.estimators.progress import Progress
-from kmeans_xp.estimators.validation import (
-    as_random_state,
-    checked_points,
-    checked_weights,
-    is_array_like,
-)
+from kmeans_xp.estimators.validation import as_random_state, is_array_like
 
 __all__ = ["KMeans"]
-
-#: Runs that end in the same clustering differ by rounding; the first of them is kept, so
-#: that every library keeps the same one.
-_SAME_INERTIA = 1e-6
 
 
 class KMeans(BaseKMeans):
@@ -184,34 +175,22 @@ class KMeans(BaseKMeans):
             If ``device`` cannot be used here.
         """
         self._validate_params()
-        points = checked_points(X, estimator=self)
-        self._check_n_clusters(points)
-        self._n_init = self._resolve_n_init(default=10)
-        if self.algorithm == "elkan" and self.n_clusters == 1:
-            warnings.warn(
-                "algorithm='elkan' doesn't make sense for a single cluster. Using 'lloyd' instead.",
-                RuntimeWarning,
-                stacklevel=4,
-            )
-        placement = choose(points, self.device)
-        with working_device(placement.xp, placement.device):
-            init = self._checked_init(points, placement)
-            weights = checked_weights(sample_weight, points, placement)
-            data = prepared(points, weights, placement)
+        with self._prepared(X, sample_weight) as (init, data):
+            self._n_init = self._resolve_n_init(default=10)
+            self._warn_of_elkan()
             progress = Progress(self, X, y, self._n_init)
             best = self._best_run(init, data, progress)
             self._store(best, data)
-        self._warn_of_empty_clusters(best)
+            self._warn_of_empty_clusters(best)
         progress.end()
         return self
 
     def _best_run(self, init: Any, data: Prepared, progress: Progress) -> LloydResult:
-        together = data.blocks.is_small and self._n_init > 1 and not self._is_watched(progress)
-        runs = self._runs_together if together else self._runs_in_turn
-        best: LloydResult | None = None
-        for result in runs(init, data, progress):
-            if best is None or result.inertia < best.inertia * (1.0 - _SAME_INERTIA):
-                best = result
+        starts = self._starts(init, data)
+        if self._is_watched(progress):
+            best = best_of(self._watched_runs(starts, data, progress))
+        else:
+            best = best_of(runs_from(data.blocks, starts, **self._run_options(data)))
         assert best is not None
         return best
 
@@ -224,43 +203,35 @@ class KMeans(BaseKMeans):
         for _ in range(self._n_init):
             yield self._initial_centroids(init, data.blocks, data, random_state, self.n_clusters)
 
-    def _runs_in_turn(self, init: Any, data: Prepared, progress: Progress) -> Iterator[LloydResult]:
-        for centroids in self._starts(init, data):
+    def _run_options(self, data: Prepared) -> dict[str, Any]:
+        tol = self.tol * data.mean_variance
+        return {"max_iter": self.max_iter, "tol": tol, "algorithm": self.algorithm}
+
+    def _watched_runs(
+        self, starts: Iterator[Array], data: Prepared, progress: Progress
+    ) -> Iterator[LloydResult]:
+        """Yield the result of each run, which is printed or seen by callbacks as it goes."""
+        for centroids in starts:
             if self.verbose:
                 print("Initialization complete")  # noqa: T201 (verbose prints)
-            progress.begin_run(self.max_iter, partial(self._fitted, centroids, data))
-            result = self._run(centroids, data, progress)
+            progress.begin_run(self.max_iter, partial(self._fitted, centroids, data.origin, data.placement))
+            result = self._watched_run(centroids, data, progress)
             yield result
-            if progress.end_run(partial(self._fitted, result.centroids, data)):
+            if progress.end_run(partial(self._fitted, result.centroids, data.origin, data.placement)):
                 break
 
-    def _runs_together(
-        self, init: Any, data: Prepared, progress: Progress
-    ) -> Iterable[LloydResult]:
-        tol = self.tol * data.mean_variance
-        starts = list(self._starts(init, data))
-        return lloyd_restarts(data.blocks, starts, max_iter=self.max_iter, tol=tol)
+    def _watched_run(self, centroids: Array, data: Prepared, progress: Progress) -> LloydResult:
+        options = self._run_options(data)
 
-    def _run(self, centroids: Array, data: Prepared, progress: Progress) -> LloydResult:
-        tol = self.tol * data.mean_variance
-
-        def told(iteration: Iteration, centroids: Array) -> bool:
+        def watch(iteration: Iteration, centroids: Array) -> bool:
             if self.verbose:
-                self._print(iteration, data, tol)
-            return progress.iteration(lambda: self._fitted(centroids, data))
+                self._print(iteration, data, options["tol"])
+            return progress.iteration(lambda: self._fitted(centroids, data.origin, data.placement))
 
-        on_iteration = told if self._is_watched(progress) else None
-        return lloyd(
-            data.blocks,
-            centroids,
-            max_iter=self.max_iter,
-            tol=tol,
-            algorithm=self.algorithm,
-            on_iteration=on_iteration,
-        )
+        return lloyd(data.blocks, centroids, on_iteration=watch, **options)
 
     def _is_watched(self, progress: Progress) -> bool:
-        """Return whether someone is to be told of each iteration."""
+        """Return whether each iteration is printed or seen by a callback."""
         return bool(self.verbose) or progress.is_on
 
     def _print(self, iteration: Iteration, data: Prepared, tol: float) -> None:
@@ -275,8 +246,8 @@ class KMeans(BaseKMeans):
             )
 
     def _store(self, best: LloydResult, data: Prepared) -> None:
-        self._store_centroids(best.centroids, data)
-        self.labels_ = send(best.labels, data.placement)
+        self._store_centroids(best.centroids, data.origin, data.placement)
+        self.labels_ = send(best.labels.whole(), data.placement)
         self.inertia_ = best.inertia
         self.n_iter_ = len(best.iterations)
         self.history_ = {
@@ -284,11 +255,20 @@ class KMeans(BaseKMeans):
             "shift": np.asarray([iteration.sq_shift for iteration in best.iterations]),
         }
 
+    def _warn_of_elkan(self) -> None:
+        if self.algorithm == "elkan" and self.n_clusters == 1:
+            warnings.warn(
+                "algorithm='elkan' doesn't make sense for a single cluster. Using 'lloyd' instead.",
+                RuntimeWarning,
+                stacklevel=5,
+            )
+
     def _warn_of_empty_clusters(self, best: LloydResult) -> None:
-        # Looked at only when the last iteration found an empty cluster: it moves all labels.
+        # Looked at only when the last iteration found an empty cluster: this copies all labels
+        # to the host.
         if best.iterations[-1].n_empty == 0:
             return
-        n_distinct = len(np.unique(to_host(best.labels)))
+        n_distinct = len(best.labels.reduce(_distinct, merge=np.union1d))
         if n_distinct < self.n_clusters:
             warnings.warn(
                 f"Number of distinct clusters ({n_distinct}) found smaller than "
@@ -307,3 +287,7 @@ class KMeans(BaseKMeans):
 
 def _inertia(iteration: Iteration, data: Prepared) -> float:
     return max(data.total_sq - iteration.explained, 0.0)
+
+
+def _distinct(labels: Array, *, xp: Namespace) -> Any:  # noqa: ARG001 (as all partials)
+    return np.unique(to_host(labels))

@@ -19,22 +19,19 @@ from kmeans_xp.algorithms import (
     minibatch_step,
 )
 from kmeans_xp.algorithms.minibatch import Reassignment
-from kmeans_xp.blocks import InMemory
-from kmeans_xp.devices import (
-    Array,
-    Placement,
-    bring,
-    choose,
-    from_host,
-    send,
-    to_host,
-    working_device,
+from kmeans_xp.blocks import Blocks
+from kmeans_xp.devices import Array, Placement, bring, from_host, send, to_host
+from kmeans_xp.estimators.base import (
+    BaseKMeans,
+    Fitted,
+    all_or_nothing,
+    drawn_part,
+    part_to_seed,
 )
-from kmeans_xp.estimators.base import BaseKMeans, all_or_nothing
-from kmeans_xp.estimators.preparation import Prepared, prepared
+from kmeans_xp.estimators.preparation import Prepared
 from kmeans_xp.estimators.progress import Progress
-from kmeans_xp.estimators.validation import as_random_state, checked_points, checked_weights
-from kmeans_xp.kernels import Rows, nearest_labels
+from kmeans_xp.estimators.validation import as_random_state
+from kmeans_xp.kernels import nearest_labels
 
 __all__ = ["MiniBatchKMeans"]
 
@@ -192,16 +189,8 @@ class MiniBatchKMeans(BaseKMeans):
             If ``device`` cannot be used here.
         """
         self._validate_params()
-        points = checked_points(X, estimator=self)
-        self._check_n_clusters(points)
-        self._n_init = self._resolve_n_init(default=3)
-        self._batch_size = min(self.batch_size, int(points.shape[0]))
-        self._init_size = self._resolved_init_size(int(points.shape[0]))
-        placement = choose(points, self.device)
-        with working_device(placement.xp, placement.device):
-            init = self._checked_init(points, placement)
-            weights = checked_weights(sample_weight, points, placement)
-            data = prepared(points, weights, placement)
+        with self._prepared(X, sample_weight) as (init, data):
+            self._resolve_sizes(data)
             random_state = as_random_state(self.random_state)
             centroids = self._best_start(init, data, random_state)
             progress = Progress(self, X, y, 1)
@@ -229,15 +218,17 @@ class MiniBatchKMeans(BaseKMeans):
             Updated; after an error as it was before.
         """
         self._validate_params()
-        is_first = not hasattr(self, "cluster_centers_")
-        points = checked_points(X, estimator=self, reset=is_first)
-        placement = choose(points, self.device)
-        with working_device(placement.xp, placement.device):
-            if is_first:
-                self._begin(points, sample_weight, placement)
-            weights = checked_weights(sample_weight, points, placement)
-            self._continue(points, weights, placement)
+        if not hasattr(self, "cluster_centers_"):
+            self._begin(X, sample_weight)
+        with self._new_points(X, sample_weight) as batch:
+            self._continue(batch)
         return self
+
+    def _resolve_sizes(self, data: Prepared) -> None:
+        n_points = data.blocks.n_points
+        self._n_init = self._resolve_n_init(default=3)
+        self._batch_size = min(self.batch_size, n_points)
+        self._init_size = self._resolved_init_size(n_points)
 
     def _resolved_init_size(self, n_points: int) -> int:
         init_size = self.init_size
@@ -258,11 +249,11 @@ class MiniBatchKMeans(BaseKMeans):
     def _best_start(self, init: Any, data: Prepared, random_state: np.random.RandomState) -> Array:
         """Return the initial centroids that have the least inertia on randomly drawn rows."""
         n_runs = self._n_init
-        valid = self._drawn_part(data, random_state, self._init_size)
+        valid = drawn_part(data, random_state, self._init_size)
         best, least = None, math.inf
         for number in range(1, n_runs + 1):
             self._say(f"Init {number}/{n_runs} with method {init}")
-            part = self._part_to_seed(data, random_state, self._init_size)
+            part = part_to_seed(data, random_state, self._init_size)
             centroids = self._initial_centroids(init, part, data, random_state, self.n_clusters)
             if n_runs > 1 or self.verbose:
                 labels = valid.map_rows(nearest_labels, centroids)
@@ -282,11 +273,11 @@ class MiniBatchKMeans(BaseKMeans):
         progress: Progress,
     ) -> MiniBatchResult:
         n_steps = (self.max_iter * data.blocks.n_points) // self._batch_size
-        progress.begin_run(n_steps, lambda: self._fitted(centroids, data))
+        progress.begin_run(n_steps, lambda: self._fitted(centroids, data.origin, data.placement))
 
-        def told(step: MiniBatchStep, centroids: Array) -> bool:
+        def watch(step: MiniBatchStep, centroids: Array) -> bool:
             self._say_step(step, n_steps)
-            return progress.iteration(lambda: self._fitted(centroids, data))
+            return progress.iteration(lambda: self._fitted(centroids, data.origin, data.placement))
 
         result = minibatch(
             data.blocks,
@@ -297,9 +288,9 @@ class MiniBatchKMeans(BaseKMeans):
             tol=self.tol * data.mean_variance,
             max_no_improvement=self.max_no_improvement,
             reassignment_ratio=self.reassignment_ratio,
-            on_step=told,
+            on_step=watch,
         )
-        progress.end_run(lambda: self._fitted(result.state.centroids, data))
+        progress.end_run(lambda: self._fitted(result.state.centroids, data.origin, data.placement))
         if result.reason != "max_iter":
             self._say(f"Converged ({result.reason}) at step {len(result.steps)}/{n_steps}")
         return result
@@ -308,7 +299,7 @@ class MiniBatchKMeans(BaseKMeans):
         self, result: MiniBatchResult, data: Prepared, random_state: np.random.RandomState
     ) -> None:
         centroids, steps = result.state.centroids, result.steps
-        self._store_centroids(centroids, data)
+        self._store_centroids(centroids, data.origin, data.placement)
         self._counts = send(result.state.mass, data.placement)
         self._random_state = random_state
         self._n_since_last_reassign = 0
@@ -319,63 +310,56 @@ class MiniBatchKMeans(BaseKMeans):
             "shift": np.asarray([step.sq_shift for step in steps]),
         }
         if self.compute_labels:
-            labels = data.blocks.map_rows(nearest_labels, centroids)
-            self.inertia_ = inertia_of(data.blocks, labels, centroids)
-            self.labels_ = send(labels, data.placement)
+            self._store_labels(data.blocks, centroids, data.placement)
         else:
             last = steps[-1]
             smoothed = last.inertia if last.smoothed_inertia is None else last.smoothed_inertia
             self.inertia_ = smoothed * data.mass
 
-    def _begin(self, points: Array, sample_weight: Any, placement: Placement) -> None:
+    def _begin(self, X: Any, sample_weight: Any) -> None:
         """Choose the origin and the initial centroids from the first batch."""
-        self._check_n_clusters(points)
-        self._n_init = self._resolve_n_init(default=3)
-        self._batch_size = min(self.batch_size, int(points.shape[0]))
-        self._init_size = self._resolved_init_size(int(points.shape[0]))
-        init = self._checked_init(points, placement)
-        data = prepared(points, checked_weights(sample_weight, points, placement), placement)
-        random_state = as_random_state(self.random_state)
-        part = self._part_to_seed(data, random_state, self._init_size)
-        centroids = self._initial_centroids(init, part, data, random_state, self.n_clusters)
-        self._store_centroids(centroids, data)
-        xp = placement.xp
-        zeros = from_host(np.zeros(self.n_clusters), xp=xp, device=placement.device)
-        self._counts = send(zeros, placement)
+        with self._prepared(X, sample_weight) as (init, data):
+            self._resolve_sizes(data)
+            random_state = as_random_state(self.random_state)
+            part = part_to_seed(data, random_state, self._init_size)
+            centroids = self._initial_centroids(init, part, data, random_state, self.n_clusters)
+            self._store_centroids(centroids, data.origin, data.placement)
+            xp, device = data.placement.xp, data.placement.device
+            zeros = from_host(np.zeros(self.n_clusters), xp=xp, device=device)
+            self._counts = send(zeros, data.placement)
         self._random_state = random_state
         self._n_since_last_reassign = 0
         self.n_steps_ = 0
 
-    def _continue(self, points: Array, weights: Array | None, placement: Placement) -> None:
+    def _continue(self, batch: Fitted) -> None:
         """Do one step on a batch, in the frame of the first one."""
-        xp = placement.xp
-        rows = Rows(bring(points, placement), weights)
-        dtype = rows.dtype(xp=xp)
-        origin, centroids = self._seen_centroids(placement, dtype)
-        rows = rows._replace(origin=origin)
+        blocks, placement = batch.blocks, batch.placement
         counts = bring(self._counts, placement)
         reassignment = Reassignment(
             self.n_clusters, self.reassignment_ratio, self._n_since_last_reassign
         )
-        is_due = reassignment.is_due(to_host(counts), rows.n_points)
+        is_due = reassignment.is_due(to_host(counts), blocks.n_points)
+        rows = blocks.whole
+        assert rows is not None
         state, _, step = minibatch_step(
             rows,
-            MiniBatchState(centroids, counts),
+            MiniBatchState(batch.centroids, counts),
             self._random_state,
             reassignment if is_due else None,
-            xp=xp,
+            xp=placement.xp,
         )
         self._say_reassigned(step)
-        blocks = InMemory(rows, xp=xp)
-        data = Prepared(blocks, origin, math.nan, math.nan, math.nan, placement)
-        self._store_centroids(state.centroids, data)
+        self._store_centroids(state.centroids, batch.origin, placement)
         self._counts = send(state.mass, placement)
         self._n_since_last_reassign = reassignment.n_seen
         self.n_steps_ += 1
         if self.compute_labels:
-            labels = blocks.map_rows(nearest_labels, state.centroids)
-            self.inertia_ = inertia_of(blocks, labels, state.centroids)
-            self.labels_ = send(labels, placement)
+            self._store_labels(blocks, state.centroids, placement)
+
+    def _store_labels(self, blocks: Blocks, centroids: Array, placement: Placement) -> None:
+        labels = blocks.map_rows(nearest_labels, centroids)
+        self.inertia_ = inertia_of(blocks, labels, centroids)
+        self.labels_ = send(labels.whole(), placement)
 
     def _say_step(self, step: MiniBatchStep, n_steps: int) -> None:
         self._say_reassigned(step)

@@ -1,11 +1,11 @@
 """Points made ready to cluster: placed, weighted, and seen from their mean."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from kmeans_xp.algorithms import moments_of
-from kmeans_xp.blocks import InMemory
-from kmeans_xp.devices import Array, Placement, bring, computing_dtype, to_host
-from kmeans_xp.kernels import Rows, spread
+from kmeans_xp import blocks
+from kmeans_xp.blocks import Blocks
+from kmeans_xp.devices import Array, Namespace, Placement, to_host
+from kmeans_xp.kernels import Moments, Rows, column_moments, spread
 
 __all__ = ["Prepared", "prepared"]
 
@@ -15,7 +15,7 @@ class Prepared(NamedTuple):
 
     Parameters
     ----------
-    blocks : InMemory
+    blocks : Blocks
         The rows relative to ``origin``.
     origin : array of shape (n_features,)
         The mean of the points, rounded to the dtype of the computation.
@@ -28,7 +28,7 @@ class Prepared(NamedTuple):
     placement : Placement
     """
 
-    blocks: InMemory
+    blocks: Blocks
     origin: Array
     mean_variance: float
     total_sq: float
@@ -36,15 +36,34 @@ class Prepared(NamedTuple):
     placement: Placement
 
 
-def prepared(points: Array, weights: Array | None, placement: Placement) -> Prepared:
+class _BothMoments(NamedTuple):
+    plain: Moments
+    weighted: Moments
+
+
+def prepared(points: Any, weights: Array | None, placement: Placement) -> Prepared:
     """Place the points and measure their mean and spread; waits for the device once."""
-    xp = placement.xp
-    points = bring(points, placement)
-    first = xp.astype(points[0, :], computing_dtype(points.dtype, xp=xp), copy=False)
-    plain = weighted = moments_of(InMemory(Rows(points, None, first), xp=xp))
-    if weights is not None:
-        weighted = moments_of(InMemory(Rows(points, weights, first), xp=xp))
-    origin, numbers = spread(plain, weighted, first, xp=xp)
+    given = blocks.of(points, weights, placement)
+    # Some row as the origin: the squares then have no large common part to cancel.
+    first = _first_row(given)
+    plain, weighted = given.seen_from(first).reduce(_both_moments)
+    origin, numbers = spread(plain, weighted, first, xp=placement.xp)
     mean_variance, total_sq, mass = to_host(numbers).tolist()
-    blocks = InMemory(Rows(points, weights, origin), xp=xp)
-    return Prepared(blocks, origin, mean_variance, total_sq, mass, placement)
+    return Prepared(
+        given.seen_from(origin), origin, mean_variance, total_sq, mass, placement
+    )
+
+
+def _first_row(given: Blocks) -> Array:
+    rows: Rows | None = given.whole
+    if rows is None:
+        xp = given.xp
+        rows = given.take(xp.zeros((1,), dtype=xp.int32, device=given.device))
+    return rows.part(0, 1).centred()[0, :]
+
+
+def _both_moments(rows: Rows, *, xp: Namespace) -> _BothMoments:
+    """Return the moments without the weights and with them, while the rows are there."""
+    plain = column_moments(rows.unweighted(), xp=xp)
+    weighted = plain if rows.weights is None else column_moments(rows, xp=xp)
+    return _BothMoments(plain, weighted)

@@ -25,6 +25,7 @@ from kmeans_xp.devices import (
 
 __all__ = [
     "as_random_state",
+    "check_enough_rows",
     "checked_centroids",
     "checked_points",
     "checked_weights",
@@ -50,6 +51,12 @@ def checked_points(X: Any, *, estimator: Any = None, reset: bool = True) -> Arra
     if estimator is None:
         return check_array(X, dtype=dtype, input_name="X")
     return validate_data(estimator, X, reset=reset, dtype=dtype)
+
+
+def check_enough_rows(points: Any, n_clusters: int) -> None:
+    """Raise ValueError if there are fewer rows than clusters."""
+    if int(points.shape[0]) < n_clusters:
+        raise ValueError(f"n_samples={points.shape[0]} should be >= n_clusters={n_clusters}.")
 
 
 def checked_weights(sample_weight: Any, points: Array, placement: Placement) -> Array | None:

@@ -1,46 +1,66 @@
-"""The few operations that the Array API lacks or that pay for fusing."""
+"""The few operations that the Array API lacks or that pay for fusing.
 
-from kmeans_xp.kernels.bounds import Bounds, bounded_step
-from kmeans_xp.kernels.drawing import Candidate, best_candidate, drawn
-from kmeans_xp.kernels.inertia import assigned_inertia
+| module | holds |
+|---|---|
+| ``kernel`` | the registry: one portable function, overrides by library and kind of rows |
+| ``rows`` | what a kernel works on: the protocol ``Rows``, dense and sparse |
+| ``portable`` | the kernels, written against the Array API alone: the contracts |
+| ``for_numpy``, ``for_numba``, ``for_cupy`` | overrides, imported when that library is met |
+| ``trees``, ``threads`` | adding up in a fixed order; threads that keep to a processor |
+"""
+
 from kmeans_xp.kernels.kernel import Kernel, kernel, kernels
-from kmeans_xp.kernels.moments import Moments, Spread, column_moments, spread
-from kmeans_xp.kernels.portable import (
+from kmeans_xp.kernels.portable.assignment import (
     ClusterTotals,
-    LloydRun,
     Nearest,
-    Update,
+    assigned_inertia,
     assigned_sq_distances,
-    candidate_potentials,
-    closer_of,
     cluster_sums,
-    lloyd_run,
-    lloyd_step,
-    lloyd_steps,
     nearest_centroid,
     nearest_labels,
     sq_distances,
+)
+from kmeans_xp.kernels.portable.bounds import Bounds, bounded_step
+from kmeans_xp.kernels.portable.moments import Moments, Spread, column_moments, spread
+from kmeans_xp.kernels.portable.seeding import (
+    Candidate,
+    best_candidate,
+    candidate_potentials,
+    closer_of,
+    drawn,
+)
+from kmeans_xp.kernels.portable.silhouette import SilhouetteDistances, silhouette_distances
+from kmeans_xp.kernels.portable.stepping import Step, Steps, batched_steps_of, steps_of
+from kmeans_xp.kernels.portable.steps import (
+    LloydSteps,
+    Update,
+    lloyd_step,
+    lloyd_step_batched,
+    lloyd_steps,
     update_centroids,
 )
-from kmeans_xp.kernels.rows import Rows
-from kmeans_xp.kernels.silhouette import SilhouetteDistances, silhouette_distances
+from kmeans_xp.kernels.rows import DenseRows, Rows
 from kmeans_xp.kernels.trees import added, merged_in_tree
 
 __all__ = [
     "Bounds",
     "Candidate",
     "ClusterTotals",
+    "DenseRows",
     "Kernel",
-    "LloydRun",
+    "LloydSteps",
     "Moments",
     "Nearest",
     "Rows",
     "SilhouetteDistances",
     "Spread",
+    "Step",
+    "Steps",
     "Update",
     "added",
     "assigned_inertia",
     "assigned_sq_distances",
+    "batched_steps_of",
     "best_candidate",
     "bounded_step",
     "candidate_potentials",
@@ -50,8 +70,8 @@ __all__ = [
     "drawn",
     "kernel",
     "kernels",
-    "lloyd_run",
     "lloyd_step",
+    "lloyd_step_batched",
     "lloyd_steps",
     "merged_in_tree",
     "nearest_centroid",
@@ -59,5 +79,6 @@ __all__ = [
     "silhouette_distances",
     "spread",
     "sq_distances",
+    "steps_of",
     "update_centroids",
 ]

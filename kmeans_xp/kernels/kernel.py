@@ -2,12 +2,12 @@
 
 import functools
 import importlib
-import importlib.util
 import logging
 from collections.abc import Callable
-from typing import Any, Generic, ParamSpec, TypeVar, cast
+from typing import Any, Generic, NamedTuple, ParamSpec, TypeVar, cast
 
 from kmeans_xp.devices import Namespace, library_name, why_numba_is_unusable
+from kmeans_xp.kernels.rows import DenseRows
 
 __all__ = ["Kernel", "kernel", "kernels"]
 
@@ -20,22 +20,23 @@ F = TypeVar("F", bound=Callable[..., Any])
 #: every kernel by its name, for tests and benchmarks that go over all of them
 kernels: dict[str, "Kernel[..., Any]"] = {}
 
-#: the modules beside this one that may hold a library's overrides; the last is tried first
-_OVERRIDE_MODULES = {
-    "numpy": ("for_numpy", "for_numba"),
-    "cupy": ("for_cupy",),
-    "torch": ("for_torch",),
-    "jax": ("for_jax",),
-    "dpnp": ("for_dpnp",),
-}
+#: the modules beside this one that hold a library's overrides
+_OVERRIDE_MODULES = {"numpy": ("for_numpy", "for_numba"), "cupy": ("for_cupy",)}
+
+
+class _Override(NamedTuple):
+    body: Callable[..., Any]
+    rows: type
+    rank: int
 
 
 class Kernel(Generic[P, R]):
     """A function of arrays that a library may do in a faster way.
 
-    Calling it runs the newest override for the library of ``xp`` that does not decline by
-    returning ``NotImplemented``, else the portable body. Overrides must meet the contract in
-    the portable body's docstring; the parity tests run each of them.
+    Calling it runs the first override for the library of ``xp`` and the kind of the first
+    argument that does not decline by returning ``NotImplemented``, else the portable body.
+    Overrides must meet the contract in the portable body's docstring; the parity tests run
+    each of them.
 
     Parameters
     ----------
@@ -45,34 +46,56 @@ class Kernel(Generic[P, R]):
 
     def __init__(self, portable: Callable[P, R]) -> None:
         self.portable = portable
-        self._overrides: dict[str, list[Callable[P, R]]] = {}
-        self._bodies: dict[str, tuple[Callable[P, R], ...]] = {}
+        self._overrides: dict[str, list[_Override]] = {}
+        self._bodies: dict[tuple[str, type], tuple[Callable[P, R], ...]] = {}
         functools.update_wrapper(self, portable)
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
         """Run the fastest body that takes these arguments."""
-        for body in self.overrides(library_name(cast(Namespace, kwargs["xp"]))):
+        library = library_name(cast(Namespace, kwargs["xp"]))
+        for body in self.overrides(library, type(args[0])):
             result = body(*args, **kwargs)
             if result is not NotImplemented:
                 return result
         return self.portable(*args, **kwargs)
 
-    def override(self, library: str) -> Callable[[F], F]:
-        """Register the decorated function as this kernel for arrays of ``library``."""
+    def __reduce__(self) -> str:
+        """Pickle as the name of this kernel in its module: workers have the same one."""
+        return self.portable.__qualname__
+
+    def override(
+        self, library: str, *, rows: type = object, rank: int = 0
+    ) -> Callable[[F], F]:
+        """Register the decorated function as this kernel for arrays of ``library``.
+
+        Parameters
+        ----------
+        library : str
+            Name of the array library.
+        rows : type
+            Kind of rows that the function is for, if the kernel's first argument is rows:
+            it never sees another kind.
+        rank : int
+            Of several functions, the one of the highest rank is tried first; of equal rank,
+            the one registered last.
+        """
 
         def register(body: F) -> F:
-            self._overrides.setdefault(library, []).insert(0, cast(Callable[P, R], body))
+            self._overrides.setdefault(library, []).insert(0, _Override(body, rows, rank))
             self._bodies.clear()
             return body
 
         return register
 
-    def overrides(self, library: str) -> tuple[Callable[P, R], ...]:
-        """Return the bodies registered for ``library``, the one to try first at the front."""
-        bodies = self._bodies.get(library)
+    def overrides(self, library: str, rows: type = DenseRows) -> tuple[Callable[P, R], ...]:
+        """Return the bodies for ``library`` and this kind of rows, the first to try in front."""
+        bodies = self._bodies.get((library, rows))
         if bodies is None:
             _load_overrides(library)
-            bodies = self._bodies[library] = tuple(self._overrides.get(library, ()))
+            registered = self._overrides.get(library, ())
+            ordered = sorted(registered, key=lambda override: -override.rank)
+            bodies = tuple(each.body for each in ordered if issubclass(rows, each.rows))
+            self._bodies[library, rows] = bodies
         return bodies
 
 
@@ -92,6 +115,4 @@ def _load_overrides(library: str) -> None:
         if name == "for_numba" and (reason := why_numba_is_unusable()) is not None:
             logger.info("NumPy arrays are computed without numba: %s", reason)
             continue
-        full_name = f"{__package__}.{name}"
-        if importlib.util.find_spec(full_name) is not None:
-            importlib.import_module(full_name)
+        importlib.import_module(f"{__package__}.{name}")

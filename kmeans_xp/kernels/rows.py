@@ -1,28 +1,75 @@
 """The rows that a kernel works on: points, their weights, and the origin to measure from."""
 
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple, Protocol, Self
 
-from kmeans_xp.devices import Array, DType, Namespace, computing_dtype
+from kmeans_xp.devices import Array, Device, DType, computing_dtype, device_of, namespace_of
 
-__all__ = ["Rows"]
+__all__ = ["DenseRows", "Rows"]
 
 
-class Rows(NamedTuple):
-    """Points with their weights, read relative to an origin.
+class Rows(Protocol):
+    """Points on one device, however they are stored, read relative to an origin.
 
     Distances are small differences of large numbers when the points lie far from zero, so
     every kernel sees ``points - origin``. The subtraction is done a tile at a time: a
     centred copy of the data would double the memory.
+    """
+
+    @property
+    def n_points(self) -> int:
+        """Number of rows."""
+
+    @property
+    def n_features(self) -> int:
+        """Number of columns."""
+
+    @property
+    def dtype(self) -> DType:
+        """Dtype that the rows are computed in: float64 or float32."""
+
+    @property
+    def device(self) -> Device:
+        """Device of the points, in their library's terms."""
+
+    @property
+    def weights(self) -> Array | None:
+        """Non-negative, of shape (n_points,), in ``dtype``; None says that every weight is 1."""
+
+    @property
+    def origin(self) -> Array | None:
+        """Point to measure from, of shape (n_features,), in ``dtype``; None says zero."""
+
+    def centred(self, dtype: DType | None = None) -> Array:
+        """Return points - origin as one dense array, computed in ``dtype``: for one tile."""
+
+    def part(self, start: int, stop: int) -> Self:
+        """Return the rows from ``start`` up to ``stop``."""
+
+    def tiles(self, size: int) -> Iterator[tuple[slice, Self]]:
+        """Yield consecutive tiles of at most ``size`` rows, each with its place."""
+
+    def take(self, indices: Array) -> "DenseRows":
+        """Return some rows as dense rows without an origin, already relative to this one."""
+
+    def seen_from(self, origin: Array | None) -> Self:
+        """Return the same rows, measured from another origin."""
+
+    def unweighted(self) -> Self:
+        """Return the same rows, each of weight 1."""
+
+
+class DenseRows(NamedTuple):
+    """Rows of one dense array.
 
     Parameters
     ----------
     points : array of shape (n_points, n_features)
         Real floating; float16 and bfloat16 are computed in float32.
     weights : array of shape (n_points,), or None
-        Non-negative; None says that every weight is 1.
+        As of ``Rows``.
     origin : array of shape (n_features,), or None
-        In the dtype of the computation; None says zero.
+        As of ``Rows``.
     """
 
     points: Array
@@ -39,22 +86,49 @@ class Rows(NamedTuple):
         """Number of columns."""
         return int(self.points.shape[1])
 
-    def dtype(self, *, xp: Namespace) -> DType:
-        """Return the dtype that these rows are computed in."""
-        return computing_dtype(self.points.dtype, xp=xp)
+    @property
+    def dtype(self) -> DType:
+        """Dtype that the rows are computed in."""
+        return computing_dtype(self.points.dtype, xp=namespace_of(self.points))
 
-    def centred(self, *, xp: Namespace) -> Array:
-        """Return points - origin as one array, in the dtype of the computation."""
-        points = xp.astype(self.points, self.dtype(xp=xp), copy=False)
-        return points if self.origin is None else points - self.origin
+    @property
+    def device(self) -> Device:
+        """Device of the points."""
+        return device_of(self.points)
 
-    def part(self, start: int, stop: int) -> "Rows":
+    def centred(self, dtype: DType | None = None) -> Array:
+        """Return points - origin as one array."""
+        xp = namespace_of(self.points)
+        dtype = computing_dtype(self.points.dtype, xp=xp) if dtype is None else dtype
+        points = xp.astype(self.points, dtype, copy=False)
+        return points if self.origin is None else points - xp.astype(self.origin, dtype, copy=False)
+
+    def part(self, start: int, stop: int) -> "DenseRows":
         """Return the rows from ``start`` up to ``stop``, without a copy."""
         weights = None if self.weights is None else self.weights[start:stop]
-        return Rows(self.points[start:stop, :], weights, self.origin)
+        return DenseRows(self.points[start:stop, :], weights, self.origin)
 
-    def tiles(self, size: int) -> Iterator[tuple[slice, "Rows"]]:
+    def tiles(self, size: int) -> Iterator[tuple[slice, "DenseRows"]]:
         """Yield consecutive tiles of at most ``size`` rows, each with its place."""
-        for start in range(0, self.n_points, size):
-            stop = min(start + size, self.n_points)
-            yield slice(start, stop), self.part(start, stop)
+        return in_tiles(self, size)
+
+    def take(self, indices: Array) -> "DenseRows":
+        """Return some rows, already relative to the origin."""
+        xp = namespace_of(self.points)
+        points = DenseRows(xp.take(self.points, indices, axis=0), None, self.origin).centred()
+        return DenseRows(points, None if self.weights is None else xp.take(self.weights, indices))
+
+    def seen_from(self, origin: Array | None) -> "DenseRows":
+        """Return the same rows, measured from another origin."""
+        return DenseRows(self.points, self.weights, origin)
+
+    def unweighted(self) -> "DenseRows":
+        """Return the same rows, each of weight 1."""
+        return DenseRows(self.points, None, self.origin)
+
+
+def in_tiles(rows: Any, size: int) -> Iterator[tuple[slice, Any]]:
+    """Yield consecutive parts of at most ``size`` rows, each with its place."""
+    for start in range(0, rows.n_points, size):
+        stop = min(start + size, rows.n_points)
+        yield slice(start, stop), rows.part(start, stop)

@@ -9,9 +9,10 @@ T = TypeVar("T")
 
 
 def added(left: T, right: T) -> T:
-    """Return the sum of two partial results: arrays, or NamedTuples of arrays."""
+    """Return the sum of two partial results: arrays, or NamedTuples of arrays or of such."""
     if isinstance(left, tuple):
-        return cast(T, type(left)(*(a + b for a, b in zip(left, cast(Any, right), strict=True))))
+        pairs = zip(left, cast(Any, right), strict=True)
+        return cast(T, type(left)(*(added(a, b) for a, b in pairs)))
     return cast(T, left + cast(Any, right))
 
 

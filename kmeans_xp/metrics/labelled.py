@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.utils import assert_all_finite, check_consistent_length, column_or_1d
 
-from kmeans_xp.blocks import InMemory
+from kmeans_xp.blocks import Blocks, PerRow
 from kmeans_xp.devices import (
     Array,
     Namespace,
@@ -23,7 +23,7 @@ from kmeans_xp.devices import (
 )
 from kmeans_xp.estimators.preparation import prepared
 from kmeans_xp.estimators.validation import checked_points
-from kmeans_xp.kernels import ClusterTotals, Rows, cluster_sums, merged_in_tree
+from kmeans_xp.kernels import ClusterTotals, DenseRows, Rows, cluster_sums, merged_in_tree
 
 __all__ = ["Coded", "Labelled", "coded", "host_labels", "labelled", "points_and_labels"]
 
@@ -51,17 +51,20 @@ class Labelled(NamedTuple):
 
     Parameters
     ----------
-    blocks : InMemory
+    blocks : Blocks
         The points, seen from their mean.
-    labels : array of int32, shape (n_points,)
+    labels : PerRow of int32
         Codes of the labels, on the points' device.
+    origin : array of shape (n_features,)
+        Of the blocks.
     coded : Coded
-        The same on the host.
+        The labels on the host.
     placement : Placement
     """
 
-    blocks: InMemory
-    labels: Array
+    blocks: Blocks
+    labels: PerRow
+    origin: Array
     coded: Coded
     placement: Placement
 
@@ -71,7 +74,7 @@ class Labelled(NamedTuple):
         return len(self.coded.counts)
 
     def total(
-        self, partial: Callable[..., Any], *operands: Any, per_row: tuple[Array, ...] = ()
+        self, partial: Callable[..., Any], *operands: Any, per_row: tuple[PerRow, ...] = ()
     ) -> Any:
         """Return what ``partial`` gives for tiles of the rows, added up.
 
@@ -82,7 +85,7 @@ class Labelled(NamedTuple):
             are in the accumulation dtype, and few enough for a number for each cluster.
         *operands : any
             The same for every tile.
-        per_row : tuple of arrays
+        per_row : tuple of PerRow
             Cut as the rows are.
 
         Returns
@@ -93,7 +96,7 @@ class Labelled(NamedTuple):
         n_arrays = 1 + len(per_row)
 
         def of_rows(rows: Rows, *given: Any, xp: Namespace) -> Any:
-            size, width = tile_shape(rows.points, self.n_clusters, xp=xp)
+            size, width = tile_shape(rows, self.n_clusters, xp=xp)
             tiles = rows.tiles(max(1, size * width // self.n_clusters))
             return merged_in_tree(
                 partial(
@@ -112,10 +115,11 @@ class Labelled(NamedTuple):
         totals: ClusterTotals = self.total(cluster_sums, self.n_clusters)
         return totals
 
-    def is_alone(self) -> Array:
+    def is_alone(self) -> PerRow:
         """Return for each row whether it is the only one of its cluster."""
         is_single = (self.coded.counts == 1)[self.coded.codes]
-        return from_host(is_single, xp=self.placement.xp, device=self.placement.device)
+        xp, device = self.placement.xp, self.placement.device
+        return self.blocks.cut(from_host(is_single, xp=xp, device=device))
 
 
 def points_and_labels(X: Any, labels: Any) -> tuple[Array, NDArray[Any]]:
@@ -154,16 +158,14 @@ def labelled(points: Array, labels: NDArray[Any], device: str | None) -> Iterato
     found = coded(labels)
     placement = choose(points, device)
     with working_device(placement.xp, placement.device):
-        blocks = prepared(points, None, placement).blocks
+        data = prepared(points, None, placement)
         codes = from_host(found.codes, xp=placement.xp, device=placement.device)
-        yield Labelled(blocks, codes, found, placement)
+        yield Labelled(data.blocks, data.blocks.cut(codes), data.origin, found, placement)
 
 
-def _wide(tile: Rows, *, xp: Namespace) -> Rows:
+def _wide(tile: Rows, *, xp: Namespace) -> DenseRows:
     """Return the rows relative to their origin in the accumulation dtype, not rounded before."""
-    dtype = accumulation_dtype(tile.points, xp=xp)
-    points = xp.astype(tile.points, dtype, copy=False)
-    return Rows(points - xp.astype(tile.origin, dtype, copy=False))
+    return DenseRows(tile.centred(accumulation_dtype(tile.device, xp=xp)))
 
 
 def _counted(labels: NDArray[Any]) -> Coded | None:

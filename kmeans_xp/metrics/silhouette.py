@@ -7,11 +7,11 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.utils._param_validation import Interval, validate_parameter_constraints
 
+from kmeans_xp.blocks import PerRow
 from kmeans_xp.devices import (
     Array,
     Namespace,
     accumulation_dtype,
-    computing_dtype,
     device_of,
     from_host,
     namespace_of,
@@ -149,9 +149,8 @@ def silhouette_samples(X: Any, labels: Any, *, device: str | None = None) -> Arr
     """
     points, on_host = points_and_labels(X, labels)
     with labelled(points, on_host, device) as data:
-        xp = data.placement.xp
-        dtype = computing_dtype(data.blocks.rows.points.dtype, xp=xp)
-        return send(xp.astype(_silhouettes(data), dtype, copy=False), data.placement)
+        coefficients = data.placement.xp.astype(_silhouettes(data), data.blocks.dtype, copy=False)
+        return send(coefficients, data.placement)
 
 
 def simplified_silhouette_score(
@@ -213,12 +212,11 @@ def simplified_silhouette_score(
             return _mean_simplified(data, data.labels, sums / mass[:, None])
         n_clusters = int(np.shape(centroids)[0]) if np.ndim(centroids) else 0
         given = checked_centroids(centroids, n_clusters, points, data.placement, "centroids")
-        xp, origin = data.placement.xp, data.blocks.rows.origin
-        dtype = accumulation_dtype(given, xp=xp)
-        given, origin = (xp.astype(each, dtype, copy=False) for each in (given, origin))
-        indices = _indices(on_host, n_clusters)
-        placed = from_host(indices, xp=xp, device=data.placement.device)
-        return _mean_simplified(data, placed, given - origin)
+        xp, device = data.placement.xp, data.placement.device
+        dtype = accumulation_dtype(device, xp=xp)
+        given, origin = (xp.astype(each, dtype, copy=False) for each in (given, data.origin))
+        indices = from_host(_indices(on_host, n_clusters), xp=xp, device=device)
+        return _mean_simplified(data, data.blocks.cut(indices), given - origin)
 
 
 def _some(points: Array, indices: NDArray[np.intp]) -> Array:
@@ -233,10 +231,11 @@ def _silhouettes(data: Labelled) -> Array:
     order = np.argsort(data.coded.codes, kind="stable")
     bounds = (0, *np.cumsum(data.coded.counts).tolist())
     placed = from_host(order, xp=xp, device=device)
-    within, nearest = data.blocks.map_rows(
+    distances = data.blocks.map_rows(
         silhouette_distances, placed, bounds, per_row=(data.labels,)
     )
-    return _coefficients(within, nearest, data.is_alone(), xp=xp)
+    within, nearest = distances.whole()
+    return _coefficients(within, nearest, data.is_alone().whole(), xp=xp)
 
 
 def _coefficients(own: Array, other: Array, is_alone: Array, *, xp: Namespace) -> Array:
@@ -247,7 +246,7 @@ def _coefficients(own: Array, other: Array, is_alone: Array, *, xp: Namespace) -
     return xp.where(is_alone | is_one_point, xp.zeros_like(scaled), scaled)
 
 
-def _mean_simplified(data: Labelled, indices: Array, centroids: Array) -> float:
+def _mean_simplified(data: Labelled, indices: PerRow, centroids: Array) -> float:
     per_row = (indices, data.is_alone())
     return float(data.total(_sum_of_simplified, centroids, per_row=per_row)) / data.blocks.n_points
 

@@ -7,13 +7,12 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from kmeans_xp import blocks
 from kmeans_xp.algorithms import LloydResult
-from kmeans_xp.blocks import InMemory
-from kmeans_xp.devices import Array, choose, from_host, to_host, working_device
+from kmeans_xp.devices import Array, bring, choose, from_host, to_host, working_device
 from kmeans_xp.estimators import KMeans
 from kmeans_xp.estimators.preparation import Prepared, prepared
-from kmeans_xp.estimators.validation import as_random_state, checked_points
-from kmeans_xp.kernels import Rows
+from kmeans_xp.estimators.validation import as_random_state, check_enough_rows, checked_points
 from kmeans_xp.metrics import silhouette_score
 from kmeans_xp.selection.criteria import CRITERIA, by_elbow, by_gap, by_silhouette, decided
 from kmeans_xp.selection.fits import Search, chained, fresh, refined
@@ -31,6 +30,7 @@ class _Sample(NamedTuple):
     """The rows that silhouettes and gap statistic are measured on; no indices for all rows."""
 
     data: Prepared
+    points: Array
     indices: NDArray[np.intp] | None
 
 
@@ -151,14 +151,14 @@ def choose_n_clusters(
     )
     estimator._validate_params()
     points = checked_points(X, estimator=estimator)
-    estimator._check_n_clusters(points)
+    check_enough_rows(points, numbers[-1])
     random = as_random_state(random_state)
     seeds = random.randint(2**31 - 1, size=len(numbers) + n_references + 2).tolist()
     search = Search(n_init, max_iter)
     placement = choose(points, device)
     with working_device(placement.xp, placement.device):
         data = prepared(points, None, placement)
-        sample = _sample(data, sample_size, seeds.pop())
+        sample = _sample(data, points, sample_size, seeds.pop())
         chain_seed = seeds.pop()
         told = Progress(progress, 2 * len(numbers) + n_references)
         every = sorted({1, *numbers})
@@ -245,15 +245,16 @@ def _n_fresh(number: int, numbers: list[int], n_init: int) -> int:
     return n_init - (number != numbers[0])
 
 
-def _sample(data: Prepared, sample_size: int | None, seed: int) -> _Sample:
+def _sample(data: Prepared, points: Array, sample_size: int | None, seed: int) -> _Sample:
     n_points = data.blocks.n_points
     if sample_size is None or n_points <= sample_size:
-        return _Sample(data, None)
+        return _Sample(data, bring(points, data.placement), None)
     indices = np.random.RandomState(seed).permutation(n_points)[:sample_size]
-    xp, rows = data.placement.xp, data.blocks.rows
-    placed = from_host(indices, xp=xp, device=data.placement.device)
-    taken = Rows(xp.take(rows.points, placed, axis=0), None, rows.origin)
-    return _Sample(data._replace(blocks=InMemory(taken, xp=xp)), indices)
+    placement = data.placement
+    placed = from_host(indices, xp=placement.xp, device=placement.device)
+    taken = data.blocks.take(placed)
+    few = blocks.of_rows(taken, xp=placement.xp)
+    return _Sample(data._replace(blocks=few), taken.points, indices)
 
 
 def _reference_tasks(
@@ -270,23 +271,23 @@ def _reference_tasks(
 
 
 def _measured(result: LloydResult, sample: _Sample, max_iter: int) -> _Measured:
-    data, indices = sample
-    labels = to_host(result.labels)
+    data, points, indices = sample
+    labels = to_host(result.labels.whole())
     # Where rows are equal, there may be fewer clusters than were asked for.
     is_full = len(np.unique(labels)) == int(result.centroids.shape[0])
     if indices is None:
-        silhouette = _silhouette(data, labels) if is_full else None
+        silhouette = _silhouette(points, labels) if is_full else None
         return _Measured(result, silhouette, result.inertia)
-    silhouette = _silhouette(data, labels[indices]) if is_full else None
+    silhouette = _silhouette(points, labels[indices]) if is_full else None
     # As few rows may fit a little better on their own, as those without clusters do.
     inertia = refined(data, result.centroids, max_iter).inertia
     return _Measured(result, silhouette, inertia)
 
 
-def _silhouette(data: Prepared, labels: NDArray[Any]) -> float | None:
+def _silhouette(points: Array, labels: NDArray[Any]) -> float | None:
     if not 1 < len(np.unique(labels)) < len(labels):
         return None
-    return silhouette_score(data.blocks.rows.points, labels)
+    return silhouette_score(points, labels)
 
 
 def _of_one_cluster(data: Prepared, max_iter: int) -> LloydResult:

@@ -1,24 +1,23 @@
 """The best fits of rows for ascending numbers of clusters."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
 
 from kmeans_xp.algorithms import (
     LloydResult,
+    best_of,
     kmeans_plusplus,
     lloyd,
-    lloyd_restarts,
     more_centroids,
+    runs_from,
 )
 from kmeans_xp.devices import Array
 from kmeans_xp.estimators.preparation import Prepared
 
 __all__ = ["Search", "chained", "fresh", "refined"]
 
-#: runs that end in the same clustering differ by rounding; the first of them is kept
-_SAME_INERTIA = 1e-6
 #: as of KMeans
 _TOL = 1e-4
 
@@ -41,14 +40,12 @@ class Search(NamedTuple):
 def fresh(
     data: Prepared, n_clusters: int, n_starts: int, seed: int, max_iter: int
 ) -> LloydResult | None:
-    """Return the best of some runs that begin with k-means++; None of none."""
+    """Return the best of ``n_starts`` k-means++ runs, or None if ``n_starts`` is 0."""
     random_state = np.random.RandomState(seed)
     seeds = [kmeans_plusplus(data.blocks, n_clusters, random_state) for _ in range(n_starts)]
     starts = [each.centroids for each in seeds]
     tol = _TOL * data.mean_variance
-    if data.blocks.is_small and n_starts > 1:
-        return _best(lloyd_restarts(data.blocks, starts, max_iter=max_iter, tol=tol))
-    return _best(refined(data, start, max_iter) for start in starts)
+    return best_of(runs_from(data.blocks, starts, max_iter=max_iter, tol=tol, algorithm="auto"))
 
 
 def refined(data: Prepared, centroids: Array, max_iter: int) -> LloydResult:
@@ -94,14 +91,6 @@ def chained(
             start = more_centroids(data.blocks, before.centroids, n_clusters, random_state)
             # The first of those that are the same is kept: inertias then never rise.
             candidates.insert(0, refined(data, start, max_iter))
-        before = _best(candidates)
+        before = best_of(candidates)
         assert before is not None
         yield before
-
-
-def _best(results: Iterable[LloydResult]) -> LloydResult | None:
-    best: LloydResult | None = None
-    for result in results:
-        if best is None or result.inertia < best.inertia * (1.0 - _SAME_INERTIA):
-            best = result
-    return best

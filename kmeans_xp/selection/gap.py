@@ -6,8 +6,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from kmeans_xp.devices import from_host, to_host
+from kmeans_xp.devices import Array, Namespace, from_host, to_host
 from kmeans_xp.estimators.preparation import Prepared, prepared
+from kmeans_xp.kernels import Rows
 from kmeans_xp.selection.fits import Search, chained, fresh
 
 __all__ = ["Gap", "gaps", "reference_inertias", "reference_rows"]
@@ -32,7 +33,7 @@ class Gap(NamedTuple):
 
 
 def reference_rows(data: Prepared) -> Callable[[int], Host]:
-    """Return what makes rows without clusters, of a seed: uniform in the box of the data.
+    """Return a function seed -> uniform reference rows, in the box of the data.
 
     The box lies along the principal components of the data (choice b of Tibshirani, Walther and
     Hastie), or along the axes where there are more than 1,000 features.
@@ -46,7 +47,7 @@ def reference_rows(data: Prepared) -> Callable[[int], Host]:
     callable
         Of an int; it gives as many rows as the data have, about the data's origin.
     """
-    rows = to_host(data.blocks.rows.centred(xp=data.placement.xp)).astype(np.float64)
+    rows = to_host(data.blocks.map_rows(_centred).whole()).astype(np.float64)
     n_rows, n_features = rows.shape
     components = np.eye(n_features)
     if 1 < n_features <= _MOST_ALIGNED:
@@ -60,6 +61,10 @@ def reference_rows(data: Prepared) -> Callable[[int], Host]:
         return made
 
     return drawn
+
+
+def _centred(rows: Rows, *, xp: Namespace) -> Array:  # noqa: ARG001 (as all functions of rows)
+    return rows.centred()
 
 
 def reference_inertias(

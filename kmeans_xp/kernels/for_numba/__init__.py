@@ -5,8 +5,6 @@ which sums are added, depends on the shapes alone: results are bit-equal for eve
 threads. Importing a module here registers its kernels.
 """
 
-# The newest override is tried first: NumPy's own must be there before these.
-from kmeans_xp.kernels import for_numpy  # noqa: F401
 from kmeans_xp.kernels.for_numba import assignment, bounds, measuring, seeding, silhouette
 
 __all__ = ["assignment", "bounds", "measuring", "seeding", "silhouette"]

@@ -52,17 +52,9 @@ from kmeans_xp.kernels.for_numba.vectors import (
     score_group,
     total_width,
 )
-from kmeans_xp.kernels.portable import (
-    ClusterTotals,
-    LloydRun,
-    Update,
-    cluster_sums,
-    lloyd_run,
-    lloyd_step,
-    nearest_labels,
-    update_centroids,
-)
-from kmeans_xp.kernels.rows import Rows
+from kmeans_xp.kernels.portable.assignment import ClusterTotals, cluster_sums, nearest_labels
+from kmeans_xp.kernels.portable.steps import LloydSteps, Update, lloyd_steps, lloyd_step, update_centroids
+from kmeans_xp.kernels.rows import DenseRows
 from kmeans_xp.kernels.threads import in_threads
 from kmeans_xp.kernels.trees import merged_in_tree
 
@@ -257,12 +249,12 @@ def step_cost(n_clusters: int, n_features: int) -> float:
     return 2.0 + n_features / 4 + n_clusters / 12 + n_clusters * n_features / 50
 
 
-def n_step_tasks(rows: Rows, n_clusters: int) -> int:
+def n_step_tasks(rows: DenseRows, n_clusters: int) -> int:
     return n_tasks_for(rows.n_points, step_cost(n_clusters, rows.n_features), n_clusters)
 
 
 @override(lloyd_step)
-def scored_and_added(rows: Rows, centroids: Floats) -> ClusterTotals:
+def scored_and_added(rows: DenseRows, centroids: Floats) -> ClusterTotals:
     """Label a tile of rows and add it to its clusters while it is in the cache."""
     points, (n_clusters, n_features) = rows.points, centroids.shape
     if not has_own_totals(n_clusters, n_features):
@@ -294,13 +286,13 @@ def split_totals(totals: Floats, n_features: int) -> ClusterTotals:
     return ClusterTotals(totals[:, :n_features], totals[:, n_features])
 
 
-@override(lloyd_run)
-def steps_in_a_call(rows: Rows, centroids: Floats, n_steps: int, tol: float) -> Any:
+@override(lloyd_steps)
+def steps_in_a_call(rows: DenseRows, centroids: Floats, n_steps: int, tol: float) -> Any:
     """Take all steps in compiled code where Python's part of one would be felt."""
     points, (n_clusters, n_features) = rows.points, centroids.shape
     if not has_own_totals(*centroids.shape) or n_step_tasks(rows, n_clusters) > 1:
         # Not declined: steps of kernels without numba would not have the bits of those here.
-        return lloyd_run.portable(rows, centroids, n_steps, tol, xp=namespace_of(centroids))
+        return lloyd_steps.portable(rows, centroids, n_steps, tol, xp=namespace_of(centroids))
     dtype, tile = points.dtype, tile_rows(rows.n_points, n_features, points.dtype)
     shape, groups = (n_steps, n_clusters, n_features), Groups.empty(n_clusters, n_features, dtype)
     sums, new = np.empty(shape), np.empty(shape, dtype)
@@ -319,12 +311,12 @@ def steps_in_a_call(rows: Rows, centroids: Floats, n_steps: int, tol: float) -> 
         new,
         signals,
     )
-    return LloydRun(
+    return LloydSteps(
         ClusterTotals(sums[:n_done], mass[:n_done]), Update(new[:n_done], signals[:n_done])
     )
 
 
-@update_centroids.override("numpy")
+@update_centroids.override("numpy", rank=1)
 def means_in_a_pass(totals: ClusterTotals, centroids: Floats, *, xp: Namespace) -> Any:
     """Do all of it in one call: for few clusters, calls are what takes the time."""
     sums, mass = totals
@@ -340,7 +332,7 @@ def means_in_a_pass(totals: ClusterTotals, centroids: Floats, *, xp: Namespace) 
 
 
 @override(nearest_labels)
-def scored(rows: Rows, centroids: Floats) -> Labels:
+def scored(rows: DenseRows, centroids: Floats) -> Labels:
     """Keep the best score of each row in registers."""
     points, (n_clusters, n_features) = rows.points, centroids.shape
     dtype, origin, groups = points.dtype, origin_of(rows), Groups.of(centroids)
@@ -358,7 +350,7 @@ def scored(rows: Rows, centroids: Floats) -> Labels:
 
 
 @override(cluster_sums)
-def added_row_by_row(rows: Rows, labels: Labels, n_clusters: int) -> ClusterTotals:
+def added_row_by_row(rows: DenseRows, labels: Labels, n_clusters: int) -> ClusterTotals:
     """Add rows to their clusters' totals, features in the lanes and the mass after them."""
     n_features = rows.n_features
     if not has_own_totals(n_clusters, n_features):
@@ -367,7 +359,7 @@ def added_row_by_row(rows: Rows, labels: Labels, n_clusters: int) -> ClusterTota
     return added_rows(rows, labels, n_clusters, n_tasks)
 
 
-def added_rows(rows: Rows, labels: Labels, n_clusters: int, n_tasks: int) -> ClusterTotals:
+def added_rows(rows: DenseRows, labels: Labels, n_clusters: int, n_tasks: int) -> ClusterTotals:
     points, n_features, labels = rows.points, rows.n_features, int32_labels(labels)
     dtype, origin, weights = points.dtype, origin_of(rows), weights_of(rows)
     tile = tile_rows(rows.n_points, n_features, dtype)
@@ -380,14 +372,14 @@ def added_rows(rows: Rows, labels: Labels, n_clusters: int, n_tasks: int) -> Clu
     return split_totals(merged_in_tree(in_parts(totals, rows.n_points, n_tasks, dtype)), n_features)
 
 
-def added_by_features(rows: Rows, labels: Labels, n_clusters: int) -> ClusterTotals:
+def added_by_features(rows: DenseRows, labels: Labels, n_clusters: int) -> ClusterTotals:
     """Add some features of all rows in each task: no task has all sums of its own."""
     n_features, width = rows.n_features, max(8, min(64, _MOST_PRIVATE // n_clusters))
     origin = origin_of(rows)
 
     def totals(task: int) -> ClusterTotals:
         some = slice(task * width, (task + 1) * width)
-        part = Rows(rows.points[:, some], rows.weights, origin[some])
+        part = DenseRows(rows.points[:, some], rows.weights, origin[some])
         return added_rows(part, labels, n_clusters, n_tasks=1)
 
     parts = in_threads(totals, -(-n_features // width))

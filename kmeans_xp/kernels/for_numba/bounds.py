@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from kmeans_xp.kernels.bounds import Bounds, bounded_step
+from kmeans_xp.kernels.portable.bounds import Bounds, bounded_step
 from kmeans_xp.kernels.for_numba.assignment import (
     Groups,
     add_tile,
@@ -75,8 +75,8 @@ from kmeans_xp.kernels.for_numba.vectors import (
     score_group_and_next,
     sq_distance,
 )
-from kmeans_xp.kernels.portable import ClusterTotals
-from kmeans_xp.kernels.rows import Rows
+from kmeans_xp.kernels.portable.assignment import ClusterTotals
+from kmeans_xp.kernels.rows import DenseRows
 from kmeans_xp.kernels.trees import merged_in_tree
 
 __all__: list[str] = []
@@ -506,7 +506,7 @@ class _Kept:
     is no error that would grow and have to be recomputed away.
     """
 
-    def __init__(self, rows: Rows, centroids: Floats, method: str) -> None:
+    def __init__(self, rows: DenseRows, centroids: Floats, method: str) -> None:
         (n_clusters, n_features), n_points = centroids.shape, rows.n_points
         dtype = rows.points.dtype
         self.rows, self.centroids = rows, centroids.copy()
@@ -522,7 +522,7 @@ class _Kept:
         self.n_tasks = n_tasks_for(n_points, cost, n_clusters if self.has_totals else 1)
         self.tasks: dict[int, _Task] = {}
 
-    def fits(self, rows: Rows, centroids: Floats) -> bool:
+    def fits(self, rows: DenseRows, centroids: Floats) -> bool:
         """Return whether this was kept of the same rows and as many centroids."""
         is_same = all(mine is given for mine, given in zip(self.rows, rows, strict=True))
         return is_same and self.centroids.shape == centroids.shape
@@ -603,7 +603,7 @@ def _gaps(centroids: Floats, constants: Floats) -> Floats:
 
 
 @override(bounded_step)
-def visiting_doubtful_rows(rows: Rows, centroids: Floats, bounds: Bounds) -> Any:
+def visiting_doubtful_rows(rows: DenseRows, centroids: Floats, bounds: Bounds) -> Any:
     """Visit the rows that two bounds each leave in doubt, gathered into panels."""
     points = rows.points
     if points.strides[1] != points.itemsize and rows.n_features > 1:

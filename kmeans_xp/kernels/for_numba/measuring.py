@@ -35,10 +35,9 @@ from kmeans_xp.kernels.for_numba.tiling import (
     weights_of,
 )
 from kmeans_xp.kernels.for_numba.vectors import PANEL, panel_rows, sq_distance
-from kmeans_xp.kernels.inertia import assigned_inertia
-from kmeans_xp.kernels.moments import Moments, Spread, column_moments, spread
-from kmeans_xp.kernels.portable import Nearest, assigned_sq_distances, nearest_centroid
-from kmeans_xp.kernels.rows import Rows
+from kmeans_xp.kernels.portable.moments import Moments, Spread, column_moments, spread
+from kmeans_xp.kernels.portable.assignment import Nearest, assigned_inertia, assigned_sq_distances, nearest_centroid
+from kmeans_xp.kernels.rows import DenseRows
 from kmeans_xp.kernels.trees import merged_in_tree
 
 __all__: list[str] = []
@@ -58,13 +57,13 @@ def _measure_rows(points, start, stop, tile, origin, labels, centroids, distance
 
 
 @override(nearest_centroid)
-def scored_then_measured(rows: Rows, centroids: Floats) -> Nearest:
+def scored_then_measured(rows: DenseRows, centroids: Floats) -> Nearest:
     labels = scored(rows, centroids)
     return Nearest(labels, row_by_row(rows, labels, centroids))
 
 
 @override(assigned_sq_distances)
-def row_by_row(rows: Rows, labels: Labels, centroids: Floats) -> Floats:
+def row_by_row(rows: DenseRows, labels: Labels, centroids: Floats) -> Floats:
     """Measure each row to its centroid, features in the lanes."""
     points, n_features = rows.points, rows.n_features
     dtype, origin = points.dtype, origin_of(rows)
@@ -96,7 +95,7 @@ def _add_distances(points, start, stop, tile, origin, weights, labels, centroids
 
 
 @override(assigned_inertia)
-def added_as_measured(rows: Rows, labels: Labels, centroids: Floats) -> Floats:
+def added_as_measured(rows: DenseRows, labels: Labels, centroids: Floats) -> Floats:
     """Hold no distance in memory."""
     points, n_features = rows.points, rows.n_features
     dtype, origin, weights = points.dtype, origin_of(rows), weights_of(rows)
@@ -140,7 +139,7 @@ def _add_moments(points, start, stop, tile, origin, weights, sums, squares):
 
 
 @override(column_moments)
-def added_in_lanes(rows: Rows) -> Moments:
+def added_in_lanes(rows: DenseRows) -> Moments:
     """Add rows and squares in one pass, each lane of a panel on its own until the end."""
     points, n_features = rows.points, rows.n_features
     dtype, origin, weights = points.dtype, origin_of(rows), weights_of(rows)
@@ -173,7 +172,7 @@ def _measure_spread(
     numbers[0], numbers[1], numbers[2] = variance / n_features, total_sq, weighted_mass
 
 
-@spread.override("numpy")
+@spread.override("numpy", rank=1)
 def spread_in_a_call(plain: Moments, weighted: Moments, about: Floats, *, xp: Namespace) -> Any:
     """Do it in one call: calls are what takes the time."""
     if about.dtype not in PANEL or plain.sums.dtype != np.float64:

@@ -8,7 +8,7 @@ from numba import types
 from numpy.typing import NDArray
 
 from kmeans_xp.devices import Namespace
-from kmeans_xp.kernels.drawing import Candidate, best_candidate, drawn
+from kmeans_xp.kernels.portable.seeding import Candidate, best_candidate, drawn
 from kmeans_xp.kernels.for_numba.assignment import Groups
 from kmeans_xp.kernels.for_numba.compiled import (
     COLUMN,
@@ -47,8 +47,8 @@ from kmeans_xp.kernels.for_numba.vectors import (
     panel_rows,
     sq_distance,
 )
-from kmeans_xp.kernels.portable import candidate_potentials, closer_of
-from kmeans_xp.kernels.rows import Rows
+from kmeans_xp.kernels.portable.seeding import candidate_potentials, closer_of
+from kmeans_xp.kernels.rows import DenseRows
 from kmeans_xp.kernels.threads import in_threads
 from kmeans_xp.kernels.trees import merged_in_tree
 
@@ -114,7 +114,7 @@ def _find(values, weights, totals, uniforms, is_left, indices):
         indices[number] = found
 
 
-@drawn.override("numpy")
+@drawn.override("numpy", rank=1)
 def found_by_blocks(
     values: Floats, weights: Floats | None, uniforms: Floats, side: str, *, xp: Namespace
 ) -> Any:
@@ -148,7 +148,7 @@ def _first_least(potentials, slack):
     return 0
 
 
-@best_candidate.override("numpy")
+@best_candidate.override("numpy", rank=1)
 def first_of_the_least(
     potentials: Floats, indices: NDArray[Any], candidates: Floats, *, xp: Namespace
 ) -> Any:
@@ -243,7 +243,7 @@ def _keep_nearer_rows(points, start, stop, tile, origin, closest, candidate, fol
 
 
 @override(candidate_potentials)
-def all_trials_in_a_pass(rows: Rows, closest: Floats, candidates: Floats) -> Floats:
+def all_trials_in_a_pass(rows: DenseRows, closest: Floats, candidates: Floats) -> Floats:
     """Hold the distances to all candidates in registers, by differences."""
     points, (n_candidates, n_features) = rows.points, candidates.shape
     dtype, tile = points.dtype, tile_rows(rows.n_points, n_features, points.dtype)
@@ -289,7 +289,7 @@ def _in_row_lanes(
 
 
 @override(closer_of)
-def folded_in_a_pass(rows: Rows, closest: Floats, candidate: Floats) -> Floats:
+def folded_in_a_pass(rows: DenseRows, closest: Floats, candidate: Floats) -> Floats:
     """Measure by differences, as ``candidate_potentials`` does: to the same bits."""
     points, n_features = rows.points, rows.n_features
     dtype, tile = points.dtype, tile_rows(rows.n_points, n_features, points.dtype)

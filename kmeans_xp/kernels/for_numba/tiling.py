@@ -18,7 +18,7 @@ from kmeans_xp.kernels.for_numba.vectors import (
     panel_rows,
 )
 from kmeans_xp.kernels.kernel import Kernel
-from kmeans_xp.kernels.rows import Rows
+from kmeans_xp.kernels.rows import DenseRows
 from kmeans_xp.kernels.threads import in_threads
 
 __all__ = [
@@ -91,9 +91,9 @@ def override(kernel: Kernel[..., Any]) -> Callable[[Callable[..., R]], Callable[
     """Register a body for float32 and float64; it is called without the namespace."""
 
     def register(body: Callable[..., R]) -> Callable[..., R]:
-        @kernel.override("numpy")
+        @kernel.override("numpy", rows=DenseRows, rank=1)
         @functools.wraps(body)
-        def declining(rows: Rows, *operands: Any, xp: Namespace) -> Any:
+        def declining(rows: DenseRows, *operands: Any, xp: Namespace) -> Any:
             return body(rows, *operands) if _takes(rows, operands) else NotImplemented
 
         return body
@@ -101,7 +101,7 @@ def override(kernel: Kernel[..., Any]) -> Callable[[Callable[..., R]], Callable[
     return register
 
 
-def _takes(rows: Rows, operands: tuple[Any, ...]) -> bool:
+def _takes(rows: DenseRows, operands: tuple[Any, ...]) -> bool:
     dtype = rows.points.dtype
     if dtype not in PANEL or not rows.points.size:
         return False
@@ -110,14 +110,14 @@ def _takes(rows: Rows, operands: tuple[Any, ...]) -> bool:
     return all(array.size and array.dtype in (dtype, np.int32, np.int64) for array in arrays)
 
 
-def origin_of(rows: Rows) -> Floats:
+def origin_of(rows: DenseRows) -> Floats:
     """Return the origin; zeros for none."""
     if rows.origin is None:
         return np.zeros(rows.n_features, rows.points.dtype)
     return np.ascontiguousarray(rows.origin)
 
 
-def weights_of(rows: Rows) -> Floats:
+def weights_of(rows: DenseRows) -> Floats:
     """Return the weights; an empty array for none."""
     return np.empty(0, rows.points.dtype) if rows.weights is None else rows.weights
 

@@ -21,18 +21,9 @@ from kmeans_xp.kernels.for_numpy.tiling import (
     override,
     run,
 )
-from kmeans_xp.kernels.portable import (
-    ClusterTotals,
-    LloydRun,
-    Nearest,
-    Update,
-    lloyd_run,
-    lloyd_step,
-    nearest_centroid,
-    nearest_labels,
-    update_centroids,
-)
-from kmeans_xp.kernels.rows import Rows
+from kmeans_xp.kernels.portable.assignment import ClusterTotals, Nearest, nearest_centroid, nearest_labels
+from kmeans_xp.kernels.portable.steps import LloydSteps, Update, lloyd_steps, lloyd_step, update_centroids
+from kmeans_xp.kernels.rows import DenseRows
 from kmeans_xp.kernels.threads import one_blas_thread
 from kmeans_xp.kernels.trees import merged_in_tree
 
@@ -43,7 +34,7 @@ _FEW_ROWS = 2048
 
 
 @override(lloyd_step)
-def assign_and_sum_tiles(rows: Rows, centroids: Floats) -> ClusterTotals:
+def assign_and_sum_tiles(rows: DenseRows, centroids: Floats) -> ClusterTotals:
     """Assign and sum each tile while it is in the cache."""
     n_clusters, n_features = centroids.shape
     if sums_are_shared(n_clusters, n_features):
@@ -68,12 +59,12 @@ def assign_and_sum_tiles(rows: Rows, centroids: Floats) -> ClusterTotals:
     return split(merged_in_tree(run(totals, plan, gemm=centroids.size)))
 
 
-def _one_thread_for(rows: Rows, centroids: Floats) -> AbstractContextManager[None]:
+def _one_thread_for(rows: DenseRows, centroids: Floats) -> AbstractContextManager[None]:
     return nullcontext() if is_small_product(rows, *centroids.shape) else one_blas_thread()
 
 
-@override(lloyd_run)
-def steps_on_a_small_tile(rows: Rows, centroids: Floats, n_steps: int, tol: float) -> Any:
+@override(lloyd_steps)
+def steps_on_a_small_tile(rows: DenseRows, centroids: Floats, n_steps: int, tol: float) -> Any:
     """Take all steps on rows that are centred, turned and cast once for all of them."""
     if not is_small_tile(rows, centroids):
         return NotImplemented
@@ -89,21 +80,21 @@ def steps_on_a_small_tile(rows: Rows, centroids: Floats, n_steps: int, tol: floa
                 break
             centroids = update.centroids
     sums, mass, new, signals = map(np.stack, zip(*steps, strict=True))
-    return LloydRun(ClusterTotals(sums, mass), Update(new, signals))
+    return LloydSteps(ClusterTotals(sums, mass), Update(new, signals))
 
 
 @override(nearest_labels)
-def assigned_tiles(rows: Rows, centroids: Floats) -> Labels:
+def assigned_tiles(rows: DenseRows, centroids: Floats) -> Labels:
     return _nearest(rows, centroids, None)
 
 
 @override(nearest_centroid)
-def assigned_tiles_with_distances(rows: Rows, centroids: Floats) -> Nearest:
+def assigned_tiles_with_distances(rows: DenseRows, centroids: Floats) -> Nearest:
     distances = np.empty(rows.n_points, computing(rows.points))
     return Nearest(_nearest(rows, centroids, distances), distances)
 
 
-def _nearest(rows: Rows, centroids: Floats, distances: Floats | None) -> Labels:
+def _nearest(rows: DenseRows, centroids: Floats, distances: Floats | None) -> Labels:
     n_clusters, n_features = centroids.shape
     if rows.n_points <= _FEW_ROWS and rows.points.size * n_clusters <= SMALL_GEMM:
         return _small_nearest(rows, centroids, distances)
@@ -124,7 +115,7 @@ def _nearest(rows: Rows, centroids: Floats, distances: Floats | None) -> Labels:
     return labels
 
 
-def _small_nearest(rows: Rows, centroids: Floats, distances: Floats | None) -> Labels:
+def _small_nearest(rows: DenseRows, centroids: Floats, distances: Floats | None) -> Labels:
     points = small_points(rows)
     scores = points @ centroids.T
     scores -= 0.5 * sq_norms(centroids)

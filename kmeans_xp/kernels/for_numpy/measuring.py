@@ -17,14 +17,14 @@ from kmeans_xp.kernels.for_numpy.tiling import (
     run,
     streaming_plan,
 )
-from kmeans_xp.kernels.portable import assigned_sq_distances, sq_distances
-from kmeans_xp.kernels.rows import Rows
+from kmeans_xp.kernels.portable.assignment import assigned_sq_distances, sq_distances
+from kmeans_xp.kernels.rows import DenseRows
 from kmeans_xp.kernels.threads import scratch
 
 __all__ = ["distances_into", "small_points", "sq_norms", "sq_norms_into"]
 
 
-def small_points(rows: Rows) -> Floats:
+def small_points(rows: DenseRows) -> Floats:
     """Return all rows relative to the origin."""
     points: Floats = rows.points.astype(computing(rows.points), copy=False)
     return points if rows.origin is None else points - rows.origin
@@ -59,7 +59,7 @@ def distances_into(points: Floats, centroids: Floats, labels: Labels, out: Float
 
 
 @override(assigned_sq_distances)
-def differences_in_tiles(rows: Rows, labels: Labels, centroids: Floats) -> Floats:
+def differences_in_tiles(rows: DenseRows, labels: Labels, centroids: Floats) -> Floats:
     if rows.points.size <= FEW_NUMBERS:
         return sq_norms(small_points(rows) - centroids[labels])
     distances = np.empty(rows.n_points, centroids.dtype)
@@ -74,7 +74,7 @@ def differences_in_tiles(rows: Rows, labels: Labels, centroids: Floats) -> Float
 
 
 @override(sq_distances, above=FEW_NUMBERS)
-def float64_products(rows: Rows, centroids: Floats) -> Floats:
+def float64_products(rows: DenseRows, centroids: Floats) -> Floats:
     n_clusters, n_features = centroids.shape
     out = np.empty((rows.n_points, n_clusters), centroids.dtype)
     tile = max(64, min(2048, 2**18 // max(n_clusters, n_features)))

@@ -15,8 +15,8 @@ from kmeans_xp.kernels.for_numpy.tiling import (
     streaming_plan,
     streaming_tile,
 )
-from kmeans_xp.kernels.portable import candidate_potentials, closer_of
-from kmeans_xp.kernels.rows import Rows
+from kmeans_xp.kernels.portable.seeding import candidate_potentials, closer_of
+from kmeans_xp.kernels.rows import DenseRows
 from kmeans_xp.kernels.threads import scratch
 from kmeans_xp.kernels.trees import merged_in_tree
 
@@ -24,7 +24,7 @@ __all__: list[str] = []
 
 
 @override(candidate_potentials, above=FEW_NUMBERS)
-def potentials_by_columns(rows: Rows, closest: Floats, candidates: Floats) -> Floats:
+def potentials_by_columns(rows: DenseRows, closest: Floats, candidates: Floats) -> Floats:
     """Measure all candidates in one product a tile, as an array of candidates x rows."""
     n_candidates, n_features = candidates.shape
     cost = 10.0 + n_features / 2 + n_candidates + n_candidates * n_features / 40
@@ -62,7 +62,7 @@ def _weighted_sums(values: Floats, weights: Floats | None) -> Floats:
 
 
 @override(closer_of, above=FEW_NUMBERS)
-def fold_in_tiles(rows: Rows, closest: Floats, candidate: Floats) -> Floats:
+def fold_in_tiles(rows: DenseRows, closest: Floats, candidate: Floats) -> Floats:
     """Measure by differences: as fast as the expanded form for one candidate, and exact."""
     folded = np.empty(rows.n_points, candidate.dtype)
     plan, centred = streaming_plan(rows, 4), Centring(rows)

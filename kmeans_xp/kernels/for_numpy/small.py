@@ -6,8 +6,8 @@ from kmeans_xp.kernels.for_numpy.measuring import small_points, sq_norms
 from kmeans_xp.kernels.for_numpy.scoring import ByColumns, assigner, choose, ranks
 from kmeans_xp.kernels.for_numpy.sums import OneHotSums, split
 from kmeans_xp.kernels.for_numpy.tiling import SMALL_GEMM, Floats
-from kmeans_xp.kernels.portable import ClusterTotals
-from kmeans_xp.kernels.rows import Rows
+from kmeans_xp.kernels.portable.assignment import ClusterTotals
+from kmeans_xp.kernels.rows import DenseRows
 
 __all__ = ["SmallTile", "is_small_product", "is_small_tile"]
 
@@ -15,7 +15,7 @@ __all__ = ["SmallTile", "is_small_product", "is_small_tile"]
 _MOST_BYTES = 2**21
 
 
-def is_small_tile(rows: Rows, centroids: Floats) -> bool:
+def is_small_tile(rows: DenseRows, centroids: Floats) -> bool:
     """Return whether steps from such centroids are done by a ``SmallTile``."""
     shape = centroids.shape
     n_bytes = rows.n_points * (rows.n_features + 1) * (centroids.itemsize + 8)
@@ -24,7 +24,7 @@ def is_small_tile(rows: Rows, centroids: Floats) -> bool:
     return rows.n_points <= ByColumns.tile(*shape)
 
 
-def is_small_product(rows: Rows, n_clusters: int, n_features: int) -> bool:
+def is_small_product(rows: DenseRows, n_clusters: int, n_features: int) -> bool:
     """Return whether OpenBLAS does a step's products in one thread by itself."""
     return rows.n_points * n_clusters * (n_features + 1) <= SMALL_GEMM
 
@@ -38,7 +38,7 @@ class SmallTile:
     n_clusters : int
     """
 
-    def __init__(self, rows: Rows, n_clusters: int) -> None:
+    def __init__(self, rows: DenseRows, n_clusters: int) -> None:
         points, n_points, n_features = small_points(rows), rows.n_points, rows.n_features
         shape = n_clusters, n_points
         # Under the rows as columns lies the place of a bias, and beside them that of the mass.
@@ -67,7 +67,7 @@ class SmallTile:
 class _ByProduct:
     """Adds rows by a dense one-hot matrix: SciPy's sparse one costs more calls than it saves."""
 
-    def __init__(self, rows: Rows, wide: Floats, n_clusters: int) -> None:
+    def __init__(self, rows: DenseRows, wide: Floats, n_clusters: int) -> None:
         if rows.weights is not None:
             wide *= rows.weights[:, None]
         self.wide = wide
@@ -83,7 +83,7 @@ class _ByProduct:
 class _ByLabels:
     """Adds rows by a sparse one-hot matrix."""
 
-    def __init__(self, rows: Rows, wide: Floats, n_clusters: int) -> None:
+    def __init__(self, rows: DenseRows, wide: Floats, n_clusters: int) -> None:
         sums = OneHotSums(n_clusters, rows.n_features, rows.weights)
         self.wide, self.n_clusters = wide, np.int32(n_clusters)
         self.labels = sums.labels(rows.n_points)

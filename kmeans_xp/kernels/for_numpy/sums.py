@@ -15,8 +15,8 @@ from kmeans_xp.kernels.for_numpy.tiling import (
     run,
     streaming_plan,
 )
-from kmeans_xp.kernels.portable import ClusterTotals, cluster_sums
-from kmeans_xp.kernels.rows import Rows
+from kmeans_xp.kernels.portable.assignment import ClusterTotals, cluster_sums
+from kmeans_xp.kernels.rows import DenseRows
 from kmeans_xp.kernels.threads import in_threads, scratch
 from kmeans_xp.kernels.trees import merged_in_tree
 
@@ -78,7 +78,7 @@ def sums_are_shared(n_clusters: int, n_features: int) -> bool:
 
 
 @override(cluster_sums)
-def one_hot_product(rows: Rows, labels: Labels, n_clusters: int) -> ClusterTotals:
+def one_hot_product(rows: DenseRows, labels: Labels, n_clusters: int) -> ClusterTotals:
     """Sum tiles of rows, or tiles of rows and features where the sums are large."""
     if sums_are_shared(n_clusters, rows.n_features):
         return _sums_by_features(rows, labels, n_clusters)
@@ -95,7 +95,7 @@ def one_hot_product(rows: Rows, labels: Labels, n_clusters: int) -> ClusterTotal
     return split(merged_in_tree(run(totals, plan)))
 
 
-def _sums_by_features(rows: Rows, labels: Labels, n_clusters: int) -> ClusterTotals:
+def _sums_by_features(rows: DenseRows, labels: Labels, n_clusters: int) -> ClusterTotals:
     """Sum some features of all rows in each task: no task has n_clusters x n_features of its own.
 
     Rows are taken in groups so large that adding each group's sums costs little.
@@ -108,7 +108,7 @@ def _sums_by_features(rows: Rows, labels: Labels, n_clusters: int) -> ClusterTot
     def add_features(task: int) -> None:
         features = slice(task * width, (task + 1) * width)
         origin = None if rows.origin is None else rows.origin[features]
-        centred = Centring(Rows(rows.points[:, features], None, origin))
+        centred = Centring(DenseRows(rows.points[:, features], None, origin))
         one_hot = OneHotSums(n_clusters, sums[:, features].shape[1], rows.weights)
         total = one_hot.none()
         for place in Plan(n_points, tile, n_points).tiles(0):

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from kmeans_xp.devices import Namespace
 from kmeans_xp.kernels.kernel import Kernel
-from kmeans_xp.kernels.rows import Rows
+from kmeans_xp.kernels.rows import DenseRows
 from kmeans_xp.kernels.threads import in_threads, one_blas_thread, scratch
 
 __all__ = [
@@ -104,9 +104,9 @@ def override(
     """Register a body for more than so many numbers; it is called without the namespace."""
 
     def register(body: Callable[..., R]) -> Callable[..., R]:
-        @kernel.override("numpy")
+        @kernel.override("numpy", rows=DenseRows)
         @functools.wraps(body)
-        def declining(rows: Rows, *operands: Any, xp: Namespace) -> Any:
+        def declining(rows: DenseRows, *operands: Any, xp: Namespace) -> Any:
             if rows.points.size <= above or not _takes(rows, operands):
                 return NotImplemented
             return body(rows, *operands)
@@ -116,7 +116,7 @@ def override(
     return register
 
 
-def _takes(rows: Rows, operands: tuple[Any, ...]) -> bool:
+def _takes(rows: DenseRows, operands: tuple[Any, ...]) -> bool:
     """Return whether the arrays are of the dtypes that the overrides are written for."""
     dtype = _COMPUTING.get(rows.points.dtype)
     if dtype is None:
@@ -167,7 +167,7 @@ class Row:
 class Centring:
     """Reads tiles of points as C-contiguous rows relative to the origin."""
 
-    def __init__(self, rows: Rows) -> None:
+    def __init__(self, rows: DenseRows) -> None:
         self.points = rows.points
         self.dtype = computing(rows.points)
         self.origin = None if rows.origin is None else Row(rows.origin)
@@ -201,7 +201,7 @@ def streaming_tile(width: int) -> int:
     return max(256, min(8000, 2**18 // width))
 
 
-def streaming_plan(rows: Rows, n_passes: int) -> Plan:
+def streaming_plan(rows: DenseRows, n_passes: int) -> Plan:
     """Cut rows for work that does a few passes over a tile's features."""
     tile = streaming_tile(rows.n_features)
     return cut(rows.n_points, tile, 5.0 + n_passes * rows.n_features / 8)

@@ -1,8 +1,8 @@
-"""Mean and spread of the rows, as kernels: ``portable.py`` says what all kernels have in common."""
+"""Mean and spread of the rows."""
 
 from typing import NamedTuple
 
-from kmeans_xp.devices import Array, DType, Namespace, accumulation_dtype, device_of, tile_shape
+from kmeans_xp.devices import Array, DType, Namespace, accumulation_dtype, tile_shape
 from kmeans_xp.kernels.kernel import kernel
 from kmeans_xp.kernels.rows import Rows
 from kmeans_xp.kernels.trees import merged_in_tree
@@ -55,8 +55,8 @@ def column_moments(rows: Rows, *, xp: Namespace) -> Moments:
     Moments
         Added in an order that depends on shapes alone.
     """
-    size, _ = tile_shape(rows.points, 1, xp=xp)
-    dtype = accumulation_dtype(rows.points, xp=xp)
+    size, _ = tile_shape(rows, 1, xp=xp)
+    dtype = accumulation_dtype(rows.device, xp=xp)
     return merged_in_tree(_tile_moments(tile, dtype, xp=xp) for _, tile in rows.tiles(size))
 
 
@@ -89,9 +89,9 @@ def spread(plain: Moments, weighted: Moments, about: Array, *, xp: Namespace) ->
 
 
 def _tile_moments(tile: Rows, dtype: DType, *, xp: Namespace) -> Moments:
-    points = xp.astype(tile.centred(xp=xp), dtype, copy=False)
+    points = xp.astype(tile.centred(), dtype, copy=False)
     if tile.weights is None:
-        mass = xp.full((), tile.n_points, dtype=dtype, device=device_of(points))
+        mass = xp.full((), tile.n_points, dtype=dtype, device=tile.device)
         return Moments(mass, xp.sum(points, axis=0), xp.sum(points * points, axis=0))
     weights = xp.astype(tile.weights, dtype, copy=False)[:, None]
     weighted = points * weights

@@ -1,4 +1,4 @@
-"""Mean distances to clusters, as a kernel: ``portable.py`` says what all kernels have in common."""
+"""Mean distances of rows to clusters, which silhouettes are made of."""
 
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
@@ -56,7 +56,7 @@ def silhouette_distances(
         are equal are at distance 0. O(n_points^2 * n_features) time; beside the data there are
         tiles, and at most a copy of the data or 64 MiB of sums.
     """
-    size, _ = tile_shape(rows.points, rows.n_points, xp=xp)
+    size, _ = tile_shape(rows, rows.n_points, xp=xp)
     # Rows that are measured from come in the order of their clusters, so that the middle of a
     # tile is near all of its rows.
     parts = [
@@ -104,7 +104,7 @@ def _tile_distances(
     rows: Rows, labels: Array, order: Array, bounds: Sequence[int], place: slice, *, xp: Namespace
 ) -> SilhouetteDistances:
     """Return the distances of the rows at one place of the order."""
-    _, width = tile_shape(rows.points, rows.n_points, xp=xp)
+    _, width = tile_shape(rows, rows.n_points, xp=xp)
     tile = _tile(rows, labels, order[place], xp=xp)
     within = xp.zeros_like(tile.factors[:, 0])
     n_own, nearest = within, within + xp.inf
@@ -152,8 +152,8 @@ def _distances(tile: _Tile, rows: Rows, columns: Array, *, xp: Namespace) -> Arr
 
 
 def _taken(rows: Rows, indices: Array, *, xp: Namespace) -> Array:
-    dtype = accumulation_dtype(rows.points, xp=xp)
-    return xp.astype(xp.take(rows.points, indices, axis=0), dtype, copy=False)
+    dtype = accumulation_dtype(rows.device, xp=xp)
+    return xp.astype(rows.take(indices).points, dtype, copy=False)
 
 
 def _sq_norms(points: Array, *, xp: Namespace) -> Array:

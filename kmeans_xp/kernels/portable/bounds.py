@@ -4,7 +4,8 @@ from typing import Any
 
 from kmeans_xp.devices import Array, Namespace
 from kmeans_xp.kernels.kernel import kernel
-from kmeans_xp.kernels.portable import ClusterTotals, lloyd_step
+from kmeans_xp.kernels.portable.assignment import ClusterTotals
+from kmeans_xp.kernels.portable.steps import lloyd_step
 from kmeans_xp.kernels.rows import Rows
 
 __all__ = ["Bounds", "bounded_step"]

@@ -1,4 +1,4 @@
-"""Kernels for CuPy, compiled by NVRTC on first use from ``for_cupy.cu``.
+"""Kernels for CuPy, compiled by NVRTC on first use from ``kernels.cu``.
 
 Each is bit-equal from one call to the next: sums are taken in an order that follows from the
 shapes, and nothing here waits for the device or copies from it. An override's result is Any
@@ -18,19 +18,10 @@ from cupy._core import _routines_linalg as linalg
 
 from kmeans_xp.config import get_config
 from kmeans_xp.devices import Array, Namespace, within_budget
-from kmeans_xp.kernels.portable import (
-    ClusterTotals,
-    Update,
-    assigned_sq_distances,
-    candidate_potentials,
-    closer_of,
-    cluster_sums,
-    lloyd_step,
-    lloyd_steps,
-    nearest_labels,
-    update_centroids,
-)
-from kmeans_xp.kernels.rows import Rows
+from kmeans_xp.kernels.portable.assignment import ClusterTotals, assigned_sq_distances, cluster_sums, nearest_labels
+from kmeans_xp.kernels.portable.seeding import candidate_potentials, closer_of
+from kmeans_xp.kernels.portable.steps import Update, lloyd_step, lloyd_step_batched, update_centroids
+from kmeans_xp.kernels.rows import DenseRows
 
 _THREADS = 256  # of a block, as in the source
 
@@ -77,8 +68,8 @@ class _Few(NamedTuple):
     shared_bytes: int
 
 
-@lloyd_step.override("cupy")
-def one_pass_step(rows: Rows, centroids: Array, *, xp: Namespace) -> Any:
+@lloyd_step.override("cupy", rows=DenseRows)
+def one_pass_step(rows: DenseRows, centroids: Array, *, xp: Namespace) -> Any:
     """Read each row once, if its features and the clusters are few; else sort by label."""
     types = _types(rows, centroids)
     if types is None:
@@ -91,8 +82,8 @@ def one_pass_step(rows: Rows, centroids: Array, *, xp: Namespace) -> Any:
     return ClusterTotals(sums[0], mass[0])
 
 
-@lloyd_steps.override("cupy")
-def batched_step(rows: Rows, centroids: Array, *, xp: Namespace) -> Any:
+@lloyd_step_batched.override("cupy", rows=DenseRows)
+def batched_step(rows: DenseRows, centroids: Array, *, xp: Namespace) -> Any:
     """Give each restart blocks of its own, in the same two launches."""
     types = _types(rows, centroids)
     _, n_clusters, n_features = centroids.shape
@@ -102,15 +93,15 @@ def batched_step(rows: Rows, centroids: Array, *, xp: Namespace) -> Any:
     return _few_step(rows, centroids, types, few)
 
 
-def reads_rows_once(rows: Rows, centroids: Array) -> bool:
+def reads_rows_once(rows: DenseRows, centroids: Array) -> bool:
     """Return whether ``lloyd_step`` is two launches and no cuBLAS."""
     *_, n_clusters, n_features = centroids.shape
     few = _few(n_features, n_clusters, centroids.dtype.itemsize, with_sums=True)
     return few is not None and _types(rows, centroids) is not None
 
 
-@nearest_labels.override("cupy")
-def running_minimum_labels(rows: Rows, centroids: Array, *, xp: Namespace) -> Any:
+@nearest_labels.override("cupy", rows=DenseRows)
+def running_minimum_labels(rows: DenseRows, centroids: Array, *, xp: Namespace) -> Any:
     """Keep each row's least score in a register, or take it from a tile of cuBLAS's."""
     types = _types(rows, centroids)
     if types is None:
@@ -141,8 +132,8 @@ def running_minimum_labels(rows: Rows, centroids: Array, *, xp: Namespace) -> An
     return labels
 
 
-@cluster_sums.override("cupy")
-def sorted_sums(rows: Rows, labels: Array, n_clusters: int, *, xp: Namespace) -> Any:
+@cluster_sums.override("cupy", rows=DenseRows)
+def sorted_sums(rows: DenseRows, labels: Array, n_clusters: int, *, xp: Namespace) -> Any:
     """Add up the rows in the order of their labels, in pieces of equal size."""
     types = _types(rows)
     if types is None:
@@ -184,8 +175,8 @@ def fused_update(totals: ClusterTotals, centroids: Array, *, xp: Namespace) -> A
     return Update(new, signals)
 
 
-@assigned_sq_distances.override("cupy")
-def warp_distances(rows: Rows, labels: Array, centroids: Array, *, xp: Namespace) -> Any:
+@assigned_sq_distances.override("cupy", rows=DenseRows)
+def warp_distances(rows: DenseRows, labels: Array, centroids: Array, *, xp: Namespace) -> Any:
     """Take the differences of a row in one warp."""
     types = _types(rows, centroids)
     if types is None:
@@ -206,8 +197,8 @@ def warp_distances(rows: Rows, labels: Array, centroids: Array, *, xp: Namespace
     return out
 
 
-@candidate_potentials.override("cupy")
-def one_pass_potentials(rows: Rows, closest: Array, candidates: Array, *, xp: Namespace) -> Any:
+@candidate_potentials.override("cupy", rows=DenseRows)
+def one_pass_potentials(rows: DenseRows, closest: Array, candidates: Array, *, xp: Namespace) -> Any:
     """Measure each row to all candidates while it is read once."""
     types = _types(rows, candidates, closest)
     n_candidates, n_features = candidates.shape
@@ -237,8 +228,8 @@ def one_pass_potentials(rows: Rows, closest: Array, candidates: Array, *, xp: Na
     return _merged(partials)
 
 
-@closer_of.override("cupy")
-def fused_fold(rows: Rows, closest: Array, candidate: Array, *, xp: Namespace) -> Any:
+@closer_of.override("cupy", rows=DenseRows)
+def fused_fold(rows: DenseRows, closest: Array, candidate: Array, *, xp: Namespace) -> Any:
     """Take the difference and the minimum in one launch."""
     types = _types(rows, candidate, closest)
     if types is None:
@@ -273,7 +264,7 @@ class _Chunks(NamedTuple):
     n_chunks: int
 
 
-def _few_step(rows: Rows, centroids: Array, types: tuple[str, str], few: _Few) -> ClusterTotals:
+def _few_step(rows: DenseRows, centroids: Array, types: tuple[str, str], few: _Few) -> ClusterTotals:
     """Return the totals of each of the restarts, (n_restarts, n_clusters, ...)."""
     n_restarts, n_clusters, n_features = centroids.shape
     n_cells = n_restarts * n_clusters * (n_features + 1)
@@ -303,7 +294,7 @@ def _few_step(rows: Rows, centroids: Array, types: tuple[str, str], few: _Few) -
     )
 
 
-def _sorted_step(rows: Rows, centroids: Array, types: tuple[str, str]) -> ClusterTotals:
+def _sorted_step(rows: DenseRows, centroids: Array, types: tuple[str, str]) -> ClusterTotals:
     n_clusters, n_features = centroids.shape
     scored = _prepared(centroids, types[1])
     totals = _no_totals(n_clusters, n_features)
@@ -319,7 +310,7 @@ def _sorted_step(rows: Rows, centroids: Array, types: tuple[str, str]) -> Cluste
 
 
 def _label_tile(
-    tile: Rows,
+    tile: DenseRows,
     scored: _Scored,
     labels: Array,
     c_type: str,
@@ -330,7 +321,7 @@ def _label_tile(
     """Write the labels of one tile, and count them by chunks if there is a histogram."""
     chunks = chunks or _Chunks(1, 1)
     with _product_precision():
-        scores = cupy.matmul(tile.centred(xp=cupy), scored.minus_two.T)
+        scores = cupy.matmul(tile.centred(), scored.minus_two.T)
     n_rows, n_clusters = scores.shape
     _launch(
         f"least_score<{c_type}>",
@@ -350,7 +341,7 @@ def _label_tile(
 
 
 def _add_sorted(
-    rows: Rows,
+    rows: DenseRows,
     labels: Array,
     histogram: Array,
     chunks: _Chunks,
@@ -489,7 +480,7 @@ def _most_shared_bytes(device: int) -> int:
     return most if most < _MOST_SHARED_BYTES else _MOST_SHARED_BYTES
 
 
-def _types(rows: Rows, *arrays: Array) -> tuple[str, str] | None:
+def _types(rows: DenseRows, *arrays: Array) -> tuple[str, str] | None:
     """Return the C types of the points and of the computation; None to decline."""
     if rows.n_points == 0:  # a launch of no blocks is an error
         return None
@@ -505,7 +496,7 @@ def _are_plain(*arrays: Array) -> bool:
     return all(array.flags.c_contiguous for array in arrays)
 
 
-def _row_arguments(rows: Rows, *, with_weights: bool = False) -> Iterator[Any]:
+def _row_arguments(rows: DenseRows, *, with_weights: bool = False) -> Iterator[Any]:
     optional = (rows.weights, rows.origin) if with_weights else (rows.origin,)
     yield rows.points
     yield from (_NULL if array is None else array for array in optional)
@@ -528,7 +519,7 @@ def _launch(
 
 @functools.cache
 def _compiled(name: str) -> Any:
-    source = importlib.resources.files(__package__).joinpath("for_cupy.cu").read_text()
+    source = importlib.resources.files(__package__).joinpath("kernels.cu").read_text()
     templates = (name,) if "<" in name else None
     module = cupy.RawModule(code=source, options=("-std=c++17",), name_expressions=templates)
     return module.get_function(name)

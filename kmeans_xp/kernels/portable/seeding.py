@@ -1,11 +1,74 @@
-"""Rows drawn by chance and the best of them: ``portable.py`` says what a kernel is."""
+"""k-means++: what a new centroid would leave of the inertia, rows drawn, the best of them."""
 
 from typing import Literal, NamedTuple
 
-from kmeans_xp.devices import Array, Namespace, accumulation_dtype
+from kmeans_xp.devices import Array, Namespace, accumulation_dtype, device_of, tile_shape
 from kmeans_xp.kernels.kernel import kernel
+from kmeans_xp.kernels.portable.assignment import expanded_sq_distances
+from kmeans_xp.kernels.rows import Rows
+from kmeans_xp.kernels.trees import merged_in_tree
 
-__all__ = ["Candidate", "best_candidate", "drawn"]
+__all__ = ["Candidate", "best_candidate", "candidate_potentials", "closer_of", "drawn"]
+
+
+@kernel
+def candidate_potentials(rows: Rows, closest: Array, candidates: Array, *, xp: Namespace) -> Array:
+    """Return what the inertia would be if each candidate became the next centroid.
+
+    Parameters
+    ----------
+    rows : Rows of n_points
+    closest : array of shape (n_points,)
+        Squared distances to the nearest of the centroids so far; may be inf.
+    candidates : array of shape (n_candidates, n_features)
+    xp : namespace
+
+    Returns
+    -------
+    accumulated array of shape (n_candidates,)
+        The weighted sum of min(closest, squared distance to the candidate).
+    """
+    size, _ = tile_shape(rows, int(candidates.shape[0]), xp=xp)
+    dtype = accumulation_dtype(rows.device, xp=xp)
+
+    def potentials_of(place: slice, tile: Rows) -> Array:
+        nearer = xp.minimum(_expanded(tile, candidates, xp=xp), closest[place][:, None])
+        nearer = xp.astype(nearer, dtype, copy=False)
+        if tile.weights is not None:
+            nearer = nearer * xp.astype(tile.weights, dtype, copy=False)[:, None]
+        return xp.sum(nearer, axis=0)
+
+    return merged_in_tree(potentials_of(place, tile) for place, tile in rows.tiles(size))
+
+
+@kernel
+def closer_of(rows: Rows, closest: Array, candidate: Array, *, xp: Namespace) -> Array:
+    """Fold a new centroid into the distances so far.
+
+    Parameters
+    ----------
+    rows : Rows of n_points
+    closest : array of shape (n_points,)
+        Squared distances to the nearest of the centroids so far; may be inf.
+    candidate : array of shape (1, n_features)
+        The new centroid.
+    xp : namespace
+
+    Returns
+    -------
+    array of shape (n_points,)
+        The lesser of ``closest`` and the squared distance to the candidate, in the rows'
+        dtype.
+    """
+    size, _ = tile_shape(rows, 1, xp=xp)
+    parts = []
+    for place, tile in rows.tiles(size):
+        parts.append(xp.minimum(_expanded(tile, candidate, xp=xp)[:, 0], closest[place]))
+    return parts[0] if len(parts) == 1 else xp.concat(parts)
+
+
+def _expanded(tile: Rows, centroids: Array, *, xp: Namespace) -> Array:
+    return expanded_sq_distances(tile.centred(), centroids, xp=xp)
 
 
 class Candidate(NamedTuple):
@@ -52,7 +115,7 @@ def drawn(
         Never a row after the last that adds to the total, which is accumulated.
     """
     mass = values if weights is None else values * weights
-    dtype = accumulation_dtype(mass, xp=xp)
+    dtype = accumulation_dtype(device_of(mass), xp=xp)
     reached = xp.cumulative_sum(xp.astype(mass, dtype, copy=False))
     thresholds = xp.astype(uniforms, dtype, copy=False) * reached[-1]
     indices = xp.searchsorted(reached, thresholds, side=side)

@@ -1,0 +1,31 @@
+"""Results for each row, cut as the rows are."""
+
+from collections.abc import Callable
+from typing import Any, Protocol
+
+from kmeans_xp.devices import Array
+from kmeans_xp.kernels import added
+
+__all__ = ["PerRow"]
+
+
+class PerRow(Protocol):
+    """What ``Blocks.map_rows`` gave for each row: to be handed back to the blocks, or gathered."""
+
+    def whole(self) -> Any:
+        """Return the results of all rows in their order: an array, or a NamedTuple of arrays."""
+
+    def block(self, number: int) -> Any:
+        """Return the results of one block's rows."""
+
+    def reduce(
+        self,
+        partial: Callable[..., Any],
+        *operands: Any,
+        per_row: tuple["PerRow", ...] = (),
+        merge: Callable[[Any, Any], Any] = added,
+    ) -> Any:
+        """Return ``partial(results, *per_row, *operands, xp=xp)`` of all blocks, merged in order.
+
+        The rows themselves are not visited.
+        """

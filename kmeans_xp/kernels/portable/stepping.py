@@ -1,0 +1,147 @@
+"""How steps of Lloyd's algorithm are taken: one after another, or as a library is faster."""
+
+from collections import deque
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from kmeans_xp.devices import Array, Namespace, to_host
+from kmeans_xp.kernels.kernel import kernel
+from kmeans_xp.kernels.portable.assignment import ClusterTotals, nearest_labels
+from kmeans_xp.kernels.portable.steps import LloydSteps, Update, lloyd_steps, update_centroids
+from kmeans_xp.kernels.rows import Rows
+
+__all__ = ["Step", "Steps", "batched_steps_of", "steps_of"]
+
+#: steps that are taken in one call, where that is cheaper: more would only hold more memory
+_STEPS_AHEAD = 16
+
+Reduce = Callable[..., Any]
+
+
+class Step(NamedTuple):
+    """One step: on the device, but for its signals.
+
+    Parameters
+    ----------
+    before : array
+        The centroids that the rows were assigned to.
+    totals : ClusterTotals
+        Of the rows nearest to them.
+    update : Update
+        The new centroids.
+    signals : ndarray
+        ``update.signals``, on the host.
+    """
+
+    before: Array
+    totals: ClusterTotals
+    update: Update
+    signals: np.ndarray[Any, Any]
+
+
+class Steps:
+    """Takes steps one after another, each a pass over the rows.
+
+    Parameters
+    ----------
+    reduce : callable
+        As of ``Blocks.reduce``, over the rows.
+    step : callable
+        ``lloyd_step``, or what gives the same totals.
+    labels : callable
+        ``nearest_labels``, or what gives the same labels: for the end of the run.
+    xp : namespace
+    """
+
+    def __init__(
+        self,
+        reduce: Reduce,
+        step: Callable[..., ClusterTotals],
+        labels: Callable[..., Array] = nearest_labels,
+        *,
+        xp: Namespace,
+    ) -> None:
+        self.reduce = reduce
+        self.step = step
+        self.labels = labels
+        self.xp = xp
+
+    def take(self, centroids: Array, *, n_left: int) -> Step:  # noqa: ARG002
+        """Return the step from these centroids, one of at most ``n_left``; waits once."""
+        totals = self.reduce(self.step, centroids)
+        update = update_centroids(totals, centroids, xp=self.xp)
+        return Step(centroids, totals, update, to_host(update.signals))
+
+
+class StepsInOneCall(Steps):
+    """Takes as many steps as ``lloyd_steps`` gives in one call, and hands them out in turn."""
+
+    def __init__(self, reduce: Reduce, tol: float, *, xp: Namespace) -> None:
+        super().__init__(reduce, lloyd_steps, xp=xp)
+        self.tol = tol
+        self._ahead: deque[Step] = deque()
+
+    def take(self, centroids: Array, *, n_left: int) -> Step:
+        """Return the step from these centroids."""
+        # If these are not the centroids to go on from, what is ahead was for nothing.
+        if not self._ahead or self._ahead[0].before is not centroids:
+            self._ahead = deque(self._taken(centroids, min(n_left, _STEPS_AHEAD)))
+        return self._ahead.popleft()
+
+    def _taken(self, centroids: Array, n_steps: int) -> list[Step]:
+        taken: LloydSteps = self.reduce(lloyd_steps, centroids, n_steps, self.tol)
+        (sums, mass), (new, signals) = taken
+        steps = []
+        for number, read in enumerate(to_host(signals)):
+            totals = ClusterTotals(sums[number, ...], mass[number, ...])
+            update = Update(new[number, ...], signals[number, ...])
+            steps.append(Step(centroids, totals, update, read))
+            centroids = update.centroids
+        return steps
+
+
+@kernel
+def steps_of(rows: Rows, reduce: Reduce, tol: float, *, xp: Namespace) -> Steps:  # noqa: ARG001
+    """Return what takes the steps of one run over rows that lie on the device in one piece.
+
+    Parameters
+    ----------
+    rows : Rows of n_points
+    reduce : callable
+        As of ``Blocks.reduce``, over these rows.
+    tol : float
+        A step that moves the centroids by no more (sum of squares) is the last that is asked for.
+    xp : namespace
+
+    Returns
+    -------
+    Steps
+        Each step has the bits of ``lloyd_step`` and ``update_centroids``.
+    """
+    return StepsInOneCall(reduce, tol, xp=xp)
+
+
+@kernel
+def batched_steps_of(
+    rows: Rows,  # noqa: ARG001 (what overrides look at)
+    reduce: Reduce,  # noqa: ARG001
+    *,
+    xp: Namespace,  # noqa: ARG001
+) -> Steps | None:
+    """Return what takes steps from several starts at once, or None where runs in turn are as fast.
+
+    Parameters
+    ----------
+    rows : Rows of n_points
+    reduce : callable
+        As of ``Blocks.reduce``, over these rows.
+    xp : namespace
+
+    Returns
+    -------
+    Steps or None
+        Takes centroids of shape (n_restarts, n_clusters, n_features), as ``lloyd_step_batched``.
+    """
+    return None

@@ -1,0 +1,159 @@
+"""Steps of Lloyd's algorithm: assign every row, add up the clusters, take the means."""
+
+from typing import NamedTuple
+
+from kmeans_xp.devices import Array, Namespace, tile_shape
+from kmeans_xp.kernels.kernel import kernel
+from kmeans_xp.kernels.portable.assignment import ClusterTotals, cluster_sums, nearest_labels
+from kmeans_xp.kernels.rows import Rows
+from kmeans_xp.kernels.trees import merged_in_tree
+
+
+__all__ = [
+    "LloydSteps",
+    "Update",
+    "lloyd_steps",
+    "lloyd_step",
+    "lloyd_step_batched",
+    "update_centroids",
+]
+
+
+class Update(NamedTuple):
+    """New centroids, and the numbers that steer the loop, still on the device.
+
+    Parameters
+    ----------
+    centroids : array of shape (n_clusters, n_features)
+    signals : accumulated array of shape (3,)
+        The sum of the squared distances that the centroids moved; the number of clusters
+        without mass; what the old centroids take off the weighted sum of squares about the
+        origin (inertia is that sum less this). In one array, since each read is a wait.
+    """
+
+    centroids: Array
+    signals: Array
+
+
+class LloydSteps(NamedTuple):
+    """Consecutive steps of Lloyd's algorithm, the first dimension of every array.
+
+    Parameters
+    ----------
+    totals : ClusterTotals
+        Of the rows nearest to the centroids before each step.
+    update : Update
+        The centroids after each step, and its signals.
+    """
+
+    totals: ClusterTotals
+    update: Update
+
+
+@kernel
+def lloyd_step(rows: Rows, centroids: Array, *, xp: Namespace) -> ClusterTotals:
+    """Assign each row to its nearest centroid and return the totals of the new clusters.
+
+    Parameters
+    ----------
+    rows : Rows of n_points
+    centroids : array of shape (n_clusters, n_features)
+    xp : namespace
+
+    Returns
+    -------
+    ClusterTotals
+        As of ``cluster_sums`` with the labels of ``nearest_labels``; bit-equal from one call
+        to the next with the same arguments.
+    """
+    n_clusters = int(centroids.shape[0])
+    size, _ = tile_shape(rows, n_clusters, xp=xp)
+    return merged_in_tree(
+        cluster_sums(tile, nearest_labels(tile, centroids, xp=xp), n_clusters, xp=xp)
+        for _, tile in rows.tiles(size)
+    )
+
+
+@kernel
+def lloyd_step_batched(rows: Rows, centroids: Array, *, xp: Namespace) -> ClusterTotals:
+    """Do ``lloyd_step`` from several sets of centroids, for restarts that run together.
+
+    Parameters
+    ----------
+    rows : Rows of n_points
+    centroids : array of shape (n_restarts, n_clusters, n_features)
+    xp : namespace
+
+    Returns
+    -------
+    ClusterTotals
+        Of shapes (n_restarts, n_clusters, n_features) and (n_restarts, n_clusters): bit-equal
+        to ``lloyd_step`` from each, where they lie in memory as the restarts do.
+    """
+    each = [lloyd_step(rows, centroids[run, ...], xp=xp) for run in range(centroids.shape[0])]
+    return ClusterTotals(*(xp.stack(parts) for parts in zip(*each, strict=True)))
+
+
+@kernel
+def lloyd_steps(
+    rows: Rows,
+    centroids: Array,
+    n_steps: int,  # noqa: ARG001 (a body may take just one step)
+    tol: float,  # noqa: ARG001
+    *,
+    xp: Namespace,
+) -> LloydSteps:
+    """Take one step of Lloyd's algorithm, or several where that is cheaper.
+
+    Parameters
+    ----------
+    rows : Rows of n_points
+    centroids : array of shape (n_clusters, n_features)
+        To begin with.
+    n_steps : int
+        Steps at most, at least 1.
+    tol : float
+        No step follows one that moved the centroids by at most this (sum of squares).
+    xp : namespace
+
+    Returns
+    -------
+    LloydSteps
+        Each step bit-equal to ``lloyd_step`` and ``update_centroids``; nor does a step follow
+        one that left a cluster empty.
+    """
+    totals = lloyd_step(rows, centroids, xp=xp)
+    update = update_centroids(totals, centroids, xp=xp)
+    sums, mass, new, signals = (xp.expand_dims(part, axis=0) for part in (*totals, *update))
+    return LloydSteps(ClusterTotals(sums, mass), Update(new, signals))
+
+
+@kernel
+def update_centroids(totals: ClusterTotals, centroids: Array, *, xp: Namespace) -> Update:
+    """Return each cluster's mean as its new centroid; a cluster without mass keeps its own.
+
+    Parameters
+    ----------
+    totals : ClusterTotals
+        Of the rows nearest to ``centroids``.
+    centroids : array of shape (n_clusters, n_features) or (n_restarts, n_clusters, n_features)
+        The old ones; the totals then have the same first dimension.
+    xp : namespace
+
+    Returns
+    -------
+    Update
+        The centroids in the old ones' dtype; signals of shape (3,) or (n_restarts, 3).
+    """
+    sums, mass = totals
+    old = xp.astype(centroids, sums.dtype, copy=False)
+    is_empty = mass <= 0.0
+    means = sums / xp.where(is_empty, xp.ones_like(mass), mass)[..., None]
+    means = xp.where(is_empty[..., None], old, means)
+    new = xp.astype(means, centroids.dtype, copy=False)
+    moved = xp.astype(new, sums.dtype, copy=False) - old
+    # sum w |x - c|^2 = sum w |x|^2 - (2 c.S - m |c|^2): no second pass over the rows.
+    explained = xp.sum(old * (2.0 * sums - mass[..., None] * old), axis=(-2, -1))
+    sq_shift = xp.sum(moved * moved, axis=(-2, -1))
+    n_empty = xp.sum(xp.astype(is_empty, sums.dtype), axis=-1)
+    return Update(new, xp.stack([sq_shift, n_empty, explained], axis=-1))
