@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 from scipy.spatial.distance import cdist
 
 from kmeans_xp.devices import Array, Namespace, to_host
-from kmeans_xp.kernels import Rows, assigned_inertia, assigned_sq_distances, cluster_sums
+from kmeans_xp.kernels import DenseRows, Rows, assigned_inertia, assigned_sq_distances, cluster_sums
 from kmeans_xp.metrics.labelled import Labelled, labelled, points_and_labels
 
 __all__ = ["calinski_harabasz_score", "davies_bouldin_score"]
@@ -138,7 +138,7 @@ def _dispersions(data: Labelled) -> tuple[float, float]:
 def _summed_distances(tile: Rows, labels: Array, means: Array, *, xp: Namespace) -> Array:
     """Return the sum of each cluster's distances to its mean."""
     distances = xp.sqrt(assigned_sq_distances(tile, labels, means, xp=xp))
-    sums, _ = cluster_sums(Rows(distances[:, None]), labels, int(means.shape[0]), xp=xp)
+    sums, _ = cluster_sums(DenseRows(distances[:, None]), labels, int(means.shape[0]), xp=xp)
     return sums[:, 0]
 
 
