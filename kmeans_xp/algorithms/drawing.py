@@ -20,7 +20,7 @@ from kmeans_xp.devices import (
     namespace_of,
     to_host,
 )
-from kmeans_xp.kernels import Rows, drawn
+from kmeans_xp.kernels import Rows, drawn, running_total, where_reached
 
 __all__ = ["draw_by_value", "draw_by_weight"]
 
@@ -97,9 +97,10 @@ def _drawn(blocks: Blocks, mass: PerRow, uniforms: Array, side: Side) -> Array:
     indices = np.empty(len(owners), dtype=np.int64)
     for owner in np.unique(owners):
         mine = owners == owner
-        shares = (thresholds[mine] - begins[owner]) / (ends[owner] - begins[owner] or 1.0)
-        local = from_host(np.clip(shares, 0.0, 1.0), xp=xp, device=blocks.device)
-        places = drawn(mass.block(int(owner)), None, local, side, xp=xp)
+        reached = running_total(mass.block(int(owner)), xp=xp)
+        inside = from_host(thresholds[mine] - begins[owner], xp=xp, device=blocks.device)
+        inside = xp.astype(inside, reached.dtype, copy=False)
+        places = where_reached(reached, inside, side, xp=xp)
         indices[mine] = to_host(places) + starts[owner]
     return from_host(indices, xp=xp, device=blocks.device)
 

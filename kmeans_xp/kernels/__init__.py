@@ -28,6 +28,8 @@ from kmeans_xp.kernels.portable.seeding import (
     candidate_potentials,
     closer_of,
     drawn,
+    running_total,
+    where_reached,
 )
 from kmeans_xp.kernels.portable.silhouette import SilhouetteDistances, silhouette_distances
 from kmeans_xp.kernels.portable.stepping import Step, Steps, batched_steps_of, steps_of
@@ -76,9 +78,11 @@ __all__ = [
     "merged_in_tree",
     "nearest_centroid",
     "nearest_labels",
+    "running_total",
     "silhouette_distances",
     "spread",
     "sq_distances",
     "steps_of",
     "update_centroids",
+    "where_reached",
 ]

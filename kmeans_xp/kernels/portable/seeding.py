@@ -8,7 +8,7 @@ from kmeans_xp.kernels.portable.assignment import expanded_sq_distances
 from kmeans_xp.kernels.rows import Rows
 from kmeans_xp.kernels.trees import merged_in_tree
 
-__all__ = ["Candidate", "best_candidate", "candidate_potentials", "closer_of", "drawn"]
+__all__ = ["Candidate", "best_candidate", "candidate_potentials", "closer_of", "drawn", "running_total", "where_reached"]
 
 
 @kernel
@@ -115,9 +115,21 @@ def drawn(
         Never a row after the last that adds to the total, which is accumulated.
     """
     mass = values if weights is None else values * weights
+    reached = running_total(mass, xp=xp)
+    thresholds = xp.astype(uniforms, reached.dtype, copy=False) * reached[-1]
+    return where_reached(reached, thresholds, side, xp=xp)
+
+
+def running_total(mass: Array, *, xp: Namespace) -> Array:
+    """Return the accumulated running total."""
     dtype = accumulation_dtype(device_of(mass), xp=xp)
-    reached = xp.cumulative_sum(xp.astype(mass, dtype, copy=False))
-    thresholds = xp.astype(uniforms, dtype, copy=False) * reached[-1]
+    return xp.cumulative_sum(xp.astype(mass, dtype, copy=False))
+
+
+def where_reached(
+    reached: Array, thresholds: Array, side: Literal["left", "right"], *, xp: Namespace
+) -> Array:
+    """Return where a running total first reaches ("left") or exceeds ("right") each threshold."""
     indices = xp.searchsorted(reached, thresholds, side=side)
     # Rounding may put a threshold at the whole: the last row with mass is meant.
     last = xp.searchsorted(reached, reached[-1:], side="left")
