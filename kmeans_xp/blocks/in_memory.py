@@ -100,13 +100,16 @@ class InMemory:
         merge: Callable[[Any, Any], Any] = added,  # noqa: ARG002 (there is one part)
     ) -> Any:
         """Return the partial result of the one block."""
-        return self._run(partial, per_row, operands)
+        given = [each.whole() for each in per_row]
+        return within_memory(partial, self.whole, *given, *operands, xp=self.xp)
 
     def map_rows(
         self, function: Callable[..., Any], *operands: Any, per_row: tuple[PerRow, ...] = ()
     ) -> Whole:
         """Return what ``function`` gives for each row."""
-        return Whole(self._run(function, per_row, operands), self.xp)
+        given = [each.whole() for each in per_row]
+        result = within_memory(function, self.whole, *given, *operands, xp=self.xp)
+        return Whole(result, self.xp)
 
     def cut(self, values: Array) -> Whole:
         """Return the array as it is."""
@@ -119,12 +122,6 @@ class InMemory:
     def seen_from(self, origin: Array | None) -> "InMemory":
         """Return the same rows, measured from another origin."""
         return InMemory(self.whole.seen_from(origin), xp=self.xp)
-
-    def _run(
-        self, function: Callable[..., Any], per_row: tuple[PerRow, ...], operands: tuple[Any, ...]
-    ) -> Any:
-        given = (each.whole() for each in per_row)
-        return within_memory(function, self.whole, *given, *operands, xp=self.xp)
 
 
 def within_memory(function: Callable[..., Any], rows: Rows, *operands: Any, xp: Namespace) -> Any:

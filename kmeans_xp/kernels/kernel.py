@@ -52,8 +52,9 @@ class Kernel(Generic[P, R]):
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
         """Run the fastest body that takes these arguments."""
-        library = library_name(cast(Namespace, kwargs["xp"]))
-        for body in self.overrides(library, type(args[0])):
+        key = (library_name(cast(Namespace, kwargs["xp"])), type(args[0]))
+        bodies = self._bodies.get(key)
+        for body in self.overrides(*key) if bodies is None else bodies:
             result = body(*args, **kwargs)
             if result is not NotImplemented:
                 return result

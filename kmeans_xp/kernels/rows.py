@@ -115,7 +115,9 @@ class DenseRows(NamedTuple):
     def take(self, indices: Array) -> "DenseRows":
         """Return some rows, already relative to the origin."""
         xp = namespace_of(self.points)
-        points = DenseRows(xp.take(self.points, indices, axis=0), None, self.origin).centred()
+        points = xp.take(self.points, indices, axis=0)
+        points = xp.astype(points, computing_dtype(points.dtype, xp=xp), copy=False)
+        points = points if self.origin is None else points - self.origin
         return DenseRows(points, None if self.weights is None else xp.take(self.weights, indices))
 
     def seen_from(self, origin: Array | None) -> "DenseRows":
