@@ -20,7 +20,7 @@ from benchmarks.kernel_resources import (
 )
 from conftest import Library
 
-KERNELS = Path(kernel_resources.__file__).parents[1] / "kmeans_xp" / "kernels"
+KERNELS = Path(kernel_resources.__file__).parents[1] / "kmeans_xp" / "kernels" / "for_cupy"
 
 with_cupy_alone = pytest.mark.skip_library(
     *("numpy", "array_api_strict", "torch", "jax", "dpnp"), reason="asks CuPy for NVRTC"
@@ -86,7 +86,7 @@ def test_a_log_is_read() -> None:
 
 
 def test_every_kernel_of_the_source_is_launched_and_every_launch_has_its_kernel() -> None:
-    launched = re.findall(r'_launch\(\s*f?"(\w+)', (KERNELS / "for_cupy.py").read_text())
+    launched = re.findall(r'_launch\(\s*f?"(\w+)', (KERNELS / "kernels.py").read_text())
     assert set(launched) == {each.name for each in declarations(source())}
 
 

@@ -39,6 +39,7 @@ from kmeans_xp.devices import (
     tile_shape,
     to_host,
 )
+from kmeans_xp.kernels import DenseRows
 
 OTHERS = ("numpy", "array_api_strict", "torch", "jax", "dpnp")
 on_cupy = pytest.mark.skip_library(*OTHERS, reason="about moves to and from CuPy")
@@ -190,7 +191,7 @@ def test_sums_are_accumulated_in_float64_where_the_device_has_it(library: Librar
     array = library.asarray([1.0], "float32")
     lacking = library.variant == "jax-x32"
     expected = library.xp.float32 if lacking else library.xp.float64
-    assert accumulation_dtype(array, xp=library.xp) == expected
+    assert accumulation_dtype(device_of(array), xp=library.xp) == expected
 
 
 @pytest.mark.parametrize("name", ["no_float64", "no_x64"])
@@ -200,7 +201,7 @@ def test_a_device_without_float64_gets_float32(name: str) -> None:
     device = xp.Device(name)
     array = from_host(np.array([1.0, 2.0]), xp=xp, device=device)
     assert (array.dtype, device_of(array)) == (xp.float32, device)
-    assert accumulation_dtype(array, xp=xp) == xp.float32
+    assert accumulation_dtype(device, xp=xp) == xp.float32
     np.testing.assert_array_equal(to_host(array), [1.0, 2.0])
     integers = from_host(np.array([1, 2]), xp=xp, device=device)
     assert integers.dtype == (xp.int64 if name == "no_float64" else xp.int32)
@@ -213,9 +214,9 @@ def test_what_is_not_float64_is_computed_in_float32(library: Library) -> None:
     assert {computing_dtype(getattr(xp, name), xp=xp) for name in names} == {xp.float32}
 
 
-def empty_points(n_points: int, n_features: int, dtype: str = "float32") -> NDArray[Any]:
-    """Return an array of this shape that takes no memory."""
-    return np.broadcast_to(np.zeros((), dtype), (n_points, n_features))
+def empty_rows(n_points: int, n_features: int) -> DenseRows:
+    """Return rows of this shape that take no memory."""
+    return DenseRows(np.broadcast_to(np.zeros((), "float32"), (n_points, n_features)))
 
 
 @given(
@@ -227,32 +228,32 @@ def empty_points(n_points: int, n_features: int, dtype: str = "float32") -> NDAr
 def test_a_tile_is_within_the_budget(
     n_points: int, n_features: int, n_columns: int, itemsize: int
 ) -> None:
-    points = empty_points(n_points, n_features)
-    rows, columns = tile_shape(points, n_columns, xp=numpy_xp, itemsize=itemsize)
+    rows = empty_rows(n_points, n_features)
+    n_rows, columns = tile_shape(rows, n_columns, xp=numpy_xp, itemsize=itemsize)
     budget = memory._CPU_TILE_BYTES
-    assert 1 <= rows <= n_points
+    assert 1 <= n_rows <= n_points
     assert 1 <= columns <= n_columns
-    assert rows * columns * itemsize <= budget
+    assert n_rows * columns * itemsize <= budget
     # The tile of points themselves is bounded too, but that a row is never cut.
-    assert rows == 1 or rows * n_features * itemsize <= budget
+    assert n_rows == 1 or n_rows * n_features * itemsize <= budget
     # Columns are cut only where rows would become too few.
     assert columns == n_columns or memory._WANTED_ROWS * (columns + 1) * itemsize > budget
     # No smaller than they must be.
     wider = max(columns, n_features)
-    assert rows == n_points or (rows + 1) * wider * itemsize > budget
+    assert n_rows == n_points or (n_rows + 1) * wider * itemsize > budget
 
 
 def test_tiles_follow_from_shapes_alone(library: Library) -> None:
     xp = library.xp
     points = [xp.zeros((5000, 7), dtype=xp.float32, device=library.device)]
-    expected = tile_shape(points[0], 3000, xp=xp)
+    expected = tile_shape(DenseRows(points[0]), 3000, xp=xp)
     points += [
         xp.ones((2**21, 4), dtype=xp.float32, device=library.device),
         library.asarray(np.ones((7, 5000), np.float32)).T,
         library.asarray(np.ones((5000, 7), np.int32)),
     ]
     for same_shape in (points[0], *points[2:]):
-        assert tile_shape(same_shape, 3000, xp=xp) == expected
+        assert tile_shape(DenseRows(same_shape), 3000, xp=xp) == expected
 
 
 @pytest.mark.parametrize(

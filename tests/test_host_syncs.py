@@ -13,15 +13,15 @@ import pytest
 from conftest import Library
 from kmeans_xp import KMeans, MiniBatchKMeans, assign
 from kmeans_xp.algorithms import (
+    draw_by_value,
     inertia_of,
     kmeans_plusplus,
     lloyd,
     minibatch,
-    moments_of,
     random_rows,
 )
 from kmeans_xp.blocks.in_memory import InMemory
-from kmeans_xp.kernels import DenseRows
+from kmeans_xp.kernels import DenseRows, column_moments
 from tests.datasets import cloud, positive_weights
 
 stats = pytest.importorskip(
@@ -208,8 +208,8 @@ def test_moments_and_inertia_wait_as_often_as_they_return_numbers(
     weighted: bool, library: Library
 ) -> None:
     blocks = blocks_of(library, "float32", weighted=weighted)
-    assert_silent(counted(lambda: moments_of(blocks)))
-    labels = library.asarray(np.arange(N_POINTS) % N_CLUSTERS, "int32")
+    assert_silent(counted(lambda: blocks.reduce(column_moments)))
+    labels = blocks.cut(library.asarray(np.arange(N_POINTS) % N_CLUSTERS, "int32"))
     centroids = blocks.whole.centred()[:N_CLUSTERS, :]
     counts = counted(lambda: inertia_of(blocks, labels, centroids))
     assert (counts["d2h_count"], counts["d2h_bytes"], waits(counts)) == (1, 8, 1)
@@ -313,3 +313,12 @@ def test_an_iteration_is_at_most_eight_launches(
     # Within the iterations that are not replayed yet, whose launches a graph holds.
     few, many = (counted(lambda max_iter=n: run(max_iter)) for n in (3, 7))
     assert many["kernel_launches"] - few["kernel_launches"] <= 4 * n_launches
+
+
+def test_neither_taking_nor_drawing_waits_for_the_device(library: Library) -> None:
+    blocks = blocks_of(library, "float32", weighted=True)
+    values = blocks.cut(library.asarray(np.ones(N_POINTS), "float32"))
+    uniforms = library.asarray(np.linspace(0.1, 0.9, 5))
+    counts = counted(lambda: blocks.take(draw_by_value(blocks, values, uniforms)))
+    assert_silent(counts)
+    assert counts["h2d_count"] == 0

@@ -6,8 +6,10 @@ which says what its docstring promises; an override needs nothing.
 
 import functools
 import importlib
+import pickle
+import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
@@ -27,16 +29,22 @@ from kmeans_xp.kernels import (
     Bounds,
     Candidate,
     ClusterTotals,
+    DenseRows,
     Kernel,
     LloydSteps,
     Moments,
     Nearest,
-    DenseRows,
     SilhouetteDistances,
     Spread,
+    Step,
+    Steps,
     Update,
+    batched_steps_of,
     kernels,
     lloyd_step,
+    lloyd_step_batched,
+    nearest_labels,
+    steps_of,
     update_centroids,
 )
 from tests.strategies import (
@@ -187,12 +195,13 @@ class Trial:
         """Trials of the same rows, with centroids of several starts."""
         return [Trial(self.body, self.library, problem) for problem in self.problem.restarts]
 
-    def run(self, *arguments: Any) -> Any:
-        """Return the body's result; its arguments must be as they were."""
+    def run(self, contract: "Contract", *arguments: Any) -> Any:
+        """Return what comes of the body's result; its arguments must be as they were."""
         before = [to_host(array).copy() for array in arrays_in(arguments)]
         result = self.body(*arguments, xp=self.xp)
         if result is NotImplemented:
             raise Declined
+        result = contract.outcome(result, self)
         for array, values in zip(arrays_in(arguments), before, strict=True):
             np.testing.assert_array_equal(to_host(array), values, err_msg="an input changed")
         return result
@@ -242,11 +251,16 @@ class Truth:
         return (len(magnitudes) + 3) * self.accumulated_eps * magnitudes.sum(axis=0)
 
 
+def as_it_is(result: Any, trial: Trial) -> Any:
+    return result
+
+
 class Contract(NamedTuple):
-    """What a kernel is given, and what its result must be."""
+    """What a kernel is given, what comes of its result, and what that must be."""
 
     arguments: Callable[[Trial], tuple[Any, ...]]
     verify: Callable[[Any, Trial, Truth], None]
+    outcome: Callable[[Any, Trial], Any] = as_it_is
 
 
 def accumulation_name(library: Library) -> str:
@@ -395,7 +409,7 @@ def rows_centroids_and_bounds(trial: Trial) -> tuple[Any, ...]:
 def verify_bounded_step(result: Any, trial: Trial, truth: Truth) -> None:
     """The result of ``lloyd_step``, to the bit."""
     verify_lloyd_step(result, trial, truth)
-    plain = kernels["lloyd_step"](trial.rows, trial.centroids, xp=trial.xp)
+    plain = lloyd_step(trial.rows, trial.centroids, xp=trial.xp)
     for part, expected in zip(result, plain, strict=True):
         assert to_host(part).tobytes() == to_host(expected).tobytes()
 
@@ -404,7 +418,7 @@ def rows_and_restarts(trial: Trial) -> tuple[Any, ...]:
     return trial.rows, stacked(*(restart.centroids for restart in trial.restarts))
 
 
-def verify_lloyd_steps(result: Any, trial: Trial, truth: Truth) -> None:
+def verify_lloyd_step_batched(result: Any, trial: Trial, truth: Truth) -> None:
     assert isinstance(result, ClusterTotals)
     assert {int(part.shape[0]) for part in result} == {len(trial.restarts)}
     runs = [of_run(result, run) for run in range(len(trial.restarts))]
@@ -449,7 +463,7 @@ def rows_centroids_and_ends(trial: Trial) -> tuple[Any, ...]:
     return trial.rows, trial.centroids, 5, 0.0
 
 
-def verify_lloyd_run(result: Any, trial: Trial, truth: Truth) -> None:
+def verify_lloyd_steps(result: Any, trial: Trial, truth: Truth) -> None:
     """Each step is, to the bit, what single steps give: for a library, those of the same set."""
     assert isinstance(result, LloydSteps)
     step = beside(trial.body, lloyd_step, trial.library)
@@ -471,8 +485,102 @@ def verify_lloyd_run(result: Any, trial: Trial, truth: Truth) -> None:
 def beside(body: Callable[..., Any], kernel: Kernel[..., Any], library: Library) -> Any:
     """Return the kernel's override in the folder of another kernel's; the kernel for a portable."""
     folder = body.__module__.rpartition(".")[0]
-    overrides = [] if folder == "kmeans_xp.kernels" else kernel.overrides(library.name)
+    overrides = () if folder.endswith("portable") else kernel.overrides(library.name)
     return next((each for each in overrides if each.__module__.startswith(folder)), kernel)
+
+
+#: how many steps, at most, each step of a walk says are left: the fourth and the last are
+#: from centroids that the step before did not offer
+WALK = (5, 4, 1, 3, 2, 1, 9)
+
+
+def rows_reduce_and_tol(trial: Trial) -> tuple[Any, ...]:
+    return trial.rows, functools.partial(reduced, trial), 0.0
+
+
+def reduced(trial: Trial, partial: Callable[..., Any], *operands: Any) -> Any:
+    return partial(trial.rows, *operands, xp=trial.xp)
+
+
+class Taken(NamedTuple):
+    """A step that was taken, and what the library's own kernels give from the same centroids."""
+
+    step: Step
+    plain: Step
+
+
+def walked(steps: Steps, trial: Trial) -> tuple[Any, ...]:
+    """Take the steps of a run and of another from elsewhere; give the labels at their end too."""
+    *walk, centroids = walk_of(steps, lloyd_step, trial.centroids, trial.restarts[1].centroids)
+    labels = (each(trial.rows, centroids, xp=trial.xp) for each in (steps.labels, nearest_labels))
+    return (*walk, tuple(labels))
+
+
+def walked_together(steps: Steps | None, trial: Trial) -> tuple[Any, ...]:
+    """Take steps from all starts, if the library takes them together."""
+    if steps is None:
+        if trial.body in batched_steps_of.overrides(trial.library.name):
+            raise Declined
+        return ()
+    starts = rows_and_restarts(trial)[1]
+    *walk, _ = walk_of(steps, lloyd_step_batched, starts, trial.xp.flip(starts, axis=0))
+    return tuple(walk)
+
+
+def walk_of(steps: Steps, step: Any, start: Any, elsewhere: Any) -> Iterator[Any]:
+    """Yield the steps of ``WALK``, then the centroids after the last."""
+    centroids = start
+    for number, n_left in enumerate(WALK):
+        if number == 3:
+            centroids = elsewhere
+        elif number == len(WALK) - 1:
+            centroids = steps.xp.asarray(centroids, copy=True)
+        taken = steps.take(centroids, n_left=n_left)
+        totals = steps.reduce(step, centroids)
+        update = update_centroids(totals, centroids, xp=steps.xp)
+        # Read at once: later steps may write where these lie.
+        yield Taken(on_host(taken), on_host(Step(centroids, totals, update, update.signals)))
+        centroids = taken.update.centroids
+    yield centroids
+
+
+def on_host(value: Any) -> Any:
+    """Return copies of the arrays in (nested) named tuples."""
+    if isinstance(value, tuple):
+        return type(value)(*map(on_host, value))
+    return np.array(to_host(value))
+
+
+def verify_steps_of(result: Any, trial: Trial, truth: Truth) -> None:
+    """Each step is, to the bit, what the library's kernels give; and so are the labels."""
+    *walk, (labels, expected) = result
+    assert_plain_steps(walk)
+    assert_same_bits(labels, expected)
+
+
+def verify_batched_steps_of(result: Any, trial: Trial, truth: Truth) -> None:
+    if trial.body is batched_steps_of.portable:
+        assert result == ()  # no library is known to be faster so
+    else:
+        assert_plain_steps(result)
+
+
+def assert_plain_steps(walk: Sequence[Taken]) -> None:
+    assert len(walk) == len(WALK)
+    for taken, plain in walk:
+        assert isinstance(taken, Step)
+        for ours, theirs in zip(arrays_in(taken), arrays_in(plain), strict=True):
+            assert_same_bits(ours, theirs)
+
+
+def assert_same_bits(actual: Any, expected: Any) -> None:
+    actual, expected = to_host(actual), to_host(expected)
+    assert (actual.dtype, actual.shape) == (expected.dtype, expected.shape)
+    assert actual.tobytes() == expected.tobytes()
+
+
+def rows_and_reduce(trial: Trial) -> tuple[Any, ...]:
+    return rows_reduce_and_tol(trial)[:2]
 
 
 def rows_closest_and_centroids(trial: Trial) -> tuple[Any, ...]:
@@ -640,6 +748,7 @@ CONTRACTS = {
         rows_labels_and_centroids,
         verify_assigned_sq_distances,
     ),
+    "batched_steps_of": Contract(rows_and_reduce, verify_batched_steps_of, walked_together),
     "best_candidate": Contract(potentials_indices_and_candidates, verify_best_candidate),
     "bounded_step": Contract(rows_centroids_and_bounds, verify_bounded_step),
     "candidate_potentials": Contract(rows_closest_and_centroids, verify_candidate_potentials),
@@ -653,14 +762,15 @@ CONTRACTS = {
     ),
     "column_moments": Contract(lambda trial: (trial.rows,), verify_column_moments),
     "drawn": Contract(values_weights_and_uniforms, verify_drawn),
-    "lloyd_steps": Contract(rows_centroids_and_ends, verify_lloyd_run),
+    "lloyd_steps": Contract(rows_centroids_and_ends, verify_lloyd_steps),
     "lloyd_step": Contract(rows_and_centroids, verify_lloyd_step),
-    "lloyd_step_batched": Contract(rows_and_restarts, verify_lloyd_steps),
+    "lloyd_step_batched": Contract(rows_and_restarts, verify_lloyd_step_batched),
     "nearest_centroid": Contract(rows_and_centroids, verify_nearest_centroid),
     "nearest_labels": Contract(rows_and_centroids, verify_nearest_labels),
     "silhouette_distances": Contract(rows_in_clusters, verify_silhouette_distances),
     "spread": Contract(moments_about, verify_spread),
     "sq_distances": Contract(rows_and_centroids, verify_sq_distances),
+    "steps_of": Contract(rows_reduce_and_tol, verify_steps_of, walked),
     "update_centroids": Contract(totals_and_centroids, verify_update_centroids),
 }
 
@@ -683,7 +793,8 @@ def check_bodies(
         for body in bodies_of(name, library):
             trial = Trial(body, library, problem, labels_dtype)
             try:
-                contract.verify(trial.run(*contract.arguments(trial)), trial, Truth(trial))
+                result = trial.run(contract, *contract.arguments(trial))
+                contract.verify(result, trial, Truth(trial))
             except Declined:
                 assert body is not kernels[name].portable, "a portable body may not decline"
             except Exception as error:
@@ -711,8 +822,8 @@ def bytes_of(
     body: Callable[..., Any], name: str, library: Library, problem: Problem
 ) -> list[bytes]:
     """Return the bytes of the arrays that a body gives for a problem."""
-    trial = Trial(body, library, problem)
-    result = trial.run(*contract_of(name).arguments(trial))
+    trial, contract = Trial(body, library, problem), contract_of(name)
+    result = trial.run(contract, *contract.arguments(trial))
     return [to_host(array).tobytes() for array in arrays_in((result,))]
 
 
@@ -755,8 +866,8 @@ def test_bodies_agree_with_the_oracle_at_fixed_shapes(
 def test_bodies_agree_with_the_oracle_across_tile_borders(name: str, library: Library) -> None:
     problem = problem_of((53, 3, 11), "float32", weights="zeros", tiles=Tiles(5, 4))
     with tiled(problem.tiles, 3):
-        points = library.asarray(problem.points)
-        assert tile_shape(points, 11, xp=library.xp) == (5, 4)
+        rows = DenseRows(library.asarray(problem.points))
+        assert tile_shape(rows, 11, xp=library.xp) == (5, 4)
     check_bodies(name, library, problem)
 
 
@@ -803,12 +914,29 @@ def test_labels_may_be_of_any_integer_dtype(name: str, dtype: str, library: Libr
 def test_steps_of_restarts_are_bit_equal_to_steps_of_their_own(library: Library) -> None:
     xp = library.xp
     for problem in fixed_problems("float32"):
-        trial = Trial(kernels["lloyd_step_batched"], library, problem)
-        together = trial.run(*CONTRACTS["lloyd_step_batched"].arguments(trial))
+        trial = Trial(lloyd_step_batched, library, problem)
+        together = lloyd_step_batched(*rows_and_restarts(trial), xp=xp)
         for run, restart in enumerate(trial.restarts):
-            alone = kernels["lloyd_step"](trial.rows, restart.centroids, xp=xp)
+            alone = lloyd_step(trial.rows, restart.centroids, xp=xp)
             for part, expected in zip(of_run(together, run), alone, strict=True):
                 assert to_host(part).tobytes() == to_host(expected).tobytes()
+
+
+@pytest.mark.parametrize("tol", [0.0, 0.05])
+def test_the_steps_of_a_long_run_are_plain_ones(tol: float, library: Library) -> None:
+    # Longer than what is taken in one call, and than what is launched one by one.
+    problem = problem_of((300, 3, 20), "float32", weights="random", has_origin=True)
+    trial = Trial(steps_of, library, problem)
+    steps = steps_of(*rows_reduce_and_tol(trial)[:2], tol, xp=library.xp)
+    centroids, n_steps = trial.centroids, 36
+    for number in range(n_steps):
+        taken = steps.take(centroids, n_left=n_steps - number)
+        totals = lloyd_step(trial.rows, centroids, xp=library.xp)
+        update = update_centroids(totals, centroids, xp=library.xp)
+        plain = Step(centroids, totals, update, update.signals)
+        for ours, theirs in zip(arrays_in(taken), arrays_in(plain), strict=True):
+            assert_same_bits(ours, theirs)
+        centroids = taken.update.centroids
 
 
 def test_restarts_are_updated_each_from_its_own_totals(library: Library) -> None:
@@ -818,7 +946,8 @@ def test_restarts_are_updated_each_from_its_own_totals(library: Library) -> None
         trial = Trial(body, library, problem)
         given = [totals_and_centroids(restart) for restart in trial.restarts]
         totals = ClusterTotals(*map(stacked, *(totals for totals, _ in given)))
-        result = trial.run(totals, stacked(*(centroids for _, centroids in given)))
+        centroids = stacked(*(centroids for _, centroids in given))
+        result = trial.run(CONTRACTS["update_centroids"], totals, centroids)
         for run, restart in enumerate(trial.restarts):
             verify_update_centroids(of_run(result, run), restart, Truth(restart))
 
@@ -927,6 +1056,99 @@ def test_the_newest_override_is_tried_first_and_may_decline() -> None:
     assert [kernel(array, xp=xp) for array in (1, 2, 3)] == [2, "older", "newer"]
     assert tried == ["newer", "older", "newer", "older", "newer"]
     assert kernel.overrides("some") == (newer, older)
+
+
+class OtherRows(NamedTuple):
+    """Rows of a kind of their own, on which doubled works."""
+
+    value: int
+
+    def __rmul__(self, factor: int) -> int:
+        return factor * self.value
+
+
+class SpecialRows(DenseRows):
+    """Dense rows all the same."""
+
+
+def test_an_override_never_sees_another_kind_of_rows() -> None:
+    kernel, xp = Kernel(doubled), ModuleType("some")
+
+    @kernel.override("some", rows=OtherRows)
+    def for_others(rows: Any, *, xp: Any) -> Any:
+        assert isinstance(rows, OtherRows)
+        return "others"
+
+    assert kernel(OtherRows(1), xp=xp) == "others"
+
+    @kernel.override("some", rows=DenseRows)
+    def for_dense(rows: Any, *, xp: Any) -> Any:
+        assert isinstance(rows, DenseRows)
+        return "dense"
+
+    points = np.zeros((2, 1))
+    assert kernel(OtherRows(1), xp=xp) == "others"
+    assert [kernel(kind(points), xp=xp) for kind in (DenseRows, SpecialRows)] == ["dense"] * 2
+    assert kernel(3, xp=xp) == 6
+    assert kernel.overrides("some") == kernel.overrides("some", SpecialRows) == (for_dense,)
+    assert kernel.overrides("some", OtherRows) == (for_others,)
+    assert kernel.overrides("some", int) == ()
+
+
+def test_an_override_for_any_rows_comes_with_those_for_one_kind() -> None:
+    kernel = Kernel(doubled)
+    for_dense = kernel.override("some", rows=DenseRows)(lambda rows, *, xp: NotImplemented)
+    for_any = kernel.override("some")(lambda rows, *, xp: "any")
+    assert kernel.overrides("some") == (for_any, for_dense)
+    assert kernel.overrides("some", OtherRows) == (for_any,)
+    assert kernel(OtherRows(1), xp=ModuleType("some")) == "any"
+
+
+def test_rows_without_an_override_of_their_kind_run_the_portable_body() -> None:
+    kernel = Kernel(doubled)
+    kernel.override("some", rows=DenseRows)(lambda rows, *, xp: "dense")
+    assert kernel(OtherRows(4), xp=ModuleType("some")) == 8
+
+
+@pytest.mark.parametrize("order", [(0, 1, 2), (2, 1, 0), (1, 2, 0)], ids=str)
+def test_the_override_of_the_highest_rank_is_tried_first(order: tuple[int, ...]) -> None:
+    kernel, tried = Kernel(doubled), []
+    for rank in order:
+
+        @kernel.override("some", rank=rank)
+        def declining(array: Any, *, xp: Any, rank: int = rank) -> Any:
+            tried.append(rank)
+            return NotImplemented
+
+    assert kernel(3, xp=ModuleType("some")) == 6
+    assert tried == [2, 1, 0]
+
+
+def test_of_equal_rank_the_newest_override_is_tried_first() -> None:
+    kernel = Kernel(doubled)
+    first, low, second = (
+        kernel.override("some", rank=rank)(lambda array, *, xp: NotImplemented)
+        for rank in (1, 0, 1)
+    )
+    assert kernel.overrides("some") == (second, first, low)
+
+
+@every_kernel
+def test_a_kernel_pickles_to_itself(name: str) -> None:
+    assert pickle.loads(pickle.dumps(kernels[name])) is kernels[name]
+    bound = pickle.loads(pickle.dumps(functools.partial(kernels[name], n_clusters=3)))
+    assert bound.func is kernels[name]
+
+
+def test_another_process_has_the_kernel_with_its_overrides() -> None:
+    code = (
+        "import pickle, sys; kernel = pickle.load(sys.stdin.buffer);"
+        "print(len(kernel.overrides('numpy')))"
+    )
+    command = [sys.executable, "-c", code]
+    pickled = pickle.dumps(lloyd_step)
+    printed = subprocess.run(command, input=pickled, capture_output=True, check=True)
+    assert int(printed.stdout) == len(lloyd_step.overrides("numpy")) > 0
 
 
 def test_an_override_stays_a_plain_function() -> None:

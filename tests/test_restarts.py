@@ -7,9 +7,11 @@ import pytest
 
 from conftest import Library
 from kmeans_xp import KMeans
-from kmeans_xp.algorithms import lloyd, lloyd_restarts
+from kmeans_xp.algorithms import LloydResult, best_of, lloyd, restarts, runs_from
+from kmeans_xp.algorithms.restarts import lloyd_restarts
+from kmeans_xp.blocks import PerRow
 from kmeans_xp.blocks.in_memory import InMemory
-from kmeans_xp.kernels import DenseRows
+from kmeans_xp.kernels import DenseRows, Steps, lloyd_step_batched
 
 
 def blocks_and_starts(library: Library, n_starts: int = 4) -> tuple[InMemory, list[Any]]:
@@ -21,19 +23,73 @@ def blocks_and_starts(library: Library, n_starts: int = 4) -> tuple[InMemory, li
     return blocks, [library.asarray(start, "float32") for start in starts]
 
 
+def taken_together(rows: Any, reduce: Any, *, xp: Any) -> Steps:
+    """Stand for ``batched_steps_of`` of a library that takes small steps together."""
+    return Steps(reduce, lloyd_step_batched, xp=xp)
+
+
+def taken_in_turn(rows: Any, reduce: Any, *, xp: Any) -> None:
+    """Stand for ``batched_steps_of`` of a library that does not."""
+
+
+def assert_same_result(ours: LloydResult, theirs: LloydResult, library: Library) -> None:
+    assert ours.iterations == theirs.iterations
+    assert ours.inertia == theirs.inertia
+    for one, other in ((ours.centroids, theirs.centroids), (whole(ours), whole(theirs))):
+        np.testing.assert_array_equal(library.to_host(one), library.to_host(other))
+
+
+def whole(result: LloydResult) -> Any:
+    return result.labels.whole()
+
+
 @pytest.mark.parametrize(("tol", "max_iter"), [(0.0, 300), (0.0, 12), (0.05, 300), (0.0, 1)])
 def test_each_run_is_what_it_is_alone(tol: float, max_iter: int, library: Library) -> None:
     blocks, starts = blocks_and_starts(library)
-    together = lloyd_restarts(blocks, starts, max_iter=max_iter, tol=tol)
+    steps = taken_together(blocks.whole, blocks.reduce, xp=library.xp)
+    together = lloyd_restarts(blocks, starts, steps, max_iter=max_iter, tol=tol)
     assert len({len(result.iterations) for result in together}) > 1 or max_iter < 20
     for start, result in zip(starts, together, strict=True):
-        alone = lloyd(blocks, start, max_iter=max_iter, tol=tol)
-        assert result.iterations == alone.iterations
-        assert result.inertia == alone.inertia
-        for name in ("centroids", "labels"):
-            np.testing.assert_array_equal(
-                library.to_host(getattr(result, name)), library.to_host(getattr(alone, name))
-            )
+        assert_same_result(result, lloyd(blocks, start, max_iter=max_iter, tol=tol), library)
+
+
+@pytest.mark.parametrize(("tol", "max_iter"), [(0.0, 300), (0.05, 300), (0.0, 1)])
+def test_runs_are_those_of_their_starts_however_a_library_takes_steps(
+    tol: float, max_iter: int, library: Library
+) -> None:
+    blocks, starts = blocks_and_starts(library)
+    runs = list(runs_from(blocks, iter(starts), max_iter=max_iter, tol=tol))
+    for start, result in zip(starts, runs, strict=True):
+        assert_same_result(result, lloyd(blocks, start, max_iter=max_iter, tol=tol), library)
+
+
+@pytest.mark.parametrize("n_starts", [1, 3])
+def test_runs_are_taken_together_where_there_are_several(
+    n_starts: int, library: Library, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    blocks, starts = blocks_and_starts(library, 3)
+    n_together: list[int] = []
+
+    def counted(blocks: Any, starts: Any, steps: Any, **options: Any) -> list[LloydResult]:
+        n_together.append(len(starts))
+        return lloyd_restarts(blocks, starts, steps, **options)
+
+    monkeypatch.setattr(restarts, "lloyd_restarts", counted)
+    for steps_of, expected in ((taken_in_turn, []), (taken_together, [3] if n_starts > 1 else [])):
+        monkeypatch.setattr(restarts, "batched_steps_of", steps_of)
+        assert len(list(runs_from(blocks, starts[:n_starts], max_iter=2))) == n_starts
+        assert n_together == expected
+
+
+def test_runs_in_turn_are_started_when_they_are_asked_for(
+    library: Library, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(restarts, "batched_steps_of", taken_in_turn)
+    blocks, starts = blocks_and_starts(library)
+    given = iter(starts)
+    runs = iter(runs_from(blocks, given, max_iter=2))
+    next(runs)
+    assert len(list(given)) == len(starts) - 1
 
 
 def test_small_fits_keep_the_best_run_as_large_ones_do(
@@ -42,9 +98,8 @@ def test_small_fits_keep_the_best_run_as_large_ones_do(
     host = np.random.default_rng(1).normal(size=(300, 2))
     points = library.asarray(host, "float64" if library.name != "jax" else "float32")
     fits = []
-    for is_small in (False, True):
-        monkeypatch.setattr(InMemory, "is_small", property(lambda _, small=is_small: small))
-        monkeypatch.setattr(InMemory, "repeated", lambda _, step: step)
+    for steps_of in (taken_in_turn, taken_together):
+        monkeypatch.setattr(restarts, "batched_steps_of", steps_of)
         fits.append(KMeans(8, init="random", n_init=6, random_state=2).fit(points))
     in_turn, together = fits
     assert in_turn.inertia_ == together.inertia_
@@ -52,3 +107,30 @@ def test_small_fits_keep_the_best_run_as_large_ones_do(
     np.testing.assert_array_equal(
         library.to_host(in_turn.labels_), library.to_host(together.labels_)
     )
+
+
+def results_of(*inertias: float) -> list[LloydResult]:
+    labels: PerRow = None  # type: ignore[assignment]
+    return [LloydResult(None, labels, inertia, ()) for inertia in inertias]
+
+
+@pytest.mark.parametrize(
+    ("inertias", "best"),
+    [
+        ((3.0, 1.0, 2.0), 1),
+        ((1.0, 1.0 - 1e-7, 1.0), 0),  # they differ by rounding
+        ((1.0, 1.0 - 1e-5), 1),
+        ((0.0, 0.0), 0),
+        ((5.0,), 0),
+    ],
+    ids=str,
+)
+def test_the_first_of_the_runs_of_least_inertia_is_the_best(
+    inertias: tuple[float, ...], best: int
+) -> None:
+    results = results_of(*inertias)
+    assert best_of(iter(results)) is results[best]
+
+
+def test_of_no_runs_none_is_the_best() -> None:
+    assert best_of([]) is None

@@ -97,6 +97,24 @@ def test_named_tuples_are_added_field_by_field(library: Library) -> None:
     np.testing.assert_array_equal(library.to_host(total.mass), [33.0])
 
 
+class Both(NamedTuple):
+    totals: ClusterTotals
+    n_points: int
+
+
+def test_named_tuples_in_named_tuples_are_added_too(library: Library) -> None:
+    parts = [
+        Both(ClusterTotals(library.asarray([[x]], "float32"), library.asarray([1.0], "float32")), 2)
+        for x in (1.0, 2.0, 4.0)
+    ]
+    total = merged_in_tree(parts)
+    assert isinstance(total, Both)
+    assert isinstance(total.totals, ClusterTotals)
+    np.testing.assert_array_equal(library.to_host(total.totals.sums), [[7.0]])
+    np.testing.assert_array_equal(library.to_host(total.totals.mass), [3.0])
+    assert total.n_points == 6
+
+
 def test_named_tuples_of_different_length_are_not_added() -> None:
     class Longer(NamedTuple):
         sums: int
