@@ -6,11 +6,13 @@
 | ``per_row`` | the protocol ``PerRow``: results for each row, cut as the rows are |
 | ``in_memory`` | rows on one device in one piece |
 | ``cut`` | the base of rows in several blocks |
+| ``elsewhere`` | rows that lie in no array of this process, before the first visit |
 | ``making`` | ``of`` makes blocks of whatever holds the rows |
 """
 
 from kmeans_xp.blocks.blocks import Blocks
-from kmeans_xp.blocks.making import of, of_rows
+from kmeans_xp.blocks.elsewhere import Elsewhere
+from kmeans_xp.blocks.making import elsewhere, of, of_rows, place
 from kmeans_xp.blocks.per_row import PerRow
 
-__all__ = ["Blocks", "PerRow", "of", "of_rows"]
+__all__ = ["Blocks", "Elsewhere", "PerRow", "elsewhere", "of", "of_rows", "place"]

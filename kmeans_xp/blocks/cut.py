@@ -10,7 +10,16 @@ from numpy.typing import NDArray
 
 from kmeans_xp.blocks.in_memory import within_memory
 from kmeans_xp.blocks.per_row import PerRow
-from kmeans_xp.devices import Array, Device, DType, Namespace, from_host, to_host
+from kmeans_xp.devices import (
+    Array,
+    Device,
+    DType,
+    Namespace,
+    Placement,
+    from_host,
+    send,
+    to_host,
+)
 from kmeans_xp.kernels import DenseRows, Rows, added, merged_in_tree
 
 __all__ = ["CutBlocks", "Parts", "joined"]
@@ -25,6 +34,10 @@ class Parts(NamedTuple):
     def whole(self) -> Any:
         """Return the results of all rows in their order."""
         return joined(self.parts, xp=self.xp)
+
+    def delivered(self, placement: Placement) -> Any:
+        """Return the results of all rows in the library, and on the device, of the input."""
+        return send(self.whole(), placement)
 
     def block(self, number: int) -> Any:
         """Return the results of one block's rows."""

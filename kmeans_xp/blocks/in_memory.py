@@ -9,7 +9,9 @@ from kmeans_xp.devices import (
     Device,
     DType,
     Namespace,
+    Placement,
     is_out_of_memory,
+    send,
     shrink_tiles,
 )
 from kmeans_xp.kernels import DenseRows, Rows, added
@@ -26,6 +28,10 @@ class Whole(NamedTuple):
     def whole(self) -> Any:
         """Return the results of all rows."""
         return self.value
+
+    def delivered(self, placement: Placement) -> Any:
+        """Return the results of all rows in the library, and on the device, of the input."""
+        return send(self.value, placement)
 
     def block(self, number: int) -> Any:
         """Return the results of the only block."""

@@ -1,26 +1,46 @@
 """Make blocks of whatever holds the rows."""
 
+from collections.abc import Callable
 from typing import Any
 
 from kmeans_xp.blocks.blocks import Blocks
+from kmeans_xp.blocks.elsewhere import Elsewhere
 from kmeans_xp.blocks.in_memory import InMemory
-from kmeans_xp.devices import Array, Namespace, Placement, bring
+from kmeans_xp.devices import Namespace, Placement, bring, choose
 from kmeans_xp.kernels import DenseRows, Rows
 
-__all__ = ["of", "of_rows"]
+__all__ = ["elsewhere", "of", "of_rows", "place"]
+
+#: each returns what it knows of rows that it can visit, or None; imports their library only then
+_FINDERS: tuple[Callable[[Any], Elsewhere | None], ...] = ()
 
 
-def of(points: Any, weights: Array | None, placement: Placement) -> Blocks:
+def elsewhere(X: Any) -> Elsewhere | None:
+    """Return what is known of rows that lie in no array of this process; None of any other X."""
+    if isinstance(X, Elsewhere):
+        return X
+    found = (find(X) for find in _FINDERS)
+    return next((each for each in found if each is not None), None)
+
+
+def place(points: Any, device: str | None) -> Placement:
+    """Decide where to compute with an array, or with rows that lie elsewhere."""
+    return points.placement(device) if isinstance(points, Elsewhere) else choose(points, device)
+
+
+def of(points: Any, weights: Any, placement: Placement) -> Blocks:
     """Return blocks of rows, measured from zero, where they are to be computed with.
 
     Parameters
     ----------
-    points : array of shape (n_points, n_features)
-        Of any library; brought to where the computation is.
+    points : array of shape (n_points, n_features), or Elsewhere
+        An array of any library is brought to where the computation is.
     weights : array of shape (n_points,), or None
         Where the computation is, in the dtype of the computation.
     placement : Placement
     """
+    if isinstance(points, Elsewhere):
+        return points.blocks(weights, placement)
     return InMemory(DenseRows(bring(points, placement), weights), xp=placement.xp)
 
 

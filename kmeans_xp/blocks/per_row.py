@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Any, Protocol
 
-from kmeans_xp.devices import Array
+from kmeans_xp.devices import Placement
 from kmeans_xp.kernels import added
 
 __all__ = ["PerRow"]
@@ -14,6 +14,9 @@ class PerRow(Protocol):
 
     def whole(self) -> Any:
         """Return the results of all rows in their order: an array, or a NamedTuple of arrays."""
+
+    def delivered(self, placement: Placement) -> Any:
+        """Return the results of all rows as the user gets them, where the rows came from."""
 
     def block(self, number: int) -> Any:
         """Return the results of one block's rows."""

@@ -158,7 +158,7 @@ class BaseKMeans(
         check_is_fitted(self)
         with self._new_points(X) as fitted:
             labels = fitted.blocks.map_rows(nearest_labels, fitted.centroids)
-            return send(labels.whole(), fitted.placement)
+            return labels.delivered(fitted.placement)
 
     def transform(self, X: Any) -> Array:
         """Return the distance of each row to each centroid.
@@ -178,7 +178,7 @@ class BaseKMeans(
             # To the centroids as published: a row that equals one of them is at 0.
             published = bring(self.cluster_centers_, fitted.placement, dtype=fitted.blocks.dtype)
             distances = fitted.blocks.map_rows(_distances, published - fitted.origin)
-            return send(distances.whole(), fitted.placement)
+            return distances.delivered(fitted.placement)
 
     def fit_transform(self, X: Any, y: Any = None, sample_weight: Any = None) -> Array:
         """Cluster X and return the distance of each row to each centroid.
@@ -384,9 +384,9 @@ class BaseKMeans(
         self, X: Any, sample_weight: Any, n_clusters: int | None = None
     ) -> Iterator[tuple[Any, Prepared]]:
         """Yield ``init``, placed and checked if it is an array, and the rows ready to cluster."""
-        points = checked_points(X, estimator=self)
+        points = checked_points(X, estimator=self, anywhere=True)
         check_enough_rows(points, self.n_clusters if n_clusters is None else n_clusters)
-        placement = choose(points, self.device)
+        placement = blocks.place(points, self.device)
         with working_device(placement.xp, placement.device):
             init = self.init
             if is_array_like(init):
@@ -424,7 +424,7 @@ class BaseKMeans(
     ) -> Array:
         """Return initial centroids of X: the hook that scikit-learn's estimators have."""
         points = checked_points(X)
-        placement = choose(points, self.device)
+        placement = blocks.place(points, self.device)
         data = prepared(points, checked_weights(sample_weight, points, placement), placement)
         random_state = as_random_state(random_state)
         part = part_to_seed(data, random_state, init_size or data.blocks.n_points)
@@ -449,8 +449,8 @@ class BaseKMeans(
 
     @contextmanager
     def _new_points(self, X: Any, sample_weight: Any = None) -> Iterator[Fitted]:
-        points = checked_points(X, estimator=self, reset=False)
-        placement = choose(points, self.device)
+        points = checked_points(X, estimator=self, reset=False, anywhere=True)
+        placement = blocks.place(points, self.device)
         with working_device(placement.xp, placement.device):
             weights = checked_weights(sample_weight, points, placement)
             given = blocks.of(points, weights, placement)

@@ -252,7 +252,7 @@ def lloyd(
         result = run_lloyd(data.blocks, initial - data.origin, max_iter=max_iter, tol=tol)
         return Clustering(
             send(result.centroids + data.origin, placement),
-            send(result.labels.whole(), placement),
+            result.labels.delivered(placement),
             result.inertia,
             len(result.iterations),
         )

@@ -12,7 +12,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils._param_validation import StrOptions
 
 from kmeans_xp.algorithms import ALGORITHMS, Iteration, LloydResult, best_of, lloyd, runs_from
-from kmeans_xp.devices import Array, Namespace, send, to_host
+from kmeans_xp.devices import Array, Namespace, to_host
 from kmeans_xp.estimators.base import BaseKMeans, all_or_nothing
 from kmeans_xp.estimators.preparation import Prepared
 from kmeans_xp.estimators.progress import Progress
@@ -247,7 +247,7 @@ class KMeans(BaseKMeans):
 
     def _store(self, best: LloydResult, data: Prepared) -> None:
         self._store_centroids(best.centroids, data.origin, data.placement)
-        self.labels_ = send(best.labels.whole(), data.placement)
+        self.labels_ = best.labels.delivered(data.placement)
         self.inertia_ = best.inertia
         self.n_iter_ = len(best.iterations)
         self.history_ = {

@@ -359,7 +359,7 @@ class MiniBatchKMeans(BaseKMeans):
     def _store_labels(self, blocks: Blocks, centroids: Array, placement: Placement) -> None:
         labels = blocks.map_rows(nearest_labels, centroids)
         self.inertia_ = inertia_of(blocks, labels, centroids)
-        self.labels_ = send(labels.whole(), placement)
+        self.labels_ = labels.delivered(placement)
 
     def _say_step(self, step: MiniBatchStep, n_steps: int) -> None:
         self._say_reassigned(step)

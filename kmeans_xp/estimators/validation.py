@@ -8,6 +8,7 @@ import numpy as np
 from sklearn.utils import check_array, check_random_state
 from sklearn.utils.validation import validate_data
 
+from kmeans_xp.blocks import Elsewhere, elsewhere
 from kmeans_xp.devices import (
     Array,
     DType,
@@ -33,10 +34,18 @@ __all__ = [
 ]
 
 
-def checked_points(X: Any, *, estimator: Any = None, reset: bool = True) -> Array:
-    """Return X as a 2-D array of real floating numbers, in its own library and on its device."""
+def checked_points(
+    X: Any, *, estimator: Any = None, reset: bool = True, anywhere: bool = False
+) -> Any:
+    """Return X as a 2-D array of real floating numbers, in its own library and on its device.
+
+    Where rows may lie ``anywhere``, those that are in no array are returned as ``Elsewhere``.
+    """
     if _is_plain(X) and _has_known_features(X, estimator, reset=reset):
         return X
+    rows = elsewhere(X)
+    if rows is not None:
+        return _checked_elsewhere(rows, estimator, reset=reset, anywhere=anywhere)
     # No array of an Array API library: CuPy if it lies in CUDA memory, else NumPy.
     X = adopted(X)
     if is_array(X) and library_name(namespace_of(X)) != "numpy":
@@ -53,14 +62,28 @@ def checked_points(X: Any, *, estimator: Any = None, reset: bool = True) -> Arra
     return validate_data(estimator, X, reset=reset, dtype=dtype)
 
 
+def _checked_elsewhere(rows: Elsewhere, estimator: Any, *, reset: bool, anywhere: bool) -> Elsewhere:
+    if not anywhere:
+        raise TypeError(
+            f"{rows.name} lies in no array of this process, and this needs all rows in one: take "
+            "a sample of the rows, or read them first."
+        )
+    if estimator is not None:
+        # The rows themselves are checked when they are first visited.
+        validate_data(estimator, rows.header, reset=reset, skip_check_array=True)
+    return rows
+
+
 def check_enough_rows(points: Any, n_clusters: int) -> None:
     """Raise ValueError if there are fewer rows than clusters."""
     if int(points.shape[0]) < n_clusters:
         raise ValueError(f"n_samples={points.shape[0]} should be >= n_clusters={n_clusters}.")
 
 
-def checked_weights(sample_weight: Any, points: Array, placement: Placement) -> Array | None:
+def checked_weights(sample_weight: Any, points: Any, placement: Placement) -> Any:
     """Return the weights where the computation is, in the points' dtype; None for none."""
+    if isinstance(points, Elsewhere):
+        return points.checked_weights(sample_weight)
     if sample_weight is None:
         return None
     n_points = int(points.shape[0])
