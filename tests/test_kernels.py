@@ -40,6 +40,8 @@ from kmeans_xp.kernels import (
     Steps,
     Update,
     batched_steps_of,
+    bounded_step,
+    keeps_bounds,
     kernels,
     lloyd_step,
     lloyd_step_batched,
@@ -414,6 +416,19 @@ def verify_bounded_step(result: Any, trial: Trial, truth: Truth) -> None:
         assert to_host(part).tobytes() == to_host(expected).tobytes()
 
 
+def verify_keeps_bounds(result: Any, trial: Trial, truth: Truth) -> None:
+    """Whether a step of the same library leaves bounds."""
+    assert isinstance(result, bool)
+    if trial.body is keeps_bounds.portable:
+        assert not result
+        return
+    bounds = Bounds("hamerly")
+    beside(trial.body, bounded_step, trial.library)(
+        trial.rows, trial.centroids, bounds, xp=trial.xp
+    )
+    assert (bounds.labels is not None) == result
+
+
 def rows_and_restarts(trial: Trial) -> tuple[Any, ...]:
     return trial.rows, stacked(*(restart.centroids for restart in trial.restarts))
 
@@ -762,6 +777,7 @@ CONTRACTS = {
     ),
     "column_moments": Contract(lambda trial: (trial.rows,), verify_column_moments),
     "drawn": Contract(values_weights_and_uniforms, verify_drawn),
+    "keeps_bounds": Contract(lambda trial: (trial.rows,), verify_keeps_bounds),
     "lloyd_steps": Contract(rows_centroids_and_ends, verify_lloyd_steps),
     "lloyd_step": Contract(rows_and_centroids, verify_lloyd_step),
     "lloyd_step_batched": Contract(rows_and_restarts, verify_lloyd_step_batched),

@@ -2,12 +2,13 @@
 
 from typing import NamedTuple
 
-from kmeans_xp.devices import Array, Namespace, library_name
+from kmeans_xp.devices import Array, Namespace
 from kmeans_xp.kernels import (
     Bounds,
     ClusterTotals,
     Rows,
     bounded_step,
+    keeps_bounds,
     lloyd_step,
     nearest_labels,
 )
@@ -119,8 +120,8 @@ def bounds_for(
         "auto" keeps Hamerly's bounds where they are likely to pay.
     xp : namespace
     """
-    if algorithm == "lloyd" or not bounded_step.overrides(library_name(xp), type(rows)):
-        return None  # the portable body does plain steps
+    if algorithm == "lloyd" or not keeps_bounds(rows, xp=xp):
+        return None
     if algorithm != "auto":
         return BoundedStep(algorithm)
     if not _is_worth_bounds(rows, n_clusters):

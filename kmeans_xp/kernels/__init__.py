@@ -20,7 +20,7 @@ from kmeans_xp.kernels.portable.assignment import (
     nearest_labels,
     sq_distances,
 )
-from kmeans_xp.kernels.portable.bounds import Bounds, bounded_step
+from kmeans_xp.kernels.portable.bounds import Bounds, bounded_step, keeps_bounds
 from kmeans_xp.kernels.portable.moments import Moments, Spread, column_moments, spread
 from kmeans_xp.kernels.portable.seeding import (
     Candidate,
@@ -70,6 +70,7 @@ __all__ = [
     "cluster_sums",
     "column_moments",
     "drawn",
+    "keeps_bounds",
     "kernel",
     "kernels",
     "lloyd_step",

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from kmeans_xp.kernels.portable.bounds import Bounds, bounded_step
+from kmeans_xp.kernels.portable.bounds import Bounds, bounded_step, keeps_bounds
 from kmeans_xp.kernels.for_numba.assignment import (
     Groups,
     add_tile,
@@ -602,12 +602,18 @@ def _gaps(centroids: Floats, constants: Floats) -> Floats:
     return gaps
 
 
+@override(keeps_bounds)
+def has_rows_in_one_place(rows: DenseRows) -> bool:
+    """Keep them where a row lies in one place: it is read alone, which does not pay elsewhere."""
+    points = rows.points
+    return bool(points.strides[1] == points.itemsize or rows.n_features == 1)
+
+
 @override(bounded_step)
 def visiting_doubtful_rows(rows: DenseRows, centroids: Floats, bounds: Bounds) -> Any:
     """Visit the rows that two bounds each leave in doubt, gathered into panels."""
-    points = rows.points
-    if points.strides[1] != points.itemsize and rows.n_features > 1:
-        return NotImplemented  # a row is read alone, which pays only where it lies in one place
+    if not has_rows_in_one_place(rows):
+        return NotImplemented
     kept = bounds.kept
     if kept is None or not kept.fits(rows, centroids):
         kept = _Kept(rows, centroids, bounds.method)

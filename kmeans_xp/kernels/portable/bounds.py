@@ -8,7 +8,7 @@ from kmeans_xp.kernels.portable.assignment import ClusterTotals
 from kmeans_xp.kernels.portable.steps import lloyd_step
 from kmeans_xp.kernels.rows import Rows
 
-__all__ = ["Bounds", "bounded_step"]
+__all__ = ["Bounds", "bounded_step", "keeps_bounds"]
 
 
 class Bounds:
@@ -59,3 +59,20 @@ def bounded_step(rows: Rows, centroids: Array, bounds: Bounds, *, xp: Namespace)
     # To decide which rows to visit costs an array library about as much as to visit them.
     bounds.labels, bounds.n_visited = None, rows.n_points
     return lloyd_step(rows, centroids, xp=xp)
+
+
+@kernel
+def keeps_bounds(rows: Rows, *, xp: Namespace) -> bool:  # noqa: ARG001 (what overrides look at)
+    """Return whether ``bounded_step`` keeps bounds of these rows; else all its steps are plain.
+
+    Parameters
+    ----------
+    rows : Rows of n_points
+    xp : namespace
+
+    Returns
+    -------
+    bool
+        False if ``bounds.labels`` are None after every step.
+    """
+    return False
