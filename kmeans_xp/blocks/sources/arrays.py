@@ -20,7 +20,7 @@ class ArraySource(SlicedSource):
     ----------
     array : object
         With ``shape``, ``dtype`` and ``__getitem__(slice)``.
-    columns, weight, block_rows
+    columns, weight, block_rows : optional
         As of ``open_rows``.
     name : str, or None
         Of the source; None for the type of the array.
@@ -71,7 +71,7 @@ class SparseSource(SlicedSource):
     ----------
     matrix : scipy.sparse matrix or array
         Of any format.
-    columns, weight, block_rows
+    columns, weight, block_rows : optional
         As of ``open_rows``.
     """
 
@@ -102,7 +102,7 @@ class PandasSource(SlicedSource):
     ----------
     frame : pandas.DataFrame
         Its columns of numbers are taken.
-    columns, weight, block_rows
+    columns, weight, block_rows : optional
         As of ``open_rows``.
     """
 

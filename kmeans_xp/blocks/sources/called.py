@@ -23,7 +23,7 @@ class CalledSource(RowSource):
     ----------
     make : callable
         Returns a fresh iterator of arrays, CSR matrices or data frames, called for each pass.
-    columns, weight, block_rows
+    columns, weight, block_rows : optional
         As of ``open_rows``; None leaves the chunks as they come.
     """
 

@@ -19,7 +19,7 @@ class JoinedSource(SlicedSource):
     ----------
     files : sequence of NpySource
         In row order, all with as many columns.
-    columns, weight, block_rows
+    columns, weight, block_rows : optional
         As of ``open_rows``.
     name : str
         Of them all.

@@ -30,7 +30,7 @@ class NpySource(SlicedSource):
     ----------
     opened : callable
         Returns the file, opened to be read without a buffer; called once a pass.
-    columns, weight, block_rows
+    columns, weight, block_rows : optional
         As of ``open_rows``.
     name : str
         Path of the file.

@@ -25,7 +25,7 @@ class Layout(NamedTuple):
     n_features : int
         Number of columns of the points.
     dtype : dtype
-        float32 or float64.
+        The one of float32 and float64 that rows are read as.
     feature_names : tuple of str, or None
         None where the columns have no names.
     is_weighted : bool

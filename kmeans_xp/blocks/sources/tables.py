@@ -25,7 +25,7 @@ class TableSource(RowSource):
     ----------
     dataset : pyarrow.dataset.Dataset
         Read in the order of its files.
-    columns, weight, block_rows
+    columns, weight, block_rows : optional
         As of ``open_rows``.
     name : str
         Of the source.
