@@ -2,6 +2,7 @@
 
 from kmeans_xp import devices
 from kmeans_xp._version import __version__
+from kmeans_xp.blocks import open_rows
 from kmeans_xp.config import config_context
 from kmeans_xp.estimators import (
     KMeans,
@@ -24,4 +25,5 @@ __all__ = [
     "k_means",
     "kmeans_plusplus",
     "lloyd",
+    "open_rows",
 ]

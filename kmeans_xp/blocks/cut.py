@@ -54,8 +54,8 @@ class Parts(NamedTuple):
     ) -> Any:
         """Return the partial results of all blocks, merged in order."""
         partials = (
-            partial(part, *(each.block(number) for each in per_row), *operands, xp=self.xp)
-            for number, part in enumerate(self.parts)
+            partial(*(each.block(number) for each in (self, *per_row)), *operands, xp=self.xp)
+            for number in range(len(self.parts))
         )
         return merged_in_tree(partials, merge)
 
@@ -130,7 +130,7 @@ class CutBlocks(ABC):
 
     def map_rows(
         self, function: Callable[..., Any], *operands: Any, per_row: tuple[PerRow, ...] = ()
-    ) -> Parts:
+    ) -> PerRow:
         """Return what ``function`` gives for each row."""
         return Parts(tuple(self._results(function, operands, per_row)), self.xp)
 

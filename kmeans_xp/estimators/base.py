@@ -22,7 +22,7 @@ from sklearn.utils._param_validation import Interval, StrOptions, make_constrain
 from sklearn.utils.validation import check_is_fitted
 
 from kmeans_xp import blocks, persistence
-from kmeans_xp.algorithms import inertia_of, kmeans_plusplus, random_rows
+from kmeans_xp.algorithms import kmeans_plusplus, random_rows
 from kmeans_xp.blocks import Blocks
 from kmeans_xp.devices import (
     Array,
@@ -37,6 +37,7 @@ from kmeans_xp.devices import (
     to_host,
     working_device,
 )
+from kmeans_xp.estimators.labels_file import written_labels
 from kmeans_xp.estimators.preparation import Prepared, prepared
 from kmeans_xp.estimators.validation import (
     as_random_state,
@@ -46,7 +47,7 @@ from kmeans_xp.estimators.validation import (
     checked_weights,
     is_array_like,
 )
-from kmeans_xp.kernels import Rows, nearest_labels, sq_distances
+from kmeans_xp.kernels import Rows, assigned_inertia, nearest_labels, sq_distances
 
 __all__ = ["BaseKMeans", "Fitted", "all_or_nothing", "drawn_part", "part_to_seed"]
 
@@ -142,21 +143,27 @@ class BaseKMeans(
         """
         return self.fit(X, sample_weight=sample_weight).labels_
 
-    def predict(self, X: Any) -> Array:
+    def predict(self, X: Any, *, out: str | PathLike[str] | None = None) -> Array:
         """Return the index of the nearest centroid of each row.
 
         Parameters
         ----------
         X : array-like of shape (n_samples, n_features)
-            Rows; of any array library.
+            Rows; of any array library, or from ``open_rows``.
+        out : path-like, default=None
+            Write the labels to this .npy file, block by block where rows are read by blocks. It
+            is replaced whole or not at all.
 
         Returns
         -------
         array of int32, shape (n_samples,)
-            Of X's library, on X's device. Equal to ``labels_`` on the rows that were fitted.
+            Of X's library, on X's device; with ``out`` a memory map of the file. Equal to
+            ``labels_`` on the rows that were fitted.
         """
         check_is_fitted(self)
         with self._new_points(X) as fitted:
+            if out is not None:
+                return written_labels(fitted.blocks, fitted.centroids, out)
             labels = fitted.blocks.map_rows(nearest_labels, fitted.centroids)
             return labels.delivered(fitted.placement)
 
@@ -218,8 +225,7 @@ class BaseKMeans(
         """
         check_is_fitted(self)
         with self._new_points(X, sample_weight) as fitted:
-            labels = fitted.blocks.map_rows(nearest_labels, fitted.centroids)
-            return -inertia_of(fitted.blocks, labels, fitted.centroids)
+            return -float(fitted.blocks.reduce(_nearest_inertia, fitted.centroids))
 
     def to_device(self, device: str) -> Self:
         """Return a copy of the fitted estimator that computes on another device.
@@ -432,9 +438,7 @@ class BaseKMeans(
         centroids = self._initial_centroids(init, part, data, random_state, n_clusters)
         return send(centroids + data.origin, placement)
 
-    def _fitted(
-        self, centroids: Array, origin: Array, placement: Placement
-    ) -> dict[str, Any]:
+    def _fitted(self, centroids: Array, origin: Array, placement: Placement) -> dict[str, Any]:
         """Return the attributes that make an estimator which predicts by these centroids."""
         return {
             "cluster_centers_": send(centroids + origin, placement),
@@ -472,6 +476,12 @@ class BaseKMeans(
             # user has put other numbers there, those count.
             seen = xp.where(published == centroids + origin, centroids, seen)
         return xp.astype(origin, dtype, copy=False), xp.astype(seen, dtype, copy=False)
+
+
+def _nearest_inertia(rows: Rows, centroids: Array, *, xp: Namespace) -> Array:
+    """Return the inertia of the rows while they are there: in one visit."""
+    labels = nearest_labels(rows, centroids, xp=xp)
+    return assigned_inertia(rows, labels, centroids, xp=xp)
 
 
 def _distances(rows: Rows, centroids: Array, *, xp: Namespace) -> Array:

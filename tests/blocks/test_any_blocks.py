@@ -105,9 +105,7 @@ def case(request: pytest.FixtureRequest, weighted: bool, library: Library) -> Ca
             for each in (points, weights, origin)
         )
     )
-    return Case(
-        library, InMemory(rows, xp=library.xp), KINDS[request.param](rows, library.xp)
-    )
+    return Case(library, InMemory(rows, xp=library.xp), KINDS[request.param](rows, library.xp))
 
 
 def test_the_blocks_say_the_same_of_themselves(case: Case) -> None:
@@ -147,7 +145,9 @@ def test_named_results_and_matrices_are_gathered_too(case: Case) -> None:
         found, expected = (
             blocks.map_rows(function, centroids).whole() for blocks in (case.cut, case.whole)
         )
-        pairs = zip(found, expected, strict=True) if isinstance(found, tuple) else [(found, expected)]
+        pairs = (
+            zip(found, expected, strict=True) if isinstance(found, tuple) else [(found, expected)]
+        )
         for one, other in pairs:
             np.testing.assert_allclose(case.host(one), case.host(other), rtol=1e-5, atol=1e-4)
 

@@ -94,6 +94,11 @@ class RowSource(ABC):
     def __repr__(self) -> str:
         return f"<{type(self).__name__} of {self.name}: {self.n_features} features, {self.dtype}>"
 
+    @property
+    def n_rows_known(self) -> int | None:
+        """Number of rows, or None before they are counted."""
+        return None if self._sizes is None else sum(self._sizes)
+
     def sizes(self) -> tuple[int, ...]:
         """Return the number of rows of each block, by a pass where the format does not tell.
 
