@@ -24,21 +24,6 @@ _BYTES_A_ROW = 32
 _BYTES_OF_TILES = 256 * 2**20
 
 
-class _Header:
-    """Columns without rows, as scikit-learn looks at those of a data frame."""
-
-    def __init__(self, names: tuple[str, ...]) -> None:
-        self.shape = (0, len(names))
-        self._names = names
-
-    def __dataframe__(self) -> "_Header":
-        return self
-
-    def column_names(self) -> tuple[str, ...]:
-        """Return the names of the columns."""
-        return self._names
-
-
 class Stream(Elsewhere):
     """What is known of the rows of a source before they are read.
 
@@ -56,7 +41,7 @@ class Stream(Elsewhere):
     def header(self) -> Any:
         """Columns without rows."""
         names = self.source.feature_names
-        return np.empty((0, self.source.n_features)) if names is None else _Header(names)
+        return np.empty((0, self.source.n_features)) if names is None else _frame_of_no_rows(names)
 
     @property
     def dtype(self) -> Any:
@@ -108,6 +93,17 @@ def found(X: Any) -> Stream | None:
     if isinstance(X, np.memmap) and X.ndim == 2 and X.nbytes > _SMALLEST_MAP:
         return Stream(open_rows(X))
     return None
+
+
+def _frame_of_no_rows(names: tuple[str, ...]) -> Any:
+    """Return a data frame, whose names scikit-learn reads, of a library that names come from."""
+    try:
+        import pyarrow as pa
+    except ImportError:
+        import pandas as pd
+
+        return pd.DataFrame(columns=list(names))
+    return pa.table({name: pa.array([], pa.float64()) for name in names})
 
 
 def streamed(points: Any, weights: NDArray[Any] | None, placement: Placement) -> Streamed:
