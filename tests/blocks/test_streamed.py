@@ -14,7 +14,7 @@ import pytest
 from numpy.testing import assert_array_equal
 
 from conftest import Library
-from kmeans_xp import KMeans, MiniBatchKMeans, open_rows
+from kmeans_xp import KMeans, MiniBatchKMeans, metrics, open_rows
 from kmeans_xp.blocks import stream
 from kmeans_xp.blocks.reading_ahead import read_ahead
 from kmeans_xp.blocks.sources import SourceBlock
@@ -22,6 +22,8 @@ from kmeans_xp.blocks.streamed import Streamed
 from kmeans_xp.devices import namespace_of, placement
 from kmeans_xp.estimators import labels_file
 from kmeans_xp.kernels import Rows, sq_distances
+from kmeans_xp.metrics import simplified_silhouette_score
+from kmeans_xp.selection import choose_n_clusters
 
 N_ROWS, N_FEATURES, N_CLUSTERS = 1003, 5, 6
 
@@ -388,3 +390,46 @@ def test_a_full_disk(can_reserve: bool, tmp_path: Path, monkeypatch: pytest.Monk
     assert got.value.errno in (errno.EFBIG, errno.ENOSPC)
     assert got.value.filename == str(tmp_path / "labels.npy")
     assert os.listdir(tmp_path) == []
+
+
+# Metrics, and the number of clusters
+
+
+@pytest.mark.parametrize(
+    "metric",
+    [metrics.calinski_harabasz_score, metrics.davies_bouldin_score, simplified_silhouette_score],
+)
+def test_metrics_of_streamed_rows(metric: Any) -> None:
+    labels = fitted(KMeans, POINTS).labels_
+    found = metric(open_rows(POINTS, block_rows=100), labels)
+    assert found == pytest.approx(metric(POINTS, labels), rel=1e-9)
+    with pytest.raises(ValueError, match="inconsistent numbers of samples"):
+        metric(open_rows(POINTS), labels[1:])
+
+
+def test_silhouettes_are_of_a_sample_of_streamed_rows() -> None:
+    labels, source = fitted(KMeans, POINTS).labels_, open_rows(POINTS, block_rows=100)
+    options = {"sample_size": 200, "random_state": 0}
+    found = metrics.silhouette_score(source, labels, **options)
+    assert found == pytest.approx(metrics.silhouette_score(POINTS, labels, **options), rel=1e-9)
+    for all_rows in (metrics.silhouette_score, metrics.silhouette_samples):
+        with pytest.raises(TypeError, match="take a sample"):
+            all_rows(source, labels)
+
+
+@pytest.mark.parametrize("sample_size", [300, 5000])
+def test_the_number_of_clusters_of_streamed_rows(sample_size: int) -> None:
+    options = {"sample_size": sample_size, "random_state": 0, "n_init": 2, "n_references": 3}
+    found = choose_n_clusters(open_rows(POINTS, block_rows=100), range(4, 8), **options)
+    expected = choose_n_clusters(POINTS, range(4, 8), **options)
+    assert found.recommendations == expected.recommendations
+    assert found.n_clusters == N_CLUSTERS
+    assert found.estimator.labels_.shape == (N_ROWS,)
+    inertias = [each.inertia for each in found.table]
+    assert inertias == sorted(inertias, reverse=True)
+    assert inertias[2] == pytest.approx(expected.table[2].inertia, rel=1e-3)
+
+
+def test_the_number_of_clusters_needs_a_sample_of_streamed_rows() -> None:
+    with pytest.raises(ValueError, match="need a sample_size"):
+        choose_n_clusters(open_rows(POINTS), sample_size=None)
