@@ -2,6 +2,7 @@
 
 from kmeans_xp import devices
 from kmeans_xp._version import __version__
+from kmeans_xp.blocks import open_rows
 from kmeans_xp.config import config_context
 from kmeans_xp.estimators import (
     KMeans,
@@ -26,4 +27,5 @@ __all__ = [
     "kmeans_parallel",
     "kmeans_plusplus",
     "lloyd",
+    "open_rows",
 ]

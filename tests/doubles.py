@@ -1,6 +1,6 @@
 """Rows cut into blocks, to show that an algorithm does not see how they are cut."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from itertools import accumulate
 from typing import Any
 
@@ -23,7 +23,7 @@ class Chopped(CutBlocks):
         self.is_weighted = rows.weights is not None
         self.n_visits = 0
 
-    def visited(self) -> Iterator[Rows]:
+    def visited(self) -> Generator[Rows]:
         self.n_visits += 1
         for number in range(len(self.sizes)):
             yield self._block(number)

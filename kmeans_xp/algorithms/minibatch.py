@@ -1,6 +1,8 @@
 """Mini-batch k-means: move centroids by the means of small random samples of the rows."""
 
+import copy
 import math
+from collections import deque
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -25,6 +27,10 @@ __all__ = [
     "minibatch",
     "minibatch_step",
 ]
+
+#: of batches that are fetched together, where rows lie in no one piece
+_FETCHED_BYTES = 64 * 2**20
+_FEWEST_FETCHED = 4
 
 HostArray = np.ndarray[tuple[int, ...], np.dtype[np.float64]]
 
@@ -169,12 +175,11 @@ def minibatch(
     improvement = _Improvement(min(1.0, 2.0 * batch_size / (blocks.n_points + 1)))
     state = MiniBatchState(centroids, from_host(np.zeros(n_clusters), xp=xp, device=blocks.device))
     host_mass: HostArray = np.zeros(n_clusters)
+    batches = _Batches(blocks, random_state, batch_size)
     steps: list[MiniBatchStep] = []
     reason = "max_iter"
     for number in range(1, n_steps + 1):
-        # Weights decide which rows are drawn: within the batch each counts once.
-        drawn = draw_by_weight(blocks, random_state.random_sample(batch_size))
-        batch = blocks.take(drawn).unweighted()
+        batch = batches.next()
         due = reassignment if reassignment.is_due(host_mass, batch_size) else None
         state, host_mass, step = minibatch_step(batch, state, random_state, due, xp=xp)
         step = step._replace(number=number)
@@ -233,6 +238,50 @@ def minibatch_step(
             sq_shift = float(xp.sum(difference * difference))
     mean_inertia = float(inertia) / batch.n_points
     return moved, mass, MiniBatchStep(1, mean_inertia, None, float(sq_shift), n_reassigned)
+
+
+class _Batches:
+    """Rows drawn at random, many batches at a time where to fetch rows may take a pass.
+
+    The numbers of later batches are foretold by a copy of the random state. Where other draws
+    came between, they are not as foretold, and what was fetched is dropped: the same rows make
+    the same batches wherever they lie.
+    """
+
+    def __init__(
+        self, blocks: Blocks, random_state: np.random.RandomState, batch_size: int
+    ) -> None:
+        self._blocks = blocks
+        self._random_state = random_state
+        self._size = batch_size
+        self._fetched: deque[tuple[HostArray, Rows]] = deque()
+        self._n_used = 0
+
+    def next(self) -> Rows:
+        """Return the next batch."""
+        uniforms = self._random_state.random_sample(self._size)
+        if self._blocks.whole is not None:
+            return self._drawn(uniforms)
+        if not self._fetched or not np.array_equal(self._fetched[0][0], uniforms):
+            self._fetch(uniforms)
+        self._n_used += 1
+        return self._fetched.popleft()[1]
+
+    def _fetch(self, uniforms: HostArray) -> None:
+        """Fetch a batch and some that are likely to follow: twice as many as were of use."""
+        row_bytes = self._blocks.n_features * 8
+        most = max(1, _FETCHED_BYTES // (self._size * row_bytes))
+        n_fetched = min(most, max(_FEWEST_FETCHED, 2 * self._n_used))
+        later = copy.deepcopy(self._random_state)
+        every = [uniforms, *(later.random_sample(self._size) for _ in range(1, n_fetched))]
+        rows = self._drawn(np.concatenate(every))
+        parts = (part for _, part in rows.tiles(self._size))
+        self._fetched = deque(zip(every, parts, strict=True))
+        self._n_used = 0
+
+    def _drawn(self, uniforms: HostArray) -> Rows:
+        # Weights decide which rows are drawn: within the batch each counts once.
+        return self._blocks.take(draw_by_weight(self._blocks, uniforms)).unweighted()
 
 
 class _Improvement:

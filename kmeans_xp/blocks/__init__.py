@@ -7,6 +7,11 @@
 | ``in_memory`` | rows on one device in one piece |
 | ``cut`` | the base of rows in several blocks |
 | ``elsewhere`` | rows that lie in no array of this process, before the first visit |
+| ``sources`` | where streamed rows come from: files, arrays, data sets, callables |
+| ``stream`` | a source before the first visit, and what is streamed by itself |
+| ``streamed`` | rows of a source as blocks, read anew in every visit |
+| ``reading_ahead`` | a thread that reads blocks ahead |
+| ``uploading`` | blocks brought to the device while it computes |
 | ``making`` | ``of`` makes blocks of whatever holds the rows |
 """
 
@@ -14,5 +19,18 @@ from kmeans_xp.blocks.blocks import Blocks
 from kmeans_xp.blocks.elsewhere import Elsewhere
 from kmeans_xp.blocks.making import elsewhere, of, of_rows, place
 from kmeans_xp.blocks.per_row import PerRow
+from kmeans_xp.blocks.reading_ahead import read_ahead
+from kmeans_xp.blocks.sources import RowSource, open_rows
 
-__all__ = ["Blocks", "Elsewhere", "PerRow", "elsewhere", "of", "of_rows", "place"]
+__all__ = [
+    "Blocks",
+    "Elsewhere",
+    "PerRow",
+    "RowSource",
+    "elsewhere",
+    "of",
+    "of_rows",
+    "open_rows",
+    "place",
+    "read_ahead",
+]

@@ -1,7 +1,9 @@
 """Rows cut into several blocks: all of ``Blocks`` but how a block is reached."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
+from contextlib import closing
+from functools import cached_property
 from itertools import accumulate
 from typing import Any, NamedTuple, Self
 
@@ -52,8 +54,8 @@ class Parts(NamedTuple):
     ) -> Any:
         """Return the partial results of all blocks, merged in order."""
         partials = (
-            partial(part, *(each.block(number) for each in per_row), *operands, xp=self.xp)
-            for number, part in enumerate(self.parts)
+            partial(*(each.block(number) for each in (self, *per_row)), *operands, xp=self.xp)
+            for number in range(len(self.parts))
         )
         return merged_in_tree(partials, merge)
 
@@ -88,10 +90,13 @@ class CutBlocks(ABC):
     def __init__(self, sizes: Sequence[int], *, xp: Namespace) -> None:
         self.sizes = tuple(sizes)
         self.xp = xp
-        self._ends = tuple(accumulate(self.sizes))
+
+    @cached_property
+    def _ends(self) -> tuple[int, ...]:
+        return tuple(accumulate(self.sizes))
 
     @abstractmethod
-    def visited(self) -> Iterator[Rows]:
+    def visited(self) -> Generator[Rows]:
         """Yield the rows of each block in order, where functions can compute with them."""
 
     @abstractmethod
@@ -120,11 +125,12 @@ class CutBlocks(ABC):
         merge: Callable[[Any, Any], Any] = added,
     ) -> Any:
         """Return the partial results of all blocks, merged in a fixed tree over their order."""
-        return merged_in_tree(self._results(partial, operands, per_row), merge)
+        with closing(self._results(partial, operands, per_row)) as partials:
+            return merged_in_tree(partials, merge)
 
     def map_rows(
         self, function: Callable[..., Any], *operands: Any, per_row: tuple[PerRow, ...] = ()
-    ) -> Parts:
+    ) -> PerRow:
         """Return what ``function`` gives for each row."""
         return Parts(tuple(self._results(function, operands, per_row)), self.xp)
 
@@ -151,7 +157,9 @@ class CutBlocks(ABC):
 
     def _results(
         self, function: Callable[..., Any], operands: tuple[Any, ...], per_row: tuple[PerRow, ...]
-    ) -> Iterator[Any]:
-        for number, rows in enumerate(self.visited()):
-            given = (each.block(number) for each in per_row)
-            yield within_memory(function, rows, *given, *operands, xp=self.xp)
+    ) -> Generator[Any]:
+        # Closed at once when a function raises: the traceback would keep it open.
+        with closing(self.visited()) as blocks:
+            for number, rows in enumerate(blocks):
+                given = (each.block(number) for each in per_row)
+                yield within_memory(function, rows, *given, *operands, xp=self.xp)

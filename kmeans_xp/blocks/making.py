@@ -3,16 +3,17 @@
 from collections.abc import Callable
 from typing import Any
 
+from kmeans_xp.blocks import stream
 from kmeans_xp.blocks.blocks import Blocks
 from kmeans_xp.blocks.elsewhere import Elsewhere
 from kmeans_xp.blocks.in_memory import InMemory
-from kmeans_xp.devices import Namespace, Placement, bring, choose
+from kmeans_xp.devices import Namespace, Placement, bring, choose, to_host
 from kmeans_xp.kernels import DenseRows, Rows
 
 __all__ = ["elsewhere", "of", "of_rows", "place"]
 
 #: each returns what it knows of rows that it can visit, or None; imports their library only then
-_FINDERS: tuple[Callable[[Any], Elsewhere | None], ...] = ()
+_FINDERS: tuple[Callable[[Any], Elsewhere | None], ...] = (stream.found,)
 
 
 def elsewhere(X: Any) -> Elsewhere | None:
@@ -25,7 +26,13 @@ def elsewhere(X: Any) -> Elsewhere | None:
 
 def place(points: Any, device: str | None) -> Placement:
     """Decide where to compute with an array, or with rows that lie elsewhere."""
-    return points.placement(device) if isinstance(points, Elsewhere) else choose(points, device)
+    if isinstance(points, Elsewhere):
+        return points.placement(device)
+    placement = choose(points, device)
+    if not stream.is_too_large(points, placement):
+        return placement
+    reason = f"{placement.reason}; the rows do not fit there and are brought block by block"
+    return placement._replace(reason=reason, is_streamed=True)
 
 
 def of(points: Any, weights: Any, placement: Placement) -> Blocks:
@@ -41,6 +48,8 @@ def of(points: Any, weights: Any, placement: Placement) -> Blocks:
     """
     if isinstance(points, Elsewhere):
         return points.blocks(weights, placement)
+    if placement.is_streamed:
+        return stream.streamed(points, None if weights is None else to_host(weights), placement)
     return InMemory(DenseRows(bring(points, placement), weights), xp=placement.xp)
 
 

@@ -24,6 +24,7 @@ from kmeans_xp.devices.libraries import (
     working_device,
 )
 from kmeans_xp.devices.memory import (
+    free_memory,
     is_out_of_memory,
     shrink_tiles,
     tile_shape,
@@ -47,6 +48,7 @@ __all__ = [
     "choose",
     "computing_dtype",
     "device_of",
+    "free_memory",
     "from_host",
     "is_array",
     "is_of_kind",

@@ -1,11 +1,12 @@
 """One memory budget: how much of an n_points x n_clusters matrix exists at a time."""
 
+import importlib
 import threading
 from typing import Protocol
 
 from kmeans_xp.devices.libraries import Device, Namespace, library_name
 
-__all__ = ["is_out_of_memory", "shrink_tiles", "tile_shape", "within_budget"]
+__all__ = ["free_memory", "is_out_of_memory", "shrink_tiles", "tile_shape", "within_budget"]
 
 # Tiles follow from the shapes alone, not from the memory that happens to be free: the order
 # of rounding would change from one call to the next, and predict(X) with it.
@@ -58,6 +59,16 @@ def shrink_tiles() -> bool:
             return False
         _n_halvings += 1
         return True
+
+
+def free_memory(xp: Namespace, device: Device) -> int | None:
+    """Return the bytes that are free on the device, or None where that is not known."""
+    if library_name(xp) != "cupy":
+        return None
+    cupy = importlib.import_module("cupy")
+    with device:
+        free, _ = cupy.cuda.runtime.memGetInfo()
+        return int(free + cupy.get_default_memory_pool().free_bytes())
 
 
 def is_out_of_memory(error: BaseException) -> bool:

@@ -52,6 +52,8 @@ class Placement(NamedTuple):
         Device of the input.
     reason : str
         One sentence for ``device_reason_``.
+    is_streamed : bool
+        Whether an array on the host is brought there block by block, in every visit.
     """
 
     xp: Namespace
@@ -59,6 +61,7 @@ class Placement(NamedTuple):
     home_xp: Namespace
     home_device: Device
     reason: str
+    is_streamed: bool = False
 
     @property
     def is_home(self) -> bool:

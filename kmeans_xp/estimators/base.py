@@ -22,7 +22,7 @@ from sklearn.utils._param_validation import Interval, StrOptions, make_constrain
 from sklearn.utils.validation import check_is_fitted
 
 from kmeans_xp import blocks, persistence
-from kmeans_xp.algorithms import Seeds, inertia_of, kmeans_parallel, kmeans_plusplus, random_rows
+from kmeans_xp.algorithms import Seeds, kmeans_parallel, kmeans_plusplus, random_rows
 from kmeans_xp.blocks import Blocks
 from kmeans_xp.devices import (
     Array,
@@ -37,6 +37,7 @@ from kmeans_xp.devices import (
     to_host,
     working_device,
 )
+from kmeans_xp.estimators.labels_file import written_labels
 from kmeans_xp.estimators.preparation import Prepared, prepared
 from kmeans_xp.estimators.validation import (
     as_random_state,
@@ -46,7 +47,7 @@ from kmeans_xp.estimators.validation import (
     checked_weights,
     is_array_like,
 )
-from kmeans_xp.kernels import Rows, nearest_labels, sq_distances
+from kmeans_xp.kernels import Rows, assigned_inertia, nearest_labels, sq_distances
 
 __all__ = ["BaseKMeans", "Fitted", "all_or_nothing", "drawn_part", "part_to_seed", "resolved_init"]
 
@@ -149,21 +150,27 @@ class BaseKMeans(
         """
         return self.fit(X, sample_weight=sample_weight).labels_
 
-    def predict(self, X: Any) -> Array:
+    def predict(self, X: Any, *, out: str | PathLike[str] | None = None) -> Array:
         """Return the index of the nearest centroid of each row.
 
         Parameters
         ----------
         X : array-like of shape (n_samples, n_features)
-            Rows; of any array library.
+            Rows; of any array library, or from ``open_rows``.
+        out : path-like, default=None
+            Write the labels to this .npy file, block by block where rows are read by blocks. It
+            is replaced whole or not at all.
 
         Returns
         -------
         array of int32, shape (n_samples,)
-            Of X's library, on X's device. Equal to ``labels_`` on the rows that were fitted.
+            Of X's library, on X's device; with ``out`` a memory map of the file. Equal to
+            ``labels_`` on the rows that were fitted.
         """
         check_is_fitted(self)
         with self._new_points(X) as fitted:
+            if out is not None:
+                return written_labels(fitted.blocks, fitted.centroids, out)
             labels = fitted.blocks.map_rows(nearest_labels, fitted.centroids)
             return labels.delivered(fitted.placement)
 
@@ -225,8 +232,7 @@ class BaseKMeans(
         """
         check_is_fitted(self)
         with self._new_points(X, sample_weight) as fitted:
-            labels = fitted.blocks.map_rows(nearest_labels, fitted.centroids)
-            return -inertia_of(fitted.blocks, labels, fitted.centroids)
+            return -float(fitted.blocks.reduce(_nearest_inertia, fitted.centroids))
 
     def to_device(self, device: str) -> Self:
         """Return a copy of the fitted estimator that computes on another device.
@@ -442,9 +448,7 @@ class BaseKMeans(
         centroids = self._initial_centroids(init, part, data, random_state, n_clusters)
         return send(centroids + data.origin, placement)
 
-    def _fitted(
-        self, centroids: Array, origin: Array, placement: Placement
-    ) -> dict[str, Any]:
+    def _fitted(self, centroids: Array, origin: Array, placement: Placement) -> dict[str, Any]:
         """Return the attributes that make an estimator which predicts by these centroids."""
         return {
             "cluster_centers_": send(centroids + origin, placement),
@@ -489,6 +493,12 @@ def resolved_init(init: Any, part: Blocks) -> Any:
     if not isinstance(init, str) or init != "auto":
         return init
     return "k-means++" if part.whole is not None else "k-means||"
+
+
+def _nearest_inertia(rows: Rows, centroids: Array, *, xp: Namespace) -> Array:
+    """Return the inertia of the rows while they are there: in one visit."""
+    labels = nearest_labels(rows, centroids, xp=xp)
+    return assigned_inertia(rows, labels, centroids, xp=xp)
 
 
 def _distances(rows: Rows, centroids: Array, *, xp: Namespace) -> Array:

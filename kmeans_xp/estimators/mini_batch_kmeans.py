@@ -2,6 +2,7 @@
 
 import math
 import warnings
+from contextlib import closing
 from numbers import Integral, Real
 from typing import Any, ClassVar, Self
 
@@ -19,7 +20,7 @@ from kmeans_xp.algorithms import (
     minibatch_step,
 )
 from kmeans_xp.algorithms.minibatch import Reassignment
-from kmeans_xp.blocks import Blocks
+from kmeans_xp.blocks import Blocks, RowSource, read_ahead
 from kmeans_xp.devices import Array, Placement, bring, from_host, send, to_host
 from kmeans_xp.estimators.base import (
     BaseKMeans,
@@ -31,7 +32,7 @@ from kmeans_xp.estimators.base import (
 )
 from kmeans_xp.estimators.preparation import Prepared
 from kmeans_xp.estimators.progress import Progress
-from kmeans_xp.estimators.validation import as_random_state
+from kmeans_xp.estimators.validation import as_random_state, checked_points
 from kmeans_xp.kernels import nearest_labels
 
 __all__ = ["MiniBatchKMeans"]
@@ -208,7 +209,7 @@ class MiniBatchKMeans(BaseKMeans):
         Parameters
         ----------
         X : array-like of shape (n_samples, n_features)
-            The batch.
+            The batch. Of rows from ``open_rows``, each block is one, in their order.
         y : ignored
             Not used, present for API consistency.
         sample_weight : array-like of shape (n_samples,), default=None
@@ -220,11 +221,33 @@ class MiniBatchKMeans(BaseKMeans):
             Updated; after an error as it was before.
         """
         self._validate_params()
+        if isinstance(X, RowSource):
+            self._fit_blocks(X, sample_weight)
+        else:
+            self._fit_batch(X, sample_weight)
+        return self
+
+    def _fit_batch(self, X: Any, sample_weight: Any) -> None:
+        if isinstance(X, np.memmap):
+            X = np.asarray(X)  # one batch, however large
         if not hasattr(self, "cluster_centers_"):
             self._begin(X, sample_weight)
         with self._new_points(X, sample_weight) as batch:
             self._continue(batch)
-        return self
+
+    def _fit_blocks(self, source: RowSource, sample_weight: Any) -> None:
+        """Do one step on each block of a source."""
+        if sample_weight is not None:
+            raise ValueError("Rows that are read by blocks have weights by open_rows(weight=...).")
+        is_first = not hasattr(self, "cluster_centers_")
+        checked_points(source, estimator=self, reset=is_first, anywhere=True)
+        # Blocks are arrays without names, which were checked just now.
+        names = self.__dict__.pop("feature_names_in_", None)
+        with closing(read_ahead(source.read(), 1)) as blocks:
+            for points, weights in blocks:
+                self._fit_batch(points, weights)
+        if names is not None:
+            self.feature_names_in_ = names
 
     def _resolve_sizes(self, data: Prepared) -> None:
         n_points = data.blocks.n_points

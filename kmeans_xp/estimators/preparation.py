@@ -49,9 +49,9 @@ def prepared(points: Any, weights: Array | None, placement: Placement) -> Prepar
     plain, weighted = given.seen_from(first).reduce(_both_moments)
     origin, numbers = spread(plain, weighted, first, xp=placement.xp)
     mean_variance, total_sq, mass = to_host(numbers).tolist()
-    return Prepared(
-        given.seen_from(origin), origin, mean_variance, total_sq, mass, placement
-    )
+    if mass == 0.0:  # of rows whose weights were not seen before
+        raise ValueError("Sample weights must contain at least one non-zero number.")
+    return Prepared(given.seen_from(origin), origin, mean_variance, total_sq, mass, placement)
 
 
 def _first_row(given: Blocks) -> Array:

@@ -44,7 +44,7 @@ def checked_points(
     if _is_plain(X) and _has_known_features(X, estimator, reset=reset):
         return X
     rows = elsewhere(X)
-    if rows is not None:
+    if rows is not None and (anywhere or not isinstance(X, np.ndarray)):  # maps are arrays too
         return _checked_elsewhere(rows, estimator, reset=reset, anywhere=anywhere)
     # No array of an Array API library: CuPy if it lies in CUDA memory, else NumPy.
     X = adopted(X)
@@ -62,7 +62,9 @@ def checked_points(
     return validate_data(estimator, X, reset=reset, dtype=dtype)
 
 
-def _checked_elsewhere(rows: Elsewhere, estimator: Any, *, reset: bool, anywhere: bool) -> Elsewhere:
+def _checked_elsewhere(
+    rows: Elsewhere, estimator: Any, *, reset: bool, anywhere: bool
+) -> Elsewhere:
     if not anywhere:
         raise TypeError(
             f"{rows.name} lies in no array of this process, and this needs all rows in one: take "

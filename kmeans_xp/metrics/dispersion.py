@@ -22,7 +22,7 @@ def calinski_harabasz_score(X: Any, labels: Any, *, device: str | None = None) -
     Parameters
     ----------
     X : array-like of shape (n_samples, n_features)
-        Rows, of any array library.
+        Rows, of any array library, or from ``open_rows``.
     labels : array-like of shape (n_samples,)
         Cluster of each row: numbers or strings, of any library, on any device.
     device : {None, "auto", "cpu", "cuda", "cuda:N"}, default=None
@@ -60,7 +60,7 @@ def calinski_harabasz_score(X: Any, labels: Any, *, device: str | None = None) -
     >>> calinski_harabasz_score(np.array([[0.0], [1.0], [10.0], [11.0]]), [0, 0, 1, 1])
     200.0
     """
-    points, on_host = points_and_labels(X, labels)
+    points, on_host = points_and_labels(X, labels, anywhere=True)
     with labelled(points, on_host, device) as data:
         between, within = _dispersions(data)
         n_points, n_clusters = data.blocks.n_points, data.n_clusters
@@ -78,7 +78,7 @@ def davies_bouldin_score(X: Any, labels: Any, *, device: str | None = None) -> f
     Parameters
     ----------
     X : array-like of shape (n_samples, n_features)
-        Rows, of any array library.
+        Rows, of any array library, or from ``open_rows``.
     labels : array-like of shape (n_samples,)
         Cluster of each row: numbers or strings, of any library, on any device.
     device : {None, "auto", "cpu", "cuda", "cuda:N"}, default=None
@@ -116,7 +116,7 @@ def davies_bouldin_score(X: Any, labels: Any, *, device: str | None = None) -> f
     >>> davies_bouldin_score(np.array([[0.0], [1.0], [10.0], [11.0]]), [0, 0, 1, 1])
     0.1
     """
-    points, on_host = points_and_labels(X, labels)
+    points, on_host = points_and_labels(X, labels, anywhere=True)
     with labelled(points, on_host, device) as data:
         sums, mass = data.totals()
         means = sums / mass[:, None]

@@ -8,14 +8,13 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.utils import assert_all_finite, check_consistent_length, column_or_1d
 
-from kmeans_xp.blocks import Blocks, PerRow
+from kmeans_xp.blocks import Blocks, PerRow, place
 from kmeans_xp.devices import (
     Array,
     Namespace,
     Placement,
     accumulation_dtype,
     adopted,
-    choose,
     from_host,
     tile_shape,
     to_host,
@@ -122,9 +121,9 @@ class Labelled(NamedTuple):
         return self.blocks.cut(from_host(is_single, xp=xp, device=device))
 
 
-def points_and_labels(X: Any, labels: Any) -> tuple[Array, NDArray[Any]]:
+def points_and_labels(X: Any, labels: Any, *, anywhere: bool = False) -> tuple[Any, NDArray[Any]]:
     """Return X checked, where it is, and as many labels on the host; ValueError otherwise."""
-    points = checked_points(X)
+    points = checked_points(X, anywhere=anywhere)
     on_host = host_labels(labels)
     check_consistent_length(np.empty(int(points.shape[0])), on_host)
     return points, on_host
@@ -153,10 +152,10 @@ def coded(labels: NDArray[Any]) -> Coded:
 
 
 @contextmanager
-def labelled(points: Array, labels: NDArray[Any], device: str | None) -> Iterator[Labelled]:
+def labelled(points: Any, labels: NDArray[Any], device: str | None) -> Iterator[Labelled]:
     """Place checked points and their labels, and work on that device in the body."""
     found = coded(labels)
-    placement = choose(points, device)
+    placement = place(points, device)
     with working_device(placement.xp, placement.device):
         data = prepared(points, None, placement)
         codes = from_host(found.codes, xp=placement.xp, device=placement.device)

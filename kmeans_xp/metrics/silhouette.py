@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.utils._param_validation import Interval, validate_parameter_constraints
 
-from kmeans_xp.blocks import PerRow
+from kmeans_xp.blocks import Elsewhere, PerRow, of, place
 from kmeans_xp.devices import (
     Array,
     Namespace,
@@ -38,7 +38,7 @@ def silhouette_score(
     Parameters
     ----------
     X : array-like of shape (n_samples, n_features)
-        Rows, of any array library.
+        Rows, of any array library; from ``open_rows`` with a sample_size.
     labels : array-like of shape (n_samples,)
         Cluster of each row: numbers or strings, of any library, on any device.
     sample_size : int, default=None
@@ -88,8 +88,7 @@ def silhouette_score(
     }
     given = {"sample_size": sample_size, "random_state": random_state}
     validate_parameter_constraints(constraints, given, caller_name="silhouette_score")
-    points, on_host = points_and_labels(X, labels)
-    indices = None
+    points, on_host = points_and_labels(X, labels, anywhere=sample_size is not None)
     if sample_size is not None:
         n_points = int(points.shape[0])
         indices = as_random_state(random_state).permutation(n_points)[:sample_size]
@@ -165,7 +164,7 @@ def simplified_silhouette_score(
     Parameters
     ----------
     X : array-like of shape (n_samples, n_features)
-        Rows, of any array library.
+        Rows, of any array library, or from ``open_rows``.
     labels : array-like of shape (n_samples,)
         Cluster of each row; with ``centroids``, the indices of theirs.
     centroids : array-like of shape (n_clusters, n_features), default=None
@@ -205,7 +204,7 @@ def simplified_silhouette_score(
     >>> round(simplified_silhouette_score(X, [0, 0, 1, 1]), 4)
     0.9499
     """
-    points, on_host = points_and_labels(X, labels)
+    points, on_host = points_and_labels(X, labels, anywhere=True)
     with labelled(points, on_host, device) as data:
         if centroids is None:
             sums, mass = data.totals()
@@ -219,7 +218,11 @@ def simplified_silhouette_score(
         return _mean_simplified(data, data.blocks.cut(indices), given - origin)
 
 
-def _some(points: Array, indices: NDArray[np.intp]) -> Array:
+def _some(points: Any, indices: NDArray[np.intp]) -> Array:
+    if isinstance(points, Elsewhere):
+        placement = place(points, None)
+        placed = from_host(indices, xp=placement.xp, device=placement.device)
+        return of(points, None, placement).take(placed).points
     xp, device = namespace_of(points), device_of(points)
     with working_device(xp, device):
         return xp.take(points, from_host(indices, xp=xp, device=device), axis=0)

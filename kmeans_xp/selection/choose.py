@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 
 from kmeans_xp import blocks
 from kmeans_xp.algorithms import LloydResult
-from kmeans_xp.devices import Array, bring, choose, from_host, to_host, working_device
+from kmeans_xp.blocks import Elsewhere
+from kmeans_xp.devices import Array, bring, from_host, to_host, working_device
 from kmeans_xp.estimators import KMeans
 from kmeans_xp.estimators.preparation import Prepared, prepared
 from kmeans_xp.estimators.validation import as_random_state, check_enough_rows, checked_points
@@ -65,7 +66,8 @@ def choose_n_clusters(
     Parameters
     ----------
     X : array-like of shape (n_samples, n_features)
-        Rows, of any array library.
+        Rows, of any array library, or from ``open_rows``: runs then begin with centroids that
+        were found on the sample, since each start takes passes over the rows.
     n_clusters : iterable of int, default=range(2, 11)
         Numbers of clusters to try, at least 1 and at most n_samples.
     criterion : {"silhouette", "gap", "elbow"}, default="silhouette"
@@ -150,12 +152,13 @@ def choose_n_clusters(
         numbers[-1], n_init=n_init, max_iter=max_iter, random_state=random_state, device=device
     )
     estimator._validate_params()
-    points = checked_points(X, estimator=estimator)
+    points = checked_points(X, estimator=estimator, anywhere=True)
+    _check_sample(points, sample_size)
     check_enough_rows(points, numbers[-1])
     random = as_random_state(random_state)
     seeds = random.randint(2**31 - 1, size=len(numbers) + n_references + 2).tolist()
     search = Search(n_init, max_iter)
-    placement = choose(points, device)
+    placement = blocks.place(points, device)
     with working_device(placement.xp, placement.device):
         data = prepared(points, None, placement)
         sample = _sample(data, points, sample_size, seeds.pop())
@@ -163,14 +166,17 @@ def choose_n_clusters(
         told = Progress(progress, 2 * len(numbers) + n_references)
         every = sorted({1, *numbers})
         tasks = [
-            partial(fresh, data, k, _n_fresh(k, numbers, n_init), seeds.pop(), max_iter)
+            partial(
+                _begun, data, sample.data, k, _n_fresh(k, numbers, n_init), seeds.pop(), max_iter
+            )
             for k in numbers
         ]
         tasks += _reference_tasks(sample.data, every, seeds, search)
         results = list(in_order(tasks, n_jobs, placement, told))
         begun, references = results[: len(numbers)], results[len(numbers) :]
         measured = {}
-        for result in chained(data, numbers, begun, chain_seed, max_iter):
+        part = _to_seed(data, sample.data).blocks
+        for result in chained(data, numbers, begun, chain_seed, max_iter, part):
             measured[int(result.centroids.shape[0])] = _measured(result, sample, max_iter)
             told.step()
         if 1 not in measured:
@@ -247,7 +253,7 @@ def _n_fresh(number: int, numbers: list[int], n_init: int) -> int:
 
 def _sample(data: Prepared, points: Array, sample_size: int | None, seed: int) -> _Sample:
     n_points = data.blocks.n_points
-    if sample_size is None or n_points <= sample_size:
+    if data.blocks.whole is not None and (sample_size is None or n_points <= sample_size):
         return _Sample(data, bring(points, data.placement), None)
     indices = np.random.RandomState(seed).permutation(n_points)[:sample_size]
     placement = data.placement
@@ -255,6 +261,30 @@ def _sample(data: Prepared, points: Array, sample_size: int | None, seed: int) -
     taken = data.blocks.take(placed)
     few = blocks.of_rows(taken, xp=placement.xp)
     return _Sample(data._replace(blocks=few), taken.points, indices)
+
+
+def _check_sample(points: Any, sample_size: int | None) -> None:
+    if sample_size is None and isinstance(points, Elsewhere):
+        raise ValueError(
+            f"The rows of {points.name} are not all in memory: silhouettes and gap statistic "
+            "need a sample_size."
+        )
+
+
+def _to_seed(data: Prepared, sample: Prepared) -> Prepared:
+    """Return the rows to choose first centroids from: a sample where a look may be a pass."""
+    return data if data.blocks.whole is not None else sample
+
+
+def _begun(
+    data: Prepared, sample: Prepared, n_clusters: int, n_starts: int, seed: int, max_iter: int
+) -> LloydResult | None:
+    """Return the best of some runs that begin afresh."""
+    seeding = _to_seed(data, sample)
+    found = fresh(seeding, n_clusters, n_starts, seed, max_iter)
+    if found is None or seeding is data:
+        return found
+    return refined(data, found.centroids, max_iter)
 
 
 def _reference_tasks(

@@ -13,6 +13,7 @@ from kmeans_xp.algorithms import (
     more_centroids,
     runs_from,
 )
+from kmeans_xp.blocks import Blocks
 from kmeans_xp.devices import Array
 from kmeans_xp.estimators.preparation import Prepared
 
@@ -60,6 +61,7 @@ def chained(
     begun: Sequence[LloydResult | None],
     seed: int,
     max_iter: int,
+    part: Blocks | None = None,
 ) -> Iterator[LloydResult]:
     """Yield the best fit for each number: of those begun, and of one from the number before.
 
@@ -77,6 +79,8 @@ def chained(
         Of the rows that are added.
     max_iter : int
         Iterations, at most.
+    part : Blocks, optional
+        Where the rows that are added come from; None for all rows.
 
     Yields
     ------
@@ -88,7 +92,7 @@ def chained(
     for n_clusters, found in zip(numbers, begun, strict=True):
         candidates = [] if found is None else [found]
         if before is not None:
-            start = more_centroids(data.blocks, before.centroids, n_clusters, random_state)
+            start = more_centroids(part or data.blocks, before.centroids, n_clusters, random_state)
             # The first of those that are the same is kept: inertias then never rise.
             candidates.insert(0, refined(data, start, max_iter))
         before = best_of(candidates)

@@ -26,6 +26,9 @@ from kmeans_xp.algorithms import (
 )
 from kmeans_xp.blocks import Blocks
 from kmeans_xp.blocks.in_memory import InMemory
+from kmeans_xp.blocks.sources import open_rows
+from kmeans_xp.blocks.streamed import Streamed
+from kmeans_xp.devices import to_host
 from kmeans_xp.kernels import (
     DenseRows,
     Rows,
@@ -49,6 +52,16 @@ def unevenly(rows: Rows, xp: Any) -> Blocks:
     return Chopped(rows, (2, 50, rows.n_points - 53, 1), xp=xp)
 
 
+def streamed(size: int, rows: Rows, xp: Any) -> Blocks:
+    """Rows that are read from a host array block by block."""
+    assert isinstance(rows, DenseRows)
+    table = to_host(rows.points)
+    if rows.weights is not None:
+        table = np.column_stack([table, to_host(rows.weights)])
+    source = open_rows(table, weight=None if rows.weights is None else 3, block_rows=size)
+    return Streamed(source, xp=xp, device=rows.device, origin=rows.origin)
+
+
 #: other ways for the same rows to lie
 KINDS: dict[str, Make] = {
     "blocks of 1 row": partial(chopped, 1),
@@ -56,6 +69,8 @@ KINDS: dict[str, Make] = {
     "blocks of 40 rows": partial(chopped, 40),
     "uneven blocks": unevenly,
     "one block": partial(chopped, N_POINTS),
+    "streamed": partial(streamed, 40),
+    "streamed, blocks of 1 row": partial(streamed, 1),
 }
 
 

@@ -1,0 +1,141 @@
+"""Rows of an object that slices read: h5py, zarr, memory maps, NumPy, CSR, pandas."""
+
+import mmap
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+from kmeans_xp.blocks.sources.columns import ArrayColumns
+from kmeans_xp.blocks.sources.pandas_frames import PandasColumns
+from kmeans_xp.blocks.sources.sliced import Range, SlicedSource
+
+__all__ = ["ArraySource", "MappedSource", "PandasSource", "SparseSource"]
+
+
+class ArraySource(SlicedSource):
+    """Rows of an array that need not lie in memory.
+
+    Parameters
+    ----------
+    array : object
+        With ``shape``, ``dtype`` and ``__getitem__(slice)``.
+    columns, weight, block_rows : optional
+        As of ``open_rows``.
+    name : str, or None
+        Of the source; None for the type of the array.
+    """
+
+    def __init__(
+        self,
+        array: Any,
+        columns: Sequence[int] | None = None,
+        weight: int | None = None,
+        block_rows: int | None = None,
+        *,
+        name: str | None = None,
+    ) -> None:
+        self._array = array
+        name = name or _type_name(array)
+        made_of = ArrayColumns(tuple(array.shape), array.dtype, columns, weight, name)
+        chunks = getattr(array, "chunks", None)
+        super().__init__(
+            name,
+            int(array.shape[0]),
+            made_of,
+            block_rows,
+            # Whole rows are read, whichever columns are used.
+            bytes_a_row=int(array.shape[1]) * made_of.layout.dtype.itemsize,
+            chunk_rows=int(chunks[0]) if isinstance(chunks, tuple) else None,
+        )
+
+    def _slices(self, ranges: Iterable[Range]) -> Iterator[Any]:
+        return (self._array[start:stop] for start, stop in ranges)
+
+
+class MappedSource(ArraySource):
+    """Rows of a memory map, copied from it: its pages would count as memory of the process."""
+
+    def _slices(self, ranges: Iterable[Range]) -> Iterator[Any]:
+        for start, stop in ranges:
+            part = self._array[start:stop]
+            rows = np.array(part, dtype=self.dtype, order="C", subok=False)
+            _drop_pages(part)
+            yield rows
+
+
+class SparseSource(SlicedSource):
+    """Rows of a CSR matrix in memory; other formats are converted, once.
+
+    Parameters
+    ----------
+    matrix : scipy.sparse matrix or array
+        Of any format.
+    columns, weight, block_rows : optional
+        As of ``open_rows``.
+    """
+
+    def __init__(
+        self,
+        matrix: Any,
+        columns: Sequence[int] | None = None,
+        weight: int | None = None,
+        block_rows: int | None = None,
+    ) -> None:
+        self._matrix = matrix.tocsr()
+        name = type(matrix).__name__
+        made_of = ArrayColumns(matrix.shape, matrix.dtype, columns, weight, name, is_sparse=True)
+        n_bytes = self._matrix.data.nbytes + self._matrix.indices.nbytes
+        n_rows = int(matrix.shape[0])
+        super().__init__(
+            name, n_rows, made_of, block_rows, bytes_a_row=8 + n_bytes / max(n_rows, 1)
+        )
+
+    def _slices(self, ranges: Iterable[Range]) -> Iterator[Any]:
+        return (self._matrix[start:stop] for start, stop in ranges)
+
+
+class PandasSource(SlicedSource):
+    """Rows of a pandas data frame in memory.
+
+    Parameters
+    ----------
+    frame : pandas.DataFrame
+        Its columns of numbers are taken.
+    columns, weight, block_rows : optional
+        As of ``open_rows``.
+    """
+
+    def __init__(
+        self,
+        frame: Any,
+        columns: Sequence[str] | None = None,
+        weight: str | None = None,
+        block_rows: int | None = None,
+    ) -> None:
+        self._frame = frame
+        made_of = PandasColumns(frame, columns, weight, "DataFrame")
+        super().__init__("DataFrame", len(frame), made_of, block_rows)
+
+    def _slices(self, ranges: Iterable[Range]) -> Iterator[Any]:
+        return (self._frame.iloc[start:stop] for start, stop in ranges)
+
+
+def _type_name(value: Any) -> str:
+    kind = type(value)
+    return kind.__name__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__name__}"
+
+
+def _drop_pages(part: np.memmap[Any, Any]) -> None:
+    """Tell the system that the pages of a part are not needed; what it does with that is its."""
+    mapped = getattr(part, "_mmap", None)
+    # Pages of a copy-on-write map hold what the program wrote, and must stay.
+    if not isinstance(mapped, mmap.mmap) or part.mode not in ("r", "r+", "w+"):
+        return
+    if not hasattr(mmap, "MADV_DONTNEED") or part.nbytes == 0:
+        return
+    first, last = np.lib.array_utils.byte_bounds(part)
+    start = first - np.frombuffer(mapped, dtype=np.uint8).ctypes.data
+    start -= start % mmap.PAGESIZE
+    stop = last - np.frombuffer(mapped, dtype=np.uint8).ctypes.data
+    mapped.madvise(mmap.MADV_DONTNEED, start, min(stop, len(mapped)) - start)

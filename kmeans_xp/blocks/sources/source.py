@@ -1,0 +1,232 @@
+"""What a source of rows is: blocks in a fixed order, read anew for every pass."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Generator, Iterator
+from contextlib import closing
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from kmeans_xp.blocks.sources.checks import Place, check_block, reading
+from kmeans_xp.blocks.sources.picking import SourceBlock, Wanted
+
+__all__ = ["Layout", "RowSource", "SourceBlock", "default_block_rows"]
+
+#: Two or three blocks are in memory at a time. Larger ones are read no faster, and a kernel's
+#: threads have enough to do with one of this size.
+_BLOCK_BYTES = 64 * 2**20
+
+
+class Layout(NamedTuple):
+    """What all blocks of a source have in common.
+
+    Parameters
+    ----------
+    n_features : int
+        Number of columns of the points.
+    dtype : dtype
+        The one of float32 and float64 that rows are read as.
+    feature_names : tuple of str, or None
+        None where the columns have no names.
+    is_weighted : bool
+        Whether blocks have weights.
+    is_sparse : bool
+        Whether points are CSR matrices.
+    """
+
+    n_features: int
+    dtype: np.dtype[Any]
+    feature_names: tuple[str, ...] | None = None
+    is_weighted: bool = False
+    is_sparse: bool = False
+
+
+def default_block_rows(bytes_a_row: float) -> int:
+    """Return how many rows make a block of the usual size."""
+    return max(1, int(_BLOCK_BYTES // max(bytes_a_row, 1)))
+
+
+class RowSource(ABC):
+    """Rows that are read block by block, as often as they are needed.
+
+    Every pass gives the same blocks, and no block is empty. Each is checked when it is read: its
+    numbers are finite, its weights not negative, and its size is that of the first pass.
+
+    Attributes
+    ----------
+    name : str
+        Names the source in messages: the path, or the type of the object.
+    layout : Layout
+        What all blocks have in common.
+    """
+
+    name: str
+    layout: Layout
+    _sizes: tuple[int, ...] | None = None
+    #: what to do about passes that differ
+    _advice = "Rows must stay as they are while they are read."
+
+    @property
+    def n_features(self) -> int:
+        """Number of columns of the points."""
+        return self.layout.n_features
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Dtype of points and weights: float32 or float64."""
+        return self.layout.dtype
+
+    @property
+    def feature_names(self) -> tuple[str, ...] | None:
+        """Names of the columns, where they have some."""
+        return self.layout.feature_names
+
+    @property
+    def is_weighted(self) -> bool:
+        """Whether blocks have weights."""
+        return self.layout.is_weighted
+
+    @property
+    def is_sparse(self) -> bool:
+        """Whether points are CSR matrices."""
+        return self.layout.is_sparse
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} of {self.name}: {self.n_features} features, {self.dtype}>"
+
+    @property
+    def n_rows_known(self) -> int | None:
+        """Number of rows, or None before they are counted."""
+        return None if self._sizes is None else sum(self._sizes)
+
+    def sizes(self) -> tuple[int, ...]:
+        """Return the number of rows of each block, by a pass where the format does not tell.
+
+        Returns
+        -------
+        tuple of int
+            In row order; none is 0.
+
+        Raises
+        ------
+        ValueError
+            If there are no rows.
+        """
+        if self._sizes is None:
+            self._sizes = self._counted()
+        if not self._sizes:
+            raise ValueError(f"{self.name} has no rows.")
+        return self._sizes
+
+    def read(self) -> Generator[SourceBlock]:
+        """Yield all blocks in row order.
+
+        Yields
+        ------
+        SourceBlock
+            Points as a C-contiguous array or a CSR matrix, and weights or None.
+
+        Raises
+        ------
+        ValueError
+            If a block holds NaN or infinity, a weight is negative, or the rows are not those of
+            the first pass; the message names source, rows and block.
+        OSError, RuntimeError
+            If a block cannot be read; chained to the reason.
+        """
+        sizes: list[int] = []
+        for block in self._pass(0):
+            sizes.append(int(block.points.shape[0]))
+            yield block
+        self._settle(tuple(sizes))
+
+    def read_block(self, number: int) -> SourceBlock:
+        """Return one block, directly where the format can, else by a pass.
+
+        Parameters
+        ----------
+        number : int
+            From 0; of the blocks as ``sizes`` lists them.
+
+        Returns
+        -------
+        SourceBlock
+            As of ``read``.
+
+        Raises
+        ------
+        IndexError
+            If there are fewer blocks.
+        """
+        if not 0 <= number < len(self.sizes()):
+            raise IndexError(f"{self.name} has blocks 0 to {len(self.sizes()) - 1}, not {number}.")
+        with closing(self._pass(number)) as blocks:
+            return next(blocks)
+
+    def take(self, indices: Any) -> SourceBlock:
+        """Return rows by their index among all.
+
+        Parameters
+        ----------
+        indices : array of int
+            In any order, with repeats.
+
+        Returns
+        -------
+        SourceBlock
+            A row for each index, in their order.
+
+        Raises
+        ------
+        IndexError
+            If an index is negative, or not below the number of rows.
+        """
+        wanted = Wanted(indices, sum(self.sizes()), self.name)
+        start, found = 0, []
+        with closing(self._pass(0)) as blocks:
+            for block in blocks:
+                stop = start + int(block.points.shape[0])
+                found.append(wanted.among(block, start))
+                if wanted.last < stop:
+                    break
+                start = stop
+        return wanted.in_order(found)
+
+    @abstractmethod
+    def _blocks(self, first: int) -> Generator[SourceBlock]:
+        """Yield the blocks from number ``first`` on, unchecked."""
+
+    def _counted(self) -> tuple[int, ...]:
+        """Return the size of each block, by a pass."""
+        return tuple(int(block.points.shape[0]) for block in self._pass(0))
+
+    def _pass(self, first: int) -> Generator[SourceBlock]:
+        """Yield the blocks from number ``first`` on, checked."""
+        place = self._place(first, sum((self._sizes or ())[:first]))
+        with closing(self._blocks(first)) as blocks:
+            while (block := self._next(blocks, place)) is not None:
+                n_rows = int(block.points.shape[0])
+                check_block(block, self.layout, place.of_size(n_rows))
+                place = self._place(place.number + 1, place.start + n_rows)
+                yield block
+
+    def _next(self, blocks: Iterator[SourceBlock], place: Place) -> SourceBlock | None:
+        with reading(place):
+            return next(blocks, None)
+
+    def _place(self, number: int, start: int) -> Place:
+        if self._sizes is None:
+            return Place(self.name, number, start)
+        size = self._sizes[number] if number < len(self._sizes) else 0
+        return Place(self.name, number, start, size)
+
+    def _settle(self, sizes: tuple[int, ...]) -> None:
+        """Remember what the first whole pass found, and compare every later one with it."""
+        if self._sizes is None:
+            self._sizes = sizes
+        if len(sizes) < len(self._sizes):
+            raise ValueError(
+                f"{self.name} ended after {sum(sizes):,} rows; an earlier pass found "
+                f"{sum(self._sizes):,}. {self._advice}"
+            )
+        self.sizes()  # raises where there are none

@@ -1,0 +1,79 @@
+"""Rows of what ``pyarrow.dataset`` reads: Arrow, Feather, CSV, and data sets with a filter."""
+
+from collections.abc import Generator, Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+from kmeans_xp.blocks.sources.arrow import ArrowColumns, Filling
+from kmeans_xp.blocks.sources.checks import reading
+from kmeans_xp.blocks.sources.picking import SourceBlock
+from kmeans_xp.blocks.sources.sliced import even_sizes
+from kmeans_xp.blocks.sources.source import RowSource, default_block_rows
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+__all__ = ["TableSource"]
+
+#: What is decoded at a time: smaller batches take longer, and larger ones only more memory.
+_BATCH_BYTES = 8 * 2**20
+
+
+class TableSource(RowSource):
+    """Rows of a ``pyarrow.dataset.Dataset``.
+
+    Parameters
+    ----------
+    dataset : pyarrow.dataset.Dataset
+        Read in the order of its files.
+    columns, weight, block_rows : optional
+        As of ``open_rows``.
+    name : str
+        Of the source.
+    """
+
+    def __init__(
+        self,
+        dataset: Any,
+        columns: Sequence[str] | None = None,
+        weight: str | None = None,
+        block_rows: int | None = None,
+        *,
+        name: str,
+    ) -> None:
+        self.name = name
+        self._dataset = dataset
+        self._columns = ArrowColumns(
+            dataset.schema, columns, weight, name, lambda each: dataset.head(1, columns=[each])
+        )
+        self.layout = self._columns.layout
+        bytes_a_row = self.n_features * self.dtype.itemsize
+        self._block_rows = block_rows or default_block_rows(bytes_a_row)
+        self._batch_rows = max(1, min(self._block_rows, _BATCH_BYTES // bytes_a_row))
+
+    def _counted(self) -> tuple[int, ...]:
+        with reading(f"the number of rows of {self.name}"):
+            return even_sizes(self._dataset.count_rows(), self._block_rows)
+
+    def _blocks(self, first: int) -> Generator[SourceBlock]:
+        filling = None
+        for batch in self._batches(first * self._block_rows):
+            while batch.num_rows:
+                filling = filling or Filling(self._columns, self._block_rows)
+                batch = batch.slice(filling.add(batch))
+                if filling.is_full:
+                    full, filling = filling, None
+                    yield full.block()
+        if filling is not None:
+            yield filling.block()
+
+    def _batches(self, start: int) -> Iterator["pa.RecordBatch"]:
+        """Yield the rows from ``start`` on."""
+        scanner = self._dataset.scanner(
+            columns=self._columns.names,
+            batch_size=self._batch_rows,
+            batch_readahead=2,
+            fragment_readahead=1,
+        )
+        for batch in scanner.to_batches():
+            yield batch.slice(min(start, batch.num_rows))
+            start = max(0, start - batch.num_rows)

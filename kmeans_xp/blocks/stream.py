@@ -1,0 +1,123 @@
+"""Rows that are read block by block, before the first visit to them."""
+
+import numbers
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.utils import check_array
+
+from kmeans_xp.blocks.blocks import Blocks
+from kmeans_xp.blocks.elsewhere import Elsewhere
+from kmeans_xp.blocks.sources import RowSource, open_rows
+from kmeans_xp.blocks.sources.weighted import WeightedSource
+from kmeans_xp.blocks.streamed import Streamed
+from kmeans_xp.devices import Placement, choose, free_memory
+
+__all__ = ["Stream", "found", "is_too_large", "streamed"]
+
+#: Smaller memory maps are read whole: they would be one block.
+_SMALLEST_MAP = 64 * 2**20
+
+#: what a fit holds on the device beside the rows: a row's labels and distances, and tiles
+_BYTES_A_ROW = 32
+_BYTES_OF_TILES = 256 * 2**20
+
+
+class Stream(Elsewhere):
+    """What is known of the rows of a source before they are read.
+
+    Parameters
+    ----------
+    source : RowSource
+        The rows.
+    """
+
+    def __init__(self, source: RowSource) -> None:
+        self.source = source
+        self.name = source.name
+
+    @property
+    def header(self) -> Any:
+        """Columns without rows."""
+        names = self.source.feature_names
+        return np.empty((0, self.source.n_features)) if names is None else _frame_of_no_rows(names)
+
+    @property
+    def dtype(self) -> Any:
+        """Dtype that rows are read as."""
+        return self.source.dtype
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Number of rows and columns; counting rows may take a pass over them."""
+        return sum(self.source.sizes()), self.source.n_features
+
+    def placement(self, device: str | None) -> Placement:
+        """Return where to compute with blocks of the rows."""
+        # An array of one number, for what it says of itself: rows may not be counted yet.
+        n_rows = self.source.n_rows_known or 2**40
+        alike = np.broadcast_to(np.zeros((), self.dtype), (n_rows, self.source.n_features))
+        placement = choose(alike, device)
+        return placement._replace(
+            reason=f"{placement.reason}; the rows of {self.name} are read block by block"
+        )
+
+    def checked_weights(self, sample_weight: Any) -> NDArray[Any] | None:
+        """Return the weights on the host; ValueError if they are not what weights must be."""
+        if sample_weight is None:
+            return None
+        if self.source.is_weighted:
+            raise ValueError(f"{self.name} has a column of weights: give no sample_weight too.")
+        n_rows = self.shape[0]
+        if isinstance(sample_weight, numbers.Number):
+            sample_weight = np.broadcast_to(np.asarray(sample_weight), (n_rows,))
+        weights: NDArray[Any] = check_array(
+            sample_weight, ensure_2d=False, dtype="numeric", input_name="sample_weight"
+        )
+        if weights.shape != (n_rows,):
+            raise ValueError(f"sample_weight.shape == {weights.shape}, expected {(n_rows,)}!")
+        if weights.min() < 0:
+            raise ValueError("Negative values in data passed to `sample_weight`.")
+        return weights
+
+    def blocks(self, weights: Any, placement: Placement) -> Blocks:
+        """Return the rows as blocks, measured from zero."""
+        return streamed(self.source, weights, placement)
+
+
+def found(X: Any) -> Stream | None:
+    """Return what is known of an open source, or of a large memory map; None of any other X."""
+    if isinstance(X, RowSource):
+        return Stream(X)
+    if isinstance(X, np.memmap) and X.ndim == 2 and X.nbytes > _SMALLEST_MAP:
+        return Stream(open_rows(X))
+    return None
+
+
+def _frame_of_no_rows(names: tuple[str, ...]) -> Any:
+    """Return a data frame, whose names scikit-learn reads, of a library that names come from."""
+    try:
+        import pyarrow as pa
+    except ImportError:
+        import pandas as pd
+
+        return pd.DataFrame(columns=list(names))
+    return pa.table({name: pa.array([], pa.float64()) for name in names})
+
+
+def streamed(points: Any, weights: NDArray[Any] | None, placement: Placement) -> Streamed:
+    """Return blocks of a source, or of an array on the host."""
+    source = open_rows(points)
+    if weights is not None:
+        source = WeightedSource(source, weights)
+    return Streamed(source, xp=placement.xp, device=placement.device)
+
+
+def is_too_large(points: Any, placement: Placement) -> bool:
+    """Return whether an array on the host, to be computed with elsewhere, would not fit there."""
+    if placement.is_home or not isinstance(points, np.ndarray):
+        return False
+    free = free_memory(placement.xp, placement.device)
+    needed = points.nbytes + _BYTES_A_ROW * len(points) + _BYTES_OF_TILES
+    return free is not None and needed > free

@@ -1,0 +1,150 @@
+"""Rows that are read from a source block by block, in every visit anew."""
+
+from collections.abc import Callable, Generator, Sequence
+from contextlib import closing
+from functools import cached_property
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kmeans_xp.blocks.cut import CutBlocks, Parts
+from kmeans_xp.blocks.per_row import PerRow
+from kmeans_xp.blocks.reading_ahead import read_ahead
+from kmeans_xp.blocks.sources import RowSource
+from kmeans_xp.blocks.uploading import uploaded
+from kmeans_xp.devices import (
+    Array,
+    Device,
+    DType,
+    Namespace,
+    Placement,
+    from_host,
+    is_array,
+    send,
+    to_host,
+)
+from kmeans_xp.kernels import DenseRows, added
+
+__all__ = ["HostParts", "Streamed"]
+
+#: blocks that are read while one is computed with
+_N_AHEAD = 2
+
+
+class HostParts(NamedTuple):
+    """Results for each row, one part a block, held on the host: there may be too many elsewhere."""
+
+    parts: Sequence[NDArray[Any]]
+    xp: Namespace
+    device: Device
+
+    def whole(self) -> Array:
+        """Return the results of all rows in their order, on the device."""
+        return from_host(np.concatenate(self.parts), xp=self.xp, device=self.device)
+
+    def delivered(self, placement: Placement) -> Any:
+        """Return the results of all rows in the library, and on the device, of the input."""
+        return send(np.concatenate(self.parts), placement)
+
+    def block(self, number: int) -> Array:
+        """Return the results of one block's rows, on the device."""
+        return from_host(self.parts[number], xp=self.xp, device=self.device)
+
+    def reduce(
+        self,
+        partial: Callable[..., Any],
+        *operands: Any,
+        per_row: tuple[PerRow, ...] = (),
+        merge: Callable[[Any, Any], Any] = added,
+    ) -> Any:
+        """Return the partial results of all blocks, merged in order."""
+        given = Parts(tuple(map(self.block, range(len(self.parts)))), self.xp)
+        return given.reduce(partial, *operands, per_row=per_row, merge=merge)
+
+
+def _kept(result: Any) -> Any:
+    """Return a result for the rows of a block, on the host if it is a matrix."""
+    return to_host(result) if is_array(result) and result.ndim > 1 else result
+
+
+class Streamed(CutBlocks):
+    """Rows of a source, of which a few blocks are in memory and two on the device at a time.
+
+    A thread reads and decodes blocks ahead. Functions are called in the thread of the caller,
+    one block after the other.
+
+    Parameters
+    ----------
+    source : RowSource
+        Read once in every visit.
+    xp : namespace
+        Library to compute with.
+    device : device
+        Where to compute, in that library's terms.
+    origin : array of shape (n_features,), or None
+        Point to measure from; None for zero.
+    """
+
+    def __init__(
+        self, source: RowSource, *, xp: Namespace, device: Device, origin: Array | None = None
+    ) -> None:
+        self.source = source
+        self.xp = xp
+        self.device = device
+        self.origin = origin
+
+    @cached_property
+    def sizes(self) -> tuple[int, ...]:  # type: ignore[override]
+        """Number of rows of each block; may take a pass, and so is not asked for until needed."""
+        return self.source.sizes()
+
+    @property
+    def n_features(self) -> int:  # type: ignore[override]
+        """Number of columns."""
+        return self.source.n_features
+
+    @property
+    def is_weighted(self) -> bool:  # type: ignore[override]
+        """Whether rows have weights."""
+        return self.source.is_weighted
+
+    @cached_property
+    def dtype(self) -> DType:
+        """Dtype that the rows are computed in: that of the source, if the device has it."""
+        return self._placed(np.empty(0, self.source.dtype)).dtype
+
+    def visited(self) -> Generator[DenseRows]:
+        """Yield the rows of each block in order, on the device."""
+        with closing(read_ahead(self.source.read(), _N_AHEAD)) as blocks:
+            yield from uploaded(blocks, self.origin, xp=self.xp, device=self.device)
+
+    def map_rows(
+        self, function: Callable[..., Any], *operands: Any, per_row: tuple[PerRow, ...] = ()
+    ) -> PerRow:
+        """Return what ``function`` gives for each row; several numbers a row go to the host."""
+        parts = tuple(map(_kept, self._results(function, operands, per_row)))
+        if isinstance(parts[0], np.ndarray):
+            return HostParts(parts, self.xp, self.device)
+        return Parts(parts, self.xp)
+
+    def take(self, indices: Array) -> DenseRows:
+        """Return rows by their index among all, with their weights, relative to the origin."""
+        return self._taken(to_host(indices).astype(np.int64))
+
+    def rows_at(self, number: int, places: NDArray[np.int64]) -> DenseRows:
+        """Return some rows of one block, by their places in it, relative to the origin."""
+        return self._taken(places + sum(self.sizes[:number]))
+
+    def seen_from(self, origin: Array | None) -> "Streamed":
+        """Return the same rows, measured from another origin."""
+        return Streamed(self.source, xp=self.xp, device=self.device, origin=origin)
+
+    def _taken(self, indices: NDArray[np.int64]) -> DenseRows:
+        points, weights = self.source.take(indices)
+        given = None if weights is None else self._placed(weights)
+        rows = DenseRows(self._placed(points), given, self.origin)
+        return DenseRows(rows.centred(), given)
+
+    def _placed(self, values: Any) -> Array:
+        return from_host(values, xp=self.xp, device=self.device)

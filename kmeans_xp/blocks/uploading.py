@@ -1,0 +1,108 @@
+"""Blocks of rows on the host, brought to the device one after another."""
+
+import importlib
+from collections.abc import Generator, Iterable
+from typing import Any
+
+import numpy as np
+
+from kmeans_xp.blocks.sources import SourceBlock
+from kmeans_xp.devices import Array, Device, Namespace, from_host, library_name
+from kmeans_xp.kernels import DenseRows
+
+__all__ = ["uploaded"]
+
+Host = np.ndarray[Any, Any]
+
+
+def uploaded(
+    blocks: Iterable[SourceBlock], origin: Array | None, *, xp: Namespace, device: Device
+) -> Generator[DenseRows]:
+    """Yield the rows of each block on the device, measured from ``origin``.
+
+    On CUDA a block is copied while the device computes with the one before, and the rows are
+    overwritten after the next block: results must not be parts of them.
+    """
+    if library_name(xp) == "cupy":
+        return _overlapping(blocks, origin)
+    return _in_turn(blocks, origin, xp=xp, device=device)
+
+
+def _in_turn(
+    blocks: Iterable[SourceBlock], origin: Array | None, *, xp: Namespace, device: Device
+) -> Generator[DenseRows]:
+    for points, weights in blocks:
+        placed = from_host(points, xp=xp, device=device)
+        given = None if weights is None else from_host(weights, xp=xp, device=device)
+        yield DenseRows(placed, given, origin)
+
+
+def _overlapping(blocks: Iterable[SourceBlock], origin: Array | None) -> Generator[DenseRows]:
+    cupy = importlib.import_module("cupy")
+    copying = cupy.cuda.Stream(non_blocking=True)
+    # The buffers may lie where earlier work of this stream still reads.
+    copying.wait_event(cupy.cuda.get_current_stream().record())
+    buffers = [_Buffer(copying), _Buffer(copying)]
+    try:
+        for number, (points, weights) in enumerate(blocks):
+            buffer = buffers[number % 2]
+            parts = buffer.filled([points] if weights is None else [points, weights])
+            # Functions return the weights as they are: in memory of their own.
+            given = None if weights is None else parts[1].copy()
+            # With an origin, no function returns the points themselves.
+            zero = cupy.zeros(points.shape[1], dtype=points.dtype) if origin is None else origin
+            yield DenseRows(parts[0], given, zero)
+            buffer.used()
+    finally:
+        copying.synchronize()  # before memory that it writes to is given to others
+
+
+class _Buffer:
+    """Pinned memory on the host, and as much on the device, that one block after another uses.
+
+    Parameters
+    ----------
+    copying : cupy.cuda.Stream
+        Copies from the host; the current stream computes.
+    """
+
+    def __init__(self, copying: Any) -> None:
+        self._cupy = importlib.import_module("cupy")
+        self._copying = copying
+        self._pinned: Any = np.empty(0)
+        self._on_device: Any = None
+        self._copied: Any = None
+        self._used: Any = None
+
+    def filled(self, parts: list[Host]) -> list[Array]:
+        """Begin to copy arrays of one dtype to the device, and return them as they are there."""
+        n_numbers = sum(part.size for part in parts)
+        if self._copied is not None:
+            self._copied.synchronize()  # of the block before the last: the host may write again
+        if self._pinned.size < n_numbers:
+            self._grow(n_numbers, parts[0].dtype)
+        np.concatenate([part.ravel() for part in parts], out=self._pinned[:n_numbers])
+        if self._used is not None:
+            self._copying.wait_event(self._used)
+        self._on_device[:n_numbers].set(self._pinned[:n_numbers], stream=self._copying)
+        self._copied = self._copying.record()
+        self._cupy.cuda.get_current_stream().wait_event(self._copied)
+        return self._cut(parts)
+
+    def used(self) -> None:
+        """Mark the work so far as what must end before the buffer is written to."""
+        self._used = self._cupy.cuda.get_current_stream().record()
+
+    def _grow(self, n_numbers: int, dtype: Any) -> None:
+        cupyx = importlib.import_module("cupyx")
+        self._pinned = cupyx.empty_pinned(n_numbers, dtype=dtype)
+        self._on_device = self._cupy.empty(n_numbers, dtype=dtype)
+        # What had this memory before may not have ended.
+        self.used()
+
+    def _cut(self, parts: list[Host]) -> list[Array]:
+        cut, start = [], 0
+        for part in parts:
+            cut.append(self._on_device[start : start + part.size].reshape(part.shape))
+            start += part.size
+        return cut

@@ -1,0 +1,82 @@
+"""Labels written to a file block by block, for rows of which even the labels may be many."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.lib import format as npy_format
+from numpy.typing import NDArray
+
+from kmeans_xp import persistence
+from kmeans_xp.blocks import Blocks
+from kmeans_xp.devices import Array, Namespace, to_host
+from kmeans_xp.kernels import Rows, nearest_labels
+
+__all__ = ["written_labels"]
+
+_INT32 = np.dtype("<i4")
+
+
+def written_labels(
+    given: Blocks, centroids: Array, path: str | os.PathLike[str]
+) -> NDArray[np.int32]:
+    """Write the label of each row to a .npy file, which appears when it is whole.
+
+    Returns
+    -------
+    ndarray of int32, shape (n_points,)
+        A memory map of the file.
+    """
+    if Path(path).suffix != ".npy":
+        raise ValueError(f"out={os.fspath(path)!r} must be the name of a .npy file.")
+    n_points = given.n_points
+    with persistence.staged(path) as (temporary,), _explained(path, n_points):
+        offset = _reserve(temporary, n_points)
+        write = partial(_write, os.fspath(temporary), offset)
+        given.reduce(write, centroids, per_row=(given.starts,))
+    labels: NDArray[np.int32] = np.load(path, mmap_mode="r")
+    return labels
+
+
+@contextmanager
+def _explained(path: str | os.PathLike[str], n_points: int) -> Iterator[None]:
+    """Say of an error of the system which file is meant, and how large it would be."""
+    try:
+        yield
+    except OSError as error:
+        if error.filename is not None or error.errno is None:
+            raise  # not of this file
+        size = _INT32.itemsize * n_points
+        raise OSError(
+            error.errno,
+            f"The labels of {n_points:,} rows ({size:,} bytes) cannot be written: {error.strerror}",
+            os.fspath(path),
+        ) from error
+
+
+def _reserve(path: Path, n_points: int) -> int:
+    """Write the header, and have the system find room for the labels; return their place."""
+    header = {"descr": _INT32.str, "fortran_order": False, "shape": (n_points,)}
+    with path.open("wb") as file:
+        npy_format.write_array_header_1_0(file, header)
+        offset = file.tell()
+        file.flush()
+        # A full disk is told now, and not after hours.
+        if hasattr(os, "posix_fallocate"):
+            os.posix_fallocate(file.fileno(), 0, offset + _INT32.itemsize * n_points)
+        return offset
+
+
+def _write(
+    path: str, offset: int, rows: Rows, start: int, centroids: Array, *, xp: Namespace
+) -> int:
+    """Write the labels of a block, and return their number; done twice, it does no harm."""
+    labels: NDArray[Any] = to_host(nearest_labels(rows, centroids, xp=xp))
+    with open(path, "r+b") as file:
+        file.seek(offset + _INT32.itemsize * start)
+        file.write(np.ascontiguousarray(labels, dtype=_INT32).data)
+    return rows.n_points
