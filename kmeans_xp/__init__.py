@@ -9,6 +9,7 @@ from kmeans_xp.estimators import (
     assign,
     inertia,
     k_means,
+    kmeans_parallel,
     kmeans_plusplus,
     lloyd,
 )
@@ -22,6 +23,7 @@ __all__ = [
     "devices",
     "inertia",
     "k_means",
+    "kmeans_parallel",
     "kmeans_plusplus",
     "lloyd",
 ]

@@ -104,3 +104,23 @@ def greedy_kmeans_plusplus(
         chosen.append(candidates[best])
         closest = remaining[best]
     return chosen
+
+
+def philox_uniform(index: int, key: tuple[int, int], stream: int) -> float:
+    """Return number ``index`` of a stream of Philox4x64-10, in [0, 1) with 53 bits.
+
+    J. Salmon, M. Moraes, R. Dror and D. Shaw, "Parallel random numbers: as easy as 1, 2, 3", SC
+    2011, section 3.3; the counter begins at 1, as in NumPy.
+    """
+    counter = [index // 4 + 1, stream, 0, 0]
+    keys = list(key)
+    for _ in range(10):
+        first, second = 0xD2E7470EE14C6C93 * counter[0], 0xCA5A826395121157 * counter[2]
+        counter = [
+            (second >> 64) ^ counter[1] ^ keys[0],
+            second % 2**64,
+            (first >> 64) ^ counter[3] ^ keys[1],
+            first % 2**64,
+        ]
+        keys = [(keys[0] + 0x9E3779B97F4A7C15) % 2**64, (keys[1] + 0xBB67AE8584CAA73B) % 2**64]
+    return float(counter[index % 4] >> 11) / 2**53

@@ -24,6 +24,7 @@ def test_every_public_name_is_there() -> None:
         "devices",
         "inertia",
         "k_means",
+        "kmeans_parallel",
         "kmeans_plusplus",
         "lloyd",
     ]

@@ -49,6 +49,7 @@ from kmeans_xp.kernels import (
     steps_of,
     update_centroids,
 )
+from tests import oracle
 from tests.strategies import (
     KINDS,
     LAYOUTS,
@@ -757,6 +758,41 @@ def verify_silhouette_distances(result: Any, trial: Trial, truth: Truth) -> None
     assert_within(nearest[rivals], expected[rivals], slack[rivals])
 
 
+#: of a draw: the key, and which numbers of it
+KEY, STREAM = (2**64 - 59, 12345678901234567890), 3
+
+
+def first_row_of(trial: Trial) -> int:
+    """Return the index of the first row: near the begin of a block of four numbers, or far on."""
+    n_points = trial.shape[0]
+    return n_points % 5 if n_points % 2 else 2**40 + n_points
+
+
+def rows_and_their_numbers(trial: Trial) -> tuple[Any, ...]:
+    return trial.rows, first_row_of(trial), KEY, STREAM
+
+
+def verify_row_uniforms(result: Any, trial: Trial, truth: Truth) -> None:
+    """The bits of the published cipher, whatever NumPy does."""
+    actual = trial.read(result, trial.accumulated, trial.shape[:1])[:MOST_PAIRED]
+    first = first_row_of(trial)
+    expected = [oracle.philox_uniform(first + at, KEY, STREAM) for at in range(len(actual))]
+    np.testing.assert_array_equal(actual, rounded(np.asarray(expected), trial.accumulated))
+
+
+def distances_and_a_half(trial: Trial) -> tuple[Any, ...]:
+    """Of one row or so, all; some of them equal, or infinite."""
+    return trial.placed(trial.closest), -(-trial.shape[0] // 2) + (trial.shape[0] < 3)
+
+
+def verify_places_of_least(result: Any, trial: Trial, truth: Truth) -> None:
+    n = min(distances_and_a_half(trial)[1], trial.shape[0])
+    assert trial.xp.isdtype(result.dtype, "integral")
+    places = trial.read(result, str(result.dtype).rpartition(".")[2], (n,)).astype(int)
+    assert len(set(places.tolist())) == n
+    np.testing.assert_array_equal(trial.closest[places], np.sort(trial.closest)[:n])
+
+
 CONTRACTS = {
     "assigned_inertia": Contract(rows_labels_and_centroids, verify_assigned_inertia),
     "assigned_sq_distances": Contract(
@@ -783,6 +819,8 @@ CONTRACTS = {
     "lloyd_step_batched": Contract(rows_and_restarts, verify_lloyd_step_batched),
     "nearest_centroid": Contract(rows_and_centroids, verify_nearest_centroid),
     "nearest_labels": Contract(rows_and_centroids, verify_nearest_labels),
+    "places_of_least": Contract(distances_and_a_half, verify_places_of_least),
+    "row_uniforms": Contract(rows_and_their_numbers, verify_row_uniforms),
     "silhouette_distances": Contract(rows_in_clusters, verify_silhouette_distances),
     "spread": Contract(moments_about, verify_spread),
     "sq_distances": Contract(rows_and_centroids, verify_sq_distances),
@@ -1022,7 +1060,10 @@ def test_no_body_waits_for_the_device(name: str, library: Library) -> None:
         before = stats.read()
         body(*arguments, xp=library.xp)
         after = stats.read()
-        assert {key: after[key] - before[key] for key in counters} == dict.fromkeys(counters, 0)
+        expected = dict.fromkeys(counters, 0)
+        if body is kernels["row_uniforms"].portable:
+            expected["h2d_count"] = 1  # it makes the numbers on the host
+        assert {key: after[key] - before[key] for key in counters} == expected
 
 
 def doubled(array: Any, *, xp: Any) -> Any:

@@ -72,6 +72,9 @@ def test_parameters_and_their_defaults_are_scikit_learns(estimator_class: type) 
     if "algorithm" in theirs:  # all of them have the same result
         assert (ours["algorithm"], theirs.pop("algorithm")) == ("auto", "lloyd")
         assert estimator_class().fit(HOST).to_sklearn().algorithm == "lloyd"
+    # "auto" is theirs for rows that lie in memory, as all rows of theirs do.
+    assert (ours.pop("init"), theirs.pop("init")) == ("auto", "k-means++")
+    assert estimator_class().fit(HOST).to_sklearn().init == "k-means++"
     assert {name: ours[name] for name in theirs} == theirs
     assert set(ours) - set(theirs) - {"algorithm"} == {"device", "deterministic"}
 

@@ -2,6 +2,7 @@
 
 from kmeans_xp.algorithms.bounded import ALGORITHMS, BoundedStep
 from kmeans_xp.algorithms.drawing import draw_by_value, draw_by_weight
+from kmeans_xp.algorithms.kmeans_parallel import kmeans_parallel
 from kmeans_xp.algorithms.lloyd import Iteration, LloydResult, inertia_of, lloyd
 from kmeans_xp.algorithms.minibatch import (
     MiniBatchResult,
@@ -26,6 +27,7 @@ __all__ = [
     "draw_by_value",
     "draw_by_weight",
     "inertia_of",
+    "kmeans_parallel",
     "kmeans_plusplus",
     "lloyd",
     "minibatch",

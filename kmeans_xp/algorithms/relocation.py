@@ -3,11 +3,10 @@
 from functools import partial
 from typing import NamedTuple
 
-import array_api_extra as xpx
 import numpy as np
 
 from kmeans_xp.blocks import Blocks
-from kmeans_xp.devices import Array, Namespace, device_of, from_host, namespace_of, to_host
+from kmeans_xp.devices import Array, Namespace, from_host, namespace_of, to_host
 from kmeans_xp.kernels import (
     ClusterTotals,
     DenseRows,
@@ -15,6 +14,7 @@ from kmeans_xp.kernels import (
     assigned_sq_distances,
     cluster_sums,
     nearest_centroid,
+    places_of_least,
 )
 
 __all__ = ["relocated"]
@@ -75,7 +75,7 @@ def _farthest_rows(rows: Rows, centroids: Array, n_rows: int, *, xp: Namespace) 
     slack = (_ROUNDINGS * float(xp.finfo(sq_distances.dtype).eps)) ** 2
     is_apart = sq_distances > slack * _sq_norms(rows, labels, xp=xp)
     sq_distances = xp.where(is_apart & (weights > 0.0), sq_distances, xp.zeros_like(sq_distances))
-    chosen = _largest(sq_distances, min(n_rows, rows.n_points), xp=xp)
+    chosen = places_of_least(-sq_distances, n_rows, xp=xp)
     points = rows.take(chosen).points
     return _Farthest(
         xp.take(sq_distances, chosen), xp.take(labels, chosen), points, xp.take(weights, chosen)
@@ -88,16 +88,7 @@ def _sq_norms(rows: Rows, labels: Array, *, xp: Namespace) -> Array:
 
 
 def _farther(n_rows: int, left: _Farthest, right: _Farthest) -> _Farthest:
-    # A block may have fewer rows than are wanted: as many as both have, up to n_rows.
     xp = namespace_of(left.points)
     both = _Farthest(*(xp.concat(pair) for pair in zip(left, right, strict=True)))
-    chosen = _largest(both.sq_distances, min(n_rows, int(both.labels.shape[0])), xp=xp)
+    chosen = places_of_least(-both.sq_distances, n_rows, xp=xp)
     return _Farthest(*(xp.take(part, chosen, axis=0) for part in both))
-
-
-def _largest(values: Array, n: int, *, xp: Namespace) -> Array:
-    if n < int(values.shape[0]):
-        some = xpx.argpartition(-values, n - 1, xp=xp)[:n]
-    else:
-        some = xp.arange(n, device=device_of(values))
-    return xp.take(some, xp.argsort(-xp.take(values, some), stable=True))

@@ -18,7 +18,7 @@ from kmeans_xp.kernels import (
     nearest_centroid,
 )
 
-__all__ = ["Seeds", "kmeans_plusplus", "more_centroids", "random_rows"]
+__all__ = ["Seeds", "kmeans_plusplus", "more_centroids", "more_rows", "random_rows"]
 
 Indices = np.ndarray[tuple[int, ...], np.dtype[np.int64]]
 
@@ -105,11 +105,20 @@ def more_centroids(
     array of shape (n_clusters, n_features)
         The given centroids, then the rows. Their inertia is at most that of the given ones.
     """
+    more = more_rows(blocks, centroids, n_clusters, random_state)
+    return blocks.xp.concat([centroids, more.centroids])
+
+
+def more_rows(
+    blocks: Blocks, centroids: Array, n_clusters: int, random_state: np.random.RandomState
+) -> Seeds:
+    """Return only the rows that ``more_centroids`` adds."""
     xp, n_more = blocks.xp, n_clusters - int(centroids.shape[0])
     uniforms = random_state.random_sample((n_more, 2 + int(math.log(n_clusters))))
     trials = from_host(uniforms, xp=xp, device=blocks.device)
     closest = blocks.map_rows(_sq_distance_to_nearest, centroids)
-    return xp.concat([centroids, *(c.point for c in _further(blocks, closest, None, trials))])
+    chosen = list(_further(blocks, closest, None, trials))
+    return Seeds(xp.concat([c.point for c in chosen]), xp.concat([c.index for c in chosen]))
 
 
 def _further(

@@ -22,7 +22,7 @@ from sklearn.utils._param_validation import Interval, StrOptions, make_constrain
 from sklearn.utils.validation import check_is_fitted
 
 from kmeans_xp import blocks, persistence
-from kmeans_xp.algorithms import inertia_of, kmeans_plusplus, random_rows
+from kmeans_xp.algorithms import Seeds, inertia_of, kmeans_parallel, kmeans_plusplus, random_rows
 from kmeans_xp.blocks import Blocks
 from kmeans_xp.devices import (
     Array,
@@ -48,7 +48,14 @@ from kmeans_xp.estimators.validation import (
 )
 from kmeans_xp.kernels import Rows, nearest_labels, sq_distances
 
-__all__ = ["BaseKMeans", "Fitted", "all_or_nothing", "drawn_part", "part_to_seed"]
+__all__ = ["BaseKMeans", "Fitted", "all_or_nothing", "drawn_part", "part_to_seed", "resolved_init"]
+
+#: names of ``init``, and what chooses the rows
+_SEEDINGS: dict[str, Callable[..., Seeds]] = {
+    "k-means++": kmeans_plusplus,
+    "k-means||": kmeans_parallel,
+    "random": random_rows,
+}
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -93,7 +100,7 @@ class BaseKMeans(
 
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
         "n_clusters": [Interval(Integral, 1, None, closed="left")],
-        "init": [StrOptions({"k-means++", "random"}), callable, "array-like"],
+        "init": [StrOptions({"auto", *_SEEDINGS}), callable, "array-like"],
         "n_init": [StrOptions({"auto"}), Interval(Integral, 1, None, closed="left")],
         "max_iter": [Interval(Integral, 1, None, closed="left")],
         "tol": [Interval(Real, 0, None, closed="left")],
@@ -329,6 +336,8 @@ class BaseKMeans(
         params = {name: value for name, value in self.get_params().items() if name in known}
         if is_array(params["init"]):
             params["init"] = to_host(params["init"])
+        elif isinstance(params["init"], str) and params["init"] in ("auto", "k-means||"):
+            params["init"] = "k-means++"  # what is nearest to it there
         return params
 
     def fit(self, X: Any, y: Any = None, sample_weight: Any = None) -> Self:
@@ -377,7 +386,8 @@ class BaseKMeans(
             return 1
         if self.n_init != "auto":
             return int(self.n_init)
-        return 1 if isinstance(self.init, str) and self.init == "k-means++" else default
+        # Of the strings, "random" alone gains much by another try.
+        return 1 if isinstance(self.init, str) and self.init != "random" else default
 
     @contextmanager
     def _prepared(
@@ -404,8 +414,8 @@ class BaseKMeans(
     ) -> Array:
         """Return centroids to begin with, relative to the origin; ``part`` may be all rows."""
         if isinstance(init, str):
-            seeds = kmeans_plusplus if init == "k-means++" else random_rows
-            return seeds(part, n_clusters, random_state).centroids
+            choose_rows = _SEEDINGS[resolved_init(init, part)]
+            return choose_rows(part, n_clusters, random_state).centroids
         if callable(init):
             points = send(_uncentred(part, data), data.placement)
             given = init(points, n_clusters, random_state=random_state)
@@ -472,6 +482,13 @@ class BaseKMeans(
             # user has put other numbers there, those count.
             seen = xp.where(published == centroids + origin, centroids, seen)
         return xp.astype(origin, dtype, copy=False), xp.astype(seen, dtype, copy=False)
+
+
+def resolved_init(init: Any, part: Blocks) -> Any:
+    """Return what "auto" stands for: few visits where a visit may be a pass over a disk."""
+    if not isinstance(init, str) or init != "auto":
+        return init
+    return "k-means++" if part.whole is not None else "k-means||"
 
 
 def _distances(rows: Rows, centroids: Array, *, xp: Namespace) -> Array:

@@ -1,11 +1,14 @@
 """The algorithms as functions: scikit-learn's two, and three on plain arrays."""
 
+import math
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from kmeans_xp import blocks
-from kmeans_xp.algorithms import inertia_of
+from kmeans_xp.algorithms import Seeds, inertia_of
+from kmeans_xp.algorithms import kmeans_parallel as parallel_seeds
 from kmeans_xp.algorithms import kmeans_plusplus as chosen_seeds
 from kmeans_xp.algorithms import lloyd as run_lloyd
 from kmeans_xp.blocks import Blocks, PerRow
@@ -21,7 +24,15 @@ from kmeans_xp.estimators.validation import (
 )
 from kmeans_xp.kernels import Nearest, nearest_centroid, nearest_labels
 
-__all__ = ["Clustering", "assign", "inertia", "k_means", "kmeans_plusplus", "lloyd"]
+__all__ = [
+    "Clustering",
+    "assign",
+    "inertia",
+    "k_means",
+    "kmeans_parallel",
+    "kmeans_plusplus",
+    "lloyd",
+]
 
 
 class Clustering(NamedTuple):
@@ -49,7 +60,7 @@ def k_means(
     n_clusters: int,
     *,
     sample_weight: Any = None,
-    init: Any = "k-means++",
+    init: Any = "auto",
     n_init: int | str = "auto",
     max_iter: int = 300,
     verbose: int | bool = False,
@@ -70,7 +81,7 @@ def k_means(
         Number of clusters.
     sample_weight : array-like of shape (n_samples,), default=None
         Weight of each row; None for 1.
-    init : {"k-means++", "random"}, callable or array of shape (n_clusters, n_features)
+    init : {"auto", "k-means++", "k-means||", "random"}, callable or array, default="auto"
         Initial centroids, as of ``KMeans``.
     n_init : "auto" or int, default="auto"
         Runs from different initial centroids, of which the best is kept.
@@ -177,22 +188,89 @@ def kmeans_plusplus(
     if n_local_trials is not None:
         _check_count("n_local_trials", n_local_trials)
     points = checked_points(X)
-    check_enough_rows(points, n_clusters)
     if x_squared_norms is not None and len(x_squared_norms) != int(points.shape[0]):
         raise ValueError(
             f"The length of x_squared_norms {len(x_squared_norms)} should "
             f"be equal to the length of n_samples {points.shape[0]}."
         )
-    placement = choose(points, device)
-    with working_device(placement.xp, placement.device):
-        weights = checked_weights(sample_weight, points, placement)
-        data = prepared(points, weights, placement)
-        seeds = chosen_seeds(
-            data.blocks, n_clusters, as_random_state(random_state), n_trials=n_local_trials
-        )
-        indices = send(seeds.indices, placement)
-        # From X itself: adding the origin back would round.
-        return placement.home_xp.take(points, indices, axis=0), indices
+    options = {"n_trials": n_local_trials}
+    return _chosen_rows(
+        chosen_seeds, points, n_clusters, sample_weight, random_state, device, options
+    )
+
+
+def kmeans_parallel(
+    X: Any,
+    n_clusters: int,
+    *,
+    sample_weight: Any = None,
+    oversampling: float = 2.0,
+    n_rounds: int = 5,
+    random_state: Any = None,
+    device: str | None = None,
+) -> tuple[Array, Array]:
+    """Choose initial centroids by k-means||, in few passes over the rows.
+
+    In each round, every row becomes a candidate with a chance in proportion to its weight times
+    its squared distance to the candidates so far. Greedy k-means++ then chooses among the
+    candidates, each weighted by the rows nearest to it.
+
+    Parameters
+    ----------
+    X : array-like of shape (n_samples, n_features)
+        Rows to choose from.
+    n_clusters : int
+        Rows to choose.
+    sample_weight : array-like of shape (n_samples,), default=None
+        Weight of each row; None for 1.
+    oversampling : float, default=2.0
+        Candidates that a round is expected to find, for each cluster.
+    n_rounds : int, default=5
+        Rounds, each a pass over the rows; one more pass weighs the candidates.
+    random_state : int, RandomState, Generator or None, default=None
+        The same int chooses the same rows on every array library, and however the rows are cut
+        into blocks.
+    device : {None, "auto", "cpu", "cuda", "cuda:N"}, default=None
+        Where to compute; None follows the data.
+
+    Returns
+    -------
+    centroids : array of shape (n_clusters, n_features)
+        The chosen rows of X.
+    indices : integer array of shape (n_clusters,)
+        Which rows they are.
+
+    See Also
+    --------
+    kmeans_plusplus : Two passes over the rows for each centroid.
+
+    Notes
+    -----
+    As ``init="k-means||"`` of ``KMeans``. To begin with other numbers of candidates or rounds,
+    pass the centroids returned here as ``init``.
+
+    References
+    ----------
+    .. [1] B. Bahmani, B. Moseley, A. Vattani, R. Kumar and S. Vassilvitskii, "Scalable
+       k-means++", PVLDB 5 (2012).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from kmeans_xp import kmeans_parallel
+    >>> X = np.array([[1.0, 2], [1, 4], [1, 0], [10, 2], [10, 4], [10, 0]])
+    >>> centroids, indices = kmeans_parallel(X, n_clusters=2, random_state=0)
+    >>> indices
+    array([2, 4])
+    """
+    _check_count("n_clusters", n_clusters)
+    _check_count("n_rounds", n_rounds)
+    if not 0.0 < oversampling < math.inf:
+        raise ValueError(f"oversampling must be a number above 0, got {oversampling!r}.")
+    options = {"oversampling": oversampling, "n_rounds": n_rounds}
+    return _chosen_rows(
+        parallel_seeds, checked_points(X), n_clusters, sample_weight, random_state, device, options
+    )
 
 
 def lloyd(
@@ -340,6 +418,27 @@ def inertia(
         else:
             placed = _checked_labels(labels, rows, int(seen.shape[0]), placement)
         return inertia_of(rows, placed, seen)
+
+
+def _chosen_rows(
+    seeds: Callable[..., Seeds],
+    points: Array,
+    n_clusters: int,
+    sample_weight: Any,
+    random_state: Any,
+    device: str | None,
+    options: dict[str, Any],
+) -> tuple[Array, Array]:
+    """Return the rows that an algorithm of seeding chooses, and their indices."""
+    check_enough_rows(points, n_clusters)
+    placement = choose(points, device)
+    with working_device(placement.xp, placement.device):
+        weights = checked_weights(sample_weight, points, placement)
+        data = prepared(points, weights, placement)
+        chosen = seeds(data.blocks, n_clusters, as_random_state(random_state), **options)
+        indices = send(chosen.indices, placement)
+        # From X itself: adding the origin back would round.
+        return placement.home_xp.take(points, indices, axis=0), indices
 
 
 def _placed(points: Any, device: str | None) -> tuple[Array, Placement]:

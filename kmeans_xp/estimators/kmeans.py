@@ -28,11 +28,15 @@ class KMeans(BaseKMeans):
     ----------
     n_clusters : int, default=8
         Number of clusters.
-    init : {"k-means++", "random"}, callable or array of shape (n_clusters, n_features)
-        Initial centroids; a callable is given X, n_clusters and ``random_state=``.
+    init : {"auto", "k-means++", "k-means||", "random"}, callable or array, default="auto"
+        Initial centroids. "k-means++" draws rows one after another, far from those before;
+        "k-means||" finds many such rows in each of five rounds and chooses among them, which is
+        as good and needs few passes over the rows; "auto" is "k-means++" for rows that lie in
+        one piece on a device, else "k-means||". An array is of shape (n_clusters, n_features),
+        a callable is given X, n_clusters and ``random_state=``.
     n_init : "auto" or int, default="auto"
         Runs from different initial centroids, of which the one of least inertia is kept;
-        "auto" is 1 for "k-means++" and arrays, else 10.
+        "auto" is 10 for "random" and callables, else 1.
     max_iter : int, default=300
         Iterations of a run, at most.
     tol : float, default=1e-4
@@ -95,6 +99,8 @@ class KMeans(BaseKMeans):
        Theory 28 (1982).
     .. [2] D. Arthur and S. Vassilvitskii, "k-means++: the advantages of careful seeding",
        SODA 2007.
+    .. [3] B. Bahmani, B. Moseley, A. Vattani, R. Kumar and S. Vassilvitskii, "Scalable
+       k-means++", PVLDB 5 (2012).
 
     Examples
     --------
@@ -123,7 +129,7 @@ class KMeans(BaseKMeans):
         self,
         n_clusters: int = 8,
         *,
-        init: Any = "k-means++",
+        init: Any = "auto",
         n_init: int | str = "auto",
         max_iter: int = 300,
         tol: float = 1e-4,

@@ -27,6 +27,7 @@ from kmeans_xp.estimators.base import (
     all_or_nothing,
     drawn_part,
     part_to_seed,
+    resolved_init,
 )
 from kmeans_xp.estimators.preparation import Prepared
 from kmeans_xp.estimators.progress import Progress
@@ -43,8 +44,9 @@ class MiniBatchKMeans(BaseKMeans):
     ----------
     n_clusters : int, default=8
         Number of clusters.
-    init : {"k-means++", "random"}, callable or array of shape (n_clusters, n_features)
-        Initial centroids; a callable is given rows, n_clusters and ``random_state=``.
+    init : {"auto", "k-means++", "k-means||", "random"}, callable or array, default="auto"
+        Initial centroids, as of ``KMeans``, chosen from ``init_size`` rows; an array is of shape
+        (n_clusters, n_features), a callable is given rows, n_clusters and ``random_state=``.
     max_iter : int, default=100
         Passes over the rows, at most.
     batch_size : int, default=1024
@@ -64,7 +66,7 @@ class MiniBatchKMeans(BaseKMeans):
         Rows drawn to choose initial centroids from; None for 3 * batch_size.
     n_init : "auto" or int, default="auto"
         Initial centroids tried, of which those of least inertia on other rows are kept;
-        "auto" is 1 for "k-means++" and arrays, else 3.
+        "auto" is 3 for "random" and callables, else 1.
     reassignment_ratio : float, default=0.01
         Centroids of less mass than this share of the greatest are moved to random rows.
     device : {None, "auto", "cpu", "cuda", "cuda:N"}, default=None
@@ -133,7 +135,7 @@ class MiniBatchKMeans(BaseKMeans):
         self,
         n_clusters: int = 8,
         *,
-        init: Any = "k-means++",
+        init: Any = "auto",
         max_iter: int = 100,
         batch_size: int = 1024,
         verbose: int | bool = 0,
@@ -252,8 +254,8 @@ class MiniBatchKMeans(BaseKMeans):
         valid = drawn_part(data, random_state, self._init_size)
         best, least = None, math.inf
         for number in range(1, n_runs + 1):
-            self._say(f"Init {number}/{n_runs} with method {init}")
             part = part_to_seed(data, random_state, self._init_size)
+            self._say(f"Init {number}/{n_runs} with method {resolved_init(init, part)}")
             centroids = self._initial_centroids(init, part, data, random_state, self.n_clusters)
             if n_runs > 1 or self.verbose:
                 labels = valid.map_rows(nearest_labels, centroids)

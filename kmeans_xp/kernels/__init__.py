@@ -21,6 +21,7 @@ from kmeans_xp.kernels.portable.assignment import (
     sq_distances,
 )
 from kmeans_xp.kernels.portable.bounds import Bounds, bounded_step, keeps_bounds
+from kmeans_xp.kernels.portable.least import places_of_least
 from kmeans_xp.kernels.portable.moments import Moments, Spread, column_moments, spread
 from kmeans_xp.kernels.portable.seeding import (
     Candidate,
@@ -41,6 +42,7 @@ from kmeans_xp.kernels.portable.steps import (
     lloyd_steps,
     update_centroids,
 )
+from kmeans_xp.kernels.portable.uniforms import row_uniforms
 from kmeans_xp.kernels.rows import DenseRows, Rows
 from kmeans_xp.kernels.trees import added, merged_in_tree
 
@@ -79,6 +81,8 @@ __all__ = [
     "merged_in_tree",
     "nearest_centroid",
     "nearest_labels",
+    "places_of_least",
+    "row_uniforms",
     "running_total",
     "silhouette_distances",
     "spread",

@@ -16,6 +16,7 @@ from kmeans_xp.algorithms import (
     draw_by_value,
     draw_by_weight,
     inertia_of,
+    kmeans_parallel,
     kmeans_plusplus,
     lloyd,
     minibatch,
@@ -90,9 +91,7 @@ def case(request: pytest.FixtureRequest, weighted: bool, library: Library) -> Ca
             for each in (points, weights, origin)
         )
     )
-    return Case(
-        library, InMemory(rows, xp=library.xp), KINDS[request.param](rows, library.xp)
-    )
+    return Case(library, InMemory(rows, xp=library.xp), KINDS[request.param](rows, library.xp))
 
 
 def test_the_blocks_say_the_same_of_themselves(case: Case) -> None:
@@ -132,7 +131,9 @@ def test_named_results_and_matrices_are_gathered_too(case: Case) -> None:
         found, expected = (
             blocks.map_rows(function, centroids).whole() for blocks in (case.cut, case.whole)
         )
-        pairs = zip(found, expected, strict=True) if isinstance(found, tuple) else [(found, expected)]
+        pairs = (
+            zip(found, expected, strict=True) if isinstance(found, tuple) else [(found, expected)]
+        )
         for one, other in pairs:
             np.testing.assert_allclose(case.host(one), case.host(other), rtol=1e-5, atol=1e-4)
 
@@ -175,7 +176,7 @@ def test_rows_kept_out_are_not_drawn(case: Case, weighted: bool) -> None:
     assert set(drawn[0].tolist()) <= {50, N_POINTS - 1}
 
 
-@pytest.mark.parametrize("seeds", [kmeans_plusplus, random_rows])
+@pytest.mark.parametrize("seeds", [kmeans_plusplus, kmeans_parallel, random_rows])
 def test_a_seed_chooses_the_same_first_rows(seeds: Any, case: Case) -> None:
     found, expected = (
         seeds(blocks, N_CLUSTERS, np.random.RandomState(0)) for blocks in (case.cut, case.whole)

@@ -515,3 +515,29 @@ fold_candidate(const In* points, const T* origin, const T* closest, const T* can
     }
     out[row] = min(distance, closest[row]);
 }
+
+// ---- random numbers of rows: Philox4x64-10 (Salmon et al., SC 2011), as NumPy makes them ----
+
+// Word row % 4 of the block whose counter is (row / 4 + 1, stream, 0, 0): NumPy counts, then
+// makes the block.
+extern "C" __global__ void __launch_bounds__(THREADS)
+philox_uniforms(i64 start, i64 n_points, unsigned long long key0, unsigned long long key1,
+                unsigned long long stream, double* out) {
+    i64 at = static_cast<i64>(blockIdx.x) * THREADS + threadIdx.x;
+    if (at >= n_points) return;
+    unsigned long long row = start + at;
+    unsigned long long c0 = row / 4 + 1, c1 = stream, c2 = 0, c3 = 0;
+    for (int round = 0; round < 10; ++round) {
+        const unsigned long long m0 = 0xD2E7470EE14C6C93ull, m1 = 0xCA5A826395121157ull;
+        unsigned long long high0 = __umul64hi(m0, c0), low0 = m0 * c0;
+        unsigned long long high1 = __umul64hi(m1, c2), low1 = m1 * c2;
+        c0 = high1 ^ c1 ^ key0;
+        c1 = low1;
+        c2 = high0 ^ c3 ^ key1;
+        c3 = low0;
+        key0 += 0x9E3779B97F4A7C15ull;
+        key1 += 0xBB67AE8584CAA73Bull;
+    }
+    unsigned long long word = row % 4 == 0 ? c0 : row % 4 == 1 ? c1 : row % 4 == 2 ? c2 : c3;
+    out[at] = static_cast<double>(word >> 11) * (1.0 / 9007199254740992.0);
+}

@@ -21,7 +21,8 @@ from kmeans_xp.devices import Array, Namespace, within_budget
 from kmeans_xp.kernels.portable.assignment import ClusterTotals, assigned_sq_distances, cluster_sums, nearest_labels
 from kmeans_xp.kernels.portable.seeding import candidate_potentials, closer_of
 from kmeans_xp.kernels.portable.steps import Update, lloyd_step, lloyd_step_batched, update_centroids
-from kmeans_xp.kernels.rows import DenseRows
+from kmeans_xp.kernels.portable.uniforms import row_uniforms
+from kmeans_xp.kernels.rows import DenseRows, Rows
 
 _THREADS = 256  # of a block, as in the source
 
@@ -248,6 +249,27 @@ def fused_fold(rows: DenseRows, closest: Array, candidate: Array, *, xp: Namespa
         ),
     )
     return out
+
+
+@row_uniforms.override("cupy")
+def philox_on_device(
+    rows: Rows, start: int, key: tuple[int, int], stream: int, *, xp: Namespace
+) -> Any:
+    """Make the numbers where they are used: nothing is uploaded."""
+    uniforms = cupy.empty(rows.n_points, dtype=np.float64)
+    if rows.n_points:
+        _launch(
+            "philox_uniforms",
+            -(-rows.n_points // _THREADS),
+            (
+                np.int64(start),
+                np.int64(rows.n_points),
+                *(np.uint64(part) for part in key),
+                np.uint64(stream),
+                uniforms,
+            ),
+        )
+    return uniforms
 
 
 class _Scored(NamedTuple):

@@ -1,0 +1,19 @@
+"""The least of some values: partitioned first, for few are wanted of many."""
+
+from typing import Any
+
+import numpy as np
+
+from kmeans_xp.devices import Namespace
+from kmeans_xp.kernels.portable.least import places_of_least
+
+__all__: list[str] = []
+
+
+@places_of_least.override("numpy")
+def partitioned_places(values: np.ndarray[Any, Any], n: int, *, xp: Namespace) -> Any:
+    """Sort only those that are wanted."""
+    if n >= len(values):
+        return np.argsort(values, kind="stable")
+    some = np.argpartition(values, n - 1)[:n]
+    return some[np.argsort(values[some], kind="stable")]
