@@ -277,3 +277,22 @@ def test_the_default_is_kmeans_parallel_for_rows_in_blocks_alone(
     ):
         cut = fitted_in_blocks(monkeypatch, host, 37, init=init, max_iter=1)
         np.testing.assert_array_equal(cut.labels_, whole[expected].labels_)
+
+
+def test_nothing_of_the_size_of_the_rows_goes_to_the_device_or_back(library: Library) -> None:
+    stats = pytest.importorskip("cupy_on_cpu_stats", reason="needs counters of copies and waits")
+    if library.name != "cupy":
+        pytest.skip("the emulation counts what CuPy does")
+    given = InMemory(rows_of(library, cloud(20_000), positive_weights(20_000)), xp=library.xp)
+
+    def choose() -> Any:
+        return algorithm.kmeans_parallel(given, N_CLUSTERS, np.random.RandomState(0))
+
+    choose()  # compiles
+    before = stats.read()
+    choose()
+    after = stats.read()
+    counts = {key: after[key] - before[key] for key in ("h2d_bytes", "d2h_bytes", "d2h_count")}
+    assert max(counts["h2d_bytes"], counts["d2h_bytes"]) < 20_000
+    # Keys, indices and the potential of each round; the mass of the candidates.
+    assert counts["d2h_count"] <= 3 * N_ROUNDS + 1

@@ -307,7 +307,7 @@ def test_names_of_features_are_kept() -> None:
     assert selection.estimator.feature_names_in_.tolist() == ["width", "height"]
     assert selection.estimator.predict(frame).shape == (60,)
     params = selection.estimator.get_params()
-    expected = {"n_clusters": 3, "n_init": 2, "random_state": 0, "init": "k-means++"}
+    expected = {"n_clusters": 3, "n_init": 2, "random_state": 0, "init": "auto"}
     assert expected.items() <= params.items()
 
 
