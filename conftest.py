@@ -38,9 +38,9 @@ hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
 
 # Doctest collection imports every module, and these two import what an extra installs.
 collect_ignore = [
-    f"kmeans_xp/kernels/for_{path}"
-    for path in ("cupy.py", "numba")
-    if importlib.util.find_spec(path.removesuffix(".py")) is None
+    f"kmeans_xp/kernels/for_{name}"
+    for name in ("cupy", "numba")
+    if importlib.util.find_spec(name) is None
 ]
 
 #: what a variant lacks: feature -> {library or variant -> reason}, for @needs(feature)

@@ -30,6 +30,7 @@ from kmeans_xp.devices import (
     device_of,
     from_host,
     is_array,
+    is_host_array,
     is_out_of_memory,
     library_name,
     memory,
@@ -205,6 +206,11 @@ def test_a_device_without_float64_gets_float32(name: str) -> None:
     np.testing.assert_array_equal(to_host(array), [1.0, 2.0])
     integers = from_host(np.array([1, 2]), xp=xp, device=device)
     assert integers.dtype == (xp.int64 if name == "no_float64" else xp.int32)
+
+
+def test_arrays_of_the_host_are_told_from_those_of_other_libraries(library: Library) -> None:
+    assert is_host_array(library.asarray([1.0], "float32")) == (library.name == "numpy")
+    assert all(is_host_array(value) for value in ([1.0], 1.0, None, np.zeros(2)))
 
 
 def test_what_is_not_float64_is_computed_in_float32(library: Library) -> None:

@@ -24,6 +24,7 @@ __all__ = [
     "foreign_cuda_array",
     "from_host",
     "is_array",
+    "is_host_array",
     "is_of_kind",
     "library_name",
     "namespace_of",
@@ -44,6 +45,11 @@ _DLPACK_CUDA = 2
 def is_array(value: object) -> bool:
     """Return whether ``value`` is an array of a library that speaks the Array API."""
     return bool(array_api_compat.is_array_api_obj(value))
+
+
+def is_host_array(value: object) -> bool:
+    """Return whether ``value`` is an array of NumPy, or none yet: those become NumPy's."""
+    return not is_array(value) or library_name(namespace_of(value)) == "numpy"
 
 
 def namespace_of(*arrays: Array) -> Namespace:

@@ -16,9 +16,8 @@ from kmeans_xp.devices import (
     adopted,
     bring,
     device_of,
-    is_array,
+    is_host_array,
     is_of_kind,
-    library_name,
     namespace_of,
     to_host,
     working_device,
@@ -48,7 +47,7 @@ def checked_points(
         return _checked_elsewhere(rows, estimator, reset=reset, anywhere=anywhere)
     # No array of an Array API library: CuPy if it lies in CUDA memory, else NumPy.
     X = adopted(X)
-    if is_array(X) and library_name(namespace_of(X)) != "numpy":
+    if not is_host_array(X):
         with working_device(namespace_of(X), device_of(X)):
             _refuse_bad_array(X)
             if estimator is not None:
@@ -92,8 +91,7 @@ def checked_weights(sample_weight: Any, points: Any, placement: Placement) -> An
     if isinstance(sample_weight, numbers.Number):
         sample_weight = np.full(n_points, sample_weight, dtype=np.float64)
     sample_weight = adopted(sample_weight)
-    is_numpy = not is_array(sample_weight) or library_name(namespace_of(sample_weight)) == "numpy"
-    if is_numpy and not _is_plain(sample_weight, ndim=1):
+    if is_host_array(sample_weight) and not _is_plain(sample_weight, ndim=1):
         sample_weight = check_array(
             sample_weight, ensure_2d=False, dtype="numeric", input_name="sample_weight"
         )
@@ -142,7 +140,7 @@ def checked_centroids(
 
 def _checked_rows(centroids: Any, name: str) -> Array:
     centroids = adopted(centroids)
-    if is_array(centroids) and library_name(namespace_of(centroids)) != "numpy":
+    if not is_host_array(centroids):
         with working_device(namespace_of(centroids), device_of(centroids)):
             _refuse_bad_array(centroids, name)
         return centroids

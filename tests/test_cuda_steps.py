@@ -1,0 +1,180 @@
+"""How steps are queued on CuPy: ahead of the host's check, and small ones as CUDA graphs."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from conftest import Library
+from kmeans_xp.algorithms import lloyd
+from kmeans_xp.blocks.in_memory import InMemory
+from kmeans_xp.kernels import (
+    DenseRows,
+    Steps,
+    batched_steps_of,
+    lloyd_step,
+    lloyd_step_batched,
+    steps_of,
+    update_centroids,
+)
+
+pytestmark = pytest.mark.skip_library(
+    *("numpy", "array_api_strict", "torch", "jax", "dpnp"), reason="is of CUDA"
+)
+
+N_CLUSTERS = 6
+
+
+def rows_of(library: Library, n_points: int = 400) -> DenseRows:
+    rng = np.random.default_rng(0)
+    points, weights = rng.normal(size=(n_points, 3)), rng.uniform(0.5, 2.0, n_points)
+    placed = (library.asarray(each, "float32") for each in (points, weights))
+    return DenseRows(*placed, library.asarray(points.mean(axis=0), "float32"))
+
+
+def starts_of(rows: DenseRows, n_starts: int) -> list[Any]:
+    return [rows.centred()[start : start + N_CLUSTERS, :] for start in range(n_starts)]
+
+
+def bytes_of(arrays: Any, library: Library) -> list[bytes]:
+    return [library.to_host(array).tobytes() for array in arrays]
+
+
+@pytest.fixture(params=[True, False], ids=["small", "large"])
+def is_small(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> bool:
+    from kmeans_xp.kernels.for_cupy import stepping
+
+    monkeypatch.setattr(stepping, "_is_small", lambda rows: request.param)
+    return bool(request.param)
+
+
+@pytest.fixture
+def counters() -> Any:
+    return pytest.importorskip("cupy_on_cpu_stats", reason="needs a count of launches")
+
+
+def steps_over(rows: DenseRows, library: Library) -> Steps:
+    blocks = InMemory(rows, xp=library.xp)
+    return steps_of(rows, blocks.reduce, 0.0, xp=library.xp)
+
+
+def test_a_replayed_step_gives_what_the_step_gives(library: Library) -> None:
+    from kmeans_xp.kernels.for_cupy.replay import Replay
+
+    rows = rows_of(library)
+
+    def step(centroids: Any) -> Any:
+        totals = lloyd_step(rows, centroids, xp=library.xp)
+        return (*totals, *update_centroids(totals, centroids, xp=library.xp))
+
+    starts = starts_of(rows, 20)
+    expected = [bytes_of(step(start), library) for start in starts]
+    repeated, results = Replay(step, lambda array: True), []
+    for number, start in enumerate(starts, start=1):
+        results.append(repeated(start))
+        # A result stays as it is until the third call after it.
+        kept = slice(max(0, number - 3), number)
+        assert [bytes_of(result, library) for result in results[kept]] == expected[kept]
+
+
+def test_work_that_cannot_be_recorded_is_never_replayed(library: Library, counters: Any) -> None:
+    from kmeans_xp.kernels.for_cupy.replay import Replay
+
+    rows = rows_of(library)
+
+    def step(centroids: Any) -> Any:
+        return lloyd_step(rows, centroids, xp=library.xp)
+
+    before = counters.read()["graph_launches"]
+    plain, recorded = Replay(step, lambda array: False), Replay(step, lambda array: True)
+    for start in starts_of(rows, 20):
+        plain(start)
+    assert counters.read()["graph_launches"] == before
+    for start in starts_of(rows, 20):
+        recorded(start)
+    assert counters.read()["graph_launches"] > before
+
+
+def test_steps_are_launched_as_graphs_where_rows_are_few(
+    is_small: bool, library: Library, counters: Any
+) -> None:
+    rows = rows_of(library)
+    steps, (centroids,) = steps_over(rows, library), starts_of(rows, 1)
+    before = counters.read()["graph_launches"]
+    for number in range(20):
+        step = steps.take(centroids, n_left=20 - number)
+        totals = lloyd_step(rows, centroids, xp=library.xp)
+        update = update_centroids(totals, centroids, xp=library.xp)
+        found = (step.before, *step.totals, *step.update, step.signals)
+        expected = (centroids, *totals, *update, update.signals)
+        assert bytes_of(found, library) == bytes_of(expected, library)
+        centroids = step.update.centroids
+    n_graphs = counters.read()["graph_launches"] - before
+    # All but those before the first that is recorded.
+    assert n_graphs == (12 if is_small else 0)
+
+
+def test_restarts_are_taken_together_where_rows_are_few(is_small: bool, library: Library) -> None:
+    rows = rows_of(library)
+    blocks = InMemory(rows, xp=library.xp)
+    steps = batched_steps_of(rows, blocks.reduce, xp=library.xp)
+    if not is_small:
+        assert steps is None
+        return
+    assert steps is not None
+    centroids = library.xp.stack(starts_of(rows, 3))
+    for number in range(20):
+        step = steps.take(centroids, n_left=20 - number)
+        totals = lloyd_step_batched(rows, centroids, xp=library.xp)
+        update = update_centroids(totals, centroids, xp=library.xp)
+        expected = (*totals, *update)
+        assert bytes_of((*step.totals, *step.update), library) == bytes_of(expected, library)
+        centroids = step.update.centroids
+
+
+@pytest.mark.parametrize("n_numbers", [2**22, 2**22 + 1])
+def test_few_rows_are_told_by_their_numbers(n_numbers: int, library: Library) -> None:
+    from kmeans_xp.kernels.for_cupy import stepping
+
+    rows = DenseRows(library.xp.empty((n_numbers, 1), dtype=library.xp.float16))
+    assert stepping._is_small(rows) == (n_numbers == 2**22)
+
+
+def launches_of(take: Any, counters: Any) -> int:
+    before = counters.read()["kernel_launches"]
+    take()
+    return int(counters.read()["kernel_launches"] - before)
+
+
+def test_the_next_step_is_queued_before_the_last_is_read(
+    library: Library, counters: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from kmeans_xp.kernels.for_cupy import stepping
+
+    monkeypatch.setattr(stepping, "_is_small", lambda rows: False)
+    rows = rows_of(library)
+    steps, (centroids,) = steps_over(rows, library), starts_of(rows, 1)
+    update_centroids(lloyd_step(rows, centroids, xp=library.xp), centroids, xp=library.xp)
+    taken: list[Any] = []
+
+    def take(n_left: int, source: Any = None) -> int:
+        given = taken[-1].update.centroids if source is None else source
+        return launches_of(lambda: taken.append(steps.take(given, n_left=n_left)), counters)
+
+    first = take(4, centroids)
+    of_a_step = first // 2
+    assert first == 2 * of_a_step > 0  # this one and the next
+    assert take(3) == of_a_step
+    assert take(2, centroids) == 2 * of_a_step  # what was queued was for nothing
+    assert take(1) == 0  # nothing follows the last
+
+
+def test_a_run_of_one_step_queues_no_other(library: Library, counters: Any) -> None:
+    rows = rows_of(library)
+    blocks, (centroids,) = InMemory(rows, xp=library.xp), starts_of(rows, 1)
+    lloyd(blocks, centroids, max_iter=1)
+    one, two = (
+        launches_of(lambda n=n: lloyd(blocks, centroids, max_iter=n), counters) for n in (1, 2)
+    )
+    step = launches_of(lambda: steps_over(rows, library).take(centroids, n_left=1), counters)
+    assert two - one == step
