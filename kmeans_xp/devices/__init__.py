@@ -24,6 +24,7 @@ from kmeans_xp.devices.libraries import (
     working_device,
 )
 from kmeans_xp.devices.memory import (
+    available_memory,
     free_memory,
     is_out_of_memory,
     shrink_tiles,
@@ -43,6 +44,7 @@ __all__ = [
     "accumulation_dtype",
     "adopted",
     "available",
+    "available_memory",
     "begin_read",
     "bring",
     "choose",
