@@ -51,7 +51,7 @@ class Stream(Elsewhere):
     @property
     def shape(self) -> tuple[int, int]:
         """Number of rows and columns; counting rows may take a pass over them."""
-        return sum(self.source.sizes()), self.source.n_features
+        return self.source.shape
 
     def placement(self, device: str | None) -> Placement:
         """Return where to compute with blocks of the rows."""

@@ -13,7 +13,7 @@ from rich import box
 from rich.table import Table
 
 from kmeans_xp import plotting
-from kmeans_xp.cli import inputs, tables
+from kmeans_xp.cli import inputs, streaming, tables
 from kmeans_xp.cli.console import note, reported, results
 from kmeans_xp.cli.inputs import Inputs
 from kmeans_xp.cli.options import (
@@ -100,7 +100,8 @@ def choose_k(
     with reported(), staged(outputs) as temporary:
         if temporary.picture:
             plotting.check_format(temporary.picture)
-        data = inputs.read(file, column_names, scale=scale)
+        source = streaming if streaming.is_needed(file) else inputs
+        data = source.read(file, column_names, scale=scale)
         selection = _chosen(
             data,
             range(first, last + 1),
@@ -183,7 +184,7 @@ def _print(file: Path, data: Inputs, selection: Selection) -> None:
     console.print(_table(selection))
     console.print(f"Inertia: in squared {data.unit} of the columns")
     n_measured = _sample_size(selection.table[-1].n_clusters)
-    if n_measured < len(data.points):
+    if n_measured < data.points.shape[0]:
         console.print(f"Silhouette and gap: of a random sample of {n_measured:,} rows")
     console.print(f"Recommended: {_clusters(selection.n_clusters)}")
     console.print(f"Reason: {selection.reason}", soft_wrap=True)

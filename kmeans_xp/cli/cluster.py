@@ -8,7 +8,7 @@ import numpy as np
 import typer
 
 from kmeans_xp import KMeans, MiniBatchKMeans, persistence, plotting
-from kmeans_xp.cli import inputs, labels, summary
+from kmeans_xp.cli import inputs, labels, streaming, summary
 from kmeans_xp.cli.console import reported, results
 from kmeans_xp.cli.fitting import Fit, fit
 from kmeans_xp.cli.inputs import Inputs
@@ -75,7 +75,8 @@ def cluster(
     with reported(), staged(outputs) as temporary:
         if temporary.picture:
             plotting.check_format(temporary.picture)
-        data = inputs.read(file, column_names, scale=scale)
+        source = streaming if streaming.is_needed(file) else inputs
+        data = source.read(file, column_names, scale=scale)
         if temporary.labelled:
             labels.check_writable(data.table, temporary.labelled)
         estimator = (MiniBatchKMeans if mini_batch else KMeans)(
@@ -96,7 +97,7 @@ def cluster(
 
 def _write(outputs: _Outputs, file: Path, data: Inputs, result: Fit) -> None:
     if outputs.labelled:
-        labels.write_labelled(file, data.table, result.labels, outputs.labelled)
+        streaming.write_labelled(file, data, result.labels, outputs.labelled)
     if outputs.model:
         arrays = data.scaling.to_arrays() if data.scaling else None
         persistence.save(result.estimator, outputs.model, arrays)

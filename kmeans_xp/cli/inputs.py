@@ -19,13 +19,17 @@ Matrix = np.ndarray[Any, Any]
 
 
 class Inputs(NamedTuple):
-    """A table, its columns to cluster, and their values as read and as clustered."""
+    """A table, its columns to cluster, and their values as read and as clustered.
+
+    Values and points are matrices, or rows that are read block by block, of which the table has
+    none.
+    """
 
     table: pa.Table
     names: list[str]
     skipped: dict[str, str]
-    values: Matrix
-    points: Matrix
+    values: Any
+    points: Any
     scaling: Scaling | None
     notes: list[str]
 

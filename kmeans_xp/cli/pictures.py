@@ -4,6 +4,8 @@ from pathlib import Path
 from typing import Any
 
 from kmeans_xp import plotting
+from kmeans_xp.blocks import RowSource
+from kmeans_xp.cli import streaming
 from kmeans_xp.cli.fitting import Fit
 from kmeans_xp.cli.inputs import Inputs
 
@@ -14,9 +16,12 @@ def clusters_picture(file: Path, data: Inputs, result: Fit) -> Any:
     """Return a figure of the rows in their clusters."""
     # A plane of two columns reads best in their own units; components have none.
     plain = len(data.names) <= 2
+    points, found = data.values if plain else data.points, result.labels
+    if isinstance(points, RowSource):
+        points, found = streaming.sample(points, found)
     ax = plotting.clusters(
-        data.values if plain else data.points,
-        result.labels,
+        points,
+        found,
         result.centres if plain else result.centroids,
         feature_names=data.names,
     )

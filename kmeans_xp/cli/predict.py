@@ -1,14 +1,17 @@
 """``kmeans-xp predict``: the clusters of new rows by a saved model."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
+import numpy as np
 import pyarrow as pa
 import typer
 
 from kmeans_xp import KMeans, MiniBatchKMeans, persistence
-from kmeans_xp.cli import columns, inputs, labels, summary, tables
-from kmeans_xp.cli.console import reported, results
+from kmeans_xp.cli import columns, inputs, labels, streaming, summary, tables
+from kmeans_xp.cli.console import note, reported, results
+from kmeans_xp.cli.inputs import Inputs
 from kmeans_xp.cli.options import DeviceOption, InputFile, LabelledFile, check_files
 from kmeans_xp.cli.outputs import print_written
 from kmeans_xp.cli.progress import progress
@@ -16,6 +19,8 @@ from kmeans_xp.cli.scaling import Scaling
 from kmeans_xp.devices import to_host
 
 __all__ = ["predict"]
+
+Choose = Callable[[pa.Table], list[str]]
 
 
 def predict(
@@ -34,28 +39,48 @@ def predict(
         estimator, arrays = persistence.load(model, expected=(KMeans, MiniBatchKMeans))
         if not hasattr(estimator, "cluster_centers_"):
             raise ValueError(f"{model} holds a {type(estimator).__name__} that was not fitted.")
-        with progress(f"Reading {file.name}"):
-            table = tables.read(file)
-            names = _names(estimator, table, model, file)
-            values = columns.matrix(table, names, file)
-        for temporary in staged:
-            labels.check_writable(table, temporary)
-        centroids = to_host(estimator.cluster_centers_)
         scaling = Scaling.from_arrays(arrays)
-        points = (scaling.apply(values) if scaling else values).astype(centroids.dtype, copy=False)
-        with progress(f"Predicting {len(points):,} rows"):
+        centroids = to_host(estimator.cluster_centers_)
+        read = _opened if streaming.is_needed(file) else _read
+        data = read(file, lambda table: _names(estimator, table, model, file), scaling)
+        points, names = data.points, data.names
+        if isinstance(points, np.ndarray):
+            points = points.astype(centroids.dtype, copy=False)
+        for text in data.notes:
+            note(text)
+        for temporary in staged:
+            labels.check_writable(data.table, temporary)
+        n_rows = points.shape[0]
+        with progress(f"Predicting {n_rows:,} rows"):
             found = to_host(estimator.set_params(device=device).predict(points))
         for temporary in staged:
-            labels.write_labelled(file, table, found, temporary)
+            streaming.write_labelled(file, data, found, temporary)
         centres = scaling.undo(centroids) if scaling else centroids
         clusters = summary.summarize(points, found, centroids, centres, names)
     console = results()
-    console.print(f"\n{file.name}: {len(points):,} rows, nearest of {len(centroids)} clusters")
+    console.print(f"\n{file.name}: {n_rows:,} rows, nearest of {len(centroids)} clusters")
     summary.print_summary(console, clusters)
     console.print(
         f"Mean distance: to the cluster's centre, in {inputs.unit(scaling)} of the columns"
     )
     print_written(out)
+
+
+def _read(file: Path, choose: Choose, scaling: Scaling | None) -> Inputs:
+    with progress(f"Reading {file.name}"):
+        table = tables.read(file)
+        names = choose(table)
+        values = columns.matrix(table, names, file)
+    points = scaling.apply(values) if scaling else values
+    return Inputs(table, names, {}, values, points, scaling, [])
+
+
+def _opened(file: Path, choose: Choose, scaling: Scaling | None) -> Inputs:
+    table = streaming.table_without_rows(file)
+    names = choose(table)
+    rows = streaming.open_columns(file, table, names)
+    points = streaming.scaled(rows, scaling) if scaling else rows
+    return Inputs(table, names, {}, rows, points, scaling, [streaming.why(file)])
 
 
 def _names(estimator: Any, table: pa.Table, model: Path, file: Path) -> list[str]:

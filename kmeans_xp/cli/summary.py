@@ -1,6 +1,6 @@
 """The tables that tell what the clusters are."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.measure import Measurement
 from rich.table import Table
 
+from kmeans_xp.blocks import RowSource
 from kmeans_xp.plotting.numerals import formatted
 
 __all__ = ["Summary", "print_summary", "summarize"]
@@ -30,16 +31,31 @@ class Summary(NamedTuple):
 
 
 def summarize(
-    points: Matrix, labels: Matrix, centroids: Matrix, centres: Matrix, names: list[str]
+    points: Matrix | RowSource,
+    labels: Matrix,
+    centroids: Matrix,
+    centres: Matrix,
+    names: list[str],
 ) -> Summary:
     """Measure the clusters; distances are between `points` and `centroids`."""
-    totals = np.zeros(len(centroids))
-    for start in range(0, len(points), ROWS_A_STEP):
-        rows = slice(start, start + ROWS_A_STEP)
-        distances = np.linalg.norm(points[rows] - centroids[labels[rows]], axis=1)
-        totals += np.bincount(labels[rows], distances, minlength=len(centroids))
+    totals, start = np.zeros(len(centroids)), 0
+    for part in _parts(points):
+        here = labels[start : start + len(part)]
+        start += len(part)
+        distances = np.linalg.norm(part - centroids[here], axis=1)
+        totals += np.bincount(here, distances, minlength=len(centroids))
     sizes = np.bincount(labels, minlength=len(centroids))
     return Summary(sizes, totals / np.maximum(sizes, 1), centres, names)
+
+
+def _parts(points: Matrix | RowSource) -> Iterator[Matrix]:
+    """Yield consecutive rows, some at a time."""
+    blocks = (
+        (block.points for block in points.read()) if isinstance(points, RowSource) else [points]
+    )
+    for block in blocks:
+        for start in range(0, len(block), ROWS_A_STEP):
+            yield block[start : start + ROWS_A_STEP]
 
 
 def print_summary(console: Console, summary: Summary) -> None:

@@ -25,6 +25,7 @@ from kmeans_xp.devices.libraries import (
     working_device,
 )
 from kmeans_xp.devices.memory import (
+    available_memory,
     free_memory,
     is_out_of_memory,
     shrink_tiles,
@@ -44,6 +45,7 @@ __all__ = [
     "accumulation_dtype",
     "adopted",
     "available",
+    "available_memory",
     "begin_read",
     "bring",
     "choose",

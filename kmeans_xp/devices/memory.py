@@ -1,12 +1,20 @@
 """One memory budget: how much of an n_points x n_clusters matrix exists at a time."""
 
+import contextlib
 import importlib
 import threading
 from typing import Protocol
 
 from kmeans_xp.devices.libraries import Device, Namespace, library_name
 
-__all__ = ["free_memory", "is_out_of_memory", "shrink_tiles", "tile_shape", "within_budget"]
+__all__ = [
+    "available_memory",
+    "free_memory",
+    "is_out_of_memory",
+    "shrink_tiles",
+    "tile_shape",
+    "within_budget",
+]
 
 # Tiles follow from the shapes alone, not from the memory that happens to be free: the order
 # of rounding would change from one call to the next, and predict(X) with it.
@@ -16,6 +24,8 @@ _ACCELERATOR_TILE_BYTES = 64 * 2**20
 #: with fewer rows than this a matrix product does not reach its speed
 _WANTED_ROWS = 1024
 _SMALLEST_TILE_BYTES = 64 * 2**10
+
+_CGROUP = "/sys/fs/cgroup/memory."
 
 _lock = threading.Lock()
 _n_halvings = 0
@@ -61,6 +71,12 @@ def shrink_tiles() -> bool:
         return True
 
 
+def available_memory() -> int | None:
+    """Return the bytes of the host that a process may still use, or None if that is not known."""
+    found = [_of_the_system(), _of_the_container()]
+    return min((each for each in found if each is not None), default=None)
+
+
 def free_memory(xp: Namespace, device: Device) -> int | None:
     """Return the bytes that are free on the device, or None where that is not known."""
     if library_name(xp) != "cupy":
@@ -79,6 +95,23 @@ def is_out_of_memory(error: BaseException) -> bool:
         return True
     # JAX, and torch on a CPU, have no class of their own for it.
     return any(words in str(error) for words in ("RESOURCE_EXHAUSTED", "can't allocate memory"))
+
+
+def _of_the_system() -> int | None:
+    """Return what Linux says is available: free, or held by pages that can be dropped."""
+    with contextlib.suppress(OSError, ValueError, StopIteration), open("/proc/meminfo") as lines:
+        line = next(line for line in lines if line.startswith("MemAvailable:"))
+        return int(line.split()[1]) * 1024
+    return None
+
+
+def _of_the_container() -> int | None:
+    """Return what the limit of a control group leaves."""
+    numbers = []
+    for name in ("max", "current"):
+        with contextlib.suppress(OSError, ValueError), open(_CGROUP + name) as file:
+            numbers.append(int(file.read()))
+    return numbers[0] - numbers[1] if len(numbers) == 2 else None
 
 
 def _tile_bytes(rows: _Sized, *, xp: Namespace) -> int:

@@ -36,17 +36,17 @@ class JoinedSource(SlicedSource):
     ) -> None:
         first = files[0]
         for file in files:
-            if file.shape[1] != first.shape[1]:
+            if file.stored_shape[1] != first.stored_shape[1]:
                 raise ValueError(
-                    f"{file.name} has {file.shape[1]} columns, and {first.name} has "
-                    f"{first.shape[1]}: files that are read as one have the same columns."
+                    f"{file.name} has {file.stored_shape[1]} columns, and {first.name} has "
+                    f"{first.stored_shape[1]}: files that are read as one have the same columns."
                 )
         self._files = files
-        self._starts = np.cumsum([0, *(file.shape[0] for file in files)])
+        self._starts = np.cumsum([0, *(file.stored_shape[0] for file in files)])
         dtype = np.result_type(*(file.stored_dtype for file in files))
         n_rows = int(self._starts[-1])
-        made_of = ArrayColumns((n_rows, first.shape[1]), dtype, columns, weight, name)
-        bytes_a_row = first.shape[1] * made_of.layout.dtype.itemsize
+        made_of = ArrayColumns((n_rows, first.stored_shape[1]), dtype, columns, weight, name)
+        bytes_a_row = first.stored_shape[1] * made_of.layout.dtype.itemsize
         super().__init__(name, n_rows, made_of, block_rows, bytes_a_row=bytes_a_row)
 
     def _slices(self, ranges: Iterable[Range]) -> Iterator[Any]:

@@ -66,7 +66,7 @@ class NpySource(SlicedSource):
         )
 
     @property
-    def shape(self) -> tuple[int, ...]:
+    def stored_shape(self) -> tuple[int, ...]:
         """Shape of the array in the file."""
         return self._header.shape
 

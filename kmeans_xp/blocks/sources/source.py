@@ -95,6 +95,11 @@ class RowSource(ABC):
         return f"<{type(self).__name__} of {self.name}: {self.n_features} features, {self.dtype}>"
 
     @property
+    def shape(self) -> tuple[int, int]:
+        """Number of rows and of columns of the points; rows may have to be counted."""
+        return sum(self.sizes()), self.n_features
+
+    @property
     def n_rows_known(self) -> int | None:
         """Number of rows, or None before they are counted."""
         return None if self._sizes is None else sum(self._sizes)

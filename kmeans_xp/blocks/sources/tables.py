@@ -16,6 +16,8 @@ __all__ = ["TableSource"]
 
 #: What is decoded at a time: smaller batches take longer, and larger ones only more memory.
 _BATCH_BYTES = 8 * 2**20
+#: of all columns, which may be of any kind
+_ROWS_OF_A_BATCH = 2**16
 
 
 class TableSource(RowSource):
@@ -50,6 +52,15 @@ class TableSource(RowSource):
         self._block_rows = block_rows or default_block_rows(bytes_a_row)
         self._batch_rows = max(1, min(self._block_rows, _BATCH_BYTES // bytes_a_row))
 
+    @property
+    def schema(self) -> "pa.Schema":
+        """All columns, used or not."""
+        return self._dataset.schema
+
+    def batches(self) -> Iterator["pa.RecordBatch"]:
+        """Yield all columns of all rows in their order, as they come."""
+        return self._scanned(self._dataset.schema.names, _ROWS_OF_A_BATCH)
+
     def _counted(self) -> tuple[int, ...]:
         with reading(f"the number of rows of {self.name}"):
             return even_sizes(self._dataset.count_rows(), self._block_rows)
@@ -68,12 +79,14 @@ class TableSource(RowSource):
 
     def _batches(self, start: int) -> Iterator["pa.RecordBatch"]:
         """Yield the rows from ``start`` on."""
-        scanner = self._dataset.scanner(
-            columns=self._columns.names,
-            batch_size=self._batch_rows,
-            batch_readahead=2,
-            fragment_readahead=1,
-        )
-        for batch in scanner.to_batches():
+        for batch in self._scanned(self._columns.names, self._batch_rows):
             yield batch.slice(min(start, batch.num_rows))
             start = max(0, start - batch.num_rows)
+
+    def _scanned(self, names: list[str], batch_rows: int) -> Iterator["pa.RecordBatch"]:
+        # Few ahead: by default there are 16, and four files.
+        scanner = self._dataset.scanner(
+            columns=names, batch_size=batch_rows, batch_readahead=2, fragment_readahead=1
+        )
+        batches: Iterator[pa.RecordBatch] = scanner.to_batches()
+        return batches

@@ -1,0 +1,161 @@
+"""Files that do not fit in memory: their rows are read block by block."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from pyarrow import csv as arrow_csv
+from pyarrow import ipc, parquet
+from sklearn.preprocessing import StandardScaler
+
+from kmeans_xp.blocks import RowSource, open_rows
+from kmeans_xp.cli import columns, labels, tables
+from kmeans_xp.cli.inputs import Inputs
+from kmeans_xp.cli.progress import progress
+from kmeans_xp.cli.scaling import Scaling
+from kmeans_xp.devices import available_memory
+
+__all__ = [
+    "is_needed",
+    "open_columns",
+    "read",
+    "sample",
+    "scaled",
+    "table_without_rows",
+    "why",
+    "write_labelled",
+]
+
+Matrix = np.ndarray[Any, Any]
+
+#: How many times its size a file takes in memory: as a table, and as a matrix of float64 too.
+_GROWTH = {".npy": 3.0, ".csv": 3.0, ".tsv": 3.0, ".parquet": 5.0, ".pq": 5.0}
+_GROWTH_OF_OTHERS = 3.0
+_GROWTH_OF_COMPRESSED = 10.0
+
+#: rows that are drawn in a picture
+_ROWS_DRAWN = 20_000
+
+
+def is_needed(file: Path) -> bool:
+    """Return whether a file would take more than half of the memory that is available."""
+    suffix = tables.format_of(file)
+    if suffix == ".npz":
+        return False  # it is unpacked as a whole
+    growth = _GROWTH.get(suffix, _GROWTH_OF_OTHERS)
+    if file.suffix.lower() in tables.COMPRESSED:
+        growth = _GROWTH_OF_COMPRESSED
+    available = available_memory()
+    return available is not None and file.stat().st_size * growth > available / 2
+
+
+def read(file: Path, column_names: str | None, *, scale: bool) -> Inputs:
+    """Open the columns of a file that are asked for, or else all that hold numbers."""
+    table = table_without_rows(file)
+    asked_for = None if column_names is None else [n.strip() for n in column_names.split(",")]
+    if asked_for is None:
+        names, kinds = columns.choose(table, file)
+        skipped = {name: f"holds {kind}" for name, kind in kinds.items()}
+    else:
+        names = columns.named(table, list(dict.fromkeys(asked_for)), file)
+        skipped = {n: "not asked for" for n in table.column_names if n not in names}
+    rows = open_columns(file, table, names)
+    if not scale:
+        return Inputs(table, names, skipped, rows, rows, None, [why(file)])
+    scaling = _scaling_of(rows, file)
+    return Inputs(table, names, skipped, rows, scaled(rows, scaling), scaling, [why(file)])
+
+
+def why(file: Path) -> str:
+    """Return what the user should know of it."""
+    size = file.stat().st_size / 2**30
+    return f"{file.name} ({size:.1f} GiB) may not fit in memory: its rows are read block by block"
+
+
+def open_columns(file: Path, table: pa.Table, names: list[str]) -> RowSource:
+    """Open some columns of a file, by their names."""
+    if tables.format_of(file) != ".npy":
+        return open_rows(file, columns=names)
+    return open_rows(file, columns=[table.column_names.index(name) for name in names])
+
+
+def scaled(rows: RowSource, scaling: Scaling) -> RowSource:
+    """Return the same rows, scaled as they are read."""
+    return open_rows(lambda: (scaling.apply(block.points) for block in rows.read()))
+
+
+def sample(rows: RowSource, *others: Matrix) -> list[Matrix]:
+    """Return some rows, drawn at random, and what belongs to them."""
+    n_rows = rows.shape[0]
+    drawn = np.random.default_rng(0).permutation(n_rows)[:_ROWS_DRAWN]
+    return [rows.take(drawn).points, *(each[drawn] for each in others)]
+
+
+def write_labelled(source: Path, data: Inputs, found: Matrix, target: Path) -> None:
+    """Write the rows of a file in their order with a column of labels, streamed if they were."""
+    suffix = target.suffix.lower()
+    if suffix == ".npy":
+        np.save(target, found)
+        return
+    is_text = {suffix, tables.format_of(source)} <= tables.DELIMITERS.keys()
+    if is_text or not isinstance(data.points, RowSource):  # text is copied line by line anyway
+        labels.write_labelled(source, data.table, found, target)
+        return
+    batches = _labelled(source, found)
+    first = next(batches)
+    with _writer(target, first.schema) as writer:
+        writer.write(first)
+        for batch in batches:
+            writer.write(batch)
+
+
+def table_without_rows(file: Path) -> pa.Table:
+    """Return the columns of a file, to be chosen from."""
+    rows = open_rows(file)
+    schema = getattr(rows, "schema", None)
+    if schema is None:  # an array
+        names = [f"x{i}" for i in range(rows.n_features)]
+        schema = pa.schema([(name, pa.from_numpy_dtype(rows.dtype)) for name in names])
+    return schema.empty_table()
+
+
+def _scaling_of(rows: RowSource, file: Path) -> Scaling:
+    scaler = StandardScaler()
+    with progress(f"Measuring {file.name}"):
+        for block in rows.read():
+            scaler.partial_fit(block.points)
+    return Scaling(scaler.mean_, scaler.scale_)
+
+
+def _labelled(source: Path, found: Matrix) -> Iterator[pa.RecordBatch]:
+    """Yield the rows of a file as record batches, with their labels as the last column."""
+    start = 0
+    for batch in _batches(source):
+        if labels.LABEL_COLUMN in batch.schema.names:
+            batch = batch.drop_columns([labels.LABEL_COLUMN])
+        here = pa.array(found[start : start + batch.num_rows])
+        start += batch.num_rows
+        yield batch.append_column(labels.LABEL_COLUMN, here)
+
+
+def _batches(source: Path) -> Iterator[pa.RecordBatch]:
+    rows = open_rows(source)
+    if hasattr(rows, "batches"):
+        yield from rows.batches()
+        return
+    for block in rows.read():
+        names = [f"x{i}" for i in range(rows.n_features)]
+        yield pa.record_batch([np.ascontiguousarray(c) for c in block.points.T], names)
+
+
+def _writer(target: Path, schema: pa.Schema) -> Any:
+    suffix = target.suffix.lower()
+    if suffix in (".parquet", ".pq"):
+        return parquet.ParquetWriter(target, schema)
+    if suffix in tables.DELIMITERS:
+        options = arrow_csv.WriteOptions(delimiter=tables.DELIMITERS[suffix])
+        return arrow_csv.CSVWriter(target, schema, write_options=options)
+    return ipc.new_file(os.fspath(target), schema)

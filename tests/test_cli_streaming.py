@@ -1,0 +1,164 @@
+"""The command line on files that do not fit in memory."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+pa = pytest.importorskip("pyarrow")
+pytest.importorskip("typer")
+
+from pyarrow import csv, feather, parquet  # noqa: E402
+from typer.testing import CliRunner  # noqa: E402
+
+from kmeans_xp.blocks.sources import source  # noqa: E402
+from kmeans_xp.cli import streaming, tables  # noqa: E402
+from kmeans_xp.cli.app import app  # noqa: E402
+from kmeans_xp.devices import available_memory, memory  # noqa: E402
+
+N_ROWS = 300
+
+Run = Callable[..., Any]
+
+
+@pytest.fixture(autouse=True)
+def _no_device_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("KMEANS_XP_DEVICE", raising=False)
+    # Several blocks, also of few rows.
+    monkeypatch.setattr(source, "_BLOCK_BYTES", 1000)
+
+
+@pytest.fixture
+def run() -> Run:
+    def invoke(*arguments: object) -> Any:
+        runner = CliRunner(env={"COLUMNS": "500", "TERMINAL_WIDTH": "500", "NO_COLOR": "1"})
+        result = runner.invoke(app, [str(argument) for argument in arguments])
+        assert result.exit_code == 0, result.output
+        return result
+
+    return invoke
+
+
+@pytest.fixture
+def little_memory(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
+    return lambda: monkeypatch.setattr(streaming, "available_memory", lambda: 1000)
+
+
+def table() -> pa.Table:
+    rng = np.random.default_rng(0)
+    truth = rng.integers(0, 3, N_ROWS)
+    points = np.array([[0.0, 0.0], [50.0, 0.0], [0.0, 5.0]])[truth] + rng.normal(size=(N_ROWS, 2))
+    names = [f"row {i}, {group}" for i, group in enumerate(truth)]
+    return pa.table({"name": names, "width": points[:, 0], "height": points[:, 1]})
+
+
+WRITERS: dict[str, Callable[[pa.Table, Path], Any]] = {
+    "csv": csv.write_csv,
+    "parquet": parquet.write_table,
+    "feather": lambda t, path: feather.write_feather(t, str(path)),
+    "npy": lambda t, path: np.save(path, np.column_stack([t["width"], t["height"]])),
+}
+
+
+def shown(result: Any) -> list[str]:
+    """Return what is printed, times apart."""
+    lines = (line for line in result.stdout.splitlines() if not line.startswith("Time"))
+    return [line for line in lines if not line.startswith("Device")]
+
+
+@pytest.mark.parametrize("kind", WRITERS)
+@pytest.mark.parametrize("options", [[], ["--scale"], ["--mini-batch"]])
+def test_cluster_prints_and_writes_the_same(
+    kind: str, options: list[str], run: Run, tmp_path: Path, little_memory: Any
+) -> None:
+    file = tmp_path / f"rows.{kind}"
+    WRITERS[kind](table(), file)
+    out = tmp_path / "out.csv"
+    arguments = ("cluster", file, "-k", 3, "--out", out, *options)
+    expected, written = run(*arguments), out.read_text()
+    assert "block by block" not in expected.output
+    little_memory()
+    found = run(*arguments, "--plot", tmp_path / "plot.png")
+    assert f"rows.{kind} (0.0 GiB) may not fit in memory: its rows are read block" in found.output
+    assert [line for line in shown(found) if "Wrote" not in line] == [
+        line for line in shown(expected) if "Wrote" not in line
+    ]
+    assert "block by block" in found.stdout.split("Device:")[1].splitlines()[0]
+    assert tables.read(out).equals(_read_text(written, tmp_path))
+    assert (tmp_path / "plot.png").stat().st_size > 1000
+
+
+def _read_text(text: str, folder: Path) -> pa.Table:
+    (folder / "expected.csv").write_text(text)
+    return tables.read(folder / "expected.csv")
+
+
+@pytest.mark.parametrize("kind", ["parquet", "feather", "npy", "tsv"])
+def test_labels_are_written_beside_the_rows(
+    kind: str, run: Run, tmp_path: Path, little_memory: Any
+) -> None:
+    parquet.write_table(table(), tmp_path / "rows.parquet", row_group_size=70)
+    out = tmp_path / f"out.{kind}"
+    run("cluster", tmp_path / "rows.parquet", "-k", 3, "--out", out)
+    expected = tables.read(out)
+    little_memory()
+    run("cluster", tmp_path / "rows.parquet", "-k", 3, "--out", out)
+    assert tables.read(out).equals(expected)
+
+
+@pytest.mark.parametrize("options", [[], ["--scale"]])
+def test_predict_and_choose_k_read_by_blocks_too(
+    options: list[str], run: Run, tmp_path: Path, little_memory: Any
+) -> None:
+    file, model, out = (tmp_path / name for name in ("rows.parquet", "m.safetensors", "out.csv"))
+    parquet.write_table(table(), file)
+    run("cluster", file, "-k", 3, "--model", model, *options)
+    expected, written = run("predict", model, file, "--out", out), out.read_text()
+    chosen = run("choose-k", file, "--to", 5, "--references", 0, *options)
+    little_memory()
+    found = run("predict", model, file, "--out", out)
+    assert shown(found) == shown(expected)
+    assert out.read_text() == written
+    assert "block by block" in found.output
+    streamed = run("choose-k", file, "--to", 5, "--references", 0, *options)
+    assert "block by block" in streamed.output
+    assert [line for line in shown(streamed) if "Next" in line] == [
+        line for line in shown(chosen) if "Next" in line
+    ]
+
+
+def test_columns_are_chosen_by_the_same_rules(run: Run, tmp_path: Path, little_memory: Any) -> None:
+    np.save(tmp_path / "rows.npy", np.column_stack([table()["height"], table()["width"]]))
+    little_memory()
+    result = run("cluster", tmp_path / "rows.npy", "-k", 2, "--columns", "x1")
+    assert "300 rows x 1 columns" in result.stdout
+    runner = CliRunner()
+    bad = runner.invoke(app, ["cluster", str(tmp_path / "rows.npy"), "-k", "2", "--columns", "y"])
+    assert bad.exit_code == 1
+    assert "no column 'y'" in bad.output
+
+
+def test_a_file_that_fits_is_read_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "rows.npy"
+    file.write_bytes(b"0" * 1000)
+    for available, needed in ((1000 * 3 * 2, False), (1000 * 3 * 2 - 1, True), (None, False)):
+        monkeypatch.setattr(streaming, "available_memory", lambda found=available: found)
+        assert streaming.is_needed(file) is needed
+    packed = tmp_path / "rows.npz"
+    packed.write_bytes(b"0" * 1000)
+    monkeypatch.setattr(streaming, "available_memory", lambda: 1)
+    assert not streaming.is_needed(packed)
+    assert streaming.is_needed(file.rename(tmp_path / "rows.csv.gz"))
+
+
+def test_the_memory_that_is_available(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(memory, "_of_the_system", lambda: 5000)
+    monkeypatch.setattr(memory, "_CGROUP", str(tmp_path / "memory."))
+    assert available_memory() == 5000
+    (tmp_path / "memory.max").write_text("4000\n")
+    (tmp_path / "memory.current").write_text("1500\n")
+    assert available_memory() == 2500
+    (tmp_path / "memory.max").write_text("max\n")
+    assert available_memory() == 5000
