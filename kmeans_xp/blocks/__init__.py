@@ -6,13 +6,14 @@
 | ``per_row`` | the protocol ``PerRow``: results for each row, cut as the rows are |
 | ``in_memory`` | rows on one device in one piece |
 | ``cut`` | the base of rows in several blocks |
+| ``on_dask`` | rows of a dask array or dataframe, visited by tasks |
 | ``elsewhere`` | rows that lie in no array of this process, before the first visit |
 | ``making`` | ``of`` makes blocks of whatever holds the rows |
 """
 
 from kmeans_xp.blocks.blocks import Blocks
 from kmeans_xp.blocks.elsewhere import Elsewhere
-from kmeans_xp.blocks.making import elsewhere, of, of_rows, place
+from kmeans_xp.blocks.making import elsewhere, in_turn, of, of_rows, place
 from kmeans_xp.blocks.per_row import PerRow
 
-__all__ = ["Blocks", "Elsewhere", "PerRow", "elsewhere", "of", "of_rows", "place"]
+__all__ = ["Blocks", "Elsewhere", "PerRow", "elsewhere", "in_turn", "of", "of_rows", "place"]

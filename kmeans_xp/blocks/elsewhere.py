@@ -40,5 +40,5 @@ class Elsewhere(ABC):
         """Return weights cut as the rows are; ValueError if they are not what weights must be."""
 
     @abstractmethod
-    def blocks(self, weights: Any, placement: Placement) -> Blocks:
-        """Return the rows as blocks, measured from zero; nothing is visited yet."""
+    def blocks(self, weights: Any, placement: Placement, *, is_revisited: bool = False) -> Blocks:
+        """Return the rows as blocks, measured from zero; for one pass, or to be revisited."""

@@ -1,18 +1,21 @@
 """Make blocks of whatever holds the rows."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
+
+import numpy as np
 
 from kmeans_xp.blocks.blocks import Blocks
 from kmeans_xp.blocks.elsewhere import Elsewhere
-from kmeans_xp.blocks.in_memory import InMemory
-from kmeans_xp.devices import Namespace, Placement, bring, choose
-from kmeans_xp.kernels import DenseRows, Rows
+from kmeans_xp.blocks.in_memory import InMemory, rows_of
+from kmeans_xp.blocks.on_dask import rows_on_dask
+from kmeans_xp.devices import Namespace, Placement, bring, choose, from_host
+from kmeans_xp.kernels import Rows
 
-__all__ = ["elsewhere", "of", "of_rows", "place"]
+__all__ = ["elsewhere", "in_turn", "of", "of_rows", "place"]
 
 #: each returns what it knows of rows that it can visit, or None; imports their library only then
-_FINDERS: tuple[Callable[[Any], Elsewhere | None], ...] = ()
+_FINDERS: tuple[Callable[[Any], Elsewhere | None], ...] = (rows_on_dask,)
 
 
 def elsewhere(X: Any) -> Elsewhere | None:
@@ -28,7 +31,7 @@ def place(points: Any, device: str | None) -> Placement:
     return points.placement(device) if isinstance(points, Elsewhere) else choose(points, device)
 
 
-def of(points: Any, weights: Any, placement: Placement) -> Blocks:
+def of(points: Any, weights: Any, placement: Placement, *, is_revisited: bool = False) -> Blocks:
     """Return blocks of rows, measured from zero, where they are to be computed with.
 
     Parameters
@@ -38,10 +41,24 @@ def of(points: Any, weights: Any, placement: Placement) -> Blocks:
     weights : array of shape (n_points,), or None
         Where the computation is, in the dtype of the computation.
     placement : Placement
+    is_revisited : bool
+        Whether there will be more than one pass.
     """
     if isinstance(points, Elsewhere):
-        return points.blocks(weights, placement)
-    return InMemory(DenseRows(bring(points, placement), weights), xp=placement.xp)
+        return points.blocks(weights, placement, is_revisited=is_revisited)
+    return InMemory(rows_of(bring(points, placement), weights), xp=placement.xp)
+
+
+def in_turn(blocks: Blocks) -> Iterator[Rows]:
+    """Yield the rows of each block, where operands are."""
+    if blocks.whole is not None:
+        yield blocks.whole
+        return
+    start = 0
+    for size in blocks.sizes:
+        indices = np.arange(start, start + size)
+        yield blocks.take(from_host(indices, xp=blocks.xp, device=blocks.device))
+        start += size
 
 
 def of_rows(rows: Rows, *, xp: Namespace) -> Blocks:

@@ -19,8 +19,8 @@ from kmeans_xp.algorithms import (
     minibatch_step,
 )
 from kmeans_xp.algorithms.minibatch import Reassignment
-from kmeans_xp.blocks import Blocks
-from kmeans_xp.devices import Array, Placement, bring, from_host, send, to_host
+from kmeans_xp.blocks import Blocks, in_turn
+from kmeans_xp.devices import Array, Namespace, Placement, bring, from_host, send, to_host
 from kmeans_xp.estimators.base import (
     BaseKMeans,
     Fitted,
@@ -31,7 +31,7 @@ from kmeans_xp.estimators.base import (
 from kmeans_xp.estimators.preparation import Prepared
 from kmeans_xp.estimators.progress import Progress
 from kmeans_xp.estimators.validation import as_random_state
-from kmeans_xp.kernels import nearest_labels
+from kmeans_xp.kernels import Rows, nearest_labels
 
 __all__ = ["MiniBatchKMeans"]
 
@@ -206,7 +206,7 @@ class MiniBatchKMeans(BaseKMeans):
         Parameters
         ----------
         X : array-like of shape (n_samples, n_features)
-            The batch.
+            The batch; of rows that lie in blocks, each block is one.
         y : ignored
             Not used, present for API consistency.
         sample_weight : array-like of shape (n_samples,), default=None
@@ -332,29 +332,27 @@ class MiniBatchKMeans(BaseKMeans):
         self.n_steps_ = 0
 
     def _continue(self, batch: Fitted) -> None:
-        """Do one step on a batch, in the frame of the first one."""
-        blocks, placement = batch.blocks, batch.placement
-        counts = bring(self._counts, placement)
+        """Do a step on each block of a batch, in the frame of the first one."""
+        placement = batch.placement
+        state = MiniBatchState(batch.centroids, bring(self._counts, placement))
+        for rows in in_turn(batch.blocks):
+            state = self._stepped(rows, state, xp=placement.xp)
+        self._store_centroids(state.centroids, batch.origin, placement)
+        self._counts = send(state.mass, placement)
+        if self.compute_labels:
+            self._store_labels(batch.blocks, state.centroids, placement)
+
+    def _stepped(self, rows: Rows, state: MiniBatchState, *, xp: Namespace) -> MiniBatchState:
         reassignment = Reassignment(
             self.n_clusters, self.reassignment_ratio, self._n_since_last_reassign
         )
-        is_due = reassignment.is_due(to_host(counts), blocks.n_points)
-        rows = blocks.whole
-        assert rows is not None
-        state, _, step = minibatch_step(
-            rows,
-            MiniBatchState(batch.centroids, counts),
-            self._random_state,
-            reassignment if is_due else None,
-            xp=placement.xp,
-        )
+        is_due = reassignment.is_due(to_host(state.mass), rows.n_points)
+        due = reassignment if is_due else None
+        state, _, step = minibatch_step(rows, state, self._random_state, due, xp=xp)
         self._say_reassigned(step)
-        self._store_centroids(state.centroids, batch.origin, placement)
-        self._counts = send(state.mass, placement)
         self._n_since_last_reassign = reassignment.n_seen
         self.n_steps_ += 1
-        if self.compute_labels:
-            self._store_labels(blocks, state.centroids, placement)
+        return state
 
     def _store_labels(self, blocks: Blocks, centroids: Array, placement: Placement) -> None:
         labels = blocks.map_rows(nearest_labels, centroids)
