@@ -14,7 +14,7 @@ from itertools import accumulate, pairwise
 from typing import Any, NamedTuple
 
 from kmeans_xp.blocks.on_dask import tasks
-from kmeans_xp.blocks.on_dask.recipes import Recipes, recipes_of
+from kmeans_xp.blocks.on_dask.recipes import Recipes, is_future, recipes_of
 from kmeans_xp.blocks.on_dask.schedulers import Cluster, Scheduler
 from kmeans_xp.blocks.on_dask.tasks import Place
 
@@ -134,8 +134,13 @@ class Work(NamedTuple):
     def of(cls, collection: Any) -> "Work":
         """Return what computes the chunks of a collection, whose only column of chunks it is."""
         (optimized,) = import_module("dask").optimize(collection)
-        graph = dict(optimized.__dask_graph__())
+        given = dict(collection.__dask_graph__())
+        # Optimizing leaves out what is on a cluster already.
+        graph = {key: node for key, node in given.items() if is_future(node)}
+        graph.update(optimized.__dask_graph__())
         keys = list(import_module("dask.core").flatten(optimized.__dask_keys__()))
+        if all(is_future(graph.get(key)) for key in keys):
+            return cls({}, [graph[key] for key in keys], None)
         return cls(graph, keys, recipes_of(graph, keys))
 
     def grouped(self, bounds: Sequence[int]) -> Chunks:

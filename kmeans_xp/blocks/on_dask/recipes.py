@@ -5,10 +5,9 @@ task can compute thousands of them, visit each and let it go.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from importlib import import_module
 from typing import Any
 
-__all__ = ["Recipes", "recipes_of"]
+__all__ = ["Recipes", "is_future", "recipes_of"]
 
 Graph = Mapping[Any, Any]
 
@@ -18,11 +17,11 @@ class Recipes(Sequence[Any]):
 
     Parameters
     ----------
-    recipes : iterable of (graph, key)
-        What computes each chunk.
+    recipes : iterable of sequences
+        For each chunk what is to be done: nodes of a graph, the chunk's own as the last.
     """
 
-    def __init__(self, recipes: Iterable[tuple[Graph, Any]]) -> None:
+    def __init__(self, recipes: Iterable[Sequence[Any]]) -> None:
         self._recipes = tuple(recipes)
 
     def __len__(self) -> int:
@@ -33,12 +32,14 @@ class Recipes(Sequence[Any]):
         """Return a chunk, or some of these recipes."""
         if isinstance(position, slice):
             return Recipes(self._recipes[position])
-        graph, key = self._recipes[position]
-        return import_module("dask.core").get(graph, [key])[0]
+        values: dict[Any, Any] = {}
+        for node in self._recipes[position]:
+            values[node.key] = node(values)
+        return values[node.key]
 
 
 def recipes_of(graph: Graph, keys: Sequence[Any]) -> Recipes | None:
-    """Return how to compute each chunk alone, or None if chunks share work or are there already.
+    """Return how to compute each chunk alone, or None if chunks share work or lie on a cluster.
 
     Parameters
     ----------
@@ -50,29 +51,38 @@ def recipes_of(graph: Graph, keys: Sequence[Any]) -> Recipes | None:
     owners: dict[Any, int] = {}
     recipes = []
     for number, key in enumerate(keys):
-        own = _own_graph(graph, key)
-        if own is None:
+        nodes = _in_order(graph, key)
+        if nodes is None:
             return None
-        if any(owners.setdefault(each, number) != number for each in own if _is_work(own[each])):
+        work = (node.key for node in nodes if not _is_data(node))
+        if any(owners.setdefault(each, number) != number for each in work):
             return None
-        recipes.append((own, key))
+        recipes.append(nodes)
     return Recipes(recipes)
 
 
-def _own_graph(graph: Graph, key: Any) -> dict[Any, Any] | None:
-    """Return what is needed for a key; None if that lies on a cluster."""
-    own: dict[Any, Any] = {}
+def _in_order(graph: Graph, key: Any) -> list[Any] | None:
+    """Return what is needed for a key, each after what it needs itself; None if not all is here."""
+    order: dict[Any, Any] = {}
     waiting = [key]
     while waiting:
-        key = waiting.pop()
-        if key in own:
-            continue
-        if key not in graph or type(graph[key]).__module__.startswith("distributed"):
+        key = waiting[-1]
+        node = graph.get(key)
+        if node is None or is_future(node):
             return None
-        own[key] = graph[key]
-        waiting += own[key].dependencies
-    return own
+        needed = [each for each in node.dependencies if each not in order]
+        if needed:
+            waiting += needed
+            continue
+        order[key] = node
+        waiting.pop()
+    return list(order.values())
 
 
-def _is_work(task: Any) -> bool:
-    return type(task).__name__ not in ("Alias", "DataNode")
+def is_future(node: Any) -> bool:
+    """Return whether a value of a graph stands for something on a cluster."""
+    return type(node).__module__.startswith("distributed")
+
+
+def _is_data(node: Any) -> bool:
+    return type(node).__name__ in ("Alias", "DataNode")
