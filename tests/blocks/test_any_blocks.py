@@ -23,8 +23,9 @@ from kmeans_xp.algorithms import (
     random_rows,
     runs_from,
 )
-from kmeans_xp.blocks import Blocks
+from kmeans_xp.blocks import Blocks, elsewhere
 from kmeans_xp.blocks.in_memory import InMemory
+from kmeans_xp.devices import library_name
 from kmeans_xp.kernels import (
     DenseRows,
     Rows,
@@ -48,6 +49,18 @@ def unevenly(rows: Rows, xp: Any) -> Blocks:
     return Chopped(rows, (2, 50, rows.n_points - 53, 1), xp=xp)
 
 
+def in_dask_chunks(size: int, rows: Rows, xp: Any) -> Blocks:
+    if library_name(xp) != "numpy":
+        pytest.skip("chunks of this library are not tried one by one")
+    array = pytest.importorskip("dask.array")
+    origin, chunks = rows.origin, (size, rows.n_features)
+    points = elsewhere(array.from_array(np.asarray(rows.points), chunks=chunks))
+    assert points is not None
+    weights = None if rows.weights is None else array.from_array(rows.weights, chunks=size)
+    with pytest.importorskip("dask").config.set(scheduler="sync"):
+        return points.blocks(weights, points.placement(None)).seen_from(origin)
+
+
 #: other ways for the same rows to lie
 KINDS: dict[str, Make] = {
     "blocks of 1 row": partial(chopped, 1),
@@ -55,6 +68,8 @@ KINDS: dict[str, Make] = {
     "blocks of 40 rows": partial(chopped, 40),
     "uneven blocks": unevenly,
     "one block": partial(chopped, N_POINTS),
+    "dask chunks of 7 rows": partial(in_dask_chunks, 7),
+    "dask chunks of 40 rows": partial(in_dask_chunks, 40),
 }
 
 
