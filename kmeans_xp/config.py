@@ -56,6 +56,11 @@ def default_n_threads() -> int | None:
     return _threads_of_environment() if n_threads is None else n_threads
 
 
+def n_threads_of_context() -> int | None:
+    """Return the ``n_threads`` that ``config_context`` has set, whatever the environment says."""
+    return _config.get().n_threads
+
+
 @contextmanager
 def config_context(
     *, device: str | None = None, n_threads: int | None = None, precision: str | None = None

@@ -6,6 +6,7 @@
 | ``per_row`` | the protocol ``PerRow``: results for each row, cut as the rows are |
 | ``in_memory`` | rows on one device in one piece |
 | ``cut`` | the base of rows in several blocks |
+| ``on_dask`` | rows of a dask array or dataframe, visited by tasks |
 | ``elsewhere`` | rows that lie in no array of this process, before the first visit |
 | ``sources`` | where streamed rows come from: files, arrays, data sets, callables |
 | ``stream`` | a source before the first visit, and what is streamed by itself |
@@ -19,7 +20,6 @@ from kmeans_xp.blocks.blocks import Blocks
 from kmeans_xp.blocks.elsewhere import Elsewhere
 from kmeans_xp.blocks.making import elsewhere, of, of_rows, place
 from kmeans_xp.blocks.per_row import PerRow
-from kmeans_xp.blocks.reading_ahead import read_ahead
 from kmeans_xp.blocks.sources import RowSource, open_rows
 
 __all__ = [
@@ -32,5 +32,4 @@ __all__ = [
     "of_rows",
     "open_rows",
     "place",
-    "read_ahead",
 ]

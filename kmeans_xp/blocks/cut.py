@@ -24,7 +24,7 @@ from kmeans_xp.devices import (
 )
 from kmeans_xp.kernels import DenseRows, Rows, added, merged_in_tree
 
-__all__ = ["CutBlocks", "Parts", "joined"]
+__all__ = ["CutBlocks", "Parts", "joined", "places_in_blocks"]
 
 
 class Parts(NamedTuple):
@@ -68,6 +68,32 @@ def joined(parts: Sequence[Any], *, xp: Namespace) -> Any:
     if isinstance(first, tuple):
         return type(first)(*(xp.concat(each) for each in zip(*parts, strict=True)))
     return xp.concat(list(parts))
+
+
+def places_in_blocks(
+    indices: NDArray[Any], ends: Sequence[int] | NDArray[np.int64]
+) -> tuple[dict[int, NDArray[np.int64]], NDArray[np.int64]]:
+    """Return in which block, and where in it, each index among all rows is.
+
+    Parameters
+    ----------
+    indices : ndarray of int
+        In any order.
+    ends : sequence of int
+        For each block the index after its last row.
+
+    Returns
+    -------
+    places : dict of int to ndarray
+        Of the blocks concerned, in their order.
+    order : ndarray
+        Brings what is taken from the blocks, one after another, into the order of ``indices``.
+    """
+    wanted = indices.astype(np.int64)
+    owners = np.searchsorted(ends, wanted, side="right")
+    starts = np.concatenate([[0], ends])
+    places = {int(owner): wanted[owners == owner] - starts[owner] for owner in np.unique(owners)}
+    return places, np.argsort(np.argsort(owners, kind="stable"))
 
 
 class CutBlocks(ABC):
@@ -141,14 +167,9 @@ class CutBlocks(ABC):
 
     def take(self, indices: Array) -> DenseRows:
         """Return rows by their index among all, with their weights, relative to the origin."""
-        wanted = to_host(indices).astype(np.int64)
-        owners = np.searchsorted(self._ends, wanted, side="right")
-        order = np.argsort(owners, kind="stable")
-        taken = [
-            self.rows_at(int(owner), wanted[owners == owner] - (0, *self._ends)[owner])
-            for owner in np.unique(owners)
-        ]
-        back = from_host(np.argsort(order), xp=self.xp, device=self.device)
+        places, order = places_in_blocks(to_host(indices), self._ends)
+        taken = [self.rows_at(number, wanted) for number, wanted in places.items()]
+        back = from_host(order, xp=self.xp, device=self.device)
         points = joined([rows.points for rows in taken], xp=self.xp)
         weights = None
         if self.is_weighted:

@@ -1,10 +1,11 @@
 """Rows that lie in no array of this process, before the first visit to them."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Generator
 from typing import Any
 
 from kmeans_xp.blocks.blocks import Blocks
-from kmeans_xp.devices import DType, Placement
+from kmeans_xp.devices import Array, DType, Placement
 
 __all__ = ["Elsewhere"]
 
@@ -40,5 +41,9 @@ class Elsewhere(ABC):
         """Return weights cut as the rows are; ValueError if they are not what weights must be."""
 
     @abstractmethod
-    def blocks(self, weights: Any, placement: Placement) -> Blocks:
-        """Return the rows as blocks, measured from zero; nothing is visited yet."""
+    def blocks(self, weights: Any, placement: Placement, *, is_revisited: bool = False) -> Blocks:
+        """Return the rows as blocks, measured from zero; for one pass, or to be revisited."""
+
+    @abstractmethod
+    def batches(self, weights: Any) -> Generator[tuple[Array, Array | None]]:
+        """Yield the points and weights of each block on the host, one block at a time."""

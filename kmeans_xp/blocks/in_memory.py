@@ -16,7 +16,7 @@ from kmeans_xp.devices import (
 )
 from kmeans_xp.kernels import DenseRows, Rows, added
 
-__all__ = ["InMemory", "Whole"]
+__all__ = ["InMemory", "Whole", "rows_of", "within_memory"]
 
 
 class Whole(NamedTuple):
@@ -42,7 +42,7 @@ class Whole(NamedTuple):
         partial: Callable[..., Any],
         *operands: Any,
         per_row: tuple[PerRow, ...] = (),
-        merge: Callable[[Any, Any], Any] = added,  # noqa: ARG002 (there is one part)
+        merge: Callable[[Any, Any], Any] = added,
     ) -> Any:
         """Return what ``partial`` gives for all rows."""
         others = (each.whole() for each in per_row)
@@ -103,7 +103,7 @@ class InMemory:
         partial: Callable[..., Any],
         *operands: Any,
         per_row: tuple[PerRow, ...] = (),
-        merge: Callable[[Any, Any], Any] = added,  # noqa: ARG002 (there is one part)
+        merge: Callable[[Any, Any], Any] = added,
     ) -> Any:
         """Return the partial result of the one block."""
         given = [each.whole() for each in per_row]
@@ -128,6 +128,11 @@ class InMemory:
     def seen_from(self, origin: Array | None) -> "InMemory":
         """Return the same rows, measured from another origin."""
         return InMemory(self.whole.seen_from(origin), xp=self.xp)
+
+
+def rows_of(points: Array, weights: Array | None) -> Rows:
+    """Return rows of whatever holds points on a device."""
+    return DenseRows(points, weights)
 
 
 def within_memory(function: Callable[..., Any], rows: Rows, *operands: Any, xp: Namespace) -> Any:

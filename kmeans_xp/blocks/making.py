@@ -6,14 +6,15 @@ from typing import Any
 from kmeans_xp.blocks import stream
 from kmeans_xp.blocks.blocks import Blocks
 from kmeans_xp.blocks.elsewhere import Elsewhere
-from kmeans_xp.blocks.in_memory import InMemory
+from kmeans_xp.blocks.in_memory import InMemory, rows_of
+from kmeans_xp.blocks.on_dask import rows_on_dask
 from kmeans_xp.devices import Namespace, Placement, bring, choose, to_host
-from kmeans_xp.kernels import DenseRows, Rows
+from kmeans_xp.kernels import Rows
 
 __all__ = ["elsewhere", "of", "of_rows", "place"]
 
 #: each returns what it knows of rows that it can visit, or None; imports their library only then
-_FINDERS: tuple[Callable[[Any], Elsewhere | None], ...] = (stream.found,)
+_FINDERS: tuple[Callable[[Any], Elsewhere | None], ...] = (stream.found, rows_on_dask)
 
 
 def elsewhere(X: Any) -> Elsewhere | None:
@@ -35,7 +36,7 @@ def place(points: Any, device: str | None) -> Placement:
     return placement._replace(reason=reason, is_streamed=True)
 
 
-def of(points: Any, weights: Any, placement: Placement) -> Blocks:
+def of(points: Any, weights: Any, placement: Placement, *, is_revisited: bool = False) -> Blocks:
     """Return blocks of rows, measured from zero, where they are to be computed with.
 
     Parameters
@@ -45,12 +46,14 @@ def of(points: Any, weights: Any, placement: Placement) -> Blocks:
     weights : array of shape (n_points,), or None
         Where the computation is, in the dtype of the computation.
     placement : Placement
+    is_revisited : bool
+        Whether there will be more than one pass.
     """
     if isinstance(points, Elsewhere):
-        return points.blocks(weights, placement)
+        return points.blocks(weights, placement, is_revisited=is_revisited)
     if placement.is_streamed:
         return stream.streamed(points, None if weights is None else to_host(weights), placement)
-    return InMemory(DenseRows(bring(points, placement), weights), xp=placement.xp)
+    return InMemory(rows_of(bring(points, placement), weights), xp=placement.xp)
 
 
 def of_rows(rows: Rows, *, xp: Namespace) -> Blocks:

@@ -1,6 +1,8 @@
 """Rows that are read block by block, before the first visit to them."""
 
 import numbers
+from collections.abc import Generator
+from contextlib import closing
 from typing import Any
 
 import numpy as np
@@ -9,6 +11,7 @@ from sklearn.utils import check_array
 
 from kmeans_xp.blocks.blocks import Blocks
 from kmeans_xp.blocks.elsewhere import Elsewhere
+from kmeans_xp.blocks.reading_ahead import read_ahead
 from kmeans_xp.blocks.sources import RowSource, open_rows
 from kmeans_xp.blocks.sources.weighted import WeightedSource
 from kmeans_xp.blocks.streamed import Streamed
@@ -81,9 +84,22 @@ class Stream(Elsewhere):
             raise ValueError("Negative values in data passed to `sample_weight`.")
         return weights
 
-    def blocks(self, weights: Any, placement: Placement) -> Blocks:
+    def blocks(
+        self,
+        weights: Any,
+        placement: Placement,
+        *,
+        is_revisited: bool = False,  # noqa: ARG002 (they are read anew in every visit)
+    ) -> Blocks:
         """Return the rows as blocks, measured from zero."""
         return streamed(self.source, weights, placement)
+
+    def batches(self, weights: Any) -> Generator[tuple[Any, Any]]:
+        """Yield the points and weights of each block, which a thread reads ahead."""
+        if weights is not None:
+            raise ValueError("Rows that are read by blocks have weights by open_rows(weight=...).")
+        with closing(read_ahead(self.source.read(), 1)) as read:
+            yield from read
 
 
 def found(X: Any) -> Stream | None:

@@ -4,6 +4,7 @@ from kmeans_xp.devices.availability import (
     DeviceReport,
     DeviceUnavailableError,
     available,
+    n_threads,
     why_numba_is_unusable,
 )
 from kmeans_xp.devices.libraries import (
@@ -32,7 +33,7 @@ from kmeans_xp.devices.memory import (
     tile_shape,
     within_budget,
 )
-from kmeans_xp.devices.placement import Placement, adopted, bring, choose, send
+from kmeans_xp.devices.placement import Placement, adopted, bring, choose, device_kind, send
 
 __all__ = [
     "Array",
@@ -50,6 +51,7 @@ __all__ = [
     "bring",
     "choose",
     "computing_dtype",
+    "device_kind",
     "device_of",
     "free_memory",
     "from_host",
@@ -58,6 +60,7 @@ __all__ = [
     "is_of_kind",
     "is_out_of_memory",
     "library_name",
+    "n_threads",
     "namespace_of",
     "send",
     "shrink_tiles",

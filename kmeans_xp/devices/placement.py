@@ -28,7 +28,7 @@ from kmeans_xp.devices.libraries import (
     to_host,
 )
 
-__all__ = ["Placement", "adopted", "bring", "choose", "send"]
+__all__ = ["Placement", "adopted", "bring", "choose", "device_kind", "send"]
 
 logger = logging.getLogger("kmeans_xp")
 
@@ -100,7 +100,7 @@ def choose(points: Array, device: str | None = None) -> Placement:
         placement = placement._replace(reason=_why_automatic(points, placement))
         logger.info("device='auto': %s", placement.reason)
         return placement
-    kind, index = _parse(asked)
+    kind, index = device_kind(asked)
     chosen = _on_cpu(xp) if kind == "cpu" else _on_cuda(xp, index)
     return Placement(*chosen, xp, home, f"device={asked!r} was asked for")
 
@@ -142,7 +142,8 @@ def _moved(array: Any, xp: Namespace, device: Device, dtype: DType) -> Array:
     return array if dtype is None else xp.astype(array, dtype, copy=False)
 
 
-def _parse(asked: str) -> tuple[str, int]:
+def device_kind(asked: str) -> tuple[str, int]:
+    """Return "cpu" or "cuda", and the number of the device, that a name asks for."""
     match = re.fullmatch(r"(cpu|cuda)(?::(\d+))?", str(asked))
     if match is None or (match[1] == "cpu" and match[2]):
         raise ValueError(

@@ -20,7 +20,7 @@ from kmeans_xp.algorithms import (
     minibatch_step,
 )
 from kmeans_xp.algorithms.minibatch import Reassignment
-from kmeans_xp.blocks import Blocks, RowSource, read_ahead
+from kmeans_xp.blocks import Blocks, Elsewhere, elsewhere
 from kmeans_xp.devices import Array, Placement, bring, from_host, send, to_host
 from kmeans_xp.estimators.base import (
     BaseKMeans,
@@ -209,7 +209,7 @@ class MiniBatchKMeans(BaseKMeans):
         Parameters
         ----------
         X : array-like of shape (n_samples, n_features)
-            The batch. Of rows from ``open_rows``, each block is one, in their order.
+            The batch; of rows from ``open_rows``, or in chunks, each block is one.
         y : ignored
             Not used, present for API consistency.
         sample_weight : array-like of shape (n_samples,), default=None
@@ -221,30 +221,29 @@ class MiniBatchKMeans(BaseKMeans):
             Updated; after an error as it was before.
         """
         self._validate_params()
-        if isinstance(X, RowSource):
-            self._fit_blocks(X, sample_weight)
-        else:
+        if isinstance(X, np.memmap):
+            X = np.asarray(X)  # one batch, however large
+        rows = elsewhere(X)
+        if rows is None:
             self._fit_batch(X, sample_weight)
+        else:
+            self._fit_blocks(rows, sample_weight)
         return self
 
     def _fit_batch(self, X: Any, sample_weight: Any) -> None:
-        if isinstance(X, np.memmap):
-            X = np.asarray(X)  # one batch, however large
         if not hasattr(self, "cluster_centers_"):
             self._begin(X, sample_weight)
         with self._new_points(X, sample_weight) as batch:
             self._continue(batch)
 
-    def _fit_blocks(self, source: RowSource, sample_weight: Any) -> None:
-        """Do one step on each block of a source."""
-        if sample_weight is not None:
-            raise ValueError("Rows that are read by blocks have weights by open_rows(weight=...).")
+    def _fit_blocks(self, rows: Elsewhere, sample_weight: Any) -> None:
+        """Do one step on each block."""
         is_first = not hasattr(self, "cluster_centers_")
-        checked_points(source, estimator=self, reset=is_first, anywhere=True)
+        checked_points(rows, estimator=self, reset=is_first, anywhere=True)
         # Blocks are arrays without names, which were checked just now.
         names = self.__dict__.pop("feature_names_in_", None)
-        with closing(read_ahead(source.read(), 1)) as blocks:
-            for points, weights in blocks:
+        with closing(rows.batches(rows.checked_weights(sample_weight))) as batches:
+            for points, weights in batches:
                 self._fit_batch(points, weights)
         if names is not None:
             self.feature_names_in_ = names

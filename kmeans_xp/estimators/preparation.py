@@ -43,7 +43,7 @@ class _BothMoments(NamedTuple):
 
 def prepared(points: Any, weights: Array | None, placement: Placement) -> Prepared:
     """Place the points and measure their mean and spread; waits for the device once."""
-    given = blocks.of(points, weights, placement)
+    given = blocks.of(points, weights, placement, is_revisited=True)
     # Some row as the origin: the squares then have no large common part to cancel.
     first = _first_row(given)
     plain, weighted = given.seen_from(first).reduce(_both_moments)

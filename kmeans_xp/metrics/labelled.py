@@ -92,11 +92,12 @@ class Labelled(NamedTuple):
         array or NamedTuple of arrays
             The parts merged in a fixed order.
         """
-        n_arrays = 1 + len(per_row)
+        # What the function holds may go to another machine: these numbers, and not all of self.
+        n_arrays, n_clusters = 1 + len(per_row), self.n_clusters
 
         def of_rows(rows: Rows, *given: Any, xp: Namespace) -> Any:
-            size, width = tile_shape(rows, self.n_clusters, xp=xp)
-            tiles = rows.tiles(max(1, size * width // self.n_clusters))
+            size, width = tile_shape(rows, n_clusters, xp=xp)
+            tiles = rows.tiles(max(1, size * width // n_clusters))
             return merged_in_tree(
                 partial(
                     _wide(tile, xp=xp),

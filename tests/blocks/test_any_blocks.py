@@ -24,11 +24,11 @@ from kmeans_xp.algorithms import (
     random_rows,
     runs_from,
 )
-from kmeans_xp.blocks import Blocks
+from kmeans_xp.blocks import Blocks, elsewhere
 from kmeans_xp.blocks.in_memory import InMemory
 from kmeans_xp.blocks.sources import open_rows
 from kmeans_xp.blocks.streamed import Streamed
-from kmeans_xp.devices import to_host
+from kmeans_xp.devices import library_name, to_host
 from kmeans_xp.kernels import (
     DenseRows,
     Rows,
@@ -62,6 +62,18 @@ def streamed(size: int, rows: Rows, xp: Any) -> Blocks:
     return Streamed(source, xp=xp, device=rows.device, origin=rows.origin)
 
 
+def in_dask_chunks(size: int, rows: Rows, xp: Any) -> Blocks:
+    if library_name(xp) != "numpy":
+        pytest.skip("chunks of this library are not tried one by one")
+    array = pytest.importorskip("dask.array")
+    origin, chunks = rows.origin, (size, rows.n_features)
+    points = elsewhere(array.from_array(np.asarray(rows.points), chunks=chunks))
+    assert points is not None
+    weights = None if rows.weights is None else array.from_array(rows.weights, chunks=size)
+    with pytest.importorskip("dask").config.set(scheduler="sync"):
+        return points.blocks(weights, points.placement(None)).seen_from(origin)
+
+
 #: other ways for the same rows to lie
 KINDS: dict[str, Make] = {
     "blocks of 1 row": partial(chopped, 1),
@@ -71,6 +83,8 @@ KINDS: dict[str, Make] = {
     "one block": partial(chopped, N_POINTS),
     "streamed": partial(streamed, 40),
     "streamed, blocks of 1 row": partial(streamed, 1),
+    "dask chunks of 7 rows": partial(in_dask_chunks, 7),
+    "dask chunks of 40 rows": partial(in_dask_chunks, 40),
 }
 
 

@@ -1,0 +1,187 @@
+"""Who computes a graph: a scheduler in this process, or a cluster that can hold results."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from importlib import import_module
+from itertools import accumulate, pairwise
+from typing import Any, NamedTuple, Protocol
+from uuid import uuid4
+
+from kmeans_xp.blocks.on_dask.tasks import Given, Place, of_its_kind
+
+__all__ = ["Cluster", "Local", "Scheduler", "scheduler_of"]
+
+Graph = Mapping[Any, Any]
+Keys = Sequence[Any]
+
+
+class Scheduler(Protocol):
+    """Computes graphs."""
+
+    @property
+    def n_at_once(self) -> int | None:
+        """Number of tasks that a process runs at a time; None if only that process knows."""
+
+    @property
+    def n_threads(self) -> int:
+        """Number of tasks that all processes run at a time."""
+
+    def compute(self, graph: Graph, wanted: Keys, kept: Keys) -> tuple[list[Any], list[Any]]:
+        """Return the values of some keys, and handles of others, whose values stay there."""
+
+    def entry(self, handle: Any) -> Any:
+        """Return what stands for a handle in a graph."""
+
+
+class Local:
+    """One of the schedulers in this process; a handle is the value.
+
+    Parameters
+    ----------
+    get : callable
+        Computes a graph.
+    """
+
+    def __init__(self, get: Any) -> None:
+        self._get = get
+
+    @property
+    def n_threads(self) -> int:
+        """Number of tasks that run at a time."""
+        config = import_module("dask").config
+        if getattr(self._get, "__name__", "") == "get_sync":
+            return 1
+        pool = config.get("pool", None)
+        n_workers = getattr(pool, "_max_workers", None) or config.get("num_workers", None)
+        return int(n_workers or import_module("dask.system").CPU_COUNT)
+
+    n_at_once = n_threads
+
+    def compute(self, graph: Graph, wanted: Keys, kept: Keys) -> tuple[list[Any], list[Any]]:
+        """Return the values of all these keys."""
+        values = self._get(dict(graph), [*wanted, *kept])
+        return list(values[: len(wanted)]), list(values[len(wanted) :])
+
+    def entry(self, handle: Any) -> Any:
+        """Return a task that gives the value."""
+        return (Given(handle),)
+
+
+class Worker(NamedTuple):
+    """A worker of a cluster."""
+
+    address: str
+    n_threads: int
+    memory: int
+
+
+class Cluster:
+    """A cluster, reached by its client; a handle is a future.
+
+    Parameters
+    ----------
+    client : distributed.Client
+    """
+
+    n_at_once = None
+
+    def __init__(self, client: Any) -> None:
+        self.client = client
+
+    def workers(self) -> list[Worker]:
+        """Return the workers that are there now, by address."""
+        known = self.client.scheduler_info(n_workers=-1)["workers"]
+        return [
+            Worker(address, int(worker["nthreads"]), int(worker["memory_limit"] or 0))
+            for address, worker in sorted(known.items())
+        ]
+
+    @property
+    def n_threads(self) -> int:
+        """Number of tasks that all workers run at a time; 1 while there are no workers."""
+        return sum(worker.n_threads for worker in self.workers()) or 1
+
+    @property
+    def memory(self) -> float:
+        """Memory in bytes that all workers may use; infinity if one has no limit."""
+        limits = [worker.memory for worker in self.workers()]
+        return sum(limits) if all(limits) else float("inf")
+
+    def compute(self, graph: Graph, wanted: Keys, kept: Keys) -> tuple[list[Any], list[Any]]:
+        """Return the values of some keys, and futures of others."""
+        # Operands go to the scheduler once a pass, whatever their size: no reason to warn.
+        with import_module("dask").config.set({_WARNING: "1 PiB"}):
+            futures = self.client.get(dict(graph), [*wanted, *kept], sync=False)
+        try:
+            values = self.client.gather(futures[: len(wanted)])
+        except Exception as error:
+            raise _told(error, graph) from error
+        return values, futures[len(wanted) :]
+
+    def entry(self, handle: Any) -> Any:
+        """Return the future."""
+        return handle
+
+    def held(self, calls: Sequence[Any]) -> list[Any]:
+        """Return futures of calls, once all are computed.
+
+        Neighbours are computed, and so held, by the same worker as far as it lives: the lower
+        levels of a tree over them then stay inside it.
+        """
+        name = f"kmeans_xp-held-{uuid4().hex}"
+        graph = {(name, number): call for number, call in enumerate(calls)}
+        futures: list[Any] = []
+        for address, numbers in _shares(len(calls), self.workers()):
+            part = {(name, number): calls[number] for number in numbers}
+            where = {} if address is None else {"workers": [address], "allow_other_workers": True}
+            futures += self.client.get(part, list(part), sync=False, **where)
+        for _, error in self._errors(futures):
+            raise _told(error, graph) from error
+        return futures
+
+    def persisted(self, collection: Any) -> list[Any]:
+        """Return futures of the chunks of a collection, once all are computed."""
+        persisted = self.client.persist(collection)
+        keys = import_module("dask.core").flatten(persisted.__dask_keys__())
+        graph = dict(persisted.__dask_graph__())
+        futures = [graph[key] for key in keys]
+        for number, error in self._errors(futures):
+            raise of_its_kind(error, f"chunk {number} of X could not be computed") from error
+        return futures
+
+    def _errors(self, futures: list[Any]) -> Iterator[tuple[int, Exception]]:
+        import_module("distributed").wait(futures)
+        for number, future in enumerate(futures):
+            if future.status == "error":
+                yield number, future.exception()
+
+
+_WARNING = "distributed.admin.large-graph-warning-threshold"
+
+
+def _told(error: Exception, graph: Graph) -> Exception:
+    """Return the error, or one that says of which chunks workers have died."""
+    if type(error).__name__ != "KilledWorker":
+        return error
+    task = graph.get(getattr(error, "task", None), ())
+    names = [each.names() for each in task if isinstance(each, Place)] or ["a task of the fit"]
+    return RuntimeError(
+        f"Workers died one after another while they computed {names[0]}; most likely they ran "
+        "out of memory. Use smaller chunks, or give each worker more memory."
+    )
+
+
+def _shares(n_groups: int, workers: list[Worker]) -> list[tuple[str | None, range]]:
+    """Return which groups each worker gets: neighbours, as many as it has threads for."""
+    n_threads = sum(worker.n_threads for worker in workers)
+    if n_threads == 0:
+        return [(None, range(n_groups))]
+    ends = [n_groups * end // n_threads for end in accumulate(each.n_threads for each in workers)]
+    bounds = pairwise((0, *ends))
+    return [(worker.address, range(*pair)) for worker, pair in zip(workers, bounds, strict=True)]
+
+
+def scheduler_of(collection: Any) -> Scheduler:
+    """Return who computes a collection here and now."""
+    get = import_module("dask.base").get_scheduler(collections=[collection])
+    client = getattr(get, "__self__", None)
+    return Local(get) if client is None else Cluster(client)

@@ -1,0 +1,529 @@
+"""Rows in the chunks of dask arrays and dataframes, against the same rows in memory."""
+
+import os
+import signal
+import time
+import warnings
+from collections.abc import Iterator
+from functools import partial
+from typing import Any
+
+import numpy as np
+import pytest
+
+from kmeans_xp import KMeans, MiniBatchKMeans, config_context
+from kmeans_xp.blocks import elsewhere
+from kmeans_xp.blocks.on_dask import chunks as grouping
+from kmeans_xp.blocks.on_dask.chunks import Work
+from kmeans_xp.blocks.on_dask.tasks import Settings, merged
+from kmeans_xp.kernels import added, merged_in_tree
+from kmeans_xp.kernels.trees import merged_in_tree as tree
+from tests.doubles import Chopped, sizes_of
+
+dask = pytest.importorskip("dask")
+da = pytest.importorskip("dask.array")
+dd = pytest.importorskip("dask.dataframe")
+pd = pytest.importorskip("pandas")
+distributed = pytest.importorskip("distributed")
+
+N_POINTS, N_FEATURES, N_CLUSTERS = 3000, 4, 6
+
+rng = np.random.default_rng(0)
+CENTRES = rng.normal(scale=6.0, size=(N_CLUSTERS, N_FEATURES))
+POINTS = CENTRES[rng.integers(0, N_CLUSTERS, N_POINTS)] + rng.normal(size=(N_POINTS, N_FEATURES))
+WEIGHTS = rng.integers(0, 4, N_POINTS).astype(np.float64)
+COLUMNS = list("abcd")
+
+MODEL = KMeans(N_CLUSTERS, init="k-means++", random_state=0)
+
+
+@pytest.fixture(autouse=True)
+def sync() -> Iterator[None]:
+    """Use the scheduler that is easiest to follow, unless a test says otherwise."""
+    with dask.config.set(scheduler="sync"):
+        yield
+
+
+@pytest.fixture(scope="module")
+def in_memory() -> KMeans:
+    return fitted(POINTS)
+
+
+def fitted(X: Any, weights: Any = None, model: Any = MODEL) -> Any:
+    return type(model)(**model.get_params()).fit(X, sample_weight=weights)
+
+
+def chunked(size: Any = 400, points: Any = POINTS) -> Any:
+    return da.from_array(points, chunks=(size, points.shape[1]))
+
+
+def with_unknown_sizes(X: Any) -> Any:
+    return X[X[:, 0] > -np.inf]
+
+
+def bits_of(model: Any) -> tuple[Any, ...]:
+    return (
+        np.asarray(model.cluster_centers_).tobytes(),
+        np.asarray(model.labels_).tobytes(),
+        model.inertia_,
+        model.n_iter_,
+    )
+
+
+def assert_same_fit(found: Any, expected: Any) -> None:
+    np.testing.assert_array_equal(np.asarray(found.labels_), np.asarray(expected.labels_))
+    np.testing.assert_allclose(found.cluster_centers_, expected.cluster_centers_, rtol=1e-9)
+    assert found.inertia_ == pytest.approx(expected.inertia_, rel=1e-9)
+    assert found.n_iter_ == expected.n_iter_
+
+
+@pytest.mark.parametrize("scheduler", ["sync", "threads"])
+@pytest.mark.parametrize("size", [N_POINTS, 1000, 401, 17], ids=str)
+def test_a_fit_is_that_of_the_rows_in_memory(
+    size: int, scheduler: str, in_memory: KMeans
+) -> None:
+    with dask.config.set(scheduler=scheduler):
+        found = fitted(chunked(size))
+        assert_same_fit(found, in_memory)
+        assert "Dask's tasks" in found.device_reason_
+        assert found.score(chunked(size)) == pytest.approx(-in_memory.inertia_, rel=1e-9)
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        KMeans(N_CLUSTERS, init="random", n_init=2, random_state=1),
+        KMeans(N_CLUSTERS, init=POINTS[:N_CLUSTERS]),
+        KMeans(N_CLUSTERS, random_state=0, init="k-means++", max_iter=2),
+        KMeans(1, random_state=0),
+        MiniBatchKMeans(N_CLUSTERS, random_state=0, batch_size=300),
+        MiniBatchKMeans(N_CLUSTERS, random_state=0, init="random", compute_labels=True),
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("weights", [None, WEIGHTS], ids=["no weights", "weights"])
+def test_all_settings_give_what_they_give_in_memory(model: Any, weights: Any) -> None:
+    found, expected = fitted(chunked(), weights, model), fitted(POINTS, weights, model)
+    assert_same_fit(found, expected)
+
+
+@pytest.mark.parametrize("size", [401, 64], ids=str)
+def test_a_chunking_has_the_bits_of_any_blocks_cut_so(size: int) -> None:
+    import array_api_compat.numpy as xp
+
+    from kmeans_xp.algorithms import lloyd
+    from kmeans_xp.kernels import DenseRows
+
+    there = elsewhere(chunked(size))
+    assert there is not None
+    on_dask = there.blocks(None, there.placement(None))
+    chopped = Chopped(DenseRows(POINTS), sizes_of(N_POINTS, size), xp=xp)
+    found, expected = (lloyd(blocks, POINTS[:N_CLUSTERS]) for blocks in (on_dask, chopped))
+    assert found.centroids.tobytes() == expected.centroids.tobytes()
+    assert found.inertia == expected.inertia
+    assert found.iterations == expected.iterations
+
+
+@pytest.mark.parametrize("n_parts", [*range(1, 40), 100, 257])
+@pytest.mark.parametrize("n_groups", [1, 3, 8])
+def test_groups_are_branches_of_the_tree(n_parts: int, n_groups: int) -> None:
+    def said(left: str, right: str) -> str:
+        return f"({left}{right})"
+
+    parts = [f"{number}," for number in range(n_parts)]
+    bounds = grouping._bounds(n_parts, n_groups)
+    assert len(bounds) - 1 >= min(n_groups, n_parts)
+    groups = [
+        merged(parts[start:stop], said) for start, stop in zip(bounds, bounds[1:], strict=False)
+    ]
+    while len(groups) > 1:
+        groups = [merged(groups[at : at + 16], said) for at in range(0, len(groups), 16)]
+    assert groups == [merged_in_tree(parts, said)]
+
+
+def test_parts_without_rows_count_in_the_tree_and_add_nothing() -> None:
+    assert tree is merged_in_tree
+    assert merged([None, 1, None, None, 2, 4], added) == 7
+    assert merged([None, None], added) is None
+
+
+def test_results_are_lazy_and_cut_as_the_rows_are(in_memory: KMeans) -> None:
+    found, X = fitted(chunked(701)), chunked(701)
+    for labels in (found.labels_, found.predict(X), found.fit_predict(X)):
+        assert isinstance(labels, da.Array)
+        assert labels.dtype == np.int32
+        assert labels.chunks == (X.chunks[0],)
+        assert labels._meta.dtype == np.int32
+        np.testing.assert_array_equal(labels.compute(), in_memory.labels_)
+    distances = found.transform(X)
+    assert isinstance(distances, da.Array)
+    assert distances.chunks == (X.chunks[0], (N_CLUSTERS,))
+    np.testing.assert_allclose(distances.compute(), in_memory.transform(POINTS), rtol=1e-9)
+    np.testing.assert_array_equal(distances.argmin(axis=1).compute(), in_memory.labels_)
+
+
+def test_predict_computes_nothing_until_it_is_asked(in_memory: KMeans) -> None:
+    asked = []
+
+    def noted(part: Any) -> Any:
+        asked.append(len(part))
+        return part
+
+    X = chunked(1000).map_blocks(noted, meta=np.empty((0, 0)))
+    labels, distances = in_memory.predict(X), in_memory.transform(X)
+    assert asked == []
+    labels[:10].compute()
+    assert asked == [1000]
+    distances.compute()
+    assert len(asked) == 4
+
+
+def test_chunks_are_computed_once_a_pass() -> None:
+    asked = []
+
+    def noted(part: Any) -> Any:
+        asked.append(len(part))
+        return part
+
+    X = chunked(1000).map_blocks(noted, meta=np.empty((0, 0)))
+    model = KMeans(N_CLUSTERS, init=POINTS[:N_CLUSTERS], max_iter=2, tol=0.0).fit(X)
+    # The first row; the spread; two steps; the labels, and their inertia.
+    assert asked == [1000] * (1 + 3 + 3 * model.n_iter_ + 3 + 3)
+
+
+def test_float32_stays_and_other_numbers_become_float64() -> None:
+    rounded = np.round(POINTS * 10)
+    for dtype in ("float32", "int32", "bool", "float16"):
+        points = rounded.astype(dtype) if dtype != "bool" else rounded > 0
+        model = KMeans(3, random_state=0, n_init=1)
+        found, expected = fitted(chunked(401, points), None, model), fitted(points, None, model)
+        assert found.cluster_centers_.dtype == expected.cluster_centers_.dtype
+        np.testing.assert_array_equal(found.labels_.compute(), expected.labels_)
+
+
+def test_empty_chunks_and_chunks_of_fewer_rows_than_clusters(in_memory: KMeans) -> None:
+    sizes = (0, 2, 0, 0, 1500, 1, 1497, 0)
+    parts = np.split(POINTS, np.cumsum(sizes)[:-1])
+    X = da.Array(
+        dask.highlevelgraph.HighLevelGraph.from_collections(
+            "cut", {("cut", n, 0): (np.asarray, part) for n, part in enumerate(parts)}
+        ),
+        "cut",
+        (sizes, (N_FEATURES,)),
+        dtype=POINTS.dtype,
+    )
+    found = fitted(X)
+    assert_same_fit(found, in_memory)
+    assert found.labels_.chunks == (sizes,)
+    np.testing.assert_array_equal(found.predict(X).compute(), in_memory.labels_)
+    assert found.transform(X).compute().shape == (N_POINTS, N_CLUSTERS)
+
+
+def test_sizes_that_are_not_known_are_counted(in_memory: KMeans) -> None:
+    X = with_unknown_sizes(chunked())
+    found = fitted(X)
+    assert_same_fit(found, in_memory)
+    assert found.labels_.chunks == chunked().chunks[:1]
+    np.testing.assert_array_equal(found.predict(X).compute(), in_memory.labels_)
+    assert found.score(X) == pytest.approx(-in_memory.inertia_, rel=1e-9)
+    some = X[X[:, 0] > 1e9]
+    with pytest.raises(ValueError, match=r"n_samples=0 should be >= n_clusters"):
+        fitted(some)
+
+
+def test_chunks_of_columns_are_brought_together(in_memory: KMeans) -> None:
+    assert_same_fit(fitted(da.from_array(POINTS, chunks=(500, 3))), in_memory)
+
+
+@pytest.mark.parametrize("n_chunks", [1000])
+def test_thousands_of_chunks_are_few_tasks(n_chunks: int, in_memory: KMeans) -> None:
+    n_tasks = []
+
+    class Counted(dask.callbacks.Callback):
+        def _start(self, graph: Any) -> None:
+            n_tasks.append(len(graph))
+
+    with Counted():
+        found = fitted(chunked(N_POINTS // n_chunks))
+    assert_same_fit(found, in_memory)
+    assert max(n_tasks) <= 30
+
+
+@pytest.mark.parametrize("of_dask", [True, False], ids=["weights of Dask", "weights here"])
+@pytest.mark.parametrize("known", [True, False], ids=["known sizes", "unknown sizes"])
+def test_weights_are_cut_as_the_rows_are(of_dask: bool, known: bool) -> None:
+    expected = fitted(POINTS, WEIGHTS)
+    X = chunked() if known else with_unknown_sizes(chunked())
+    weights = da.from_array(WEIGHTS, chunks=400 if not known else 700) if of_dask else WEIGHTS
+    found = fitted(X, weights)
+    assert_same_fit(found, expected)
+    score = found.score(X, sample_weight=weights)
+    assert score == pytest.approx(-expected.inertia_, rel=1e-9)
+    np.testing.assert_allclose(fitted(X, 2.0).cluster_centers_, fitted(POINTS).cluster_centers_)
+
+
+@pytest.mark.parametrize(
+    ("weights", "message"),
+    [
+        (np.ones((N_POINTS, 1)), "Sample weights must be 1D array or scalar, got 2D array"),
+        (np.ones(7), r"sample_weight.shape == \(7,\), expected \(3000,\)!"),
+        (np.full(N_POINTS, np.nan), "sample_weight contains NaN or infinity"),
+        (np.full(N_POINTS, -1.0), "Negative values in data passed to `sample_weight`"),
+        (np.zeros(N_POINTS), "at least one non-zero number"),
+    ],
+    ids=["2-D", "too few", "NaN", "negative", "zero"],
+)
+@pytest.mark.parametrize("of_dask", [True, False], ids=["of Dask", "here"])
+def test_weights_that_cannot_be(weights: Any, message: str, of_dask: bool) -> None:
+    weights = da.from_array(weights, chunks=500) if of_dask else weights
+    with pytest.raises(ValueError, match=message):
+        fitted(chunked(), weights)
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32", "mixed", "Float64"])
+def test_dataframes_are_rows_with_names(dtype: str) -> None:
+    frame = pd.DataFrame(POINTS, columns=COLUMNS)
+    if dtype == "mixed":
+        frame = frame.round().astype({"a": "int32", "b": "float32"})
+    else:
+        frame = frame.astype(dtype)
+    ddf = dd.from_pandas(frame, npartitions=5)
+    found, expected = fitted(ddf), fitted(frame)
+    np.testing.assert_array_equal(found.labels_.compute(), expected.labels_)
+    assert found.feature_names_in_.tolist() == COLUMNS
+    assert found.n_features_in_ == N_FEATURES
+    np.testing.assert_array_equal(found.predict(ddf).compute(), expected.labels_)
+    with pytest.raises(ValueError, match="feature names"):
+        found.predict(ddf[COLUMNS[::-1]])
+    weights = ddf["a"].abs()
+    np.testing.assert_allclose(
+        fitted(ddf, weights).inertia_, fitted(frame, frame["a"].abs().to_numpy("float64")).inertia_
+    )
+
+
+def test_columns_of_text_are_named() -> None:
+    frame = pd.DataFrame({"a": [1.0, 2.0], "city": ["x", "y"]})
+    with pytest.raises(ValueError, match="Columns of X hold no numbers: 'city'"):
+        fitted(dd.from_pandas(frame, npartitions=1))
+
+
+@pytest.mark.parametrize(
+    ("X", "kind", "message"),
+    [
+        (lambda: chunked()[:, 0], ValueError, "Expected 2D array, got 1D array"),
+        (lambda: chunked()[:3], ValueError, "n_samples=3 should be >= n_clusters=6"),
+        (lambda: chunked()[:, :0], ValueError, r"0 feature\(s\)"),
+        (lambda: chunked() * 1j, ValueError, "Complex data not supported"),
+        (lambda: dask.delayed(POINTS), TypeError, "make a dask array or dataframe of it"),
+    ],
+    ids=["1-D", "too few rows", "no columns", "complex", "no collection of rows"],
+)
+def test_what_cannot_be_clustered_is_told_before_any_work(
+    X: Any, kind: Any, message: str
+) -> None:
+    with pytest.raises(kind, match=message):
+        fitted(X())
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+@pytest.mark.parametrize("scheduler", ["sync", "threads"])
+def test_a_chunk_that_is_not_finite_is_named(bad: float, scheduler: str) -> None:
+    points = POINTS.copy()
+    points[1234, 2] = bad
+    with dask.config.set(scheduler=scheduler):
+        message = r"chunk 3 of X \(rows 1200 to 1599\): Input X contains NaN or infinity"
+        with pytest.raises(ValueError, match=message):
+            fitted(chunked(points=points))
+        with pytest.raises(ValueError, match=message):
+            fitted(POINTS).predict(chunked(points=points)).compute()
+
+
+def raising(part: Any, block_info: Any = None) -> Any:
+    if block_info[0]["chunk-location"][0] == 2:
+        raise OSError("the disk is gone")
+    return part
+
+
+@pytest.mark.parametrize("shares_work", [False, True], ids=["own work", "shared work"])
+def test_a_chunk_that_raises_is_named(shares_work: bool) -> None:
+    X = chunked()
+    if shares_work:
+        X = X - X.mean(axis=0)
+    X = X.map_blocks(raising, meta=np.empty((0, 0)))
+    expected = r"Chunk 2 of X .*could not be computed: OSError: the disk is gone"
+    with pytest.raises(RuntimeError, match=expected) as caught:
+        fitted(X)
+    assert isinstance(caught.value.__cause__, OSError)
+
+
+def test_a_chunk_that_is_not_what_is_said_of_it_is_named() -> None:
+    X = chunked().map_blocks(lambda part: part[:-1], meta=np.empty((0, 0)))
+    with pytest.raises(ValueError, match=r"chunk 0 of X .*its shape is \(399, 4\)"):
+        fitted(X)
+
+
+def test_a_failed_fit_leaves_the_estimator_as_it_was(in_memory: KMeans) -> None:
+    model = fitted(POINTS)
+    before = bits_of(model)
+    with pytest.raises(RuntimeError, match="could not be computed"):
+        model.fit(chunked().map_blocks(raising, meta=np.empty((0, 0))))
+    assert bits_of(model) == before
+
+
+def test_chunks_that_share_work_are_left_to_dask(in_memory: KMeans) -> None:
+    centred = chunked() - chunked().mean(axis=0)
+    assert Work.of(centred).recipes is None
+    assert Work.of(chunked() * 2.0).recipes is not None
+    np.testing.assert_array_equal(fitted(centred).labels_.compute(), in_memory.labels_)
+
+
+def test_partial_fit_takes_a_step_for_each_chunk() -> None:
+    found = MiniBatchKMeans(N_CLUSTERS, random_state=0, init=POINTS[:N_CLUSTERS])
+    expected = MiniBatchKMeans(N_CLUSTERS, random_state=0, init=POINTS[:N_CLUSTERS])
+    found.partial_fit(chunked(1000))
+    assert found.n_steps_ == 3
+    expected._begin(POINTS, None)
+    for start in range(0, N_POINTS, 1000):
+        expected.partial_fit(POINTS[start : start + 1000])
+    np.testing.assert_allclose(found.cluster_centers_, expected.cluster_centers_, rtol=1e-9)
+
+
+def test_tasks_share_the_processors_between_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    for variable in ("KMEANS_XP_NUM_THREADS", "OMP_NUM_THREADS"):
+        monkeypatch.delenv(variable, raising=False)
+    monkeypatch.setattr("kmeans_xp.blocks.on_dask.tasks.n_threads", lambda: 8)
+    assert Settings("float64", 2, n_at_once=3)._threads() == 2
+    assert Settings("float64", 2, n_at_once=99)._threads() == 1
+    assert Settings("float64", 2, n_threads=5, n_at_once=3)._threads() == 5
+    monkeypatch.setenv("OMP_NUM_THREADS", "3")
+    assert Settings("float64", 2, n_at_once=3)._threads() is None
+    there = elsewhere(chunked())
+    assert there is not None
+    with config_context(n_threads=2):
+        blocks = there.blocks(None, there.placement(None))
+    assert blocks._store.settings.n_threads == 2  # type: ignore[attr-defined]
+
+
+def test_what_needs_all_rows_in_one_array_says_so() -> None:
+    from kmeans_xp.selection import choose_n_clusters
+
+    with pytest.raises(TypeError, match="Dask's, lies in no array of this process"):
+        choose_n_clusters(chunked(), [2, 3])
+
+
+# -- a cluster of processes ------------------------------------------------------------------
+
+
+def a_cluster(n_workers: int) -> Any:
+    return distributed.LocalCluster(
+        n_workers=n_workers,
+        threads_per_worker=1,
+        dashboard_address=None,
+        memory_limit=None,
+        silence_logs=50,
+    )
+
+
+@pytest.fixture(scope="module")
+def client() -> Iterator[Any]:
+    with (
+        warnings.catch_warnings(),
+        dask.config.set({"distributed.scheduler.allowed-failures": 1}),
+    ):
+        warnings.simplefilter("ignore")
+        with a_cluster(4) as cluster, distributed.Client(cluster) as client:
+            yield client
+
+
+@pytest.fixture
+def on_cluster(client: Any) -> Iterator[Any]:
+    with dask.config.set(scheduler=client), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield client
+
+
+def scale(client: Any, n_workers: int) -> None:
+    client.cluster.scale(n_workers)
+    deadline = time.monotonic() + 60
+    while len(client.scheduler_info(n_workers=-1)["workers"]) != n_workers:
+        assert time.monotonic() < deadline, "the cluster does not change its size"
+        time.sleep(0.05)
+
+
+def test_bits_do_not_depend_on_who_computes(on_cluster: Any, in_memory: KMeans) -> None:
+    with dask.config.set(scheduler="sync"):
+        expected = {size: bits_of(fitted(chunked(size))) for size in (400, 16)}
+    for n_workers in (4, 2, 1):
+        scale(on_cluster, n_workers)
+        for size, bits in expected.items():
+            assert bits_of(fitted(chunked(size))) == bits
+            assert bits_of(fitted(chunked(size).persist())) == bits
+    scale(on_cluster, 4)
+    assert_same_fit(fitted(with_unknown_sizes(chunked(16)), None), in_memory)
+    weights = da.from_array(WEIGHTS, chunks=90)
+    assert_same_fit(fitted(chunked(), weights), fitted(POINTS, WEIGHTS))
+
+
+def slow(part: Any, seconds: float) -> Any:
+    time.sleep(seconds)
+    return part
+
+
+def test_a_worker_that_is_killed_changes_no_bit(on_cluster: Any) -> None:
+    model = KMeans(N_CLUSTERS, init=POINTS[:N_CLUSTERS], tol=0.0)
+    X = chunked(100)
+    with dask.config.set(scheduler="sync"):
+        expected = bits_of(fitted(X, None, model))
+    killed: list[int] = []
+
+    class Killer:
+        """Kills a worker in the middle of the third iteration."""
+
+        def __init__(self) -> None:
+            self.n_passes = 0
+
+        def __call__(self, graph: Any, *arguments: Any, **keywords: Any) -> Any:
+            futures = original(graph, *arguments, **keywords)
+            if any("lloyd-step" in str(key) for key in graph):
+                self.n_passes += 1
+                if self.n_passes == 3:
+                    pids = on_cluster.run(os.getpid)
+                    killed.append(next(iter(pids.values())))
+                    os.kill(killed[0], signal.SIGKILL)
+            return futures
+
+    original = on_cluster.get
+    on_cluster.get = Killer()
+    try:
+        found = fitted(X.map_blocks(partial(slow, seconds=0.01), meta=np.empty((0, 0))), None, model)
+        # The labels of rows that lay with a worker are not lost with it either.
+        pids = on_cluster.run(os.getpid)
+        os.kill(next(iter(pids.values())), signal.SIGKILL)
+        assert bits_of(found) == expected
+    finally:
+        del on_cluster.get
+    assert len(killed) == 1
+
+
+def fatal(part: Any, block_info: Any = None) -> Any:
+    if block_info[0]["chunk-location"][0] == 2:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return part
+
+
+def test_workers_that_die_of_a_chunk_name_it(on_cluster: Any) -> None:
+    X = chunked(1000).map_blocks(fatal, meta=np.empty((0, 0)))
+    with pytest.raises(RuntimeError, match=r"Workers died .* computed chunk 2 of X.*memory"):
+        fitted(X)
+
+
+def test_errors_of_workers_name_the_chunk_and_keep_the_cause(on_cluster: Any) -> None:
+    points = POINTS.copy()
+    points[1234, 2] = np.nan
+    with pytest.raises(ValueError, match=r"chunk 3 of X \(rows 1200 to 1599\): Input X contains"):
+        fitted(chunked(points=points))
+    X = chunked().map_blocks(raising, meta=np.empty((0, 0)))
+    for each in (X, X - X.mean(axis=0)):
+        with pytest.raises(RuntimeError, match=r"hunk 2 of X .*the disk is gone") as caught:
+            fitted(each)
+        assert isinstance(caught.value.__cause__, OSError)
