@@ -1,6 +1,7 @@
 """Rows in the chunks of dask arrays and dataframes, against the same rows in memory."""
 
 import os
+import re
 import signal
 import warnings
 from collections.abc import Iterator
@@ -13,7 +14,8 @@ from kmeans_xp import KMeans, MiniBatchKMeans, config_context
 from kmeans_xp.blocks import elsewhere
 from kmeans_xp.blocks.on_dask import chunks as grouping
 from kmeans_xp.blocks.on_dask.chunks import Work
-from kmeans_xp.blocks.on_dask.tasks import Settings, merged
+from kmeans_xp.blocks.on_dask.schedulers import _told
+from kmeans_xp.blocks.on_dask.tasks import Place, Settings, merged
 from kmeans_xp.kernels import added, merged_in_tree
 from kmeans_xp.kernels.trees import merged_in_tree as tree
 from tests.doubles import Chopped, sizes_of
@@ -78,9 +80,7 @@ def assert_same_fit(found: Any, expected: Any) -> None:
 
 @pytest.mark.parametrize("scheduler", ["sync", "threads"])
 @pytest.mark.parametrize("size", [N_POINTS, 1000, 401, 17], ids=str)
-def test_a_fit_is_that_of_the_rows_in_memory(
-    size: int, scheduler: str, in_memory: KMeans
-) -> None:
+def test_a_fit_is_that_of_the_rows_in_memory(size: int, scheduler: str, in_memory: KMeans) -> None:
     with dask.config.set(scheduler=scheduler):
         found = fitted(chunked(size))
         assert_same_fit(found, in_memory)
@@ -317,9 +317,7 @@ def test_columns_of_text_are_named() -> None:
     ],
     ids=["1-D", "too few rows", "no columns", "complex", "no collection of rows"],
 )
-def test_what_cannot_be_clustered_is_told_before_any_work(
-    X: Any, kind: Any, message: str
-) -> None:
+def test_what_cannot_be_clustered_is_told_before_any_work(X: Any, kind: Any, message: str) -> None:
     with pytest.raises(kind, match=message):
         fitted(X())
 
@@ -337,10 +335,22 @@ def test_a_chunk_that_is_not_finite_is_named(bad: float, scheduler: str) -> None
             fitted(POINTS).predict(chunked(points=points)).compute()
 
 
-def raising(part: Any, block_info: Any = None) -> Any:
-    if block_info[0]["chunk-location"][0] == 2:
+def failing_at_2(fail: Any) -> Any:
+    """Return a function that calls ``fail`` for chunk 2; not one that a worker has to import."""
+
+    def of_chunk(part: Any, block_info: Any = None) -> Any:
+        if block_info[0]["chunk-location"][0] == 2:
+            fail()
+        return part
+
+    return of_chunk
+
+
+def out_of_disk() -> Any:
+    def fail() -> None:
         raise OSError("the disk is gone")
-    return part
+
+    return failing_at_2(fail)
 
 
 @pytest.mark.parametrize("shares_work", [False, True], ids=["own work", "shared work"])
@@ -348,7 +358,7 @@ def test_a_chunk_that_raises_is_named(shares_work: bool) -> None:
     X = chunked()
     if shares_work:
         X = X - X.mean(axis=0)
-    X = X.map_blocks(raising, meta=np.empty((0, 0)))
+    X = X.map_blocks(out_of_disk(), meta=np.empty((0, 0)))
     expected = r"Chunk 2 of X .*could not be computed: OSError: the disk is gone"
     with pytest.raises(RuntimeError, match=expected) as caught:
         fitted(X)
@@ -365,7 +375,7 @@ def test_a_failed_fit_leaves_the_estimator_as_it_was(in_memory: KMeans) -> None:
     model = fitted(POINTS)
     before = bits_of(model)
     with pytest.raises(RuntimeError, match="could not be computed"):
-        model.fit(chunked().map_blocks(raising, meta=np.empty((0, 0))))
+        model.fit(chunked().map_blocks(out_of_disk(), meta=np.empty((0, 0))))
     assert bits_of(model) == before
 
 
@@ -425,7 +435,9 @@ def test_bits_do_not_depend_on_who_computes(n_workers: int, in_memory: KMeans) -
     # Workers of one process are workers all the same, and are there at once.
     expected = {size: bits_of(fitted(chunked(size))) for size in (400, 16)}
     with (
-        distributed.LocalCluster(n_workers, threads_per_worker=1, processes=False, **CLUSTER) as one,
+        distributed.LocalCluster(
+            n_workers, threads_per_worker=1, processes=False, **CLUSTER
+        ) as one,
         distributed.Client(one) as client,
         dask.config.set(scheduler=client),
     ):
@@ -485,16 +497,17 @@ def test_a_worker_that_is_killed_changes_no_bit(
     assert bits_of(found) == expected
 
 
-def fatal(part: Any, block_info: Any = None) -> Any:
-    if block_info[0]["chunk-location"][0] == 2:
-        os.kill(os.getpid(), signal.SIGKILL)
-    return part
+def test_workers_that_die_of_a_chunk_name_it() -> None:
+    def killed(key: Any) -> Exception:
+        error: Exception = distributed.KilledWorker(key, None, 3)
+        return error
 
-
-def test_workers_that_die_of_a_chunk_name_it(on_processes: Any) -> None:
-    X = chunked(1000).map_blocks(fatal, meta=np.empty((0, 0)))
-    with pytest.raises(RuntimeError, match=r"Workers died .* computed chunk 2 of X.*memory"):
-        fitted(X)
+    calls = {("held", n): (sum, Place(n, 1, n, (5,))) for n in range(3)}
+    told = _told([killed(("held", 1)), killed(("held", 2))], calls)
+    message = r"Workers died .* chunk 1 of X \(rows 1 to 5\) or chunk 2 of X .* out of memory"
+    assert re.match(message, str(told))
+    other = OSError("the disk is gone")
+    assert _told([killed(("held", 1)), other], calls) is other
 
 
 def test_errors_of_workers_name_the_chunk_and_keep_the_cause(on_processes: Any) -> None:
@@ -502,7 +515,7 @@ def test_errors_of_workers_name_the_chunk_and_keep_the_cause(on_processes: Any) 
     points[1234, 2] = np.nan
     with pytest.raises(ValueError, match=r"chunk 3 of X \(rows 1200 to 1599\): Input X contains"):
         fitted(chunked(points=points))
-    X = chunked().map_blocks(raising, meta=np.empty((0, 0)))
+    X = chunked().map_blocks(out_of_disk(), meta=np.empty((0, 0)))
     for each in (X, X - X.mean(axis=0)):
         with pytest.raises(RuntimeError, match=r"hunk 2 of X .*the disk is gone") as caught:
             fitted(each)
