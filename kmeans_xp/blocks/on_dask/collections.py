@@ -219,8 +219,9 @@ def _wrong_length(shape: tuple[Any, ...], n_points: int) -> ValueError:
 
 def _kept_weights(store: Store, weights: Any) -> Kept:
     """Return weights that lie in chunks as a result for each row."""
-    if hasattr(weights, "to_dask_array"):
-        weights = weights.to_dask_array()
+    if hasattr(weights, "map_partitions"):
+        empty = np.empty((0,), dtype=store.settings.dtype)
+        weights = weights.map_partitions(partial(as_points, dtype=store.settings.dtype), meta=empty)
     work = Work.of(_cut_as(store, weights))
     given = work.grouped(store.chunks.bounds)
     places = given.places(store.known_sizes, "sample_weight")

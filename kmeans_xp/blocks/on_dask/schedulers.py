@@ -114,7 +114,7 @@ class Cluster:
         try:
             values = self.client.gather(futures[: len(wanted)])
         except Exception as error:
-            raise _told(error, graph) from error
+            raise _told([error], graph) from error
         return values, futures[len(wanted) :]
 
     def entry(self, handle: Any) -> Any:
@@ -134,8 +134,9 @@ class Cluster:
             part = {(name, number): calls[number] for number in numbers}
             where = {} if address is None else {"workers": [address], "allow_other_workers": True}
             futures += self.client.get(part, list(part), sync=False, **where)
-        for _, error in self._errors(futures):
-            raise _told(error, graph) from error
+        errors = [error for _, error in self._errors(futures)]
+        if errors:
+            raise _told(errors, graph) from errors[0]
         return futures
 
     def persisted(self, collection: Any) -> list[Any]:
@@ -158,15 +159,17 @@ class Cluster:
 _WARNING = "distributed.admin.large-graph-warning-threshold"
 
 
-def _told(error: Exception, graph: Graph) -> Exception:
-    """Return the error, or one that says of which chunks workers have died."""
-    if type(error).__name__ != "KilledWorker":
-        return error
-    task = graph.get(getattr(error, "task", None), ())
-    names = [each.names() for each in task if isinstance(each, Place)] or ["a task of the fit"]
+def _told(errors: list[Exception], graph: Graph) -> Exception:
+    """Return the first error, or one that says of which chunks workers have died."""
+    # A worker takes down with it what waited for it: the culprit is one of these.
+    died_of = [error for error in errors if type(error).__name__ == "KilledWorker"]
+    if len(died_of) < len(errors):
+        return next(error for error in errors if error not in died_of)
+    tasks = (graph.get(getattr(error, "task", None), ()) for error in died_of)
+    names = [each.names() for task in tasks for each in task if isinstance(each, Place)]
     return RuntimeError(
-        f"Workers died one after another while they computed {names[0]}; most likely they ran "
-        "out of memory. Use smaller chunks, or give each worker more memory."
+        f"Workers died one after another while they computed {' or '.join(names) or 'a sum'}; "
+        "most likely they ran out of memory. Use smaller chunks, or give each worker more memory."
     )
 
 
