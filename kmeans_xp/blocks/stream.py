@@ -16,7 +16,7 @@ from kmeans_xp.devices import Placement, choose, free_memory
 
 __all__ = ["Stream", "found", "is_too_large", "streamed"]
 
-#: Smaller memory maps are read whole: they would be one block.
+#: Smaller memory maps are read whole: they would be a few blocks.
 _SMALLEST_MAP = 64 * 2**20
 
 #: what a fit holds on the device beside the rows: a row's labels and distances, and tiles
