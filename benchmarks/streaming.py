@@ -4,7 +4,7 @@
 makes a .npy file and a Parquet file of the same rows, and measures in a fresh process each:
 
 - the file read once, without any computing, and the resident memory that takes;
-- the best of some iterations of Lloyd's algorithm on it, streamed, and the resident memory of that process;
+- the best of some iterations of Lloyd's algorithm on it, streamed, and the memory of that process;
 - an iteration with all rows in memory;
 - the inertia after as many passes over the rows: KMeans, and ``partial_fit`` of both libraries.
 

@@ -19,7 +19,7 @@ from kmeans_xp.devices import Placement, choose, free_memory
 
 __all__ = ["Stream", "found", "is_too_large", "streamed"]
 
-#: Smaller memory maps are read whole: they would be one block.
+#: Smaller memory maps are read whole: they would be a few blocks.
 _SMALLEST_MAP = 64 * 2**20
 
 #: what a fit holds on the device beside the rows: a row's labels and distances, and tiles
@@ -125,6 +125,11 @@ def _frame_of_no_rows(names: tuple[str, ...]) -> Any:
 def streamed(points: Any, weights: NDArray[Any] | None, placement: Placement) -> Streamed:
     """Return blocks of a source, or of an array on the host."""
     source = open_rows(points)
+    if source.is_sparse:
+        raise TypeError(
+            f"The rows of {source.name} are sparse: sparse rows are read by blocks, but not fitted "
+            "yet. Give chunks as arrays."
+        )
     if weights is not None:
         source = WeightedSource(source, weights)
     return Streamed(source, xp=placement.xp, device=placement.device)

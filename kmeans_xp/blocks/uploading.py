@@ -18,10 +18,24 @@ Host = np.ndarray[Any, Any]
 def uploaded(
     blocks: Iterable[SourceBlock], origin: Array | None, *, xp: Namespace, device: Device
 ) -> Generator[DenseRows]:
-    """Yield the rows of each block on the device, measured from ``origin``.
+    """Yield the rows of each block on the device.
 
-    On CUDA a block is copied while the device computes with the one before, and the rows are
-    overwritten after the next block: results must not be parts of them.
+    Parameters
+    ----------
+    blocks : iterable of SourceBlock
+        Of dense points.
+    origin : array of shape (n_features,), or None
+        Point to measure from, on the device.
+    xp : namespace
+        Of the device.
+    device : device
+        Where to compute.
+
+    Returns
+    -------
+    generator of DenseRows
+        On CUDA a block is copied while the device computes with the one before, and its rows
+        are overwritten by the block after the next: results must not be parts of them.
     """
     if library_name(xp) == "cupy":
         return _overlapping(blocks, origin)

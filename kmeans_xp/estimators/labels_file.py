@@ -26,6 +26,15 @@ def written_labels(
 ) -> NDArray[np.int32]:
     """Write the label of each row to a .npy file, which appears when it is whole.
 
+    Parameters
+    ----------
+    given : Blocks
+        The rows.
+    centroids : array of shape (n_clusters, n_features)
+        Relative to the blocks' origin.
+    path : path-like
+        Of the file.
+
     Returns
     -------
     ndarray of int32, shape (n_points,)

@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from numpy.testing import assert_array_equal
+from scipy import sparse
 
 from conftest import Library
 from kmeans_xp import KMeans, MiniBatchKMeans, metrics, open_rows
@@ -235,6 +236,11 @@ def test_predict_reads_the_rows_of_a_callable_once() -> None:
     assert source.n_features == N_FEATURES  # looks at the first chunk
     assert_array_equal(kmeans.predict(source), kmeans.labels_)
     assert n_calls == 2
+
+
+def test_sparse_rows_are_refused() -> None:
+    with pytest.raises(TypeError, match="are sparse"):
+        KMeans(N_CLUSTERS).fit(open_rows(sparse.csr_array(POINTS)))
 
 
 def test_few_rows() -> None:

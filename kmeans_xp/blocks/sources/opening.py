@@ -46,8 +46,8 @@ def open_rows(
     weight : str or int, default=None
         Column that holds the weight of each row; None for 1.
     block_rows : int, default=None
-        Rows of a block; about three blocks are in memory at a time. None makes blocks of about
-        64 MiB, and takes the chunks of a callable as they come.
+        Rows of a block; about four blocks are in memory at a time. None makes blocks of about
+        16 MiB, and takes the chunks of a callable as they come.
 
     Returns
     -------

@@ -12,9 +12,10 @@ from kmeans_xp.blocks.sources.picking import SourceBlock, Wanted
 
 __all__ = ["Layout", "RowSource", "SourceBlock", "default_block_rows"]
 
-#: Two or three blocks are in memory at a time. Larger ones are read no faster, and a kernel's
-#: threads have enough to do with one of this size.
-_BLOCK_BYTES = 64 * 2**20
+#: Four blocks are in memory at a time. What glibc allocates up to 32 MiB at a time, it uses
+#: again; larger blocks come from the system anew, which clears them (half as much CPU time again
+#: as reading takes), and a kernel's threads have enough to do with one of this size.
+_BLOCK_BYTES = 16 * 2**20
 
 
 class Layout(NamedTuple):
