@@ -18,7 +18,7 @@ from safetensors.numpy import save_file
 from sklearn.base import clone
 
 from conftest import Library
-from kmeans_xp import Checkpoint, KMeans, MiniBatchKMeans, persistence
+from kmeans_xp import Checkpoint, KMeans, MiniBatchKMeans, open_rows, persistence
 from tests.datasets import cloud, positive_weights
 from tests.interrupted import CASES, bits_of
 from tests.test_callbacks import Recording
@@ -188,6 +188,18 @@ def test_given_centroids_and_weights_go_on_too(path: Path) -> None:
     estimator, uninterrupted = make(), make().fit(host, sample_weight=weights)
     estimator.set_callbacks(Checkpoint(path)).fit(host, sample_weight=weights)
     assert_same_fit(estimator, uninterrupted)
+
+
+@pytest.mark.parametrize("estimator_class", ESTIMATORS)
+def test_rows_that_are_read_from_a_file_go_on_too(
+    estimator_class: type, path: Path, tmp_path: Path
+) -> None:
+    np.save(tmp_path / "rows.npy", cloud(3000))
+    rows = open_rows(tmp_path / "rows.npy", block_rows=700)
+    estimator = estimator_class(6, random_state=0, tol=0.0)
+    kill(estimator, rows, path, 3)
+    assert go_on(estimator, rows, path) in ("iteration 3 of run 1", "step 3")
+    assert bits_of(estimator) == bits_of(estimator_class(6, random_state=0, tol=0.0).fit(rows))
 
 
 @pytest.mark.parametrize("estimator_class", ESTIMATORS)
