@@ -5,8 +5,10 @@ from kmeans_xp._version import __version__
 from kmeans_xp.blocks import open_rows
 from kmeans_xp.config import config_context
 from kmeans_xp.estimators import (
+    Checkpoint,
     KMeans,
     MiniBatchKMeans,
+    ProgressLine,
     assign,
     inertia,
     k_means,
@@ -16,8 +18,10 @@ from kmeans_xp.estimators import (
 )
 
 __all__ = [
+    "Checkpoint",
     "KMeans",
     "MiniBatchKMeans",
+    "ProgressLine",
     "__version__",
     "assign",
     "config_context",

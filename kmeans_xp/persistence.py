@@ -21,7 +21,7 @@ from kmeans_xp._version import __version__
 if TYPE_CHECKING:
     from sklearn.base import BaseEstimator
 
-__all__ = ["SavedModel", "load", "load_estimator", "save", "staged"]
+__all__ = ["SavedModel", "load", "load_estimator", "load_values", "save", "save_values", "staged"]
 
 FORMAT_VERSION = 1
 METADATA_KEY = "kmeans_xp"
@@ -74,12 +74,71 @@ def save(
     OSError
         If the file cannot be written.
     """
-    from safetensors.numpy import save_file
-
     tensors: dict[str, np.ndarray[Any, Any]] = {}
-    header = json.dumps(_header(estimator, arrays or {}, tensors), allow_nan=False)
-    with staged(path) as (temporary,):
-        save_file(tensors, temporary, metadata={METADATA_KEY: header})
+    _write(path, _header(estimator, arrays or {}, tensors), tensors)
+
+
+def save_values(path: str | os.PathLike[str], kind: str, values: Mapping[str, Any]) -> None:
+    """Write named values, such as the state of a fit, to a safetensors file.
+
+    Parameters
+    ----------
+    path : path-like
+        The file to write. A file of that name is replaced whole, or stays as it was.
+    kind : str
+        What the values are, which the reader must ask for.
+    values : mapping of str to object
+        Numbers, strings, arrays, random generators, None, and lists, tuples and dicts of them.
+
+    Raises
+    ------
+    OSError
+        If the file cannot be written.
+    """
+    tensors: dict[str, np.ndarray[Any, Any]] = {}
+    encoded = {name: _encoded_part(name, value, tensors) for name, value in values.items()}
+    header = {
+        "format": FORMAT_VERSION,
+        "class": kind,
+        "library_version": __version__,
+        "values": encoded,
+    }
+    _write(path, header, tensors)
+
+
+def load_values(path: str | os.PathLike[str], kind: str) -> dict[str, Any]:
+    """Read a file that `save_values` wrote.
+
+    Parameters
+    ----------
+    path : path-like
+        The file to read.
+    kind : str
+        As it was written.
+
+    Returns
+    -------
+    dict of str to object
+        With NumPy arrays.
+
+    Raises
+    ------
+    ValueError
+        If the file is truncated, was not written by `save_values`, was written by a newer
+        version, or is of another kind.
+    OSError
+        If the file cannot be read.
+    """
+    header, tensors = _read(path)
+    _check_version(header, path)
+    if header.get("class") != kind:
+        raise ValueError(f"{os.fspath(path)!r} holds a {header.get('class')}, not a {kind}.")
+    try:
+        return {name: _decoded(value, tensors) for name, value in header["values"].items()}
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise ValueError(
+            f"{os.fspath(path)!r} holds a {kind} that cannot be rebuilt: {error}"
+        ) from error
 
 
 def load(
@@ -225,6 +284,20 @@ def _created_beside(target: Path) -> Path:
 def _flush_to_disk(path: Path) -> None:
     with path.open("rb+") as file:
         os.fsync(file.fileno())
+
+
+def _write(
+    path: str | os.PathLike[str], header: Mapping[str, Any], tensors: dict[str, Any]
+) -> None:
+    from safetensors import SafetensorError
+    from safetensors.numpy import save_file
+
+    metadata = {METADATA_KEY: json.dumps(header, allow_nan=False)}
+    with staged(path) as (temporary,):
+        try:
+            save_file(tensors, temporary, metadata=metadata)
+        except SafetensorError as error:  # of a full disk, too
+            raise OSError(f"{os.fspath(path)!r} could not be written: {error}") from error
 
 
 def _header(

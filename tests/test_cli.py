@@ -1,5 +1,6 @@
 """The command line, from files to files."""
 
+import importlib
 import io
 import re
 import subprocess
@@ -20,9 +21,13 @@ from rich.console import Console  # noqa: E402
 from typer.testing import CliRunner  # noqa: E402
 
 import kmeans_xp  # noqa: E402
-from kmeans_xp import KMeans, devices, persistence  # noqa: E402
+from kmeans_xp import Checkpoint, KMeans, devices, persistence  # noqa: E402
 from kmeans_xp.cli import progress, summary, tables  # noqa: E402
 from kmeans_xp.cli.app import app  # noqa: E402
+from tests.test_callbacks import Recording  # noqa: E402
+
+#: the module, beside which the package has a command of its name
+clustering = importlib.import_module("kmeans_xp.cli.cluster")
 
 WEATHER = Path(__file__).parents[1] / "examples" / "data" / "jfk_weather_2013.csv"
 
@@ -369,15 +374,91 @@ def test_the_environment_chooses_the_device(
     assert "abacus" in done.stderr
 
 
-def test_iterations_are_counted_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
-    screen = Console(file=io.StringIO(), force_terminal=True, width=80, record=True)
+@pytest.mark.parametrize("is_terminal", [True, False])
+def test_a_fit_tells_how_it_goes(is_terminal: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    screen = Console(file=io.StringIO(), force_terminal=is_terminal, width=200, record=True)
     monkeypatch.setattr(progress, "messages", lambda: screen)
+    monkeypatch.setattr(progress, "SECONDS_A_LOOK", 0.0)
+    monkeypatch.setattr(progress, "SECONDS_A_LINE", 0.0)
     points = np.random.default_rng(0).normal(size=(200, 2))
-    estimator = KMeans(5, random_state=0)
-    with progress.fit_progress(estimator, "Clustering"):
+    estimator, recording = KMeans(5, random_state=0), Recording()
+    with progress.fit_progress(estimator, "Clustering", recording):
         estimator.fit(points)
-    assert f"Clustering: iteration {estimator.n_iter_}" in screen.export_text()
+    told = (
+        rf"Clustering: iteration {estimator.n_iter_} of 300 at most, "
+        r"inertia [\d.]+, [\d,]+ rows a second, \d:\d\d:\d\d left at most"
+    )
+    assert re.search(told, screen.export_text())
+    assert recording.events
     assert "_skl_callbacks" not in vars(estimator)
+
+
+def test_a_short_fit_tells_nothing_to_a_file(run: Run, csv_file: Path) -> None:
+    assert run("cluster", csv_file, "-k", 2, "--columns", "height").stderr == ""
+
+
+class Killed(BaseException):
+    """As an interrupt from the keyboard."""
+
+
+@pytest.mark.parametrize("options", [(), ("--mini-batch",), ("--n-init", 3, "--scale")], ids=str)
+def test_what_was_killed_goes_on(
+    options: tuple[Any, ...], run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    command = ("cluster", WEATHER, "-k", 4, "--max-iter", 40, *options)
+    out, whole, kept = (tmp_path / name for name in ("out.csv", "whole.csv", "fit.ckpt"))
+    assert run(*command, "--out", whole).exit_code == 0
+    offer, n_left = Checkpoint._offer, [6]
+
+    def offer_and_die(checkpoint: Checkpoint, *args: Any, **kwargs: Any) -> None:
+        offer(checkpoint, *args, **kwargs)
+        n_left[0] -= 1
+        if n_left[0] == 0:
+            raise Killed
+
+    with monkeypatch.context() as patch:
+        patch.setattr(clustering, "SECONDS_A_CHECKPOINT", 0.0)
+        patch.setattr(Checkpoint, "_offer", offer_and_die)
+        with pytest.raises(Killed):
+            run(*command, "--out", out, "--checkpoint", kept)
+    assert kept.exists()
+    assert not out.exists()
+    done = run(*command, "--out", out, "--checkpoint", kept)
+    assert done.exit_code == 0
+    assert re.search(rf"went on from {re.escape(str(kept))}, (iteration|step) \d+", done.stderr)
+    assert out.read_bytes() == whole.read_bytes()
+    assert sorted(tmp_path.iterdir()) == [out, whole]
+
+
+def test_a_fit_whose_files_cannot_be_written_is_kept(
+    run: Run, csv_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from matplotlib.figure import Figure
+
+    def fail(*_: Any) -> None:
+        raise OSError("disk full")
+
+    kept = tmp_path / "fit.ckpt"
+    command = ("cluster", csv_file, "-k", 2, "--checkpoint", kept, *outputs(tmp_path))
+    with monkeypatch.context() as patch:
+        patch.setattr(Figure, "savefig", fail)
+        assert_one_error(run(*command), "disk full")
+    assert kept.exists()
+    done = run(*command)
+    assert done.exit_code == 0
+    assert "went on from" in done.stderr
+    assert not kept.exists()
+
+
+def test_the_checkpoint_of_another_command_is_refused(
+    run: Run, csv_file: Path, tmp_path: Path
+) -> None:
+    kept = tmp_path / "fit.ckpt"
+    kept.write_text("a,b\n")
+    assert_one_error(run("cluster", csv_file, "-k", 2, "--checkpoint", kept), "not a safetensors")
+    assert kept.read_text() == "a,b\n"
+    done = run("cluster", csv_file, "-k", 2, "--checkpoint", csv_file)
+    assert_one_error(done, "would be overwritten", 2)
 
 
 def test_stopping_early_is_told(run: Run) -> None:

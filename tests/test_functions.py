@@ -16,8 +16,10 @@ from tests.datasets import blobs, cloud, positive_weights
 
 def test_every_public_name_is_there() -> None:
     assert sorted(kmeans_xp.__all__) == [
+        "Checkpoint",
         "KMeans",
         "MiniBatchKMeans",
+        "ProgressLine",
         "__version__",
         "assign",
         "config_context",

@@ -18,6 +18,7 @@ from kmeans_xp.algorithms import (
     kmeans_plusplus,
     lloyd,
     minibatch,
+    minibatch_start,
     random_rows,
 )
 from kmeans_xp.blocks.in_memory import InMemory
@@ -225,7 +226,7 @@ def test_a_mini_batch_step_reads_once(weighted: bool, dtype: str, library: Libra
     def run(max_iter: int) -> None:
         result = minibatch(
             blocks,
-            centroids,
+            minibatch_start(blocks, centroids),
             np.random.RandomState(0),
             batch_size=batch_size,
             max_iter=max_iter,

@@ -8,7 +8,15 @@ import pytest
 from numpy.typing import NDArray
 
 from conftest import Library
-from kmeans_xp import KMeans, MiniBatchKMeans, blocks, inertia, k_means, kmeans_parallel
+from kmeans_xp import (
+    KMeans,
+    MiniBatchKMeans,
+    blocks,
+    inertia,
+    k_means,
+    kmeans_parallel,
+    open_rows,
+)
 from kmeans_xp import kmeans_plusplus as public_plusplus
 from kmeans_xp.blocks.in_memory import InMemory
 from kmeans_xp.kernels import DenseRows
@@ -296,3 +304,38 @@ def test_nothing_of_the_size_of_the_rows_goes_to_the_device_or_back(library: Lib
     assert max(counts["h2d_bytes"], counts["d2h_bytes"]) < 20_000
     # Keys, indices and the potential of each round; the mass of the candidates.
     assert counts["d2h_count"] <= 3 * N_ROUNDS + 1
+
+
+class Passes:
+    """Makes iterators over the rows in blocks, and counts them."""
+
+    def __init__(self, host: Host) -> None:
+        self.host, self.n = host, 0
+
+    def __call__(self) -> Any:
+        self.n += 1
+        yield from (self.host[start : start + 70] for start in range(0, len(self.host), 70))
+
+
+def test_rows_that_are_read_are_read_few_times() -> None:
+    host = cloud()
+    passes = Passes(host)
+    rows = open_rows(passes)
+    assert rows.shape == host.shape
+    passes.n = 0
+    centroids, indices = kmeans_parallel(rows, 40, random_state=0)
+    expected, expected_indices = kmeans_parallel(host, 40, random_state=0)
+    np.testing.assert_array_equal(indices, expected_indices)
+    np.testing.assert_array_equal(centroids, expected)
+    # To take the row that is the origin while the mean is measured, and the mean; to take the
+    # first candidate; a visit a round, and one to weigh the candidates; to take those chosen.
+    assert passes.n == 2 + 1 + N_ROUNDS + 1 + 1
+
+
+def test_kmeans_plusplus_takes_rows_that_are_read_too() -> None:
+    host = cloud()
+    found, expected = (
+        public_plusplus(rows, 6, random_state=0) for rows in (open_rows(Passes(host)), host)
+    )
+    for one, other in zip(found, expected, strict=True):
+        np.testing.assert_array_equal(one, other)

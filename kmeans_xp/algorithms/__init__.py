@@ -6,9 +6,11 @@ from kmeans_xp.algorithms.kmeans_parallel import kmeans_parallel
 from kmeans_xp.algorithms.lloyd import Iteration, LloydResult, inertia_of, lloyd
 from kmeans_xp.algorithms.minibatch import (
     MiniBatchResult,
+    MiniBatchStanding,
     MiniBatchState,
     MiniBatchStep,
     minibatch,
+    minibatch_start,
     minibatch_step,
 )
 from kmeans_xp.algorithms.restarts import best_of, runs_from
@@ -20,6 +22,7 @@ __all__ = [
     "Iteration",
     "LloydResult",
     "MiniBatchResult",
+    "MiniBatchStanding",
     "MiniBatchState",
     "MiniBatchStep",
     "Seeds",
@@ -31,6 +34,7 @@ __all__ = [
     "kmeans_plusplus",
     "lloyd",
     "minibatch",
+    "minibatch_start",
     "minibatch_step",
     "more_centroids",
     "random_rows",

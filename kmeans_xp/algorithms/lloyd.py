@@ -1,6 +1,6 @@
 """Lloyd's algorithm: assign each row to its nearest centroid, move centroids to the means."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from kmeans_xp.algorithms.bounded import bounds_for
@@ -68,6 +68,7 @@ def lloyd(
     max_iter: int = 300,
     tol: float = 0.0,
     algorithm: str = "lloyd",
+    before: Sequence[Iteration] = (),
     on_iteration: Callable[[Iteration, Array], bool | None] | None = None,
 ) -> LloydResult:
     """Run Lloyd's algorithm from the given centroids.
@@ -88,6 +89,8 @@ def lloyd(
     algorithm : {"lloyd", "auto", "hamerly", "elkan"}
         Whether to keep bounds of each row's distances, and which. The result is bit-equal; what
         is kept takes 12 or 20 bytes a row, for "elkan" a number for each row and cluster too.
+    before : sequence of Iteration
+        Those that led to these centroids: the run goes on as if it had not been interrupted.
     on_iteration : callable, optional
         Called with each iteration and its centroids; returning True stops.
 
@@ -102,13 +105,12 @@ def lloyd(
        Theory 28 (1982).
     """
     steps = steps_over(blocks, int(centroids.shape[0]), algorithm, tol)
-    iterations: list[Iteration] = []
-    for number in range(1, max_iter + 1):
-        step = steps.take(centroids, n_left=max_iter - number + 1)
-        centroids, iteration = updated(blocks, step, number)
+    iterations = list(before)
+    while len(iterations) < max_iter and not (iterations and iterations[-1].sq_shift <= tol):
+        step = steps.take(centroids, n_left=max_iter - len(iterations))
+        centroids, iteration = updated(blocks, step, len(iterations) + 1)
         iterations.append(iteration)
-        stop = on_iteration is not None and on_iteration(iteration, centroids)
-        if iteration.sq_shift <= tol or stop:
+        if on_iteration is not None and on_iteration(iteration, centroids):
             break
     return finished(blocks, centroids, iterations, steps)
 

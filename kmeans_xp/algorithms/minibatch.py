@@ -3,7 +3,7 @@
 import copy
 import math
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -21,10 +21,12 @@ from kmeans_xp.kernels import (
 
 __all__ = [
     "MiniBatchResult",
+    "MiniBatchStanding",
     "MiniBatchState",
     "MiniBatchStep",
     "Reassignment",
     "minibatch",
+    "minibatch_start",
     "minibatch_step",
 ]
 
@@ -72,6 +74,23 @@ class MiniBatchStep(NamedTuple):
     smoothed_inertia: float | None
     sq_shift: float
     n_reassigned: int
+
+
+class MiniBatchStanding(NamedTuple):
+    """All that the steps to come depend on, but for the random numbers.
+
+    Parameters
+    ----------
+    state : MiniBatchState
+    steps : sequence of MiniBatchStep
+        Those that led there.
+    n_seen : int
+        Of ``Reassignment``.
+    """
+
+    state: MiniBatchState
+    steps: Sequence[MiniBatchStep]
+    n_seen: int
 
 
 class MiniBatchResult(NamedTuple):
@@ -125,9 +144,16 @@ class Reassignment:
         return low
 
 
+def minibatch_start(blocks: Blocks, centroids: Array) -> MiniBatchStanding:
+    """Return where mini-batches begin that start from these centroids."""
+    zeros = np.zeros(int(centroids.shape[0]))
+    mass = from_host(zeros, xp=blocks.xp, device=blocks.device)
+    return MiniBatchStanding(MiniBatchState(centroids, mass), (), 0)
+
+
 def minibatch(
     blocks: Blocks,
-    centroids: Array,
+    standing: MiniBatchStanding,
     random_state: np.random.RandomState,
     *,
     batch_size: int = 1024,
@@ -135,16 +161,16 @@ def minibatch(
     tol: float = 0.0,
     max_no_improvement: int | None = 10,
     reassignment_ratio: float = 0.01,
-    on_step: Callable[[MiniBatchStep, Array], bool | None] | None = None,
+    on_step: Callable[[MiniBatchStanding], bool | None] | None = None,
 ) -> MiniBatchResult:
-    """Run mini-batch k-means from the given centroids.
+    """Run mini-batch k-means from the given centroids on.
 
     Parameters
     ----------
     blocks : Blocks
         The rows; batches are drawn with replacement in proportion to weight.
-    centroids : array of shape (n_clusters, n_features)
-        To begin with; relative to the blocks' origin.
+    standing : MiniBatchStanding
+        As of ``minibatch_start``, or of ``on_step`` to go on as if there had been no interruption.
     random_state : RandomState
         Advanced as scikit-learn does.
     batch_size : int
@@ -158,7 +184,7 @@ def minibatch(
     reassignment_ratio : float
         As of ``Reassignment``.
     on_step : callable, optional
-        Called with each step and its centroids; returning True stops.
+        Called after each step; returning True stops.
 
     Returns
     -------
@@ -169,30 +195,27 @@ def minibatch(
     ----------
     .. [1] D. Sculley, "Web-scale k-means clustering", WWW 2010.
     """
-    xp, n_clusters = blocks.xp, int(centroids.shape[0])
-    n_steps = (max_iter * blocks.n_points) // batch_size
-    reassignment = Reassignment(n_clusters, reassignment_ratio)
-    improvement = _Improvement(min(1.0, 2.0 * batch_size / (blocks.n_points + 1)))
-    state = MiniBatchState(centroids, from_host(np.zeros(n_clusters), xp=xp, device=blocks.device))
+    xp, n_steps = blocks.xp, (max_iter * blocks.n_points) // batch_size
+    state, steps = standing.state, list(standing.steps)
+    n_clusters = int(state.mass.shape[0])
     host_mass: HostArray = np.zeros(n_clusters)
+    if steps:
+        host_mass = to_host(state.mass).astype(np.float64)
+    reassignment = Reassignment(n_clusters, reassignment_ratio, standing.n_seen)
+    improvement = _Improvement(min(1.0, 2.0 * batch_size / (blocks.n_points + 1)), steps)
+    end = _End(tol, max_no_improvement)
     batches = _Batches(blocks, random_state, batch_size)
-    steps: list[MiniBatchStep] = []
-    reason = "max_iter"
-    for number in range(1, n_steps + 1):
+    while end.reason(steps, improvement) is None and len(steps) < n_steps:
         batch = batches.next()
         due = reassignment if reassignment.is_due(host_mass, batch_size) else None
         state, host_mass, step = minibatch_step(batch, state, random_state, due, xp=xp)
-        step = step._replace(number=number)
-        if number > 1:  # the first inertia is the seeding's
+        step = step._replace(number=len(steps) + 1)
+        if steps:  # the first inertia is the seeding's
             step = step._replace(smoothed_inertia=improvement.smooth(step.inertia))
         steps.append(step)
-        stop = on_step is not None and on_step(step, state.centroids)
-        if number > 1 and 0.0 < tol >= step.sq_shift:
-            reason = "small centers change"
-        elif max_no_improvement is not None and improvement.n_without >= max_no_improvement:
-            reason = "lack of improvement in inertia"
-        if stop or reason != "max_iter":
+        if on_step is not None and on_step(MiniBatchStanding(state, steps, reassignment.n_seen)):
             break
+    reason = end.reason(steps, improvement) or "max_iter"
     return MiniBatchResult(state, tuple(steps), reason)
 
 
@@ -287,11 +310,13 @@ class _Batches:
 class _Improvement:
     """An exponentially weighted average, and the steps since its last new minimum."""
 
-    def __init__(self, alpha: float) -> None:
+    def __init__(self, alpha: float, steps: Sequence[MiniBatchStep] = ()) -> None:
         self.alpha = alpha
         self.average: float | None = None
         self.least = math.inf
         self.n_without = 0
+        for step in steps[1:]:
+            self.smooth(step.inertia)
 
     def smooth(self, inertia: float) -> float:
         if self.average is None:
@@ -303,6 +328,22 @@ class _Improvement:
         else:
             self.n_without += 1
         return self.average
+
+
+class _End(NamedTuple):
+    """When to stop before the last pass."""
+
+    tol: float
+    max_no_improvement: int | None
+
+    def reason(self, steps: Sequence[MiniBatchStep], improvement: _Improvement) -> str | None:
+        """Return why the last of these steps is the last of all, or None."""
+        if len(steps) > 1 and 0.0 < self.tol >= steps[-1].sq_shift:
+            return "small centers change"
+        most = self.max_no_improvement
+        if steps and most is not None and improvement.n_without >= most:
+            return "lack of improvement in inertia"
+        return None
 
 
 def _moved(batch: Rows, state: MiniBatchState, *, xp: Namespace) -> tuple[MiniBatchState, Array]:

@@ -2,14 +2,14 @@
 
 import time
 from pathlib import Path
-from typing import Annotated, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import numpy as np
 import typer
 
-from kmeans_xp import KMeans, MiniBatchKMeans, persistence, plotting
+from kmeans_xp import Checkpoint, KMeans, MiniBatchKMeans, persistence, plotting
 from kmeans_xp.cli import inputs, labels, streaming, summary
-from kmeans_xp.cli.console import reported, results
+from kmeans_xp.cli.console import note, reported, results
 from kmeans_xp.cli.fitting import Fit, fit
 from kmeans_xp.cli.inputs import Inputs
 from kmeans_xp.cli.options import (
@@ -30,6 +30,9 @@ from kmeans_xp.cli.progress import progress
 from kmeans_xp.plotting.numerals import formatted
 
 __all__ = ["cluster"]
+
+#: what is lost at most, beside an iteration; a small checkpoint takes some milliseconds to write
+SECONDS_A_CHECKPOINT = 1.0
 
 
 class _Outputs(NamedTuple):
@@ -52,6 +55,13 @@ def cluster(
         bool, typer.Option("--mini-batch", help="Learn from small batches: faster, less exact.")
     ] = False,
     device: DeviceOption = "auto",
+    checkpoint: Annotated[
+        Path | None,
+        typer.Option(
+            help="Write here now and then where the clustering stands. If it is killed, the same "
+            "command goes on from there; when all is done, the file is removed."
+        ),
+    ] = None,
     out: LabelledFile = None,
     model: Annotated[
         Path | None, typer.Option(help="Write the fitted model here, as safetensors.")
@@ -71,7 +81,7 @@ def cluster(
     """
     started = time.perf_counter()
     outputs = _Outputs(out, model, plot)
-    check_files(file, *outputs)
+    check_files(file, *outputs, checkpoint)
     with reported(), staged(outputs) as temporary:
         if temporary.picture:
             plotting.check_format(temporary.picture)
@@ -82,17 +92,30 @@ def cluster(
         estimator = (MiniBatchKMeans if mini_batch else KMeans)(
             n_clusters, n_init=n_init, max_iter=max_iter, random_state=seed, device=device
         )
-        result = fit(estimator, data)
+        result = _fit(estimator, data, checkpoint)
         with progress("Writing"):
             _write(temporary, file, data, result)
         clusters = summary.summarize(
             data.points, result.labels, result.centroids, result.centres, data.names
         )
+    if checkpoint:
+        checkpoint.unlink(missing_ok=True)
     _print(file, data, result, clusters)
     seconds = time.perf_counter() - started
     console = results()
     console.print(f"Time: {result.seconds:.2f} s to fit, {seconds:.2f} s in all")
     print_written(*outputs)
+
+
+def _fit(estimator: Any, data: Inputs, path: Path | None) -> Fit:
+    if path is None:
+        return fit(estimator, data)
+    # Kept until all files are written: they may be what fails.
+    checkpoint = Checkpoint(path, seconds=SECONDS_A_CHECKPOINT, keep=True)
+    result = fit(estimator, data, checkpoint)
+    if checkpoint.resumed:
+        note(f"went on from {path}, {checkpoint.resumed}")
+    return result
 
 
 def _write(outputs: _Outputs, file: Path, data: Inputs, result: Fit) -> None:

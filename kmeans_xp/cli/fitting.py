@@ -26,7 +26,7 @@ class Fit(NamedTuple):
     notes: list[str]
 
 
-def fit(estimator: Any, inputs: Inputs) -> Fit:
+def fit(estimator: Any, inputs: Inputs, *callbacks: Any) -> Fit:
     """Fit `estimator` to the points, and tell the user what they may not expect."""
     for text in inputs.notes:
         note(text)
@@ -34,7 +34,8 @@ def fit(estimator: Any, inputs: Inputs) -> Fit:
     if n_rows < estimator.n_clusters:
         raise ValueError(f"{n_rows:,} rows are too few for {estimator.n_clusters:,} clusters.")
     started = time.perf_counter()
-    with fit_progress(estimator, f"Clustering {n_rows:,} rows x {n_columns} columns"):
+    text = f"Clustering {n_rows:,} rows x {n_columns} columns"
+    with fit_progress(estimator, text, *callbacks):
         estimator.fit(inputs.points)
     seconds = time.perf_counter() - started
     notes = _stopped_early(estimator)

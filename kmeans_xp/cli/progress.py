@@ -1,4 +1,4 @@
-"""A spinner on terminals, with the number of the iteration while an estimator is fitted."""
+"""A spinner on terminals, a line now and then elsewhere, that tell how a fit goes."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -6,31 +6,14 @@ from typing import Any
 
 from rich.status import Status
 
+from kmeans_xp import ProgressLine
 from kmeans_xp.cli.console import messages
 
 __all__ = ["fit_progress", "progress"]
 
-
-class _IterationTeller:
-    """A callback of scikit-learn's protocol that counts iterations beside a spinner."""
-
-    def __init__(self, status: Status) -> None:
-        self.status = status
-        self.text = status.status
-
-    def setup(self, estimator: Any, context: Any) -> None:
-        self.n_iterations = 0
-
-    def on_fit_task_begin(self, estimator: Any, context: Any) -> None:
-        if context.task_name == "iteration":
-            self.n_iterations += 1
-            self.status.update(f"{self.text}: iteration {self.n_iterations}")
-
-    def on_fit_task_end(self, estimator: Any, context: Any) -> None:
-        pass
-
-    def teardown(self, estimator: Any, context: Any) -> None:
-        pass
+#: where nothing can be written over, as in the log of a job: only fits that take long are told of
+SECONDS_A_LINE = 60.0
+SECONDS_A_LOOK = 0.1
 
 
 @contextmanager
@@ -45,14 +28,19 @@ def progress(text: str) -> Iterator[Status | None]:
 
 
 @contextmanager
-def fit_progress(estimator: Any, text: str) -> Iterator[None]:
-    """Show `text` and the iterations of the estimator's `fit` in the body."""
+def fit_progress(estimator: Any, text: str, *callbacks: Any) -> Iterator[None]:
+    """Show `text` and the iterations of the estimator's `fit` in the body, with these callbacks."""
     with progress(text) as status:
-        if status is None:
-            yield
-            return
-        estimator.set_callbacks(_IterationTeller(status))
+        estimator.set_callbacks(*callbacks, _lines(text, status))
         try:
             yield
         finally:
             estimator.set_callbacks()
+
+
+def _lines(text: str, status: Status | None) -> ProgressLine:
+    if status is None:
+        return ProgressLine(
+            seconds=SECONDS_A_LINE, write=lambda line: messages().print(f"{text}: {line}")
+        )
+    return ProgressLine(seconds=SECONDS_A_LOOK, write=lambda line: status.update(f"{text}: {line}"))

@@ -1,5 +1,6 @@
 """scikit-learn's face of the algorithms: validate, place, run, store."""
 
+from kmeans_xp.estimators.checkpoint import Checkpoint
 from kmeans_xp.estimators.functions import (
     assign,
     inertia,
@@ -10,10 +11,13 @@ from kmeans_xp.estimators.functions import (
 )
 from kmeans_xp.estimators.kmeans import KMeans
 from kmeans_xp.estimators.mini_batch_kmeans import MiniBatchKMeans
+from kmeans_xp.estimators.progress_line import ProgressLine
 
 __all__ = [
+    "Checkpoint",
     "KMeans",
     "MiniBatchKMeans",
+    "ProgressLine",
     "assign",
     "inertia",
     "k_means",

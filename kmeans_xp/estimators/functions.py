@@ -187,7 +187,7 @@ def kmeans_plusplus(
     _check_count("n_clusters", n_clusters)
     if n_local_trials is not None:
         _check_count("n_local_trials", n_local_trials)
-    points = checked_points(X)
+    points = checked_points(X, anywhere=True)
     if x_squared_norms is not None and len(x_squared_norms) != int(points.shape[0]):
         raise ValueError(
             f"The length of x_squared_norms {len(x_squared_norms)} should "
@@ -217,8 +217,8 @@ def kmeans_parallel(
 
     Parameters
     ----------
-    X : array-like of shape (n_samples, n_features)
-        Rows to choose from.
+    X : array-like of shape (n_samples, n_features), or rows that lie elsewhere
+        Rows to choose from; of a file, as of ``open_rows``, too.
     n_clusters : int
         Rows to choose.
     sample_weight : array-like of shape (n_samples,), default=None
@@ -269,7 +269,13 @@ def kmeans_parallel(
         raise ValueError(f"oversampling must be a number above 0, got {oversampling!r}.")
     options = {"oversampling": oversampling, "n_rounds": n_rounds}
     return _chosen_rows(
-        parallel_seeds, checked_points(X), n_clusters, sample_weight, random_state, device, options
+        parallel_seeds,
+        checked_points(X, anywhere=True),
+        n_clusters,
+        sample_weight,
+        random_state,
+        device,
+        options,
     )
 
 
@@ -431,14 +437,17 @@ def _chosen_rows(
 ) -> tuple[Array, Array]:
     """Return the rows that an algorithm of seeding chooses, and their indices."""
     check_enough_rows(points, n_clusters)
-    placement = choose(points, device)
+    placement = blocks.place(points, device)
     with working_device(placement.xp, placement.device):
         weights = checked_weights(sample_weight, points, placement)
         data = prepared(points, weights, placement)
         chosen = seeds(data.blocks, n_clusters, as_random_state(random_state), **options)
         indices = send(chosen.indices, placement)
         # From X itself: adding the origin back would round.
-        return placement.home_xp.take(points, indices, axis=0), indices
+        if blocks.elsewhere(points) is None:
+            return placement.home_xp.take(points, indices, axis=0), indices
+        taken = data.blocks.seen_from(None).take(chosen.indices)
+        return send(taken.points, placement), indices
 
 
 def _placed(points: Any, device: str | None) -> tuple[Array, Placement]:

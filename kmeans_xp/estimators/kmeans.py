@@ -16,6 +16,7 @@ from kmeans_xp.devices import Array, Namespace, to_host
 from kmeans_xp.estimators.base import BaseKMeans, all_or_nothing
 from kmeans_xp.estimators.preparation import Prepared
 from kmeans_xp.estimators.progress import Progress
+from kmeans_xp.estimators.standing import KMeansStanding
 from kmeans_xp.estimators.validation import as_random_state, is_array_like
 
 __all__ = ["KMeans"]
@@ -192,10 +193,10 @@ class KMeans(BaseKMeans):
         return self
 
     def _best_run(self, init: Any, data: Prepared, progress: Progress) -> LloydResult:
-        starts = self._starts(init, data)
         if self._is_watched(progress):
-            best = best_of(self._watched_runs(starts, data, progress))
+            best = self._watched_best(init, data, progress)
         else:
+            starts = self._starts(init, data)
             best = best_of(runs_from(data.blocks, starts, **self._run_options(data)))
         assert best is not None
         return best
@@ -213,28 +214,71 @@ class KMeans(BaseKMeans):
         tol = self.tol * data.mean_variance
         return {"max_iter": self.max_iter, "tol": tol, "algorithm": self.algorithm}
 
-    def _watched_runs(
-        self, starts: Iterator[Array], data: Prepared, progress: Progress
-    ) -> Iterator[LloydResult]:
-        """Yield the result of each run, which is printed or seen by callbacks as it goes."""
-        for centroids in starts:
+    def _watched_best(self, init: Any, data: Prepared, progress: Progress) -> LloydResult | None:
+        """Return the best of runs that are printed, seen by callbacks, or kept as they go."""
+        standing = self._first_standing(init, data, progress)
+        while standing.run < self._n_init:
+            standing = self._watched_run(init, standing, data, progress)
+        return standing.best
+
+    def _first_standing(self, init: Any, data: Prepared, progress: Progress) -> KMeansStanding:
+        """Return where to begin, or where an earlier fit stood."""
+        standing = KMeansStanding(0, as_random_state(self.random_state))
+        values = progress.saved(data)
+        if values is None:
+            # Before any work: whether the file can be written is better known now.
+            progress.offer(standing.values)
+            return standing
+        standing = standing.restored(values, data.blocks)
+        progress.resumed(str(standing))
+        return standing
+
+    def _watched_run(
+        self, init: Any, standing: KMeansStanding, data: Prepared, progress: Progress
+    ) -> KMeansStanding:
+        """Return where the fit stands after this run, of which a part may be done."""
+        if standing.centroids is None:
+            random_state, blocks = standing.random_state, data.blocks
+            centroids = self._initial_centroids(init, blocks, data, random_state, self.n_clusters)
+            standing = standing._replace(centroids=centroids)
+            progress.offer(standing.values)
             if self.verbose:
                 print("Initialization complete")  # noqa: T201 (verbose prints)
-            progress.begin_run(self.max_iter, partial(self._fitted, centroids, data.origin, data.placement))
-            result = self._watched_run(centroids, data, progress)
-            yield result
-            if progress.end_run(partial(self._fitted, result.centroids, data.origin, data.placement)):
-                break
-
-    def _watched_run(self, centroids: Array, data: Prepared, progress: Progress) -> LloydResult:
-        options = self._run_options(data)
+        fitted = partial(self._fitted, origin=data.origin, placement=data.placement)
+        options, iterations = self._run_options(data), list(standing.iterations)
+        n_left = self.max_iter - len(iterations)
+        progress.begin_run(n_left, partial(fitted, standing.centroids))
 
         def watch(iteration: Iteration, centroids: Array) -> bool:
             if self.verbose:
                 self._print(iteration, data, options["tol"])
-            return progress.iteration(lambda: self._fitted(centroids, data.origin, data.placement))
+            iterations.append(iteration)
+            now = standing._replace(centroids=centroids, iterations=iterations)
+            progress.offer(now.values, is_iteration=True)
+            return progress.iteration(
+                partial(fitted, centroids), partial(self._metadata, iteration, data)
+            )
 
-        return lloyd(data.blocks, centroids, on_iteration=watch, **options)
+        before = standing.iterations
+        result = lloyd(
+            data.blocks, standing.centroids, before=before, on_iteration=watch, **options
+        )
+        is_last = progress.end_run(partial(fitted, result.centroids))
+        run = self._n_init if is_last else standing.run + 1
+        best = best_of(each for each in (standing.best, result) if each is not None)
+        after = KMeansStanding(run, standing.random_state, best=best)
+        progress.offer(after.values, is_end=run == self._n_init)
+        return after
+
+    def _metadata(self, iteration: Iteration, data: Prepared) -> dict[str, Any]:
+        """Return what callbacks may ask of an iteration, in numbers."""
+        return {
+            "iteration": iteration.number,
+            "max_iter": self.max_iter,
+            "inertia": _inertia(iteration, data),
+            "shift": iteration.sq_shift,
+            "n_rows": data.blocks.n_points,
+        }
 
     def _is_watched(self, progress: Progress) -> bool:
         """Return whether each iteration is printed or seen by a callback."""

@@ -2,7 +2,9 @@
 
 import math
 import warnings
+from collections.abc import Mapping
 from contextlib import closing
+from functools import partial
 from numbers import Integral, Real
 from typing import Any, ClassVar, Self
 
@@ -13,10 +15,12 @@ from sklearn.utils._param_validation import Interval
 
 from kmeans_xp.algorithms import (
     MiniBatchResult,
+    MiniBatchStanding,
     MiniBatchState,
     MiniBatchStep,
     inertia_of,
     minibatch,
+    minibatch_start,
     minibatch_step,
 )
 from kmeans_xp.algorithms.minibatch import Reassignment
@@ -32,6 +36,11 @@ from kmeans_xp.estimators.base import (
 )
 from kmeans_xp.estimators.preparation import Prepared
 from kmeans_xp.estimators.progress import Progress
+from kmeans_xp.estimators.standing import (
+    mini_batch_standing,
+    mini_batch_values,
+    restored_state,
+)
 from kmeans_xp.estimators.validation import as_random_state, checked_points
 from kmeans_xp.kernels import nearest_labels
 
@@ -194,10 +203,13 @@ class MiniBatchKMeans(BaseKMeans):
         self._validate_params()
         with self._prepared(X, sample_weight) as (init, data):
             self._resolve_sizes(data)
-            random_state = as_random_state(self.random_state)
-            centroids = self._best_start(init, data, random_state)
             progress = Progress(self, X, y, 1)
-            result = self._run(centroids, data, random_state, progress)
+            random_state = as_random_state(self.random_state)
+            values = progress.saved(data)
+            if values is not None:
+                random_state = restored_state(random_state, values["random_state"])
+            standing = self._first_standing(values, init, data, random_state, progress)
+            result = self._run(standing, data, random_state, progress)
             self._store(result, data, random_state)
             progress.end()
         return self
@@ -289,23 +301,47 @@ class MiniBatchKMeans(BaseKMeans):
                 best, least = centroids, inertia
         return best
 
+    def _first_standing(
+        self,
+        values: Mapping[str, Any] | None,
+        init: Any,
+        data: Prepared,
+        random_state: np.random.RandomState,
+        progress: Progress,
+    ) -> MiniBatchStanding:
+        """Return where an earlier fit stood, whose values these are, or else the best start."""
+        if values is not None and values["standing"] is not None:
+            standing = mini_batch_standing(values["standing"], data.blocks)
+            progress.resumed(f"step {len(standing.steps)}")
+            return standing
+        # Before any work: whether the file can be written is better known now.
+        progress.offer(lambda: mini_batch_values(None, random_state))
+        standing = minibatch_start(data.blocks, self._best_start(init, data, random_state))
+        progress.offer(lambda: mini_batch_values(standing, random_state))
+        return standing
+
     def _run(
         self,
-        centroids: Array,
+        begin: MiniBatchStanding,
         data: Prepared,
         random_state: np.random.RandomState,
         progress: Progress,
     ) -> MiniBatchResult:
         n_steps = (self.max_iter * data.blocks.n_points) // self._batch_size
-        progress.begin_run(n_steps, lambda: self._fitted(centroids, data.origin, data.placement))
+        fitted = partial(self._fitted, origin=data.origin, placement=data.placement)
+        progress.begin_run(n_steps - len(begin.steps), partial(fitted, begin.state.centroids))
 
-        def watch(step: MiniBatchStep, centroids: Array) -> bool:
+        def watch(standing: MiniBatchStanding) -> bool:
+            step, centroids = standing.steps[-1], standing.state.centroids
             self._say_step(step, n_steps)
-            return progress.iteration(lambda: self._fitted(centroids, data.origin, data.placement))
+            progress.offer(lambda: mini_batch_values(standing, random_state), is_iteration=True)
+            return progress.iteration(
+                partial(fitted, centroids), partial(self._metadata, step, n_steps)
+            )
 
         result = minibatch(
             data.blocks,
-            centroids,
+            begin,
             random_state,
             batch_size=self._batch_size,
             max_iter=self.max_iter,
@@ -314,10 +350,20 @@ class MiniBatchKMeans(BaseKMeans):
             reassignment_ratio=self.reassignment_ratio,
             on_step=watch,
         )
-        progress.end_run(lambda: self._fitted(result.state.centroids, data.origin, data.placement))
+        progress.end_run(partial(fitted, result.state.centroids))
         if result.reason != "max_iter":
             self._say(f"Converged ({result.reason}) at step {len(result.steps)}/{n_steps}")
         return result
+
+    def _metadata(self, step: MiniBatchStep, n_steps: int) -> dict[str, Any]:
+        """Return what callbacks may ask of a step, in numbers; the inertia is a mean a row."""
+        return {
+            "iteration": step.number,
+            "max_iter": n_steps,
+            "inertia": step.inertia if step.smoothed_inertia is None else step.smoothed_inertia,
+            "shift": step.sq_shift,
+            "n_rows": self._batch_size,
+        }
 
     def _store(
         self, result: MiniBatchResult, data: Prepared, random_state: np.random.RandomState

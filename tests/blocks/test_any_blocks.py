@@ -20,6 +20,7 @@ from kmeans_xp.algorithms import (
     kmeans_plusplus,
     lloyd,
     minibatch,
+    minibatch_start,
     more_centroids,
     random_rows,
     runs_from,
@@ -261,7 +262,13 @@ def test_the_best_run_is_the_same(case: Case) -> None:
 
 def test_mini_batches_are_the_same_rows(case: Case) -> None:
     found, expected = (
-        minibatch(blocks, case.centroids(), np.random.RandomState(0), batch_size=20, max_iter=3)
+        minibatch(
+            blocks,
+            minibatch_start(blocks, case.centroids()),
+            np.random.RandomState(0),
+            batch_size=20,
+            max_iter=3,
+        )
         for blocks in (case.cut, case.whole)
     )
     assert found.reason == expected.reason

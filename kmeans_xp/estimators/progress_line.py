@@ -1,0 +1,125 @@
+"""A line from time to time that tells how a long fit goes."""
+
+import sys
+import time
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
+
+__all__ = ["ProgressLine"]
+
+
+class ProgressLine:
+    """A callback that writes a line from time to time, for fits that take minutes or hours.
+
+    The line tells the iteration, the inertia at its begin (of mini-batches, its smoothed mean a
+    row), the rows visited in a second since the line before, and how long the run takes at most: it
+    may converge at any iteration.
+
+    Parameters
+    ----------
+    seconds : float, default=10.0
+        From one line to the next, at least; a fit that takes less writes nothing.
+    write : callable, default=None
+        Takes a line, without its end; None for standard error.
+
+    See Also
+    --------
+    sklearn.callback.ProgressBar : Bars on a terminal.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from kmeans_xp import KMeans, ProgressLine
+    >>> X = np.random.default_rng(0).normal(size=(1000, 4))
+    >>> line = ProgressLine(seconds=0.0, write=print)
+    >>> kmeans = KMeans(8, max_iter=2, random_state=0).set_callbacks(line).fit(X)
+    iteration 1 of 2 at most, inertia ..., ... rows a second, ... left at most
+    iteration 2 of 2 at most, inertia ..., ... rows a second, 0:00:00 left at most
+    """
+
+    def __init__(
+        self, *, seconds: float = 10.0, write: Callable[[str], object] | None = None
+    ) -> None:
+        if not seconds >= 0.0:
+            raise ValueError(f"seconds must be at least 0, got {seconds}.")
+        self.seconds = seconds
+        self.write = write
+
+    def setup(self, estimator: Any, context: Any) -> None:
+        """Do nothing: a run has not begun.
+
+        Parameters
+        ----------
+        estimator : estimator
+            Whose fit begins.
+        context : sklearn.callback.CallbackContext
+            The fit, as a task.
+        """
+
+    def on_fit_task_begin(self, estimator: Any, context: Any) -> None:
+        """Look at the clock when a run begins: seeding is not counted.
+
+        Parameters
+        ----------
+        estimator : estimator
+            That is being fitted.
+        context : sklearn.callback.CallbackContext
+            The task that begins.
+        """
+        if context.task_name == "run":
+            self._n_iterations, self._since = 0, time.monotonic()
+
+    def on_fit_task_end(
+        self, estimator: Any, context: Any, *, metadata: dict[str, Any] | None = None
+    ) -> None:
+        """Count an iteration, and write a line if it is time to.
+
+        Parameters
+        ----------
+        estimator : estimator
+            That is being fitted.
+        context : sklearn.callback.CallbackContext
+            The task that ends.
+        metadata : dict or None
+            The iteration in numbers.
+        """
+        if context.task_name != "iteration" or metadata is None:
+            return
+        self._n_iterations += 1
+        now = time.monotonic()
+        elapsed = now - self._since
+        if elapsed < self.seconds:
+            return
+        line = _line(context.parent, metadata, elapsed / self._n_iterations)
+        self._n_iterations, self._since = 0, now
+        if self.write is None:
+            print(line, file=sys.stderr, flush=True)  # noqa: T201 (what it is for)
+        else:
+            self.write(line)
+
+    def teardown(self, estimator: Any, context: Any) -> None:
+        """Do nothing: the lines are written.
+
+        Parameters
+        ----------
+        estimator : estimator
+            Whose fit ended.
+        context : sklearn.callback.CallbackContext
+            The fit, as a task.
+        """
+
+
+def _line(run: Any, metadata: dict[str, Any], seconds: float) -> str:
+    """Return an iteration in words, of so many seconds each."""
+    n_runs, n_left = run.parent.max_subtasks, metadata["max_iter"] - metadata["iteration"]
+    rate = metadata["n_rows"] / seconds if seconds > 0.0 else float("inf")
+    return ", ".join(
+        [
+            *([f"run {run.task_id + 1} of {n_runs}"] if n_runs > 1 else []),
+            f"iteration {metadata['iteration']:,} of {metadata['max_iter']:,} at most",
+            f"inertia {metadata['inertia']:.6g}",
+            f"{rate:,.0f} rows a second",
+            f"{timedelta(seconds=round(n_left * seconds))} left at most",
+        ]
+    )

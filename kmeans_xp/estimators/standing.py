@@ -1,0 +1,135 @@
+"""Where a fit stands, and the same as values that a checkpoint can hold."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple, Self
+
+import numpy as np
+
+from kmeans_xp.algorithms import (
+    Iteration,
+    LloydResult,
+    MiniBatchStanding,
+    MiniBatchState,
+    MiniBatchStep,
+)
+from kmeans_xp.blocks import Blocks
+from kmeans_xp.devices import Array, from_host
+from kmeans_xp.kernels import nearest_labels
+
+__all__ = ["KMeansStanding", "mini_batch_standing", "mini_batch_values", "restored_state"]
+
+
+class KMeansStanding(NamedTuple):
+    """Where a fit of several runs stands, between two iterations.
+
+    Parameters
+    ----------
+    run : int
+        From 0; the number of runs when all are done.
+    random_state : RandomState
+        Draws the initial centroids of the next run that has none.
+    centroids : array of shape (n_clusters, n_features), or None
+        Of this run, relative to the origin; None before it has any.
+    iterations : tuple of Iteration
+        Those that led there.
+    best : LloydResult or None
+        Of the runs before.
+    """
+
+    run: int
+    random_state: np.random.RandomState
+    centroids: Array | None = None
+    iterations: Sequence[Iteration] = ()
+    best: LloydResult | None = None
+
+    def values(self) -> dict[str, Any]:
+        """Return what a checkpoint holds."""
+        best = self.best and {
+            "centroids": self.best.centroids,
+            "inertia": self.best.inertia,
+            "iterations": _table(self.best.iterations),
+        }
+        return {
+            "run": self.run,
+            "random_state": self.random_state,
+            "centroids": self.centroids,
+            "iterations": _table(self.iterations),
+            "best": best,
+        }
+
+    def restored(self, values: Mapping[str, Any], blocks: Blocks) -> Self:
+        """Return where a fit stood whose values these are; this is where it began."""
+        best = values["best"] and _result(values["best"], blocks)
+        return type(self)(
+            values["run"],
+            restored_state(self.random_state, values["random_state"]),
+            _placed(values["centroids"], blocks),
+            _iterations(values["iterations"]),
+            best,
+        )
+
+    def __str__(self) -> str:
+        """Return where that is, in words."""
+        return f"iteration {len(self.iterations)} of run {self.run + 1}"
+
+
+def mini_batch_values(
+    standing: MiniBatchStanding | None, random_state: np.random.RandomState
+) -> dict[str, Any]:
+    """Return what a checkpoint holds of mini-batches; without a standing, of their seeding."""
+    if standing is None:
+        return {"random_state": random_state, "standing": None}
+    columns = ("inertia", "smoothed_inertia", "sq_shift", "n_reassigned")
+    steps = [[getattr(step, name) for name in columns] for step in standing.steps]
+    values = {
+        "centroids": standing.state.centroids,
+        "mass": standing.state.mass,
+        # The first step has no smoothed inertia, which is NaN here.
+        "steps": np.asarray(steps, dtype=np.float64).reshape(-1, len(columns)),
+        "n_seen": standing.n_seen,
+    }
+    return {"random_state": random_state, "standing": values}
+
+
+def mini_batch_standing(values: Mapping[str, Any], blocks: Blocks) -> MiniBatchStanding:
+    """Return where a fit by mini-batches stood, of its values."""
+    state = MiniBatchState(*(_placed(values[name], blocks) for name in ("centroids", "mass")))
+    steps = [
+        MiniBatchStep(number, inertia, None if number == 1 else smoothed, sq_shift, int(n))
+        for number, (inertia, smoothed, sq_shift, n) in enumerate(values["steps"].tolist(), start=1)
+    ]
+    return MiniBatchStanding(state, steps, values["n_seen"])
+
+
+def restored_state(
+    fresh: np.random.RandomState, saved: np.random.RandomState
+) -> np.random.RandomState:
+    """Return a source of random numbers that goes on where the saved one was."""
+    if fresh is np.random.mtrand._rand:  # numpy's own, which is for all to draw from
+        return saved
+    # The user's: it is to end where it would have ended.
+    fresh.set_state(saved.get_state(legacy=False))
+    return fresh
+
+
+def _result(values: Mapping[str, Any], blocks: Blocks) -> LloydResult:
+    centroids = _placed(values["centroids"], blocks)
+    labels = blocks.map_rows(nearest_labels, centroids)
+    return LloydResult(
+        centroids, labels, values["inertia"], tuple(_iterations(values["iterations"]))
+    )
+
+
+def _placed(values: Any, blocks: Blocks) -> Array | None:
+    return None if values is None else from_host(values, xp=blocks.xp, device=blocks.device)
+
+
+def _table(iterations: Sequence[Iteration]) -> np.ndarray[Any, Any]:
+    return np.asarray([each[1:] for each in iterations], dtype=np.float64).reshape(-1, 3)
+
+
+def _iterations(table: np.ndarray[Any, Any]) -> list[Iteration]:
+    return [
+        Iteration(number, explained, sq_shift, int(n_empty))
+        for number, (explained, sq_shift, n_empty) in enumerate(table.tolist(), start=1)
+    ]
