@@ -68,7 +68,7 @@ def fitted(name: str, *callbacks: Any) -> Any:
         blocks.of = plain
 
 
-def in_blocks(points: Any, weights: Any, placement: Any) -> Chopped:
+def in_blocks(points: Any, weights: Any, placement: Any, **_: Any) -> Chopped:
     sizes = sizes_of(len(points), 1700)
     return Chopped(DenseRows(points, weights), sizes, xp=placement.xp)
 

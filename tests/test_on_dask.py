@@ -194,7 +194,7 @@ def test_float32_stays_and_other_numbers_become_float64() -> None:
     rounded = np.round(POINTS * 10)
     for dtype in ("float32", "int32", "bool", "float16"):
         points = rounded.astype(dtype) if dtype != "bool" else rounded > 0
-        model = KMeans(3, random_state=0, n_init=1)
+        model = KMeans(3, init="k-means++", random_state=0, n_init=1)
         found, expected = fitted(chunked(401, points), None, model), fitted(points, None, model)
         assert found.cluster_centers_.dtype == expected.cluster_centers_.dtype
         np.testing.assert_array_equal(found.labels_.compute(), expected.labels_)
@@ -410,10 +410,19 @@ def test_tasks_share_the_processors_between_them(monkeypatch: pytest.MonkeyPatch
 
 
 def test_what_needs_all_rows_in_one_array_says_so() -> None:
-    from kmeans_xp.selection import choose_n_clusters
+    from kmeans_xp.metrics import silhouette_samples
 
     with pytest.raises(TypeError, match="Dask's, lies in no array of this process"):
-        choose_n_clusters(chunked(), [2, 3])
+        silhouette_samples(chunked(), np.arange(len(POINTS)) % 2)
+
+
+def test_the_number_of_clusters_is_chosen_on_a_sample() -> None:
+    from kmeans_xp.selection import choose_n_clusters
+
+    options = {"sample_size": 500, "n_init": 2, "n_references": 0, "random_state": 0}
+    found = choose_n_clusters(chunked(), [2, 3, 4], **options)
+    expected = choose_n_clusters(POINTS, [2, 3, 4], **options)
+    assert found.n_clusters == expected.n_clusters
 
 
 # -- clusters ---------------------------------------------------------------------------------
