@@ -5,6 +5,7 @@ import re
 import signal
 import warnings
 from collections.abc import Iterator
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -133,7 +134,7 @@ def test_groups_are_branches_of_the_tree(n_parts: int, n_groups: int) -> None:
     bounds = grouping._bounds(n_parts, n_groups)
     assert len(bounds) - 1 >= min(n_groups, n_parts)
     groups = [
-        merged(parts[start:stop], said) for start, stop in zip(bounds, bounds[1:], strict=False)
+        merged(parts[start:stop], said) for start, stop in pairwise(bounds)
     ]
     while len(groups) > 1:
         groups = [merged(groups[at : at + 16], said) for at in range(0, len(groups), 16)]
