@@ -516,8 +516,8 @@ def test_errors_of_workers_name_the_chunk_and_keep_the_cause(on_processes: Any) 
     points[1234, 2] = np.nan
     with pytest.raises(ValueError, match=r"chunk 3 of X \(rows 1200 to 1599\): Input X contains"):
         fitted(chunked(points=points))
-    X = chunked().map_blocks(out_of_disk(), meta=np.empty((0, 0)))
-    for each in (X, X - X.mean(axis=0)):
+    for each in (chunked(), chunked() - chunked().mean(axis=0)):
+        X = each.map_blocks(out_of_disk(), meta=np.empty((0, 0)))
         with pytest.raises(RuntimeError, match=r"hunk 2 of X .*the disk is gone") as caught:
-            fitted(each)
+            fitted(X)
         assert isinstance(caught.value.__cause__, OSError)
