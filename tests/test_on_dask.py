@@ -5,6 +5,7 @@ import re
 import signal
 import warnings
 from collections.abc import Iterator
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -133,7 +134,7 @@ def test_groups_are_branches_of_the_tree(n_parts: int, n_groups: int) -> None:
     bounds = grouping._bounds(n_parts, n_groups)
     assert len(bounds) - 1 >= min(n_groups, n_parts)
     groups = [
-        merged(parts[start:stop], said) for start, stop in zip(bounds, bounds[1:], strict=False)
+        merged(parts[start:stop], said) for start, stop in pairwise(bounds)
     ]
     while len(groups) > 1:
         groups = [merged(groups[at : at + 16], said) for at in range(0, len(groups), 16)]
@@ -524,8 +525,8 @@ def test_errors_of_workers_name_the_chunk_and_keep_the_cause(on_processes: Any) 
     points[1234, 2] = np.nan
     with pytest.raises(ValueError, match=r"chunk 3 of X \(rows 1200 to 1599\): Input X contains"):
         fitted(chunked(points=points))
-    X = chunked().map_blocks(out_of_disk(), meta=np.empty((0, 0)))
-    for each in (X, X - X.mean(axis=0)):
+    for each in (chunked(), chunked() - chunked().mean(axis=0)):
+        X = each.map_blocks(out_of_disk(), meta=np.empty((0, 0)))
         with pytest.raises(RuntimeError, match=r"hunk 2 of X .*the disk is gone") as caught:
-            fitted(each)
+            fitted(X)
         assert isinstance(caught.value.__cause__, OSError)

@@ -114,7 +114,8 @@ class Cluster:
         try:
             values = self.client.gather(futures[: len(wanted)])
         except Exception as error:
-            raise _told([error], graph) from error
+            _raise_first([error], graph)
+            raise
         return values, futures[len(wanted) :]
 
     def entry(self, handle: Any) -> Any:
@@ -134,9 +135,7 @@ class Cluster:
             part = {(name, number): calls[number] for number in numbers}
             where = {} if address is None else {"workers": [address], "allow_other_workers": True}
             futures += self.client.get(part, list(part), sync=False, **where)
-        errors = [error for _, error in self._errors(futures)]
-        if errors:
-            raise _told(errors, graph) from errors[0]
+        _raise_first([error for _, error in self._errors(futures)], graph)
         return futures
 
     def persisted(self, collection: Any) -> list[Any]:
@@ -157,6 +156,15 @@ class Cluster:
 
 
 _WARNING = "distributed.admin.large-graph-warning-threshold"
+
+
+def _raise_first(errors: list[Exception], graph: Graph) -> None:
+    """Raise what tells the user of errors, if there are some."""
+    for error in errors[:1]:
+        told = _told(errors, graph)
+        if told in errors:
+            raise told  # with the cause that it came with
+        raise told from error
 
 
 def _told(errors: list[Exception], graph: Graph) -> Exception:
