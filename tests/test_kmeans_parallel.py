@@ -260,7 +260,7 @@ def fitted_in_blocks(
 ) -> KMeans:
     """Return an estimator whose rows were shown a block at a time."""
 
-    def of(points: Any, weights: Any, placement: Any) -> Chopped:
+    def of(points: Any, weights: Any, placement: Any, **_: Any) -> Chopped:
         return Chopped(DenseRows(points, weights), sizes_of(len(points), size), xp=placement.xp)
 
     with monkeypatch.context() as patch:
