@@ -275,7 +275,10 @@ def test_what_never_fits_says_what_would(run: Run, make: Make, library: Library)
 @one_or_two
 @pytest.mark.usefixtures("tiles_of_512_rows")
 def test_another_error_is_raised_at_once(run: Run, make: Make, library: Library) -> None:
-    function, rows = Greedy(np.inf, RuntimeError("something else")), rows_of(library, np.ones((600, 1)))
+    function, rows = (
+        Greedy(np.inf, RuntimeError("something else")),
+        rows_of(library, np.ones((600, 1))),
+    )
     with pytest.raises(RuntimeError, match="something else"):
         run(make(rows, library.xp), function)
     assert function.n_rows == [512]

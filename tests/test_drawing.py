@@ -47,9 +47,7 @@ MAKES = {
 
 pytestmark = pytest.mark.parametrize("make", MAKES.values(), ids=MAKES)
 
-weighted_or_not = pytest.mark.parametrize(
-    "weights", [None, WEIGHTS], ids=["no weights", "weights"]
-)
+weighted_or_not = pytest.mark.parametrize("weights", [None, WEIGHTS], ids=["no weights", "weights"])
 
 
 def blocks_of(make: Make, library: Library, points: Any = POINTS, weights: Any = None) -> Blocks:

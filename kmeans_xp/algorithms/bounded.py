@@ -105,9 +105,7 @@ class BoundedStep:
         return labels
 
 
-def bounds_for(
-    rows: Rows, n_clusters: int, algorithm: str, *, xp: Namespace
-) -> BoundedStep | None:
+def bounds_for(rows: Rows, n_clusters: int, algorithm: str, *, xp: Namespace) -> BoundedStep | None:
     """Return what does the steps of one run with bounds, or None if plain steps are as fast.
 
     Parameters

@@ -64,9 +64,7 @@ class Kernel(Generic[P, R]):
         """Pickle as the name of this kernel in its module: workers have the same one."""
         return self.portable.__qualname__
 
-    def override(
-        self, library: str, *, rows: type = object, rank: int = 0
-    ) -> Callable[[F], F]:
+    def override(self, library: str, *, rows: type = object, rank: int = 0) -> Callable[[F], F]:
         """Register the decorated function as this kernel for arrays of ``library``.
 
         Parameters

@@ -234,9 +234,7 @@ def _silhouettes(data: Labelled) -> Array:
     order = np.argsort(data.coded.codes, kind="stable")
     bounds = (0, *np.cumsum(data.coded.counts).tolist())
     placed = from_host(order, xp=xp, device=device)
-    distances = data.blocks.map_rows(
-        silhouette_distances, placed, bounds, per_row=(data.labels,)
-    )
+    distances = data.blocks.map_rows(silhouette_distances, placed, bounds, per_row=(data.labels,))
     within, nearest = distances.whole()
     return _coefficients(within, nearest, data.is_alone().whole(), xp=xp)
 

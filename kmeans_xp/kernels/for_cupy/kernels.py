@@ -18,9 +18,19 @@ from cupy._core import _routines_linalg as linalg
 
 from kmeans_xp.config import get_config
 from kmeans_xp.devices import Array, Namespace, within_budget
-from kmeans_xp.kernels.portable.assignment import ClusterTotals, assigned_sq_distances, cluster_sums, nearest_labels
+from kmeans_xp.kernels.portable.assignment import (
+    ClusterTotals,
+    assigned_sq_distances,
+    cluster_sums,
+    nearest_labels,
+)
 from kmeans_xp.kernels.portable.seeding import candidate_potentials, closer_of
-from kmeans_xp.kernels.portable.steps import Update, lloyd_step, lloyd_step_batched, update_centroids
+from kmeans_xp.kernels.portable.steps import (
+    Update,
+    lloyd_step,
+    lloyd_step_batched,
+    update_centroids,
+)
 from kmeans_xp.kernels.portable.uniforms import row_uniforms
 from kmeans_xp.kernels.rows import DenseRows, Rows
 
@@ -199,7 +209,9 @@ def warp_distances(rows: DenseRows, labels: Array, centroids: Array, *, xp: Name
 
 
 @candidate_potentials.override("cupy", rows=DenseRows)
-def one_pass_potentials(rows: DenseRows, closest: Array, candidates: Array, *, xp: Namespace) -> Any:
+def one_pass_potentials(
+    rows: DenseRows, closest: Array, candidates: Array, *, xp: Namespace
+) -> Any:
     """Measure each row to all candidates while it is read once."""
     types = _types(rows, candidates, closest)
     n_candidates, n_features = candidates.shape
@@ -286,7 +298,9 @@ class _Chunks(NamedTuple):
     n_chunks: int
 
 
-def _few_step(rows: DenseRows, centroids: Array, types: tuple[str, str], few: _Few) -> ClusterTotals:
+def _few_step(
+    rows: DenseRows, centroids: Array, types: tuple[str, str], few: _Few
+) -> ClusterTotals:
     """Return the totals of each of the restarts, (n_restarts, n_clusters, ...)."""
     n_restarts, n_clusters, n_features = centroids.shape
     n_cells = n_restarts * n_clusters * (n_features + 1)

@@ -53,7 +53,13 @@ from kmeans_xp.kernels.for_numba.vectors import (
     total_width,
 )
 from kmeans_xp.kernels.portable.assignment import ClusterTotals, cluster_sums, nearest_labels
-from kmeans_xp.kernels.portable.steps import LloydSteps, Update, lloyd_steps, lloyd_step, update_centroids
+from kmeans_xp.kernels.portable.steps import (
+    LloydSteps,
+    Update,
+    lloyd_steps,
+    lloyd_step,
+    update_centroids,
+)
 from kmeans_xp.kernels.rows import DenseRows
 from kmeans_xp.kernels.threads import in_threads
 from kmeans_xp.kernels.trees import merged_in_tree

@@ -21,8 +21,19 @@ from kmeans_xp.kernels.for_numpy.tiling import (
     override,
     run,
 )
-from kmeans_xp.kernels.portable.assignment import ClusterTotals, Nearest, nearest_centroid, nearest_labels
-from kmeans_xp.kernels.portable.steps import LloydSteps, Update, lloyd_steps, lloyd_step, update_centroids
+from kmeans_xp.kernels.portable.assignment import (
+    ClusterTotals,
+    Nearest,
+    nearest_centroid,
+    nearest_labels,
+)
+from kmeans_xp.kernels.portable.steps import (
+    LloydSteps,
+    Update,
+    lloyd_steps,
+    lloyd_step,
+    update_centroids,
+)
 from kmeans_xp.kernels.rows import DenseRows
 from kmeans_xp.kernels.threads import one_blas_thread
 from kmeans_xp.kernels.trees import merged_in_tree

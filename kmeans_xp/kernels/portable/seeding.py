@@ -8,7 +8,15 @@ from kmeans_xp.kernels.portable.assignment import expanded_sq_distances
 from kmeans_xp.kernels.rows import Rows
 from kmeans_xp.kernels.trees import merged_in_tree
 
-__all__ = ["Candidate", "best_candidate", "candidate_potentials", "closer_of", "drawn", "running_total", "where_reached"]
+__all__ = [
+    "Candidate",
+    "best_candidate",
+    "candidate_potentials",
+    "closer_of",
+    "drawn",
+    "running_total",
+    "where_reached",
+]
 
 
 @kernel
