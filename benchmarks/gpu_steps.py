@@ -25,7 +25,7 @@ from benchmarks.gpu_peers import PEERS, UnusableError
 from benchmarks.gpu_syncs import WHAT_IS_COUNTED, counted_waits, host_is_ahead
 from benchmarks.roofline import GRID, QUICK_GRID, Size
 from kmeans_xp.algorithms import kmeans_plusplus, lloyd
-from kmeans_xp.blocks.in_memory import InMemory
+from kmeans_xp.blocks import Blocks
 from kmeans_xp.devices import choose, memory
 from kmeans_xp.estimators.preparation import prepared
 from kmeans_xp.kernels import lloyd_step, update_centroids
@@ -183,8 +183,9 @@ def _size_and_dtype(
     budget_s = 0.05 if setting.is_quick else 0.5
     points = cupy.asarray(host)
     centroids = points[: size.n_clusters].copy()
-    blocks = prepared(points, None, choose(points, None)).blocks
-    seen = centroids - blocks.whole.origin
+    data = prepared(points, None, choose(points, None))
+    blocks = data.blocks
+    seen = centroids - data.origin
 
     iteration_s = _iteration_s(blocks, seen, budget_s)
     found(iteration_s=iteration_s)
@@ -196,14 +197,18 @@ def _size_and_dtype(
     found(seeding_s=_median_s(seeds, budget_s=budget_s, least=1, most=5))
     _fit(points, size.n_clusters, budget_s, found, answer)
 
-    first, second = (_bits(seeds(), *lloyd(blocks, seen, max_iter=15)[:3]) for _ in range(2))
+    def bits() -> list[bytes]:
+        result = lloyd(blocks, seen, max_iter=15)
+        return _bits(seeds(), result.centroids, result.labels.whole(), result.inertia)
+
+    first, second = bits(), bits()
     found(is_bit_equal=first == second)
     if first != second:
         answer.fail(f"{dtype}: two runs differ")
     _parity(host, size, found, answer)
 
 
-def _iteration_s(blocks: InMemory, centroids: Any, budget_s: float) -> float:
+def _iteration_s(blocks: Blocks, centroids: Any, budget_s: float) -> float:
     """Return the time of one iteration among many that follow each other without a wait."""
 
     def iterations(number: int) -> None:
@@ -219,7 +224,7 @@ def _iteration_s(blocks: InMemory, centroids: Any, budget_s: float) -> float:
 
 
 def _loop_iteration_s(
-    blocks: InMemory, centroids: Any, iteration_s: float, budget_s: float
+    blocks: Blocks, centroids: Any, iteration_s: float, budget_s: float
 ) -> float:
     """Return what one more iteration adds to the loop that fit runs, its reads included."""
     more = max(2, min(40, int(budget_s / 10 / iteration_s)))
@@ -283,8 +288,9 @@ def _syncs(setting: Setting, answer: Answer) -> None:
 
 def _syncs_of(size: Size, setting: Setting, found: Callable[..., None], answer: Answer) -> None:
     points = cupy.asarray(_points(size))
-    blocks = prepared(points, None, choose(points, None)).blocks
-    centroids = points[: size.n_clusters] - blocks.whole.origin
+    data = prepared(points, None, choose(points, None))
+    blocks = data.blocks
+    centroids = points[: size.n_clusters] - data.origin
 
     def seeding() -> None:
         kmeans_plusplus(blocks, size.n_clusters, np.random.RandomState(0))

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pytest
 
-from kmeans_xp.kernels import ClusterTotals, Moments, Rows, kernels
+from kmeans_xp.kernels import Bounds, ClusterTotals, DenseRows, Moments, kernels
 
 
 class Size(NamedTuple):
@@ -36,6 +36,12 @@ SIZES = SMALL + (LARGE if os.environ.get("KMEANS_XP_BENCHMARK") == "large" else 
 
 N_CANDIDATES = 5
 
+#: rows of which each pair is measured
+N_PAIRED = 1000
+
+#: kernels that say how work is done, and do none
+SAYING_HOW = {"batched_steps_of", "keeps_bounds", "steps_of"}
+
 
 def arguments(kernel_name: str, size: Size, library: Any) -> tuple[Any, ...]:
     """Return what the kernel is called with, for uniform points seen from their mean."""
@@ -51,10 +57,14 @@ def arguments(kernel_name: str, size: Size, library: Any) -> tuple[Any, ...]:
     totals = ClusterTotals(library.asarray(sums), library.asarray(np.ones(size.n_clusters)))
     moments = Moments(library.asarray(np.float64(1.0)), *map(library.asarray, sums[:2]))
     placed = library.asarray(centroids)
+    n_paired = min(N_PAIRED, size.n_points)
+    order = library.asarray(np.arange(n_paired))
+    clusters = library.asarray(np.repeat([0, 1], [1, n_paired - 1]).astype(np.int32))
     of_kernel: dict[str, tuple[Any, ...]] = {
         "assigned_inertia": (rows, labels, placed),
         "assigned_sq_distances": (rows, labels, placed),
         "best_candidate": (closest[: size.n_clusters], labels[: size.n_clusters], placed),
+        "bounded_step": (rows, placed, Bounds("hamerly")),
         "candidate_potentials": (rows, closest, placed[:N_CANDIDATES, :]),
         "closer_of": (rows, closest, placed[:1, :]),
         "cluster_sums": (rows, labels, size.n_clusters),
@@ -62,6 +72,9 @@ def arguments(kernel_name: str, size: Size, library: Any) -> tuple[Any, ...]:
         "drawn": (closest, None, uniforms, "left"),
         "lloyd_steps": (rows, placed, 3, 0.0),
         "lloyd_step_batched": (rows, library.xp.stack([placed, placed])),
+        "places_of_least": (closest, N_CANDIDATES),
+        "row_uniforms": (rows, 0, (1, 2), 0),
+        "silhouette_distances": (rows.part(0, n_paired), clusters, order, (0, 1, n_paired)),
         "spread": (moments, moments, rows.origin),
         "update_centroids": (totals, placed),
     }
@@ -70,7 +83,7 @@ def arguments(kernel_name: str, size: Size, library: Any) -> tuple[Any, ...]:
 
 @pytest.mark.parametrize("size", SIZES, ids=lambda size: "x".join(map(str, size)))
 @pytest.mark.parametrize("body", ["portable", "override"])
-@pytest.mark.parametrize("kernel_name", sorted(kernels))
+@pytest.mark.parametrize("kernel_name", sorted(set(kernels) - SAYING_HOW))
 @pytest.mark.needs("float64")
 def test_kernel(
     kernel_name: str, body: str, size: Size, library: Any, benchmark: Callable[..., Any]

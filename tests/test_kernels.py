@@ -968,6 +968,20 @@ def test_labels_may_be_of_any_integer_dtype(name: str, dtype: str, library: Libr
         check_bodies(name, library, problem, labels_dtype=dtype)
 
 
+def test_silhouettes_do_not_look_at_the_origin(library: Library) -> None:
+    # Subtracting it would round what is then measured in the accumulation dtype.
+    problem = problem_of((200, 3, 4), "float32", kind="scaled")
+    moved = replace(problem, origin=np.array([0.1, 20.3, 300.7], np.float32))
+    for body in bodies_of("silhouette_distances", library):
+        plain, seen = Trial(body, library, problem), Trial(body, library, moved)
+        arguments = rows_in_clusters(plain)[1:]
+        results = [body(trial.rows, *arguments, xp=library.xp) for trial in (plain, seen)]
+        if results[0] is NotImplemented:
+            continue
+        for ours, theirs in zip(*results, strict=True):
+            assert_same_bits(ours, theirs)
+
+
 def test_steps_of_restarts_are_bit_equal_to_steps_of_their_own(library: Library) -> None:
     xp = library.xp
     for problem in fixed_problems("float32"):

@@ -152,8 +152,9 @@ def _distances(tile: _Tile, rows: Rows, columns: Array, *, xp: Namespace) -> Arr
 
 
 def _taken(rows: Rows, indices: Array, *, xp: Namespace) -> Array:
-    dtype = accumulation_dtype(rows.device, xp=xp)
-    return xp.astype(rows.take(indices).points, dtype, copy=False)
+    # Not from their origin: in float32 that would round what is then measured in float64.
+    points = rows.seen_from(None).take(indices).points
+    return xp.astype(points, accumulation_dtype(rows.device, xp=xp), copy=False)
 
 
 def _sq_norms(points: Array, *, xp: Namespace) -> Array:
