@@ -174,7 +174,7 @@ def minibatch(
     for number in range(1, n_steps + 1):
         # Weights decide which rows are drawn: within the batch each counts once.
         drawn = draw_by_weight(blocks, random_state.random_sample(batch_size))
-        batch = blocks.take(drawn).unweighted()
+        batch = blocks.gathered(drawn).unweighted()
         due = reassignment if reassignment.is_due(host_mass, batch_size) else None
         state, host_mass, step = minibatch_step(batch, state, random_state, due, xp=xp)
         step = step._replace(number=number)

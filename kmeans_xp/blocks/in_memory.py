@@ -119,6 +119,10 @@ class InMemory:
         """Return some rows with their weights, already relative to the origin."""
         return self.whole.take(indices)
 
+    def gathered(self, indices: Array) -> Rows:
+        """Return some rows with their weights, as they are stored."""
+        return self.whole.gathered(indices)
+
     def seen_from(self, origin: Array | None) -> "InMemory":
         """Return the same rows, measured from another origin."""
         return InMemory(self.whole.seen_from(origin), xp=self.xp)

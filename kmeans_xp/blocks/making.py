@@ -4,8 +4,8 @@ from typing import Any
 
 from kmeans_xp.blocks.blocks import Blocks
 from kmeans_xp.blocks.in_memory import InMemory
-from kmeans_xp.devices import Array, Namespace, Placement, bring
-from kmeans_xp.kernels import DenseRows, Rows
+from kmeans_xp.devices import Array, Namespace, Placement, bring, bring_parts, is_sparse
+from kmeans_xp.kernels import DenseRows, Rows, SparseRows
 
 __all__ = ["of", "of_rows"]
 
@@ -15,12 +15,14 @@ def of(points: Any, weights: Array | None, placement: Placement) -> Blocks:
 
     Parameters
     ----------
-    points : array of shape (n_points, n_features)
-        Of any library; brought to where the computation is.
+    points : array or sparse matrix of shape (n_points, n_features)
+        Of any library, a matrix in CSR form; brought to where the computation is.
     weights : array of shape (n_points,), or None
         Where the computation is, in the dtype of the computation.
     placement : Placement
     """
+    if is_sparse(points):
+        return InMemory(SparseRows(bring_parts(points, placement), weights), xp=placement.xp)
     return InMemory(DenseRows(bring(points, placement), weights), xp=placement.xp)
 
 

@@ -9,7 +9,7 @@ from kmeans_xp.algorithms import inertia_of
 from kmeans_xp.algorithms import kmeans_plusplus as chosen_seeds
 from kmeans_xp.algorithms import lloyd as run_lloyd
 from kmeans_xp.blocks import Blocks, PerRow
-from kmeans_xp.devices import Array, Placement, bring, choose, send, working_device
+from kmeans_xp.devices import Array, Placement, bring, choose, dense_at, send, working_device
 from kmeans_xp.estimators.kmeans import KMeans
 from kmeans_xp.estimators.preparation import prepared
 from kmeans_xp.estimators.validation import (
@@ -192,7 +192,7 @@ def kmeans_plusplus(
         )
         indices = send(seeds.indices, placement)
         # From X itself: adding the origin back would round.
-        return placement.home_xp.take(points, indices, axis=0), indices
+        return dense_at(points, indices), indices
 
 
 def lloyd(

@@ -16,6 +16,7 @@ from kmeans_xp.devices import (
     from_host,
     namespace_of,
     send,
+    taken,
     working_device,
 )
 from kmeans_xp.estimators.validation import as_random_state, checked_centroids
@@ -222,7 +223,7 @@ def simplified_silhouette_score(
 def _some(points: Array, indices: NDArray[np.intp]) -> Array:
     xp, device = namespace_of(points), device_of(points)
     with working_device(xp, device):
-        return xp.take(points, from_host(indices, xp=xp, device=device), axis=0)
+        return taken(points, from_host(indices, xp=xp, device=device))
 
 
 def _silhouettes(data: Labelled) -> Array:
