@@ -80,8 +80,9 @@ def csr_parts(matrix: SparseMatrix) -> Csr:
             "centroids are dense."
         )
     # One kind of each, so that kernels need no variants: half of the bytes of int64 columns.
-    indices = matrix.indices.astype(np.int32, copy=False)
-    return Csr(matrix.data, indices, matrix.indptr.astype(np.int64, copy=False), n_features)
+    kinds = ((matrix.data, matrix.data.dtype), (matrix.indices, np.int32), (matrix.indptr, np.int64))
+    arrays = (array.astype(kind, order="C", copy=False) for array, kind in kinds)
+    return Csr(*arrays, n_features)
 
 
 def sparse_matrix(parts: Csr) -> SparseMatrix:

@@ -1,6 +1,7 @@
 """Rows of a sparse matrix, of which no more than a tile is ever made dense."""
 
 from collections.abc import Iterator
+from typing import Any
 
 from kmeans_xp.devices import (
     Array,
@@ -50,6 +51,8 @@ class SparseRows:
         self.weights = weights
         self.origin = origin
         self._n_stored = n_stored
+        #: what kernels have found out about these rows and will need again, by name
+        self.kept: dict[str, Any] = {}
 
     @property
     def n_points(self) -> int:
@@ -128,4 +131,6 @@ class SparseRows:
     def _relative(self, points: Array, dtype: DType) -> Array:
         xp = namespace_of(points)
         points = xp.astype(points, dtype, copy=False)
-        return points if self.origin is None else points - xp.astype(self.origin, dtype, copy=False)
+        if self.origin is not None:
+            points -= xp.astype(self.origin, dtype, copy=False)  # they were made for this
+        return points
