@@ -30,9 +30,6 @@ FEW_EXAMPLES = {"HYPOTHESIS_PROFILE": os.environ.get("HYPOTHESIS_PROFILE", "few"
 #: JAX compiles every operation for every shape: what takes many shapes takes it minutes
 JAX_TESTS = "not (fixed_shapes or silhouette_distances or selection or examples) or lie_apart"
 
-#: scikit-learn's tests of sparse input, which kmeans_xp does not take yet
-SPARSE_TESTS = "sparse or csr or (plusplus_output and (input_data1 or input_data2))"
-
 
 def _install(session: nox.Session, *requirements: str) -> None:
     # Compiling all of pandas, polars and torch takes longer than unpacking them.
@@ -172,8 +169,7 @@ def sklearn_suite(session: nox.Session) -> None:
     # above them when the environment lies in this folder.
     isolated = ("-c", os.devnull, "--rootdir", sklearn, "--confcutdir", sklearn)
     command = str(Path(os.environ["PEER_SUITES"]) / "run-sklearn")
-    chosen = ("-k", f"not ({SPARSE_TESTS})")
-    session.run(command, *isolated, *chosen, *session.posargs, external=True)
+    session.run(command, *isolated, *session.posargs, external=True)
 
 
 @nox.session(default=False)

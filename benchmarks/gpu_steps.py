@@ -223,9 +223,7 @@ def _iteration_s(blocks: Blocks, centroids: Any, budget_s: float) -> float:
     return _median_s(lambda: iterations(number), budget_s=budget_s) / number
 
 
-def _loop_iteration_s(
-    blocks: Blocks, centroids: Any, iteration_s: float, budget_s: float
-) -> float:
+def _loop_iteration_s(blocks: Blocks, centroids: Any, iteration_s: float, budget_s: float) -> float:
     """Return what one more iteration adds to the loop that fit runs, its reads included."""
     more = max(2, min(40, int(budget_s / 10 / iteration_s)))
 

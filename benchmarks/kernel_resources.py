@@ -1,6 +1,6 @@
 """What the compiler gives each CUDA kernel: registers, shared memory, spills; needs no GPU.
 
-``python benchmarks/kernel_resources.py`` compiles every kernel of ``kernels/for_cupy/kernels.cu`` by the
+``python benchmarks/kernel_resources.py`` compiles every kernel of ``for_cupy/kernels.cu`` by the
 NVRTC that CuPy finds and prints the table of ``docs/cuda_kernels.md``; with ``--write`` the page
 is written. Exits with 1 if a kernel spills or does not compile.
 """

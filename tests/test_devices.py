@@ -594,10 +594,10 @@ def test_cuda_moves_nothing_that_is_there(library: Library) -> None:
 @on_cupy
 def test_automatic_moves_what_is_worth_it(library: Library) -> None:
     worth = placement._WORTH_MOVING // 8
-    chosen = choose(empty_points(worth, 1, "float64"), "auto")
+    chosen = choose(empty_rows(2 * worth, 1).points, "auto")
     assert library_name(chosen.xp) == "cupy"
     assert "large enough" in chosen.reason
-    assert choose(empty_points(worth - 1, 1, "float64"), "auto").is_home
+    assert choose(empty_rows(2 * worth - 1, 1).points, "auto").is_home
 
 
 @on_cupy

@@ -95,8 +95,17 @@ BAD_HOST_DATA = {
     "text": Refused("rows.csv", "could not convert string to float: 'rows.csv'"),
     "nothing": Refused(None, "Expected 2D array, got scalar array instead"),
     "ragged": Refused([[1.0, 2.0], [3.0]], "inhomogeneous"),
-    "CSR": Refused(scipy.sparse.csr_matrix(HOST), "(?i)sparse.*dense data is required", TypeError),
-    "CSC array": Refused(scipy.sparse.csc_array(HOST), "(?i)sparse.*dense", TypeError),
+    "sparse, NaN": Refused(
+        scipy.sparse.csr_array(np.where(HOST > 0, HOST, np.nan)), "contains NaN"
+    ),
+    "sparse, infinity": Refused(
+        scipy.sparse.csc_array(np.where(HOST > 0, HOST, np.inf)), "contains infinity"
+    ),
+    "sparse, complex": Refused(scipy.sparse.csr_matrix(HOST * 1j), "Complex data not supported"),
+    "sparse, no rows": Refused(scipy.sparse.csr_array(HOST)[:0], r"Found array with 0 sample\(s\)"),
+    "sparse, no features": Refused(
+        scipy.sparse.csr_array(HOST)[:, :0], r"Found array with 0 feature\(s\)"
+    ),
 }
 
 #: everything public that takes points

@@ -29,6 +29,7 @@ def test_every_public_name_is_there() -> None:
         "kmeans_parallel",
         "kmeans_plusplus",
         "lloyd",
+        "open_rows",
     ]
     assert all(hasattr(kmeans_xp, name) for name in kmeans_xp.__all__)
 

@@ -304,7 +304,7 @@ class _Batches:
 
     def _drawn(self, uniforms: HostArray) -> Rows:
         # Weights decide which rows are drawn: within the batch each counts once.
-        return self._blocks.take(draw_by_weight(self._blocks, uniforms)).unweighted()
+        return self._blocks.gathered(draw_by_weight(self._blocks, uniforms)).unweighted()
 
 
 class _Improvement:

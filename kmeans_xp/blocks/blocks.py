@@ -72,5 +72,8 @@ class Blocks(Protocol):
     def take(self, indices: Array) -> DenseRows:
         """Return rows by their index among all, with their weights, relative to the origin."""
 
+    def gathered(self, indices: Array) -> Rows:
+        """Return what ``take`` does as the rows are stored: sparse rows stay sparse."""
+
     def seen_from(self, origin: Array | None) -> Self:
         """Return the same rows, measured from another origin."""

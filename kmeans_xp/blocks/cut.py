@@ -176,6 +176,10 @@ class CutBlocks(ABC):
             weights = self.xp.take(joined([rows.weights for rows in taken], xp=self.xp), back)
         return DenseRows(self.xp.take(points, back, axis=0), weights)
 
+    def gathered(self, indices: Array) -> Rows:
+        """Return rows by their index among all, with their weights, relative to the origin."""
+        return self.take(indices)
+
     def _results(
         self, function: Callable[..., Any], operands: tuple[Any, ...], per_row: tuple[PerRow, ...]
     ) -> Generator[Any]:

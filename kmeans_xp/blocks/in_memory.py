@@ -10,11 +10,13 @@ from kmeans_xp.devices import (
     DType,
     Namespace,
     Placement,
+    csr_parts,
     is_out_of_memory,
+    is_sparse,
     send,
     shrink_tiles,
 )
-from kmeans_xp.kernels import DenseRows, Rows, added
+from kmeans_xp.kernels import DenseRows, Rows, SparseRows, added
 
 __all__ = ["InMemory", "Whole", "rows_of", "within_memory"]
 
@@ -125,13 +127,19 @@ class InMemory:
         """Return some rows with their weights, already relative to the origin."""
         return self.whole.take(indices)
 
+    def gathered(self, indices: Array) -> Rows:
+        """Return some rows with their weights, as they are stored."""
+        return self.whole.gathered(indices)
+
     def seen_from(self, origin: Array | None) -> "InMemory":
         """Return the same rows, measured from another origin."""
         return InMemory(self.whole.seen_from(origin), xp=self.xp)
 
 
 def rows_of(points: Array, weights: Array | None) -> Rows:
-    """Return rows of whatever holds points on a device."""
+    """Return rows of whatever holds points on a device: an array, or a matrix in CSR form."""
+    if is_sparse(points):
+        return SparseRows(csr_parts(points), weights)
     return DenseRows(points, weights)
 
 

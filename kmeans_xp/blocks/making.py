@@ -8,8 +8,8 @@ from kmeans_xp.blocks.blocks import Blocks
 from kmeans_xp.blocks.elsewhere import Elsewhere
 from kmeans_xp.blocks.in_memory import InMemory, rows_of
 from kmeans_xp.blocks.on_dask import rows_on_dask
-from kmeans_xp.devices import Namespace, Placement, bring, choose, to_host
-from kmeans_xp.kernels import Rows
+from kmeans_xp.devices import Namespace, Placement, bring, bring_parts, choose, is_sparse, to_host
+from kmeans_xp.kernels import Rows, SparseRows
 
 __all__ = ["elsewhere", "of", "of_rows", "place"]
 
@@ -41,8 +41,8 @@ def of(points: Any, weights: Any, placement: Placement, *, is_revisited: bool = 
 
     Parameters
     ----------
-    points : array of shape (n_points, n_features), or Elsewhere
-        An array of any library is brought to where the computation is.
+    points : array or sparse matrix of shape (n_points, n_features), or Elsewhere
+        Of any library, a matrix in CSR form; brought to where the computation is.
     weights : array of shape (n_points,), or None
         Where the computation is, in the dtype of the computation.
     placement : Placement
@@ -53,6 +53,8 @@ def of(points: Any, weights: Any, placement: Placement, *, is_revisited: bool = 
         return points.blocks(weights, placement, is_revisited=is_revisited)
     if placement.is_streamed:
         return stream.streamed(points, None if weights is None else to_host(weights), placement)
+    if is_sparse(points):
+        return InMemory(SparseRows(bring_parts(points, placement), weights), xp=placement.xp)
     return InMemory(rows_of(bring(points, placement), weights), xp=placement.xp)
 
 

@@ -89,7 +89,7 @@ class Stream(Elsewhere):
         weights: Any,
         placement: Placement,
         *,
-        is_revisited: bool = False,  # noqa: ARG002 (they are read anew in every visit)
+        is_revisited: bool = False,
     ) -> Blocks:
         """Return the rows as blocks, measured from zero."""
         return streamed(self.source, weights, placement)

@@ -11,6 +11,7 @@ import array_api_compat.numpy
 import numpy as np
 
 from kmeans_xp.config import get_config
+from kmeans_xp.devices.sparse import is_sparse, stored
 
 __all__ = [
     "Array",
@@ -20,6 +21,7 @@ __all__ = [
     "accumulation_dtype",
     "begin_read",
     "computing_dtype",
+    "dense_at",
     "device_of",
     "foreign_cuda_array",
     "from_host",
@@ -28,6 +30,7 @@ __all__ = [
     "is_of_kind",
     "library_name",
     "namespace_of",
+    "taken",
     "to_host",
     "working_device",
 ]
@@ -48,14 +51,20 @@ def is_array(value: object) -> bool:
 
 
 def is_host_array(value: object) -> bool:
-    """Return whether ``value`` is an array of NumPy, or none yet: those become NumPy's."""
-    return not is_array(value) or library_name(namespace_of(value)) == "numpy"
+    """Return whether ``value`` is of NumPy or SciPy, or no array: those become NumPy's."""
+    if not is_array(value) and not is_sparse(value):
+        return True
+    return library_name(namespace_of(value)) == "numpy"
 
 
 def namespace_of(*arrays: Array) -> Namespace:
-    """Return the Array API namespace of the arrays; TypeError if they are of several libraries."""
+    """Return the Array API namespace of the arrays; TypeError if they are of several libraries.
+
+    That of a sparse matrix is the one of the numbers that it stores.
+    """
     if len(arrays) == 1 and type(arrays[0]) is np.ndarray:
         return array_api_compat.numpy  # the look-up takes longer than an operation on few rows
+    arrays = tuple(stored(array) if is_sparse(array) else array for array in arrays)
     try:
         return array_api_compat.array_namespace(*arrays)
     except TypeError as error:
@@ -75,7 +84,7 @@ def library_name(xp: Namespace) -> str:
 
 def device_of(array: Array) -> Device:
     """Return the device that the array is on, in its library's own terms."""
-    return array_api_compat.device(array)
+    return array_api_compat.device(stored(array) if is_sparse(array) else array)
 
 
 def to_host(array: Array) -> np.ndarray[Any, Any]:
@@ -109,6 +118,19 @@ def from_host(
         host = host.copy()
     made = xp.asarray(host, device=device)
     return made if dtype is None else xp.astype(made, dtype, copy=False)
+
+
+def taken(points: Array, indices: Array) -> Array:
+    """Return some rows of an array or of a matrix in CSR form, where they are."""
+    if is_sparse(points):
+        return points[indices]
+    return namespace_of(points).take(points, indices, axis=0)
+
+
+def dense_at(points: Array, indices: Array) -> Array:
+    """Return some rows of an array or of a matrix in CSR form as an array."""
+    rows = taken(points, indices)
+    return rows.toarray() if is_sparse(rows) else rows
 
 
 def begin_read(array: Array) -> Callable[[], np.ndarray[Any, Any]]:

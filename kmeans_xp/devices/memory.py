@@ -45,13 +45,21 @@ class _Sized(Protocol):
 
 
 def tile_shape(
-    rows: _Sized, n_columns: int, *, xp: Namespace, itemsize: int = 8
+    rows: _Sized,
+    n_columns: int,
+    *,
+    xp: Namespace,
+    itemsize: int = 8,
+    n_numbers: int | None = None,
 ) -> tuple[int, int]:
-    """Return rows and columns of a tile of an (n_points, n_columns) matrix within the budget."""
+    """Return rows and columns of a tile of an (n_points, n_columns) matrix within the budget.
+
+    A tile holds ``n_numbers`` of each row too: its features, if nothing else is said.
+    """
     budget = within_budget(_tile_bytes(rows, xp=xp))
     # Columns are split only where a tile could not hold _WANTED_ROWS rows of all of them.
     columns = max(1, min(n_columns, budget // (_WANTED_ROWS * itemsize)))
-    widest = max(columns, rows.n_features)
+    widest = max(columns, rows.n_features if n_numbers is None else n_numbers)
     n_rows = max(1, min(rows.n_points, budget // (widest * itemsize)))
     return n_rows, columns
 

@@ -27,8 +27,9 @@ from kmeans_xp.devices.libraries import (
     namespace_of,
     to_host,
 )
+from kmeans_xp.devices.sparse import Csr, SparseMatrix, csr_parts, is_sparse, sparse_matrix
 
-__all__ = ["Placement", "adopted", "bring", "choose", "device_kind", "send"]
+__all__ = ["Placement", "adopted", "bring", "bring_parts", "choose", "device_kind", "send"]
 
 logger = logging.getLogger("kmeans_xp")
 
@@ -106,8 +107,13 @@ def choose(points: Array, device: str | None = None) -> Placement:
 
 
 def bring(array: Any, placement: Placement, *, dtype: DType = None) -> Array:
-    """Return ``array`` (of any library, or on the host) where the computation is."""
+    """Return ``array`` (of any library, on the host, or sparse) where the computation is."""
     return _moved(array, placement.xp, placement.device, dtype)
+
+
+def bring_parts(matrix: SparseMatrix, placement: Placement) -> Csr:
+    """Return the arrays of a sparse matrix where the computation is."""
+    return _moved_parts(matrix, placement.xp, placement.device)
 
 
 def send(array: Array, placement: Placement) -> Array:
@@ -132,7 +138,14 @@ def adopted(value: Any) -> Any:
     return cupy.from_dlpack(value)
 
 
+def _moved_parts(matrix: SparseMatrix, xp: Namespace, device: Device) -> Csr:
+    *arrays, n_features = csr_parts(matrix)
+    return Csr(*(_moved(array, xp, device, None) for array in arrays), n_features)
+
+
 def _moved(array: Any, xp: Namespace, device: Device, dtype: DType) -> Array:
+    if is_sparse(array):
+        return sparse_matrix(_moved_parts(array, xp, device))
     if not is_array(array):
         array = np.asarray(array)
     if namespace_of(array) is not xp:
@@ -207,5 +220,7 @@ def _why_automatic(points: Array, placement: Placement) -> str:
 
 
 def _nbytes(points: Array) -> int:
+    if is_sparse(points):
+        return int(points.nnz) * (int(points.dtype.itemsize) + int(points.indices.dtype.itemsize))
     itemsize = getattr(points.dtype, "itemsize", 8)
     return int(points.shape[0]) * int(points.shape[1]) * int(itemsize)

@@ -353,6 +353,7 @@ class BaseKMeans(
     def __sklearn_tags__(self) -> Any:
         """Return scikit-learn's description of what the estimator takes."""
         tags = super().__sklearn_tags__()
+        tags.input_tags.sparse = True
         tags.transformer_tags.preserves_dtype = ["float64", "float32"]
         return tags
 
@@ -506,23 +507,21 @@ def _distances(rows: Rows, centroids: Array, *, xp: Namespace) -> Array:
 
 
 def _uncentred(part: Blocks, data: Prepared) -> Array:
-    """Return rows as the user gave them, for a callable ``init``."""
+    """Return rows as the user has them, for a callable ``init``."""
     rows = part.whole
     if rows is None:
         raise ValueError(
             "init is a callable, which is given all rows as one array, but these rows do not "
             "lie in one piece. Use init='k-means||' or 'random', or an array of centroids."
         )
-    if part is data.blocks:
-        return rows.seen_from(None).centred()
-    return rows.centred() + data.origin  # drawn rows are relative to the origin
+    return rows.as_given(data.origin)
 
 
 def drawn_part(data: Prepared, random_state: np.random.RandomState, size: int) -> Blocks:
     """Return so many rows, drawn with replacement."""
     indices = random_state.randint(0, data.blocks.n_points, size)
     xp, device = data.placement.xp, data.placement.device
-    return blocks.of_rows(data.blocks.take(from_host(indices, xp=xp, device=device)), xp=xp)
+    return blocks.of_rows(data.blocks.gathered(from_host(indices, xp=xp, device=device)), xp=xp)
 
 
 def part_to_seed(data: Prepared, random_state: np.random.RandomState, size: int) -> Blocks:

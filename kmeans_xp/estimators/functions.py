@@ -12,7 +12,7 @@ from kmeans_xp.algorithms import kmeans_parallel as parallel_seeds
 from kmeans_xp.algorithms import kmeans_plusplus as chosen_seeds
 from kmeans_xp.algorithms import lloyd as run_lloyd
 from kmeans_xp.blocks import Blocks, PerRow
-from kmeans_xp.devices import Array, Placement, bring, choose, send, working_device
+from kmeans_xp.devices import Array, Placement, bring, choose, dense_at, send, working_device
 from kmeans_xp.estimators.kmeans import KMeans
 from kmeans_xp.estimators.preparation import prepared
 from kmeans_xp.estimators.validation import (
@@ -445,7 +445,7 @@ def _chosen_rows(
         indices = send(chosen.indices, placement)
         # From X itself: adding the origin back would round.
         if blocks.elsewhere(points) is None:
-            return placement.home_xp.take(points, indices, axis=0), indices
+            return dense_at(points, indices), indices
         taken = data.blocks.seen_from(None).take(chosen.indices)
         return send(taken.points, placement), indices
 

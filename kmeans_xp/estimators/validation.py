@@ -14,10 +14,12 @@ from kmeans_xp.devices import (
     DType,
     Placement,
     adopted,
+    as_csr,
     bring,
     device_of,
     is_host_array,
     is_of_kind,
+    is_sparse,
     namespace_of,
     to_host,
     working_device,
@@ -39,6 +41,7 @@ def checked_points(
     """Return X as a 2-D array of real floating numbers, in its own library and on its device.
 
     Where rows may lie ``anywhere``, those that are in no array are returned as ``Elsewhere``.
+    Sparse rows are returned in CSR form.
     """
     if _is_plain(X) and _has_known_features(X, estimator, reset=reset):
         return X
@@ -49,6 +52,8 @@ def checked_points(
     X = adopted(X)
     if not is_host_array(X):
         with working_device(namespace_of(X), device_of(X)):
+            if is_sparse(X):
+                return _checked_matrix(as_csr(X), estimator, reset=reset)
             _refuse_bad_array(X)
             if estimator is not None:
                 validate_data(estimator, X, reset=reset, skip_check_array=True)
@@ -57,8 +62,18 @@ def checked_points(
     is_half = str(getattr(X, "dtype", None)) in ("float16", "bfloat16")
     dtype = np.float32 if is_half else [np.float64, np.float32]
     if estimator is None:
-        return check_array(X, dtype=dtype, input_name="X")
-    return validate_data(estimator, X, reset=reset, dtype=dtype)
+        return check_array(X, accept_sparse="csr", dtype=dtype, input_name="X")
+    return validate_data(estimator, X, reset=reset, accept_sparse="csr", dtype=dtype)
+
+
+def _checked_matrix(X: Any, estimator: Any, *, reset: bool) -> Any:
+    """Return a matrix on a device of its own in CSR form and of real floating numbers."""
+    _refuse_bad_shape(X)
+    _refuse_bad_numbers(X.data, "X")
+    if estimator is not None:
+        validate_data(estimator, X, reset=reset, skip_check_array=True)
+    xp = namespace_of(X)
+    return X if X.dtype in (xp.float32, xp.float64) else X.astype(xp.float64)
 
 
 def _checked_elsewhere(
@@ -186,6 +201,11 @@ def _has_known_features(X: Array, estimator: Any, *, reset: bool) -> bool:
 
 
 def _refuse_bad_array(X: Array, name: str = "X") -> None:
+    _refuse_bad_shape(X, name)
+    _refuse_bad_numbers(X, name)
+
+
+def _refuse_bad_shape(X: Any, name: str = "X") -> None:
     if X.ndim != 2:
         raise ValueError(
             f"Expected 2D array, got {X.ndim}D array instead ({name} has shape "
@@ -199,6 +219,9 @@ def _refuse_bad_array(X: Array, name: str = "X") -> None:
                 f"Found array with 0 {what} (shape={tuple(X.shape)}) while a minimum of 1 is "
                 "required."
             )
+
+
+def _refuse_bad_numbers(X: Array, name: str) -> None:
     if is_of_kind(X, "complex floating"):
         raise ValueError(f"Complex data not supported\n{name} has dtype {X.dtype}.")
     if not is_of_kind(X, ("bool", "integral")) and not _all_finite(X):

@@ -3,7 +3,7 @@
 | module | holds |
 |---|---|
 | ``kernel`` | the registry: one portable function, overrides by library and kind of rows |
-| ``rows`` | what a kernel works on: the protocol ``Rows``, dense and sparse |
+| ``rows``, ``sparse_rows`` | what a kernel works on: the protocol ``Rows``, dense and sparse |
 | ``portable`` | the kernels, written against the Array API alone: the contracts |
 | ``for_numpy``, ``for_numba``, ``for_cupy`` | overrides, imported when that library is met |
 | ``trees``, ``threads`` | adding up in a fixed order; threads that keep to a processor |
@@ -44,6 +44,7 @@ from kmeans_xp.kernels.portable.steps import (
 )
 from kmeans_xp.kernels.portable.uniforms import row_uniforms
 from kmeans_xp.kernels.rows import DenseRows, Rows
+from kmeans_xp.kernels.sparse_rows import SparseRows
 from kmeans_xp.kernels.trees import added, merged_in_tree
 
 __all__ = [
@@ -57,6 +58,7 @@ __all__ = [
     "Nearest",
     "Rows",
     "SilhouetteDistances",
+    "SparseRows",
     "Spread",
     "Step",
     "Steps",

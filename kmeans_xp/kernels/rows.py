@@ -25,6 +25,10 @@ class Rows(Protocol):
         """Number of columns."""
 
     @property
+    def n_stored(self) -> int:
+        """How many numbers of a row lie in memory, on average and at least 1."""
+
+    @property
     def dtype(self) -> DType:
         """Dtype that the rows are computed in: float64 or float32."""
 
@@ -52,11 +56,23 @@ class Rows(Protocol):
     def take(self, indices: Array) -> "DenseRows":
         """Return some rows as dense rows without an origin, already relative to this one."""
 
+    def gathered(self, indices: Array) -> "Rows":
+        """Return some rows as they are stored, measured from the same point; there may be many."""
+
     def seen_from(self, origin: Array | None) -> Self:
         """Return the same rows, measured from another origin."""
 
     def unweighted(self) -> Self:
         """Return the same rows, each of weight 1."""
+
+    def computed_in(self, dtype: DType) -> "Rows":
+        """Return the same rows, measured from the same point and computed in ``dtype``."""
+
+    def as_given(self, about: Array) -> Any:
+        """Return the rows measured from zero, as the user has them: an array or a matrix.
+
+        ``about`` is what rows without an origin, such as those of ``take``, are relative to.
+        """
 
 
 class DenseRows(NamedTuple):
@@ -85,6 +101,11 @@ class DenseRows(NamedTuple):
     def n_features(self) -> int:
         """Number of columns."""
         return int(self.points.shape[1])
+
+    @property
+    def n_stored(self) -> int:
+        """Numbers of a row."""
+        return max(1, self.n_features)
 
     @property
     def dtype(self) -> DType:
@@ -120,6 +141,10 @@ class DenseRows(NamedTuple):
         points = points if self.origin is None else points - self.origin
         return DenseRows(points, None if self.weights is None else xp.take(self.weights, indices))
 
+    def gathered(self, indices: Array) -> "DenseRows":
+        """Return some rows, already relative to the origin."""
+        return self.take(indices)
+
     def seen_from(self, origin: Array | None) -> "DenseRows":
         """Return the same rows, measured from another origin."""
         return DenseRows(self.points, self.weights, origin)
@@ -127,6 +152,19 @@ class DenseRows(NamedTuple):
     def unweighted(self) -> "DenseRows":
         """Return the same rows, each of weight 1."""
         return DenseRows(self.points, None, self.origin)
+
+    def computed_in(self, dtype: DType) -> "DenseRows":
+        """Return the same rows, already relative to the origin and not rounded before."""
+        xp, weights = namespace_of(self.points), self.weights
+        if weights is not None:
+            weights = xp.astype(weights, dtype, copy=False)
+        return DenseRows(self.centred(dtype), weights)
+
+    def as_given(self, about: Array) -> Array:
+        """Return the rows measured from zero."""
+        if self.origin is None:
+            return self.centred() + about
+        return self.seen_from(None).centred()
 
 
 def in_tiles(rows: Any, size: int) -> Iterator[tuple[slice, Any]]:

@@ -22,7 +22,7 @@ from kmeans_xp.devices import (
 )
 from kmeans_xp.estimators.preparation import prepared
 from kmeans_xp.estimators.validation import checked_points
-from kmeans_xp.kernels import ClusterTotals, DenseRows, Rows, cluster_sums, merged_in_tree
+from kmeans_xp.kernels import ClusterTotals, Rows, cluster_sums, merged_in_tree
 
 __all__ = ["Coded", "Labelled", "coded", "host_labels", "labelled", "points_and_labels"]
 
@@ -96,11 +96,11 @@ class Labelled(NamedTuple):
         n_arrays, n_clusters = 1 + len(per_row), self.n_clusters
 
         def of_rows(rows: Rows, *given: Any, xp: Namespace) -> Any:
-            size, width = tile_shape(rows, n_clusters, xp=xp)
+            size, width = tile_shape(rows, n_clusters, xp=xp, n_numbers=rows.n_stored)
             tiles = rows.tiles(max(1, size * width // n_clusters))
             return merged_in_tree(
                 partial(
-                    _wide(tile, xp=xp),
+                    tile.computed_in(accumulation_dtype(tile.device, xp=xp)),
                     *(array[place] for array in given[:n_arrays]),
                     *given[n_arrays:],
                     xp=xp,
@@ -161,11 +161,6 @@ def labelled(points: Any, labels: NDArray[Any], device: str | None) -> Iterator[
         data = prepared(points, None, placement)
         codes = from_host(found.codes, xp=placement.xp, device=placement.device)
         yield Labelled(data.blocks, data.blocks.cut(codes), data.origin, found, placement)
-
-
-def _wide(tile: Rows, *, xp: Namespace) -> DenseRows:
-    """Return the rows relative to their origin in the accumulation dtype, not rounded before."""
-    return DenseRows(tile.centred(accumulation_dtype(tile.device, xp=xp)))
 
 
 def _counted(labels: NDArray[Any]) -> Coded | None:

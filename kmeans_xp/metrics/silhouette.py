@@ -16,6 +16,7 @@ from kmeans_xp.devices import (
     from_host,
     namespace_of,
     send,
+    taken,
     working_device,
 )
 from kmeans_xp.estimators.validation import as_random_state, checked_centroids
@@ -225,7 +226,7 @@ def _some(points: Any, indices: NDArray[np.intp]) -> Array:
         return of(points, None, placement).take(placed).points
     xp, device = namespace_of(points), device_of(points)
     with working_device(xp, device):
-        return xp.take(points, from_host(indices, xp=xp, device=device), axis=0)
+        return taken(points, from_host(indices, xp=xp, device=device))
 
 
 def _silhouettes(data: Labelled) -> Array:

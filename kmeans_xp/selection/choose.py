@@ -258,9 +258,10 @@ def _sample(data: Prepared, points: Array, sample_size: int | None, seed: int) -
     indices = np.random.RandomState(seed).permutation(n_points)[:sample_size]
     placement = data.placement
     placed = from_host(indices, xp=placement.xp, device=placement.device)
-    taken = data.blocks.take(placed)
-    few = blocks.of_rows(taken, xp=placement.xp)
-    return _Sample(data._replace(blocks=few), taken.points, indices)
+    few = data.blocks.gathered(placed)
+    sampled = data._replace(blocks=blocks.of_rows(few, xp=placement.xp))
+    # Silhouettes do not depend on the origin: adding it back would round.
+    return _Sample(sampled, few.as_given(placement.xp.zeros_like(data.origin)), indices)
 
 
 def _check_sample(points: Any, sample_size: int | None) -> None:

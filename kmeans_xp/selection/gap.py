@@ -6,10 +6,11 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from kmeans_xp.devices import Array, Namespace, from_host, to_host
+from kmeans_xp.devices import Array, Namespace, from_host, is_sparse, to_host
 from kmeans_xp.estimators.preparation import Prepared, prepared
 from kmeans_xp.kernels import Rows
 from kmeans_xp.selection.fits import Search, chained, fresh
+from kmeans_xp.selection.shuffled import shuffled
 
 __all__ = ["Gap", "gaps", "reference_inertias", "reference_rows"]
 
@@ -32,11 +33,13 @@ class Gap(NamedTuple):
     error: float
 
 
-def reference_rows(data: Prepared) -> Callable[[int], Host]:
-    """Return a function seed -> uniform reference rows, in the box of the data.
+def reference_rows(data: Prepared) -> Callable[[int], Any]:
+    """Return a function seed -> reference rows, which have no clusters.
 
-    The box lies along the principal components of the data (choice b of Tibshirani, Walther and
-    Hastie), or along the axes where there are more than 1,000 features.
+    They are uniform in the box of the data, along the principal components (choice b of
+    Tibshirani, Walther and Hastie), or along the axes where there are more than 1,000 features.
+    Such rows have no zeros: the reference of sparse rows are the same numbers, those of each
+    feature given to rows at random.
 
     Parameters
     ----------
@@ -45,8 +48,15 @@ def reference_rows(data: Prepared) -> Callable[[int], Host]:
     Returns
     -------
     callable
-        Of an int; it gives as many rows as the data have, about the data's origin.
+        Of an int; it gives as many rows as the data have.
     """
+    whole = data.blocks.whole
+    if whole is not None and is_sparse(given := whole.as_given(data.origin)):
+        return shuffled(given)
+    return _in_the_box(data)
+
+
+def _in_the_box(data: Prepared) -> Callable[[int], Host]:
     rows = to_host(data.blocks.map_rows(_centred).whole()).astype(np.float64)
     n_rows, n_features = rows.shape
     components = np.eye(n_features)
@@ -69,15 +79,14 @@ def _centred(rows: Rows, *, xp: Namespace) -> Array:  # noqa: ARG001 (as all fun
 
 def reference_inertias(
     data: Prepared,
-    drawn: Callable[[], Host],
+    drawn: Callable[[], Any],
     numbers: Sequence[int],
     seed: int,
     search: Search,
 ) -> list[float]:
     """Return the inertia of rows without clusters for each number of clusters."""
     placement = data.placement
-    points = from_host(drawn(), xp=placement.xp, device=placement.device, dtype=data.blocks.dtype)
-    reference = prepared(points, None, placement)
+    reference = prepared(_placed(drawn(), data), None, placement)
     seeds = np.random.RandomState(seed).randint(2**31 - 1, size=len(numbers) + 1).tolist()
     begun = [
         fresh(reference, number, search.n_init - (number > numbers[0]), own, search.max_iter)
@@ -85,6 +94,13 @@ def reference_inertias(
     ]
     chain = chained(reference, numbers, begun, seeds[-1], search.max_iter)
     return [result.inertia for result in chain]
+
+
+def _placed(rows: Any, data: Prepared) -> Any:
+    placement, dtype = data.placement, data.blocks.dtype
+    if is_sparse(rows):
+        return rows
+    return from_host(rows, xp=placement.xp, device=placement.device, dtype=dtype)
 
 
 def gaps(inertias: Sequence[float], references: Sequence[Sequence[float]]) -> list[Gap | None]:

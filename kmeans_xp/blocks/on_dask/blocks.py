@@ -121,6 +121,10 @@ class OnDask:
             return DenseRows(points)
         return DenseRows(points, joined([rows.weights for rows in taken], xp=self.xp)[back])
 
+    def gathered(self, indices: Array) -> DenseRows:
+        """Return rows by their index among all, with their weights, relative to the origin."""
+        return self.take(indices)
+
     def seen_from(self, origin: Array | None) -> "OnDask":
         """Return the same rows, measured from another origin."""
         return OnDask(self._store, self._weights, origin)

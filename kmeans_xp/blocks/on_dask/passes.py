@@ -155,7 +155,7 @@ class Kept:
             computing.values([])
         name = f"kmeans_xp-kept-{uuid4().hex}"
         entries = self.entries(Pass(self.store, "kept"))
-        graph = {(name, group): entry for group, entry in enumerate(entries)}
+        graph: dict[Key, Any] = {(name, group): entry for group, entry in enumerate(entries)}
         places = (self.store.chunks.group_of(n) for n in range(self.store.n_chunks))
         sources = [((name, group), position) for group, position in places]
         example = self._read(tasks.head_of, 0)
@@ -242,7 +242,7 @@ def _array_of(
     empty: Array = from_host(example, xp=placement.home_xp, device=placement.home_device)
     name = f"kmeans_xp-{uuid4().hex}"
     columns = (0,) * (example.ndim - 1)
-    made = {
+    made: dict[Key, Any] = {
         (name, number, *columns): (tasks.delivered, key, position, empty, field)
         for number, (key, position) in enumerate(sources)
     }

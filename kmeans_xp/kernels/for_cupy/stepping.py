@@ -25,7 +25,7 @@ _FEW_NUMBERS = 2**22
 
 
 @steps_of.override("cupy", rows=object)
-def queued_steps(rows: Rows, reduce: Any, tol: float, *, xp: Namespace) -> Steps:  # noqa: ARG001
+def queued_steps(rows: Rows, reduce: Any, tol: float, *, xp: Namespace) -> Steps:
     """Queue the next step while the host waits for the last."""
     return QueuedSteps(rows, reduce, lloyd_step, xp=xp)
 

@@ -5,6 +5,24 @@ which sums are added, depends on the shapes alone: results are bit-equal for eve
 threads. Importing a module here registers its kernels.
 """
 
-from kmeans_xp.kernels.for_numba import assignment, bounds, measuring, seeding, silhouette
+from kmeans_xp.kernels.for_numba import (
+    assignment,
+    bounds,
+    measuring,
+    seeding,
+    silhouette,
+    sparse_assignment,
+    sparse_measuring,
+    sparse_seeding,
+)
 
-__all__ = ["assignment", "bounds", "measuring", "seeding", "silhouette"]
+__all__ = [
+    "assignment",
+    "bounds",
+    "measuring",
+    "seeding",
+    "silhouette",
+    "sparse_assignment",
+    "sparse_measuring",
+    "sparse_seeding",
+]

@@ -56,8 +56,8 @@ from kmeans_xp.kernels.portable.assignment import ClusterTotals, cluster_sums, n
 from kmeans_xp.kernels.portable.steps import (
     LloydSteps,
     Update,
-    lloyd_steps,
     lloyd_step,
+    lloyd_steps,
     update_centroids,
 )
 from kmeans_xp.kernels.rows import DenseRows
@@ -78,6 +78,8 @@ __all__ = [
 
 #: numbers in the totals of a task, from which tasks take features instead of rows
 _MOST_PRIVATE = 2**16
+#: numbers of centroids that are worth a thread of their own
+_MANY_NUMBERS = 2**17
 
 
 @inline
@@ -332,9 +334,16 @@ def means_in_a_pass(totals: ClusterTotals, centroids: Floats, *, xp: Namespace) 
         runs = zip(sums, mass, centroids, strict=True)
         each = [means_in_a_pass(ClusterTotals(s, m), c, xp=xp) for s, m, c in runs]
         return Update(*map(np.stack, zip(*each, strict=True)))
-    new, signals = np.empty(centroids.shape, centroids.dtype), np.empty(3)
-    _update[centroids.dtype](sums, mass, centroids, new, signals)
-    return Update(new, signals)
+    new, n_clusters = np.empty(centroids.shape, centroids.dtype), len(mass)
+    n_tasks = min(n_clusters, max(1, new.size // _MANY_NUMBERS))
+
+    def update(task: int) -> Floats:
+        start, stop = (n_clusters * each // n_tasks for each in (task, task + 1))
+        some, signals = slice(start, stop), np.empty(3)
+        _update[centroids.dtype](sums[some], mass[some], centroids[some], new[some], signals)
+        return signals
+
+    return Update(new, merged_in_tree(in_threads(update, n_tasks)))
 
 
 @override(nearest_labels)

@@ -9,7 +9,6 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from kmeans_xp.kernels.portable.bounds import Bounds, bounded_step, keeps_bounds
 from kmeans_xp.kernels.for_numba.assignment import (
     Groups,
     add_tile,
@@ -76,6 +75,7 @@ from kmeans_xp.kernels.for_numba.vectors import (
     sq_distance,
 )
 from kmeans_xp.kernels.portable.assignment import ClusterTotals
+from kmeans_xp.kernels.portable.bounds import Bounds, bounded_step, keeps_bounds
 from kmeans_xp.kernels.rows import DenseRows
 from kmeans_xp.kernels.trees import merged_in_tree
 

@@ -12,6 +12,7 @@ from numba import types
 
 __all__ = [
     "COLUMN",
+    "COLUMNS",
     "COLUMN_64",
     "COUNT",
     "FLAG",
@@ -29,6 +30,7 @@ __all__ = [
     "ROWS_64",
     "STACK",
     "STACKED_TOTALS",
+    "STARTS",
     "SUMS",
     "TOTALS",
     "Compiled",
@@ -84,6 +86,9 @@ SUMS, TOTALS, STACKED_TOTALS = (Parameter(n_dims, types.float64, "C", True) for 
 LABEL_RESULTS = Parameter(1, types.int32, "C", True)
 INDICES = Parameter(1, types.int64, "C", True)
 FLAGS = Parameter(1, types.uint8, "C", True)
+
+#: of sparse rows: the column of each stored number, and where rows begin
+COLUMNS, STARTS = Parameter(1, types.int32, "C"), Parameter(1, types.int64, "C")
 
 
 class Compiled:

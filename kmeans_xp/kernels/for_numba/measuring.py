@@ -35,13 +35,13 @@ from kmeans_xp.kernels.for_numba.tiling import (
     weights_of,
 )
 from kmeans_xp.kernels.for_numba.vectors import PANEL, panel_rows, sq_distance
-from kmeans_xp.kernels.portable.moments import Moments, Spread, column_moments, spread
 from kmeans_xp.kernels.portable.assignment import (
     Nearest,
     assigned_inertia,
     assigned_sq_distances,
     nearest_centroid,
 )
+from kmeans_xp.kernels.portable.moments import Moments, Spread, column_moments, spread
 from kmeans_xp.kernels.rows import DenseRows
 from kmeans_xp.kernels.trees import merged_in_tree
 

@@ -8,7 +8,6 @@ from numba import types
 from numpy.typing import NDArray
 
 from kmeans_xp.devices import Namespace
-from kmeans_xp.kernels.portable.seeding import Candidate, best_candidate, drawn
 from kmeans_xp.kernels.for_numba.assignment import Groups
 from kmeans_xp.kernels.for_numba.compiled import (
     COLUMN,
@@ -47,7 +46,13 @@ from kmeans_xp.kernels.for_numba.vectors import (
     panel_rows,
     sq_distance,
 )
-from kmeans_xp.kernels.portable.seeding import candidate_potentials, closer_of
+from kmeans_xp.kernels.portable.seeding import (
+    Candidate,
+    best_candidate,
+    candidate_potentials,
+    closer_of,
+    drawn,
+)
 from kmeans_xp.kernels.rows import DenseRows
 from kmeans_xp.kernels.threads import in_threads
 from kmeans_xp.kernels.trees import merged_in_tree

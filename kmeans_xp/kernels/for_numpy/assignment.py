@@ -30,8 +30,8 @@ from kmeans_xp.kernels.portable.assignment import (
 from kmeans_xp.kernels.portable.steps import (
     LloydSteps,
     Update,
-    lloyd_steps,
     lloyd_step,
+    lloyd_steps,
     update_centroids,
 )
 from kmeans_xp.kernels.rows import DenseRows

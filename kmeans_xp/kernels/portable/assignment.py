@@ -7,7 +7,6 @@ from kmeans_xp.kernels.kernel import kernel
 from kmeans_xp.kernels.rows import Rows
 from kmeans_xp.kernels.trees import merged_in_tree
 
-
 __all__ = [
     "ClusterTotals",
     "Nearest",

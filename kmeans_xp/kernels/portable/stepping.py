@@ -58,7 +58,7 @@ class Steps:
     def __init__(
         self,
         reduce: Reduce,
-        step: Callable[..., ClusterTotals],
+        step: Callable[..., Any],
         labels: Callable[..., Array] = nearest_labels,
         *,
         xp: Namespace,
@@ -68,7 +68,7 @@ class Steps:
         self.labels = labels
         self.xp = xp
 
-    def take(self, centroids: Array, *, n_left: int) -> Step:  # noqa: ARG002
+    def take(self, centroids: Array, *, n_left: int) -> Step:
         """Return the step from these centroids, one of at most ``n_left``; waits once."""
         totals = self.reduce(self.step, centroids)
         update = update_centroids(totals, centroids, xp=self.xp)

@@ -8,13 +8,12 @@ from kmeans_xp.kernels.portable.assignment import ClusterTotals, cluster_sums, n
 from kmeans_xp.kernels.rows import Rows
 from kmeans_xp.kernels.trees import merged_in_tree
 
-
 __all__ = [
     "LloydSteps",
     "Update",
-    "lloyd_steps",
     "lloyd_step",
     "lloyd_step_batched",
+    "lloyd_steps",
     "update_centroids",
 ]
 

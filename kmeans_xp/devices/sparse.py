@@ -1,0 +1,184 @@
+"""Sparse matrices of SciPy and of CuPy: what they are, and the arrays that they are made of."""
+
+import functools
+import importlib
+import sys
+from typing import Any, NamedTuple, TypeAlias
+
+import numpy as np
+import scipy.sparse
+
+__all__ = [
+    "Csr",
+    "SparseMatrix",
+    "as_csr",
+    "csr_parts",
+    "dense_rows",
+    "gathered_parts",
+    "is_sparse",
+    "own_parts",
+    "sparse_matrix",
+    "sparse_to_host",
+    "stored",
+]
+
+#: a matrix or an array of ``scipy.sparse`` or ``cupyx.scipy.sparse``
+SparseMatrix: TypeAlias = Any
+
+_CUDA_MODULE = "cupyx.scipy.sparse"
+
+
+class Csr(NamedTuple):
+    """The arrays of sparse rows, all of one library and on one device.
+
+    Parameters
+    ----------
+    data : array of shape (n_stored,)
+        The numbers that are stored, row after row.
+    indices : array of int32, shape (n_stored,)
+        The column of each, ascending in a row, none twice.
+    indptr : array of int64, shape (n_points + 1,)
+        Where each row begins in the other two, and where the last one ends.
+    n_features : int
+        Number of columns.
+    """
+
+    data: Any
+    indices: Any
+    indptr: Any
+    n_features: int
+
+
+def is_sparse(value: object) -> bool:
+    """Return whether ``value`` is a sparse matrix or array, in any format."""
+    if scipy.sparse.issparse(value):
+        return True
+    # What is of CuPy can only be there if CuPy is.
+    cuda = sys.modules.get(_CUDA_MODULE)
+    return cuda is not None and bool(cuda.issparse(value))
+
+
+def as_csr(matrix: SparseMatrix) -> SparseMatrix:
+    """Return the matrix in CSR form; as it is if it has that form."""
+    return matrix if matrix.format == "csr" else matrix.tocsr()
+
+
+def stored(matrix: SparseMatrix) -> Any:
+    """Return an array of the library, and on the device, of a matrix."""
+    return np.empty(0) if scipy.sparse.issparse(matrix) else as_csr(matrix).data
+
+
+def csr_parts(matrix: SparseMatrix) -> Csr:
+    """Return the arrays of a matrix in CSR form, without a copy of the numbers if it can be."""
+    if not matrix.has_canonical_format:
+        matrix = matrix.copy()  # what the user has stays as it is
+        matrix.sum_duplicates()
+    n_features = int(matrix.shape[1])
+    if n_features > np.iinfo(np.int32).max:
+        raise ValueError(
+            f"Sparse rows may have up to {np.iinfo(np.int32).max} features, got {n_features}: "
+            "centroids are dense."
+        )
+    # One kind of each, so that kernels need no variants: half of the bytes of int64 columns.
+    given = (matrix.data, matrix.indices, matrix.indptr)
+    pairs = zip(given, (matrix.data.dtype, np.int32, np.int64), strict=True)
+    arrays = (array.astype(kind, order="C", copy=False) for array, kind in pairs)
+    return Csr(*arrays, n_features)
+
+
+def sparse_matrix(parts: Csr) -> SparseMatrix:
+    """Return the matrix that has these arrays."""
+    *arrays, n_features = own_parts(parts)
+    shape = (len(parts.indptr) - 1, n_features)
+    if isinstance(parts.data, np.ndarray):
+        return scipy.sparse.csr_array(tuple(arrays), shape=shape)
+    matrix = importlib.import_module(_CUDA_MODULE).csr_matrix(tuple(arrays), shape=shape)
+    matrix.has_canonical_format = True
+    return matrix
+
+
+def sparse_to_host(matrix: SparseMatrix) -> SparseMatrix:
+    """Return the matrix as one of SciPy's."""
+    return matrix if scipy.sparse.issparse(matrix) else matrix.get()
+
+
+def own_parts(parts: Csr) -> Csr:
+    """Return arrays that hold no more than these rows, which may be a part of others."""
+    data, indices, indptr, n_features = parts
+    first, last = int(indptr[0]), int(indptr[-1])
+    if first == 0 and last == len(data):
+        return parts
+    return Csr(data[first:last], indices[first:last], indptr - first, n_features)
+
+
+def gathered_parts(parts: Csr, rows: Any) -> Csr:
+    """Return the arrays of some rows, by their indices; waits for a device of its own."""
+    data, indices, indptr, n_features = parts
+    starts = indptr[rows]
+    lengths = indptr[rows + 1] - starts
+    ends = lengths.cumsum()
+    places = _ranges(starts, lengths, ends)
+    begins = _joined(ends[:1] * 0, ends)
+    return Csr(data[places], indices[places], begins, n_features)
+
+
+def dense_rows(parts: Csr, rows: Any = None) -> Any:
+    """Return all rows, or some by their indices, as a dense array; no device is waited for."""
+    if not isinstance(parts.data, np.ndarray):
+        return _dense_on_cuda(parts, rows)
+    chosen = parts if rows is None else gathered_parts(parts, rows)
+    dense: Any = sparse_matrix(chosen).toarray()
+    return dense
+
+
+def _ranges(starts: Any, lengths: Any, ends: Any) -> Any:
+    """Return ``starts[i], starts[i] + 1, ...``, as many as ``lengths[i]``, for each i in turn."""
+    shifts = starts - (ends - lengths)
+    if isinstance(starts, np.ndarray):
+        return np.repeat(shifts, lengths) + np.arange(ends[-1])
+    cupy = importlib.import_module("cupy")
+    places = cupy.arange(int(ends[-1]))
+    return places + shifts[cupy.searchsorted(ends, places, side="right")]
+
+
+def _joined(left: Any, right: Any) -> Any:
+    library = np if isinstance(left, np.ndarray) else importlib.import_module("cupy")
+    return library.concatenate([left, right])
+
+
+def _dense_on_cuda(parts: Csr, rows: Any) -> Any:
+    cupy = importlib.import_module("cupy")
+    n_rows = len(parts.indptr) - 1 if rows is None else len(rows)
+    dense = cupy.zeros((n_rows, parts.n_features), parts.data.dtype)
+    chosen = cupy.arange(n_rows) if rows is None else rows
+    if dense.size:
+        _scatter()(
+            parts.data,
+            parts.indices,
+            parts.indptr,
+            chosen.astype(np.int64, copy=False),
+            parts.n_features,
+            dense,
+            size=_LANES * n_rows,
+        )
+    return dense
+
+
+#: threads that share a row
+_LANES = 32
+
+
+@functools.cache
+def _scatter() -> Any:
+    # The library's own conversion has to know on the host where the rows begin: a wait.
+    return importlib.import_module("cupy").ElementwiseKernel(
+        "raw T data, raw int32 indices, raw int64 indptr, raw int64 rows, int64 n_features",
+        "raw T dense",
+        f"""
+        const long long number = i / {_LANES}, row = rows[number];
+        for (long long at = indptr[row] + i % {_LANES}; at < indptr[row + 1]; at += {_LANES}) {{
+            dense[number * n_features + indices[at]] = data[at];
+        }}
+        """,
+        "kmeans_xp_scatter_sparse_rows",
+    )

@@ -1,0 +1,373 @@
+"""Sparse rows: the nearest centroid of each, and what clusters add up to."""
+
+from typing import NamedTuple
+
+import numpy as np
+from numba import types
+from numpy.typing import NDArray
+
+from kmeans_xp.kernels.for_numba.assignment import has_own_totals
+from kmeans_xp.kernels.for_numba.compiled import (
+    COLUMN,
+    COLUMNS,
+    COUNT,
+    INDICES,
+    LABEL_RESULTS,
+    LABELS,
+    NUMBERS,
+    NUMBERS_64,
+    STARTS,
+    SUMS,
+    compiled,
+    inline,
+)
+from kmeans_xp.kernels.for_numba.sparse_panels import (
+    Panel,
+    arrays_of,
+    first_unit,
+    in_ranges,
+    origin_of,
+    override,
+    row_cost,
+    weights_of,
+)
+from kmeans_xp.kernels.for_numba.sparse_vectors import UNIT, add_numbers, keep_greatest
+from kmeans_xp.kernels.for_numba.tiling import Floats, Labels, copy, int32_labels, n_tasks_for
+from kmeans_xp.kernels.portable.assignment import ClusterTotals, cluster_sums, nearest_labels
+from kmeans_xp.kernels.portable.steps import lloyd_step
+from kmeans_xp.kernels.sparse_rows import SparseRows
+from kmeans_xp.kernels.trees import merged_in_tree
+
+__all__ = ["scored_by_panels"]
+
+#: rows that a group of centroids meets before the next group does: many, so that what it takes
+#: to bring the group into the cache is little beside; fewer, where they are to stay there too
+_TILE_ROWS, _FEW_ROWS = 4096, 256
+#: stored numbers of a task for each of its sums, at least
+_NUMBERS_A_SUM = 16
+#: runs of rows of a cluster that are added up apart from the first of it, at most
+_MOST_PIECES = 16
+_MOST_TASKS = 64
+#: nanoseconds of a stored number, for each unit of scores and to be added
+_SCORED, _ADDED = 0.5, 2.0
+
+
+@inline
+def label_tile(
+    numbers,
+    columns,
+    starts,
+    row,
+    n_rows,
+    panel,
+    biases,
+    n_units,
+    n_groups,
+    n_features,
+    best,
+    labels,
+):
+    """Write the labels of rows; one without a number for a score gets label 0."""
+    for number in range(n_rows):
+        best[number] = -np.inf
+        labels[number] = 0
+    for group in range(n_groups):
+        unit = first_unit(group, n_groups, n_units)
+        size = first_unit(group + 1, n_groups, n_units) - unit
+        first = unit * UNIT
+        for number in range(n_rows):
+            start, stop = starts[row + number], starts[row + number + 1]
+            keep_greatest(
+                panel,
+                size,
+                first * n_features,
+                numbers,
+                columns,
+                start,
+                stop,
+                biases,
+                first,
+                best,
+                labels,
+                number,
+            )
+
+
+@compiled(
+    NUMBERS,
+    COLUMNS,
+    STARTS,
+    COUNT,
+    COUNT,
+    NUMBERS,
+    NUMBERS_64,
+    COUNT,
+    COUNT,
+    COUNT,
+    LABEL_RESULTS,
+)
+def _label_rows(
+    numbers, columns, starts, start, stop, panel, biases, n_units, n_groups, n_features, labels
+):
+    best, found = np.empty(_TILE_ROWS), np.empty(_TILE_ROWS, np.int32)
+    for row in range(start, stop, _TILE_ROWS):
+        n_rows = min(_TILE_ROWS, stop - row)
+        label_tile(
+            numbers,
+            columns,
+            starts,
+            row,
+            n_rows,
+            panel,
+            biases,
+            n_units,
+            n_groups,
+            n_features,
+            best,
+            found,
+        )
+        copy(found, n_rows, labels, row)
+
+
+@compiled(
+    NUMBERS,
+    COLUMNS,
+    STARTS,
+    COUNT,
+    COUNT,
+    COLUMN,
+    NUMBERS,
+    NUMBERS_64,
+    COUNT,
+    COUNT,
+    COUNT,
+    SUMS,
+    SUMS,
+)
+def _label_and_add(
+    numbers,
+    columns,
+    starts,
+    start,
+    stop,
+    weights,
+    panel,
+    biases,
+    n_units,
+    n_groups,
+    n_features,
+    sums,
+    mass,
+):
+    best, labels, weight = np.empty(_FEW_ROWS), np.empty(_FEW_ROWS, np.int32), 1.0
+    for row in range(start, stop, _FEW_ROWS):
+        n_rows = min(_FEW_ROWS, stop - row)
+        label_tile(
+            numbers,
+            columns,
+            starts,
+            row,
+            n_rows,
+            panel,
+            biases,
+            n_units,
+            n_groups,
+            n_features,
+            best,
+            labels,
+        )
+        for number in range(n_rows):
+            if weights.shape[0] > 0:
+                weight = np.float64(weights[row + number])
+            mass[labels[number]] += weight
+            at = labels[number] * n_features
+            first, last = starts[row + number], starts[row + number + 1]
+            add_numbers(numbers, columns, first, last, weight, sums, at)
+
+
+@compiled(NUMBERS, COLUMNS, STARTS, COUNT, COUNT, COLUMN, LABELS, COUNT, SUMS, SUMS)
+def _add_rows(numbers, columns, starts, start, stop, weights, labels, n_features, sums, mass):
+    weight = 1.0
+    for row in range(start, stop):
+        if weights.shape[0] > 0:
+            weight = np.float64(weights[row])
+        mass[labels[row]] += weight
+        at = labels[row] * n_features
+        add_numbers(numbers, columns, starts[row], starts[row + 1], weight, sums, at)
+
+
+@override(nearest_labels)
+def scored_by_panels(rows: SparseRows, centroids: Floats) -> Labels:
+    """Keep the scores of a row and a group of centroids in registers."""
+    panel, labels = Panel.of(centroids, origin_of(rows)), np.empty(rows.n_points, np.int32)
+    dtype, arrays = centroids.dtype, arrays_of(rows)
+
+    def label(start: int, stop: int) -> None:
+        _label_rows[dtype](*arrays, start, stop, *panel, rows.n_features, labels)
+
+    cost = row_cost(rows, _SCORED * panel.n_units)
+    in_ranges(label, rows.n_points, n_tasks_for(rows.n_points, cost))
+    return labels
+
+
+@override(lloyd_step)
+def scored_and_added(rows: SparseRows, centroids: Floats) -> ClusterTotals:
+    """Label a tile of rows and add it to its clusters while it is in the cache."""
+    n_clusters, n_features = centroids.shape
+    if not has_own_totals(n_clusters, n_features):
+        return _added_by_clusters(rows, scored_by_panels(rows, centroids), n_clusters)
+    panel, weights = Panel.of(centroids, origin_of(rows)), weights_of(rows)
+    dtype, arrays = centroids.dtype, arrays_of(rows)
+
+    def totals(start: int, stop: int) -> ClusterTotals:
+        found = ClusterTotals(np.zeros(n_clusters * n_features), np.zeros(n_clusters))
+        _label_and_add[dtype](*arrays, start, stop, weights, *panel, n_features, *found)
+        return found
+
+    n_tasks = _n_tasks(rows, _SCORED * panel.n_units + _ADDED, n_clusters)
+    return _about_origin(rows, merged_in_tree(in_ranges(totals, rows.n_points, n_tasks)))
+
+
+@override(cluster_sums)
+def added_number_by_number(rows: SparseRows, labels: Labels, n_clusters: int) -> ClusterTotals:
+    """Add the stored numbers alone; the origin counts once for each cluster."""
+    n_features, labels = rows.n_features, int32_labels(labels)
+    if not has_own_totals(n_clusters, n_features):
+        return _added_by_clusters(rows, labels, n_clusters)
+    dtype, arrays, weights = rows.csr.data.dtype, arrays_of(rows), weights_of(rows)
+
+    def totals(start: int, stop: int) -> ClusterTotals:
+        found = ClusterTotals(np.zeros(n_clusters * n_features), np.zeros(n_clusters))
+        _add_rows[dtype](*arrays, start, stop, weights, labels, n_features, *found)
+        return found
+
+    n_tasks = _n_tasks(rows, _ADDED, n_clusters)
+    return _about_origin(rows, merged_in_tree(in_ranges(totals, rows.n_points, n_tasks)))
+
+
+def _n_tasks(rows: SparseRows, of_number: float, n_clusters: int) -> int:
+    """Return into how many tasks to cut rows so that adding up what they found costs little."""
+    n_numbers, n_sums = rows.n_points * rows.n_stored, n_clusters * rows.n_features
+    n_tasks = n_tasks_for(rows.n_points, row_cost(rows, of_number))
+    return max(1, min(n_tasks, n_numbers // (_NUMBERS_A_SUM * n_sums)))
+
+
+def _about_origin(rows: SparseRows, totals: ClusterTotals) -> ClusterTotals:
+    """Return sums of the rows measured from their origin, given those of the stored numbers."""
+    sums, mass = totals.sums.reshape(len(totals.mass), -1), totals.mass
+    if rows.origin is not None:
+        sums -= mass[:, None] * rows.origin
+    return ClusterTotals(sums, mass)
+
+
+@compiled(LABELS, COUNT, INDICES, INDICES)
+def _sort_rows(labels, n_clusters, order, bounds):
+    """Write the rows in the order of their labels, and where each cluster begins and ends."""
+    for cluster in range(n_clusters + 1):
+        bounds[cluster] = 0
+    for row in range(len(labels)):
+        bounds[labels[row] + 1] += 1
+    for cluster in range(n_clusters):
+        bounds[cluster + 1] += bounds[cluster]
+    for row in range(len(labels)):
+        label = labels[row]
+        order[bounds[label]] = row
+        bounds[label] += 1
+    for cluster in range(n_clusters, 0, -1):
+        bounds[cluster] = bounds[cluster - 1]
+    bounds[0] = 0
+
+
+@compiled(STARTS, STARTS, STARTS, COUNT, INDICES, INDICES, returns=types.int64)
+def _cut_clusters(starts, order, bounds, most, owners, firsts):
+    """Cut clusters into pieces of about ``most`` stored numbers; return how many there are."""
+    n_pieces = 0
+    for cluster in range(len(bounds) - 1):
+        owners[n_pieces], firsts[n_pieces], n_numbers = cluster, bounds[cluster], 0
+        n_pieces += 1
+        for place in range(bounds[cluster], bounds[cluster + 1]):
+            if n_numbers >= most:
+                owners[n_pieces], firsts[n_pieces], n_numbers = cluster, place, 0
+                n_pieces += 1
+            row = order[place]
+            n_numbers += starts[row + 1] - starts[row]
+    firsts[n_pieces] = len(order)
+    return n_pieces
+
+
+@compiled(
+    NUMBERS, COLUMNS, STARTS, COLUMN, NUMBERS, STARTS, STARTS, STARTS, COUNT, COUNT, SUMS, SUMS
+)
+def _add_pieces(
+    numbers, columns, starts, weights, origin, order, firsts, targets, start, stop, sums, mass
+):
+    """Write what some pieces add up to, about the origin, to the rows that are their targets."""
+    weight, n_features = 1.0, len(origin)
+    for piece in range(start, stop):
+        target = targets[piece]
+        mass[target] = 0.0
+        for feature in range(n_features):
+            sums[target * n_features + feature] = 0.0
+        for place in range(firsts[piece], firsts[piece + 1]):
+            row = order[place]
+            if weights.shape[0] > 0:
+                weight = np.float64(weights[row])
+            mass[target] += weight
+            at = target * n_features
+            add_numbers(numbers, columns, starts[row], starts[row + 1], weight, sums, at)
+        for feature in range(n_features):
+            sums[target * n_features + feature] -= mass[target] * np.float64(origin[feature])
+
+
+class _Pieces(NamedTuple):
+    """Rows in the order of their clusters, cut into pieces that are of one cluster each.
+
+    Parameters
+    ----------
+    order : array of int64, shape (n_points,)
+        The rows.
+    firsts : array of int64, shape (n_pieces + 1,)
+        Where pieces begin in ``order``, and where the last one ends.
+    owners : array of int64, shape (n_pieces,)
+        The cluster of each, ascending; every cluster has a piece.
+    """
+
+    order: NDArray[np.int64]
+    firsts: NDArray[np.int64]
+    owners: NDArray[np.int64]
+
+    @classmethod
+    def of(cls, rows: SparseRows, labels: Labels, n_clusters: int) -> "_Pieces":
+        """Return the pieces of labelled rows: hardly more than clusters, none very long."""
+        starts, dtype = rows.csr.indptr, rows.csr.data.dtype
+        order, bounds = np.empty(rows.n_points, np.int64), np.empty(n_clusters + 1, np.int64)
+        _sort_rows[dtype](labels, n_clusters, order, bounds)
+        owners, firsts = (np.empty(n_clusters + _MOST_PIECES + 1, np.int64) for _ in range(2))
+        most = int(starts[-1] - starts[0]) // _MOST_PIECES + 1
+        n_pieces = _cut_clusters[dtype](starts, order, bounds, most, owners, firsts)
+        return cls(order, firsts[: n_pieces + 1], owners[:n_pieces])
+
+    @property
+    def targets(self) -> NDArray[np.int64]:
+        """For each piece a place of its own: the first of a cluster has the cluster's number."""
+        is_first = np.diff(self.owners, prepend=-1) > 0
+        further = self.owners[-1] + np.cumsum(~is_first)
+        return np.where(is_first, self.owners, further)
+
+
+def _added_by_clusters(rows: SparseRows, labels: Labels, n_clusters: int) -> ClusterTotals:
+    """Add the rows of a cluster after one another: no task has the sums of all clusters."""
+    pieces, dtype = _Pieces.of(rows, labels, n_clusters), rows.csr.data.dtype
+    targets, n_pieces = pieces.targets, len(pieces.owners)
+    sums, mass = np.empty((n_pieces, rows.n_features)), np.empty(n_pieces)
+    shared = (*arrays_of(rows), weights_of(rows), origin_of(rows), pieces.order, pieces.firsts)
+
+    def add(start: int, stop: int) -> None:
+        _add_pieces[dtype](*shared, targets, start, stop, sums.reshape(-1), mass)
+
+    in_ranges(add, n_pieces, _MOST_TASKS)
+    for owner, target in zip(pieces.owners, targets, strict=True):
+        if target != owner:
+            sums[owner] += sums[target]
+            mass[owner] += mass[target]
+    return ClusterTotals(sums[:n_clusters], mass[:n_clusters])

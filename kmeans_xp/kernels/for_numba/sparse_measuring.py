@@ -1,0 +1,407 @@
+"""Sparse rows: distances to their centroids and to all of them, and how far rows spread.
+
+A row differs from a centroid in the features that it has numbers of, and in all others by what
+the centroid has there. The former is a sum of squared differences; the latter is the square of
+the whole centroid less that of its part under the row, and where rounding could be felt in it,
+the row is measured feature by feature.
+"""
+
+import numpy as np
+from numba import types
+from numpy.typing import NDArray
+
+from kmeans_xp.kernels.for_numba.compiled import (
+    COLUMN,
+    COLUMNS,
+    COUNT,
+    LABELS,
+    MATRIX,
+    NUMBER,
+    NUMBERS,
+    NUMBERS_64,
+    RESULTS,
+    STARTS,
+    SUMS,
+    compiled,
+    inline,
+)
+from kmeans_xp.kernels.for_numba.sparse_assignment import scored_by_panels
+from kmeans_xp.kernels.for_numba.sparse_panels import (
+    Panel,
+    arrays_of,
+    in_ranges,
+    origin_of,
+    override,
+    row_cost,
+    score_tile,
+    scores_of_row,
+    weights_of,
+)
+from kmeans_xp.kernels.for_numba.sparse_vectors import LANES, first_greatest
+from kmeans_xp.kernels.for_numba.tiling import Floats, Labels, int32_labels, n_tasks_for
+from kmeans_xp.kernels.portable.assignment import (
+    Nearest,
+    assigned_inertia,
+    assigned_sq_distances,
+    nearest_centroid,
+    sq_distances,
+)
+from kmeans_xp.kernels.portable.moments import Moments, column_moments
+from kmeans_xp.kernels.sparse_rows import SparseRows
+from kmeans_xp.kernels.trees import merged_in_tree
+
+__all__ = ["sq_norms_of"]
+
+#: nanoseconds of a stored number, roughly
+_MEASURED, _ADDED = 3.0, 3.0
+#: tasks that each have sums of their own for all columns, at most
+_MOST_TASKS = 8
+#: scores of a tile of rows
+_TILE_SCORES = 2**17
+#: features whose squares are added up before they are added to the others
+_BLOCK = 512
+#: roundings of what is not added number by number
+_ROUNDINGS = 16.0
+
+
+@inline
+def measured(numbers, columns, start, stop, origin, centroids, at, sq_norm):
+    """Return the squared distance of a row to the centroid at ``at``, whose square is given.
+
+    Centroids are measured from the origin, ``sq_norm`` from zero.
+    """
+    under = apart = 0.0
+    for place in range(start, stop):
+        column = columns[place]
+        centroid = np.float64(centroids[at + column])
+        # Rounded to the dtype of the rows, as dense rows are: a row may be a centroid.
+        difference = np.float64(numbers[place] - origin[column]) - centroid
+        apart += difference * difference
+        whole = np.float64(origin[column]) + centroid
+        under += whole * whole
+    distance = apart + max(sq_norm - under, 0.0)
+    # As many roundings as the sum of all squared differences has are allowed.
+    eps = 2.0**-52 if numbers.itemsize == 8 else 2.0**-23
+    least = sq_norm * 2.0**-52 * (stop - start + _ROUNDINGS)
+    if distance * eps * (origin.shape[0] + 3) >= least:
+        return distance
+    return measured_by_features(numbers, columns, start, stop, origin, centroids, at)
+
+
+@inline
+def measured_by_features(numbers, columns, start, stop, origin, centroids, at):
+    distance, place = 0.0, start
+    for feature in range(origin.shape[0]):
+        number = -origin[feature]
+        if place < stop and columns[place] == feature:
+            number += numbers[place]
+            place += 1
+        difference = np.float64(number) - np.float64(centroids[at + feature])
+        distance += difference * difference
+    return distance
+
+
+@compiled(NUMBERS, NUMBERS, COUNT, COUNT, SUMS)
+def _sq_norms_from_zero(centroids, origin, start, stop, sq_norms):
+    """Write the squares of centroids, which are measured from the origin, from zero."""
+    n_features = len(origin)
+    lanes = np.empty(LANES)
+    for cluster in range(start, stop):
+        total = 0.0
+        for block in range(0, n_features, _BLOCK):
+            end = min(block + _BLOCK, n_features)
+            whole = end - (end - block) % LANES
+            lanes[:] = 0.0
+            for feature in range(block, whole, LANES):
+                for lane in range(LANES):
+                    number = np.float64(centroids[cluster * n_features + feature + lane])
+                    number += np.float64(origin[feature + lane])
+                    lanes[lane] += number * number
+            rest = 0.0
+            for feature in range(whole, end):
+                number = np.float64(centroids[cluster * n_features + feature])
+                number += np.float64(origin[feature])
+                rest += number * number
+            for lane in range(LANES):
+                rest += lanes[lane]
+            total += rest
+        sq_norms[cluster] = total
+
+
+class _Centroids:
+    """Centroids row after row, and their squares from zero."""
+
+    def __init__(self, centroids: Floats, origin: Floats) -> None:
+        n_clusters, n_features = centroids.shape
+        self.flat = np.ascontiguousarray(centroids).reshape(-1)
+        self.sq_norms = np.empty(n_clusters)
+
+        def measure(start: int, stop: int) -> None:
+            _sq_norms_from_zero[centroids.dtype](self.flat, origin, start, stop, self.sq_norms)
+
+        n_tasks = n_tasks_for(n_clusters, n_features * 0.5)
+        in_ranges(measure, n_clusters, n_tasks)
+
+
+@compiled(NUMBERS, COLUMNS, STARTS, COUNT, COUNT, NUMBERS, LABELS, NUMBERS, NUMBERS_64, RESULTS)
+def _measure_rows(
+    numbers, columns, starts, start, stop, origin, labels, centroids, sq_norms, distances
+):
+    for row in range(start, stop):
+        label = labels[row]
+        distances[row] = measured(
+            numbers,
+            columns,
+            starts[row],
+            starts[row + 1],
+            origin,
+            centroids,
+            label * origin.shape[0],
+            sq_norms[label],
+        )
+
+
+@override(assigned_sq_distances)
+def measured_under_the_row(rows: SparseRows, labels: Labels, centroids: Floats) -> Floats:
+    """Look at no more of a centroid than the row has numbers of."""
+    dtype, origin, labels = centroids.dtype, origin_of(rows), int32_labels(labels)
+    given, distances = _Centroids(centroids, origin), np.empty(rows.n_points, centroids.dtype)
+    operands = (origin, labels, given.flat, given.sq_norms, distances)
+
+    def measure(start: int, stop: int) -> None:
+        _measure_rows[dtype](*arrays_of(rows), start, stop, *operands)
+
+    in_ranges(measure, rows.n_points, n_tasks_for(rows.n_points, row_cost(rows, _MEASURED)))
+    return distances
+
+
+@override(nearest_centroid)
+def scored_then_measured(rows: SparseRows, centroids: Floats) -> Nearest:
+    labels = scored_by_panels(rows, centroids)
+    return Nearest(labels, measured_under_the_row(rows, labels, centroids))
+
+
+@compiled(
+    NUMBERS,
+    COLUMNS,
+    STARTS,
+    COUNT,
+    COUNT,
+    NUMBERS,
+    COLUMN,
+    LABELS,
+    NUMBERS,
+    NUMBERS_64,
+    returns=types.float64,
+)
+def _add_distances(
+    numbers, columns, starts, start, stop, origin, weights, labels, centroids, sq_norms
+):
+    total, weight = 0.0, 1.0
+    for row in range(start, stop):
+        label = labels[row]
+        distance = measured(
+            numbers,
+            columns,
+            starts[row],
+            starts[row + 1],
+            origin,
+            centroids,
+            label * origin.shape[0],
+            sq_norms[label],
+        )
+        if weights.shape[0] > 0:
+            weight = np.float64(weights[row])
+        total += weight * distance
+    return total
+
+
+@override(assigned_inertia)
+def added_as_measured(rows: SparseRows, labels: Labels, centroids: Floats) -> Floats:
+    """Hold no distance in memory."""
+    origin, labels = origin_of(rows), int32_labels(labels)
+    given = _Centroids(centroids, origin)
+    operands = (origin, weights_of(rows), labels, given.flat, given.sq_norms)
+
+    def total(start: int, stop: int) -> float:
+        added: float = _add_distances[centroids.dtype](*arrays_of(rows), start, stop, *operands)
+        return added
+
+    n_tasks = n_tasks_for(rows.n_points, row_cost(rows, _MEASURED))
+    return np.asarray(merged_in_tree(in_ranges(total, rows.n_points, n_tasks)))
+
+
+@inline
+def sq_norm_of(numbers, columns, start, stop, origin, sq_norm):
+    """Return the squared distance of a row to the origin, whose own square is given."""
+    under = apart = 0.0
+    for place in range(start, stop):
+        about = np.float64(origin[columns[place]])
+        difference = np.float64(numbers[place]) - about
+        apart += difference * difference
+        under += about * about
+    total = apart + max(sq_norm - under, 0.0)
+    if total * (origin.shape[0] + 3) >= sq_norm * (stop - start + _ROUNDINGS):
+        return total
+    total, place = 0.0, start
+    for feature in range(origin.shape[0]):
+        number = -np.float64(origin[feature])
+        if place < stop and columns[place] == feature:
+            number += np.float64(numbers[place])
+            place += 1
+        total += number * number
+    return total
+
+
+@compiled(NUMBERS, COLUMNS, STARTS, COUNT, COUNT, NUMBERS, NUMBER, SUMS)
+def _measure_norms(numbers, columns, starts, start, stop, origin, sq_norm, sq_norms):
+    for row in range(start, stop):
+        first, last = starts[row], starts[row + 1]
+        sq_norms[row] = sq_norm_of(numbers, columns, first, last, origin, sq_norm)
+
+
+def sq_norms_of(rows: SparseRows) -> NDArray[np.float64]:
+    """Return the squared distances of the rows to their origin, which the rows keep."""
+    kept: NDArray[np.float64] | None = rows.kept.get("sq_norms")
+    if kept is not None:
+        return kept
+    origin, sq_norms = origin_of(rows), np.empty(rows.n_points)
+    whole = _sq_norm(origin)
+
+    def measure(start: int, stop: int) -> None:
+        _measure_norms[origin.dtype](*arrays_of(rows), start, stop, origin, whole, sq_norms)
+
+    in_ranges(measure, rows.n_points, n_tasks_for(rows.n_points, row_cost(rows, _MEASURED)))
+    rows.kept["sq_norms"] = sq_norms
+    return sq_norms
+
+
+def _sq_norm(origin: Floats) -> float:
+    return float(_Centroids(np.zeros((1, len(origin)), origin.dtype), origin).sq_norms[0])
+
+
+@compiled(
+    NUMBERS,
+    COLUMNS,
+    STARTS,
+    COUNT,
+    COUNT,
+    NUMBERS,
+    NUMBER,
+    NUMBERS,
+    NUMBERS_64,
+    NUMBERS,
+    NUMBERS_64,
+    COUNT,
+    COUNT,
+    MATRIX,
+)
+def _measure_all(
+    numbers,
+    columns,
+    starts,
+    start,
+    stop,
+    origin,
+    sq_norm,
+    centroids,
+    centroid_norms,
+    panel,
+    biases,
+    n_units,
+    n_groups,
+    distances,
+):
+    n_features, n_clusters, width = len(origin), len(centroid_norms), scores_of_row(n_units)
+    eps = 2.0**-52 if numbers.itemsize == 8 else 2.0**-23
+    tile = max(1, min(_TILE_SCORES // width, stop - start))
+    scores = np.empty(tile * width)
+    for row in range(start, stop, tile):
+        n_rows = min(tile, stop - row)
+        score_tile(
+            numbers,
+            columns,
+            starts,
+            row,
+            n_rows,
+            panel,
+            biases,
+            n_units,
+            n_groups,
+            n_features,
+            scores,
+        )
+        for number in range(row, row + n_rows):
+            first, last, at = starts[number], starts[number + 1], (number - row) * width
+            own = sq_norm_of(numbers, columns, first, last, origin, sq_norm)
+            for cluster in range(n_clusters):
+                # |x|^2 - 2 x.c + |c|^2, of which the score is x.c - |c|^2 / 2.
+                distance = own - 2.0 * scores[at + cluster]
+                distances[number, cluster] = max(distance, 0.0)
+            nearest = first_greatest(scores, at, width)
+            reach = 2.0 * (own + sq_norm) + centroid_norms[nearest]
+            least = reach * 2.0**-52 * (last - first + _ROUNDINGS)
+            if (own - 2.0 * scores[at + nearest]) * eps * (n_features + 3) < least:
+                distances[number, nearest] = measured(
+                    numbers,
+                    columns,
+                    first,
+                    last,
+                    origin,
+                    centroids,
+                    nearest * n_features,
+                    centroid_norms[nearest],
+                )
+
+
+@override(sq_distances)
+def scored_and_the_nearest_measured(rows: SparseRows, centroids: Floats) -> Floats:
+    origin, n_points = origin_of(rows), rows.n_points
+    panel, given = Panel.of(centroids, origin), _Centroids(centroids, origin)
+    distances = np.empty((n_points, len(centroids)), centroids.dtype)
+    operands = (origin, _sq_norm(origin), given.flat, given.sq_norms, *panel, distances)
+
+    def measure(start: int, stop: int) -> None:
+        _measure_all[centroids.dtype](*arrays_of(rows), start, stop, *operands)
+
+    cost = row_cost(rows, 0.5 * panel.n_units + _MEASURED)
+    in_ranges(measure, n_points, n_tasks_for(n_points, cost))
+    return distances
+
+
+@compiled(
+    NUMBERS, COLUMNS, STARTS, COUNT, COUNT, NUMBERS, COLUMN, SUMS, SUMS, SUMS, returns=types.float64
+)
+def _add_moments(numbers, columns, starts, start, stop, origin, weights, sums, squares, under):
+    """Add rows and squares where rows have numbers, and their weights; return the mass."""
+    mass, weight = 0.0, 1.0
+    for row in range(start, stop):
+        if weights.shape[0] > 0:
+            weight = np.float64(weights[row])
+        mass += weight
+        for place in range(starts[row], starts[row + 1]):
+            column = columns[place]
+            number = np.float64(numbers[place]) - np.float64(origin[column])
+            sums[column] += weight * number
+            squares[column] += weight * number * number
+            under[column] += weight
+    return mass
+
+
+@override(column_moments)
+def added_where_rows_have_numbers(rows: SparseRows) -> Moments:
+    """Add the stored numbers, and at the end the zeros of each column: the rest of the mass."""
+    origin, weights, n_features = origin_of(rows), weights_of(rows), rows.n_features
+
+    def moments(start: int, stop: int) -> tuple[Floats, ...]:
+        added = (np.zeros(n_features), np.zeros(n_features), np.zeros(n_features))
+        of_dtype = _add_moments[origin.dtype]
+        mass = of_dtype(*arrays_of(rows), start, stop, origin, weights, *added)
+        return (np.asarray(mass), *added)
+
+    n_tasks = min(_MOST_TASKS, n_tasks_for(rows.n_points, row_cost(rows, _ADDED)))
+    parts = in_ranges(moments, rows.n_points, n_tasks)
+    mass, sums, squares, under = (merged_in_tree(each) for each in zip(*parts, strict=True))
+    # Taken off column by column, not sum w x^2 - 2 o sum w x + W o^2: nothing cancels.
+    zeros, wide = mass - under, origin.astype(np.float64, copy=False)
+    return Moments(mass, sums - zeros * wide, squares + zeros * wide * wide)

@@ -1,0 +1,204 @@
+"""Centroids as panels that sparse rows are scored with, and how sparse rows are cut into tasks."""
+
+import functools
+from collections.abc import Callable
+from typing import Any, NamedTuple, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kmeans_xp.devices import Namespace
+from kmeans_xp.kernels.for_numba.compiled import (
+    COUNT,
+    NUMBERS,
+    RESULTS,
+    ROWS,
+    SUMS,
+    compiled,
+    inline,
+)
+from kmeans_xp.kernels.for_numba.sparse_vectors import LANES, MOST_UNITS, UNIT, add_products
+from kmeans_xp.kernels.for_numba.tiling import Floats, n_tasks_for
+from kmeans_xp.kernels.for_numba.vectors import PANEL
+from kmeans_xp.kernels.kernel import Kernel
+from kmeans_xp.kernels.sparse_rows import SparseRows
+from kmeans_xp.kernels.threads import in_threads
+from kmeans_xp.kernels.trees import merged_in_tree
+
+__all__ = [
+    "Panel",
+    "arrays_of",
+    "first_unit",
+    "in_ranges",
+    "origin_of",
+    "override",
+    "row_cost",
+    "score_tile",
+    "scores_of_row",
+    "weights_of",
+]
+
+R = TypeVar("R")
+
+#: bytes of a group of centroids: such as a second-level cache holds beside the rows
+_GROUP_BYTES = 3 * 2**18
+#: units of a group, at least: a row is read once for each group
+_FEWEST_UNITS = 4
+#: features that are turned at a time
+_TURNED = 16
+
+
+class Panel(NamedTuple):
+    """Centroids laid out in groups, each feature by feature, and what their scores begin with.
+
+    Parameters
+    ----------
+    numbers : array
+        The groups one after another.
+    biases : array of float64
+        -|c|^2 / 2 - c . origin: with the product of a row's stored numbers and c it makes the
+        score whose greatest is that of the nearest centroid. -inf for what fills vectors.
+    n_units, n_groups : int
+    """
+
+    numbers: Floats
+    biases: NDArray[np.float64]
+    n_units: int
+    n_groups: int
+
+    @classmethod
+    def of(cls, centroids: Floats, origin: Floats) -> "Panel":
+        """Return the centroids as a panel."""
+        n_clusters, n_features = centroids.shape
+        n_units = -(-n_clusters // UNIT)
+        of_unit = n_features * UNIT * centroids.itemsize
+        most = min(MOST_UNITS, max(_FEWEST_UNITS, _GROUP_BYTES // of_unit))
+        n_groups, width = -(-n_units // (most - most % 2)), n_units * UNIT
+        numbers = np.empty(width * n_features, centroids.dtype)
+
+        def pack(start: int, stop: int) -> Floats:
+            norms = np.zeros(width)
+            _pack[centroids.dtype](centroids, origin, n_groups, start, stop, numbers, norms)
+            return norms
+
+        n_tasks = n_tasks_for(n_features, 1.5 * width)
+        biases = -merged_in_tree(in_ranges(pack, n_features, n_tasks))
+        biases[n_clusters:] = -np.inf
+        return cls(numbers, biases, n_units, n_groups)
+
+
+@inline
+def first_unit(group, n_groups, n_units):
+    """Return the first unit of a group; the last group alone may end with half a vector."""
+    n_vectors = -(-n_units // 2)
+    return min(2 * (group * n_vectors // n_groups), n_units)
+
+
+@inline
+def scores_of_row(n_units):
+    """Return how far apart the scores of two rows lie: they fill vectors."""
+    return -(-n_units * UNIT // LANES) * LANES
+
+
+@inline
+def score_tile(
+    numbers, columns, starts, row, n_rows, panel, biases, n_units, n_groups, n_features, scores
+):
+    """Write the scores of rows, those of a row side by side; -inf for what fills vectors."""
+    for group in range(n_groups):
+        unit = first_unit(group, n_groups, n_units)
+        size = first_unit(group + 1, n_groups, n_units) - unit
+        first = unit * UNIT
+        for number in range(n_rows):
+            add_products(
+                panel,
+                size,
+                first * n_features,
+                numbers,
+                columns,
+                starts[row + number],
+                starts[row + number + 1],
+                biases,
+                first,
+                scores,
+                number * scores_of_row(n_units) + first,
+            )
+
+
+@compiled(ROWS, NUMBERS, COUNT, COUNT, COUNT, RESULTS, SUMS)
+def _pack(centroids, origin, n_groups, start, stop, numbers, norms):
+    """Lay some features out, and add what they have of |c|^2 / 2 + c . origin to ``norms``."""
+    n_clusters, n_features = centroids.shape
+    n_units = len(norms) // UNIT
+    for group in range(n_groups):
+        first = first_unit(group, n_groups, n_units) * UNIT
+        width = first_unit(group + 1, n_groups, n_units) * UNIT - first
+        at = first * n_features
+        for block in range(start, stop, _TURNED):
+            end = min(block + _TURNED, stop)
+            for member in range(width):
+                is_there = first + member < n_clusters
+                for feature in range(block, end):
+                    number = (
+                        centroids[first + member, feature] if is_there else numbers.dtype.type(0)
+                    )
+                    numbers[at + feature * width + member] = number
+            for feature in range(block, end):
+                about = np.float64(origin[feature])
+                for member in range(width):
+                    number = np.float64(numbers[at + feature * width + member])
+                    norms[first + member] += number * (0.5 * number + about)
+
+
+def override(kernel: Kernel[..., Any]) -> Callable[[Callable[..., R]], Callable[..., R]]:
+    """Register a body for sparse rows of float32 or float64, called without the namespace."""
+
+    def register(body: Callable[..., R]) -> Callable[..., R]:
+        @kernel.override("numpy", rows=SparseRows, rank=1)
+        @functools.wraps(body)
+        def declining(rows: SparseRows, *operands: Any, xp: Namespace) -> Any:
+            return body(rows, *operands) if _takes(rows, operands) else NotImplemented
+
+        return body
+
+    return register
+
+
+def _takes(rows: SparseRows, operands: tuple[Any, ...]) -> bool:
+    dtype = rows.csr.data.dtype
+    if dtype not in PANEL or not rows.n_points or not rows.n_features:
+        return False
+    arrays = [value for value in (rows.weights, rows.origin) if value is not None]
+    arrays += [value for value in operands if isinstance(value, np.ndarray)]
+    return all(array.size and array.dtype in (dtype, np.int32, np.int64) for array in arrays)
+
+
+def in_ranges(task: Callable[[int, int], R], n: int, n_tasks: int) -> list[R]:
+    """Return what ``task`` gives for each of so many ranges that are 0 to ``n`` together."""
+    n_tasks = min(n_tasks, n)
+    return in_threads(lambda i: task(n * i // n_tasks, n * (i + 1) // n_tasks), n_tasks)
+
+
+def arrays_of(rows: SparseRows) -> tuple[Floats, NDArray[np.int32], NDArray[np.int64]]:
+    """Return the stored numbers, their columns, and where rows begin; some number in any case."""
+    numbers, columns, starts, _ = rows.csr
+    if not numbers.size:
+        numbers, columns = np.zeros(1, numbers.dtype), np.zeros(1, columns.dtype)
+    return numbers, columns, starts
+
+
+def origin_of(rows: SparseRows) -> Floats:
+    """Return the origin; zeros for none."""
+    if rows.origin is None:
+        return np.zeros(rows.n_features, rows.csr.data.dtype)
+    return np.ascontiguousarray(rows.origin)
+
+
+def weights_of(rows: SparseRows) -> Floats:
+    """Return the weights; an empty array for none."""
+    return np.empty(0, rows.csr.data.dtype) if rows.weights is None else rows.weights
+
+
+def row_cost(rows: SparseRows, of_number: float) -> float:
+    """Return roughly how many nanoseconds of one thread a row takes, given those of a number."""
+    return 5.0 + rows.n_stored * of_number

@@ -1,0 +1,208 @@
+"""k-means++ on sparse rows: all trials of a step in the lanes of vectors."""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from kmeans_xp.kernels.for_numba.compiled import (
+    COLUMN,
+    COLUMNS,
+    COUNT,
+    MATRIX,
+    NUMBER,
+    NUMBERS,
+    NUMBERS_64,
+    RESULTS,
+    STARTS,
+    SUMS,
+    compiled,
+    inline,
+)
+from kmeans_xp.kernels.for_numba.sparse_measuring import sq_norms_of
+from kmeans_xp.kernels.for_numba.sparse_panels import (
+    Panel,
+    arrays_of,
+    in_ranges,
+    origin_of,
+    override,
+    row_cost,
+    score_tile,
+    scores_of_row,
+    weights_of,
+)
+from kmeans_xp.kernels.for_numba.tiling import Floats, n_tasks_for
+from kmeans_xp.kernels.portable.seeding import candidate_potentials, closer_of
+from kmeans_xp.kernels.sparse_rows import SparseRows
+from kmeans_xp.kernels.trees import merged_in_tree
+
+__all__: list[str] = []
+
+#: numbers that are kept of all rows and candidates
+_MOST_KEPT = 2**23
+#: nanoseconds of a stored number, for each unit of candidates
+_SCORED = 1.0
+
+
+@inline
+def distance_of(score, row_norm, candidate_norm, n_numbers, is_double):
+    """Return |x|^2 - 2 x.c + |c|^2; 0 where it may be nothing but rounding.
+
+    Rows that are chosen are candidates: one that is equal to a row must not be drawn again.
+    """
+    eps = (0.5 * n_numbers + 4.0) * 2.0**-52
+    if not is_double:
+        eps += 2.0**-46  # the square of a rounding of the candidate to float32
+    distance = row_norm - 2.0 * score
+    return distance if distance > eps * (row_norm + candidate_norm) else 0.0
+
+
+@compiled(
+    NUMBERS,
+    COLUMNS,
+    STARTS,
+    COUNT,
+    COUNT,
+    COLUMN,
+    COLUMN,
+    NUMBERS_64,
+    NUMBERS_64,
+    NUMBERS,
+    NUMBERS_64,
+    COUNT,
+    COUNT,
+    COUNT,
+    MATRIX,
+    SUMS,
+)
+def _fold_rows(
+    numbers,
+    columns,
+    starts,
+    start,
+    stop,
+    weights,
+    closest,
+    row_norms,
+    candidate_norms,
+    panel,
+    biases,
+    n_units,
+    n_groups,
+    n_features,
+    nearer,
+    sums,
+):
+    weight, width, is_double = 1.0, len(sums), numbers.itemsize == 8
+    scores = np.empty(scores_of_row(n_units))
+    for row in range(start, stop):
+        first, last = starts[row], starts[row + 1]
+        so_far, norm = np.float64(closest[row]), row_norms[row]
+        if weights.shape[0] > 0:
+            weight = np.float64(weights[row])
+        score_tile(
+            numbers, columns, starts, row, 1, panel, biases, n_units, n_groups, n_features, scores
+        )
+        for lane in range(width):
+            distance = distance_of(
+                scores[lane], norm, candidate_norms[lane], last - first, is_double
+            )
+            distance = min(distance, so_far)
+            sums[lane] += weight * distance
+            if lane < nearer.shape[1]:
+                nearer[row, lane] = distance
+
+
+class _Folded(NamedTuple):
+    """What ``closest`` becomes by each of the candidates: one of them is folded in next."""
+
+    closest: Floats
+    candidates: Floats
+    nearer: Floats
+
+    def by(self, candidate: Floats, closest: Floats) -> Floats | None:
+        """Return what the closest become by this very candidate, if it is one of these."""
+        if closest is not self.closest or candidate.base is None:
+            return None
+        if candidate.base is not self.candidates and candidate.base is not self.candidates.base:
+            return None
+        offset = candidate.ctypes.data - self.candidates.ctypes.data
+        number, rest = divmod(offset, self.candidates.strides[0])
+        is_one = rest == 0 and 0 <= number < len(self.candidates)
+        return self.nearer[:, number].copy() if is_one else None
+
+
+@override(candidate_potentials)
+def all_trials_in_a_pass(rows: SparseRows, closest: Floats, candidates: Floats) -> Floats:
+    """Score each row with all candidates at once."""
+    n_candidates, dtype = len(candidates), candidates.dtype
+    panel, row_norms = Panel.of(candidates, origin_of(rows)), sq_norms_of(rows)
+    norms = np.zeros(len(panel.biases))
+    norms[:n_candidates] = _sq_norms(candidates)
+    is_kept = rows.n_points * n_candidates <= _MOST_KEPT
+    nearer = np.empty((rows.n_points, n_candidates if is_kept else 0), dtype)
+    shared = (weights_of(rows), closest, row_norms, norms, *panel, rows.n_features, nearer)
+
+    def potentials(start: int, stop: int) -> Floats:
+        sums = np.zeros(len(panel.biases))
+        _fold_rows[dtype](*arrays_of(rows), start, stop, *shared, sums)
+        return sums[:n_candidates]
+
+    cost = row_cost(rows, _SCORED * panel.n_units)
+    n_tasks = n_tasks_for(rows.n_points, cost)
+    added = merged_in_tree(in_ranges(potentials, rows.n_points, n_tasks))
+    if is_kept:
+        rows.kept["folded"] = _Folded(closest, candidates, nearer)
+    return added
+
+
+@compiled(
+    NUMBERS, COLUMNS, STARTS, COUNT, COUNT, COLUMN, NUMBERS_64, NUMBERS, NUMBER, NUMBER, RESULTS
+)
+def _keep_nearer_rows(
+    numbers, columns, starts, start, stop, closest, row_norms, candidate, bias, sq_norm, folded
+):
+    is_double = numbers.itemsize == 8
+    for row in range(start, stop):
+        first, last = starts[row], starts[row + 1]
+        whole = last - (last - first) % 4
+        one = two = three = four = 0.0
+        for place in range(first, whole, 4):  # one sum would wait for its last number each time
+            one += np.float64(numbers[place]) * np.float64(candidate[columns[place]])
+            two += np.float64(numbers[place + 1]) * np.float64(candidate[columns[place + 1]])
+            three += np.float64(numbers[place + 2]) * np.float64(candidate[columns[place + 2]])
+            four += np.float64(numbers[place + 3]) * np.float64(candidate[columns[place + 3]])
+        for place in range(whole, last):
+            one += np.float64(numbers[place]) * np.float64(candidate[columns[place]])
+        score = (one + two) + (three + four) + bias
+        distance = distance_of(score, row_norms[row], sq_norm, last - first, is_double)
+        folded[row] = min(distance, np.float64(closest[row]))
+
+
+@override(closer_of)
+def folded_in_a_pass(rows: SparseRows, closest: Floats, candidate: Floats) -> Floats:
+    """Take what was measured when this was one of several candidates; else measure it."""
+    folded = rows.kept.pop("folded", None)
+    if folded is not None and (known := folded.by(candidate, closest)) is not None:
+        return known
+    dtype, origin = candidate.dtype, origin_of(rows)
+    point, folded = np.ascontiguousarray(candidate).reshape(-1), np.empty(rows.n_points, dtype)
+    sq_norm = float(_sq_norms(candidate)[0])
+    bias = -0.5 * sq_norm - float(_dots(candidate, origin[None, :])[0])
+    operands = (closest, sq_norms_of(rows), point, bias, sq_norm, folded)
+
+    def fold(start: int, stop: int) -> None:
+        _keep_nearer_rows[dtype](*arrays_of(rows), start, stop, *operands)
+
+    in_ranges(fold, rows.n_points, n_tasks_for(rows.n_points, row_cost(rows, _SCORED)))
+    return folded
+
+
+def _sq_norms(points: Floats) -> Floats:
+    return _dots(points, points)
+
+
+def _dots(points: Floats, others: Floats) -> Floats:
+    """Return the product of each row with the other's in float64."""
+    # Not by BLAS: the rounding of its dot products depends on its number of threads.
+    products: Floats = np.einsum("ij,ij->i", points, others, dtype=np.float64)
+    return products

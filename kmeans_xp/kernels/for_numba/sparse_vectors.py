@@ -1,0 +1,254 @@
+"""Vector instructions for sparse rows: centroids in the lanes of vectors.
+
+A panel holds centroids feature by feature, so that a stored number of a row meets its feature of
+several centroids in one instruction. Products are added in float64, whatever the numbers are, in
+an order that depends on how many numbers the row has, and on nothing around it.
+"""
+
+from typing import Any
+
+from llvmlite import ir
+from numba import types
+
+from kmeans_xp.kernels.for_numba.vectors import (
+    _BYTES,
+    _I1,
+    _I32,
+    _I64,
+    _Array,
+    _Code,
+    _of_sizes,
+    _vector_code,
+)
+
+__all__ = [
+    "LANES",
+    "MOST_UNITS",
+    "UNIT",
+    "add_numbers",
+    "add_products",
+    "first_greatest",
+    "keep_greatest",
+]
+
+#: float64 numbers in a vector
+LANES = _BYTES // 8
+#: panels hold a multiple of so many centroids: the last vector of a group may be half of one
+UNIT = LANES // 2
+#: units of scores that are held in registers at a time
+MOST_UNITS = 16
+_SIZES = tuple(range(1, MOST_UNITS + 1))
+_DOUBLE = ir.DoubleType()
+_WIDE = ir.VectorType(_DOUBLE, LANES)
+
+
+def _chains(n_vectors: int) -> int:
+    """Return how many sums of each score are added up side by side: one waits for its last."""
+    return {1: 4, 2: 2}.get(n_vectors, 1)
+
+
+@_of_sizes(_SIZES)
+def add_products(
+    code: _Code,
+    panel: _Array,
+    n_units: int,
+    at: Any,
+    numbers: _Array,
+    columns: _Array,
+    start: Any,
+    stop: Any,
+    biases: _Array,
+    first: Any,
+    scores: _Array,
+    place: Any,
+) -> None:
+    """Write ``bias + x . c`` to ``scores[place]`` and on, for the ``n_units`` of a group.
+
+    The row's numbers are ``numbers[start:stop]``, and there are some, of whatever row; the group's
+    begin at ``panel[at]``, its biases at ``first``. What fills the last vector of scores is -inf.
+    """
+    for number, vector in enumerate(
+        _scores(code, panel, n_units, at, numbers, columns, start, stop, biases, first)
+    ):
+        code.store(vector, scores.at(code.builder.add(place, _I64(number * LANES))))
+
+
+def _scores(
+    code: _Code,
+    panel: _Array,
+    n_units: int,
+    at: Any,
+    numbers: _Array,
+    columns: _Array,
+    start: Any,
+    stop: Any,
+    biases: _Array,
+    first: Any,
+) -> list[Any]:
+    """Return ``bias + x . c`` for a group, as vectors; -inf for what fills the last one."""
+    builder, width = code.builder, n_units * UNIT
+    places = list(range(0, width, LANES))
+    kinds = [ir.VectorType(_DOUBLE, min(LANES, width - each)) for each in places]
+    n_chains, group = _chains(len(places)), panel.at(at)
+
+    def wide(number: Any, kind: Any) -> Any:
+        return builder.fpext(number, kind) if code.itemsize == 4 else number
+
+    def multiply(index: Any, sums: list[Any], is_there: Any = None) -> list[Any]:
+        column = builder.sext(builder.load(columns.at(index)), _I64)
+        features = code.shifted(group, builder.mul(column, _I64(width)))
+        number = wide(builder.load(numbers.at(index)), _DOUBLE)
+        if is_there is not None:
+            number = builder.select(is_there, number, ir.Constant(_DOUBLE, 0.0))
+        added = []
+        for offset, kind, total in zip(places, kinds, sums, strict=True):
+            narrow = ir.VectorType(code.scalar, kind.count)
+            factor = wide(code.load(code.shifted(features, offset), narrow), kind)
+            added.append(code.multiply_add(code.splat(number, kind), factor, total))
+        return added
+
+    def chained(step: Any, sums: list[Any]) -> list[Any]:
+        parts = [sums[chain::n_chains] for chain in range(n_chains)]
+        added = [step(chain, part) for chain, part in enumerate(parts)]
+        return [each for together in zip(*added, strict=True) for each in together]
+
+    def step(index: Any, sums: list[Any]) -> list[Any]:
+        return chained(lambda chain, s: multiply(builder.add(index, _I64(chain)), s), sums)
+
+    def rest(chain: int, sums: list[Any]) -> list[Any]:
+        # Past the end the first number of all stands in, as a zero: no branch that the
+        # processor would have to foresee.
+        index = builder.add(whole, _I64(chain))
+        is_there = builder.icmp_signed("<", index, stop)
+        return multiply(builder.select(is_there, index, _I64(0)), sums, is_there)
+
+    sums = [ir.Constant(kind, None) for kind in kinds for _ in range(n_chains)]
+    length = builder.sub(stop, start)
+    whole = builder.add(start, builder.and_(length, _I64(-n_chains)))
+    sums = code.loop(start, whole, n_chains, sums, step)
+    if n_chains > 1:
+        sums = chained(rest, sums)
+    scores = []
+    for number, (offset, kind) in enumerate(zip(places, kinds, strict=True)):
+        total, *others = sums[number * n_chains : (number + 1) * n_chains]
+        for other in others:
+            total = builder.fadd(total, other)
+        bias = code.load(biases.at(builder.add(first, _I64(offset))), kind)
+        scores.append(builder.fadd(total, bias))
+    if kinds[-1] != _WIDE:
+        lowest = code.splat(ir.Constant(_DOUBLE, float("-inf")), kinds[-1])
+        scores[-1] = code.shuffle(scores[-1], lowest, list(range(LANES)))
+    return scores
+
+
+@_vector_code
+def add_numbers(
+    code: _Code,
+    numbers: _Array,
+    columns: _Array,
+    start: Any,
+    stop: Any,
+    weight: Any,
+    sums: _Array,
+    at: Any,
+) -> None:
+    """Add weight * number to the place of its column after ``sums[at]``, in float64."""
+    builder, first = code.builder, sums.at(at)
+
+    def add(index: Any, _: list[Any]) -> list[Any]:
+        column = builder.sext(builder.load(columns.at(index)), _I64)
+        number = builder.load(numbers.at(index))
+        if code.itemsize == 4:
+            number = builder.fpext(number, _DOUBLE)
+        place = code.shifted(first, column)
+        builder.store(builder.fadd(builder.load(place), builder.fmul(weight, number)), place)
+        return []
+
+    code.loop(start, stop, 1, [], add)
+
+
+@_of_sizes(_SIZES)
+def keep_greatest(
+    code: _Code,
+    panel: _Array,
+    n_units: int,
+    at: Any,
+    numbers: _Array,
+    columns: _Array,
+    start: Any,
+    stop: Any,
+    biases: _Array,
+    first: Any,
+    best: _Array,
+    labels: _Array,
+    row: Any,
+) -> None:
+    """Keep in ``best[row]`` and ``labels[row]`` the greatest score so far, and whose it is.
+
+    A tie stays with the lower index, and so does a score that is not a number.
+    """
+    builder = code.builder
+    scores = _scores(code, panel, n_units, at, numbers, columns, start, stop, biases, first)
+    greatest = scores[0]
+    for vector in scores[1:]:
+        greatest = code.greatest(greatest, vector)
+    greatest = _greatest_lane(code, greatest)
+    so_far = builder.load(best.at(row))
+    with builder.if_then(code.greater(greatest, so_far)):
+        builder.store(greatest, best.at(row))
+        index = builder.add(first, _place_of(code, scores, greatest))
+        builder.store(builder.trunc(index, _I32), labels.at(row))
+
+
+def _greatest_lane(code: _Code, vector: Any) -> Any:
+    lanes = vector.type.count
+    while lanes > 1:
+        lanes //= 2
+        undefined = ir.Constant(vector.type, ir.Undefined)
+        low = code.shuffle(vector, undefined, list(range(lanes)))
+        high = code.shuffle(vector, undefined, list(range(lanes, 2 * lanes)))
+        vector = code.greatest(low, high)
+    return code.builder.extract_element(vector, _I32(0))
+
+
+def _place_of(code: _Code, vectors: list[Any], number: Any) -> Any:
+    """Return the place of the first number that is equal to one."""
+    builder, every = code.builder, code.splat(number, _WIDE)
+    found = ir.Constant(ir.IntType(128), 0)
+    for place, vector in enumerate(vectors):
+        is_equal = builder.fcmp_ordered("==", vector, every)
+        bits = builder.zext(builder.bitcast(is_equal, ir.IntType(LANES)), found.type)
+        found = builder.or_(found, builder.shl(bits, found.type(place * LANES)))
+    return builder.trunc(builder.cttz(found, _I1(0)), _I64)
+
+
+def _first_greatest(code: _Code, scores: _Array, at: Any, n_scores: Any) -> Any:
+    """Return the index of the first of the greatest scores from ``at`` on, which fill vectors.
+
+    0 if none is a number.
+    """
+    builder = code.builder
+    lowest = code.splat(ir.Constant(_DOUBLE, float("-inf")), _WIDE)
+
+    def here(index: Any) -> Any:
+        return code.load(scores.at(builder.add(at, index)), _WIDE)
+
+    def keep(index: Any, best: list[Any]) -> list[Any]:
+        return [code.greatest(here(index), best[0])]
+
+    (best,) = code.loop(_I64(0), n_scores, LANES, [lowest], keep)
+    greatest = _greatest_lane(code, best)
+
+    def find(index: Any, found: list[Any]) -> list[Any]:
+        place = _place_of(code, [here(index)], greatest)
+        is_first = builder.and_(
+            builder.icmp_signed("<", place, _I64(LANES)),
+            builder.icmp_signed("<", found[0], _I64(0)),
+        )
+        return [builder.select(is_first, builder.add(index, place), found[0])]
+
+    (found,) = code.loop(_I64(0), n_scores, LANES, [_I64(-1)], find)
+    return builder.select(builder.icmp_signed("<", found, _I64(0)), _I64(0), found)
+
+
+first_greatest = _vector_code(_first_greatest, result=types.int64)
