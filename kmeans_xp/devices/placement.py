@@ -139,8 +139,9 @@ def adopted(value: Any) -> Any:
 
 
 def _moved_parts(matrix: SparseMatrix, xp: Namespace, device: Device) -> Csr:
-    *arrays, n_features = csr_parts(matrix)
-    return Csr(*(_moved(array, xp, device, None) for array in arrays), n_features)
+    data, indices, indptr, n_features = csr_parts(matrix)
+    moved = (_moved(array, xp, device, None) for array in (data, indices, indptr))
+    return Csr(*moved, n_features=n_features)
 
 
 def _moved(array: Any, xp: Namespace, device: Device, dtype: DType) -> Array:

@@ -80,10 +80,12 @@ def csr_parts(matrix: SparseMatrix) -> Csr:
             "centroids are dense."
         )
     # One kind of each, so that kernels need no variants: half of the bytes of int64 columns.
-    given = (matrix.data, matrix.indices, matrix.indptr)
-    pairs = zip(given, (matrix.data.dtype, np.int32, np.int64), strict=True)
-    arrays = (array.astype(kind, order="C", copy=False) for array, kind in pairs)
-    return Csr(*arrays, n_features)
+    return Csr(
+        matrix.data.astype(matrix.data.dtype, order="C", copy=False),
+        matrix.indices.astype(np.int32, order="C", copy=False),
+        matrix.indptr.astype(np.int64, order="C", copy=False),
+        n_features,
+    )
 
 
 def sparse_matrix(parts: Csr) -> SparseMatrix:
