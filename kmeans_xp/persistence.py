@@ -7,6 +7,7 @@ import errno
 import json
 import math
 import os
+import re
 import secrets
 import warnings
 from collections.abc import Iterator, Mapping
@@ -21,7 +22,16 @@ from kmeans_xp._version import __version__
 if TYPE_CHECKING:
     from sklearn.base import BaseEstimator
 
-__all__ = ["SavedModel", "load", "load_estimator", "load_values", "save", "save_values", "staged"]
+__all__ = [
+    "SavedModel",
+    "load",
+    "load_estimator",
+    "load_values",
+    "remove_half_written",
+    "save",
+    "save_values",
+    "staged",
+]
 
 FORMAT_VERSION = 1
 METADATA_KEY = "kmeans_xp"
@@ -279,6 +289,21 @@ def _created_beside(target: Path) -> Path:
     except OSError as error:
         raise OSError(error.errno, error.strerror, str(target)) from None
     return temporary
+
+
+def remove_half_written(path: str | os.PathLike[str]) -> None:
+    """Remove what a process left beside `path` that was killed while it wrote.
+
+    Parameters
+    ----------
+    path : path-like
+        A file that no other process is writing now.
+    """
+    target = Path(os.path.realpath(path))
+    name = re.compile(r"\.[0-9a-f]{8}-" + re.escape(target.name))
+    for beside in target.parent.iterdir():
+        if name.fullmatch(beside.name):
+            beside.unlink(missing_ok=True)
 
 
 def _flush_to_disk(path: Path) -> None:

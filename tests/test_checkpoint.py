@@ -428,6 +428,15 @@ def test_a_path_that_cannot_be_written_is_known_before_any_work(
     assert [event for event in recording.events if len(event[1]) > 1] == []
 
 
+def test_what_a_kill_left_half_written_is_removed(path: Path) -> None:
+    half, other = path.with_name(".0123abcd-fit.ckpt"), path.with_name(".0123abcd-fit.ckpt.csv")
+    kill(KMeans(6, random_state=0), cloud(), path, 2)
+    half.write_bytes(b"half")
+    other.write_bytes(b"another's")
+    go_on(KMeans(6, random_state=0), cloud(), path)
+    assert list(path.parent.iterdir()) == [other]
+
+
 def test_a_write_that_is_interrupted_leaves_the_file_before(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

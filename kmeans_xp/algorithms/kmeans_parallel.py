@@ -1,4 +1,4 @@
-"""k-means||: many candidates in a few visits of the rows, k-means++ on the candidates."""
+"""K-means||: many candidates in a few visits of the rows, k-means++ on the candidates."""
 
 import math
 from functools import partial

@@ -149,6 +149,7 @@ class Checkpoint:
             return None
         saved = persistence.load_values(self.path, "checkpoint")
         self._check(saved["identity"])
+        persistence.remove_half_written(self.path)
         state: dict[str, Any] = saved["state"]
         return state
 
