@@ -19,6 +19,12 @@ from kmeans_xp.blocks.on_dask.schedulers import _told
 from kmeans_xp.blocks.on_dask.tasks import Place, Settings, merged
 from kmeans_xp.kernels import added, merged_in_tree
 from kmeans_xp.kernels.trees import merged_in_tree as tree
+from kmeans_xp.metrics import (
+    calinski_harabasz_score,
+    davies_bouldin_score,
+    silhouette_score,
+    simplified_silhouette_score,
+)
 from tests.doubles import Chopped, sizes_of
 
 dask = pytest.importorskip("dask")
@@ -193,7 +199,7 @@ def test_float32_stays_and_other_numbers_become_float64() -> None:
     rounded = np.round(POINTS * 10)
     for dtype in ("float32", "int32", "bool", "float16"):
         points = rounded.astype(dtype) if dtype != "bool" else rounded > 0
-        model = KMeans(3, init="k-means++", random_state=0, n_init=1)
+        model = KMeans(3, init="k-means++", random_state=0)
         found, expected = fitted(chunked(401, points), None, model), fitted(points, None, model)
         assert found.cluster_centers_.dtype == expected.cluster_centers_.dtype
         np.testing.assert_array_equal(found.labels_.compute(), expected.labels_)
@@ -408,11 +414,26 @@ def test_tasks_share_the_processors_between_them(monkeypatch: pytest.MonkeyPatch
     assert blocks._store.settings.n_threads == 2  # type: ignore[attr-defined]
 
 
-def test_what_needs_all_rows_in_one_array_says_so() -> None:
-    from kmeans_xp.metrics import silhouette_samples
+def test_the_default_draws_the_same_first_rows_in_any_chunks() -> None:
+    default, named = (
+        KMeans(N_CLUSTERS, random_state=0),
+        KMeans(N_CLUSTERS, random_state=0, init="k-means||"),
+    )
+    expected = fitted(POINTS, None, named)
+    for size in (900, 70):
+        assert_same_fit(fitted(chunked(size), None, default), expected)
 
+
+def test_metrics_are_those_of_the_rows_in_memory(in_memory: KMeans) -> None:
+    labels, X = in_memory.labels_, chunked(701)
+    for metric in (davies_bouldin_score, calinski_harabasz_score, simplified_silhouette_score):
+        for given in (labels, da.from_array(labels, chunks=500)):
+            assert metric(X, given) == pytest.approx(metric(POINTS, labels), rel=1e-9)
+    sampled = {"sample_size": 200, "random_state": 0}
+    found, expected = (silhouette_score(rows, labels, **sampled) for rows in (X, POINTS))
+    assert found == pytest.approx(expected, rel=1e-9)
     with pytest.raises(TypeError, match="Dask's, lies in no array of this process"):
-        silhouette_samples(chunked(), np.arange(len(POINTS)) % 2)
+        silhouette_score(X, labels)
 
 
 def test_the_number_of_clusters_is_chosen_on_a_sample() -> None:
@@ -439,9 +460,10 @@ def quiet() -> Iterator[None]:
 
 
 @pytest.mark.parametrize("n_workers", [1, 2, 4])
-def test_bits_do_not_depend_on_who_computes(n_workers: int, in_memory: KMeans) -> None:
+def test_bits_do_not_depend_on_who_computes(n_workers: int) -> None:
     # Workers of one process are workers all the same, and are there at once.
-    expected = {size: bits_of(fitted(chunked(size))) for size in (400, 16)}
+    model = KMeans(N_CLUSTERS, init=POINTS[:N_CLUSTERS], max_iter=4)
+    expected = {size: bits_of(fitted(chunked(size), None, model)) for size in (400, 16)}
     with (
         distributed.LocalCluster(
             n_workers, threads_per_worker=1, processes=False, **CLUSTER
@@ -450,11 +472,22 @@ def test_bits_do_not_depend_on_who_computes(n_workers: int, in_memory: KMeans) -
         dask.config.set(scheduler=client),
     ):
         for size, bits in expected.items():
-            assert bits_of(fitted(chunked(size))) == bits
-            assert bits_of(fitted(chunked(size).persist())) == bits
-        assert_same_fit(fitted(with_unknown_sizes(chunked(16))), in_memory)
+            assert bits_of(fitted(chunked(size), None, model)) == bits
+            assert bits_of(fitted(chunked(size).persist(), None, model)) == bits
+        counted = fitted(with_unknown_sizes(chunked(16)), None, model)
+        assert bits_of(counted) == expected[16]
         weights = da.from_array(WEIGHTS, chunks=90)
-        assert_same_fit(fitted(chunked(), weights), fitted(POINTS, WEIGHTS))
+        assert_same_fit(fitted(chunked(), weights, model), fitted(POINTS, WEIGHTS, model))
+
+
+def test_draws_on_a_cluster_are_those_in_memory(in_memory: KMeans) -> None:
+    with (
+        distributed.LocalCluster(2, threads_per_worker=1, processes=False, **CLUSTER) as two,
+        distributed.Client(two) as client,
+        dask.config.set(scheduler=client),
+    ):
+        assert_same_fit(fitted(chunked()), in_memory)
+        assert_same_fit(fitted(chunked().persist()), in_memory)
 
 
 @pytest.fixture(scope="module")
@@ -487,7 +520,7 @@ def kill_a_worker(client: Any) -> None:
 def test_a_worker_that_is_killed_changes_no_bit(
     on_processes: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    model = KMeans(N_CLUSTERS, init=POINTS[:N_CLUSTERS], tol=0.0)
+    model = KMeans(N_CLUSTERS, init=POINTS[:N_CLUSTERS], tol=0.0, max_iter=6)
     expected = bits_of(fitted(chunked(100), None, model))
     n_steps, submit = [], on_processes.get
 

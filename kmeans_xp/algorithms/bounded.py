@@ -117,6 +117,11 @@ def bounds_for(rows: Rows, n_clusters: int, algorithm: str, *, xp: Namespace) ->
     algorithm : {"auto", "lloyd", "hamerly", "elkan"}
         "auto" keeps Hamerly's bounds where they are likely to pay.
     xp : namespace
+
+    Returns
+    -------
+    BoundedStep or None
+        For this run alone.
     """
     if algorithm == "lloyd" or not keeps_bounds(rows, xp=xp):
         return None

@@ -14,10 +14,7 @@ _SAME_INERTIA = 1e-6
 
 
 def best_of(results: Iterable[LloydResult]) -> LloydResult | None:
-    """Return the result of the least inertia, the first of those equal but for rounding.
-
-    None if there are no results.
-    """
+    """Return the result of least inertia, or None of no results; the first of equal ones."""
     best: LloydResult | None = None
     for result in results:
         if best is None or result.inertia < best.inertia * (1.0 - _SAME_INERTIA):
@@ -40,8 +37,10 @@ def runs_from(
     blocks : Blocks
     starts : iterable of arrays of shape (n_clusters, n_features)
         Relative to the blocks' origin.
-    max_iter, tol, algorithm
-        As of ``lloyd``.
+    max_iter : int
+        As of ``lloyd``, as the next two.
+    tol : float
+    algorithm : str
 
     Returns
     -------

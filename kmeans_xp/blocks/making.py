@@ -48,6 +48,10 @@ def of(points: Any, weights: Any, placement: Placement, *, is_revisited: bool = 
     placement : Placement
     is_revisited : bool
         Whether there will be more than one pass.
+
+    Returns
+    -------
+    Blocks
     """
     if isinstance(points, Elsewhere):
         return points.blocks(weights, placement, is_revisited=is_revisited)

@@ -10,7 +10,10 @@ __all__ = ["PerRow"]
 
 
 class PerRow(Protocol):
-    """What ``Blocks.map_rows`` gave for each row: to be handed back to the blocks, or gathered."""
+    """What ``Blocks.map_rows`` gave for each row: to be handed back to the blocks, or gathered.
+
+    Whatever is asked of it visits no rows.
+    """
 
     def whole(self) -> Any:
         """Return the results of all rows in their order: an array, or a NamedTuple of arrays."""
@@ -28,7 +31,4 @@ class PerRow(Protocol):
         per_row: tuple["PerRow", ...] = (),
         merge: Callable[[Any, Any], Any] = added,
     ) -> Any:
-        """Return ``partial(results, *per_row, *operands, xp=xp)`` of all blocks, merged in order.
-
-        The rows themselves are not visited.
-        """
+        """Return ``partial(results, *per_row, *operands, xp=xp)`` of all blocks, merged in order."""

@@ -58,10 +58,7 @@ def is_host_array(value: object) -> bool:
 
 
 def namespace_of(*arrays: Array) -> Namespace:
-    """Return the Array API namespace of the arrays; TypeError if they are of several libraries.
-
-    That of a sparse matrix is the one of the numbers that it stores.
-    """
+    """Return the Array API namespace of the arrays; TypeError if they are of several libraries."""
     if len(arrays) == 1 and type(arrays[0]) is np.ndarray:
         return array_api_compat.numpy  # the look-up takes longer than an operation on few rows
     arrays = tuple(stored(array) if is_sparse(array) else array for array in arrays)

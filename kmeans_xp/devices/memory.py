@@ -52,10 +52,8 @@ def tile_shape(
     itemsize: int = 8,
     n_numbers: int | None = None,
 ) -> tuple[int, int]:
-    """Return rows and columns of a tile of an (n_points, n_columns) matrix within the budget.
-
-    A tile holds ``n_numbers`` of each row too: its features, if nothing else is said.
-    """
+    """Return rows and columns of a tile of an (n_points, n_columns) matrix within the budget."""
+    # A tile holds so many numbers of each row too: its features, if nothing else is said.
     budget = within_budget(_tile_bytes(rows, xp=xp))
     # Columns are split only where a tile could not hold _WANTED_ROWS rows of all of them.
     columns = max(1, min(n_columns, budget // (_WANTED_ROWS * itemsize)))

@@ -140,8 +140,8 @@ def adopted(value: Any) -> Any:
 
 def _moved_parts(matrix: SparseMatrix, xp: Namespace, device: Device) -> Csr:
     data, indices, indptr, n_features = csr_parts(matrix)
-    moved = (_moved(array, xp, device, None) for array in (data, indices, indptr))
-    return Csr(*moved, n_features=n_features)
+    data, indices, indptr = (_moved(part, xp, device, None) for part in (data, indices, indptr))
+    return Csr(data, indices, indptr, n_features)
 
 
 def _moved(array: Any, xp: Namespace, device: Device, dtype: DType) -> Array:

@@ -40,8 +40,19 @@ def checked_points(
 ) -> Any:
     """Return X as a 2-D array of real floating numbers, in its own library and on its device.
 
-    Where rows may lie ``anywhere``, those that are in no array are returned as ``Elsewhere``.
-    Sparse rows are returned in CSR form.
+    Parameters
+    ----------
+    X : array-like, sparse matrix, or rows that lie elsewhere
+    estimator : estimator, optional
+        Its features are compared, or set.
+    reset : bool
+        Whether they are set.
+    anywhere : bool
+        Whether rows may lie in no array.
+
+    Returns
+    -------
+    array, matrix in CSR form, or Elsewhere
     """
     if _is_plain(X) and _has_known_features(X, estimator, reset=reset):
         return X

@@ -77,6 +77,11 @@ class Kernel(Generic[P, R]):
         rank : int
             Of several functions, the one of the highest rank is tried first; of equal rank,
             the one registered last.
+
+        Returns
+        -------
+        callable
+            Decorates the function, and returns it as it is.
         """
 
         def register(body: F) -> F:

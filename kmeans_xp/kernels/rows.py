@@ -69,10 +69,7 @@ class Rows(Protocol):
         """Return the same rows, measured from the same point and computed in ``dtype``."""
 
     def as_given(self, about: Array) -> Any:
-        """Return the rows measured from zero, as the user has them: an array or a matrix.
-
-        ``about`` is what rows without an origin, such as those of ``take``, are relative to.
-        """
+        """Return the rows as the user has them; those without an origin are seen from ``about``."""
 
 
 class DenseRows(NamedTuple):

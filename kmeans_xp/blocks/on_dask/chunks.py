@@ -90,13 +90,11 @@ def computed_each_pass(collection: Any, scheduler: Scheduler) -> Chunks:
 
 
 def held(collection: Any, cluster: Cluster, dtype: str) -> Chunks:
-    """Return chunks that the workers hold, if there is room for them.
-
-    Chunks that share no work are computed a group at a time, neighbours on the same worker.
-    Others are computed by Dask, or the user has made the workers hold them: they lie wherever it
-    was. If these are more than can be scheduled fast, and small enough to be copied, neighbours
-    are brought together.
-    """
+    """Return chunks that the workers hold, if there is room for them."""
+    # Chunks that share no work are computed a group at a time, neighbours on the same worker.
+    # Others are computed by Dask, or the user has made the workers hold them: they lie wherever
+    # it was. If these are more than can be scheduled fast, and small enough to be copied,
+    # neighbours are brought together.
     memory = cluster.memory
     if collection.nbytes > _HELD_PART * memory:
         return computed_each_pass(collection, cluster)

@@ -69,13 +69,10 @@ class DaskRows(Elsewhere):
 
     @property
     def shape(self) -> tuple[int, int]:
-        """Number of rows and columns.
-
-        Where the collection does not know how long its chunks are, they are counted; a cluster
-        holds them first, so that they are computed once.
-        """
+        """Number of rows and columns; rows are counted where the collection does not know."""
         n_points = self._collection.shape[0]
         if math.isnan(n_points):
+            # A cluster holds the chunks first, so that they are computed once.
             n_points = sum(self._stored(is_revisited=True).sizes)
         return int(n_points), int(self._collection.shape[1])
 

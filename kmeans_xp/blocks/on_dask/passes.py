@@ -221,6 +221,10 @@ def arrays_of(
         Results for no rows.
     placement : Placement
         Tells library and device of what the user gets.
+
+    Returns
+    -------
+    dask array, or NamedTuple of such
     """
     if isinstance(example, tuple):
         fields = (

@@ -47,6 +47,10 @@ def recipes_of(graph: Graph, keys: Sequence[Any]) -> Recipes | None:
         Of tasks, optimized.
     keys : sequence
         Of the chunks in it.
+
+    Returns
+    -------
+    Recipes or None
     """
     owners: dict[Any, int] = {}
     recipes = []

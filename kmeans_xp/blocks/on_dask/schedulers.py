@@ -123,11 +123,9 @@ class Cluster:
         return handle
 
     def held(self, calls: Sequence[Any]) -> list[Any]:
-        """Return futures of calls, once all are computed.
-
-        Neighbours are computed, and so held, by the same worker as far as it lives: the lower
-        levels of a tree over them then stay inside it.
-        """
+        """Return futures of calls, once all are computed."""
+        # Neighbours are computed, and so held, by the same worker as far as it lives: the lower
+        # levels of a tree over them then stay inside it.
         name = f"kmeans_xp-held-{uuid4().hex}"
         graph = {(name, number): call for number, call in enumerate(calls)}
         futures: list[Any] = []

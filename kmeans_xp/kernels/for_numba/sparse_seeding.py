@@ -182,7 +182,8 @@ def _keep_nearer_rows(
 def folded_in_a_pass(rows: SparseRows, closest: Floats, candidate: Floats) -> Floats:
     """Take what was measured when this was one of several candidates; else measure it."""
     folded = rows.kept.pop("folded", None)
-    if folded is not None and (known := folded.by(candidate, closest)) is not None:
+    known: Floats | None = None if folded is None else folded.by(candidate, closest)
+    if known is not None:
         return known
     dtype, origin = candidate.dtype, origin_of(rows)
     point, folded = np.ascontiguousarray(candidate).reshape(-1), np.empty(rows.n_points, dtype)

@@ -1,4 +1,4 @@
-"""k-means++: what a new centroid would leave of the inertia, rows drawn, the best of them."""
+"""Greedy k-means++: what a new centroid would leave of the inertia, rows drawn, the best of them."""
 
 from typing import Literal, NamedTuple
 
