@@ -31,4 +31,4 @@ class PerRow(Protocol):
         per_row: tuple["PerRow", ...] = (),
         merge: Callable[[Any, Any], Any] = added,
     ) -> Any:
-        """Return ``partial(results, *per_row, *operands, xp=xp)`` of all blocks, merged in order."""
+        """Return ``partial(results, *per_row, *operands, xp=xp)`` of all, merged in order."""

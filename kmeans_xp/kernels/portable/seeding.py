@@ -1,4 +1,4 @@
-"""Greedy k-means++: what a new centroid would leave of the inertia, rows drawn, the best of them."""
+"""Greedy k-means++: what a new centroid would leave of the inertia, rows drawn, the best."""
 
 from typing import Literal, NamedTuple
 
