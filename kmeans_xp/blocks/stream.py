@@ -125,11 +125,6 @@ def _frame_of_no_rows(names: tuple[str, ...]) -> Any:
 def streamed(points: Any, weights: NDArray[Any] | None, placement: Placement) -> Streamed:
     """Return blocks of a source, or of an array on the host."""
     source = open_rows(points)
-    if source.is_sparse:
-        raise TypeError(
-            f"The rows of {source.name} are sparse: sparse rows are read by blocks, but not fitted "
-            "yet. Give chunks as arrays."
-        )
     if weights is not None:
         source = WeightedSource(source, weights)
     return Streamed(source, xp=placement.xp, device=placement.device)

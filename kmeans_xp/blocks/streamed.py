@@ -12,7 +12,7 @@ from kmeans_xp.blocks.cut import CutBlocks, Parts
 from kmeans_xp.blocks.per_row import PerRow
 from kmeans_xp.blocks.reading_ahead import read_ahead
 from kmeans_xp.blocks.sources import RowSource
-from kmeans_xp.blocks.uploading import uploaded
+from kmeans_xp.blocks.uploading import rows_on, uploaded
 from kmeans_xp.devices import (
     Array,
     Device,
@@ -24,7 +24,7 @@ from kmeans_xp.devices import (
     send,
     to_host,
 )
-from kmeans_xp.kernels import DenseRows, added
+from kmeans_xp.kernels import DenseRows, Rows, added
 
 __all__ = ["HostParts", "Streamed"]
 
@@ -114,10 +114,16 @@ class Streamed(CutBlocks):
         """Dtype that the rows are computed in: that of the source, if the device has it."""
         return self._placed(np.empty(0, self.source.dtype)).dtype
 
-    def visited(self) -> Generator[DenseRows]:
+    def visited(self) -> Generator[Rows]:
         """Yield the rows of each block in order, on the device."""
         with closing(read_ahead(self.source.read(), _N_AHEAD)) as blocks:
-            yield from uploaded(blocks, self.origin, xp=self.xp, device=self.device)
+            yield from uploaded(
+                blocks,
+                self.origin,
+                xp=self.xp,
+                device=self.device,
+                is_sparse=self.source.is_sparse,
+            )
 
     def map_rows(
         self, function: Callable[..., Any], *operands: Any, per_row: tuple[PerRow, ...] = ()
@@ -141,10 +147,8 @@ class Streamed(CutBlocks):
         return Streamed(self.source, xp=self.xp, device=self.device, origin=origin)
 
     def _taken(self, indices: NDArray[np.int64]) -> DenseRows:
-        points, weights = self.source.take(indices)
-        given = None if weights is None else self._placed(weights)
-        rows = DenseRows(self._placed(points), given, self.origin)
-        return DenseRows(rows.centred(), given)
+        rows = rows_on(self.source.take(indices), xp=self.xp, device=self.device)
+        return DenseRows(rows.seen_from(self.origin).centred(), rows.weights)
 
     def _placed(self, values: Any) -> Array:
         return from_host(values, xp=self.xp, device=self.device)

@@ -7,17 +7,22 @@ from typing import Any
 import numpy as np
 
 from kmeans_xp.blocks.sources import SourceBlock
-from kmeans_xp.devices import Array, Device, Namespace, from_host, library_name
-from kmeans_xp.kernels import DenseRows
+from kmeans_xp.devices import Array, Csr, Device, Namespace, csr_parts, from_host, library_name
+from kmeans_xp.kernels import DenseRows, Rows, SparseRows
 
-__all__ = ["uploaded"]
+__all__ = ["rows_on", "uploaded"]
 
 Host = np.ndarray[Any, Any]
 
 
 def uploaded(
-    blocks: Iterable[SourceBlock], origin: Array | None, *, xp: Namespace, device: Device
-) -> Generator[DenseRows]:
+    blocks: Iterable[SourceBlock],
+    origin: Array | None,
+    *,
+    xp: Namespace,
+    device: Device,
+    is_sparse: bool = False,
+) -> Generator[Rows]:
     """Yield the rows of each block on the device.
 
     Parameters
@@ -37,18 +42,20 @@ def uploaded(
         On CUDA a block is copied while the device computes with the one before, and its rows
         are overwritten by the block after the next: results must not be parts of them.
     """
-    if library_name(xp) == "cupy":
+    if library_name(xp) == "cupy" and not is_sparse:
         return _overlapping(blocks, origin)
-    return _in_turn(blocks, origin, xp=xp, device=device)
+    return (rows_on(block, xp=xp, device=device).seen_from(origin) for block in blocks)
 
 
-def _in_turn(
-    blocks: Iterable[SourceBlock], origin: Array | None, *, xp: Namespace, device: Device
-) -> Generator[DenseRows]:
-    for points, weights in blocks:
-        placed = from_host(points, xp=xp, device=device)
-        given = None if weights is None else from_host(weights, xp=xp, device=device)
-        yield DenseRows(placed, given, origin)
+def rows_on(block: SourceBlock, *, xp: Namespace, device: Device) -> Rows:
+    """Return the rows of a block on the device, measured from zero."""
+    points, weights = block
+    given = None if weights is None else from_host(weights, xp=xp, device=device)
+    if isinstance(points, np.ndarray):
+        return DenseRows(from_host(points, xp=xp, device=device), given)
+    data, indices, indptr, n_features = csr_parts(points)
+    placed = (from_host(part, xp=xp, device=device) for part in (data, indices, indptr))
+    return SparseRows(Csr(next(placed), next(placed), next(placed), n_features), given)
 
 
 def _overlapping(blocks: Iterable[SourceBlock], origin: Array | None) -> Generator[DenseRows]:

@@ -238,9 +238,30 @@ def test_predict_reads_the_rows_of_a_callable_once() -> None:
     assert n_calls == 2
 
 
-def test_sparse_rows_are_refused() -> None:
-    with pytest.raises(TypeError, match="are sparse"):
-        KMeans(N_CLUSTERS).fit(open_rows(sparse.csr_array(POINTS)))
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_sparse_rows_are_fitted_as_they_are_in_memory(dtype: str) -> None:
+    host = np.where(POINTS > 0, POINTS, 0.0).astype(dtype)
+    matrix, start = sparse.csr_array(host), host[:N_CLUSTERS]
+    rows = open_rows(matrix, block_rows=77)
+    found, expected = (KMeans(N_CLUSTERS, init=start).fit(each) for each in (rows, matrix))
+    np.testing.assert_array_equal(found.labels_, expected.labels_)
+    assert found.inertia_ == pytest.approx(
+        expected.inertia_, rel=1e-9 if dtype == "float64" else 1e-6
+    )
+    np.testing.assert_array_equal(found.predict(rows), found.labels_)
+    np.testing.assert_allclose(found.transform(rows), expected.transform(matrix), rtol=1e-5)
+    for init in ("k-means||", "k-means++"):
+        seeded = [
+            KMeans(N_CLUSTERS, init=init, random_state=0).fit(each) for each in (rows, matrix)
+        ]
+        np.testing.assert_array_equal(seeded[0].labels_, seeded[1].labels_)
+    batches = [
+        MiniBatchKMeans(N_CLUSTERS, random_state=0, init="random").fit(each)
+        for each in (rows, matrix)
+    ]
+    np.testing.assert_allclose(
+        batches[0].cluster_centers_, batches[1].cluster_centers_, rtol=1e-5, atol=1e-6
+    )
 
 
 def test_few_rows() -> None:
