@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import scipy.sparse
 
 from kmeans_xp import KMeans, MiniBatchKMeans, config_context
 from kmeans_xp.blocks import elsewhere
@@ -203,6 +204,17 @@ def test_float32_stays_and_other_numbers_become_float64() -> None:
         found, expected = fitted(chunked(401, points), None, model), fitted(points, None, model)
         assert found.cluster_centers_.dtype == expected.cluster_centers_.dtype
         np.testing.assert_array_equal(found.labels_.compute(), expected.labels_)
+
+
+def test_sparse_chunks_stay_sparse() -> None:
+    host = np.where(POINTS > 0, POINTS, 0.0)
+    matrix = scipy.sparse.csr_array(host)
+    X = chunked(701, host).map_blocks(scipy.sparse.csr_matrix)
+    model = KMeans(N_CLUSTERS, init=host[:N_CLUSTERS])
+    found, expected = fitted(X, None, model), fitted(matrix, None, model)
+    np.testing.assert_array_equal(found.labels_.compute(), expected.labels_)
+    assert found.inertia_ == pytest.approx(expected.inertia_, rel=1e-9)
+    np.testing.assert_array_equal(found.predict(X).compute(), expected.labels_)
 
 
 def test_empty_chunks_and_chunks_of_fewer_rows_than_clusters(in_memory: KMeans) -> None:

@@ -22,6 +22,7 @@ from kmeans_xp.devices import (
     Namespace,
     Placement,
     adopted,
+    as_csr,
     bring,
     choose,
     computing_dtype,
@@ -29,6 +30,7 @@ from kmeans_xp.devices import (
     from_host,
     is_array,
     is_of_kind,
+    is_sparse,
     n_threads,
     namespace_of,
     to_host,
@@ -259,6 +261,9 @@ def as_points(part: Any, dtype: str) -> Array:
     """Return a chunk or a partition as an array of floating numbers."""
     if type(part) is np.ndarray and part.dtype.kind == "f":
         return part  # to ask an array of it takes longer than to sum some rows
+    if is_sparse(part):
+        matrix = as_csr(part)
+        return matrix if matrix.dtype.kind == "f" else matrix.astype(np.float64)
     part = adopted(part)
     if hasattr(part, "to_numpy"):
         return part.to_numpy(dtype=dtype, na_value=np.nan)
@@ -357,7 +362,9 @@ class _Visits:
         dtype = getattr(placement.xp, self.job.settings.dtype)
         points = bring(points, placement)
         if computing_dtype(points.dtype, xp=placement.xp) != dtype:
-            points = placement.xp.astype(points, dtype)  # the collection says another dtype
+            # The collection says another dtype.
+            is_matrix = is_sparse(points)
+            points = points.astype(dtype) if is_matrix else placement.xp.astype(points, dtype)
         weights = None if self.weights is None else self.weights[position]
         if weights is not None:
             if weights.shape != points.shape[:1]:
@@ -403,6 +410,7 @@ def names_a_chunk(error: Exception) -> bool:
 
 
 def _are_finite(points: Array) -> bool:
+    points = points.data if is_sparse(points) else points
     xp = namespace_of(points)
     with np.errstate(all="ignore"):
         points = xp.astype(points, computing_dtype(points.dtype, xp=xp), copy=False)
