@@ -142,7 +142,7 @@ def test_groups_are_branches_of_the_tree(n_parts: int, n_groups: int) -> None:
     assert len(bounds) - 1 >= min(n_groups, n_parts)
     groups = [merged(parts[start:stop], said) for start, stop in pairwise(bounds)]
     while len(groups) > 1:
-        groups = [merged(groups[at : at + 16], said) for at in range(0, len(groups), 16)]
+        groups = [merged(groups[at : at + 4], said) for at in range(0, len(groups), 4)]
     assert groups == [merged_in_tree(parts, said)]
 
 

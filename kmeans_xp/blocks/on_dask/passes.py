@@ -18,8 +18,9 @@ from kmeans_xp.kernels import added
 
 __all__ = ["Kept", "Pass", "label_of"]
 
-#: parts that one task merges: a power of two, so that each is a branch of the tree
-_MERGED_AT_ONCE = 16
+#: Parts that one task merges: a power of two, so that each is a branch of the tree; as many as a
+#: thread has groups, whose parts then do not leave its worker.
+_MERGED_AT_ONCE = 4
 
 Key = Hashable
 

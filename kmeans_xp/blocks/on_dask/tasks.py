@@ -174,6 +174,10 @@ class Place:
             return self.name(0)
         return f"chunks {self.number} to {last} of {self.what}"
 
+    def __dask_tokenize__(self) -> int:
+        """Return what tells it from others in a graph, whose keys are new in every pass."""
+        return self.number
+
     def lacks(self, position: int, n_rows: int) -> bool:
         """Return whether a chunk has not as many rows as it is said to have."""
         return self.sizes is not None and self.sizes[position] != n_rows
@@ -184,6 +188,10 @@ class Given:
 
     def __init__(self, value: Any) -> None:
         self.value = value
+
+    def __dask_tokenize__(self) -> int:
+        """Return what tells it from others in this process: Dask would hash the value."""
+        return id(self)
 
     def __call__(self) -> Any:
         """Return the value."""
