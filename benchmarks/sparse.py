@@ -1,0 +1,114 @@
+"""Sparse rows beside scikit-learn: ``python -m benchmarks.sparse`` prints a table of ratios.
+
+Both run in this process, in turn, on the same threads; a figure is the median of the rounds'
+ratios, of time by the clock. ``--rounds N`` sets their number, ``--only NAME`` picks a size.
+"""
+
+import argparse
+import time
+import warnings
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+import scipy.sparse
+import sklearn.cluster
+
+import kmeans_xp
+
+__all__: list[str] = []
+
+
+class Size(NamedTuple):
+    """Sparse rows of a kind that is met."""
+
+    name: str
+    n_points: int
+    n_features: int
+    n_clusters: int
+    share: float
+    dtype: str = "float32"
+
+
+SIZES = (
+    Size("words of 11,000 texts", 11_000, 50_000, 20, 0.0015),
+    Size("words of 11,000 texts", 11_000, 50_000, 20, 0.0015, "float64"),
+    Size("100k x 10k, 1 %", 100_000, 10_000, 100, 0.01),
+    Size("1M x 1000, 1 %", 1_000_000, 1_000, 10, 0.01),
+    Size("500 x 200, 10 %", 500, 200, 5, 0.10),
+    Size("20k x 2000, 1 %, many clusters", 20_000, 2_000, 500, 0.01),
+)
+
+N_STEPS = 5
+
+
+def matrix_of(size: Size) -> scipy.sparse.csr_matrix:
+    """Return rows of unit length whose columns are as uneven as words are."""
+    rng = np.random.default_rng(0)
+    counts = rng.poisson(size.share * size.n_features, size.n_points) + 1
+    frequencies = 1.0 / np.arange(1, size.n_features + 1)
+    columns = rng.choice(size.n_features, int(counts.sum()), p=frequencies / frequencies.sum())
+    starts = np.r_[0, np.cumsum(counts)]
+    values = rng.random(len(columns)) + 0.1
+    shape = (size.n_points, size.n_features)
+    matrix = scipy.sparse.csr_matrix((values, columns, starts), shape=shape)
+    matrix.sum_duplicates()
+    lengths = np.sqrt(np.asarray(matrix.multiply(matrix).sum(axis=1)))
+    return matrix.multiply(1.0 / lengths).tocsr().astype(size.dtype)
+
+
+def jobs(size: Size, X: Any) -> dict[str, tuple[Callable[[], Any], Callable[[], Any]]]:
+    """Return what scikit-learn does and what we do, by the name of the job."""
+    start = X[: size.n_clusters].toarray()
+    options = {"init": start, "n_init": 1, "max_iter": N_STEPS, "tol": 0.0}
+    theirs = sklearn.cluster.KMeans(size.n_clusters, algorithm="lloyd", **options).fit(X)
+    ours = kmeans_xp.KMeans(size.n_clusters, **options).fit(X)
+    if ours.inertia_ > theirs.inertia_ * 1.02:  # five steps are no converged fit
+        raise AssertionError(f"{size.name}: {ours.inertia_} where {theirs.inertia_} was found")
+
+    def fit(library: Any) -> Callable[[], Any]:
+        return lambda: library.KMeans(size.n_clusters, **options).fit(X)
+
+    def seed(function: Callable[..., Any]) -> Callable[[], Any]:
+        return lambda: function(X, size.n_clusters, random_state=0)
+
+    return {
+        f"{N_STEPS} iterations": (fit(sklearn.cluster), fit(kmeans_xp)),
+        "k-means++": (seed(sklearn.cluster.kmeans_plusplus), seed(kmeans_xp.kmeans_plusplus)),
+        "predict": (lambda: theirs.predict(X), lambda: ours.predict(X)),
+        "transform": (lambda: theirs.transform(X), lambda: ours.transform(X)),
+    }
+
+
+def seconds(job: Callable[[], Any]) -> float:
+    """Return how long a job takes."""
+    began = time.perf_counter()
+    job()
+    return time.perf_counter() - began
+
+
+def main() -> None:
+    """Measure, and print a table."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--only", default="")
+    asked = parser.parse_args()
+    warnings.simplefilter("ignore")
+    print("| rows | job | scikit-learn, ms | kmeans_xp, ms | ratio |")
+    print("|---|---|---:|---:|---:|")
+    for size in SIZES:
+        if asked.only not in size.name:
+            continue
+        X = matrix_of(size)
+        for name, pair in jobs(size, X).items():
+            for job in pair:
+                job()
+            times = np.array([[seconds(job) for job in pair] for _ in range(asked.rounds)])
+            theirs, ours = np.median(times, axis=0) * 1e3
+            ratio = np.median(times[:, 1] / times[:, 0])
+            rows = f"{size.name}, k={size.n_clusters}, {size.dtype}"
+            print(f"| {rows} | {name} | {theirs:.1f} | {ours:.1f} | {ratio:.2f} |", flush=True)
+
+
+if __name__ == "__main__":
+    main()
