@@ -13,6 +13,7 @@ import time
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import dask
@@ -37,6 +38,7 @@ PEER_CASES = (
 
 @contextmanager
 def cluster(n_workers: int) -> Iterator[Client]:
+    """Start a cluster of processes, and end it."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         with (
@@ -49,6 +51,7 @@ def cluster(n_workers: int) -> Iterator[Client]:
 
 
 def blobs(n_points: int, n_features: int, n_clusters: int) -> np.ndarray[Any, Any]:
+    """Return rows around as many centres."""
     rng = np.random.default_rng(0)
     centres = rng.normal(scale=3.0, size=(n_clusters, n_features))
     points = centres[rng.integers(0, n_clusters, n_points)]
@@ -70,6 +73,8 @@ def an_iteration(fit: Callable[[int], Any], n_more: int = 10, n_times: int = 3) 
 
 
 def ours(X: Any, centroids: Any, **options: Any) -> Callable[[int], KMeans]:
+    """Return our fit of so many iterations."""
+
     def fit(n_iterations: int) -> KMeans:
         # Nothing converges: n_iter_ is asserted below.
         model = KMeans(len(centroids), init=centroids, max_iter=n_iterations, tol=0.0, **options)
@@ -175,8 +180,8 @@ def peers(n_workers: int) -> Iterator[dict[str, Any]]:
                     "true inertia": true,
                 }
             default = {
-                "kmeans_xp": lambda: KMeans(n_clusters, random_state=0),
-                "dask-ml": lambda: dask_ml.cluster.KMeans(n_clusters, random_state=0),
+                "kmeans_xp": partial(KMeans, n_clusters, random_state=0),
+                "dask-ml": partial(dask_ml.cluster.KMeans, n_clusters, random_state=0),
             }
             for name, make in default.items():
                 begin = time.perf_counter()
@@ -195,6 +200,7 @@ def peers(n_workers: int) -> Iterator[dict[str, Any]]:
 
 
 def main() -> None:
+    """Measure what was asked for, and print it."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("what", choices=["overhead", "network", "peers"])
     parser.add_argument("--workers", type=int, default=2)
