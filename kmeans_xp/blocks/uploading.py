@@ -35,10 +35,12 @@ def uploaded(
         Of the device.
     device : device
         Where to compute.
+    is_sparse : bool
+        Whether points are matrices.
 
     Returns
     -------
-    generator of DenseRows
+    generator of Rows
         On CUDA a block is copied while the device computes with the one before, and its rows
         are overwritten by the block after the next: results must not be parts of them.
     """
