@@ -47,11 +47,14 @@ class Chunks(NamedTuple):
         Of a graph, what gives each group as a sequence of chunks.
     graph : mapping
         What computes the keys in the entries.
+    homes : sequence of str, or None
+        Address of the worker that holds each group, where workers do.
     """
 
     bounds: Sequence[int]
     entries: list[Any]
     graph: Mapping[Key, Any]
+    homes: Sequence[str | None] | None = None
 
     @property
     def n_groups(self) -> int:
@@ -104,11 +107,13 @@ def held(collection: Any, cluster: Cluster, dtype: str) -> Chunks:
         futures = cluster.persisted(collection)
         work = Work({}, futures, None)
         if len(bounds) > len(futures) or collection.nbytes > _COPIED_PART * memory:
-            return work.grouped(range(len(futures) + 1))
+            alone = work.grouped(range(len(futures) + 1))
+            return alone._replace(homes=cluster.homes(futures))
     given = work.grouped(bounds)
     columns = zip(given.entries, given.places(None), strict=True)
     calls = [(tasks.held, chunks, place, dtype) for chunks, place in columns]
-    return Chunks(bounds, cluster.held(calls), {})
+    futures = cluster.held(calls)
+    return Chunks(bounds, futures, {}, cluster.homes(futures))
 
 
 class Work(NamedTuple):

@@ -39,6 +39,7 @@ class Pass:
         self.store = store
         self.label = label
         self.graph: dict[Key, Any] = {}
+        self._homes: dict[Key, str | None] = {}
         self._kept: dict[Kept, list[Key]] = {}
 
     def given(self, value: Any) -> Key:
@@ -62,7 +63,10 @@ class Pass:
         jobs = [self.given(job)] * chunks.n_groups
         given = [None] * chunks.n_groups if weights is None else weights.entries(self)
         columns = (each.entries(self) for each in per_row)
-        return self.tasks(function, jobs, chunks.entries, self.store.places(), given, *columns)
+        keys = self.tasks(function, jobs, chunks.entries, self.store.places(), given, *columns)
+        if chunks.homes is not None:
+            self._homes.update(zip(keys, chunks.homes, strict=True))
+        return keys
 
     def merged(self, keys: Sequence[Key], merge: Merge) -> Key:
         """Return the key of the parts merged in a tree over their order."""
@@ -82,10 +86,11 @@ class Pass:
         """Compute, and return the values of these keys."""
         kept_keys = [key for keys in self._kept.values() for key in keys]
         try:
-            values, handles = self.store.scheduler.compute(self.graph, wanted, kept_keys)
+            computed = self.store.scheduler.compute(self.graph, wanted, kept_keys, self._homes)
         except Exception as error:
             self.store.name_what_fails(error)
             raise
+        values, handles = computed
         remaining = iter(handles)
         for kept, keys in self._kept.items():
             kept.handles = [next(remaining) for _ in keys]

@@ -12,6 +12,7 @@ __all__ = ["Cluster", "Local", "Scheduler", "scheduler_of"]
 
 Graph = Mapping[Any, Any]
 Keys = Sequence[Any]
+Homes = Mapping[Any, str | None]
 
 
 class Scheduler(Protocol):
@@ -25,8 +26,13 @@ class Scheduler(Protocol):
     def n_threads(self) -> int:
         """Number of tasks that all processes run at a time."""
 
-    def compute(self, graph: Graph, wanted: Keys, kept: Keys) -> tuple[list[Any], list[Any]]:
-        """Return the values of some keys, and handles of others, whose values stay there."""
+    def compute(
+        self, graph: Graph, wanted: Keys, kept: Keys, homes: Homes | None = None
+    ) -> tuple[list[Any], list[Any]]:
+        """Return the values of some keys, and handles of others, whose values stay there.
+
+        ``homes`` are the workers that tasks had better run on: they hold what these need.
+        """
 
     def entry(self, handle: Any) -> Any:
         """Return what stands for a handle in a graph."""
@@ -56,7 +62,9 @@ class Local:
 
     n_at_once = n_threads
 
-    def compute(self, graph: Graph, wanted: Keys, kept: Keys) -> tuple[list[Any], list[Any]]:
+    def compute(
+        self, graph: Graph, wanted: Keys, kept: Keys, homes: Homes | None = None
+    ) -> tuple[list[Any], list[Any]]:
         """Return the values of all these keys."""
         values = self._get(dict(graph), [*wanted, *kept])
         return list(values[: len(wanted)]), list(values[len(wanted) :])
@@ -106,11 +114,13 @@ class Cluster:
         limits = [worker.memory for worker in self.workers()]
         return sum(limits) if all(limits) else float("inf")
 
-    def compute(self, graph: Graph, wanted: Keys, kept: Keys) -> tuple[list[Any], list[Any]]:
+    def compute(
+        self, graph: Graph, wanted: Keys, kept: Keys, homes: Homes | None = None
+    ) -> tuple[list[Any], list[Any]]:
         """Return the values of some keys, and futures of others."""
         # Operands go to the scheduler once a pass, whatever their size: no reason to warn.
         with import_module("dask").config.set({_WARNING: "1 PiB"}):
-            futures = self.client.get(dict(graph), [*wanted, *kept], sync=False)
+            futures = self.client.get(_at_home(graph, homes or {}), [*wanted, *kept], sync=False)
         try:
             values = self.client.gather(futures[: len(wanted)])
         except Exception as error:
@@ -121,6 +131,11 @@ class Cluster:
     def entry(self, handle: Any) -> Any:
         """Return the future."""
         return handle
+
+    def homes(self, futures: Sequence[Any]) -> list[str | None]:
+        """Return the address of a worker that holds each of these."""
+        holders = self.client.who_has(futures)
+        return [next(iter(holders.get(future.key, ())), None) for future in futures]
 
     def held(self, calls: Sequence[Any]) -> list[Any]:
         """Return futures of calls, once all are computed."""
@@ -154,6 +169,25 @@ class Cluster:
 
 
 _WARNING = "distributed.admin.large-graph-warning-threshold"
+
+
+def _at_home(graph: Graph, homes: Homes) -> Any:
+    """Return the graph with a layer for each worker that tasks had better run on.
+
+    Without, Dask takes a worker that has nothing to do as yet for better than the one that holds
+    the rows, and sends it those.
+    """
+    layers: dict[str, dict[Any, Any]] = {}
+    for key, task in graph.items():
+        layers.setdefault(homes.get(key) or "", {})[key] = task
+    highlevelgraph = import_module("dask.highlevelgraph")
+    made = {
+        name: highlevelgraph.MaterializedLayer(
+            tasks, {"workers": [name], "allow_other_workers": True} if name else None
+        )
+        for name, tasks in layers.items()
+    }
+    return highlevelgraph.HighLevelGraph(made, {name: set() for name in made})
 
 
 def _raise_first(errors: list[Exception], graph: Graph) -> None:
