@@ -94,17 +94,15 @@ def sparse_matrix(parts: Csr) -> SparseMatrix:
     *arrays, n_features = own_parts(parts)
     shape = (len(parts.indptr) - 1, n_features)
     if isinstance(parts.data, np.ndarray):
-        return scipy_csr(*arrays, shape)
+        return scipy_csr(arrays[0], arrays[1], arrays[2], shape)
     matrix = importlib.import_module(_CUDA_MODULE).csr_matrix(tuple(arrays), shape=shape)
     matrix.has_canonical_format = True
     return matrix
 
 
 def scipy_csr(data: Any, indices: Any, indptr: Any, shape: tuple[int, int]) -> SparseMatrix:
-    """Return a matrix of SciPy of arrays that are known to be good, without a look or a copy.
-
-    Given to the constructor, arrays that are a small part of others are copied.
-    """
+    """Return a matrix of SciPy of arrays that are known to be good, without a look or a copy."""
+    # Given to the constructor, arrays that are a small part of others are copied.
     matrix = scipy.sparse.csr_array(shape, dtype=data.dtype)
     kind = np.int32 if len(data) <= np.iinfo(np.int32).max else np.int64  # of both, for its loops
     matrix.data = data

@@ -29,10 +29,8 @@ class Scheduler(Protocol):
     def compute(
         self, graph: Graph, wanted: Keys, kept: Keys, homes: Homes | None = None
     ) -> tuple[list[Any], list[Any]]:
-        """Return the values of some keys, and handles of others, whose values stay there.
-
-        ``homes`` are the workers that tasks had better run on: they hold what these need.
-        """
+        """Return the values of some keys, and handles of others, whose values stay there."""
+        # ``homes`` are the workers that tasks had better run on: they hold what these need.
 
     def entry(self, handle: Any) -> Any:
         """Return what stands for a handle in a graph."""

@@ -50,12 +50,12 @@ _EPS = 2.0**-52
 
 
 def override(kernel: Kernel[..., Any]) -> Callable[[Callable[..., R]], Callable[..., R]]:
-    """Register a body for sparse rows of float32 and float64; it is called without the namespace."""
+    """Register a body for sparse rows of float32 or float64, called without the namespace."""
 
     def register(body: Callable[..., R]) -> Callable[..., R]:
         @kernel.override("numpy", rows=SparseRows)
         @functools.wraps(body)
-        def declining(rows: SparseRows, *operands: Any, xp: Namespace) -> Any:  # noqa: ARG001
+        def declining(rows: SparseRows, *operands: Any, xp: Namespace) -> Any:
             is_there = rows.n_points and rows.n_features
             return body(rows, *operands) if is_there else NotImplemented
 
@@ -85,16 +85,20 @@ class _Tile(NamedTuple):
     def rows_at(self, places: NDArray[Any]) -> NDArray[Any]:
         """Return the indices of the tile's rows at these places."""
         if isinstance(self.place, slice):
-            return places + self.place.start
-        return self.place[places]
+            result: Floats = places + self.place.start
+            return result
+        result = self.place[places]
+        return result
 
     def sums(self, values: Floats) -> Floats:
         """Return the sum over each row of values that stand for its numbers."""
-        return self._matrix(values) @ np.ones(self.n_features)
+        result: Floats = self._matrix(values) @ np.ones(self.n_features)
+        return result
 
     def column_sums(self, values: Floats, factors: Floats) -> Floats:
         """Return the sum over each column of values that stand for numbers, times the rows'."""
-        return self._matrix(values).T @ factors
+        result: Floats = self._matrix(values).T @ factors
+        return result
 
     def cluster_sums(self, labels: Labels, weights: Floats | None, n_clusters: int) -> Floats:
         """Return the weighted sums of the rows of each label."""
@@ -107,7 +111,8 @@ class _Tile(NamedTuple):
 
     def products(self, vectors: Floats) -> Floats:
         """Return the product of each row with each column of ``vectors``."""
-        return self._matrix(self.numbers) @ vectors
+        result: Floats = self._matrix(self.numbers) @ vectors
+        return result
 
     def _matrix(self, values: Floats) -> Any:
         return scipy_csr(values, self.columns, self.starts, (self.n_rows, self.n_features))
@@ -156,7 +161,8 @@ def _dots(points: Floats, others: Floats) -> Floats:
 def _origin(rows: SparseRows) -> Floats:
     if rows.origin is None:
         return np.zeros(rows.n_features)
-    return rows.origin.astype(np.float64, copy=False)
+    result: Floats = rows.origin.astype(np.float64, copy=False)
+    return result
 
 
 @override(nearest_labels)
@@ -235,7 +241,10 @@ def added_distances(rows: SparseRows, labels: Labels, centroids: Floats) -> Floa
 
 def _sq_norms_from_zero(centroids: Floats, rows: SparseRows) -> Floats:
     squares: Floats = (centroids + _origin(rows)) ** 2
-    return squares.sum(axis=1)  # added pairwise, with fewer roundings than one after another
+    result: Floats = squares.sum(
+        axis=1
+    )  # added pairwise, with fewer roundings than one after another
+    return result
 
 
 def _measured(
@@ -251,7 +260,8 @@ def _measured(
     for some, points in _by_features(rows, tile, unsure, centroids.dtype):
         points -= centroids[labels[some]]
         distances[some] = _dots(points, points)
-    return distances
+    result: Floats = distances
+    return result
 
 
 def _by_features(
@@ -388,7 +398,9 @@ def moments_where_rows_have_numbers(rows: SparseRows) -> Moments:
             # the zeros is then nothing.
             mass += np.add.accumulate(weights)[-1]
             numbers = tile.numbers - origin[tile.columns]
-            for total, values in zip(added, (numbers, numbers**2, np.ones_like(numbers)), strict=True):
+            for total, values in zip(
+                added, (numbers, numbers**2, np.ones_like(numbers)), strict=True
+            ):
                 total += tile.column_sums(values, weights)
         return (mass, *added)
 
