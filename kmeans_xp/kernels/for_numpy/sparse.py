@@ -84,11 +84,9 @@ class _Tile(NamedTuple):
 
     def rows_at(self, places: NDArray[Any]) -> NDArray[Any]:
         """Return the indices of the tile's rows at these places."""
-        if isinstance(self.place, slice):
-            result: Floats = places + self.place.start
-            return result
-        result = self.place[places]
-        return result
+        is_range = isinstance(self.place, slice)
+        indices: Floats = places + self.place.start if is_range else self.place[places]
+        return indices
 
     def sums(self, values: Floats) -> Floats:
         """Return the sum over each row of values that stand for its numbers."""
