@@ -84,8 +84,8 @@ class _Tile(NamedTuple):
 
     def rows_at(self, places: NDArray[Any]) -> NDArray[Any]:
         """Return the indices of the tile's rows at these places."""
-        is_range = isinstance(self.place, slice)
-        indices: Floats = places + self.place.start if is_range else self.place[places]
+        place: Any = self.place
+        indices: Floats = places + place.start if isinstance(place, slice) else place[places]
         return indices
 
     def sums(self, values: Floats) -> Floats:
