@@ -23,9 +23,9 @@ class ProgressLine:
     write : callable, default=None
         Takes a line, without its end; None for standard error.
 
-    See Also
-    --------
-    sklearn.callback.ProgressBar : Bars on a terminal.
+    Notes
+    -----
+    scikit-learn's own ``ProgressBar`` draws bars, and needs rich.
 
     Examples
     --------
