@@ -53,6 +53,7 @@ from kmeans_xp.devices.sparse import (
     gathered_parts,
     is_sparse,
     own_parts,
+    scipy_csr,
     sparse_matrix,
     sparse_to_host,
 )
@@ -94,6 +95,7 @@ __all__ = [
     "n_threads",
     "namespace_of",
     "own_parts",
+    "scipy_csr",
     "send",
     "shrink_tiles",
     "sparse_matrix",

@@ -17,6 +17,7 @@ __all__ = [
     "gathered_parts",
     "is_sparse",
     "own_parts",
+    "scipy_csr",
     "sparse_matrix",
     "sparse_to_host",
     "stored",
@@ -93,9 +94,21 @@ def sparse_matrix(parts: Csr) -> SparseMatrix:
     *arrays, n_features = own_parts(parts)
     shape = (len(parts.indptr) - 1, n_features)
     if isinstance(parts.data, np.ndarray):
-        return scipy.sparse.csr_array(tuple(arrays), shape=shape)
+        return scipy_csr(*arrays, shape)
     matrix = importlib.import_module(_CUDA_MODULE).csr_matrix(tuple(arrays), shape=shape)
     matrix.has_canonical_format = True
+    return matrix
+
+
+def scipy_csr(data: Any, indices: Any, indptr: Any, shape: tuple[int, int]) -> SparseMatrix:
+    """Return a matrix of SciPy of arrays that are known to be good, without a look or a copy.
+
+    Given to the constructor, arrays that are a small part of others are copied.
+    """
+    matrix = scipy.sparse.csr_array(shape, dtype=data.dtype)
+    kind = np.int32 if len(data) <= np.iinfo(np.int32).max else np.int64  # of both, for its loops
+    matrix.data = data
+    matrix.indices, matrix.indptr = (each.astype(kind, copy=False) for each in (indices, indptr))
     return matrix
 
 
@@ -120,7 +133,7 @@ def gathered_parts(parts: Csr, rows: Any) -> Csr:
     lengths = indptr[rows + 1] - starts
     ends = lengths.cumsum()
     places = _ranges(starts, lengths, ends)
-    begins = _joined(ends[:1] * 0, ends)
+    begins = _joined(indptr[:1] * 0, ends)
     return Csr(data[places], indices[places], begins, n_features)
 
 
@@ -137,9 +150,9 @@ def _ranges(starts: Any, lengths: Any, ends: Any) -> Any:
     """Return ``starts[i], starts[i] + 1, ...``, as many as ``lengths[i]``, for each i in turn."""
     shifts = starts - (ends - lengths)
     if isinstance(starts, np.ndarray):
-        return np.repeat(shifts, lengths) + np.arange(ends[-1])
+        return np.repeat(shifts, lengths) + np.arange(lengths.sum())
     cupy = importlib.import_module("cupy")
-    places = cupy.arange(int(ends[-1]))
+    places = cupy.arange(int(lengths.sum()))
     return places + shifts[cupy.searchsorted(ends, places, side="right")]
 
 

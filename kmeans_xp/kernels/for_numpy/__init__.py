@@ -4,6 +4,14 @@ The constants were measured on two cores with AVX-512 and OpenBLAS 0.3.31; none 
 result by more than rounding. Importing a module here registers its kernels.
 """
 
-from kmeans_xp.kernels.for_numpy import assignment, least, measuring, seeding, silhouette, sums
+from kmeans_xp.kernels.for_numpy import (
+    assignment,
+    least,
+    measuring,
+    seeding,
+    silhouette,
+    sparse,
+    sums,
+)
 
-__all__ = ["assignment", "least", "measuring", "seeding", "silhouette", "sums"]
+__all__ = ["assignment", "least", "measuring", "seeding", "silhouette", "sparse", "sums"]
