@@ -1,5 +1,5 @@
 """Kernels for CuPy, compiled by NVRTC on first use, and how steps are queued on its device."""
 
-from kmeans_xp.kernels.for_cupy import kernels, stepping
+from kmeans_xp.kernels.for_cupy import kernels, sparse, stepping
 
-__all__ = ["kernels", "stepping"]
+__all__ = ["kernels", "sparse", "stepping"]

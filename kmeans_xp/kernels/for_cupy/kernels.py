@@ -545,17 +545,18 @@ def _launch(
     *,
     n_threads: int = _THREADS,
     shared_bytes: int = 0,
+    source: str = "kernels.cu",
 ) -> None:
     grid = blocks if isinstance(blocks, tuple) else (blocks,)
-    function = _compiled(name)
+    function = _compiled(name, source)
     if shared_bytes > _SHARED_BYTES:
         function.max_dynamic_shared_size_bytes = shared_bytes
     function(grid, (n_threads,), arguments, shared_mem=shared_bytes)
 
 
 @functools.cache
-def _compiled(name: str) -> Any:
-    source = importlib.resources.files(__package__).joinpath("kernels.cu").read_text()
+def _compiled(name: str, source: str) -> Any:
+    text = importlib.resources.files(__package__).joinpath(source).read_text()
     templates = (name,) if "<" in name else None
-    module = cupy.RawModule(code=source, options=("-std=c++17",), name_expressions=templates)
+    module = cupy.RawModule(code=text, options=("-std=c++17",), name_expressions=templates)
     return module.get_function(name)
