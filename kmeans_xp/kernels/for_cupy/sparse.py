@@ -1,9 +1,8 @@
 """Sparse rows for CuPy: kernels of ``sparse.cu`` on the stored numbers; nothing waits."""
 
+import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple, TypeVar
-
-import functools
 
 import cupy
 import numpy as np
@@ -66,12 +65,12 @@ class _Centroids(NamedTuple):
 
 
 def _override(kernel: Kernel[..., Any]) -> Callable[[Callable[..., R]], Callable[..., R]]:
-    """Register a body for sparse rows that a launch can take; it is called without the namespace."""
+    """Register a body for what a launch can take; it is called without the namespace."""
 
     def register(body: Callable[..., R]) -> Callable[..., R]:
         @kernel.override("cupy", rows=SparseRows)
         @functools.wraps(body)
-        def declining(rows: SparseRows, *operands: Any, xp: Namespace) -> Any:  # noqa: ARG001
+        def declining(rows: SparseRows, *operands: Any, xp: Namespace) -> Any:
             return body(rows, *operands) if _takes(rows, operands) else NotImplemented
 
         return body
