@@ -12,8 +12,10 @@ from kmeans_xp.kernels.for_numba import (
     seeding,
     silhouette,
     sparse_assignment,
+    sparse_batches,
     sparse_measuring,
     sparse_seeding,
+    sparse_stepping,
 )
 
 __all__ = [
@@ -23,6 +25,8 @@ __all__ = [
     "seeding",
     "silhouette",
     "sparse_assignment",
+    "sparse_batches",
     "sparse_measuring",
     "sparse_seeding",
+    "sparse_stepping",
 ]

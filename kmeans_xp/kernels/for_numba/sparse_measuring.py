@@ -50,7 +50,7 @@ from kmeans_xp.kernels.portable.moments import Moments, column_moments
 from kmeans_xp.kernels.sparse_rows import SparseRows
 from kmeans_xp.kernels.trees import merged_in_tree
 
-__all__ = ["sq_norms_of"]
+__all__ = ["inertia_of", "sq_norms_of"]
 
 #: nanoseconds of a stored number, roughly
 _MEASURED, _ADDED = 3.0, 3.0
@@ -219,16 +219,20 @@ def _add_distances(
 @override(assigned_inertia)
 def added_as_measured(rows: SparseRows, labels: Labels, centroids: Floats) -> Floats:
     """Hold no distance in memory."""
-    origin, labels = origin_of(rows), int32_labels(labels)
-    given = _Centroids(centroids, origin)
-    operands = (origin, weights_of(rows), labels, given.flat, given.sq_norms)
+    given = _Centroids(centroids, origin_of(rows))
+    return np.asarray(inertia_of(rows, int32_labels(labels), given.flat, given.sq_norms))
+
+
+def inertia_of(rows: SparseRows, labels: Labels, centroids: Floats, sq_norms: Floats) -> float:
+    """Return the weighted sum of squared distances; centroids lie row after row."""
+    operands = (origin_of(rows), weights_of(rows), labels, centroids, sq_norms)
 
     def total(start: int, stop: int) -> float:
         added: float = _add_distances[centroids.dtype](*arrays_of(rows), start, stop, *operands)
         return added
 
     n_tasks = n_tasks_for(rows.n_points, row_cost(rows, _MEASURED))
-    return np.asarray(merged_in_tree(in_ranges(total, rows.n_points, n_tasks)))
+    return merged_in_tree(in_ranges(total, rows.n_points, n_tasks))
 
 
 @inline
