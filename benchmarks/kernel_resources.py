@@ -1,6 +1,6 @@
 """What the compiler gives each CUDA kernel: registers, shared memory, spills; needs no GPU.
 
-``python benchmarks/kernel_resources.py`` compiles every kernel of ``for_cupy/kernels.cu`` by the
+``python benchmarks/kernel_resources.py`` compiles the kernels of ``SOURCES`` by the
 NVRTC that CuPy finds and prints the table of ``docs/cuda_kernels.md``; with ``--write`` the page
 is written. Exits with 1 if a kernel spills or does not compile.
 """
@@ -18,6 +18,7 @@ sys.path.insert(0, str(ROOT))
 
 __all__ = [
     "ARCHITECTURES",
+    "SOURCES",
     "Compilation",
     "Declaration",
     "Resources",
@@ -25,11 +26,15 @@ __all__ = [
     "compiled",
     "declarations",
     "instantiations",
+    "listed",
     "parsed_log",
     "source",
 ]
 
 PAGE = ROOT / "docs" / "cuda_kernels.md"
+
+#: beside each lies the Python that launches its kernels
+SOURCES = ("kernels.cu", "sparse.cu")
 ARCHITECTURES = (75, 80, 90, 100)
 
 _TEMPLATE = r"(?:template\s*<(?P<parameters>[^>]*)>\s*)?"
@@ -90,9 +95,14 @@ class Compilation(NamedTuple):
         return [each for each in self.resources if each.spill_bytes or each.stack_bytes]
 
 
-def source() -> str:
-    """Return the CUDA source."""
-    return (ROOT / "kmeans_xp" / "kernels" / "for_cupy" / "kernels.cu").read_text()
+def source(name: str) -> str:
+    """Return a CUDA source, one of ``SOURCES``."""
+    return (ROOT / "kmeans_xp" / "kernels" / "for_cupy" / name).read_text()
+
+
+def listed(name: str) -> list[str]:
+    """Return what may be asked for of a source."""
+    return instantiations(declarations(source(name)), choices())
 
 
 def declarations(text: str) -> list[Declaration]:
@@ -223,7 +233,8 @@ _PAGE = """\
 
 Registers of a thread on each architecture, and in bytes the static shared memory of a block and
 the spills of a thread, as NVRTC {version} reports them for each of the {n_kernels} instantiations
-that `kmeans_xp/kernels/for_cupy/kernels.py` can ask for. Spills on all architectures: {spills}.
+that `kernels.py` and `sparse.py` in `kmeans_xp/kernels/for_cupy` can ask for. Spills on all
+architectures: {spills}.
 
 `In` is the type of the points, `T` the one computed in; the number is the padded number of
 features, or of candidates of k-means++. `few_step`, `few_labels` and `potentials` are launched
@@ -279,15 +290,19 @@ def _text(value: str | bytes) -> str:
     return value.decode() if isinstance(value, bytes) else value
 
 
+def _compiled_all(architecture: int) -> Compilation | None:
+    made = [compiled(listed(name), architecture, source(name)) for name in SOURCES]
+    resources = [each for one in made if one is not None for each in one.resources]
+    return Compilation(architecture, tuple(resources)) if resources else None
+
+
 def _main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--write", action="store_true", help=f"write docs/{PAGE.name}")
     asked_for = parser.parse_args()
     from cupy_backends.cuda.libs import nvrtc
 
-    text = source()
-    names = instantiations(declarations(text), choices())
-    tried = {architecture: compiled(names, architecture, text) for architecture in ARCHITECTURES}
+    tried = {architecture: _compiled_all(architecture) for architecture in ARCHITECTURES}
     compilations = [each for each in tried.values() if each is not None]
     for architecture in (key for key, each in tried.items() if each is None):
         print(f"sm_{architecture}: not known to this NVRTC", file=sys.stderr)

@@ -1,7 +1,8 @@
 """Sparse rows beside scikit-learn: ``python -m benchmarks.sparse`` prints a table of ratios.
 
 Both run in this process, in turn, on the same threads; a figure is the median of the rounds'
-ratios, of time by the clock. ``--rounds N`` sets their number, ``--only NAME`` picks a size.
+ratios, of time by the clock. ``--rounds N`` sets their number, ``--only NAME`` picks a size,
+``--jobs NAME ...`` some of the jobs, ``--threads N`` how many threads both have.
 """
 
 import argparse
@@ -13,6 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import scipy.sparse
 import sklearn.cluster
+from threadpoolctl import threadpool_limits
 
 import kmeans_xp
 
@@ -33,10 +35,14 @@ class Size(NamedTuple):
 SIZES = (
     Size("words of 11,000 texts", 11_000, 50_000, 20, 0.0015),
     Size("words of 11,000 texts", 11_000, 50_000, 20, 0.0015, "float64"),
-    Size("100k x 10k, 1 %", 100_000, 10_000, 100, 0.01),
     Size("1M x 1000, 1 %", 1_000_000, 1_000, 10, 0.01),
+    Size("1M x 1000, 1 %", 1_000_000, 1_000, 10, 0.01, "float64"),
     Size("500 x 200, 10 %", 500, 200, 5, 0.10),
+    Size("500 x 200, 10 %", 500, 200, 5, 0.10, "float64"),
     Size("20k x 2000, 1 %, many clusters", 20_000, 2_000, 500, 0.01),
+    Size("20k x 2000, 1 %, many clusters", 20_000, 2_000, 500, 0.01, "float64"),
+    Size("100k x 10k, 1 %", 100_000, 10_000, 100, 0.01),
+    Size("100k x 10k, 1 %", 100_000, 10_000, 100, 0.01, "float64"),
 )
 
 N_STEPS = 5
@@ -69,12 +75,18 @@ def jobs(size: Size, X: Any) -> dict[str, tuple[Callable[[], Any], Callable[[], 
     def fit(library: Any) -> Callable[[], Any]:
         return lambda: library.KMeans(size.n_clusters, **options).fit(X)
 
+    def batches(library: Any) -> Callable[[], Any]:
+        few = {"init": start, "n_init": 1, "max_iter": 2, "max_no_improvement": None}
+        make = library.MiniBatchKMeans
+        return lambda: make(size.n_clusters, random_state=0, **few).fit(X[:20_000])
+
     def seed(function: Callable[..., Any]) -> Callable[[], Any]:
         return lambda: function(X, size.n_clusters, random_state=0)
 
     return {
         f"{N_STEPS} iterations": (fit(sklearn.cluster), fit(kmeans_xp)),
         "k-means++": (seed(sklearn.cluster.kmeans_plusplus), seed(kmeans_xp.kmeans_plusplus)),
+        "mini-batches": (batches(sklearn.cluster), batches(kmeans_xp)),
         "predict": (lambda: theirs.predict(X), lambda: ours.predict(X)),
         "transform": (lambda: theirs.transform(X), lambda: ours.transform(X)),
     }
@@ -92,8 +104,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--only", default="")
+    parser.add_argument("--jobs", nargs="*")
+    parser.add_argument("--threads", type=int)
     asked = parser.parse_args()
     warnings.simplefilter("ignore")
+    with threadpool_limits(asked.threads), kmeans_xp.config_context(n_threads=asked.threads):
+        _print_table(asked)
+
+
+def _print_table(asked: argparse.Namespace) -> None:
     print("| rows | job | scikit-learn, ms | kmeans_xp, ms | ratio |")
     print("|---|---|---:|---:|---:|")
     for size in SIZES:
@@ -101,6 +120,8 @@ def main() -> None:
             continue
         X = matrix_of(size)
         for name, pair in jobs(size, X).items():
+            if asked.jobs and name not in asked.jobs:
+                continue
             for job in pair:
                 job()
             times = np.array([[seconds(job) for job in pair] for _ in range(asked.rounds)])

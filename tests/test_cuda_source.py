@@ -2,6 +2,7 @@
 
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -9,12 +10,14 @@ from benchmarks import kernel_resources
 from benchmarks.kernel_resources import (
     ARCHITECTURES,
     PAGE,
+    SOURCES,
     Declaration,
     Resources,
     choices_of,
     compiled,
     declarations,
     instantiations,
+    listed,
     parsed_log,
     source,
 )
@@ -85,16 +88,21 @@ def test_a_log_is_read() -> None:
     ]
 
 
-def test_every_kernel_of_the_source_is_launched_and_every_launch_has_its_kernel() -> None:
-    launched = re.findall(r'_launch\(\s*f?"(\w+)', (KERNELS / "kernels.py").read_text())
-    assert set(launched) == {each.name for each in declarations(source())}
+def test_every_kernel_of_a_source_is_launched_and_every_launch_has_its_kernel() -> None:
+    launches = re.compile(r'_launch(?:_sparse|_for)?\((?:\s*|rows, )f?"(\w+)')
+    launched = {
+        name
+        for source_name in SOURCES
+        for name in launches.findall((KERNELS / source_name).with_suffix(".py").read_text())
+    }
+    assert launched == {each.name for name in SOURCES for each in declarations(source(name))}
 
 
 @with_cupy_alone
 def test_the_page_has_every_kernel(library: Library) -> None:
-    listed = set(re.findall(r"^\| `([^`]+)` \|", PAGE.read_text(), re.MULTILINE))
-    names = set(instantiations(declarations(source()), kernel_resources.choices()))
-    assert listed == names, "run: python benchmarks/kernel_resources.py --write"
+    on_page = set(re.findall(r"^\| `([^`]+)` \|", PAGE.read_text(), re.MULTILINE))
+    names = {kernel for name in SOURCES for kernel in listed(name)}
+    assert on_page == names, "run: python benchmarks/kernel_resources.py --write"
 
 
 @with_cupy_alone
@@ -109,25 +117,32 @@ def test_what_is_compiled_in_use_is_in_the_list(
     asked_for = []
     compiled_as_ever = for_cupy._compiled
 
-    def _noted(name: str, source: str) -> object:
-        asked_for.append(name)
-        return compiled_as_ever(name, source)
+    def compiled_and_noted(name: str, source_name: str) -> Any:
+        asked_for.append((source_name, name))
+        return compiled_as_ever(name, source_name)
 
-    monkeypatch.setattr(for_cupy, "_compiled", _noted)
+    monkeypatch.setattr(for_cupy, "_compiled", compiled_and_noted)
     n_points, n_features, n_clusters = shape
     points = library.xp.asarray(library.xp.arange(n_points * n_features) % 97, dtype=dtype)
-    KMeans(n_clusters, random_state=0).fit(library.xp.reshape(points, (n_points, n_features)))
-    names = instantiations(declarations(source()), kernel_resources.choices())
+    rows = library.xp.reshape(points, (n_points, n_features))
+    KMeans(n_clusters, random_state=0).fit(rows)
+    if dtype != "float16":
+        to_sparse = pytest.importorskip("cupyx.scipy.sparse").csr_matrix
+        KMeans(n_clusters, random_state=0).fit(to_sparse(rows))
+        assert {name for name, _ in asked_for} == set(SOURCES)
     assert asked_for
-    assert set(asked_for) <= set(names)
+    for source_name, name in asked_for:
+        assert name in listed(source_name)
 
 
 @with_cupy_alone
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
-def test_every_kernel_compiles_without_spills(architecture: int, library: Library) -> None:
-    text = source()
-    names = instantiations(declarations(text), kernel_resources.choices())
-    made = compiled(names, architecture, text)
+@pytest.mark.parametrize("name", SOURCES)
+def test_every_kernel_compiles_without_spills(
+    name: str, architecture: int, library: Library
+) -> None:
+    names = listed(name)
+    made = compiled(names, architecture, source(name))
     if made is None:
         pytest.skip(f"this NVRTC does not know sm_{architecture}")
     assert [each.kernel for each in made.resources] == names

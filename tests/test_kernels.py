@@ -27,6 +27,7 @@ from conftest import Library
 from kmeans_xp import config_context
 from kmeans_xp.devices import device_of, namespace_of, tile_shape, to_host
 from kmeans_xp.kernels import (
+    BatchMeans,
     Bounds,
     Candidate,
     ClusterTotals,
@@ -476,6 +477,48 @@ def verify_update_centroids(result: Any, trial: Trial, truth: Truth) -> None:
     assert_within(explained, expected, roundings * magnitudes.sum())
 
 
+def old_mass_of(trial: Trial) -> Host:
+    """Return weights that centroids are the means of so far: some of none."""
+    return np.arange(trial.shape[2]) % 3 * 4.0
+
+
+def rows_centroids_and_mass(trial: Trial) -> tuple[Any, ...]:
+    return trial.rows, trial.centroids, trial.placed(old_mass_of(trial), trial.accumulated)
+
+
+def verify_batch_means(result: Any, trial: Trial, truth: Truth) -> None:
+    """Means of what was there and of the rows that the library says are nearest."""
+    assert isinstance(result, BatchMeans)
+    nearest = nearest_labels(trial.rows, trial.centroids, xp=trial.xp)
+    labels = trial.library.to_host(nearest).astype(np.int64)
+    sums, added = trial.problem.cluster_sums(labels)
+    old, before = truth.centroids, old_mass_of(trial)
+    is_met, mass = added > 0.0, before + added
+    eps, accumulated_eps = np.finfo(trial.problem.computing).eps, np.finfo(trial.accumulated).eps
+    roundings = (len(labels) + 5) * accumulated_eps
+    assert_within(trial.read(result.mass, trial.accumulated, mass.shape), mass, roundings * mass)
+
+    new = trial.read(result.centroids, trial.problem.computing, old.shape)
+    met, weight = is_met[:, None], np.where(is_met, mass, 1.0)[:, None]
+    mine = (labels == np.arange(len(mass))[:, None]).astype(float)
+    magnitudes = mine @ (truth.weights[:, None] * np.abs(truth.points))
+    magnitudes += np.abs(old) * before[:, None]
+    means = np.where(met, (old * before[:, None] + sums) / weight, old)
+    slack = np.where(met, 2 * eps * np.abs(means) + 3 * roundings * magnitudes / weight, 0.0)
+    assert_within(new, means, slack)
+
+    signals = trial.read(result.signals, trial.accumulated, (2 + len(mass),))
+    np.testing.assert_array_equal(
+        signals[2:], trial.read(result.mass, trial.accumulated, mass.shape)
+    )
+    weighted = truth.weights * truth.sq_distances[np.arange(len(labels)), labels]
+    inertia_slack = truth.of_differences(weighted).sum() + truth.of_sums(weighted)
+    assert_within(signals[0], weighted.sum(), inertia_slack)
+    shifts = (new - old) ** 2
+    moved = (slack * (2 * np.abs(new - old) + slack)).sum()
+    assert_within(signals[1], shifts.sum(), moved + (old.size + 6) * accumulated_eps * shifts.sum())
+
+
 def rows_centroids_and_ends(trial: Trial) -> tuple[Any, ...]:
     return trial.rows, trial.centroids, 5, 0.0
 
@@ -806,6 +849,7 @@ CONTRACTS = {
         rows_labels_and_centroids,
         verify_assigned_sq_distances,
     ),
+    "batch_means": Contract(rows_centroids_and_mass, verify_batch_means),
     "batched_steps_of": Contract(rows_and_reduce, verify_batched_steps_of, walked_together),
     "best_candidate": Contract(potentials_indices_and_candidates, verify_best_candidate),
     "bounded_step": Contract(rows_centroids_and_bounds, verify_bounded_step),

@@ -9,9 +9,16 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from conftest import Library
-from kmeans_xp import KMeans, MiniBatchKMeans, kmeans_plusplus
-from kmeans_xp.devices import Csr, csr_parts, from_host
-from kmeans_xp.kernels import DenseRows, SparseRows, kernels
+from kmeans_xp import KMeans, MiniBatchKMeans, config_context, kmeans_plusplus
+from kmeans_xp.devices import Csr, csr_parts, dense_rows, from_host
+from kmeans_xp.kernels import ClusterTotals, DenseRows, SparseRows, kernels
+from kmeans_xp.metrics import (
+    calinski_harabasz_score,
+    davies_bouldin_score,
+    simplified_silhouette_score,
+)
+from kmeans_xp.selection import choose_n_clusters
+from kmeans_xp.selection.shuffled import shuffled
 
 pytestmark = pytest.mark.skip_library(
     "array_api_strict", "torch", "jax", "dpnp", reason="has no sparse matrices"
@@ -32,11 +39,15 @@ class Problem(NamedTuple):
     labels: Any
     closest: Any
     n_clusters: int
+    mass: Any
+    order: Any
+    bounds: tuple[int, ...]
 
     def arguments(self, name: str, rows: Any) -> tuple[Any, ...]:
         given = {
             "assigned_inertia": (self.labels, self.centroids),
             "assigned_sq_distances": (self.labels, self.centroids),
+            "batch_means": (self.centroids, self.mass),
             "candidate_potentials": (self.closest, self.centroids[:4]),
             "closer_of": (self.closest, self.centroids[:1]),
             "cluster_sums": (self.labels, self.n_clusters),
@@ -45,6 +56,7 @@ class Problem(NamedTuple):
             "lloyd_step_batched": (self.centroids[None],),
             "nearest_centroid": (self.centroids,),
             "nearest_labels": (self.centroids,),
+            "silhouette_distances": (self.labels, self.order, self.bounds),
             "sq_distances": (self.centroids,),
         }
         return (rows, *given[name])
@@ -53,6 +65,7 @@ class Problem(NamedTuple):
 NAMES = [
     "assigned_inertia",
     "assigned_sq_distances",
+    "batch_means",
     "candidate_potentials",
     "closer_of",
     "cluster_sums",
@@ -61,6 +74,7 @@ NAMES = [
     "lloyd_step_batched",
     "nearest_centroid",
     "nearest_labels",
+    "silhouette_distances",
     "sq_distances",
 ]
 
@@ -89,13 +103,19 @@ def problem_of(
     mass, about = (None if each is None else place(each, dtype) for each in (weights, origin))
     stored = csr_parts(sparse.csr_array(host))
     parts = (from_host(part, xp=library.xp, device=library.device) for part in stored[:3])
+    labels = rng.integers(0, n_clusters, n_points)
+    order = np.argsort(labels, kind="stable")
+    bounds = np.searchsorted(labels[order], np.arange(n_clusters + 1))
     return Problem(
         SparseRows(Csr(*parts, n_features), mass, about),
         DenseRows(place(host, dtype), mass, about),
         place(centroids, dtype),
-        place(rng.integers(0, n_clusters, n_points), "int32"),
+        place(labels, "int32"),
         place(rng.random(n_points) * 40.0, dtype),
         n_clusters,
+        place(np.arange(n_clusters) % 3, "float64"),
+        place(order, "int64"),
+        tuple(bounds.tolist()),
     )
 
 
@@ -227,3 +247,255 @@ def test_kmeans_plusplus_chooses_the_rows_of_a_dense_array() -> None:
     _, expected = kmeans_plusplus(host, 7, random_state=0)
     _, found = kmeans_plusplus(sparse.csr_array(host), 7, random_state=0)
     np.testing.assert_array_equal(found, expected)
+
+
+def csr_of(host: Any, library: Library, *parts: Any) -> SparseRows:
+    """Return rows of a host array or matrix, with weights and an origin of its dtype."""
+    stored = csr_parts(sparse.csr_array(host))
+    xp, device = library.xp, library.device
+    arrays = (from_host(part, xp=xp, device=device) for part in stored[:3])
+    placed = (None if each is None else library.asarray(each, stored.data.dtype) for each in parts)
+    return SparseRows(Csr(*arrays, stored.n_features), *placed)
+
+
+def bits_of(name: str, problem: Problem, library: Library) -> list[bytes]:
+    result = kernels[name](*problem.arguments(name, problem.rows), xp=library.xp)
+    return [library.to_host(array).tobytes() for array in flat(result)]
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("shape", [(3000, 40, 9), (700, 9000, 12)], ids=str)
+def test_results_do_not_depend_on_the_number_of_threads(
+    name: str, shape: tuple[int, int, int], library: Library
+) -> None:
+    problem = problem_of(shape, "float32", library, weighted=True, centred=True)
+    with config_context(n_threads=1):
+        expected = bits_of(name, problem, library)
+    for n_threads in (2, 3):
+        problem.rows.kept.clear()
+        with config_context(n_threads=n_threads):
+            assert bits_of(name, problem, library) == expected
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_no_body_waits_for_the_device(name: str, library: Library) -> None:
+    stats = pytest.importorskip("cupy_on_cpu_stats", reason="needs counters of copies and waits")
+    problem = problem_of((50, 30, 4), "float32", library, weighted=True, centred=True)
+    counters = ("h2d_count", "d2h_count", "stream_syncs", "device_syncs", "event_syncs")
+    kernel, arguments = kernels[name], problem.arguments(name, problem.rows)
+    for body in (kernel.portable, *kernel.overrides(library.name, SparseRows)):
+        body(*arguments, xp=library.xp)  # compiles
+        problem.rows.kept.clear()
+        before = stats.read()
+        body(*arguments, xp=library.xp)
+        after = stats.read()
+        assert {key: after[key] - before[key] for key in counters} == dict.fromkeys(counters, 0)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("name", NAMES)
+def test_rows_without_a_number_are_rows(name: str, dtype: str, library: Library) -> None:
+    problem = problem_of((6, 4, 3), dtype, library, weighted=False, centred=True)
+    nothing = np.zeros((6, 4), dtype)
+    origin = library.to_host(problem.dense.origin)
+    empty = problem._replace(rows=csr_of(nothing, library, None, origin))
+    dense = DenseRows(library.asarray(nothing), None, problem.dense.origin)
+    expected = flat(kernels[name].portable(*empty.arguments(name, dense), xp=library.xp))
+    for body in (kernels[name].portable, *kernels[name].overrides(library.name, SparseRows)):
+        found = flat(body(*empty.arguments(name, empty.rows), xp=library.xp))
+        for one, other in zip(found, expected, strict=True):
+            np.testing.assert_allclose(library.to_host(one), library.to_host(other), rtol=1e-5)
+
+
+def test_zeros_that_are_stored_are_zeros(library: Library) -> None:
+    host = host_matrix(80, 9, 2, "float64")
+    plain = sparse.csr_array(host)
+    full = sparse.csr_array(np.ones_like(host))
+    full.data = host.reshape(-1).copy()
+    assert full.nnz > plain.nnz
+    centroids, labels = library.asarray(host[:5] + 0.1), library.asarray(np.arange(80) % 5, "int32")
+    for name, given in (
+        ("sq_distances", (centroids,)),
+        ("cluster_sums", (labels, 5)),
+        ("column_moments", ()),
+        ("assigned_sq_distances", (labels, centroids)),
+    ):
+        results = [
+            flat(kernels[name](csr_of(matrix, library, None, host[7]), *given, xp=library.xp))
+            for matrix in (full, plain)
+        ]
+        for one, other in zip(*results, strict=True):
+            np.testing.assert_allclose(
+                library.to_host(one), library.to_host(other), rtol=1e-12, atol=1e-12
+            )
+
+
+def far_rows(dtype: str) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Return rows around four points 1e6 from zero, two units apart, and a mean of theirs."""
+    rng = np.random.default_rng(4)
+    spots = np.array([[0, 0, 0], [2, 0, 0], [0, 2, 0], [0, 0, 2]])
+    host = 1e6 + spots[rng.integers(4, size=300)] + rng.normal(scale=0.1, size=(300, 3))
+    host = host.astype(dtype)
+    return host, host.mean(axis=0, dtype=np.float64).astype(dtype)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_rows_far_from_zero_are_told_apart(dtype: str, library: Library) -> None:
+    host, origin = far_rows(dtype)
+    rows = csr_of(host, library, None, origin)
+    centred = (host - origin).astype(np.float64)
+    spots = (np.array([[0, 0, 0], [2, 0, 0], [0, 2, 0], [0, 0, 2]]) + 1e6 - origin).astype(dtype)
+    distances = ((centred[:, None, :] - spots.astype(np.float64)) ** 2).sum(axis=2)
+    for body in kernels["nearest_centroid"].overrides(library.name, SparseRows) or (
+        kernels["nearest_centroid"],
+    ):
+        labels, sq_distances = body(rows, library.asarray(spots), xp=library.xp)
+        np.testing.assert_array_equal(library.to_host(labels), distances.argmin(axis=1))
+        # By differences: to some ulps of themselves, although the rows' squares are 1e12.
+        rtol = 64 * np.finfo(dtype).eps
+        np.testing.assert_allclose(library.to_host(sq_distances), distances.min(axis=1), rtol=rtol)
+    _, sums, sq_sums = kernels["column_moments"](rows, xp=library.xp)
+    np.testing.assert_allclose(library.to_host(sums), centred.sum(axis=0), atol=1e-5)
+    np.testing.assert_allclose(library.to_host(sq_sums), (centred**2).sum(axis=0), rtol=1e-6)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_a_fit_of_rows_far_from_zero_finds_them(dtype: str, library: Library) -> None:
+    host, _ = far_rows(dtype)
+    matrix = on_library(sparse.csr_array(host), library)
+    found = KMeans(4, n_init=3, random_state=0).fit(matrix)
+    expected = KMeans(4, n_init=3, random_state=0).fit(library.asarray(host))
+    assert found.inertia_ == pytest.approx(expected.inertia_, rel=1e-3)
+    assert found.inertia_ < 20.0
+    predicted = library.to_host(found.predict(matrix))
+    np.testing.assert_array_equal(predicted, library.to_host(found.labels_))
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_a_candidate_that_was_measured_is_folded_in_as_if_it_was_not(
+    dtype: str, library: Library
+) -> None:
+    problem = problem_of((203, 30, 5), dtype, library, weighted=True, centred=True)
+    xp, rows, fold = library.xp, problem.rows, kernels["closer_of"]
+    taken = rows.take(library.asarray([3, 9, 40, 41], "int64")).points
+    for number in range(4):
+        kernels["candidate_potentials"](rows, problem.closest, taken, xp=xp)
+        # A view of the candidates, as the best of them is; and the same numbers elsewhere.
+        known = fold(rows, problem.closest, taken[number : number + 1], xp=xp)
+        fresh = fold(rows, problem.closest, taken[number : number + 1] + 0.0, xp=xp)
+        np.testing.assert_allclose(
+            library.to_host(known), library.to_host(fresh), rtol=RTOL[dtype], atol=1e-12
+        )
+        assert library.to_host(fresh)[[3, 9, 40, 41][number]] == 0.0
+        assert library.to_host(known)[[3, 9, 40, 41][number]] == 0.0
+    kernels["candidate_potentials"](rows, problem.closest, taken, xp=xp)
+    other = problem.closest * 0.5  # not what the potentials were of
+    folded = fold(rows, other, taken[:1], xp=xp)
+    assert (library.to_host(folded) <= library.to_host(other)).all()
+
+
+def test_equal_rows_are_not_chosen_twice(library: Library) -> None:
+    distinct = host_matrix(5, 12, 1, "float32")
+    distinct[1, 3] = 7.0
+    matrix = on_library(sparse.csr_array(np.repeat(distinct, 40, axis=0)), library)
+    for seed in range(5):
+        _, indices = kmeans_plusplus(matrix, 5, random_state=seed)
+        assert sorted(library.to_host(indices) // 40) == [0, 1, 2, 3, 4]
+
+
+def test_no_more_than_a_tile_is_ever_made_dense(monkeypatch: pytest.MonkeyPatch) -> None:
+    from kmeans_xp.kernels import sparse_rows
+
+    made: list[int] = []
+
+    def counted(parts: Csr, rows: Any = None) -> Any:
+        dense = dense_rows(parts, rows)
+        made.append(dense.size)
+        return dense
+
+    monkeypatch.setattr(sparse_rows, "dense_rows", counted)
+    matrix = sparse.random(2000, 3000, density=0.005, format="csr", random_state=0)
+    for make in (KMeans, MiniBatchKMeans):
+        fitted = make(8, random_state=0, max_iter=5).fit(matrix)
+        fitted.transform(matrix)
+        fitted.score(matrix)
+        fitted.predict(matrix)
+    labels = fitted.labels_
+    for measure in (calinski_harabasz_score, davies_bouldin_score, simplified_silhouette_score):
+        measure(matrix, labels)
+    assert made  # the rows that are chosen
+    assert max(made) <= 2000 * 3000 // 16
+
+
+def test_large_centroids_are_updated_by_several_tasks_to_the_same(library: Library) -> None:
+    rng = np.random.default_rng(0)
+    shape = (16, 2**15)
+    sums, old = rng.normal(size=shape), rng.normal(size=shape)
+    mass = rng.integers(0, 3, 16).astype(np.float64)
+    given = (*map(library.asarray, (sums, mass)), library.asarray(old))
+    for body in (
+        kernels["update_centroids"].portable,
+        *kernels["update_centroids"].overrides(library.name),
+    ):
+        new, signals = body(ClusterTotals(*given[:2]), given[2], xp=library.xp)
+        means = np.where(mass[:, None] > 0, sums / np.maximum(mass, 1.0)[:, None], old)
+        np.testing.assert_allclose(library.to_host(new), means, rtol=1e-12)
+        explained = (old * (2.0 * sums - mass[:, None] * old)).sum()
+        expected = [((means - old) ** 2).sum(), (mass == 0).sum(), explained]
+        np.testing.assert_allclose(library.to_host(signals), expected, rtol=1e-9)
+
+
+def test_sparse_rows_move_to_the_device_that_is_asked_for(library: Library) -> None:
+    if library.name != "cupy":
+        pytest.skip("moves between NumPy and CuPy")
+    host = sparse.csr_array(host_matrix(100, 12, 3, "float64"))
+    there = on_library(host, library)
+    expected = KMeans(4, random_state=0).fit(host)
+    on_cuda = KMeans(4, random_state=0, device="cuda").fit(host)
+    on_cpu = KMeans(4, random_state=0, device="cpu").fit(there)
+    assert isinstance(on_cuda.labels_, np.ndarray)
+    assert not isinstance(on_cpu.labels_, np.ndarray)
+    for found in (on_cuda, on_cpu):
+        np.testing.assert_array_equal(library.to_host(found.labels_), expected.labels_)
+        assert found.inertia_ == pytest.approx(expected.inertia_)
+
+
+def test_a_callable_init_is_given_the_matrix(library: Library) -> None:
+    matrix = on_library(sparse.csr_array(host_matrix(100, 12, 3, "float64")), library)
+    seen: list[Any] = []
+
+    def init(X: Any, n_clusters: int, random_state: Any) -> Any:
+        seen.append(X)
+        return X[:n_clusters].toarray()
+
+    KMeans(3, init=init, n_init=1).fit(matrix)
+    MiniBatchKMeans(3, init=init, n_init=1, init_size=20, batch_size=20).fit(matrix)
+    assert [X.shape for X in seen] == [(100, 12), (20, 12)]
+    given, expected = (library.to_host(each.toarray()) for each in (seen[0], matrix))
+    np.testing.assert_array_equal(given, expected)
+
+
+@pytest.mark.parametrize("criterion", ["silhouette", "gap"])
+def test_the_number_of_clusters_of_sparse_rows_is_chosen(criterion: str) -> None:
+    rng = np.random.default_rng(0)
+    topics = np.kron(np.eye(3), np.ones((40, 12)))
+    host = (rng.random(topics.shape) < 0.02 + 0.5 * topics) * rng.random(topics.shape)
+    options = {"criterion": criterion, "n_init": 3, "n_references": 4, "random_state": 0}
+    assert choose_n_clusters(sparse.csr_array(host), range(2, 6), **options).n_clusters == 3
+
+
+def test_reference_rows_are_the_numbers_of_each_feature_in_other_rows() -> None:
+    host = host_matrix(60, 15, 4, "float64")
+    host[:, 3] = np.arange(1.0, 61.0)  # a feature that every row has
+    drawn = shuffled(sparse.csr_array(host))
+    one, again, other = (drawn(seed).toarray() for seed in (1, 1, 2))
+    np.testing.assert_array_equal(one, again)
+    assert (one != other).any()
+    assert (one != host).any()
+    for made in (one, other):
+        np.testing.assert_array_equal(np.sort(made, axis=0), np.sort(host, axis=0))
+
+
+def test_scikit_learn_is_told_that_sparse_rows_are_taken() -> None:
+    for estimator in (KMeans(), MiniBatchKMeans()):
+        assert estimator.__sklearn_tags__().input_tags.sparse

@@ -131,6 +131,7 @@ def updated(blocks: Blocks, step: Step, number: int) -> tuple[Array, Iteration]:
     sq_shift, n_empty, explained = step.signals.tolist()
     update = step.update
     if n_empty > 0.0:
+        assert step.totals is not None
         totals = relocated(blocks, step.totals, step.before)
         update = update_centroids(totals, step.before, xp=blocks.xp)
         sq_shift = float(update.signals[0])

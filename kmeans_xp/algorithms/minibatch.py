@@ -11,13 +11,7 @@ import numpy as np
 from kmeans_xp.algorithms.drawing import draw_by_weight
 from kmeans_xp.blocks import Blocks
 from kmeans_xp.devices import Array, Namespace, from_host, to_host
-from kmeans_xp.kernels import (
-    ClusterTotals,
-    Rows,
-    cluster_sums,
-    nearest_centroid,
-    update_centroids,
-)
+from kmeans_xp.kernels import Rows, batch_means
 
 __all__ = [
     "MiniBatchResult",
@@ -248,7 +242,8 @@ def minibatch_step(
     MiniBatchStep
         Numbered 1, without a smoothed inertia.
     """
-    moved, signals = _moved(batch, state, xp=xp)
+    centroids, new_mass, signals = batch_means(batch, *state, xp=xp)
+    moved = MiniBatchState(centroids, new_mass)
     inertia, sq_shift, *host_mass = to_host(signals)
     mass: HostArray = np.asarray(host_mass, dtype=np.float64)
     n_reassigned = 0
@@ -344,27 +339,6 @@ class _End(NamedTuple):
         if steps and most is not None and improvement.n_without >= most:
             return "lack of improvement in inertia"
         return None
-
-
-def _moved(batch: Rows, state: MiniBatchState, *, xp: Namespace) -> tuple[MiniBatchState, Array]:
-    """Return the new means, and [inertia, squared shift, mass ...] in one array."""
-    n_clusters = int(state.centroids.shape[0])
-    labels, sq_distances = nearest_centroid(batch, state.centroids, xp=xp)
-    totals = cluster_sums(batch, labels, n_clusters, xp=xp)
-    dtype = totals.sums.dtype
-    old, old_mass = (xp.astype(part, dtype, copy=False) for part in state)
-    mass = old_mass + totals.mass
-    # A centroid that the batch says nothing of counts as empty: it keeps its very bits.
-    is_met = totals.mass > 0.0
-    so_far = ClusterTotals(
-        old * old_mass[:, None] + totals.sums, xp.where(is_met, mass, xp.zeros_like(mass))
-    )
-    update = update_centroids(so_far, state.centroids, xp=xp)
-    weighted = xp.astype(sq_distances, dtype, copy=False)
-    if batch.weights is not None:
-        weighted = weighted * xp.astype(batch.weights, dtype, copy=False)
-    signals = xp.concat([xp.stack([xp.sum(weighted), update.signals[0]]), mass])
-    return MiniBatchState(update.centroids, mass), signals
 
 
 def _reassigned(

@@ -103,6 +103,7 @@ def lloyd_restarts(
 
 
 def _of_run(batch: Step, run: int) -> Step:
+    assert batch.totals is not None
     totals = ClusterTotals(*(part[run, ...] for part in batch.totals))
     update = Update(*(part[run, ...] for part in batch.update))
     return Step(batch.before[run, ...], totals, update, batch.signals[run])

@@ -91,19 +91,20 @@ def csr_parts(matrix: SparseMatrix) -> Csr:
 
 def sparse_matrix(parts: Csr) -> SparseMatrix:
     """Return the matrix that has these arrays."""
-    *arrays, n_features = own_parts(parts)
-    shape = (len(parts.indptr) - 1, n_features)
+    own = own_parts(parts)
     if isinstance(parts.data, np.ndarray):
-        return scipy_csr(arrays[0], arrays[1], arrays[2], shape)
-    matrix = importlib.import_module(_CUDA_MODULE).csr_matrix(tuple(arrays), shape=shape)
+        return scipy_csr(own)
+    shape = (len(own.indptr) - 1, own.n_features)
+    matrix = importlib.import_module(_CUDA_MODULE).csr_matrix(tuple(own[:3]), shape=shape)
     matrix.has_canonical_format = True
     return matrix
 
 
-def scipy_csr(data: Any, indices: Any, indptr: Any, shape: tuple[int, int]) -> SparseMatrix:
+def scipy_csr(parts: Csr) -> SparseMatrix:
     """Return a matrix of SciPy of arrays that are known to be good, without a look or a copy."""
-    # Given to the constructor, arrays that are a small part of others are copied.
-    matrix = scipy.sparse.csr_array(shape, dtype=data.dtype)
+    # Its constructor looks at all of them, and copies those that are a small part of others.
+    data, indices, indptr, n_features = parts
+    matrix = scipy.sparse.csr_array((len(indptr) - 1, n_features), dtype=data.dtype)
     kind = np.int32 if len(data) <= np.iinfo(np.int32).max else np.int64  # of both, for its loops
     matrix.data = data
     matrix.indices, matrix.indptr = (each.astype(kind, copy=False) for each in (indices, indptr))

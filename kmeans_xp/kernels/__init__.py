@@ -20,6 +20,7 @@ from kmeans_xp.kernels.portable.assignment import (
     nearest_labels,
     sq_distances,
 )
+from kmeans_xp.kernels.portable.batches import BatchMeans, batch_means
 from kmeans_xp.kernels.portable.bounds import Bounds, bounded_step, keeps_bounds
 from kmeans_xp.kernels.portable.least import places_of_least
 from kmeans_xp.kernels.portable.moments import Moments, Spread, column_moments, spread
@@ -48,6 +49,7 @@ from kmeans_xp.kernels.sparse_rows import SparseRows
 from kmeans_xp.kernels.trees import added, merged_in_tree
 
 __all__ = [
+    "BatchMeans",
     "Bounds",
     "Candidate",
     "ClusterTotals",
@@ -66,6 +68,7 @@ __all__ = [
     "added",
     "assigned_inertia",
     "assigned_sq_distances",
+    "batch_means",
     "batched_steps_of",
     "best_candidate",
     "bounded_step",

@@ -65,7 +65,7 @@ class _Centroids(NamedTuple):
 
 
 def _override(kernel: Kernel[..., Any]) -> Callable[[Callable[..., R]], Callable[..., R]]:
-    """Register a body for sparse rows that a launch can take, called without the namespace."""
+    """Register a body for what a launch can take; it is called without the namespace."""
 
     def register(body: Callable[..., R]) -> Callable[..., R]:
         @kernel.override("cupy", rows=SparseRows)

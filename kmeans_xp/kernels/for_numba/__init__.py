@@ -12,8 +12,11 @@ from kmeans_xp.kernels.for_numba import (
     seeding,
     silhouette,
     sparse_assignment,
+    sparse_batches,
     sparse_measuring,
     sparse_seeding,
+    sparse_silhouette,
+    sparse_stepping,
 )
 
 __all__ = [
@@ -23,6 +26,9 @@ __all__ = [
     "seeding",
     "silhouette",
     "sparse_assignment",
+    "sparse_batches",
     "sparse_measuring",
     "sparse_seeding",
+    "sparse_silhouette",
+    "sparse_stepping",
 ]

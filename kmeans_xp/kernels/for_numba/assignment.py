@@ -15,6 +15,7 @@ from kmeans_xp.kernels.for_numba.compiled import (
     MATRIX,
     NUMBER,
     NUMBERS,
+    NUMBERS_64,
     RESULTS,
     ROWS,
     ROWS_64,
@@ -65,21 +66,26 @@ from kmeans_xp.kernels.threads import in_threads
 from kmeans_xp.kernels.trees import merged_in_tree
 
 __all__ = [
+    "UPDATED",
     "Groups",
     "add_tile",
     "added_by_features",
     "has_own_totals",
+    "is_updated_in_lanes",
     "label_panels",
     "no_totals",
     "scored",
     "split_totals",
     "step_cost",
+    "update_cluster",
 ]
 
 #: numbers in the totals of a task, from which tasks take features instead of rows
 _MOST_PRIVATE = 2**16
 #: numbers of centroids that are worth a thread of their own
 _MANY_NUMBERS = 2**17
+#: features of a centroid that are updated side by side, each with sums of its own
+UPDATED = 64
 
 
 @inline
@@ -180,6 +186,45 @@ def _update(sums, mass, old, new, signals):
             # sum w |x - c|^2 = sum w |x|^2 - (2 c.S - m |c|^2): no second pass over the rows.
             explained += before * (2.0 * total - mass[cluster] * before)
     signals[0], signals[1], signals[2] = sq_shift, n_empty, explained
+
+
+@inline
+def update_cluster(sums, at, mass, old, first, n_features, new, shifts, parts):
+    """Do as ``_update`` with one cluster; return its part of the shift, and of what is explained.
+
+    Some features lie in the lanes of vectors. The cluster's sums begin at ``at``, its centroid at
+    ``first``; ``shifts`` and ``parts`` are room for so many sums.
+    """
+    is_empty = mass <= 0.0
+    # Times the inverse is a rounding of float64 away, which float32 does not see.
+    inverse, is_double = 1.0 / mass, new.itemsize == 8
+    shifts[:] = 0.0
+    parts[:] = 0.0
+    for start in range(0, n_features, len(shifts)):
+        for lane in range(min(len(shifts), n_features - start)):
+            number = old[first + start + lane]
+            before, total = np.float64(number), sums[at + start + lane]
+            mean = new.dtype.type(total / mass if is_double else total * inverse)
+            mean = number if is_empty else mean
+            new[first + start + lane] = mean
+            moved = np.float64(mean) - before
+            shifts[lane] += moved * moved
+            parts[lane] += before * (2.0 * total - mass * before)
+    return shifts.sum(), parts.sum()
+
+
+@compiled(NUMBERS_64, NUMBERS_64, NUMBERS, COUNT, COUNT, RESULTS, TOTALS)
+def _update_many(sums, mass, old, start, stop, new, signals):
+    """Update some clusters, and write the signals of each."""
+    n_features = len(old) // len(mass)
+    shifts, parts = np.empty(UPDATED), np.empty(UPDATED)
+    for cluster in range(start, stop):
+        first = cluster * n_features
+        sq_shift, explained = update_cluster(
+            sums, first, mass[cluster], old, first, n_features, new, shifts, parts
+        )
+        signals[cluster, 0], signals[cluster, 2] = sq_shift, explained
+        signals[cluster, 1] = mass[cluster] <= 0.0
 
 
 _pack_centroids, _label_add, _update_step = (
@@ -334,16 +379,31 @@ def means_in_a_pass(totals: ClusterTotals, centroids: Floats, *, xp: Namespace) 
         runs = zip(sums, mass, centroids, strict=True)
         each = [means_in_a_pass(ClusterTotals(s, m), c, xp=xp) for s, m, c in runs]
         return Update(*map(np.stack, zip(*each, strict=True)))
-    new, n_clusters = np.empty(centroids.shape, centroids.dtype), len(mass)
-    n_tasks = min(n_clusters, max(1, new.size // _MANY_NUMBERS))
+    new, signals = np.empty(centroids.shape, centroids.dtype), np.empty(3)
+    if is_updated_in_lanes(*centroids.shape):
+        return Update(new, _updated_in_threads(totals, centroids, new))
+    _update[centroids.dtype](sums, mass, centroids, new, signals)
+    return Update(new, signals)
 
-    def update(task: int) -> Floats:
+
+def is_updated_in_lanes(n_clusters: int, n_features: int) -> bool:
+    """Return whether ``update_cluster`` updates such centroids, not ``_update``."""
+    return n_features >= UPDATED and n_clusters * n_features >= _MANY_NUMBERS
+
+
+def _updated_in_threads(totals: ClusterTotals, old: Floats, new: Floats) -> Floats:
+    """Write the new centroids, and return the signals."""
+    n_clusters, n_tasks = len(old), min(len(old), new.size // _MANY_NUMBERS)
+    arrays = [np.ascontiguousarray(each).reshape(-1) for each in (*totals, old)]
+    signals = np.empty((n_clusters, 3))
+
+    def update(task: int) -> None:
         start, stop = (n_clusters * each // n_tasks for each in (task, task + 1))
-        some, signals = slice(start, stop), np.empty(3)
-        _update[centroids.dtype](sums[some], mass[some], centroids[some], new[some], signals)
-        return signals
+        _update_many[old.dtype](*arrays, start, stop, new.reshape(-1), signals)
 
-    return Update(new, merged_in_tree(in_threads(update, n_tasks)))
+    in_threads(update, n_tasks)
+    total: Floats = signals.sum(axis=0)
+    return total
 
 
 @override(nearest_labels)

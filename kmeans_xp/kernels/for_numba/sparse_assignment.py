@@ -38,7 +38,14 @@ from kmeans_xp.kernels.portable.steps import lloyd_step
 from kmeans_xp.kernels.sparse_rows import SparseRows
 from kmeans_xp.kernels.trees import merged_in_tree
 
-__all__ = ["scored_by_panels"]
+__all__ = [
+    "MOST_TASKS",
+    "Pieces",
+    "add_piece",
+    "added_number_by_number",
+    "labelled",
+    "scored_by_panels",
+]
 
 #: rows that a group of centroids meets before the next group does: many, so that what it takes
 #: to bring the group into the cache is little beside; fewer, where they are to stay there too
@@ -47,7 +54,7 @@ _TILE_ROWS, _FEW_ROWS = 4096, 256
 _NUMBERS_A_SUM = 16
 #: runs of rows of a cluster that are added up apart from the first of it, at most
 _MOST_PIECES = 16
-_MOST_TASKS = 64
+MOST_TASKS = 64
 #: nanoseconds of a stored number, for each unit of scores and to be added
 _SCORED, _ADDED = 0.5, 2.0
 
@@ -199,8 +206,12 @@ def _add_rows(numbers, columns, starts, start, stop, weights, labels, n_features
 @override(nearest_labels)
 def scored_by_panels(rows: SparseRows, centroids: Floats) -> Labels:
     """Keep the scores of a row and a group of centroids in registers."""
-    panel, labels = Panel.of(centroids, origin_of(rows)), np.empty(rows.n_points, np.int32)
-    dtype, arrays = centroids.dtype, arrays_of(rows)
+    return labelled(rows, Panel.of(centroids, origin_of(rows)))
+
+
+def labelled(rows: SparseRows, panel: Panel) -> Labels:
+    """Return the greatest score of each row with a panel, that is, whose it is."""
+    labels, dtype, arrays = np.empty(rows.n_points, np.int32), panel.numbers.dtype, arrays_of(rows)
 
     def label(start: int, stop: int) -> None:
         _label_rows[dtype](*arrays, start, stop, *panel, rows.n_features, labels)
@@ -295,6 +306,22 @@ def _cut_clusters(starts, order, bounds, most, owners, firsts):
     return n_pieces
 
 
+@inline
+def add_piece(numbers, columns, starts, weights, origin, order, first, last, sums, at):
+    """Write what the rows ``order[first:last]`` add up to, about the origin; return their mass."""
+    mass, weight = 0.0, 1.0
+    for place in range(first, last):
+        mass += np.float64(weights[order[place]]) if weights.shape[0] > 0 else 1.0
+    for feature in range(len(origin)):
+        sums[at + feature] = -mass * np.float64(origin[feature])
+    for place in range(first, last):
+        row = order[place]
+        if weights.shape[0] > 0:
+            weight = np.float64(weights[row])
+        add_numbers(numbers, columns, starts[row], starts[row + 1], weight, sums, at)
+    return mass
+
+
 @compiled(
     NUMBERS, COLUMNS, STARTS, COLUMN, NUMBERS, STARTS, STARTS, STARTS, COUNT, COUNT, SUMS, SUMS
 )
@@ -302,24 +329,15 @@ def _add_pieces(
     numbers, columns, starts, weights, origin, order, firsts, targets, start, stop, sums, mass
 ):
     """Write what some pieces add up to, about the origin, to the rows that are their targets."""
-    weight, n_features = 1.0, len(origin)
     for piece in range(start, stop):
-        target = targets[piece]
-        mass[target] = 0.0
-        for feature in range(n_features):
-            sums[target * n_features + feature] = 0.0
-        for place in range(firsts[piece], firsts[piece + 1]):
-            row = order[place]
-            if weights.shape[0] > 0:
-                weight = np.float64(weights[row])
-            mass[target] += weight
-            at = target * n_features
-            add_numbers(numbers, columns, starts[row], starts[row + 1], weight, sums, at)
-        for feature in range(n_features):
-            sums[target * n_features + feature] -= mass[target] * np.float64(origin[feature])
+        target, first, last = targets[piece], firsts[piece], firsts[piece + 1]
+        at = target * len(origin)
+        mass[target] = add_piece(
+            numbers, columns, starts, weights, origin, order, first, last, sums, at
+        )
 
 
-class _Pieces(NamedTuple):
+class Pieces(NamedTuple):
     """Rows in the order of their clusters, cut into pieces that are of one cluster each.
 
     Parameters
@@ -337,7 +355,7 @@ class _Pieces(NamedTuple):
     owners: NDArray[np.int64]
 
     @classmethod
-    def of(cls, rows: SparseRows, labels: Labels, n_clusters: int) -> "_Pieces":
+    def of(cls, rows: SparseRows, labels: Labels, n_clusters: int) -> "Pieces":
         """Return the pieces of labelled rows: hardly more than clusters, none very long."""
         starts, dtype = rows.csr.indptr, rows.csr.data.dtype
         order, bounds = np.empty(rows.n_points, np.int64), np.empty(n_clusters + 1, np.int64)
@@ -357,7 +375,7 @@ class _Pieces(NamedTuple):
 
 def _added_by_clusters(rows: SparseRows, labels: Labels, n_clusters: int) -> ClusterTotals:
     """Add the rows of a cluster after one another: no task has the sums of all clusters."""
-    pieces, dtype = _Pieces.of(rows, labels, n_clusters), rows.csr.data.dtype
+    pieces, dtype = Pieces.of(rows, labels, n_clusters), rows.csr.data.dtype
     targets, n_pieces = pieces.targets, len(pieces.owners)
     sums, mass = np.empty((n_pieces, rows.n_features)), np.empty(n_pieces)
     shared = (*arrays_of(rows), weights_of(rows), origin_of(rows), pieces.order, pieces.firsts)
@@ -365,7 +383,7 @@ def _added_by_clusters(rows: SparseRows, labels: Labels, n_clusters: int) -> Clu
     def add(start: int, stop: int) -> None:
         _add_pieces[dtype](*shared, targets, start, stop, sums.reshape(-1), mass)
 
-    in_ranges(add, n_pieces, _MOST_TASKS)
+    in_ranges(add, n_pieces, MOST_TASKS)
     for owner, target in zip(pieces.owners, targets, strict=True):
         if target != owner:
             sums[owner] += sums[target]

@@ -50,12 +50,12 @@ from kmeans_xp.kernels.portable.moments import Moments, column_moments
 from kmeans_xp.kernels.sparse_rows import SparseRows
 from kmeans_xp.kernels.trees import merged_in_tree
 
-__all__ = ["sq_norms_of"]
+__all__ = ["inertia_of", "sq_norms_of"]
 
 #: nanoseconds of a stored number, roughly
 _MEASURED, _ADDED = 3.0, 3.0
-#: tasks that each have sums of their own for all columns, at most
-_MOST_TASKS = 8
+#: tasks that each have sums of their own for all columns, at most, and numbers for each sum
+_MOST_TASKS, _NUMBERS_A_SUM = 8, 8
 #: scores of a tile of rows
 _TILE_SCORES = 2**17
 #: features whose squares are added up before they are added to the others
@@ -219,16 +219,20 @@ def _add_distances(
 @override(assigned_inertia)
 def added_as_measured(rows: SparseRows, labels: Labels, centroids: Floats) -> Floats:
     """Hold no distance in memory."""
-    origin, labels = origin_of(rows), int32_labels(labels)
-    given = _Centroids(centroids, origin)
-    operands = (origin, weights_of(rows), labels, given.flat, given.sq_norms)
+    given = _Centroids(centroids, origin_of(rows))
+    return np.asarray(inertia_of(rows, int32_labels(labels), given.flat, given.sq_norms))
+
+
+def inertia_of(rows: SparseRows, labels: Labels, centroids: Floats, sq_norms: Floats) -> float:
+    """Return the weighted sum of squared distances; centroids lie row after row."""
+    operands = (origin_of(rows), weights_of(rows), labels, centroids, sq_norms)
 
     def total(start: int, stop: int) -> float:
         added: float = _add_distances[centroids.dtype](*arrays_of(rows), start, stop, *operands)
         return added
 
     n_tasks = n_tasks_for(rows.n_points, row_cost(rows, _MEASURED))
-    return np.asarray(merged_in_tree(in_ranges(total, rows.n_points, n_tasks)))
+    return merged_in_tree(in_ranges(total, rows.n_points, n_tasks))
 
 
 @inline
@@ -399,7 +403,8 @@ def added_where_rows_have_numbers(rows: SparseRows) -> Moments:
         mass = of_dtype(*arrays_of(rows), start, stop, origin, weights, *added)
         return (np.asarray(mass), *added)
 
-    n_tasks = min(_MOST_TASKS, n_tasks_for(rows.n_points, row_cost(rows, _ADDED)))
+    n_numbers = rows.n_points * rows.n_stored
+    n_tasks = min(_MOST_TASKS, 1 + n_numbers // (_NUMBERS_A_SUM * n_features))
     parts = in_ranges(moments, rows.n_points, n_tasks)
     mass, sums, squares, under = (merged_in_tree(each) for each in zip(*parts, strict=True))
     # Taken off column by column, not sum w x^2 - 2 o sum w x + W o^2: nothing cancels.

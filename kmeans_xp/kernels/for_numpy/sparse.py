@@ -50,7 +50,7 @@ _EPS = 2.0**-52
 
 
 def override(kernel: Kernel[..., Any]) -> Callable[[Callable[..., R]], Callable[..., R]]:
-    """Register a body for sparse rows of float32 or float64, called without the namespace."""
+    """Register a body for sparse rows; it is called without the namespace."""
 
     def register(body: Callable[..., R]) -> Callable[..., R]:
         @kernel.override("numpy", rows=SparseRows)
@@ -67,7 +67,7 @@ def override(kernel: Kernel[..., Any]) -> Callable[[Callable[..., R]], Callable[
 class _Tile(NamedTuple):
     """Some rows, their numbers in float64."""
 
-    place: slice | NDArray[Any]
+    place: Any  # a slice, or indices
     numbers: Floats
     columns: NDArray[np.int32]
     starts: NDArray[np.int32]
@@ -84,19 +84,19 @@ class _Tile(NamedTuple):
 
     def rows_at(self, places: NDArray[Any]) -> NDArray[Any]:
         """Return the indices of the tile's rows at these places."""
-        place: Any = self.place
-        indices: Floats = places + place.start if isinstance(place, slice) else place[places]
-        return indices
+        is_slice = isinstance(self.place, slice)
+        rows: NDArray[Any] = places + self.place.start if is_slice else self.place[places]
+        return rows
 
     def sums(self, values: Floats) -> Floats:
         """Return the sum over each row of values that stand for its numbers."""
-        result: Floats = self._matrix(values) @ np.ones(self.n_features)
-        return result
+        sums: Floats = self._matrix(values) @ np.ones(self.n_features)
+        return sums
 
     def column_sums(self, values: Floats, factors: Floats) -> Floats:
         """Return the sum over each column of values that stand for numbers, times the rows'."""
-        result: Floats = self._matrix(values).T @ factors
-        return result
+        sums: Floats = self._matrix(values).T @ factors
+        return sums
 
     def cluster_sums(self, labels: Labels, weights: Floats | None, n_clusters: int) -> Floats:
         """Return the weighted sums of the rows of each label."""
@@ -109,11 +109,11 @@ class _Tile(NamedTuple):
 
     def products(self, vectors: Floats) -> Floats:
         """Return the product of each row with each column of ``vectors``."""
-        result: Floats = self._matrix(self.numbers) @ vectors
-        return result
+        products: Floats = self._matrix(self.numbers) @ vectors
+        return products
 
     def _matrix(self, values: Floats) -> Any:
-        return scipy_csr(values, self.columns, self.starts, (self.n_rows, self.n_features))
+        return scipy_csr(Csr(values, self.columns, self.starts, self.n_features))
 
 
 def _tile(csr: Csr, place: slice | NDArray[Any]) -> _Tile:
@@ -157,10 +157,9 @@ def _dots(points: Floats, others: Floats) -> Floats:
 
 
 def _origin(rows: SparseRows) -> Floats:
-    if rows.origin is None:
-        return np.zeros(rows.n_features)
-    result: Floats = rows.origin.astype(np.float64, copy=False)
-    return result
+    origin = np.zeros(rows.n_features) if rows.origin is None else rows.origin
+    wide: Floats = origin.astype(np.float64, copy=False)
+    return wide
 
 
 @override(nearest_labels)
@@ -238,11 +237,9 @@ def added_distances(rows: SparseRows, labels: Labels, centroids: Floats) -> Floa
 
 
 def _sq_norms_from_zero(centroids: Floats, rows: SparseRows) -> Floats:
-    squares: Floats = (centroids + _origin(rows)) ** 2
-    result: Floats = squares.sum(
-        axis=1
-    )  # added pairwise, with fewer roundings than one after another
-    return result
+    # Added pairwise, with fewer roundings than one after another.
+    sq_norms: Floats = ((centroids + _origin(rows)) ** 2).sum(axis=1)
+    return sq_norms
 
 
 def _measured(
@@ -253,13 +250,12 @@ def _measured(
     numbers = (tile.numbers - origin).astype(centroids.dtype, copy=False)
     there = centroids[np.repeat(labels, tile.lengths), tile.columns].astype(np.float64, copy=False)
     apart = tile.sums((numbers - there) ** 2)
-    distances = apart + np.maximum(whole[labels] - tile.sums((origin + there) ** 2), 0.0)
+    distances: Floats = apart + np.maximum(whole[labels] - tile.sums((origin + there) ** 2), 0.0)
     unsure = _unsure(distances, whole[labels], tile, centroids)
     for some, points in _by_features(rows, tile, unsure, centroids.dtype):
         points -= centroids[labels[some]]
         distances[some] = _dots(points, points)
-    result: Floats = distances
-    return result
+    return distances
 
 
 def _by_features(
@@ -396,9 +392,8 @@ def moments_where_rows_have_numbers(rows: SparseRows) -> Moments:
             # the zeros is then nothing.
             mass += np.add.accumulate(weights)[-1]
             numbers = tile.numbers - origin[tile.columns]
-            for total, values in zip(
-                added, (numbers, numbers**2, np.ones_like(numbers)), strict=True
-            ):
+            stands = (numbers, numbers**2, np.ones_like(numbers))
+            for total, values in zip(added, stands, strict=True):
                 total += tile.column_sums(values, weights)
         return (mass, *added)
 

@@ -27,8 +27,8 @@ class Step(NamedTuple):
     ----------
     before : array
         The centroids that the rows were assigned to.
-    totals : ClusterTotals
-        Of the rows nearest to them.
+    totals : ClusterTotals or None
+        Of the rows nearest to them; None only where no cluster is empty: nobody asks then.
     update : Update
         The new centroids.
     signals : ndarray
@@ -36,7 +36,7 @@ class Step(NamedTuple):
     """
 
     before: Array
-    totals: ClusterTotals
+    totals: ClusterTotals | None
     update: Update
     signals: np.ndarray[Any, Any]
 

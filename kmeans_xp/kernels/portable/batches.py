@@ -1,0 +1,66 @@
+"""Running means, moved by a batch of rows."""
+
+from typing import NamedTuple
+
+from kmeans_xp.devices import Array, Namespace
+from kmeans_xp.kernels.kernel import kernel
+from kmeans_xp.kernels.portable.assignment import ClusterTotals, cluster_sums, nearest_centroid
+from kmeans_xp.kernels.portable.steps import update_centroids
+from kmeans_xp.kernels.rows import Rows
+
+__all__ = ["BatchMeans", "batch_means"]
+
+
+class BatchMeans(NamedTuple):
+    """Running means after a batch.
+
+    Parameters
+    ----------
+    centroids : array of shape (n_clusters, n_features)
+        In the dtype of those before.
+    mass : accumulated array of shape (n_clusters,)
+        Weight that each centroid is the mean of.
+    signals : accumulated array of shape (2 + n_clusters,)
+        The inertia of the batch before, the sum of the squared distances that the centroids
+        moved, and the mass again: in one array, since each read is a wait.
+    """
+
+    centroids: Array
+    mass: Array
+    signals: Array
+
+
+@kernel
+def batch_means(rows: Rows, centroids: Array, mass: Array, *, xp: Namespace) -> BatchMeans:
+    """Move running means by the rows that are nearest to them.
+
+    Parameters
+    ----------
+    rows : Rows of n_points
+        The batch.
+    centroids : array of shape (n_clusters, n_features)
+    mass : array of shape (n_clusters,)
+        Weight that each centroid is the mean of so far; may be 0.
+    xp : namespace
+
+    Returns
+    -------
+    BatchMeans
+        A centroid that no row with weight is nearest to keeps its very bits.
+    """
+    labels, sq_distances = nearest_centroid(rows, centroids, xp=xp)
+    totals = cluster_sums(rows, labels, int(centroids.shape[0]), xp=xp)
+    dtype = totals.sums.dtype
+    old, old_mass = (xp.astype(part, dtype, copy=False) for part in (centroids, mass))
+    new_mass = old_mass + totals.mass
+    # A centroid that the batch says nothing of counts as empty.
+    is_met = totals.mass > 0.0
+    so_far = ClusterTotals(
+        old * old_mass[:, None] + totals.sums, xp.where(is_met, new_mass, xp.zeros_like(new_mass))
+    )
+    update = update_centroids(so_far, centroids, xp=xp)
+    weighted = xp.astype(sq_distances, dtype, copy=False)
+    if rows.weights is not None:
+        weighted = weighted * xp.astype(rows.weights, dtype, copy=False)
+    signals = xp.concat([xp.stack([xp.sum(weighted), update.signals[0]]), new_mass])
+    return BatchMeans(update.centroids, new_mass, signals)
