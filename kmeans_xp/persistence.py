@@ -38,11 +38,29 @@ METADATA_KEY = "kmeans_xp"
 
 _RANDOM_SOURCES = (np.random.RandomState, np.random.Generator)
 _BIT_GENERATORS = ("MT19937", "PCG64", "PCG64DXSM", "Philox", "SFC64")
+#: numbers in the state of a generator that it reads its own arrays at, or keeps in few bits
+_PLACES = {"pos": 624, "buffer_pos": 4, "has_uint32": 1, "uinteger": 2**32 - 1}
+_SCALARS = frozenset(
+    np.dtype(kind).name for kind in ("?", "b", "B", "h", "H", "i", "I", "q", "Q", "e", "f", "d")
+)
 _CALLBACK_PREFIXES = ("_skl_callbacks", "_callback_")
 _WHAT_TO_SET = {
     "init": "'k-means++', 'random' or an array such as the model's cluster_centers_",
     "random_state": "an int or None",
 }
+
+
+#: what reading values raises that no program wrote
+_DAMAGES = (
+    AttributeError,
+    IndexError,
+    KeyError,
+    MemoryError,
+    OverflowError,
+    RecursionError,
+    TypeError,
+    ValueError,
+)
 
 
 class SavedModel(NamedTuple):
@@ -145,7 +163,7 @@ def load_values(path: str | os.PathLike[str], kind: str) -> dict[str, Any]:
         raise ValueError(f"{os.fspath(path)!r} holds a {header.get('class')}, not a {kind}.")
     try:
         return {name: _decoded(value, tensors) for name, value in header["values"].items()}
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
+    except _DAMAGES as error:
         raise ValueError(
             f"{os.fspath(path)!r} holds a {kind} that cannot be rebuilt: {error}"
         ) from error
@@ -186,7 +204,11 @@ def load(
             for part in ("params", "fitted", "arrays")
         )
         estimator = saved_class(**params)
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        estimator._check_state(fitted)
+        for name, array in arrays.items():
+            if not isinstance(array, np.ndarray):
+                raise ValueError(f"{name!r} is no array")
+    except _DAMAGES as error:
         raise ValueError(
             f"{os.fspath(path)!r} holds a model that cannot be rebuilt: {error}"
         ) from error
@@ -429,7 +451,7 @@ def _read(
                     f"{os.fspath(path)!r} is a safetensors file, but holds no kmeans_xp model"
                 )
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except SafetensorError as error:
+    except (SafetensorError, TypeError, KeyError) as error:  # of a dtype that NumPy lacks, too
         raise ValueError(
             f"{os.fspath(path)!r} is truncated, or not a safetensors file: {error}"
         ) from error
@@ -458,22 +480,24 @@ def _one_of(
     path: str | os.PathLike[str],
 ) -> type[Any]:
     classes = {c.__name__: c for c in (expected if isinstance(expected, tuple) else (expected,))}
-    if header.get("class") not in classes:
-        raise ValueError(
-            f"{os.fspath(path)!r} holds a {header.get('class')}, not a {' or '.join(classes)}."
-        )
-    return classes[header["class"]]
+    name = header.get("class")
+    if not isinstance(name, str) or name not in classes:
+        raise ValueError(f"{os.fspath(path)!r} holds a {name}, not a {' or '.join(classes)}.")
+    return classes[name]
 
 
 def _decoded(value: Any, tensors: Mapping[str, np.ndarray[Any, Any]]) -> Any:
     match value:
         case {"tensor": name}:
             return tensors[name]
-        case {"strings": strings, "dtype": dtype}:
-            return np.asarray(strings, dtype=dtype)
-        case {"scalar": dtype, "value": item}:
-            return np.dtype(dtype).type(_decoded(item, tensors))
-        case {"float": text}:
+        case {"strings": list(strings), "dtype": str(dtype)}:
+            if not all(isinstance(string, str) for string in strings):
+                raise ValueError("an array of strings holds something else")
+            # As long as the longest string: a length in a file could be anything.
+            return np.asarray(strings, dtype=object if dtype.endswith("O") else None)
+        case {"scalar": str(dtype), "value": item}:
+            return _scalar(dtype, _decoded(item, tensors))
+        case {"float": str(text)}:
             return float(text)
         case {"tuple": items}:
             return tuple(_decoded(item, tensors) for item in items)
@@ -491,8 +515,19 @@ def _decoded(value: Any, tensors: Mapping[str, np.ndarray[Any, Any]]) -> Any:
             raise ValueError(f"unknown kind of value: {value}")
 
 
+def _scalar(dtype: str, value: Any) -> np.generic:
+    if dtype not in _SCALARS or not isinstance(value, bool | int | float):
+        raise ValueError(f"unknown kind of number: {dtype!r:.60}")
+    if isinstance(value, float) != dtype.startswith("float"):
+        raise ValueError(f"{value!r} is no {dtype}")
+    scalar: np.generic = np.dtype(dtype).type(value)
+    return scalar
+
+
 def _random_state(state: dict[str, Any]) -> np.random.RandomState:
     source = np.random.RandomState(_bit_generator(state))
+    if state["has_gauss"] not in (0, 1) or not isinstance(state["gauss"], float):
+        raise ValueError("the state of random numbers has no number kept from a pair")
     source.set_state(state)
     return source
 
@@ -501,5 +536,29 @@ def _bit_generator(state: dict[str, Any]) -> np.random.BitGenerator:
     if state["bit_generator"] not in _BIT_GENERATORS:
         raise ValueError(f"unknown bit generator {state['bit_generator']!r}")
     source: np.random.BitGenerator = getattr(np.random, state["bit_generator"])()
-    source.state = {key: state[key] for key in state if key not in ("has_gauss", "gauss")}
+    parts = {key: state[key] for key in state if key not in ("has_gauss", "gauss")}
+    _check_like(parts, source.state, "the state of random numbers")
+    source.state = parts
     return source
+
+
+def _check_like(value: Any, model: Any, name: str) -> None:
+    """Raise ValueError if a state differs in form from a fresh one: NumPy does not look."""
+    if isinstance(model, dict):
+        if not isinstance(value, dict) or set(value) != set(model):
+            raise ValueError(f"{name} has other parts than {', '.join(model)}")
+        for key, part in model.items():
+            _check_like(value[key], part, f"{key!r} of {name}")
+    elif isinstance(model, np.ndarray):
+        is_like = isinstance(value, np.ndarray) and value.shape == model.shape
+        if not is_like or value.dtype != model.dtype:
+            raise ValueError(f"{name} is no {model.dtype} array of shape {model.shape}")
+    elif isinstance(model, str):
+        if value != model:
+            raise ValueError(f"{name} is not {model!r}")
+    else:
+        key = name.split("'")[1]
+        most = _PLACES.get(key, 2**128 - 1)
+        is_number = isinstance(value, int | np.integer) and not isinstance(value, bool)
+        if not is_number or not 0 <= value <= most:
+            raise ValueError(f"{name} is no number from 0 to {most}")

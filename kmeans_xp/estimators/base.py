@@ -3,7 +3,7 @@
 import functools
 import inspect
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from copy import copy, deepcopy
 from numbers import Integral, Real
@@ -18,7 +18,12 @@ from sklearn.base import (
     TransformerMixin,
 )
 from sklearn.callback import CallbackSupportMixin
-from sklearn.utils._param_validation import Interval, StrOptions, make_constraint
+from sklearn.utils._param_validation import (
+    Interval,
+    InvalidParameterError,
+    StrOptions,
+    make_constraint,
+)
 from sklearn.utils.validation import check_is_fitted
 
 from kmeans_xp import blocks, persistence
@@ -36,6 +41,19 @@ from kmeans_xp.devices import (
     send,
     to_host,
     working_device,
+)
+from kmeans_xp.estimators.fitted_state import (
+    History,
+    Kind,
+    Names,
+    Numbers,
+    Text,
+    Whole,
+    checked_centres,
+    checked_state,
+)
+from kmeans_xp.estimators.fitted_state import (
+    Real as RealNumber,
 )
 from kmeans_xp.estimators.labels_file import written_labels
 from kmeans_xp.estimators.preparation import Prepared, prepared
@@ -110,6 +128,25 @@ class BaseKMeans(
         "device": [str, None],
         "deterministic": ["boolean"],
     }
+
+    # Of the axes, k and m are centroids: users may set cluster_centers_ of another number.
+    _state_schema: ClassVar[dict[str, Kind]] = {
+        "cluster_centers_": Numbers("kd", ("real floating", "integral")),
+        "_origin": Numbers("d"),
+        "_centroids": Numbers("md"),
+        "_n_features_out": Whole(1, "m"),
+        "n_features_in_": Whole(1, "d"),
+        "feature_names_in_": Names("d"),
+        "labels_": Numbers("n", "integral", 0),
+        "inertia_": RealNumber(),
+        "n_iter_": Whole(),
+        "history_": History(),
+        "device_reason_": Text(),
+        "_n_init": Whole(1),
+    }
+    _state_needed: ClassVar[frozenset[str]] = frozenset(
+        {"_centroids", "_n_features_out", "_origin", "cluster_centers_", "n_features_in_"}
+    )
 
     n_clusters: int
     init: Any
@@ -320,6 +357,10 @@ class BaseKMeans(
         loaded: Self = persistence.load_estimator(path, expected=cls)
         return loaded if device is None else loaded.to_device(device)
 
+    def _check_state(self, state: Mapping[str, Any]) -> None:
+        """Raise ValueError, which names the field, if these are no attributes of a fit."""
+        checked_state(self, state, self._state_schema, self._state_needed)
+
     # What scikit-learn's own estimator has under the same name.
     _sklearn_attributes: ClassVar[frozenset[str]] = frozenset(
         {
@@ -360,8 +401,21 @@ class BaseKMeans(
     def _validate_params(self) -> None:
         for name, (default, constraints) in self._valid_params().items():
             value = getattr(self, name)
-            if value is not default and not _satisfies_one(value, constraints):
+            if value is default:
+                continue
+            if not _satisfies_one(value, constraints):
                 super()._validate_params()  # raises, in scikit-learn's words
+            if isinstance(value, bool) and self._is_number(name):
+                raise InvalidParameterError(
+                    f"The {name!r} parameter of {type(self).__name__} must be a number. Got "
+                    f"{value} instead."
+                )
+
+    @classmethod
+    def _is_number(cls, name: str) -> bool:
+        """Return whether a parameter is counted or measured: True is an int to Python."""
+        kinds = cls._parameter_constraints[name]
+        return any(isinstance(kind, Interval) for kind in kinds)
 
     @classmethod
     @functools.cache
@@ -465,6 +519,7 @@ class BaseKMeans(
     @contextmanager
     def _new_points(self, X: Any, sample_weight: Any = None) -> Iterator[Fitted]:
         points = checked_points(X, estimator=self, reset=False, anywhere=True)
+        checked_centres(self, int(points.shape[1]))
         placement = blocks.place(points, self.device)
         with working_device(placement.xp, placement.device):
             weights = checked_weights(sample_weight, points, placement)

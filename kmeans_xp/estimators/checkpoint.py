@@ -148,9 +148,11 @@ class Checkpoint:
         if not self.path.exists():
             return None
         saved = persistence.load_values(self.path, "checkpoint")
-        self._check(saved["identity"])
+        theirs, state = saved.get("identity"), saved.get("state")
+        if not isinstance(theirs, dict) or not isinstance(state, dict):
+            raise ValueError(f"The checkpoint {os.fspath(self.path)!r} is damaged: delete it.")
+        self._check(theirs)
         persistence.remove_half_written(self.path)
-        state: dict[str, Any] = saved["state"]
         return state
 
     def _offer(self, state: Callable[[], Mapping[str, Any]], *, is_iteration: bool) -> None:

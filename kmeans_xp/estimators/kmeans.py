@@ -230,6 +230,8 @@ class KMeans(BaseKMeans):
             progress.offer(standing.values)
             return standing
         standing = standing.restored(values, data.blocks)
+        if standing.run > self._n_init or (standing.best is None) != (standing.run == 0):
+            raise ValueError("The checkpoint is damaged: run is none of this fit.")
         progress.resumed(str(standing))
         return standing
 

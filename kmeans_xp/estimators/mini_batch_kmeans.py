@@ -34,6 +34,7 @@ from kmeans_xp.estimators.base import (
     part_to_seed,
     resolved_init,
 )
+from kmeans_xp.estimators.fitted_state import Kind, Numbers, Source, Whole
 from kmeans_xp.estimators.preparation import Prepared
 from kmeans_xp.estimators.progress import Progress
 from kmeans_xp.estimators.standing import (
@@ -135,6 +136,22 @@ class MiniBatchKMeans(BaseKMeans):
         "reassignment_ratio": [Interval(Real, 0, None, closed="left")],
     }
 
+    _state_schema: ClassVar[dict[str, Kind]] = {
+        **BaseKMeans._state_schema,
+        "_counts": Numbers("m", least=0.0),
+        "_random_state": Source(),
+        "_n_since_last_reassign": Whole(),
+        "n_steps_": Whole(),
+        "_init_size": Whole(1),
+        "_batch_size": Whole(1),
+    }
+    _state_needed: ClassVar[frozenset[str]] = BaseKMeans._state_needed | {
+        "_counts",
+        "_n_since_last_reassign",
+        "_random_state",
+        "n_steps_",
+    }
+
     n_steps_: int
     _counts: Array
     _n_init: int
@@ -207,7 +224,7 @@ class MiniBatchKMeans(BaseKMeans):
             random_state = as_random_state(self.random_state)
             values = progress.saved(data)
             if values is not None:
-                random_state = restored_state(random_state, values["random_state"])
+                random_state = restored_state(random_state, values.get("random_state"))
             standing = self._first_standing(values, init, data, random_state, progress)
             result = self._run(standing, data, random_state, progress)
             self._store(result, data, random_state)
@@ -310,7 +327,7 @@ class MiniBatchKMeans(BaseKMeans):
         progress: Progress,
     ) -> MiniBatchStanding:
         """Return where an earlier fit stood, whose values these are, or else the best start."""
-        if values is not None and values["standing"] is not None:
+        if values is not None and values.get("standing") is not None:
             standing = mini_batch_standing(values["standing"], data.blocks)
             progress.resumed(f"step {len(standing.steps)}")
             return standing

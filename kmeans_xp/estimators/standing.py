@@ -14,9 +14,30 @@ from kmeans_xp.algorithms import (
 )
 from kmeans_xp.blocks import Blocks
 from kmeans_xp.devices import Array, from_host
+from kmeans_xp.estimators.fitted_state import Kind, Numbers, Real, Source, Whole
 from kmeans_xp.kernels import nearest_labels
 
 __all__ = ["KMeansStanding", "mini_batch_standing", "mini_batch_values", "restored_state"]
+
+
+_ITERATIONS = Numbers("i3", may_lack=True)
+_OF_RUNS: dict[str, Kind] = {
+    "run": Whole(),
+    "random_state": Source(),
+    "centroids": Numbers("kd"),
+    "iterations": _ITERATIONS,
+}
+_OF_RESULT: dict[str, Kind] = {
+    "centroids": Numbers("kd"),
+    "inertia": Real(),
+    "iterations": _ITERATIONS,
+}
+_OF_BATCHES: dict[str, Kind] = {
+    "centroids": Numbers("kd"),
+    "mass": Numbers("k", least=0.0),
+    "steps": Numbers("i4", may_lack=True),
+    "n_seen": Whole(),
+}
 
 
 class KMeansStanding(NamedTuple):
@@ -59,7 +80,10 @@ class KMeansStanding(NamedTuple):
 
     def restored(self, values: Mapping[str, Any], blocks: Blocks) -> Self:
         """Return where a fit stood whose values these are; this is where it began."""
-        best = values["best"] and _result(values["best"], blocks)
+        _check(values, _OF_RUNS, blocks)
+        if (best := values.get("best")) is not None:
+            _check(best, _OF_RESULT, blocks)
+            best = _result(best, blocks)
         return type(self)(
             values["run"],
             restored_state(self.random_state, values["random_state"]),
@@ -93,6 +117,7 @@ def mini_batch_values(
 
 def mini_batch_standing(values: Mapping[str, Any], blocks: Blocks) -> MiniBatchStanding:
     """Return where a fit by mini-batches stood, of its values."""
+    _check(values, _OF_BATCHES, blocks)
     state = MiniBatchState(*(_placed(values[name], blocks) for name in ("centroids", "mass")))
     steps = [
         MiniBatchStep(number, inertia, None if number == 1 else smoothed, sq_shift, int(n))
@@ -101,15 +126,29 @@ def mini_batch_standing(values: Mapping[str, Any], blocks: Blocks) -> MiniBatchS
     return MiniBatchStanding(state, steps, values["n_seen"])
 
 
-def restored_state(
-    fresh: np.random.RandomState, saved: np.random.RandomState
-) -> np.random.RandomState:
+def restored_state(fresh: np.random.RandomState, saved: Any) -> np.random.RandomState:
     """Return a source of random numbers that goes on where the saved one was."""
+    if not isinstance(saved, np.random.RandomState):
+        raise ValueError("The checkpoint is damaged: the state of random numbers is missing.")
     if fresh is np.random.mtrand._rand:  # numpy's own, which is for all to draw from
         return saved
     # The user's: it is to end where it would have ended.
     fresh.set_state(saved.get_state(legacy=False))
     return fresh
+
+
+def _check(values: Mapping[str, Any], schema: Mapping[str, Kind], blocks: Blocks) -> None:
+    """Raise ValueError, which names the field, if a file holds what no fit has left."""
+    if not isinstance(values, dict):
+        raise ValueError("The checkpoint is damaged: where the fit stood is missing.")
+    sizes = {"d": blocks.n_features, "3": 3, "4": 4}
+    for name, kind in schema.items():
+        if name not in values:
+            raise ValueError(f"The checkpoint is damaged: {name} is missing.")
+        is_none_yet = schema is _OF_RUNS and name == "centroids" and values[name] is None
+        fault = None if is_none_yet else kind.fault(values[name], sizes)
+        if fault is not None:
+            raise ValueError(f"The checkpoint is damaged: {name} is {fault}.")
 
 
 def _result(values: Mapping[str, Any], blocks: Blocks) -> LloydResult:

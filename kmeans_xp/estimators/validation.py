@@ -170,7 +170,10 @@ def _checked_rows(centroids: Any, name: str) -> Array:
         with working_device(namespace_of(centroids), device_of(centroids)):
             _refuse_bad_array(centroids, name)
         return centroids
-    return check_array(centroids, dtype=[np.float64, np.float32], input_name=name)
+    try:
+        return check_array(centroids, dtype=[np.float64, np.float32], input_name=name)
+    except TypeError as error:  # of a dict, say
+        raise ValueError(f"{name} must be an array of numbers: {error}") from error
 
 
 def as_random_state(random_state: Any) -> np.random.RandomState:

@@ -2,9 +2,12 @@
 
 import functools
 import importlib
+import inspect
 import logging
 from collections.abc import Callable
-from typing import Any, Generic, NamedTuple, ParamSpec, TypeVar, cast
+from typing import Any, Generic, NamedTuple, ParamSpec, TypeAlias, TypeVar, cast
+
+import numpy as np
 
 from kmeans_xp.devices import Namespace, library_name, why_numba_is_unusable
 from kmeans_xp.kernels.rows import DenseRows
@@ -16,6 +19,8 @@ logger = logging.getLogger(__name__)
 P = ParamSpec("P")
 R = TypeVar("R")
 F = TypeVar("F", bound=Callable[..., Any])
+
+_Axes: TypeAlias = str | tuple[str, ...]
 
 #: every kernel by its name, for tests and benchmarks that go over all of them
 kernels: dict[str, "Kernel[..., Any]"] = {}
@@ -42,16 +47,29 @@ class Kernel(Generic[P, R]):
     ----------
     portable : callable
         The body written against the Array API alone; takes ``xp`` as a keyword.
+    shapes : dict of str to str, or tuple of str
+        For each array that is given after the rows its axes, a letter each: ``n`` is the number
+        of rows, ``d`` that of features, any other letter the same length wherever it stands, and
+        ``*`` in front any axes, the same wherever it stands; of a tuple of arrays one each.
+        Bodies are compiled code that does not look where it reads.
     """
 
-    def __init__(self, portable: Callable[P, R]) -> None:
+    def __init__(self, portable: Callable[P, R], shapes: dict[str, _Axes] | None = None) -> None:
         self.portable = portable
+        shapes = shapes or {}
+        names = list(inspect.signature(portable).parameters)
+        self._shapes = tuple((names.index(name), name, axes) for name, axes in shapes.items())
+        self._has_rows = names[0] == "rows"
+        self._labels_at = names.index("labels") if "labels" in shapes else None
+        self._n_clusters_at = names.index("n_clusters") if "n_clusters" in names else None
         self._overrides: dict[str, list[_Override]] = {}
         self._bodies: dict[tuple[str, type], tuple[Callable[P, R], ...]] = {}
         functools.update_wrapper(self, portable)
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
-        """Run the fastest body that takes these arguments."""
+        """Run the fastest body that takes these arguments, if they fit together."""
+        if self._shapes:
+            self._check(args)
         key = (library_name(cast(Namespace, kwargs["xp"])), type(args[0]))
         bodies = self._bodies.get(key)
         for body in self.overrides(*key) if bodies is None else bodies:
@@ -59,6 +77,61 @@ class Kernel(Generic[P, R]):
             if result is not NotImplemented:
                 return result
         return self.portable(*args, **kwargs)
+
+    def _check(self, args: tuple[Any, ...]) -> None:
+        """Raise ValueError where the shapes of arguments differ from what they must be."""
+        sizes: dict[str, Any] = {"1": 1}
+        if self._has_rows:
+            rows = args[0]
+            sizes["n"], sizes["d"] = rows.n_points, rows.n_features
+            self._check_shape("weights", rows.weights, "n", sizes)
+            self._check_shape("origin", rows.origin, "d", sizes)
+        for place, name, axes in self._shapes:
+            if isinstance(axes, str):
+                self._check_shape(name, args[place], axes, sizes)
+                continue
+            for part, part_axes in zip(args[place], axes, strict=True):
+                self._check_shape(name, part, part_axes, sizes)
+        if self._labels_at is not None:
+            n_clusters = sizes.get("k")
+            if self._n_clusters_at is not None:
+                n_clusters = args[self._n_clusters_at]
+            self._check_labels(args[self._labels_at], n_clusters)
+
+    def _check_labels(self, labels: Any, n_clusters: int | None) -> None:
+        """Raise ValueError where labels on the host are no indices of clusters."""
+        # On a device a look would wait for it: those of users are looked at where they come in.
+        if n_clusters is None or not isinstance(labels, np.ndarray) or not len(labels):
+            return
+        if labels.dtype.kind not in "iu":
+            raise ValueError(
+                f"{self.portable.__name__}: labels must be integers, got {labels.dtype}."
+            )
+        # As unsigned numbers, negative ones are the greatest: one pass.
+        if labels.view(f"u{labels.itemsize}").max() >= n_clusters:
+            raise ValueError(
+                f"{self.portable.__name__}: labels must lie in 0 to {n_clusters - 1}, got "
+                f"{labels.min()} to {labels.max()}."
+            )
+
+    def _check_shape(self, name: str, array: Any, axes: str, sizes: dict[str, Any]) -> None:
+        if array is None:
+            return
+        shape = tuple(array.shape)
+        if axes[0] == "*":
+            n_more = len(shape) - len(axes) + 1
+            shape = (shape[:n_more], *shape[n_more:]) if n_more >= 0 else ()
+        if len(shape) == len(axes):
+            for axis, size in zip(axes, shape, strict=True):
+                if sizes.setdefault(axis, size) != size:
+                    break
+            else:
+                return
+        wanted = ", ".join(str(sizes.get(axis, axis)) for axis in axes)
+        raise ValueError(
+            f"{self.portable.__name__}: {name} must be of shape ({wanted}), "
+            f"got {tuple(array.shape)}."
+        )
 
     def __reduce__(self) -> str:
         """Pickle as the name of this kernel in its module: workers have the same one."""
@@ -103,11 +176,26 @@ class Kernel(Generic[P, R]):
         return bodies
 
 
-def kernel(portable: Callable[P, R]) -> Kernel[P, R]:
-    """Make a kernel of its portable body, and list it in ``kernels``."""
-    made = Kernel(portable)
-    kernels[portable.__name__] = made
-    return made
+def kernel(**shapes: _Axes) -> Callable[[Callable[P, R]], Kernel[P, R]]:
+    """Return a decorator that makes a kernel of its portable body, and lists it in ``kernels``.
+
+    Parameters
+    ----------
+    **shapes : str or tuple of str
+        As of ``Kernel``.
+
+    Returns
+    -------
+    callable
+        The decorator.
+    """
+
+    def made_of(portable: Callable[P, R]) -> Kernel[P, R]:
+        made = Kernel(portable, shapes)
+        kernels[portable.__name__] = made
+        return made
+
+    return made_of
 
 
 @functools.cache

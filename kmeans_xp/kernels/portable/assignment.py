@@ -48,7 +48,7 @@ class ClusterTotals(NamedTuple):
     mass: Array
 
 
-@kernel
+@kernel(centroids="kd")
 def nearest_labels(rows: Rows, centroids: Array, *, xp: Namespace) -> Array:
     """Return the index of the nearest centroid of each row.
 
@@ -92,7 +92,7 @@ def nearest_labels(rows: Rows, centroids: Array, *, xp: Namespace) -> Array:
     return labels[0] if len(labels) == 1 else xp.concat(labels)
 
 
-@kernel
+@kernel(labels="n", centroids="kd")
 def assigned_sq_distances(rows: Rows, labels: Array, centroids: Array, *, xp: Namespace) -> Array:
     """Return the squared distance of each row to the centroid that it is assigned to.
 
@@ -117,7 +117,7 @@ def assigned_sq_distances(rows: Rows, labels: Array, centroids: Array, *, xp: Na
     return parts[0] if len(parts) == 1 else xp.concat(parts)
 
 
-@kernel
+@kernel(centroids="kd")
 def nearest_centroid(rows: Rows, centroids: Array, *, xp: Namespace) -> Nearest:
     """Return the nearest centroid of each row, and the squared distance to it.
 
@@ -136,7 +136,7 @@ def nearest_centroid(rows: Rows, centroids: Array, *, xp: Namespace) -> Nearest:
     return Nearest(labels, assigned_sq_distances(rows, labels, centroids, xp=xp))
 
 
-@kernel
+@kernel(labels="n")
 def cluster_sums(rows: Rows, labels: Array, n_clusters: int, *, xp: Namespace) -> ClusterTotals:
     """Return the weighted sum and the mass of each cluster's rows.
 
@@ -177,7 +177,7 @@ def cluster_sums(rows: Rows, labels: Array, n_clusters: int, *, xp: Namespace) -
     return merged_in_tree(totals_of(place, tile) for place, tile in rows.tiles(size))
 
 
-@kernel
+@kernel(labels="n", centroids="kd")
 def assigned_inertia(rows: Rows, labels: Array, centroids: Array, *, xp: Namespace) -> Array:
     """Return the weighted sum of the squared distances of the rows to their centroids.
 
@@ -207,7 +207,7 @@ def assigned_inertia(rows: Rows, labels: Array, centroids: Array, *, xp: Namespa
     return merged_in_tree(tile_inertia(place, tile) for place, tile in rows.tiles(size))
 
 
-@kernel
+@kernel(centroids="kd")
 def sq_distances(rows: Rows, centroids: Array, *, xp: Namespace) -> Array:
     """Return the squared distance of every row to every centroid.
 

@@ -30,7 +30,7 @@ class BatchMeans(NamedTuple):
     signals: Array
 
 
-@kernel
+@kernel(centroids="kd", mass="k")
 def batch_means(rows: Rows, centroids: Array, mass: Array, *, xp: Namespace) -> BatchMeans:
     """Move running means by the rows that are nearest to them.
 

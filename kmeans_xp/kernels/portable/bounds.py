@@ -35,7 +35,7 @@ class Bounds:
         self.labels = self.kept = None
 
 
-@kernel
+@kernel(centroids="kd")
 def bounded_step(rows: Rows, centroids: Array, bounds: Bounds, *, xp: Namespace) -> ClusterTotals:
     """Do ``lloyd_step``, skipping rows whose nearest centroid cannot have changed.
 
@@ -61,7 +61,7 @@ def bounded_step(rows: Rows, centroids: Array, bounds: Bounds, *, xp: Namespace)
     return lloyd_step(rows, centroids, xp=xp)
 
 
-@kernel
+@kernel()
 def keeps_bounds(rows: Rows, *, xp: Namespace) -> bool:  # noqa: ARG001 (what overrides look at)
     """Return whether ``bounded_step`` keeps bounds of these rows; else all its steps are plain.
 

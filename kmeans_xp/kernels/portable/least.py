@@ -6,7 +6,7 @@ from kmeans_xp.kernels.kernel import kernel
 __all__ = ["places_of_least"]
 
 
-@kernel
+@kernel(values="n")
 def places_of_least(values: Array, n: int, *, xp: Namespace) -> Array:
     """Return the indices of the least values, in the order of the values.
 

@@ -41,7 +41,7 @@ class Spread(NamedTuple):
     numbers: Array
 
 
-@kernel
+@kernel()
 def column_moments(rows: Rows, *, xp: Namespace) -> Moments:
     """Return the moments of the rows about their origin, in one pass.
 
@@ -60,7 +60,7 @@ def column_moments(rows: Rows, *, xp: Namespace) -> Moments:
     return merged_in_tree(_tile_moments(tile, dtype, xp=xp) for _, tile in rows.tiles(size))
 
 
-@kernel
+@kernel(about="d")
 def spread(plain: Moments, weighted: Moments, about: Array, *, xp: Namespace) -> Spread:
     """Return the mean of the rows, how much they vary, and their sum of squares about the mean.
 

@@ -19,7 +19,7 @@ __all__ = [
 ]
 
 
-@kernel
+@kernel(closest="n", candidates="kd")
 def candidate_potentials(rows: Rows, closest: Array, candidates: Array, *, xp: Namespace) -> Array:
     """Return what the inertia would be if each candidate became the next centroid.
 
@@ -49,7 +49,7 @@ def candidate_potentials(rows: Rows, closest: Array, candidates: Array, *, xp: N
     return merged_in_tree(potentials_of(place, tile) for place, tile in rows.tiles(size))
 
 
-@kernel
+@kernel(closest="n", candidate="1d")
 def closer_of(rows: Rows, closest: Array, candidate: Array, *, xp: Namespace) -> Array:
     """Fold a new centroid into the distances so far.
 
@@ -93,7 +93,7 @@ class Candidate(NamedTuple):
     point: Array
 
 
-@kernel
+@kernel(values="n", weights="n", uniforms="u")
 def drawn(
     values: Array,
     weights: Array | None,
@@ -144,7 +144,7 @@ def where_reached(
     return xp.minimum(indices, last)
 
 
-@kernel
+@kernel(potentials="k", indices="k", candidates="kd")
 def best_candidate(
     potentials: Array, indices: Array, candidates: Array, *, xp: Namespace
 ) -> Candidate:

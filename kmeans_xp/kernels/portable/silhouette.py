@@ -31,7 +31,7 @@ class SilhouetteDistances(NamedTuple):
     nearest: Array
 
 
-@kernel
+@kernel(labels="n", order="n")
 def silhouette_distances(
     rows: Rows, labels: Array, order: Array, bounds: Sequence[int], *, xp: Namespace
 ) -> SilhouetteDistances:

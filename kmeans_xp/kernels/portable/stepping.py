@@ -102,7 +102,7 @@ class StepsInOneCall(Steps):
         return steps
 
 
-@kernel
+@kernel()
 def steps_of(rows: Rows, reduce: Reduce, tol: float, *, xp: Namespace) -> Steps:  # noqa: ARG001
     """Return what takes the steps of one run over rows that lie on the device in one piece.
 
@@ -123,7 +123,7 @@ def steps_of(rows: Rows, reduce: Reduce, tol: float, *, xp: Namespace) -> Steps:
     return StepsInOneCall(reduce, tol, xp=xp)
 
 
-@kernel
+@kernel()
 def batched_steps_of(
     rows: Rows,  # noqa: ARG001 (what overrides look at)
     reduce: Reduce,  # noqa: ARG001

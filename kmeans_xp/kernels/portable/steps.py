@@ -49,7 +49,7 @@ class LloydSteps(NamedTuple):
     update: Update
 
 
-@kernel
+@kernel(centroids="kd")
 def lloyd_step(rows: Rows, centroids: Array, *, xp: Namespace) -> ClusterTotals:
     """Assign each row to its nearest centroid and return the totals of the new clusters.
 
@@ -73,7 +73,7 @@ def lloyd_step(rows: Rows, centroids: Array, *, xp: Namespace) -> ClusterTotals:
     )
 
 
-@kernel
+@kernel(centroids="rkd")
 def lloyd_step_batched(rows: Rows, centroids: Array, *, xp: Namespace) -> ClusterTotals:
     """Do ``lloyd_step`` from several sets of centroids, for restarts that run together.
 
@@ -93,7 +93,7 @@ def lloyd_step_batched(rows: Rows, centroids: Array, *, xp: Namespace) -> Cluste
     return ClusterTotals(*(xp.stack(parts) for parts in zip(*each, strict=True)))
 
 
-@kernel
+@kernel(centroids="kd")
 def lloyd_steps(
     rows: Rows,
     centroids: Array,
@@ -127,7 +127,7 @@ def lloyd_steps(
     return LloydSteps(ClusterTotals(sums, mass), Update(new, signals))
 
 
-@kernel
+@kernel(totals=("*kd", "*k"), centroids="*kd")
 def update_centroids(totals: ClusterTotals, centroids: Array, *, xp: Namespace) -> Update:
     """Return each cluster's mean as its new centroid; a cluster without mass keeps its own.
 

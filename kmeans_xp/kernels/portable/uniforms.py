@@ -12,7 +12,7 @@ __all__ = ["row_uniforms"]
 _WORDS = 4
 
 
-@kernel
+@kernel()
 def row_uniforms(
     rows: Rows, start: int, key: tuple[int, int], stream: int, *, xp: Namespace
 ) -> Array:

@@ -1,0 +1,250 @@
+"""What a fitted estimator has: one schema, for what files hold and for what users set by hand."""
+
+import math
+from collections.abc import Mapping
+from typing import Any, ClassVar, NamedTuple, Protocol
+
+import numpy as np
+
+from kmeans_xp.devices import is_array, is_of_kind, to_host
+
+__all__ = [
+    "History",
+    "Names",
+    "Numbers",
+    "Real",
+    "Source",
+    "Text",
+    "Whole",
+    "checked_centres",
+    "checked_state",
+]
+
+#: what scikit-learn's mixins keep beside the fitted attributes: of what type
+_SETTINGS = {"_sklearn_output_config": dict}
+
+
+class Kind(Protocol):
+    """What an attribute may be."""
+
+    def fault(self, value: Any, sizes: dict[str, int]) -> str | None:
+        """Return what is wrong with a value, as what follows "is"; None if nothing is."""
+
+
+class Numbers(NamedTuple):
+    """An array of finite numbers.
+
+    Parameters
+    ----------
+    axes : str
+        A letter for each axis; a letter is the same length wherever it stands.
+    kind : str or tuple of str
+        As of ``isdtype``.
+    least : float
+        No number is smaller.
+    may_lack : bool
+        Whether there may be no number, and numbers may be NaN.
+    """
+
+    axes: str
+    kind: str | tuple[str, ...] = "real floating"
+    least: float = -math.inf
+    may_lack: bool = False
+
+    def fault(self, value: Any, sizes: dict[str, int]) -> str | None:
+        """Return what is wrong."""
+        if not is_array(value):
+            return f"a {type(value).__name__}, not an array"
+        if not is_of_kind(value, self.kind):
+            kinds = self.kind if isinstance(self.kind, str) else " or ".join(self.kind)
+            return f"of {value.dtype}, not of a {kinds} dtype"
+        shape = tuple(int(size) for size in value.shape)
+        fits = len(shape) == len(self.axes) and all(
+            sizes.setdefault(axis, size) == size
+            for axis, size in zip(self.axes, shape, strict=True)
+        )
+        if not fits:
+            wanted = ", ".join(str(sizes.get(axis, f"any {axis}")) for axis in self.axes)
+            return f"of shape {shape}, not ({wanted})"
+        if self.may_lack:
+            return None
+        if 0 in shape:
+            return f"empty: of shape {shape}"
+        host = to_host(value)
+        if not np.isfinite(host).all():
+            return "not finite everywhere"
+        if host.min() < self.least:
+            return f"below {self.least:g} somewhere"
+        return None
+
+
+class Whole(NamedTuple):
+    """A whole number.
+
+    Parameters
+    ----------
+    least : int
+        The smallest that it may be.
+    size : str
+        The length that it is, as of ``Numbers``; none if empty.
+    """
+
+    least: int = 0
+    size: str = ""
+
+    def fault(self, value: Any, sizes: dict[str, int]) -> str | None:
+        """Return what is wrong."""
+        if isinstance(value, bool) or not isinstance(value, int | np.integer):
+            return f"{value!r:.60}, not a whole number"
+        if not self.least <= value < 2**63:
+            return f"{value}, not a number from {self.least} on"
+        if self.size and sizes.setdefault(self.size, int(value)) != value:
+            return f"{value}, not {sizes[self.size]} as the centroids say"
+        return None
+
+
+class Real:
+    """A number that is not NaN."""
+
+    def fault(self, value: Any, sizes: dict[str, int]) -> str | None:
+        """Return what is wrong."""
+        is_number = isinstance(value, int | float | np.integer | np.floating)
+        if isinstance(value, bool) or not is_number or math.isnan(value):
+            return f"{value!r:.60}, not a number"
+        return None
+
+
+class Text:
+    """A string."""
+
+    def fault(self, value: Any, sizes: dict[str, int]) -> str | None:
+        """Return what is wrong."""
+        return None if isinstance(value, str) else f"{value!r:.60}, not a string"
+
+
+class Source:
+    """A RandomState."""
+
+    def fault(self, value: Any, sizes: dict[str, int]) -> str | None:
+        """Return what is wrong."""
+        is_source = isinstance(value, np.random.RandomState)
+        return None if is_source else f"a {type(value).__name__}, not a RandomState"
+
+
+class Names(NamedTuple):
+    """Names of features.
+
+    Parameters
+    ----------
+    axis : str
+        As of ``Numbers``.
+    """
+
+    axis: str
+
+    def fault(self, value: Any, sizes: dict[str, int]) -> str | None:
+        """Return what is wrong."""
+        is_array_of_names = isinstance(value, np.ndarray) and value.ndim == 1
+        if not is_array_of_names or not all(isinstance(name, str) for name in value.tolist()):
+            return "not an array of strings"
+        if sizes.setdefault(self.axis, len(value)) != len(value):
+            return f"{len(value)} names of {sizes[self.axis]} features"
+        return None
+
+
+class History:
+    """Arrays of one number an iteration."""
+
+    names: ClassVar[frozenset[str]] = frozenset({"inertia", "shift"})
+
+    def fault(self, value: Any, sizes: dict[str, int]) -> str | None:
+        """Return what is wrong."""
+        if not isinstance(value, dict) or set(value) != self.names:
+            return f"not a dict of {' and '.join(sorted(self.names))}"
+        each = list(value.values())
+        if not all(isinstance(one, np.ndarray) and one.ndim == 1 for one in each):
+            return "not a dict of arrays of one dimension"
+        if not all(one.dtype.kind == "f" for one in each) or len({len(one) for one in each}) > 1:
+            return "not a dict of equally long arrays of floating numbers"
+        return None
+
+
+def checked_state(
+    estimator: Any, state: Mapping[str, Any], schema: Mapping[str, Kind], needed: frozenset[str]
+) -> None:
+    """Raise ValueError, which names the field, if an estimator with this state would not do.
+
+    Parameters
+    ----------
+    estimator : estimator
+        With its parameters.
+    state : mapping of str to object
+        What is to become its attributes.
+    schema : mapping of str to Kind
+        What each may be. Others may be anything that hides nothing of the class.
+    needed : frozenset of str
+        What is there after any fit; ``cluster_centers_`` may also stand alone.
+    """
+    estimator._validate_params()
+    _check_init(estimator.init)
+    known = {name: schema[name] for name in schema if name in state}
+    if known and set(known) != {"cluster_centers_"}:
+        for name in sorted(needed):
+            if name not in known:
+                raise ValueError(f"{name} is missing")
+    sizes: dict[str, int] = {}
+    for name, kind in known.items():  # in the schema's order: centroids say what sizes are
+        fault = kind.fault(state[name], sizes)
+        if fault is not None:
+            raise ValueError(f"{name} is {fault}")
+    for name, value in state.items():
+        if name in known:
+            continue
+        if name in _SETTINGS:
+            if not isinstance(value, _SETTINGS[name]):
+                raise ValueError(f"{name} is a {type(value).__name__}")
+        elif not name.isidentifier() or name.startswith("__") or hasattr(type(estimator), name):
+            raise ValueError(f"{name!r:.60} is no attribute of a {type(estimator).__name__}")
+
+
+def _check_init(init: Any) -> None:
+    if isinstance(init, str):
+        return
+    is_list = isinstance(init, list | tuple)
+    fault = Numbers("kd", ("real floating", "integral")).fault(
+        np.asarray(init) if is_list else init, {}
+    )
+    if fault is not None:
+        raise ValueError(f"init is {fault}")
+
+
+def checked_centres(estimator: Any, n_features: int) -> None:
+    """Raise ValueError if what was fitted, or set by hand, cannot be compared with such rows.
+
+    Parameters
+    ----------
+    estimator : estimator
+        With ``cluster_centers_``.
+    n_features : int
+        Of the rows.
+    """
+    for name, axes in (("cluster_centers_", "kd"), ("_origin", "d"), ("_centroids", "md")):
+        value: Any = getattr(estimator, name, None)
+        if value is None and name != "cluster_centers_":
+            continue
+        if not _is_of_real_numbers(value):
+            raise ValueError(f"{name} must be an array of real numbers, got {value!r:.60}.")
+        shape = tuple(int(size) for size in value.shape)
+        if len(shape) != len(axes) or shape[-1] != n_features or 0 in shape:
+            wanted = "(n_clusters, n_features)" if len(axes) == 2 else "(n_features,)"
+            raise ValueError(
+                f"{name} has shape {shape}, and X has {n_features} features: it must be of shape "
+                f"{wanted} with the features of the fit. Fit again, or set cluster_centers_ to "
+                "as many columns as X has."
+            )
+
+
+def _is_of_real_numbers(value: Any) -> bool:
+    if type(value) is np.ndarray:  # asking its library may take as long as a small predict
+        return value.dtype.kind in "fiu"
+    return is_array(value) and is_of_kind(value, ("real floating", "integral"))
