@@ -30,7 +30,7 @@ _OF_RUNS: dict[str, Kind] = {
 _OF_RESULT: dict[str, Kind] = {
     "centroids": Numbers("kd"),
     "inertia": Real(),
-    "iterations": _ITERATIONS,
+    "iterations": Numbers("i3"),
 }
 _OF_BATCHES: dict[str, Kind] = {
     "centroids": Numbers("kd"),
