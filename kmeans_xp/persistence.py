@@ -451,7 +451,7 @@ def _read(
                     f"{os.fspath(path)!r} is a safetensors file, but holds no kmeans_xp model"
                 )
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except (SafetensorError, TypeError, KeyError) as error:  # of a dtype that NumPy lacks, too
+    except (SafetensorError, AttributeError, KeyError, TypeError) as error:  # NumPy lacks dtypes
         raise ValueError(
             f"{os.fspath(path)!r} is truncated, or not a safetensors file: {error}"
         ) from error

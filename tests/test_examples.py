@@ -6,7 +6,6 @@ import io
 import runpy
 import sys
 import tempfile
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -56,13 +55,11 @@ def ran(name: str, *arguments: str) -> SimpleNamespace:
         contextlib.redirect_stdout(printed),
     ):
         plt.switch_backend("agg")
-        started = time.perf_counter()
         variables = runpy.run_path(str(FOLDER / f"{name}.py"), run_name="__main__")
-        seconds = time.perf_counter() - started
         figures = [plt.figure(number) for number in plt.get_fignums()]
         n_artists = [sum(len(ax.get_children()) for ax in figure.axes) for figure in figures]
         plt.close("all")
-    seen = {"printed": printed.getvalue(), "n_artists": n_artists, "wall_seconds": seconds}
+    seen = {"printed": printed.getvalue(), "n_artists": n_artists}
     return SimpleNamespace(**variables | seen)
 
 
@@ -89,10 +86,9 @@ def test_there_are_ten() -> None:
 
 
 @pytest.mark.parametrize("name", EXAMPLES)
-def test_examples_are_short_and_quick_and_draw(name: str) -> None:
+def test_examples_are_short_and_draw(name: str) -> None:
     assert len((FOLDER / f"{name}.py").read_text().splitlines()) < 150
     done = example(int(name[5:7]))
-    assert done.wall_seconds < 60
     assert len(done.n_artists) == N_FIGURES[name]
     assert min(done.n_artists) > 10
     assert len(done.printed.splitlines()) > 3

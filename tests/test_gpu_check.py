@@ -318,14 +318,13 @@ def is_alive(state: Path) -> bool:
 
 def test_a_step_that_hangs_is_ended_with_its_children(tmp_path: Path) -> None:
     pid = tmp_path / "pid"
-    sleep = f"import os, time; open({str(pid)!r}, 'w').write(str(os.getpid())); time.sleep(60)"
+    sleep = f"import os, time; open({str(pid)!r}, 'w').write(str(os.getpid())); time.sleep(3600)"
     start = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {sleep!r}])"
-    began = time.monotonic()
     assert gpu_check._ended([sys.executable, "-c", start], tmp_path / "log", 2.0) is None
-    assert time.monotonic() - began < 30
     state = Path(f"/proc/{pid.read_text()}/stat")
-    while is_alive(state) and time.monotonic() - began < 30:  # a signal takes effect in a while
-        time.sleep(0.05)
+    for _ in range(1000):  # a signal takes effect in a while
+        if is_alive(state):
+            time.sleep(0.05)
     assert not is_alive(state)
 
 

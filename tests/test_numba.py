@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -25,14 +26,24 @@ FIT = (
     "print(','.join(body.__module__ for body in bodies), model.inertia_, *model.labels_)"
 )
 
+LABEL = (
+    "import array_api_compat.numpy as xp; from kmeans_xp.kernels import DenseRows, nearest_labels;"
+    "X = xp.reshape(xp.arange(600.0), (200, 3));"
+    "print(*nearest_labels(DenseRows(X), X[:4], xp=xp))"
+)
+
+
+def run(command: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Run a new interpreter."""
+    env = os.environ | environment
+    return subprocess.run(
+        [sys.executable, "-c", command], env=env, capture_output=True, text=True, check=True
+    )
+
 
 def printed(command: str, **environment: str) -> list[str]:
     """Return the words that a new interpreter prints."""
-    env = os.environ | environment
-    run = subprocess.run(
-        [sys.executable, "-c", command], env=env, capture_output=True, text=True, check=True
-    )
-    return run.stdout.split()
+    return run(command, **environment).stdout.split()
 
 
 def test_compiled_kernels_are_tried_first_and_can_be_left_out() -> None:
@@ -57,11 +68,129 @@ def test_the_reason_is_given(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_compiled_code_is_kept_and_used_again(tmp_path: Path) -> None:
     kept = str(tmp_path)
-    first = printed(FIT, NUMBA_CACHE_DIR=kept)
+    first = printed(LABEL, NUMBA_CACHE_DIR=kept)
     files = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.nb[ci]")}
     assert files
-    assert printed(FIT, NUMBA_CACHE_DIR=kept) == first
+    assert printed(LABEL, NUMBA_CACHE_DIR=kept) == first
     assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.nb[ci]")} == files
+
+
+def cut(content: bytes) -> bytes:
+    return content[: len(content) // 2]
+
+
+def emptied(content: bytes) -> bytes:
+    return b""
+
+
+def with_a_bit_changed(content: bytes) -> bytes:
+    changed = bytearray(content)
+    changed[len(changed) * 2 // 3] ^= 16
+    return bytes(changed)
+
+
+def kept_in(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Return what makes a function as a new process would, with its code kept in a folder."""
+    from kmeans_xp.kernels.for_numba import compiled, kept_code
+
+    monkeypatch.setattr(numba.config, "CACHE_DIR", str(folder))
+    monkeypatch.setattr(kept_code, "_told", set())
+
+    def made() -> Any:
+        @compiled.compiled(compiled.RESULTS)
+        def doubled(values):
+            for number in range(len(values)):
+                values[number] *= 2
+
+        return doubled
+
+    return made
+
+
+def doubles(made: Any, dtype: Any) -> bool:
+    values = np.arange(3, dtype=dtype)
+    made[values.dtype](values)
+    return values.tolist() == [0.0, 2.0, 4.0]
+
+
+@pytest.mark.parametrize("damage", [cut, emptied, with_a_bit_changed])
+def test_damaged_code_is_compiled_anew(
+    damage: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = kept_in(tmp_path, monkeypatch)
+    assert doubles(made(), np.float32)
+    (path,) = tmp_path.rglob("*.nbc")
+    good = path.read_bytes()
+    path.write_bytes(damage(good))
+    with pytest.warns(RuntimeWarning, match=f"in {path} is damaged: it is compiled anew"):
+        assert doubles(made(), np.float32)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        again = made()
+        assert doubles(again, np.float32)
+    assert sum(again[np.dtype("float32")].stats.cache_hits.values()) == 1
+
+
+def test_damage_is_told_of_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = kept_in(tmp_path, monkeypatch)
+    for dtype in (np.float32, np.float64):
+        assert doubles(made(), dtype)
+    for path in tmp_path.rglob("*.nbc"):
+        path.write_bytes(b"")
+    with pytest.warns(RuntimeWarning) as told:
+        assert all([doubles(made(), dtype) for dtype in (np.float32, np.float64)])
+    assert len(told) == 1
+
+
+def test_a_disk_that_is_full_does_not_stop_a_fit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = kept_in(tmp_path, monkeypatch)
+
+    def full(path: Path, content: bytes) -> None:
+        path.touch()
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as context:
+        context.setattr(Path, "write_bytes", full)
+        with pytest.warns(RuntimeWarning, match=f"could not be kept in {tmp_path}"):
+            assert doubles(made(), np.float32)
+    assert not [path for path in tmp_path.rglob("*") if path.is_file()]
+
+
+FORKED = """
+import os, signal, threading
+import numpy as np
+from kmeans_xp import KMeans
+from kmeans_xp.kernels.for_numba import compiled, kept_code
+
+X = np.random.default_rng(0).random((300, 3), dtype=np.float32)
+begun, load = threading.Event(), kept_code._Files.load
+
+def slowly(files, key):  # the locks are held meanwhile
+    begun.set()
+    threading.Event().wait(0.05)
+    return load(files, key)
+
+kept_code._Files.load = slowly
+fitting = threading.Thread(target=lambda: KMeans(4, random_state=0).fit(X))
+fitting.start()
+begun.wait()
+child = os.fork()
+if child == 0:
+    signal.alarm(100)  # a child that waits for ever is ended
+    print(KMeans(4, random_state=0).fit(X).inertia_, flush=True)
+    os._exit(0)
+fitting.join()
+_, status = os.waitpid(child, 0)
+print(KMeans(4, random_state=0).fit(X).inertia_, status)
+"""
+
+
+def test_a_child_that_is_forked_while_a_thread_compiles_fits() -> None:
+    ours, theirs, status = printed(FORKED)
+    assert ours == theirs
+    assert status == "0"
 
 
 def test_without_a_folder_to_keep_code_in_each_process_compiles(
@@ -69,14 +198,10 @@ def test_without_a_folder_to_keep_code_in_each_process_compiles(
 ) -> None:
     from kmeans_xp.kernels.for_numba import compiled
 
-    njit = compiled.numba.njit
+    def refusing(function: Any) -> Any:
+        raise RuntimeError("cannot cache function 'doubled': no locator available")
 
-    def refusing(*args: Any, cache: bool = False, **options: Any) -> Any:
-        if cache:
-            raise RuntimeError("cannot cache function 'doubled': no locator available")
-        return njit(*args, **options)
-
-    monkeypatch.setattr(compiled.numba, "njit", refusing)
+    monkeypatch.setattr(compiled, "KeptCode", refusing)
 
     @compiled.compiled(compiled.RESULTS)
     def doubled(values):

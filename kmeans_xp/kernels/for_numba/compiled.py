@@ -1,6 +1,8 @@
 """Functions that numba compiles once a dtype and a machine, whatever the memory layout."""
 
+import contextlib
 import hashlib
+import os
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -9,6 +11,9 @@ from typing import Any, NamedTuple
 import numba
 import numpy as np
 from numba import types
+from numba.core.compiler_lock import global_compiler_lock
+
+from kmeans_xp.kernels.for_numba.kept_code import KeptCode
 
 __all__ = [
     "COLUMN",
@@ -39,6 +44,13 @@ __all__ = [
 ]
 
 _compiling = threading.RLock()
+if hasattr(os, "register_at_fork"):
+    # A child has no thread that would ever release what another thread held at the fork: wait
+    # until nothing is being compiled. Those that are registered last are taken first.
+    for _lock in (global_compiler_lock._lock, _compiling):
+        os.register_at_fork(
+            before=_lock.acquire, after_in_parent=_lock.release, after_in_child=_lock.release
+        )
 _OPTIONS = {"nogil": True, "error_model": "numpy"}
 
 #: for functions that other compiled functions call; float() of a float32 is a float32 in there,
@@ -127,13 +139,13 @@ class Compiled:
 
     def _made(self, computing: Any) -> Any:
         signature = self.returns(*(parameter.kind(computing) for parameter in self.parameters))
-        try:
-            return numba.njit([signature], cache=True, **_OPTIONS)(self.function)
-        except RuntimeError as error:
-            if "cannot cache" not in str(error):
-                raise
-            # No folder that may be written to: each process compiles for itself.
-            return numba.njit([signature], **_OPTIONS)(self.function)
+        made = numba.njit(**_OPTIONS)(self.function)
+        # Without a folder that may be written to, each process compiles for itself.
+        with contextlib.suppress(RuntimeError):
+            made._cache = KeptCode(self.function)
+        made.compile(signature)
+        made.disable_compile()
+        return made
 
 
 def compiled(

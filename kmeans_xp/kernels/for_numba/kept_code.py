@@ -1,0 +1,93 @@
+"""Compiled code on disk: what is damaged there, or cannot be written, does not stop a fit."""
+
+import contextlib
+import hashlib
+import os
+import pickle
+import secrets
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import llvmlite
+import numba
+from numba.core.caching import FunctionCache
+from numba.core.serialize import dumps
+
+__all__ = ["KeptCode"]
+
+_DIGEST_SIZE = hashlib.sha256().digest_size
+
+_told: set[str] = set()
+
+
+class KeptCode(FunctionCache):
+    """The compiled code of a function, in numba's folder beside the source or in the user's.
+
+    numba's own files say nothing of what they hold: one that was cut short raises an error of
+    pickle at every fit, and one with a changed bit runs. Here each has a digest of its content.
+
+    Parameters
+    ----------
+    function : callable
+
+    Raises
+    ------
+    RuntimeError
+        If there is no folder that may be written to.
+    """
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        super().__init__(function)
+        self._cache_file = _Files(Path(self._cache_path), self._impl.filename_base)
+
+    def _save_overload(self, signature: Any, compiled: Any) -> None:
+        try:
+            super()._save_overload(signature, compiled)
+        except OSError as error:  # a full disk, a quota
+            _tell(f"could not be kept in {self._cache_path}: {error}. Each process compiles anew")
+
+
+class _Files:
+    """A file for each key, so that processes that write at the same time mix up nothing."""
+
+    def __init__(self, folder: Path, name: str) -> None:
+        self.folder, self.name = folder, name
+
+    def load(self, key: Any) -> Any:
+        """Return what was saved under a key; None if nothing, or something else by now."""
+        path = self._path(key)
+        try:
+            content = path.read_bytes()
+        except OSError:
+            return None
+        digest, code = content[:_DIGEST_SIZE], content[_DIGEST_SIZE:]
+        if hashlib.sha256(code).digest() != digest:
+            _tell(f"in {path} is damaged: it is compiled anew")
+            return None
+        return pickle.loads(code)
+
+    def save(self, key: Any, data: Any) -> None:
+        """Save data under a key, whole or not at all."""
+        path, code = self._path(key), dumps(data)
+        unfinished = path.with_name(f"{path.name}.{secrets.token_hex(8)}")
+        try:
+            unfinished.write_bytes(hashlib.sha256(code).digest() + code)
+            os.replace(unfinished, path)
+        finally:
+            with contextlib.suppress(OSError):
+                unfinished.unlink(missing_ok=True)
+
+    def _path(self, key: Any) -> Path:
+        versions = (numba.__version__, llvmlite.__version__)
+        name = hashlib.sha256(repr((versions, key)).encode()).hexdigest()[:16]
+        return self.folder / f"{self.name}.{name}.nbc"
+
+
+def _tell(what: str) -> None:
+    """Warn once of each thing that is not as it should be."""
+    kind = what.partition(" ")[0]
+    if kind not in _told:
+        _told.add(kind)
+        warnings.warn(f"Compiled code of kmeans_xp {what}.", RuntimeWarning, stacklevel=2)
