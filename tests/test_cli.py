@@ -796,3 +796,11 @@ def test_the_summary_fits_any_width_uncut(width: int, n_clusters: int, n_columns
 
 def test_the_summary_says_how_many_columns_it_leaves_out() -> None:
     assert summary_lines(1000, 3, 300)[-1] == "Centres in 280 more columns are not shown."
+
+
+@pytest.mark.parametrize("dtype", [">f8", ">f4", ">i2", "?", "longdouble", "f2"])
+def test_numbers_of_any_kind_in_npy_are_read(dtype: str, tmp_path: Path) -> None:
+    host = (np.arange(40).reshape(20, 2) % 17 > 8).astype(dtype)
+    np.save(tmp_path / "rows.npy", host)
+    plain = tables.read(tmp_path / "rows.npy")
+    np.testing.assert_array_equal(np.column_stack(plain.columns), host.astype(float))

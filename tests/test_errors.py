@@ -22,8 +22,10 @@ from kmeans_xp import (
     k_means,
     kmeans_plusplus,
     lloyd,
+    open_rows,
 )
 from kmeans_xp.devices import DeviceUnavailableError, placement
+from kmeans_xp.metrics import silhouette_score
 from tests.assertions import assert_at_home
 from tests.datasets import blobs, cloud
 
@@ -554,3 +556,63 @@ def test_a_refit_that_fails_leaves_the_first_fit_in_use(library: Library) -> Non
             estimator.fit(library.asarray(host[:3, :2]))
         np.testing.assert_array_equal(library.to_host(estimator.predict(points)), labels)
         assert estimator.n_features_in_ == 3
+
+
+def masked_rows() -> Any:
+    rows = np.ma.masked_equal(np.where(np.arange(60).reshape(20, 3) % 7 == 0, -9999.0, 1.0), -9999)
+    assert rows.mask.any()
+    return rows
+
+
+about_numpy = pytest.mark.skip_library(
+    "array_api_strict", "torch", "jax", "dpnp", "cupy", reason="about arrays of NumPy and SciPy"
+)
+
+
+@about_numpy
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda masked: KMeans(2).fit(masked),
+        lambda masked: KMeans(2).fit_predict(masked.astype(np.float32)),
+        lambda masked: MiniBatchKMeans(2).partial_fit(masked),
+        lambda masked: KMeans(2).fit(masked.data).predict(masked),
+        lambda masked: KMeans(2, init=masked[:2], n_init=1).fit(masked.data),
+        lambda masked: KMeans(2).fit(masked.data, sample_weight=masked[:, 0]),
+        lambda masked: kmeans_plusplus(masked, 2),
+        lambda masked: silhouette_score(masked, [0, 1] * 10),
+        lambda masked: silhouette_score(masked.data, masked[:, 0]),
+        lambda masked: KMeans(2).fit(open_rows(lambda: iter([masked]))),
+    ],
+)
+def test_a_mask_is_not_lost(call: Any) -> None:
+    with pytest.raises(ValueError, match="has masked elements"):
+        call(masked_rows())
+
+
+@about_numpy
+def test_a_masked_array_without_masked_elements_is_an_array() -> None:
+    rows = np.ma.masked_array(np.arange(12.0).reshape(6, 2))
+    expected = KMeans(2, random_state=0).fit(rows.data)
+    found = KMeans(2, random_state=0).fit(rows)
+    np.testing.assert_array_equal(found.labels_, expected.labels_)
+    assert type(found.cluster_centers_) is np.ndarray
+
+
+@about_numpy
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda m: m.indices.__setitem__(3, 10**6),
+        lambda m: m.indices.__setitem__(0, -1),
+        lambda m: m.indptr.__setitem__(-1, 10**6),
+        lambda m: m.indptr.__setitem__(2, m.indptr[3] + 1),
+    ],
+)
+def test_sparse_rows_that_point_outside_of_themselves_are_refused(damage: Any) -> None:
+    matrix = scipy.sparse.random(30, 8, density=0.4, format="csr", random_state=0)
+    fitted = KMeans(2, random_state=0).fit(matrix)
+    damage(matrix)
+    for call in (KMeans(2).fit, MiniBatchKMeans(2).fit, fitted.predict, fitted.transform):
+        with pytest.raises(ValueError, match=r"point outside of it|index"):
+            call(matrix)

@@ -411,3 +411,25 @@ def test_the_device_that_is_asked_for_is_where_it_is_computed(library: Library) 
     assert_at_home(samples, library, dtype, (30,))
     expected = library.to_host(silhouette_samples(placed, labels))
     np.testing.assert_allclose(library.to_host(samples), expected, rtol=0, atol=tolerance(library))
+
+
+FLOAT64 = pytest.mark.needs("float64")
+
+
+@pytest.mark.parametrize("dtype", ["float32", pytest.param("float64", marks=FLOAT64)])
+@pytest.mark.parametrize("given", [False, True], ids=["means", "centroids"])
+@pytest.mark.parametrize("n_copies", [7, 3001])
+def test_clusters_on_one_point_are_not_told_apart_by_rounding(
+    dtype: str, given: bool, n_copies: int, library: Library
+) -> None:
+    point, far = np.array([0.1, 1e3 / 3.0, -7.7]), np.array([5e5, 1.0, 2.0])
+    host = np.concatenate([np.tile(point, (n_copies, 1)), np.tile(far, (2, 1))]).astype(dtype)
+    labels = np.concatenate([np.arange(n_copies) % 2, [2, 2]])
+    X = library.asarray(host, dtype)
+    centroids = None
+    if given:
+        on_rows = np.stack([host[0], np.nextafter(host[0], np.inf, dtype=dtype), host[-1]])
+        centroids = library.asarray(on_rows, dtype)
+    score = kmeans_xp.metrics.simplified_silhouette_score(X, labels, centroids)
+    # Those on one point have 0, and the two that are far away have 1.
+    assert score == pytest.approx(2.0 / len(host), rel=1e-5)

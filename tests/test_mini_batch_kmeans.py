@@ -288,3 +288,14 @@ def test_to_sklearn_predicts_the_same_and_goes_on(library: Library) -> None:
     assert type(theirs) is sklearn.cluster.MiniBatchKMeans
     np.testing.assert_array_equal(theirs.predict(host), library.to_host(ours.labels_))
     assert theirs.n_steps_ == ours.n_steps_
+
+
+@pytest.mark.parametrize("init", ["random", "k-means++"])
+def test_rows_with_weight_may_be_rare(init: str, library: Library) -> None:
+    host = cloud(20_000, 3).astype(np.float32)
+    weights = np.zeros(20_000, np.float32)
+    weights[::100] = 1.0
+    model = MiniBatchKMeans(50, init=init, random_state=0, max_iter=1)
+    model.fit(library.asarray(host), sample_weight=library.asarray(weights))
+    assert model.cluster_centers_.shape == (50, 3)
+    assert len(np.unique(library.to_host(model.cluster_centers_), axis=0)) == 50

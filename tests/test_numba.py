@@ -138,7 +138,7 @@ def test_damage_is_told_of_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     for path in tmp_path.rglob("*.nbc"):
         path.write_bytes(b"")
     with pytest.warns(RuntimeWarning) as told:
-        assert all([doubles(made(), dtype) for dtype in (np.float32, np.float64)])
+        assert all(doubles(made(), dtype) for dtype in (np.float32, np.float64))
     assert len(told) == 1
 
 

@@ -14,7 +14,13 @@ from kmeans_xp.algorithms.minibatch import (
     minibatch_step,
 )
 from kmeans_xp.algorithms.restarts import best_of, runs_from
-from kmeans_xp.algorithms.seeding import Seeds, kmeans_plusplus, more_centroids, random_rows
+from kmeans_xp.algorithms.seeding import (
+    Seeds,
+    kmeans_plusplus,
+    more_centroids,
+    n_with_weight,
+    random_rows,
+)
 
 __all__ = [
     "ALGORITHMS",
@@ -37,6 +43,7 @@ __all__ = [
     "minibatch_start",
     "minibatch_step",
     "more_centroids",
+    "n_with_weight",
     "random_rows",
     "runs_from",
 ]

@@ -18,7 +18,14 @@ from kmeans_xp.kernels import (
     nearest_centroid,
 )
 
-__all__ = ["Seeds", "kmeans_plusplus", "more_centroids", "more_rows", "random_rows"]
+__all__ = [
+    "Seeds",
+    "kmeans_plusplus",
+    "more_centroids",
+    "more_rows",
+    "n_with_weight",
+    "random_rows",
+]
 
 Indices = np.ndarray[tuple[int, ...], np.dtype[np.int64]]
 
@@ -166,18 +173,33 @@ def random_rows(blocks: Blocks, n_clusters: int, random_state: np.random.RandomS
     ValueError
         If fewer than ``n_clusters`` rows have weight.
     """
+    n_weighted = n_with_weight(blocks)
+    if n_weighted < n_clusters:
+        raise ValueError(
+            f"Only {n_weighted} rows have a positive sample_weight, "
+            f"fewer than n_clusters={n_clusters}."
+        )
     if blocks.is_weighted:
-        n_weighted = int(blocks.reduce(_n_weighted))
-        if n_weighted < n_clusters:
-            raise ValueError(
-                f"Only {n_weighted} rows have a positive sample_weight, "
-                f"fewer than n_clusters={n_clusters}."
-            )
         indices = _distinct_weighted(blocks, n_clusters, random_state)
     else:
         indices = _distinct(blocks.n_points, n_clusters, random_state)
     on_device = from_host(indices, xp=blocks.xp, device=blocks.device)
     return Seeds(blocks.take(on_device).points, on_device)
+
+
+def n_with_weight(blocks: Blocks) -> int:
+    """Return how many rows have a positive weight.
+
+    Parameters
+    ----------
+    blocks : Blocks
+        The rows.
+
+    Returns
+    -------
+    int
+    """
+    return int(blocks.reduce(_n_weighted)) if blocks.is_weighted else blocks.n_points
 
 
 def _distinct_weighted(

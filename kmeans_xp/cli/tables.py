@@ -152,7 +152,7 @@ def _read_numpy(path: Path) -> pa.Table:
     if len(arrays) == 1 or len(tables) == 1:
         return _from_array((tables or list(arrays.values()))[0], path)
     if not tables and len({array.shape for array in arrays.values()}) == 1:
-        return pa.table(arrays)
+        return pa.table({name: _column(array, path) for name, array in arrays.items()})
     shapes = ", ".join(f"{name} {array.shape}" for name, array in arrays.items())
     raise TableError(
         f"{path} must hold one 2-D array, or 1-D arrays of one length; it holds "
@@ -163,10 +163,24 @@ def _read_numpy(path: Path) -> pa.Table:
 def _from_array(array: np.ndarray[Any, Any], path: Path) -> pa.Table:
     if array.ndim not in (1, 2):
         raise TableError(f"{path} holds an array of shape {array.shape}: it must be 2-D.")
-    if array.dtype.kind not in "biuf":
-        raise TableError(f"{path} holds an array of {array.dtype}: it must be of real numbers.")
     columns = array.T if array.ndim == 2 else [array]
-    return pa.Table.from_arrays([pa.array(c) for c in columns], _numbered(len(columns)))
+    return pa.Table.from_arrays([_column(c, path) for c in columns], _numbered(len(columns)))
+
+
+def _column(numbers: np.ndarray[Any, Any], path: Path) -> pa.Array:
+    """Return an array as Arrow has it, which knows one order of bytes and no long double."""
+    dtype = numbers.dtype
+    if dtype.kind not in "biuf":
+        raise TableError(f"{path} holds an array of {dtype}: it must be of real numbers.")
+    if dtype.kind == "b":
+        return pa.array(numbers.view(np.uint8))
+    if dtype.kind == "f" and dtype.itemsize > 8:
+        with np.errstate(over="ignore"):
+            narrowed = numbers.astype(np.float64)
+        if np.isinf(narrowed).sum() > np.isinf(numbers).sum():
+            raise TableError(f"{path} holds {dtype} numbers that float64 cannot hold.")
+        return pa.array(narrowed)
+    return pa.array(numbers.astype(dtype.newbyteorder("="), copy=False))
 
 
 def _write_csv(table: pa.Table, path: Path) -> None:

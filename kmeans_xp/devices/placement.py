@@ -124,7 +124,12 @@ def send(array: Array, placement: Placement) -> Array:
 
 
 def adopted(value: Any) -> Any:
-    """Return ``value``, as CuPy without a copy if it is CUDA memory of no known library."""
+    """Return ``value`` as it is computed on: CUDA memory of no known library as CuPy's, no copy.
+
+    A mask is refused, since it would be lost; a tensor that gradients flow to is taken without
+    them, since results that are part of a graph keep all of it alive.
+    """
+    value = _settled(value)
     if not foreign_cuda_array(value):
         return value
     reason = why_cupy_is_unusable()
@@ -138,6 +143,21 @@ def adopted(value: Any) -> Any:
     return cupy.from_dlpack(value)
 
 
+def _settled(value: Any) -> Any:
+    """Return a value without a gradient; raise ValueError if it has masked elements."""
+    if isinstance(value, np.ma.MaskedArray):
+        if np.ma.is_masked(value):
+            raise ValueError(
+                f"A masked array of shape {value.shape} has masked elements, which would be "
+                "clustered as the numbers under the mask. Drop those rows "
+                "(X[~np.ma.getmaskarray(X).any(axis=1)].data), or fill them: X.filled(value)."
+            )
+        return value.data
+    if getattr(value, "requires_grad", False) is True and hasattr(value, "detach"):
+        return value.detach()  # shares its memory
+    return value
+
+
 def _moved_parts(matrix: SparseMatrix, xp: Namespace, device: Device) -> Csr:
     data, indices, indptr, n_features = csr_parts(matrix)
     data, indices, indptr = (_moved(part, xp, device, None) for part in (data, indices, indptr))
@@ -147,6 +167,8 @@ def _moved_parts(matrix: SparseMatrix, xp: Namespace, device: Device) -> Csr:
 def _moved(array: Any, xp: Namespace, device: Device, dtype: DType) -> Array:
     if is_sparse(array):
         return sparse_matrix(_moved_parts(array, xp, device))
+    if type(array) is not np.ndarray:
+        array = _settled(array)
     if not is_array(array):
         array = np.asarray(array)
     if namespace_of(array) is not xp:

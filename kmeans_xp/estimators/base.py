@@ -27,7 +27,13 @@ from sklearn.utils._param_validation import (
 from sklearn.utils.validation import check_is_fitted
 
 from kmeans_xp import blocks, persistence
-from kmeans_xp.algorithms import Seeds, kmeans_parallel, kmeans_plusplus, random_rows
+from kmeans_xp.algorithms import (
+    Seeds,
+    kmeans_parallel,
+    kmeans_plusplus,
+    n_with_weight,
+    random_rows,
+)
 from kmeans_xp.blocks import Blocks
 from kmeans_xp.devices import (
     Array,
@@ -498,8 +504,8 @@ class BaseKMeans(
         placement = blocks.place(points, self.device)
         data = prepared(points, checked_weights(sample_weight, points, placement), placement)
         random_state = as_random_state(random_state)
-        part = part_to_seed(data, random_state, init_size or data.blocks.n_points)
         n_clusters = self.n_clusters if n_centroids is None else n_centroids
+        part = part_to_seed(data, random_state, init_size or data.blocks.n_points, n_clusters)
         centroids = self._initial_centroids(init, part, data, random_state, n_clusters)
         return send(centroids + data.origin, placement)
 
@@ -579,8 +585,11 @@ def drawn_part(data: Prepared, random_state: np.random.RandomState, size: int) -
     return blocks.of_rows(data.blocks.gathered(from_host(indices, xp=xp, device=device)), xp=xp)
 
 
-def part_to_seed(data: Prepared, random_state: np.random.RandomState, size: int) -> Blocks:
-    """Return all rows, or so many drawn ones if there are more."""
+def part_to_seed(
+    data: Prepared, random_state: np.random.RandomState, size: int, n_clusters: int
+) -> Blocks:
+    """Return all rows, or so many drawn ones if there are more and enough of those have weight."""
     if size >= data.blocks.n_points:
         return data.blocks
-    return drawn_part(data, random_state, size)
+    part = drawn_part(data, random_state, size)
+    return part if n_with_weight(part) >= n_clusters else data.blocks

@@ -305,7 +305,7 @@ class MiniBatchKMeans(BaseKMeans):
         valid = drawn_part(data, random_state, self._init_size)
         best, least = None, math.inf
         for number in range(1, n_runs + 1):
-            part = part_to_seed(data, random_state, self._init_size)
+            part = part_to_seed(data, random_state, self._init_size, self.n_clusters)
             self._say(f"Init {number}/{n_runs} with method {resolved_init(init, part)}")
             centroids = self._initial_centroids(init, part, data, random_state, self.n_clusters)
             if n_runs > 1 or self.verbose:
@@ -408,7 +408,7 @@ class MiniBatchKMeans(BaseKMeans):
         with self._prepared(X, sample_weight) as (init, data):
             self._resolve_sizes(data)
             random_state = as_random_state(self.random_state)
-            part = part_to_seed(data, random_state, self._init_size)
+            part = part_to_seed(data, random_state, self._init_size, self.n_clusters)
             centroids = self._initial_centroids(init, part, data, random_state, self.n_clusters)
             self._store_centroids(centroids, data.origin, data.placement)
             xp, device = data.placement.xp, data.placement.device

@@ -69,6 +69,8 @@ def checked_points(
             if estimator is not None:
                 validate_data(estimator, X, reset=reset, skip_check_array=True)
             return _floating(X)
+    if is_sparse(X):
+        _refuse_bad_places(X)
     # Half precision is computed in float32; scikit-learn would take it to float64.
     is_half = str(getattr(X, "dtype", None)) in ("float16", "bfloat16")
     dtype = np.float32 if is_half else [np.float64, np.float32]
@@ -81,6 +83,7 @@ def _checked_matrix(X: Any, estimator: Any, *, reset: bool) -> Any:
     """Return a matrix on a device of its own in CSR form and of real floating numbers."""
     _refuse_bad_shape(X)
     _refuse_bad_numbers(X.data, "X")
+    _refuse_bad_places(X)
     if estimator is not None:
         validate_data(estimator, X, reset=reset, skip_check_array=True)
     xp = namespace_of(X)
@@ -233,6 +236,24 @@ def _refuse_bad_shape(X: Any, name: str = "X") -> None:
                 f"Found array with 0 {what} (shape={tuple(X.shape)}) while a minimum of 1 is "
                 "required."
             )
+
+
+def _refuse_bad_places(X: Any) -> None:
+    """Raise ValueError where a sparse matrix, made by hand, says that numbers lie elsewhere."""
+    if X.format not in ("csr", "csc") or 0 in X.shape:
+        return  # what converts the others looks
+    n_features, n_stored = X.shape[X.format == "csr"], len(X.data)
+    xp = namespace_of(X.data)
+    lengths = X.indptr[1:] - X.indptr[:-1]
+    ends = [X.indptr[0] == 0, X.indptr[-1] <= min(n_stored, len(X.indices)), xp.min(lengths) >= 0]
+    if n_stored:
+        ends += [xp.min(X.indices) >= 0, xp.max(X.indices) < n_features]
+    # One read for all, since each read waits for the device.
+    if not bool(xp.all(xp.stack([xp.asarray(each) for each in ends]))):
+        raise ValueError(
+            f"X is a sparse matrix of shape {X.shape} whose indices or indptr point outside of it: "
+            "its arrays were set by hand, or are damaged."
+        )
 
 
 def _refuse_bad_numbers(X: Array, name: str) -> None:

@@ -122,37 +122,49 @@ _this_processor = _processor_function()
 
 
 class _BlasLimit:
-    """Counts who wants BLAS to use one thread; the first sets it and the last restores it."""
+    """Knows who wants BLAS to use one thread; the first sets it and the last restores it.
+
+    An interrupt may come between any two lines: whatever has been done by then, letting go
+    undoes it.
+    """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._n_holders = 0
+        self._holders: set[object] = set()
         self._before: list[int] = []
 
-    def acquire(self) -> None:
+    def acquire(self, holder: object) -> None:
         with self._lock:
-            if self._n_holders == 0:
+            self._holders.add(holder)
+            if not self._before:
                 self._before = [library.num_threads for library in _blas_libraries()]
                 for library in _blas_libraries():
                     library.set_num_threads(1)
-            self._n_holders += 1
 
-    def release(self) -> None:
-        with self._lock:
-            self._n_holders -= 1
-            if self._n_holders == 0:
-                self._restore()
+    def release(self, holder: object) -> None:
+        try:
+            self._let_go(holder)
+        except BaseException:
+            self._let_go(holder)
+            raise
 
     def forget_other_threads(self) -> None:
         """In a forked child: the threads that held the limit, or the lock, are not there."""
         self._lock = threading.Lock()
-        if self._n_holders:
-            self._n_holders = 0
-            self._restore()
+        self._holders.clear()
+        self._restore()
+
+    def _let_go(self, holder: object) -> None:
+        with self._lock:
+            self._holders.discard(holder)
+            if not self._holders:
+                self._restore()
 
     def _restore(self) -> None:
-        for library, number in zip(_blas_libraries(), self._before, strict=True):
+        # Not strictly: an interrupt may have come before any number was read.
+        for library, number in zip(_blas_libraries(), self._before, strict=False):
             library.set_num_threads(number)
+        self._before = []
 
 
 _limit = _BlasLimit()
@@ -161,11 +173,12 @@ _limit = _BlasLimit()
 @contextmanager
 def one_blas_thread() -> Iterator[None]:
     """Hold BLAS to one thread, in the whole process, while any thread is inside."""
-    _limit.acquire()
+    holder = object()
     try:
+        _limit.acquire(holder)
         yield
     finally:
-        _limit.release()
+        _limit.release(holder)
 
 
 @functools.cache

@@ -20,7 +20,13 @@ from kmeans_xp.devices import (
     working_device,
 )
 from kmeans_xp.estimators.validation import as_random_state, checked_centroids
-from kmeans_xp.kernels import Rows, silhouette_distances, sq_distances
+from kmeans_xp.kernels import (
+    DenseRows,
+    Rows,
+    cluster_sums,
+    silhouette_distances,
+    sq_distances,
+)
 from kmeans_xp.metrics.labelled import Labelled, labelled, points_and_labels
 
 __all__ = ["silhouette_samples", "silhouette_score", "simplified_silhouette_score"]
@@ -208,8 +214,7 @@ def simplified_silhouette_score(
     points, on_host = points_and_labels(X, labels, anywhere=True)
     with labelled(points, on_host, device) as data:
         if centroids is None:
-            sums, mass = data.totals()
-            return _mean_simplified(data, data.labels, sums / mass[:, None])
+            return _mean_simplified(data, data.labels, _exact_means(data))
         n_clusters = int(np.shape(centroids)[0]) if np.ndim(centroids) else 0
         given = checked_centroids(centroids, n_clusters, points, data.placement, "centroids")
         xp, device = data.placement.xp, data.placement.device
@@ -248,20 +253,52 @@ def _coefficients(own: Array, other: Array, is_alone: Array, *, xp: Namespace) -
     return xp.where(is_alone | is_one_point, xp.zeros_like(scaled), scaled)
 
 
+def _exact_means(data: Labelled) -> Array:
+    """Return the clusters' means: of rows that are one point, that point."""
+    sums, mass = data.totals()
+    means = sums / mass[:, None]
+    # Sums of many rows round; those of what is left hardly do.
+    return means + data.total(_left_of_means, means) / mass[:, None]
+
+
+def _left_of_means(tile: Rows, labels: Array, means: Array, *, xp: Namespace) -> Array:
+    left = DenseRows(tile.centred() - xp.take(means, labels, axis=0))
+    return cluster_sums(left, labels, int(means.shape[0]), xp=xp).sums
+
+
 def _mean_simplified(data: Labelled, indices: PerRow, centroids: Array) -> float:
-    per_row = (indices, data.is_alone())
-    return float(data.total(_sum_of_simplified, centroids, per_row=per_row)) / data.blocks.n_points
+    per_row, xp = (indices, data.is_alone()), data.placement.xp
+    # How far apart copies of a point may seem: its numbers, and a centroid's, are rounded.
+    off = 4.0 * float(xp.finfo(data.blocks.dtype).eps)
+    total = data.total(_sum_of_simplified, centroids, data.origin, off, per_row=per_row)
+    return float(total) / data.blocks.n_points
 
 
 def _sum_of_simplified(
-    tile: Rows, _: Array, indices: Array, is_alone: Array, centroids: Array, *, xp: Namespace
+    tile: Rows,
+    _: Array,
+    indices: Array,
+    is_alone: Array,
+    centroids: Array,
+    origin: Array,
+    off: float,
+    *,
+    xp: Namespace,
 ) -> Array:
     distances = xp.sqrt(sq_distances(tile, centroids, xp=xp))
+    reach = _lengths(tile.centred(), xp=xp) + _lengths(
+        xp.astype(origin[None, :], distances.dtype, copy=False), xp=xp
+    )
+    distances = xp.where(distances <= off * reach, xp.zeros_like(distances), distances)
     every = xp.arange(int(centroids.shape[0]), dtype=indices.dtype, device=device_of(indices))
     is_own, zeros = indices[:, None] == every[None, :], xp.zeros_like(distances)
     own = xp.sum(xp.where(is_own, distances, zeros), axis=1)
     other = xp.min(xp.where(is_own, zeros + xp.inf, distances), axis=1)
     return xp.sum(_coefficients(own, other, is_alone, xp=xp))
+
+
+def _lengths(points: Array, *, xp: Namespace) -> Array:
+    return xp.sqrt(xp.sum(points * points, axis=1, keepdims=True))
 
 
 def _indices(labels: NDArray[Any], n_clusters: int) -> NDArray[np.int32]:

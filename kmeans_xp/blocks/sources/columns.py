@@ -7,6 +7,7 @@ import numpy as np
 
 from kmeans_xp.blocks.sources.picking import SourceBlock
 from kmeans_xp.blocks.sources.source import Layout
+from kmeans_xp.devices import adopted
 
 __all__ = ["ArrayColumns", "Columns", "block_dtype", "check_as_wide"]
 
@@ -103,7 +104,7 @@ class ArrayColumns:
         """Return the points and weights of some rows."""
         if self._layout.is_sparse:
             return self._sparse_block(chunk)
-        chunk = np.asarray(chunk)
+        chunk = np.asarray(adopted(chunk))
         self._check(chunk)
         points = chunk if self._points is None else chunk[:, self._points]
         weights = None if self._weight is None else chunk[:, self._weight]

@@ -9,6 +9,7 @@ from scipy import sparse
 from kmeans_xp.blocks.sources.arrow import ArrowColumns
 from kmeans_xp.blocks.sources.columns import ArrayColumns, Columns
 from kmeans_xp.blocks.sources.pandas_frames import PandasColumns
+from kmeans_xp.devices import adopted
 
 __all__ = ["columns_of", "library_of"]
 
@@ -27,5 +28,5 @@ def columns_of(chunk: Any, columns: Sequence[Any] | None, weight: Any | None, na
         return ArrowColumns.of_table(chunk, columns, weight, name)
     if sparse.issparse(chunk):
         return ArrayColumns(chunk.shape, chunk.dtype, columns, weight, name, is_sparse=True)
-    array = np.asarray(chunk)
+    array = np.asarray(adopted(chunk))
     return ArrayColumns(array.shape, array.dtype, columns, weight, name)
