@@ -34,10 +34,11 @@ def arrays_of(model: Any) -> dict[str, Any]:
 @pytest.mark.parametrize("make", [KMeans, MiniBatchKMeans])
 def test_a_fit_is_of_the_numbers_alone(make: Any, points: Any, library: Library) -> None:
     weights = points[:, 0].abs() + 1.0
-    model = make(3, init=points[:3], n_init=1).fit(points, sample_weight=weights)
-    plain = make(3, init=points[:3].detach(), n_init=1).fit(
-        points.detach(), sample_weight=weights.detach()
-    )
+    start = library.asarray(HOST[:3])
+    plain = make(3, init=start, n_init=1, random_state=0)
+    plain.fit(points.detach(), sample_weight=weights.detach())
+    leaf = start.clone().requires_grad_()
+    model = make(3, init=leaf, n_init=1, random_state=0).fit(points, sample_weight=weights)
     assert arrays_of(model)
     assert not any(value.requires_grad for value in arrays_of(model).values())
     assert points.requires_grad

@@ -210,6 +210,21 @@ def test_a_failed_write_leaves_the_older_file(saved: Path, monkeypatch: pytest.M
     assert list(saved.parent.iterdir()) == [saved]
 
 
+def test_a_full_disk_is_an_oserror(saved: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import safetensors
+    import safetensors.numpy
+
+    def full(*_: Any, **__: Any) -> None:
+        raise safetensors.SafetensorError("I/O error: No space left on device (os error 28)")
+
+    before = saved.read_bytes()
+    monkeypatch.setattr(safetensors.numpy, "save_file", full)
+    with pytest.raises(OSError, match=f"{saved.name}.*No space left"):
+        KMeans(2).save(saved)
+    assert saved.read_bytes() == before
+    assert [path.name for path in saved.parent.iterdir()] == [saved.name]
+
+
 def test_replacing_keeps_the_mode_and_the_link(saved: Path, tmp_path: Path) -> None:
     saved.chmod(0o640)
     link = tmp_path / "link"
