@@ -255,12 +255,15 @@ def _apply_markers(item: pytest.Item, library: Library) -> None:
 
 @pytest.fixture
 def library(request: pytest.FixtureRequest) -> Iterator[Library]:
-    """One variant of an array library; the strict one with its flags set meanwhile."""
+    """One variant of an array library, computing by itself; the strict one with its flags set."""
+    from kmeans_xp import config_context
+
     chosen: Library = request.param
     flags: contextlib.AbstractContextManager[Any] = contextlib.nullcontext()
     if chosen.strict_flags:
         flags = chosen.xp.ArrayAPIStrictFlags(**chosen.strict_flags)
-    with flags:
+    # What NumPy's kernels do in its memory, tests/test_lent.py tries.
+    with flags, config_context(compute="own"):
         yield chosen
 
 

@@ -23,11 +23,15 @@ class Config:
         else every processor this process may use. Results do not depend on it.
     precision : {"float32", "tf32"}
         What matrix products of float32 numbers are computed in on a GPU.
+    compute : {"fastest", "own"}
+        Whose kernels work on arrays of a library that has none: those of NumPy or CuPy, in the
+        same memory, or none but what that library does itself.
     """
 
     device: str | None = None
     n_threads: int | None = None
     precision: str = "float32"
+    compute: str = "fastest"
 
 
 _config: ContextVar[Config] = ContextVar("kmeans_xp_config", default=Config())  # noqa: B039 (frozen)
@@ -61,9 +65,18 @@ def n_threads_of_context() -> int | None:
     return _config.get().n_threads
 
 
+def computes_by_its_own() -> bool:
+    """Return whether ``compute`` is "own"."""
+    return _config.get().compute == "own"
+
+
 @contextmanager
 def config_context(
-    *, device: str | None = None, n_threads: int | None = None, precision: str | None = None
+    *,
+    device: str | None = None,
+    n_threads: int | None = None,
+    precision: str | None = None,
+    compute: str | None = None,
 ) -> Iterator[None]:
     """Set defaults for the code inside a ``with`` block, in this thread.
 
@@ -77,11 +90,14 @@ def config_context(
         "tf32" lets CuPy and JAX round the factors of float32 products to 11 bits on GPUs that
         gain by it; nothing else does. Rows near a border may then get another label: use it
         for ``predict`` too, or for neither.
+    compute : {"fastest", "own"}, optional
+        "fastest" lets NumPy's and CuPy's kernels work on arrays of torch, JAX and other libraries
+        where they lie, without a copy; with "own" their libraries do all of it.
 
     Raises
     ------
     ValueError
-        If ``n_threads`` is less than 1, or ``precision`` is none of these.
+        If ``n_threads`` is less than 1, or one of the others is none of these.
 
     Examples
     --------
@@ -96,12 +112,15 @@ def config_context(
         raise ValueError(f"n_threads must be at least 1, got {n_threads}.")
     if precision not in (None, "float32", "tf32"):
         raise ValueError(f"precision must be 'float32' or 'tf32', got {precision!r}.")
+    if compute not in (None, "fastest", "own"):
+        raise ValueError(f"compute must be 'fastest' or 'own', got {compute!r}.")
     outer = _config.get()
     inner = replace(
         outer,
         device=outer.device if device is None else device,
         n_threads=outer.n_threads if n_threads is None else n_threads,
         precision=outer.precision if precision is None else precision,
+        compute=outer.compute if compute is None else compute,
     )
     token = _config.set(inner)
     try:

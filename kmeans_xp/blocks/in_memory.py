@@ -149,7 +149,7 @@ def within_memory(function: Callable[..., Any], rows: Rows, *operands: Any, xp: 
         try:
             return function(rows, *operands, xp=xp)
         except Exception as error:
-            if not is_out_of_memory(error):
+            if not is_out_of_memory(error, xp=xp):
                 raise
             if not shrink_tiles():
                 raise MemoryError(_what_would_fit(rows)) from error

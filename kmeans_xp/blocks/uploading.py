@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from kmeans_xp.blocks.sources import SourceBlock
-from kmeans_xp.devices import Array, Csr, Device, Namespace, csr_parts, from_host, library_name
+from kmeans_xp.devices import Array, Csr, Device, Namespace, csr_parts, from_host, library_of
 from kmeans_xp.kernels import DenseRows, Rows, SparseRows
 
 __all__ = ["rows_on", "uploaded"]
@@ -44,7 +44,7 @@ def uploaded(
         On CUDA a block is copied while the device computes with the one before, and its rows
         are overwritten by the block after the next: results must not be parts of them.
     """
-    if library_name(xp) == "cupy" and not is_sparse:
+    if library_of(xp).uploads_ahead and not is_sparse:
         return _overlapping(blocks, origin)
     return (rows_on(block, xp=xp, device=device).seen_from(origin) for block in blocks)
 

@@ -1,13 +1,6 @@
 """Which library an array is of, which device it is on, and what is usable here."""
 
-from kmeans_xp.devices.availability import (
-    DeviceReport,
-    DeviceUnavailableError,
-    available,
-    n_threads,
-    why_numba_is_unusable,
-)
-from kmeans_xp.devices.libraries import (
+from kmeans_xp.devices.arrays import (
     Array,
     Device,
     DType,
@@ -21,12 +14,16 @@ from kmeans_xp.devices.libraries import (
     is_array,
     is_host_array,
     is_of_kind,
-    library_name,
     namespace_of,
     taken,
     to_host,
-    working_device,
 )
+from kmeans_xp.devices.availability import (
+    DeviceUnavailableError,
+    n_threads,
+    why_numba_is_unusable,
+)
+from kmeans_xp.devices.libraries import Library, library_name, library_of, record_of
 from kmeans_xp.devices.memory import (
     available_memory,
     free_memory,
@@ -42,8 +39,11 @@ from kmeans_xp.devices.placement import (
     bring_parts,
     choose,
     device_kind,
+    lent,
     send,
+    working_device,
 )
+from kmeans_xp.devices.report import DeviceReport, available
 from kmeans_xp.devices.sparse import (
     Csr,
     SparseMatrix,
@@ -65,6 +65,7 @@ __all__ = [
     "Device",
     "DeviceReport",
     "DeviceUnavailableError",
+    "Library",
     "Namespace",
     "Placement",
     "SparseMatrix",
@@ -91,10 +92,13 @@ __all__ = [
     "is_of_kind",
     "is_out_of_memory",
     "is_sparse",
+    "lent",
     "library_name",
+    "library_of",
     "n_threads",
     "namespace_of",
     "own_parts",
+    "record_of",
     "scipy_csr",
     "send",
     "shrink_tiles",

@@ -1,20 +1,16 @@
-"""What is usable on this machine, and why the rest is not."""
+"""Which ways to compute are usable on this machine, and why the others are not."""
 
 import functools
-import importlib.metadata
 import importlib.util
 import os
-from typing import NamedTuple
-
-import numpy as np
+from typing import Any
 
 from kmeans_xp.config import default_n_threads
 
 __all__ = [
-    "DeviceReport",
     "DeviceUnavailableError",
-    "available",
     "n_threads",
+    "on_cuda",
     "why_cupy_is_unusable",
     "why_numba_is_unusable",
 ]
@@ -24,42 +20,6 @@ _INSTALL_CUPY = "pip install 'kmeans_xp[cuda12]' (or cuda13, as your driver supp
 
 class DeviceUnavailableError(RuntimeError):
     """The device that was asked for cannot be used; says why and what to do."""
-
-
-class DeviceReport(NamedTuple):
-    """One line of what ``available`` found.
-
-    Parameters
-    ----------
-    library : str
-        Name of the array library.
-    device : str
-        What ``device=`` would be: "cpu", "cuda:0" and so on.
-    usable : bool
-        Whether arrays of this library can be clustered there now.
-    detail : str
-        Version and size if usable, else the reason why not and what to install.
-    """
-
-    library: str
-    device: str
-    usable: bool
-    detail: str
-
-
-def available() -> tuple[DeviceReport, ...]:
-    """Look at every array library that kmeans_xp runs on, and at the devices of each.
-
-    Returns
-    -------
-    tuple of DeviceReport
-        NumPy first, then CuPy's devices, then the libraries whose arrays are taken as they
-        are. Libraries are looked up; CuPy and numba are imported, others are not.
-    """
-    detail = f"NumPy {np.__version__}, {n_threads()} threads, {_compiler()}"
-    numpy = DeviceReport("numpy", "cpu", True, detail)
-    others = (_installed(library) for library in ("torch", "jax", "dpnp", "array_api_strict"))
-    return (numpy, *_cupy_devices(), *others)
 
 
 def n_threads() -> int:
@@ -91,13 +51,6 @@ def why_cupy_is_unusable() -> str | None:
     return "CuPy is installed but found no CUDA device"
 
 
-def _compiler() -> str:
-    reason = why_numba_is_unusable()
-    if reason is not None:
-        return f"kernels not compiled ({reason})"
-    return f"kernels compiled by numba {importlib.metadata.version('numba')}"
-
-
 @functools.cache
 def why_numba_is_unusable() -> str | None:
     """Return why NumPy's kernels cannot be compiled, or None if they can; tried once a process."""
@@ -112,30 +65,19 @@ def why_numba_is_unusable() -> str | None:
     return "NUMBA_DISABLE_JIT is set" if numba.config.DISABLE_JIT else None
 
 
-def _cupy_devices() -> tuple[DeviceReport, ...]:
+def on_cuda(index: int) -> Any:
+    """Return CuPy's device of this number; DeviceUnavailableError if there is none."""
     reason = why_cupy_is_unusable()
     if reason is not None:
-        return (DeviceReport("cupy", "cuda", False, reason),)
+        raise DeviceUnavailableError(
+            f"device='cuda:{index}' was asked for, but {reason}. Or use device='cpu'."
+        )
     import cupy
 
-    return tuple(
-        DeviceReport("cupy", f"cuda:{index}", True, _describe_cuda(index, cupy.__version__))
-        for index in range(cupy.cuda.runtime.getDeviceCount())
-    )
-
-
-def _describe_cuda(index: int, version: str) -> str:
-    import cupy
-
-    properties = cupy.cuda.runtime.getDeviceProperties(index)
-    name = properties["name"].decode()
-    gibibytes = properties["totalGlobalMem"] / 2**30
-    return f"CuPy {version}, {name}, {gibibytes:.0f} GiB"
-
-
-def _installed(library: str) -> DeviceReport:
-    if importlib.util.find_spec(library) is None:
-        return DeviceReport(library, "its own", False, f"not installed: pip install {library}")
-    version = importlib.metadata.version(library.replace("_", "-"))
-    detail = f"{library} {version}; its arrays are computed where they are"
-    return DeviceReport(library, "its own", True, detail)
+    n_devices = cupy.cuda.runtime.getDeviceCount()
+    if index >= n_devices:
+        raise DeviceUnavailableError(
+            f"device='cuda:{index}' was asked for, but CuPy finds {n_devices} CUDA devices; "
+            f"use 'cuda:0' to 'cuda:{n_devices - 1}'."
+        )
+    return cupy.cuda.Device(index)

@@ -1,11 +1,12 @@
 """One memory budget: how much of an n_points x n_clusters matrix exists at a time."""
 
 import contextlib
-import importlib
 import threading
 from typing import Protocol
 
-from kmeans_xp.devices.libraries import Device, Namespace, library_name
+from kmeans_xp.devices.arrays import Device, Namespace
+from kmeans_xp.devices.libraries import library_of
+from kmeans_xp.devices.libraries.record import ACCELERATOR_TILE_BYTES
 
 __all__ = [
     "available_memory",
@@ -15,11 +16,6 @@ __all__ = [
     "tile_shape",
     "within_budget",
 ]
-
-# Tiles follow from the shapes alone, not from the memory that happens to be free: the order
-# of rounding would change from one call to the next, and predict(X) with it.
-_CPU_TILE_BYTES = 8 * 2**20
-_ACCELERATOR_TILE_BYTES = 64 * 2**20
 
 #: with fewer rows than this a matrix product does not reach its speed
 _WANTED_ROWS = 1024
@@ -71,7 +67,7 @@ def shrink_tiles() -> bool:
     """Halve the budget for the rest of the process; False when it is at its smallest."""
     global _n_halvings
     with _lock:
-        if _ACCELERATOR_TILE_BYTES >> _n_halvings <= _SMALLEST_TILE_BYTES:
+        if ACCELERATOR_TILE_BYTES >> _n_halvings <= _SMALLEST_TILE_BYTES:
             return False
         _n_halvings += 1
         return True
@@ -85,22 +81,15 @@ def available_memory() -> int | None:
 
 def free_memory(xp: Namespace, device: Device) -> int | None:
     """Return the bytes that are free on the device, or None where that is not known."""
-    if library_name(xp) != "cupy":
-        return None
-    cupy = importlib.import_module("cupy")
-    with device:
-        free, _ = cupy.cuda.runtime.memGetInfo()
-        return int(free + cupy.get_default_memory_pool().free_bytes())
+    return library_of(xp).free_memory(device)
 
 
-def is_out_of_memory(error: BaseException) -> bool:
+def is_out_of_memory(error: BaseException, *, xp: Namespace) -> bool:
     """Return whether the error is a library's way to say that memory ran out."""
     if isinstance(error, MemoryError):  # NumPy's and CuPy's are subclasses
         return True
-    if type(error).__name__ in {"OutOfMemoryError", "USMAllocationError"}:  # torch, dpnp
-        return True
-    # JAX, and torch on a CPU, have no class of their own for it.
-    return any(words in str(error) for words in ("RESOURCE_EXHAUSTED", "can't allocate memory"))
+    said = f"{type(error).__name__}: {error}"
+    return any(words in said for words in library_of(xp).out_of_memory)
 
 
 def _of_the_system() -> int | None:
@@ -121,8 +110,6 @@ def _of_the_container() -> int | None:
 
 
 def _tile_bytes(rows: _Sized, *, xp: Namespace) -> int:
-    library = library_name(xp)
-    if library in ("numpy", "cupy"):  # known without a look at the device
-        return _CPU_TILE_BYTES if library == "numpy" else _ACCELERATOR_TILE_BYTES
-    on_accelerator = any(word in str(rows.device) for word in ("cuda", "gpu", "mps", "xpu"))
-    return _ACCELERATOR_TILE_BYTES if on_accelerator else _CPU_TILE_BYTES
+    library = library_of(xp)
+    known = library.tile_bytes  # without a look at the device
+    return library.tile_bytes_on(rows.device) if known is None else known

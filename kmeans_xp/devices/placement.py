@@ -3,18 +3,14 @@
 import importlib
 import logging
 import re
+from contextlib import AbstractContextManager, ExitStack
 from typing import Any, NamedTuple
 
 import array_api_compat
-import array_api_compat.numpy
 import numpy as np
 
-from kmeans_xp.config import default_device
-from kmeans_xp.devices.availability import (
-    DeviceUnavailableError,
-    why_cupy_is_unusable,
-)
-from kmeans_xp.devices.libraries import (
+from kmeans_xp.config import computes_by_its_own, default_device
+from kmeans_xp.devices.arrays import (
     Array,
     Device,
     DType,
@@ -23,13 +19,25 @@ from kmeans_xp.devices.libraries import (
     foreign_cuda_array,
     from_host,
     is_array,
-    library_name,
     namespace_of,
+    narrowed,
     to_host,
 )
+from kmeans_xp.devices.availability import DeviceUnavailableError, why_cupy_is_unusable
+from kmeans_xp.devices.libraries import library_name, library_of
 from kmeans_xp.devices.sparse import Csr, SparseMatrix, csr_parts, is_sparse, sparse_matrix
 
-__all__ = ["Placement", "adopted", "bring", "bring_parts", "choose", "device_kind", "send"]
+__all__ = [
+    "Placement",
+    "adopted",
+    "bring",
+    "bring_parts",
+    "choose",
+    "device_kind",
+    "lent",
+    "send",
+    "working_device",
+]
 
 logger = logging.getLogger("kmeans_xp")
 
@@ -55,6 +63,8 @@ class Placement(NamedTuple):
         One sentence for ``device_reason_``.
     is_streamed : bool
         Whether an array on the host is brought there block by block, in every visit.
+    is_lent : bool
+        Whether the computation is another library's, in the memory where the input lies.
     """
 
     xp: Namespace
@@ -63,11 +73,22 @@ class Placement(NamedTuple):
     home_device: Device
     reason: str
     is_streamed: bool = False
+    is_lent: bool = False
 
     @property
     def is_home(self) -> bool:
         """Whether the computation stays with the input's library and device."""
         return self.xp is self.home_xp and str(self.device) == str(self.home_device)
+
+    def working(self) -> AbstractContextManager[object]:
+        """Let work go where it is to be done, in order with what the input's library does."""
+        here = working_device(self.xp, self.device)
+        if not self.is_lent:
+            return here
+        both = ExitStack()
+        both.enter_context(here)
+        both.enter_context(library_of(self.home_xp).lending(self.home_device))
+        return both
 
 
 def choose(points: Array, device: str | None = None) -> Placement:
@@ -95,15 +116,40 @@ def choose(points: Array, device: str | None = None) -> Placement:
     xp, home = namespace_of(points), device_of(points)
     asked = device if device is not None else default_device()
     if asked is None:
-        return Placement(xp, home, xp, home, f"the data are there ({library_name(xp)}, {home})")
+        stays = Placement(xp, home, xp, home, f"the data are there ({library_name(xp)}, {home})")
+        return _lent(points, stays)
     if asked == "auto":
         placement = Placement(*_automatic(points, xp, home), xp, home, "")
         placement = placement._replace(reason=_why_automatic(points, placement))
         logger.info("device='auto': %s", placement.reason)
+    else:
+        kind, index = device_kind(asked)
+        library = library_of(xp)
+        chosen = library.cpu(xp) if kind == "cpu" else library.cuda(xp, index)
+        placement = Placement(*chosen, xp, home, f"device={asked!r} was asked for")
+    return _lent(points, placement) if placement.is_home else placement
+
+
+def _lent(points: Array, placement: Placement) -> Placement:
+    """Return a placement in the same memory, with the library that has kernels for it."""
+    shared = lent(points)
+    if shared is points:
         return placement
-    kind, index = device_kind(asked)
-    chosen = _on_cpu(xp) if kind == "cpu" else _on_cuda(xp, index)
-    return Placement(*chosen, xp, home, f"device={asked!r} was asked for")
+    xp = namespace_of(shared)
+    reason = f"{placement.reason}; {library_name(xp)}'s kernels compute in the same memory"
+    return placement._replace(xp=xp, device=device_of(shared), reason=reason, is_lent=True)
+
+
+def lent(array: Array) -> Array:
+    """Return the same memory as an array of the library whose kernels compute with it."""
+    if type(array) is np.ndarray or computes_by_its_own():
+        return array
+    library = library_of(namespace_of(array))
+    lender = library.lender(array)
+    if lender is None:
+        return array
+    xp = importlib.import_module(f"array_api_compat.{lender}")
+    return library_of(xp).shared(library.settled(array), xp)
 
 
 def bring(array: Any, placement: Placement, *, dtype: DType = None) -> Array:
@@ -120,7 +166,12 @@ def send(array: Array, placement: Placement) -> Array:
     """Return a result to the library and device that the input came from."""
     if placement.is_home:
         return array
-    return _moved(array, placement.home_xp, placement.home_device, None)
+    xp, device = placement.home_xp, placement.home_device
+    if not placement.is_lent or not is_array(array):
+        return _moved(array, xp, device, None)
+    if int(array.dtype.itemsize) == 8:
+        array = narrowed(array, xp.__array_namespace_info__().dtypes(device=device))
+    return library_of(xp).shared(array, xp)
 
 
 def adopted(value: Any) -> Any:
@@ -144,18 +195,16 @@ def adopted(value: Any) -> Any:
 
 
 def _settled(value: Any) -> Any:
-    """Return a value without a gradient; raise ValueError if it has masked elements."""
-    if isinstance(value, np.ma.MaskedArray):
-        if np.ma.is_masked(value):
-            raise ValueError(
-                f"A masked array of shape {value.shape} has masked elements, which would be "
-                "clustered as the numbers under the mask. Drop those rows "
-                "(X[~np.ma.getmaskarray(X).any(axis=1)].data), or fill them: X.filled(value)."
-            )
-        return value.data
-    if getattr(value, "requires_grad", False) is True and hasattr(value, "detach"):
-        return value.detach()  # shares its memory
-    return value
+    """Return a value without a gradient; raise if it has masked elements, or no numbers yet."""
+    if not isinstance(value, np.ma.MaskedArray):
+        return library_of(namespace_of(value)).settled(value) if is_array(value) else value
+    if np.ma.is_masked(value):
+        raise ValueError(
+            f"A masked array of shape {value.shape} has masked elements, which would be "
+            "clustered as the numbers under the mask. Drop those rows "
+            "(X[~np.ma.getmaskarray(X).any(axis=1)].data), or fill them: X.filled(value)."
+        )
+    return value.data
 
 
 def _moved_parts(matrix: SparseMatrix, xp: Namespace, device: Device) -> Csr:
@@ -171,8 +220,11 @@ def _moved(array: Any, xp: Namespace, device: Device, dtype: DType) -> Array:
         array = _settled(array)
     if not is_array(array):
         array = np.asarray(array)
-    if namespace_of(array) is not xp:
-        return from_host(to_host(array), xp=xp, device=device, dtype=dtype)
+    source = namespace_of(array)
+    if source is not xp:
+        if library_of(source).lender(array) != library_name(xp):
+            return from_host(to_host(array), xp=xp, device=device, dtype=dtype)
+        array = library_of(xp).shared(array, xp)
     if str(device_of(array)) != str(device):
         array = array_api_compat.to_device(array, device)
     return array if dtype is None else xp.astype(array, dtype, copy=False)
@@ -188,47 +240,15 @@ def device_kind(asked: str) -> tuple[str, int]:
     return match[1], int(match[2] or 0)
 
 
-def _on_cpu(xp: Namespace) -> tuple[Namespace, Device]:
-    library = library_name(xp)
-    if library == "cupy":
-        return array_api_compat.numpy, "cpu"
-    if library == "jax":
-        return xp, importlib.import_module("jax").devices("cpu")[0]
-    if library == "array_api_strict":
-        return xp, xp.Device("CPU_DEVICE")
-    return xp, device_of(xp.empty(0, device="cpu"))
-
-
-def _on_cuda(xp: Namespace, index: int) -> tuple[Namespace, Device]:
-    library = library_name(xp)
-    if library == "torch":
-        torch = importlib.import_module("torch")
-        if index < torch.cuda.device_count():
-            return xp, torch.device("cuda", index)
-        raise DeviceUnavailableError(
-            f"device='cuda:{index}' was asked for, but this torch finds "
-            f"{torch.cuda.device_count()} CUDA devices; install a CUDA build of torch, or pass a "
-            "NumPy array to use CuPy."
-        )
-    reason = why_cupy_is_unusable()
-    if reason is not None:
-        raise DeviceUnavailableError(
-            f"device='cuda:{index}' was asked for, but {reason}. Or use device='cpu'."
-        )
-    cupy = importlib.import_module("cupy")
-    n_devices = cupy.cuda.runtime.getDeviceCount()
-    if index >= n_devices:
-        raise DeviceUnavailableError(
-            f"device='cuda:{index}' was asked for, but CuPy finds {n_devices} CUDA devices; "
-            f"use 'cuda:0' to 'cuda:{n_devices - 1}'."
-        )
-    return importlib.import_module("array_api_compat.cupy"), cupy.cuda.Device(index)
+def working_device(xp: Namespace, device: Device) -> AbstractContextManager[object]:
+    """Return a context in which work goes to ``device``, in the precision that was asked for."""
+    return library_of(xp).working(device)
 
 
 def _automatic(points: Array, xp: Namespace, home: Device) -> tuple[Namespace, Device]:
     if library_name(xp) != "numpy" or _nbytes(points) < _WORTH_MOVING:
         return xp, home
-    return _on_cuda(xp, 0) if why_cupy_is_unusable() is None else (xp, home)
+    return library_of(xp).cuda(xp, 0) if why_cupy_is_unusable() is None else (xp, home)
 
 
 def _why_automatic(points: Array, placement: Placement) -> str:

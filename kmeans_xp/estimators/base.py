@@ -46,7 +46,6 @@ from kmeans_xp.devices import (
     is_array,
     send,
     to_host,
-    working_device,
 )
 from kmeans_xp.estimators.fitted_state import (
     History,
@@ -300,7 +299,7 @@ class BaseKMeans(
         placement = choose(self.cluster_centers_, device)
         moved = copy(self)
         moved.device = device
-        with working_device(placement.xp, placement.device):
+        with placement.working():
             for name, value in vars(self).items():
                 if is_array(value) and is_array_like(value) and name not in self.get_params():
                     setattr(moved, name, bring(value, placement))
@@ -464,7 +463,7 @@ class BaseKMeans(
         points = checked_points(X, estimator=self, anywhere=True)
         check_enough_rows(points, self.n_clusters if n_clusters is None else n_clusters)
         placement = blocks.place(points, self.device)
-        with working_device(placement.xp, placement.device):
+        with placement.working():
             init = self.init
             if is_array_like(init):
                 init = checked_centroids(init, self.n_clusters, points, placement)
@@ -527,7 +526,7 @@ class BaseKMeans(
         points = checked_points(X, estimator=self, reset=False, anywhere=True)
         checked_centres(self, int(points.shape[1]))
         placement = blocks.place(points, self.device)
-        with working_device(placement.xp, placement.device):
+        with placement.working():
             weights = checked_weights(sample_weight, points, placement)
             given = blocks.of(points, weights, placement)
             origin, centroids = self._seen_centroids(placement, given.dtype)

@@ -12,7 +12,7 @@ from kmeans_xp.algorithms import kmeans_parallel as parallel_seeds
 from kmeans_xp.algorithms import kmeans_plusplus as chosen_seeds
 from kmeans_xp.algorithms import lloyd as run_lloyd
 from kmeans_xp.blocks import Blocks, PerRow
-from kmeans_xp.devices import Array, Placement, bring, choose, dense_at, send, working_device
+from kmeans_xp.devices import Array, Placement, bring, choose, dense_at, send
 from kmeans_xp.estimators.kmeans import KMeans
 from kmeans_xp.estimators.preparation import prepared
 from kmeans_xp.estimators.validation import (
@@ -329,7 +329,7 @@ def lloyd(
     if not tol >= 0.0:
         raise ValueError(f"tol must be at least 0, got {tol}.")
     points, placement = _placed(points, device)
-    with working_device(placement.xp, placement.device):
+    with placement.working():
         initial = _given_centroids(centroids, points, placement)
         check_enough_rows(points, int(initial.shape[0]))
         data = prepared(points, checked_weights(weights, points, placement), placement)
@@ -369,7 +369,7 @@ def assign(points: Any, centroids: Any, *, device: str | None = None) -> Nearest
     array([0, 1], dtype=int32)
     """
     points, placement = _placed(points, device)
-    with working_device(placement.xp, placement.device):
+    with placement.working():
         rows, seen = _seen_from_centroids(points, None, centroids, placement)
         nearest = rows.map_rows(nearest_centroid, seen).whole()
         return Nearest(*(send(part, placement) for part in nearest))
@@ -416,7 +416,7 @@ def inertia(
     2.0
     """
     points, placement = _placed(points, device)
-    with working_device(placement.xp, placement.device):
+    with placement.working():
         checked = checked_weights(weights, points, placement)
         rows, seen = _seen_from_centroids(points, checked, centroids, placement)
         if labels is None:
@@ -438,7 +438,7 @@ def _chosen_rows(
     """Return the rows that an algorithm of seeding chooses, and their indices."""
     check_enough_rows(points, n_clusters)
     placement = blocks.place(points, device)
-    with working_device(placement.xp, placement.device):
+    with placement.working():
         weights = checked_weights(sample_weight, points, placement)
         data = prepared(points, weights, placement)
         chosen = seeds(data.blocks, n_clusters, as_random_state(random_state), **options)

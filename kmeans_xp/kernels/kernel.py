@@ -9,7 +9,7 @@ from typing import Any, Generic, NamedTuple, ParamSpec, TypeAlias, TypeVar, cast
 
 import numpy as np
 
-from kmeans_xp.devices import Namespace, library_name, why_numba_is_unusable
+from kmeans_xp.devices import Namespace, library_name, record_of, why_numba_is_unusable
 from kmeans_xp.kernels.rows import DenseRows
 
 __all__ = ["Kernel", "kernel", "kernels"]
@@ -24,9 +24,6 @@ _Axes: TypeAlias = str | tuple[str, ...]
 
 #: every kernel by its name, for tests and benchmarks that go over all of them
 kernels: dict[str, "Kernel[..., Any]"] = {}
-
-#: the modules beside this one that hold a library's overrides
-_OVERRIDE_MODULES = {"numpy": ("for_numpy", "for_numba"), "cupy": ("for_cupy",)}
 
 
 class _Override(NamedTuple):
@@ -84,19 +81,40 @@ class Kernel(Generic[P, R]):
         if self._has_rows:
             rows = args[0]
             sizes["n"], sizes["d"] = rows.n_points, rows.n_features
-            self._check_shape("weights", rows.weights, "n", sizes)
-            self._check_shape("origin", rows.origin, "d", sizes)
+            if rows.weights is not None:
+                self._check_shape("weights", rows.weights, "n", sizes)
+            if rows.origin is not None:
+                self._check_shape("origin", rows.origin, "d", sizes)
         for place, name, axes in self._shapes:
             if isinstance(axes, str):
-                self._check_shape(name, args[place], axes, sizes)
-                continue
-            for part, part_axes in zip(args[place], axes, strict=True):
-                self._check_shape(name, part, part_axes, sizes)
+                if args[place] is not None:
+                    self._check_shape(name, args[place], axes, sizes)
+            else:
+                for part, part_axes in zip(args[place], axes, strict=True):
+                    self._check_shape(name, part, part_axes, sizes)
         if self._labels_at is not None:
             n_clusters = sizes.get("k")
             if self._n_clusters_at is not None:
                 n_clusters = args[self._n_clusters_at]
             self._check_labels(args[self._labels_at], n_clusters)
+
+    def _check_shape(self, name: str, array: Any, axes: str, sizes: dict[str, Any]) -> None:
+        shape = array.shape
+        if axes[0] == "*":
+            n_more = len(shape) - len(axes) + 1
+            shape = (shape[:n_more], *shape[n_more:]) if n_more >= 0 else ()
+        if len(shape) == len(axes):
+            # Without ``all`` or ``zip``: a small fit asks this ten times.
+            for place, size in enumerate(shape):
+                if sizes.setdefault(axes[place], size) != size:
+                    break
+            else:
+                return
+        wanted = ", ".join(str(sizes.get(axis, axis)) for axis in axes)
+        raise ValueError(
+            f"{self.portable.__name__}: {name} must be of shape ({wanted}), "
+            f"got {tuple(array.shape)}."
+        )
 
     def _check_labels(self, labels: Any, n_clusters: int | None) -> None:
         """Raise ValueError where labels on the host are no indices of clusters."""
@@ -113,25 +131,6 @@ class Kernel(Generic[P, R]):
                 f"{self.portable.__name__}: labels must lie in 0 to {n_clusters - 1}, got "
                 f"{labels.min()} to {labels.max()}."
             )
-
-    def _check_shape(self, name: str, array: Any, axes: str, sizes: dict[str, Any]) -> None:
-        if array is None:
-            return
-        shape = tuple(array.shape)
-        if axes[0] == "*":
-            n_more = len(shape) - len(axes) + 1
-            shape = (shape[:n_more], *shape[n_more:]) if n_more >= 0 else ()
-        if len(shape) == len(axes):
-            for axis, size in zip(axes, shape, strict=True):
-                if sizes.setdefault(axis, size) != size:
-                    break
-            else:
-                return
-        wanted = ", ".join(str(sizes.get(axis, axis)) for axis in axes)
-        raise ValueError(
-            f"{self.portable.__name__}: {name} must be of shape ({wanted}), "
-            f"got {tuple(array.shape)}."
-        )
 
     def __reduce__(self) -> str:
         """Pickle as the name of this kernel in its module: workers have the same one."""
@@ -203,7 +202,7 @@ def _load_overrides(library: str) -> None:
     # Only now, so that importing kmeans_xp imports no array library but NumPy. An error in
     # an override module is not caught: a fast path that silently vanishes is a bug report
     # that nobody can file.
-    for name in _OVERRIDE_MODULES.get(library, ()):
+    for name in record_of(library).kernels:
         if name == "for_numba" and (reason := why_numba_is_unusable()) is not None:
             logger.info("NumPy arrays are computed without numba: %s", reason)
             continue

@@ -18,7 +18,6 @@ from kmeans_xp.devices import (
     from_host,
     tile_shape,
     to_host,
-    working_device,
 )
 from kmeans_xp.estimators.preparation import prepared
 from kmeans_xp.estimators.validation import checked_points
@@ -157,7 +156,7 @@ def labelled(points: Any, labels: NDArray[Any], device: str | None) -> Iterator[
     """Place checked points and their labels, and work on that device in the body."""
     found = coded(labels)
     placement = place(points, device)
-    with working_device(placement.xp, placement.device):
+    with placement.working():
         data = prepared(points, None, placement)
         codes = from_host(found.codes, xp=placement.xp, device=placement.device)
         yield Labelled(data.blocks, data.blocks.cut(codes), data.origin, found, placement)

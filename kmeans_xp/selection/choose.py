@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from kmeans_xp import blocks
 from kmeans_xp.algorithms import LloydResult
 from kmeans_xp.blocks import Elsewhere
-from kmeans_xp.devices import Array, bring, from_host, to_host, working_device
+from kmeans_xp.devices import Array, bring, from_host, to_host
 from kmeans_xp.estimators import KMeans
 from kmeans_xp.estimators.preparation import Prepared, prepared
 from kmeans_xp.estimators.validation import as_random_state, check_enough_rows, checked_points
@@ -159,7 +159,7 @@ def choose_n_clusters(
     seeds = random.randint(2**31 - 1, size=len(numbers) + n_references + 2).tolist()
     search = Search(n_init, max_iter)
     placement = blocks.place(points, device)
-    with working_device(placement.xp, placement.device):
+    with placement.working():
         data = prepared(points, None, placement)
         sample = _sample(data, points, sample_size, seeds.pop())
         chain_seed = seeds.pop()

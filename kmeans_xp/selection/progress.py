@@ -8,7 +8,7 @@ from typing import Any
 
 import joblib
 
-from kmeans_xp.devices import Placement, working_device
+from kmeans_xp.devices import Placement
 
 __all__ = ["Progress", "in_order"]
 
@@ -45,7 +45,7 @@ def in_order(
 
     def run(task: Callable[[], Any]) -> Any:
         # The current device is a thread's own, as are the settings of config_context.
-        with working_device(placement.xp, placement.device):
+        with placement.working():
             return task()
 
     calls = (joblib.delayed(copy_context().run)(partial(run, task)) for task in tasks)

@@ -1,16 +1,13 @@
-"""What differs between array libraries outside the Array API: names, copies, dtypes."""
+"""Arrays of any library: which library and device they are of, copies, dtypes."""
 
-import functools
-import importlib
 from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
 from typing import Any, TypeAlias
 
 import array_api_compat
 import array_api_compat.numpy
 import numpy as np
 
-from kmeans_xp.config import get_config
+from kmeans_xp.devices.libraries import library_name, library_of
 from kmeans_xp.devices.sparse import is_sparse, stored
 
 __all__ = [
@@ -28,11 +25,10 @@ __all__ = [
     "is_array",
     "is_host_array",
     "is_of_kind",
-    "library_name",
     "namespace_of",
+    "narrowed",
     "taken",
     "to_host",
-    "working_device",
 ]
 
 # The Array API has no static types of its own yet; these names say what is meant.
@@ -41,13 +37,16 @@ Namespace: TypeAlias = Any
 DType: TypeAlias = Any
 Device: TypeAlias = Any
 
+#: by the type of an array
+_namespaces: dict[type, Namespace] = {np.ndarray: array_api_compat.numpy}
+
 #: kDLCUDA of the DLPack standard
 _DLPACK_CUDA = 2
 
 
 def is_array(value: object) -> bool:
     """Return whether ``value`` is an array of a library that speaks the Array API."""
-    return bool(array_api_compat.is_array_api_obj(value))
+    return type(value) in _namespaces or bool(array_api_compat.is_array_api_obj(value))
 
 
 def is_host_array(value: object) -> bool:
@@ -59,24 +58,20 @@ def is_host_array(value: object) -> bool:
 
 def namespace_of(*arrays: Array) -> Namespace:
     """Return the Array API namespace of the arrays; TypeError if they are of several libraries."""
-    if len(arrays) == 1 and type(arrays[0]) is np.ndarray:
-        return array_api_compat.numpy  # the look-up takes longer than an operation on few rows
+    if len(arrays) == 1 and (known := _namespaces.get(type(arrays[0]))) is not None:
+        return known  # the look-up takes longer than an operation on few rows
     arrays = tuple(stored(array) if is_sparse(array) else array for array in arrays)
     try:
-        return array_api_compat.array_namespace(*arrays)
+        namespace = array_api_compat.array_namespace(*arrays)
     except TypeError as error:
         names = sorted({type(array).__module__.partition(".")[0] for array in arrays})
         raise TypeError(
             f"The arrays are of different libraries ({', '.join(names)}): {error}. "
             "Convert them to one library first."
         ) from error
-
-
-@functools.cache
-def library_name(xp: Namespace) -> str:
-    """Return the library's own name: "numpy" for ``array_api_compat.numpy`` and so on."""
-    name: str = xp.__name__
-    return name.removeprefix("array_api_compat.").partition(".")[0]
+    if len(arrays) == 1:
+        _namespaces[type(arrays[0])] = namespace
+    return namespace
 
 
 def device_of(array: Array) -> Device:
@@ -90,30 +85,17 @@ def to_host(array: Array) -> np.ndarray[Any, Any]:
         return array
     if not is_array(array):
         return np.asarray(array)
-    library = library_name(namespace_of(array))
-    if library == "cupy":
-        return np.asarray(array.get())
-    if library == "torch":
-        return _torch_to_host(array)
-    if library == "dpnp":
-        return np.asarray(array.asnumpy())
-    if library == "array_api_strict":
-        cpu = namespace_of(array).Device("CPU_DEVICE")
-        return np.asarray(array_api_compat.to_device(array, cpu))
-    return np.asarray(array)
+    return library_of(namespace_of(array)).to_host(array)
 
 
 def from_host(
     host: np.ndarray[Any, Any], *, xp: Namespace, device: Device, dtype: DType = None
 ) -> Array:
     """Return a host array on ``device``, in ``dtype`` (default: its own, or half as wide)."""
-    library = library_name(xp)
-    if library != "numpy" and host.dtype.itemsize == 8:
-        host = _narrowed(host, xp.__array_namespace_info__().dtypes(device=device))
-    if library == "torch" and (not host.flags.writeable or min(host.strides, default=0) < 0):
-        # torch has no read-only tensors, warns and shares the memory; nor negative strides.
-        host = host.copy()
-    made = xp.asarray(host, device=device)
+    library = library_of(xp)
+    if not library.has_float64 and host.dtype.itemsize == 8:
+        host = narrowed(host, xp.__array_namespace_info__().dtypes(device=device))
+    made = library.from_host(host, xp, device)
     return made if dtype is None else xp.astype(made, dtype, copy=False)
 
 
@@ -132,20 +114,9 @@ def dense_at(points: Array, indices: Array) -> Array:
 
 def begin_read(array: Array) -> Callable[[], np.ndarray[Any, Any]]:
     """Start copying a small array to the host; calling the result waits for that copy alone."""
-    if not is_array(array) or library_name(namespace_of(array)) != "cupy":
+    if not is_array(array):
         return lambda: to_host(array)
-    cupyx, cupy = (importlib.import_module(name) for name in ("cupyx", "cupy"))
-    # Only into pinned memory does a copy return before it is done.
-    pinned = cupyx.empty_pinned(array.shape, dtype=array.dtype)
-    array.get(out=pinned, blocking=False)
-    copied = cupy.cuda.Event(block=False, disable_timing=True)
-    copied.record()
-
-    def wait() -> np.ndarray[Any, Any]:
-        copied.synchronize()
-        return np.asarray(pinned)
-
-    return wait
+    return library_of(namespace_of(array)).begin_read(array)
 
 
 def is_of_kind(array: Array, kind: str | tuple[str, ...]) -> bool:
@@ -162,25 +133,10 @@ def computing_dtype(dtype: DType, *, xp: Namespace) -> DType:
 
 def accumulation_dtype(device: Device, *, xp: Namespace) -> DType:
     """Return the dtype to sum in: float64 where the device has it, else float32."""
-    if library_name(xp) == "numpy":
+    if library_of(xp).has_float64:
         return xp.float64
     dtypes = xp.__array_namespace_info__().dtypes(device=device, kind="real floating")
     return dtypes.get("float64", xp.float32)
-
-
-def working_device(xp: Namespace, device: Device) -> AbstractContextManager[object]:
-    """Return a context in which work goes to ``device``, in the precision that was asked for."""
-    if library_name(xp) == "jax":
-        # On a GPU, JAX computes float32 products in TF32 unless told otherwise.
-        name = "tensorfloat32" if get_config().precision == "tf32" else "float32"
-        jax = importlib.import_module("jax")
-        precision: AbstractContextManager[object] = jax.default_matmul_precision(name)
-        return precision
-    # CuPy launches on the current device, whatever device its arguments are on.
-    context: AbstractContextManager[object] = (
-        device if library_name(xp) == "cupy" else nullcontext()
-    )
-    return context
 
 
 def foreign_cuda_array(value: Any) -> bool:
@@ -193,13 +149,7 @@ def foreign_cuda_array(value: Any) -> bool:
     return has_dlpack and value.__dlpack_device__()[0] == _DLPACK_CUDA
 
 
-def _torch_to_host(array: Array) -> np.ndarray[Any, Any]:
-    array = array.detach().cpu()
-    if str(array.dtype) == "torch.bfloat16":
-        array = array.float()  # NumPy has no bfloat16
-    return np.asarray(array.numpy())
-
-
-def _narrowed(host: np.ndarray[Any, Any], dtypes: dict[str, DType]) -> np.ndarray[Any, Any]:
+def narrowed(host: Any, dtypes: dict[str, DType]) -> Any:
+    """Return an array of NumPy or CuPy in a dtype that there is: its own, or half as wide."""
     name = host.dtype.name
     return host if name in dtypes else host.astype(name.replace("64", "32"))

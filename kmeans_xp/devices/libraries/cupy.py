@@ -1,0 +1,59 @@
+"""CuPy."""
+
+import importlib
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from typing import Any
+
+import array_api_compat.numpy
+import numpy as np
+
+from kmeans_xp.devices.libraries.record import ACCELERATOR_TILE_BYTES, Host, Library
+
+__all__ = ["CuPy"]
+
+
+class CuPy(Library):
+    """Computes on CUDA devices, by kernels of its own."""
+
+    kernels = ("for_cupy",)
+    tile_bytes = ACCELERATOR_TILE_BYTES
+    uploads_ahead = True
+
+    def to_host(self, array: Any) -> Host:
+        """Return a copy on the host."""
+        return np.asarray(array.get())
+
+    def begin_read(self, array: Any) -> Callable[[], Host]:
+        """Start copying a small array to the host, which no other work waits for."""
+        cupyx, cupy = (importlib.import_module(name) for name in ("cupyx", "cupy"))
+        # Only into pinned memory does a copy return before it is done.
+        pinned = cupyx.empty_pinned(array.shape, dtype=array.dtype)
+        array.get(out=pinned, blocking=False)
+        copied = cupy.cuda.Event(block=False, disable_timing=True)
+        copied.record()
+
+        def wait() -> Host:
+            copied.synchronize()
+            return np.asarray(pinned)
+
+        return wait
+
+    def lender(self, array: Any) -> None:
+        """Return None: the kernels are its own."""
+
+    def working(self, device: Any) -> AbstractContextManager[object]:
+        """Return the device: CuPy launches on the current one, wherever its arguments are."""
+        context: AbstractContextManager[object] = device
+        return context
+
+    def cpu(self, xp: Any) -> tuple[Any, Any]:
+        """Return NumPy, since CuPy has no arrays on the host."""
+        return array_api_compat.numpy, "cpu"
+
+    def free_memory(self, device: Any) -> int:
+        """Return the bytes that CUDA and CuPy's pool have left."""
+        cupy = importlib.import_module("cupy")
+        with device:
+            free, _ = cupy.cuda.runtime.memGetInfo()
+            return int(free + cupy.get_default_memory_pool().free_bytes())

@@ -1,0 +1,37 @@
+"""JAX."""
+
+import importlib
+from contextlib import AbstractContextManager
+from typing import Any
+
+from kmeans_xp.config import get_config
+from kmeans_xp.devices.libraries.record import Library
+
+__all__ = ["Jax"]
+
+
+class Jax(Library):
+    """Has arrays that cannot be written to, and some that hold no numbers yet."""
+
+    out_of_memory = ("RESOURCE_EXHAUSTED",)
+
+    def settled(self, array: Any) -> Any:
+        """Return the array; TypeError if it stands for one that will be traced."""
+        if isinstance(array, importlib.import_module("jax").core.Tracer):
+            raise TypeError(
+                "kmeans_xp got an array that JAX is tracing, inside jax.jit, grad or vmap: "
+                "clustering chooses and stops by numbers, which a tracer does not have. Call it "
+                "outside, on arrays."
+            )
+        return array
+
+    def working(self, device: Any) -> AbstractContextManager[object]:
+        """Return a context of a precision: on a GPU, JAX multiplies in TF32 unless told not to."""
+        name = "tensorfloat32" if get_config().precision == "tf32" else "float32"
+        jax = importlib.import_module("jax")
+        precision: AbstractContextManager[object] = jax.default_matmul_precision(name)
+        return precision
+
+    def cpu(self, xp: Any) -> tuple[Any, Any]:
+        """Return JAX's device."""
+        return xp, importlib.import_module("jax").devices("cpu")[0]

@@ -1,0 +1,18 @@
+"""NumPy."""
+
+from typing import Any
+
+from kmeans_xp.devices.libraries.record import CPU_TILE_BYTES, Library
+
+__all__ = ["NumPy"]
+
+
+class NumPy(Library):
+    """Computes on the host, by compiled kernels where numba is."""
+
+    kernels = ("for_numpy", "for_numba")
+    tile_bytes = CPU_TILE_BYTES
+    has_float64 = True
+
+    def lender(self, array: Any) -> None:
+        """Return None: the kernels are its own."""

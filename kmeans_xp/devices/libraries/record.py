@@ -1,0 +1,108 @@
+"""What differs between array libraries outside the Array API: the record of one."""
+
+import importlib
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
+
+import array_api_compat
+import numpy as np
+
+from kmeans_xp.devices.availability import on_cuda, why_cupy_is_unusable
+
+__all__ = ["CPU_TILE_BYTES", "Library"]
+
+Host = np.ndarray[Any, Any]
+
+# Tiles follow from the shapes alone, not from the memory that happens to be free: the order
+# of rounding would change from one call to the next, and predict(X) with it.
+CPU_TILE_BYTES = 8 * 2**20
+ACCELERATOR_TILE_BYTES = 64 * 2**20
+
+#: whose kernels compute in memory of the kinds that DLPack numbers: on the host, and pinned
+#: there; of CUDA, and managed by it
+_LENDERS = {1: "numpy", 3: "numpy", 2: "cupy", 13: "cupy"}
+
+
+class Library:
+    """What a library has of its own; as it stands here, that of one without peculiarities.
+
+    Parameters
+    ----------
+    name : str
+        As it is imported.
+    """
+
+    #: packages beside ``kmeans_xp.kernels.kernel`` that hold its kernels, the fastest last
+    kernels: tuple[str, ...] = ()
+    #: how many bytes a tile has, where that is known without a look at the device
+    tile_bytes: int | None = None
+    #: whether it sums in float64 on every device
+    has_float64 = False
+    #: whether blocks are uploaded while it computes
+    uploads_ahead = False
+    #: words of its errors when memory runs out, where it has no subclass of MemoryError
+    out_of_memory: tuple[str, ...] = ()
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def settled(self, array: Any) -> Any:
+        """Return an array without what computing with it would drag along."""
+        return array
+
+    def to_host(self, array: Any) -> Host:
+        """Return an array as NumPy; waits for the device, and copies if it has one of its own."""
+        return np.asarray(array)
+
+    def from_host(self, host: Host, xp: Any, device: Any) -> Any:
+        """Return a host array on a device."""
+        return xp.asarray(host, device=device)
+
+    def begin_read(self, array: Any) -> Callable[[], Host]:
+        """Start copying a small array to the host; calling the result waits for that alone."""
+        return lambda: self.to_host(array)
+
+    def lender(self, array: Any) -> str | None:
+        """Return the library whose kernels can compute where an array lies; None if its own."""
+        lender = _LENDERS.get(array.__dlpack_device__()[0]) if _has_dlpack(array) else None
+        if lender == "cupy" and why_cupy_is_unusable() is not None:
+            return None
+        # NumPy and CuPy have no bfloat16.
+        return None if str(array.dtype).endswith("bfloat16") else lender
+
+    def shared(self, array: Any, xp: Any) -> Any:
+        """Return an array of another library in this one, ``xp``, without a copy."""
+        return xp.from_dlpack(array)
+
+    def working(self, device: Any) -> AbstractContextManager[object]:
+        """Return a context in which work goes to a device, in the precision asked for."""
+        return nullcontext()
+
+    def lending(self, array_device: Any) -> AbstractContextManager[object]:
+        """Return a context in which a lender's work is in order with this library's own."""
+        return nullcontext()
+
+    def cpu(self, xp: Any) -> tuple[Any, Any]:
+        """Return the namespace and the device for "cpu"."""
+        return xp, array_api_compat.device(xp.empty(0, device="cpu"))
+
+    def cuda(self, xp: Any, index: int) -> tuple[Any, Any]:
+        """Return the namespace and the device for "cuda:index"."""
+        device = on_cuda(index)
+        return importlib.import_module("array_api_compat.cupy"), device
+
+    def free_memory(self, device: Any) -> int | None:
+        """Return the bytes that are free on a device; None where that is not known."""
+        return None
+
+    def tile_bytes_on(self, device: Any) -> int:
+        """Return how many bytes a tile has on a device."""
+        if self.tile_bytes is not None:
+            return self.tile_bytes
+        is_accelerator = any(word in str(device) for word in ("cuda", "gpu", "mps", "xpu"))
+        return ACCELERATOR_TILE_BYTES if is_accelerator else CPU_TILE_BYTES
+
+
+def _has_dlpack(array: Any) -> bool:
+    return hasattr(array, "__dlpack__") and hasattr(array, "__dlpack_device__")

@@ -1,0 +1,65 @@
+"""PyTorch."""
+
+import importlib
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
+
+import numpy as np
+
+from kmeans_xp.devices.availability import DeviceUnavailableError, why_cupy_is_unusable
+from kmeans_xp.devices.libraries.record import Host, Library
+
+__all__ = ["Torch"]
+
+
+class Torch(Library):
+    """Has gradients, no read-only tensors, and streams of its own on CUDA."""
+
+    out_of_memory = ("OutOfMemoryError", "can't allocate memory")
+
+    def settled(self, array: Any) -> Any:
+        """Return a tensor without its gradient, of the same memory.
+
+        Results that are part of a graph would keep all of it alive.
+        """
+        return array.detach() if array.requires_grad else array
+
+    def to_host(self, array: Any) -> Host:
+        """Return a tensor as NumPy."""
+        array = array.detach().cpu()
+        if str(array.dtype) == "torch.bfloat16":
+            array = array.float()  # NumPy has no bfloat16
+        return np.asarray(array.resolve_conj().resolve_neg().numpy())
+
+    def from_host(self, host: Host, xp: Any, device: Any) -> Any:
+        """Return a host array as a tensor."""
+        if not host.flags.writeable or min(host.strides, default=0) < 0:
+            # torch has no read-only tensors, warns and shares the memory; nor negative strides.
+            host = host.copy()
+        return xp.asarray(host, device=device)
+
+    def shared(self, array: Any, xp: Any) -> Any:
+        """Return an array of NumPy or CuPy as a tensor of the same memory."""
+        if isinstance(array, np.ndarray):
+            return self.from_host(array, xp, "cpu")
+        return xp.from_dlpack(array)
+
+    def lending(self, array_device: Any) -> AbstractContextManager[object]:
+        """Let CuPy work on the stream that torch works on now: neither waits for the other."""
+        if getattr(array_device, "type", "cpu") != "cuda" or why_cupy_is_unusable() is not None:
+            return nullcontext()
+        torch, cupy = (importlib.import_module(name) for name in ("torch", "cupy"))
+        stream = torch.cuda.current_stream(array_device).cuda_stream
+        context: AbstractContextManager[object] = cupy.cuda.ExternalStream(stream)
+        return context
+
+    def cuda(self, xp: Any, index: int) -> tuple[Any, Any]:
+        """Return torch's own device."""
+        torch = importlib.import_module("torch")
+        if index < torch.cuda.device_count():
+            return xp, torch.device("cuda", index)
+        raise DeviceUnavailableError(
+            f"device='cuda:{index}' was asked for, but this torch finds "
+            f"{torch.cuda.device_count()} CUDA devices; install a CUDA build of torch, or pass a "
+            "NumPy array to use CuPy."
+        )

@@ -1,0 +1,250 @@
+"""Arrays of libraries without kernels, which those of NumPy and CuPy compute with in place."""
+
+import functools
+import types
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+
+from conftest import Library
+from kmeans_xp import (
+    KMeans,
+    MiniBatchKMeans,
+    assign,
+    config_context,
+    inertia,
+    kmeans_plusplus,
+)
+from kmeans_xp.config import get_config
+from kmeans_xp.devices import choose, lent
+from kmeans_xp.kernels import kernels
+from kmeans_xp.metrics import silhouette_score
+from kmeans_xp.selection import choose_n_clusters
+from tests.assertions import assert_at_home
+from tests.datasets import cloud, positive_weights
+
+HOST = cloud(3000, 6).astype(np.float32)
+WEIGHTS = positive_weights(3000).astype(np.float32)
+
+of_torch_and_jax = pytest.mark.skip_library(
+    "numpy", "array_api_strict", "dpnp", "cupy", reason="about libraries that borrow kernels"
+)
+on_cuda = pytest.mark.skip_library(
+    "numpy", "array_api_strict", "torch", "jax", "dpnp", reason="about CUDA"
+)
+
+
+@pytest.fixture(autouse=True)
+def fastest(library: Library) -> Iterator[None]:
+    with config_context(compute="fastest"):
+        yield
+
+
+def address(array: Any) -> int:
+    """Return where the memory of an array on the host begins."""
+    if isinstance(array, np.ndarray):
+        return int(array.ctypes.data)
+    return int(array.data_ptr() if hasattr(array, "data_ptr") else array.unsafe_buffer_pointer())
+
+
+JOBS: dict[str, Callable[[Any, Any], Any]] = {
+    "fit": lambda X, w: vars(KMeans(5, random_state=0).fit(X, sample_weight=w)),
+    "half precision": lambda X, w: KMeans(5, random_state=0).fit_predict(_half(X)),
+    "mini-batch": lambda X, w: vars(MiniBatchKMeans(5, random_state=0).fit(X, sample_weight=w)),
+    "transform": lambda X, w: KMeans(5, random_state=0).fit(X).transform(X),
+    "score": lambda X, w: KMeans(5, random_state=0).fit(X).score(X, sample_weight=w),
+    "seeding": lambda X, w: tuple(kmeans_plusplus(X, 5, sample_weight=w, random_state=0)),
+    "assign": lambda X, w: tuple(assign(X, X[:5, :])),
+    "inertia": lambda X, w: inertia(X, X[:5, :]),
+    "metrics": lambda X, w: silhouette_score(X[:300, :], np.arange(300) % 3),
+    "selection": lambda X, w: choose_n_clusters(X[:300, :], range(2, 5), random_state=0).n_clusters,
+}
+
+
+def _half(X: Any) -> Any:
+    if isinstance(X, np.ndarray):
+        return X.astype(np.float16)
+    return X.half() if hasattr(X, "half") else X.astype("float16")
+
+
+def numbers_in(result: Any, library: Library) -> list[np.ndarray]:
+    if isinstance(result, dict):
+        result = tuple(result[name] for name in sorted(result))
+    if isinstance(result, tuple):
+        return [array for part in result for array in numbers_in(part, library)]
+    is_array = hasattr(result, "shape") and not isinstance(result, np.ndarray | np.generic)
+    if is_array:
+        return [library.to_host(result)]
+    return [np.asarray(result)] if isinstance(result, np.ndarray | int | float) else []
+
+
+@of_torch_and_jax
+@pytest.mark.parametrize("name", JOBS)
+def test_results_have_the_bits_that_numpy_has(name: str, library: Library) -> None:
+    X, weights = library.asarray(HOST), library.asarray(WEIGHTS)
+    found = numbers_in(JOBS[name](X, weights), library)
+    expected = numbers_in(JOBS[name](HOST, WEIGHTS), library)
+    assert found
+    for one, other in zip(found, expected, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+@of_torch_and_jax
+@pytest.mark.parametrize("make", [KMeans, MiniBatchKMeans])
+def test_results_are_of_the_inputs_library(make: Any, library: Library) -> None:
+    X = library.asarray(HOST)
+    model = make(5, random_state=0).fit(X)
+    assert_at_home(model.cluster_centers_, library, "float32", (5, 6))
+    assert_at_home(model.transform(X), library, "float32", (3000, 5))
+    for labels in (model.labels_, model.predict(X)):
+        assert_at_home(labels, library, "int32", (3000,))
+    assert "numpy's kernels compute in the same memory" in model.device_reason_
+
+
+@of_torch_and_jax
+def test_rows_are_seen_where_they_lie(library: Library) -> None:
+    X = library.asarray(HOST)
+    assert address(lent(X)) == address(X)
+    seen = []
+    portable = kernels["lloyd_step"].portable
+
+    def looking(rows: Any, centroids: Any, *, xp: Any) -> Any:
+        seen.append((address(rows.points), address(rows.weights)))
+        return portable(rows, centroids, xp=xp)
+
+    weights = library.asarray(WEIGHTS)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(kernels["lloyd_step"], "_bodies", {})
+        patch.setattr(kernels["lloyd_step"], "overrides", lambda *_: (looking,))
+        patch.setattr(kernels["lloyd_steps"], "overrides", lambda *_: ())
+        patch.setattr(kernels["lloyd_steps"], "_bodies", {})
+        KMeans(5, random_state=0, algorithm="lloyd").fit(X, sample_weight=weights)
+    assert set(seen) == {(address(X), address(weights))}
+
+
+@of_torch_and_jax
+def test_computing_by_itself_can_be_asked_for(library: Library) -> None:
+    X = library.asarray(HOST)
+    with config_context(compute="own"):
+        assert get_config().compute == "own"
+        assert lent(X) is X
+        assert choose(X).xp is library.xp
+        assert "kernels" not in KMeans(5, random_state=0).fit(X).device_reason_
+    assert choose(X).is_lent
+    assert choose(X, "cpu").is_lent
+    assert choose(X, "auto").is_lent
+
+
+@pytest.mark.skip_library(
+    "numpy", "array_api_strict", "jax", "dpnp", "cupy", reason="about tensors of torch"
+)
+def test_tensors_of_any_layout_are_taken(library: Library) -> None:
+    import torch
+
+    expected = KMeans(5, random_state=0).fit(HOST)
+    wide = torch.from_numpy(np.repeat(np.repeat(HOST, 2, axis=0), 3, axis=1))
+    layouts = {
+        "strided": wide[::2, ::3],
+        "transposed": torch.from_numpy(np.ascontiguousarray(HOST.T)).T,
+        "with gradient": torch.from_numpy(HOST.copy()).requires_grad_(),
+    }
+    for name, X in layouts.items():
+        model = KMeans(5, random_state=0).fit(X)
+        np.testing.assert_array_equal(model.labels_, expected.labels_, err_msg=name)
+    rounded = torch.from_numpy(HOST).bfloat16()
+    model = KMeans(5, random_state=0).fit(rounded)
+    assert not choose(rounded).is_lent  # NumPy has no such numbers
+    assert model.cluster_centers_.dtype == torch.float32
+
+
+@pytest.mark.skip_library(
+    "numpy", "array_api_strict", "torch", "dpnp", "cupy", reason="about arrays that JAX traces"
+)
+def test_an_array_that_is_traced_is_refused(library: Library) -> None:
+    import jax
+
+    for call in (KMeans(2).fit_predict, functools.partial(kmeans_plusplus, n_clusters=2)):
+        with pytest.raises(TypeError, match=r"JAX is tracing.*outside"):
+            jax.jit(call)(library.asarray(HOST))
+
+
+class StandIn:
+    """An array on a CUDA device, of a library that has no kernels and gives memory by DLPack."""
+
+    def __init__(self, array: Any) -> None:
+        self.array = array
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self.array.shape  # type: ignore[no-any-return]
+
+    @property
+    def ndim(self) -> int:
+        return self.array.ndim  # type: ignore[no-any-return]
+
+    @property
+    def dtype(self) -> Any:
+        return self.array.dtype
+
+    @property
+    def device(self) -> Any:
+        return self.array.device
+
+    def __array_namespace__(self, api_version: Any = None) -> Any:
+        return stand_in()
+
+    def __dlpack__(self, **options: Any) -> Any:
+        return self.array.__dlpack__(**options)
+
+    def __dlpack_device__(self) -> Any:
+        return self.array.__dlpack_device__()
+
+
+@functools.cache
+def stand_in() -> types.ModuleType:
+    import array_api_compat.cupy as cupy
+
+    made = types.ModuleType("stand_in")
+    for name in ("isdtype", "float32", "float64", "int32", "__array_namespace_info__"):
+        setattr(made, name, getattr(cupy, name))
+    made.from_dlpack = lambda array: StandIn(cupy.from_dlpack(array))  # type: ignore[attr-defined]
+    return made
+
+
+@on_cuda
+@pytest.mark.parametrize("make", [KMeans, MiniBatchKMeans])
+def test_cuda_arrays_of_others_launch_what_cupys_launch(make: Any, library: Library) -> None:
+    stats = pytest.importorskip("cupy_on_cpu_stats", reason="counts launches and copies")
+    points = library.asarray(HOST)
+
+    def counts(X: Any) -> dict[str, int]:
+        make(5, random_state=0).fit(X)  # compiles
+        stats.reset()
+        model = make(5, random_state=0).fit(X)
+        model.predict(X)
+        assert type(model.labels_) is type(X)
+        # When memory is freed is up to the garbage collector.
+        of_memory = ("frees", "peak_bytes", "current_bytes")
+        return {name: n for name, n in stats.read().items() if name not in of_memory}
+
+    assert counts(StandIn(points)) == counts(points)
+
+
+@on_cuda
+def test_cuda_memory_of_others_is_not_copied(library: Library) -> None:
+    points = library.asarray(HOST)
+    model = KMeans(5, random_state=0).fit(StandIn(points))
+    expected = KMeans(5, random_state=0).fit(points)
+    assert lent(StandIn(points)).data.ptr == points.data.ptr
+    assert "cupy's kernels compute in the same memory" in model.device_reason_
+    for name in ("labels_", "cluster_centers_"):
+        one, other = getattr(model, name).array, getattr(expected, name)
+        np.testing.assert_array_equal(library.to_host(one), library.to_host(other))
+
+
+def test_an_unknown_way_to_compute_is_refused(library: Library) -> None:
+    context = config_context(compute="numpy")
+    with pytest.raises(ValueError, match="compute must be 'fastest' or 'own', got 'numpy'"):
+        context.__enter__()
