@@ -80,13 +80,28 @@ def csr_parts(matrix: SparseMatrix) -> Csr:
             f"Sparse rows may have up to {np.iinfo(np.int32).max} features, got {n_features}: "
             "centroids are dense."
         )
+    data, indices, indptr = matrix.data, matrix.indices, matrix.indptr
+    if scipy.sparse.issparse(matrix):
+        n_stored = int(indptr[-1])  # what lies after them is of no row, and may be anything
+        data, indices = data[:n_stored], indices[:n_stored]
+        _check_columns(indices, n_features)
     # One kind of each, so that kernels need no variants: half of the bytes of int64 columns.
     return Csr(
-        matrix.data.astype(matrix.data.dtype, order="C", copy=False),
-        matrix.indices.astype(np.int32, order="C", copy=False),
-        matrix.indptr.astype(np.int64, order="C", copy=False),
+        data.astype(data.dtype, order="C", copy=False),
+        indices.astype(np.int32, order="C", copy=False),
+        indptr.astype(np.int64, order="C", copy=False),
         n_features,
     )
+
+
+def _check_columns(indices: Any, n_features: int) -> None:
+    """Raise for a column that is not there: SciPy does not look, and kernels would read there."""
+    # Negative ones are very large without a sign: one pass for both ends.
+    if indices.size and int(indices.view(f"u{indices.itemsize}").max()) >= n_features:
+        raise ValueError(
+            f"A sparse matrix of {n_features} columns has numbers in columns from "
+            f"{int(indices.min())} to {int(indices.max())}: its indices are damaged."
+        )
 
 
 def sparse_matrix(parts: Csr) -> SparseMatrix:
