@@ -155,8 +155,23 @@ def dense_rows(parts: Csr, rows: Any = None) -> Any:
     """Return all rows, or some by their indices, as a dense array; no device is waited for."""
     if not isinstance(parts.data, np.ndarray):
         return _dense_on_cuda(parts, rows)
+    if rows is not None and len(rows) <= _FEW_ROWS:
+        return _few_dense(parts, rows)
     chosen = parts if rows is None else gathered_parts(parts, rows)
     dense: Any = sparse_matrix(chosen).toarray()
+    return dense
+
+
+#: rows that are dense sooner than a matrix of them is made
+_FEW_ROWS = 32
+
+
+def _few_dense(parts: Csr, rows: Any) -> Any:
+    data, indices, indptr, n_features = parts
+    dense = np.zeros((len(rows), n_features), data.dtype)
+    ends = indptr[rows + 1].tolist()
+    for number, (first, last) in enumerate(zip(indptr[rows].tolist(), ends, strict=True)):
+        dense[number, indices[first:last]] = data[first:last]
     return dense
 
 
