@@ -155,8 +155,9 @@ def dense_rows(parts: Csr, rows: Any = None) -> Any:
     """Return all rows, or some by their indices, as a dense array; no device is waited for."""
     if not isinstance(parts.data, np.ndarray):
         return _dense_on_cuda(parts, rows)
-    if rows is not None and len(rows) <= _FEW_ROWS:
-        return _few_dense(parts, rows)
+    n_rows = len(parts.indptr) - 1 if rows is None else len(rows)
+    if n_rows <= _FEW_ROWS:
+        return _few_dense(parts, np.arange(n_rows) if rows is None else rows)
     chosen = parts if rows is None else gathered_parts(parts, rows)
     dense: Any = sparse_matrix(chosen).toarray()
     return dense

@@ -401,7 +401,8 @@ def added_where_rows_have_numbers(rows: SparseRows) -> Moments:
         return (np.asarray(mass), *added)
 
     n_numbers = rows.n_points * rows.n_stored
-    n_tasks = min(_MOST_TASKS, 1 + n_numbers // (_NUMBERS_A_SUM * n_features))
+    n_tasks = n_tasks_for(rows.n_points, row_cost(rows, _ADDED))
+    n_tasks = min(_MOST_TASKS, n_tasks, 1 + n_numbers // (_NUMBERS_A_SUM * n_features))
     parts = in_ranges(moments, rows.n_points, n_tasks)
     mass, sums, squares, under = (merged_in_tree(each) for each in zip(*parts, strict=True))
     # Taken off column by column, not sum w x^2 - 2 o sum w x + W o^2: nothing cancels.
