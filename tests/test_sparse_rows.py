@@ -263,6 +263,26 @@ def test_columns_that_are_not_there_are_an_error(column: int) -> None:
         KMeans(3).fit(matrix)
 
 
+@pytest.mark.parametrize("kind", [np.int32, np.int64])
+def test_columns_in_any_order_are_put_in_order(kind: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    from kmeans_xp.devices import sparse as formats
+
+    monkeypatch.setattr(formats, "_COUNTED", 100)  # parts of two rows or so
+    rng = np.random.default_rng(0)
+    lengths = np.r_[0, rng.integers(30, 90, 40), 0, 250, 0, 0]
+    columns = rng.integers(0, 60, lengths.sum()).astype(kind)  # some of them twice
+    starts = np.r_[0, np.cumsum(lengths)].astype(kind)
+    shape = (len(lengths), 60)
+    matrix = sparse.csr_array((rng.integers(1, 9, len(columns)) / 8.0, columns, starts), shape)
+    before = columns.copy()
+    found = csr_parts(matrix)
+    expected = sparse.csr_array(matrix.toarray())
+    np.testing.assert_array_equal(matrix.indices, before)
+    ordered = (expected.data, expected.indices, expected.indptr)
+    for one, other in zip(found[:3], ordered, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
 def test_most_kernels_have_a_body_for_sparse_rows_of_numpy(library: Library) -> None:
     if library.name != "numpy":
         pytest.skip("about NumPy")

@@ -2,6 +2,7 @@
 
 import functools
 import importlib
+import itertools
 import sys
 from typing import Any, NamedTuple, TypeAlias
 
@@ -72,7 +73,7 @@ def stored(matrix: SparseMatrix) -> Any:
 def csr_parts(matrix: SparseMatrix) -> Csr:
     """Return the arrays of a matrix in CSR form, without a copy of the numbers if it can be."""
     if not matrix.has_canonical_format:
-        matrix = matrix.copy()  # what the user has stays as it is
+        matrix = _ordered(matrix)
         matrix.sum_duplicates()
     n_features = int(matrix.shape[1])
     if n_features > np.iinfo(np.int32).max:
@@ -92,6 +93,32 @@ def csr_parts(matrix: SparseMatrix) -> Csr:
         indptr.astype(np.int64, order="C", copy=False),
         n_features,
     )
+
+
+def _ordered(matrix: SparseMatrix) -> SparseMatrix:
+    """Return a copy; columns ascending in a row where counting is faster than comparing is."""
+    ordered = matrix.copy()  # what the user has stays as it is
+    if not scipy.sparse.issparse(matrix) or matrix.has_sorted_indices:
+        return ordered
+    n_rows, n_features = matrix.shape
+    if n_features > _COUNTED or matrix.indptr[-1] < _LONG * n_rows:
+        return ordered
+    _check_columns(matrix.indices[: matrix.indptr[-1]], n_features)
+    starts = np.arange(0, matrix.indptr[-1], _COUNTED)
+    rows = [*np.unique(np.searchsorted(matrix.indptr, starts, side="right") - 1), n_rows]
+    for first, last in itertools.pairwise(rows):
+        # Transposed twice, a part that the cache holds at a time: less than half of a sort's time.
+        part = matrix[first:last].tocsc().tocsr()
+        place = slice(matrix.indptr[first], matrix.indptr[last])
+        ordered.data[place], ordered.indices[place] = part.data, part.indices
+    ordered.has_sorted_indices = True
+    return ordered
+
+
+#: numbers of a part that is put in order at a time, and columns that are counted
+_COUNTED = 2**18
+#: numbers of a row for which comparing takes longer
+_LONG = 32
 
 
 def _check_columns(indices: Any, n_features: int) -> None:
