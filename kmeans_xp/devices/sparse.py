@@ -73,7 +73,7 @@ def stored(matrix: SparseMatrix) -> Any:
 def csr_parts(matrix: SparseMatrix) -> Csr:
     """Return the arrays of a matrix in CSR form, without a copy of the numbers if it can be."""
     if not matrix.has_canonical_format:
-        matrix = _ordered(matrix)
+        matrix = _ordered(matrix)  # what the user has stays as it is
         matrix.sum_duplicates()
     n_features = int(matrix.shape[1])
     if n_features > np.iinfo(np.int32).max:
@@ -97,14 +97,17 @@ def csr_parts(matrix: SparseMatrix) -> Csr:
 
 def _ordered(matrix: SparseMatrix) -> SparseMatrix:
     """Return a copy; columns ascending in a row where counting is faster than comparing is."""
-    ordered = matrix.copy()  # what the user has stays as it is
-    if not scipy.sparse.issparse(matrix) or matrix.has_sorted_indices:
-        return ordered
     n_rows, n_features = matrix.shape
-    if n_features > _COUNTED or matrix.indptr[-1] < _LONG * n_rows:
-        return ordered
-    _check_columns(matrix.indices[: matrix.indptr[-1]], n_features)
-    starts = np.arange(0, matrix.indptr[-1], _COUNTED)
+    is_scipy = scipy.sparse.issparse(matrix)
+    if not is_scipy or matrix.has_sorted_indices or n_features > _COUNTED:
+        return matrix.copy()
+    n_stored = int(matrix.indptr[-1])
+    if n_stored < _LONG * n_rows:
+        return matrix.copy()
+    _check_columns(matrix.indices[:n_stored], n_features)
+    if n_stored <= _COUNTED:
+        return matrix.tocsc().tocsr()
+    ordered, starts = matrix.copy(), np.arange(0, n_stored, _COUNTED)
     rows = [*np.unique(np.searchsorted(matrix.indptr, starts, side="right") - 1), n_rows]
     for first, last in itertools.pairwise(rows):
         # Transposed twice, a part that the cache holds at a time: less than half of a sort's time.
