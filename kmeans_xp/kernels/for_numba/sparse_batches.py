@@ -121,12 +121,14 @@ class _Found(NamedTuple):
     def of(cls, rows: SparseRows) -> "_Found":
         """Return the features that occur; all where rows have so many numbers that most do."""
         numbers, columns, starts, n_features = rows.csr
+        every = cls(np.arange(n_features, dtype=np.int32), SparseRows(rows.csr, rows.weights))
         if len(numbers) >= _FULL * n_features:
-            every = np.arange(n_features, dtype=np.int32)
-            return cls(every, SparseRows(rows.csr, rows.weights))
+            return every
         numbered = np.full(n_features, -1, np.int32)
         found, renamed = (np.empty(max(1, len(numbers)), np.int32) for _ in range(2))
         n_found = _number_columns[numbers.dtype](columns, numbered, found, renamed)
+        if n_found == n_features:  # numbered as they were met, not as the centroids have them
+            return every
         # One that does not occur does no harm: there has to be some feature.
         features = found[:n_found] if n_found else np.zeros(1, np.int32)
         csr = Csr(numbers, renamed[: len(numbers)], starts, len(features))

@@ -15,7 +15,6 @@ from kmeans_xp.kernels.for_numba.compiled import (
     COLUMNS,
     COUNT,
     LABELS,
-    MATRIX,
     NUMBER,
     NUMBERS,
     NUMBERS_64,
@@ -37,7 +36,7 @@ from kmeans_xp.kernels.for_numba.sparse_panels import (
     scores_of_row,
     weights_of,
 )
-from kmeans_xp.kernels.for_numba.sparse_vectors import LANES, first_greatest
+from kmeans_xp.kernels.for_numba.sparse_vectors import LANES, first_greatest, write_sq_distances
 from kmeans_xp.kernels.for_numba.tiling import Floats, Labels, int32_labels, n_tasks_for
 from kmeans_xp.kernels.portable.assignment import (
     Nearest,
@@ -298,7 +297,7 @@ def _sq_norm(origin: Floats) -> float:
     NUMBERS_64,
     COUNT,
     COUNT,
-    MATRIX,
+    RESULTS,
 )
 def _measure_all(
     numbers,
@@ -338,15 +337,13 @@ def _measure_all(
         for number in range(row, row + n_rows):
             first, last, at = starts[number], starts[number + 1], (number - row) * width
             own = sq_norm_of(numbers, columns, first, last, origin, sq_norm)
-            for cluster in range(n_clusters):
-                # |x|^2 - 2 x.c + |c|^2, of which the score is x.c - |c|^2 / 2.
-                distance = own - 2.0 * scores[at + cluster]
-                distances[number, cluster] = max(distance, 0.0)
+            # |x|^2 - 2 x.c + |c|^2, of which the score is x.c - |c|^2 / 2.
+            write_sq_distances(distances, number * n_clusters, n_clusters, scores, at, own)
             nearest = first_greatest(scores, at, width)
             reach = 2.0 * (own + sq_norm) + centroid_norms[nearest]
             least = reach * 2.0**-52 * (last - first + _ROUNDINGS)
             if (own - 2.0 * scores[at + nearest]) * eps * (n_features + 3) < least:
-                distances[number, nearest] = measured(
+                distances[number * n_clusters + nearest] = measured(
                     numbers,
                     columns,
                     first,
@@ -363,7 +360,7 @@ def scored_and_the_nearest_measured(rows: SparseRows, centroids: Floats) -> Floa
     origin, n_points = origin_of(rows), rows.n_points
     panel, given = Panel.of(centroids, origin), _Centroids(centroids, origin)
     distances = np.empty((n_points, len(centroids)), centroids.dtype)
-    operands = (origin, _sq_norm(origin), given.flat, given.sq_norms, *panel, distances)
+    operands = (origin, _sq_norm(origin), given.flat, given.sq_norms, *panel, distances.reshape(-1))
 
     def measure(start: int, stop: int) -> None:
         _measure_all[centroids.dtype](*arrays_of(rows), start, stop, *operands)
@@ -404,7 +401,8 @@ def added_where_rows_have_numbers(rows: SparseRows) -> Moments:
         return (np.asarray(mass), *added)
 
     n_numbers = rows.n_points * rows.n_stored
-    n_tasks = min(_MOST_TASKS, 1 + n_numbers // (_NUMBERS_A_SUM * n_features))
+    n_tasks = n_tasks_for(rows.n_points, row_cost(rows, _ADDED))
+    n_tasks = min(_MOST_TASKS, n_tasks, 1 + n_numbers // (_NUMBERS_A_SUM * n_features))
     parts = in_ranges(moments, rows.n_points, n_tasks)
     mass, sums, squares, under = (merged_in_tree(each) for each in zip(*parts, strict=True))
     # Taken off column by column, not sum w x^2 - 2 o sum w x + W o^2: nothing cancels.

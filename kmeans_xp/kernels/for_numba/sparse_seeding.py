@@ -8,7 +8,7 @@ from kmeans_xp.kernels.for_numba.compiled import (
     COLUMN,
     COLUMNS,
     COUNT,
-    MATRIX,
+    FLAG,
     NUMBER,
     NUMBERS,
     NUMBERS_64,
@@ -30,6 +30,7 @@ from kmeans_xp.kernels.for_numba.sparse_panels import (
     scores_of_row,
     weights_of,
 )
+from kmeans_xp.kernels.for_numba.sparse_vectors import fold_scores
 from kmeans_xp.kernels.for_numba.tiling import Floats, n_tasks_for
 from kmeans_xp.kernels.portable.seeding import candidate_potentials, closer_of
 from kmeans_xp.kernels.sparse_rows import SparseRows
@@ -41,19 +42,18 @@ __all__: list[str] = []
 _MOST_KEPT = 2**23
 #: nanoseconds of a stored number, for each unit of candidates
 _SCORED = 1.0
+#: rows that are scored before their scores are looked at
+_TILE_ROWS = 64
 
 
 @inline
-def distance_of(score, row_norm, candidate_norm, n_numbers, is_double):
-    """Return |x|^2 - 2 x.c + |c|^2; 0 where it may be nothing but rounding.
+def rounding_of(n_numbers, is_double):
+    """Return what part of the squares of a row and a candidate may be nothing but rounding.
 
     Rows that are chosen are candidates: one that is equal to a row must not be drawn again.
     """
     eps = (0.5 * n_numbers + 4.0) * 2.0**-52
-    if not is_double:
-        eps += 2.0**-46  # the square of a rounding of the candidate to float32
-    distance = row_norm - 2.0 * score
-    return distance if distance > eps * (row_norm + candidate_norm) else 0.0
+    return eps if is_double else eps + 2.0**-46  # the square of rounding a candidate to float32
 
 
 @compiled(
@@ -71,7 +71,8 @@ def distance_of(score, row_norm, candidate_norm, n_numbers, is_double):
     COUNT,
     COUNT,
     COUNT,
-    MATRIX,
+    FLAG,
+    RESULTS,
     SUMS,
 )
 def _fold_rows(
@@ -89,27 +90,46 @@ def _fold_rows(
     n_units,
     n_groups,
     n_features,
+    is_kept,
     nearer,
     sums,
 ):
-    weight, width, is_double = 1.0, len(sums), numbers.itemsize == 8
-    scores = np.empty(scores_of_row(n_units))
-    for row in range(start, stop):
-        first, last = starts[row], starts[row + 1]
-        so_far, norm = np.float64(closest[row]), row_norms[row]
-        if weights.shape[0] > 0:
-            weight = np.float64(weights[row])
+    weight, width, apart = 1.0, len(sums), scores_of_row(n_units)
+    is_double, scores = numbers.itemsize == 8, np.empty(_TILE_ROWS * apart)
+    for tile in range(start, stop, _TILE_ROWS):
+        n_rows = min(_TILE_ROWS, stop - tile)
         score_tile(
-            numbers, columns, starts, row, 1, panel, biases, n_units, n_groups, n_features, scores
+            numbers,
+            columns,
+            starts,
+            tile,
+            n_rows,
+            panel,
+            biases,
+            n_units,
+            n_groups,
+            n_features,
+            scores,
         )
-        for lane in range(width):
-            distance = distance_of(
-                scores[lane], norm, candidate_norms[lane], last - first, is_double
+        for row in range(tile, tile + n_rows):
+            if weights.shape[0] > 0:
+                weight = np.float64(weights[row])
+            eps = rounding_of(starts[row + 1] - starts[row], is_double)
+            so_far, norm, at = np.float64(closest[row]), row_norms[row], (row - tile) * apart
+            fold_scores(
+                nearer,
+                row * width,
+                is_kept,
+                scores,
+                at,
+                width,
+                candidate_norms,
+                norm,
+                eps,
+                so_far,
+                weight,
+                sums,
             )
-            distance = min(distance, so_far)
-            sums[lane] += weight * distance
-            if lane < nearer.shape[1]:
-                nearer[row, lane] = distance
 
 
 class _Folded(NamedTuple):
@@ -138,9 +158,10 @@ def all_trials_in_a_pass(rows: SparseRows, closest: Floats, candidates: Floats) 
     panel, row_norms = Panel.of(candidates, origin_of(rows)), sq_norms_of(rows)
     norms = np.zeros(len(panel.biases))
     norms[:n_candidates] = _sq_norms(candidates)
-    is_kept = rows.n_points * n_candidates <= _MOST_KEPT
-    nearer = np.empty((rows.n_points, n_candidates if is_kept else 0), dtype)
-    shared = (weights_of(rows), closest, row_norms, norms, *panel, rows.n_features, nearer)
+    is_kept = rows.n_points * len(norms) <= _MOST_KEPT
+    nearer = np.empty((rows.n_points if is_kept else 0, len(norms)), dtype)
+    given = (weights_of(rows), closest, row_norms, norms, *panel, rows.n_features)
+    shared = (*given, is_kept, nearer.reshape(-1))
 
     def potentials(start: int, stop: int) -> Floats:
         sums = np.zeros(len(panel.biases))
@@ -174,7 +195,9 @@ def _keep_nearer_rows(
         for place in range(whole, last):
             one += np.float64(numbers[place]) * np.float64(candidate[columns[place]])
         score = (one + two) + (three + four) + bias
-        distance = distance_of(score, row_norms[row], sq_norm, last - first, is_double)
+        distance = row_norms[row] - 2.0 * score
+        eps = rounding_of(last - first, is_double)
+        distance = distance if distance > eps * (row_norms[row] + sq_norm) else 0.0
         folded[row] = min(distance, np.float64(closest[row]))
 
 

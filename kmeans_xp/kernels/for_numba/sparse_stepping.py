@@ -29,7 +29,6 @@ from kmeans_xp.kernels.for_numba.compiled import (
     compiled,
 )
 from kmeans_xp.kernels.for_numba.sparse_assignment import (
-    MOST_TASKS,
     Pieces,
     add_piece,
     scored_by_panels,
@@ -148,7 +147,7 @@ def labelled_and_updated(rows: SparseRows, centroids: Floats, *, xp: Namespace) 
         given = (start, stop, split.sums.reshape(-1), split.mass, flat, signals)
         _step_pieces[old.dtype](*shared, *given)
 
-    in_ranges(step, len(pieces.owners), MOST_TASKS)
+    in_ranges(step, len(pieces.owners), pieces.n_tasks(rows))
     for cluster, place in split.added_up(pieces):
         given = (split.sums.reshape(-1), place, split.mass, cluster, old, flat, signals)
         _update_one[old.dtype](*given)

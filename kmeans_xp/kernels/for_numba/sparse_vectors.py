@@ -28,7 +28,9 @@ __all__ = [
     "add_numbers",
     "add_products",
     "first_greatest",
+    "fold_scores",
     "keep_greatest",
+    "write_sq_distances",
 ]
 
 #: float64 numbers in a vector
@@ -262,3 +264,75 @@ def _first_greatest(code: _Code, scores: _Array, at: Any, n_scores: Any) -> Any:
 
 
 first_greatest = _vector_code(_first_greatest, result=types.int64)
+
+
+@_vector_code
+def write_sq_distances(
+    code: _Code,
+    distances: _Array,
+    place: Any,
+    n_scores: Any,
+    scores: _Array,
+    at: Any,
+    sq_norm: Any,
+) -> None:
+    """Write |x|^2 - 2 score, at least 0, to ``distances[place]`` and on, and nothing after them."""
+    builder = code.builder
+
+    def write(index: Any, wide: Any, kind: Any) -> list[Any]:
+        two = code.splat(ir.Constant(_DOUBLE, 2.0), wide)
+        score = code.load(scores.at(builder.add(at, index)), wide)
+        distance = builder.fsub(code.splat(sq_norm, wide), builder.fmul(two, score))
+        distance = code.greatest(distance, ir.Constant(wide, None))
+        if code.itemsize == 4:
+            distance = builder.fptrunc(distance, kind)
+        code.store(distance, distances.at(builder.add(place, index)))
+        return []
+
+    whole = builder.and_(n_scores, _I64(-LANES))
+    one = (ir.VectorType(_DOUBLE, 1), ir.VectorType(code.scalar, 1))
+    many = (_WIDE, ir.VectorType(code.scalar, LANES))
+    code.loop(_I64(0), whole, LANES, [], lambda index, _: write(index, *many))
+    code.loop(whole, n_scores, 1, [], lambda index, _: write(index, *one))
+
+
+@_vector_code
+def fold_scores(
+    code: _Code,
+    nearer: _Array,
+    place: Any,
+    is_kept: Any,
+    scores: _Array,
+    at: Any,
+    n_scores: Any,
+    norms: _Array,
+    sq_norm: Any,
+    eps: Any,
+    so_far: Any,
+    weight: Any,
+    sums: _Array,
+) -> None:
+    """Add what a row's distance becomes by each candidate to ``sums``, and keep it if asked to.
+
+    The distance is |x|^2 - 2 score, or 0 where that is at most ``eps`` times the squares of both;
+    there are a multiple of ``UNIT`` scores.
+    """
+    builder, wide = code.builder, ir.VectorType(_DOUBLE, UNIT)
+    own, least, most, mass = (code.splat(each, wide) for each in (sq_norm, eps, so_far, weight))
+    two, nothing = code.splat(ir.Constant(_DOUBLE, 2.0), wide), ir.Constant(wide, None)
+
+    def fold(index: Any, _: list[Any]) -> list[Any]:
+        score = code.load(scores.at(builder.add(at, index)), wide)
+        distance = builder.fsub(own, builder.fmul(two, score))
+        both = builder.fadd(own, code.load(norms.at(index), wide))
+        is_felt = code.greater(distance, builder.fmul(least, both))
+        distance = code.least(builder.select(is_felt, distance, nothing), most)
+        total = code.load(sums.at(index), wide)
+        code.store(builder.fadd(total, builder.fmul(mass, distance)), sums.at(index))
+        with builder.if_then(is_kept):
+            if code.itemsize == 4:
+                distance = builder.fptrunc(distance, ir.VectorType(code.scalar, UNIT))
+            code.store(distance, nearer.at(builder.add(place, index)))
+        return []
+
+    code.loop(_I64(0), n_scores, UNIT, [], fold)
