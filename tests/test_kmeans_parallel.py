@@ -1,6 +1,7 @@
 """k-means||: few visits, the same candidates however the rows are cut, and good ones."""
 
 import importlib
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -137,8 +138,8 @@ def test_rows_without_weight_are_never_chosen(n_rounds: int, library: Library) -
 
 
 def test_weights_are_as_good_as_rows_that_are_repeated() -> None:
-    host = cloud(80, 2)
-    counts = np.random.default_rng(0).integers(1, 6, 80)
+    host = cloud(640, 2)  # enough for as many choices among the candidates as repeated
+    counts = np.random.default_rng(0).integers(1, 6, 640)
     repeated = np.repeat(host, counts, axis=0)
 
     def mean_inertia(points: Host, weights: Host | None) -> float:
@@ -221,6 +222,33 @@ def test_more_rounds_are_better() -> None:
         for n_rounds in (1, 2, 5)
     )
     assert one > two > five
+
+
+def test_the_best_of_several_choices_among_the_candidates_is_taken(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    rng = np.random.default_rng(0)
+    host = rng.normal(size=(4000, 5)) + 3.0 * rng.normal(size=(20, 5))[rng.integers(20, size=4000)]
+
+    def mean_inertia() -> float:
+        fits = (KMeans(20, init="k-means||", random_state=seed).fit(host) for seed in range(8))
+        return float(np.mean([fit.inertia_ for fit in fits]))
+
+    best_of_eight = mean_inertia()
+    monkeypatch.setattr(algorithm, "_MOST_CHOICES", 1)
+    assert best_of_eight < 0.99 * mean_inertia()
+
+
+@pytest.mark.parametrize(
+    ("n_points", "n_features", "n_choices"),
+    [(100_000, 8, 8), (800, 8, 5), (100, 8, 1), (100_000, 2**21, 1)],
+    ids=["many rows", "few rows", "very few rows", "wide rows"],
+)
+def test_choices_take_no_longer_than_the_rounds(
+    n_points: int, n_features: int, n_choices: int
+) -> None:
+    blocks: Any = SimpleNamespace(n_points=n_points, n_features=n_features)
+    assert algorithm._n_choices(blocks, 100, 10) == n_choices
 
 
 @pytest.mark.parametrize(

@@ -3,9 +3,12 @@
 import os
 import re
 import signal
+import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from itertools import pairwise
+from types import MethodType
 from typing import Any
 
 import numpy as np
@@ -16,7 +19,7 @@ from kmeans_xp import KMeans, MiniBatchKMeans, config_context
 from kmeans_xp.blocks import elsewhere
 from kmeans_xp.blocks.on_dask import chunks as grouping
 from kmeans_xp.blocks.on_dask.chunks import Work
-from kmeans_xp.blocks.on_dask.schedulers import _told
+from kmeans_xp.blocks.on_dask.schedulers import _told, names_in
 from kmeans_xp.blocks.on_dask.tasks import Place, Settings, merged
 from kmeans_xp.kernels import added, merged_in_tree
 from kmeans_xp.kernels.trees import merged_in_tree as tree
@@ -457,9 +460,75 @@ def test_the_number_of_clusters_is_chosen_on_a_sample() -> None:
     assert found.n_clusters == expected.n_clusters
 
 
+@pytest.fixture
+def there(library: Any) -> Any:
+    """The rows as one array of a library that chunks of Dask's may be of."""
+    if library.name not in ("numpy", "cupy"):
+        pytest.skip("chunks are of NumPy or of CuPy")
+    return library.asarray(POINTS)
+
+
+@pytest.mark.parametrize("scheduler", ["sync", "threads", "workers"])
+@pytest.mark.parametrize(
+    "model",
+    [
+        KMeans(N_CLUSTERS, init="k-means++", random_state=0),
+        KMeans(N_CLUSTERS, init="k-means||", random_state=0),
+        KMeans(N_CLUSTERS, init="random", n_init=1, random_state=0, max_iter=5),
+        KMeans(N_CLUSTERS, init=POINTS[:N_CLUSTERS], max_iter=3),
+        MiniBatchKMeans(N_CLUSTERS, random_state=0, init="k-means++", batch_size=300),
+    ],
+    ids=str,
+)
+def test_chunks_of_a_library_give_what_its_arrays_give(
+    model: Any, scheduler: str, there: Any, library: Any, request: pytest.FixtureRequest
+) -> None:
+    if scheduler == "workers":
+        scheduler = request.getfixturevalue("in_process")
+    kind = type(there)
+    with dask.config.set(scheduler=scheduler):
+        X = da.from_array(there, chunks=(701, N_FEATURES), asarray=False)
+        expected, found = fitted(there, None, model), fitted(X, None, model)
+        for labels in (found.labels_, found.predict(X)):
+            assert isinstance(labels._meta, kind)
+            computed = labels.compute()
+            assert isinstance(computed, kind)
+            np.testing.assert_array_equal(
+                library.to_host(computed), library.to_host(expected.predict(there))
+            )
+        assert isinstance(found.cluster_centers_, kind)
+        assert found.inertia_ == pytest.approx(expected.inertia_, rel=1e-9)
+        assert found.score(X) == pytest.approx(expected.score(there), rel=1e-9)
+        distances = found.transform(X).compute()
+        assert isinstance(distances, kind)
+        np.testing.assert_allclose(
+            library.to_host(distances), library.to_host(expected.transform(there)), rtol=1e-9
+        )
+
+
+def test_weights_may_be_of_the_library_of_the_chunks(there: Any, library: Any) -> None:
+    weights = library.asarray(WEIGHTS)
+    X = da.from_array(there, chunks=(701, N_FEATURES), asarray=False)
+    expected = fitted(there, weights)
+    for given in (WEIGHTS, weights, da.from_array(weights, chunks=500, asarray=False)):
+        assert fitted(X, given).inertia_ == pytest.approx(expected.inertia_, rel=1e-9)
+
+
+def test_lazy_labels_of_a_library_are_measured(there: Any, library: Any) -> None:
+    X = da.from_array(there, chunks=(701, N_FEATURES), asarray=False)
+    found = fitted(X)
+    score = davies_bouldin_score(X, found.labels_)
+    assert score == pytest.approx(davies_bouldin_score(there, found.labels_.compute()), rel=1e-9)
+
+
 # -- clusters ---------------------------------------------------------------------------------
 
 CLUSTER = {"dashboard_address": None, "memory_limit": None, "silence_logs": 50}
+MEMORY_LIMIT = 600 * 2**20
+OUT_OF_MEMORY = (
+    r"Workers died one after another while they computed chunks? \d.* of X.*; most likely they ran "
+    "out of memory. Use smaller chunks, or give each worker more memory"
+)
 
 
 @pytest.fixture(autouse=True)
@@ -471,11 +540,25 @@ def quiet() -> Iterator[None]:
         yield
 
 
-@pytest.mark.parametrize("n_workers", [1, 2, 4])
+@pytest.fixture(scope="module")
+def in_process() -> Iterator[Any]:
+    """Workers of this process, which are workers all the same, and are there at once."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        with (
+            distributed.LocalCluster(
+                2, threads_per_worker=1, processes=False, **CLUSTER
+            ) as cluster,
+            distributed.Client(cluster) as client,
+        ):
+            yield client
+
+
+@pytest.mark.parametrize("n_workers", [1, 3])
 def test_bits_do_not_depend_on_who_computes(n_workers: int) -> None:
     # Workers of one process are workers all the same, and are there at once.
-    model = KMeans(N_CLUSTERS, init=POINTS[:N_CLUSTERS], max_iter=4)
-    expected = {size: bits_of(fitted(chunked(size), None, model)) for size in (400, 16)}
+    model = KMeans(N_CLUSTERS, init=POINTS[:N_CLUSTERS], max_iter=2)
+    expected = {size: bits_of(fitted(chunked(size), None, model)) for size in (400, 60)}
     with (
         distributed.LocalCluster(
             n_workers, threads_per_worker=1, processes=False, **CLUSTER
@@ -486,47 +569,93 @@ def test_bits_do_not_depend_on_who_computes(n_workers: int) -> None:
         for size, bits in expected.items():
             assert bits_of(fitted(chunked(size), None, model)) == bits
             assert bits_of(fitted(chunked(size).persist(), None, model)) == bits
-        counted = fitted(with_unknown_sizes(chunked(16)), None, model)
-        assert bits_of(counted) == expected[16]
+        counted = fitted(with_unknown_sizes(chunked(60)), None, model)
+        assert bits_of(counted) == expected[60]
         weights = da.from_array(WEIGHTS, chunks=90)
         assert_same_fit(fitted(chunked(), weights, model), fitted(POINTS, WEIGHTS, model))
 
 
-def test_draws_on_a_cluster_are_those_in_memory(in_memory: KMeans) -> None:
-    with (
-        distributed.LocalCluster(2, threads_per_worker=1, processes=False, **CLUSTER) as two,
-        distributed.Client(two) as client,
-        dask.config.set(scheduler=client),
-    ):
+def test_draws_on_a_cluster_are_those_in_memory(in_process: Any, in_memory: KMeans) -> None:
+    with dask.config.set(scheduler=in_process):
         assert_same_fit(fitted(chunked()), in_memory)
         assert_same_fit(fitted(chunked().persist()), in_memory)
 
 
-@pytest.fixture(scope="module")
-def processes() -> Iterator[Any]:
-    with (
-        warnings.catch_warnings(),
-        dask.config.set({"distributed.scheduler.allowed-failures": 1}),
-    ):
+@contextmanager
+def cluster_of_processes(n_allowed: int, **options: Any) -> Iterator[Any]:
+    """Begin two workers, and give up a task when more than so many have died of it."""
+    failing = {"allowed-failures": n_allowed, "no-workers-timeout": "30s"}  # fail, and do not hang
+    config = {f"distributed.scheduler.{name}": value for name, value in failing.items()}
+    with warnings.catch_warnings(), dask.config.set(config):
         warnings.simplefilter("ignore")
         with (
             # Without numba: each new process would compile it for some seconds.
             distributed.LocalCluster(
-                2, threads_per_worker=1, env={"KMEANS_XP_NUMBA": "0"}, **CLUSTER
+                2, threads_per_worker=1, env={"KMEANS_XP_NUMBA": "0"}, **CLUSTER | options
             ) as cluster,
             distributed.Client(cluster) as client,
         ):
             yield client
 
 
+@pytest.fixture(scope="module")
+def processes() -> Iterator[Any]:
+    with cluster_of_processes(1) as client:
+        yield client
+
+
 @pytest.fixture
 def on_processes(processes: Any) -> Iterator[Any]:
-    with dask.config.set(scheduler=processes):
+    # A worker that begins anew is given Dask's configuration, which must not hold the client.
+    with dask.config.set(scheduler="distributed"), processes.as_current():
         yield processes
+
+
+@pytest.fixture
+def with_little_memory() -> Iterator[Any]:
+    # A worker that takes more than it may is killed at once, and not paused before. Nothing waits
+    # for new workers: Dask does not restart one that dies before it has quite begun.
+    memory: dict[str, Any] = {"terminate": 0.8, "pause": False, "spill": False, "target": False}
+    memory["monitor-interval"] = "20ms"
+    config = {f"distributed.worker.memory.{name}": value for name, value in memory.items()}
+    with (
+        dask.config.set(config | {"scheduler": "distributed"}),
+        cluster_of_processes(0, memory_limit=MEMORY_LIMIT) as client,
+        client.as_current(),
+    ):
+        yield client
 
 
 def kill_a_worker(client: Any) -> None:
     os.kill(next(iter(client.run(os.getpid).values())), signal.SIGKILL)
+
+
+def at_step(
+    number: int,
+    client: Any,
+    monkeypatch: pytest.MonkeyPatch,
+    *,
+    before: Callable[[], None] = lambda: None,
+    after: Callable[[], None] = lambda: None,
+) -> list[Any]:
+    """Have something done before or after a step is submitted; return the steps so far."""
+    steps: list[Any] = []
+    submit = client.get
+
+    def submitting(_: Any, graph: Any, *arguments: Any, **keywords: Any) -> Any:
+        is_step = any("lloyd-step" in str(key) for key in graph)
+        steps.extend([graph] * is_step)
+        is_due = is_step and len(steps) == number
+        if is_due:
+            before()
+        futures = submit(graph, *arguments, **keywords)
+        if is_due:
+            after()
+        return futures
+
+    # A method, by which the client is known.
+    monkeypatch.setattr(client, "get", MethodType(submitting, client))
+    return steps
 
 
 def test_a_worker_that_is_killed_changes_no_bit(
@@ -534,20 +663,63 @@ def test_a_worker_that_is_killed_changes_no_bit(
 ) -> None:
     model = KMeans(N_CLUSTERS, init=POINTS[:N_CLUSTERS], tol=0.0, max_iter=6)
     expected = bits_of(fitted(chunked(100), None, model))
-    n_steps, submit = [], on_processes.get
-
-    def submitting(graph: Any, *arguments: Any, **keywords: Any) -> Any:
-        futures = submit(graph, *arguments, **keywords)
-        if any("lloyd-step" in str(key) for key in graph):
-            n_steps.append(len(graph))
-            if len(n_steps) == 3:
-                kill_a_worker(on_processes)
-        return futures
-
-    monkeypatch.setattr(on_processes, "get", submitting)
+    steps = at_step(3, on_processes, monkeypatch, after=lambda: kill_a_worker(on_processes))
     found = fitted(chunked(100), None, model)
-    assert len(n_steps) > 3
+    assert len(steps) > 3
     assert bits_of(found) == expected
+
+
+def out_of_memory(from_now_on: Any = None) -> Any:
+    """Return a function that is killed for taking too much; not before that file is there."""
+
+    def of_chunk(part: Any, block_info: Any = None) -> Any:
+        if from_now_on is None:
+            is_due = block_info[0]["chunk-location"][0] == 2
+        else:
+            is_due = os.path.exists(from_now_on)
+        if is_due:
+            taken = np.ones(MEMORY_LIMIT // 8)
+            time.sleep(20.0)
+            part = part + taken[0]
+        return part
+
+    return of_chunk
+
+
+@pytest.mark.parametrize("shares_work", [False, True], ids=["own work", "shared work"])
+def test_a_chunk_that_workers_run_out_of_memory_for_is_named(
+    shares_work: bool, with_little_memory: Any
+) -> None:
+    X = chunked(1000)
+    X = X - X.mean(axis=0) if shares_work else X
+    with pytest.raises(RuntimeError, match=OUT_OF_MEMORY) as caught:
+        fitted(X.map_blocks(out_of_memory(), meta=np.empty((0, 0))))
+    assert "chunk 2 of X" in str(caught.value)
+    assert isinstance(caught.value.__cause__, distributed.KilledWorker)
+
+
+@pytest.mark.parametrize("is_held", [True, False], ids=["held", "computed anew"])
+def test_workers_that_run_out_of_memory_in_an_iteration_name_the_chunk(
+    is_held: bool, with_little_memory: Any, tmp_path: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not is_held:
+        monkeypatch.setattr(grouping, "_HELD_PART", 0.0)
+    due = tmp_path / "from now on"
+    X = chunked(400).map_blocks(out_of_memory(str(due)), meta=np.empty((0, 0)))
+    model = KMeans(N_CLUSTERS, init=POINTS[:N_CLUSTERS], tol=0.0, max_iter=6)
+
+    def run_out() -> None:
+        due.touch()
+        if is_held:  # what the worker held is computed anew
+            known = with_little_memory.scheduler_info()["workers"].keys()
+            kill_a_worker(with_little_memory)
+            while with_little_memory.scheduler_info()["workers"].keys() >= known:
+                time.sleep(0.01)
+
+    steps = at_step(3, with_little_memory, monkeypatch, before=run_out)
+    with pytest.raises(RuntimeError, match=OUT_OF_MEMORY):
+        fitted(X, None, model)
+    assert len(steps) == 3
 
 
 def test_workers_that_die_of_a_chunk_name_it() -> None:
@@ -556,11 +728,14 @@ def test_workers_that_die_of_a_chunk_name_it() -> None:
         return error
 
     calls = {("held", n): (sum, Place(n, 1, n, (5,))) for n in range(3)}
-    told = _told([killed(("held", 1)), killed(("held", 2))], calls)
+    names = names_in(calls)
+    told = _told([killed(("held", 1)), killed(("held", 2))], names)
     message = r"Workers died .* chunk 1 of X \(rows 1 to 5\) or chunk 2 of X .* out of memory"
     assert re.match(message, str(told))
     other = OSError("the disk is gone")
-    assert _told([killed(("held", 1)), other], calls) is other
+    assert _told([killed(("held", 1)), other], names) is other
+    told = _told([killed("mean"), killed("mean")], names)
+    assert re.match(r"Workers died .* they computed the task 'mean'; most likely", str(told))
 
 
 def test_errors_of_workers_name_the_chunk_and_keep_the_cause(on_processes: Any) -> None:

@@ -7,7 +7,7 @@ from kmeans_xp.blocks import Blocks
 from kmeans_xp.devices import Array
 from kmeans_xp.kernels import ClusterTotals, Step, Steps, Update, batched_steps_of
 
-__all__ = ["best_of", "lloyd_restarts", "runs_from"]
+__all__ = ["best_of", "is_better", "lloyd_restarts", "runs_from"]
 
 #: runs that end in the same clustering differ by rounding; the first of them is kept
 _SAME_INERTIA = 1e-6
@@ -17,9 +17,14 @@ def best_of(results: Iterable[LloydResult]) -> LloydResult | None:
     """Return the result of least inertia, or None of no results; the first of equal ones."""
     best: LloydResult | None = None
     for result in results:
-        if best is None or result.inertia < best.inertia * (1.0 - _SAME_INERTIA):
+        if best is None or is_better(result, best):
             best = result
     return best
+
+
+def is_better(result: LloydResult, best: LloydResult) -> bool:
+    """Return whether a result has less inertia, by more than rounding."""
+    return result.inertia < best.inertia * (1.0 - _SAME_INERTIA)
 
 
 def runs_from(

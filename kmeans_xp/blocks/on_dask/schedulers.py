@@ -6,13 +6,14 @@ from itertools import accumulate, pairwise
 from typing import Any, NamedTuple, Protocol
 from uuid import uuid4
 
-from kmeans_xp.blocks.on_dask.tasks import Given, Place, of_its_kind
+from kmeans_xp.blocks.on_dask.tasks import Given, Place, naming, of_its_kind
 
 __all__ = ["Cluster", "Local", "Scheduler", "scheduler_of"]
 
 Graph = Mapping[Any, Any]
 Keys = Sequence[Any]
 Homes = Mapping[Any, str | None]
+Names = Mapping[Any, str]
 
 
 class Scheduler(Protocol):
@@ -92,6 +93,8 @@ class Cluster:
 
     def __init__(self, client: Any) -> None:
         self.client = client
+        #: what to call that which workers hold, and compute again when it is lost
+        self._names: dict[Any, str] = {}
 
     def workers(self) -> list[Worker]:
         """Return the workers that are there now, by address."""
@@ -122,9 +125,28 @@ class Cluster:
         try:
             values = self.client.gather(futures[: len(wanted)])
         except Exception as error:
-            _raise_first([error], graph)
+            _raise_first([error], self._named(error, graph))
             raise
         return values, futures[len(wanted) :]
+
+    def _named(self, error: Exception, graph: Graph) -> Names:
+        """Return what to call tasks, among them the one that Dask has given up."""
+        names = self._names | names_in(graph)
+        if has_killed(error) and error.task not in names:  # type: ignore[attr-defined]
+            # A task without a chunk, which waited on each worker that died: ask for the others.
+            keys = list(names)
+
+            def blamed(dask_scheduler: Any) -> list[int]:
+                found = (dask_scheduler.tasks.get(key) for key in keys)
+                return [0 if task is None else task.suspicious for task in found]
+
+            counts = self.client.run_on_scheduler(blamed)
+            most = max(counts, default=0)
+            pairs = zip(keys, counts, strict=True)
+            culprits = dict.fromkeys(names[key] for key, count in pairs if 0 < count == most)
+            if culprits:
+                names[error.task] = " or ".join(culprits)  # type: ignore[attr-defined]
+        return names
 
     def entry(self, handle: Any) -> Any:
         """Return the future."""
@@ -146,7 +168,9 @@ class Cluster:
             part = {(name, number): calls[number] for number in numbers}
             where = {} if address is None else {"workers": [address], "allow_other_workers": True}
             futures += self.client.get(part, list(part), sync=False, **where)
-        _raise_first([error for _, error in self._errors(futures)], graph)
+        names = names_in(graph)
+        _raise_first([error for _, error in self._errors(futures)], names)
+        self._names.update(names)
         return futures
 
     def persisted(self, collection: Any) -> list[Any]:
@@ -155,8 +179,13 @@ class Cluster:
         keys = import_module("dask.core").flatten(persisted.__dask_keys__())
         graph = dict(persisted.__dask_graph__())
         futures = [graph[key] for key in keys]
-        for number, error in self._errors(futures):
-            raise of_its_kind(error, f"chunk {number} of X could not be computed") from error
+        names = {future.key: Place(number, 1).names() for number, future in enumerate(futures)}
+        errors = dict(self._errors(futures))
+        for number, error in errors.items():
+            if not has_killed(error):
+                raise of_its_kind(error, f"chunk {number} of X could not be computed") from error
+        _raise_first(list(errors.values()), names)
+        self._names.update(names)
         return futures
 
     def _errors(self, futures: list[Any]) -> Iterator[tuple[int, Exception]]:
@@ -188,27 +217,46 @@ def _at_home(graph: Graph, homes: Homes) -> Any:
     return highlevelgraph.HighLevelGraph(made, {name: set() for name in made})
 
 
-def _raise_first(errors: list[Exception], graph: Graph) -> None:
+def names_in(graph: Graph) -> dict[Any, str]:
+    """Return what to call the tasks of a graph that visit chunks, and those that compute them."""
+    names: dict[Any, str] = {}
+    for key, task in graph.items():
+        for chunks, place in pairwise(task if isinstance(task, tuple) else ()):
+            if isinstance(place, Place):
+                names[key] = place.names()
+                of_dask = chunks if isinstance(chunks, list) else []
+                names.update((chunk, place.name(number)) for number, chunk in enumerate(of_dask))
+    return names
+
+
+def _raise_first(errors: list[Exception], names: Names) -> None:
     """Raise what tells the user of errors, if there are some."""
     for error in errors[:1]:
-        told = _told(errors, graph)
+        told = _told(errors, names)
         if told in errors:
             raise told  # with the cause that it came with
         raise told from error
 
 
-def _told(errors: list[Exception], graph: Graph) -> Exception:
+def _told(errors: list[Exception], names: Names) -> Exception:
     """Return the first error, or one that says of which chunks workers have died."""
     # A worker takes down with it what waited for it: the culprit is one of these.
-    died_of = [error for error in errors if type(error).__name__ == "KilledWorker"]
+    died_of = [error for error in errors if has_killed(error)]
     if len(died_of) < len(errors):
         return next(error for error in errors if error not in died_of)
-    tasks = (graph.get(getattr(error, "task", None), ()) for error in died_of)
-    names = [each.names() for task in tasks for each in task if isinstance(each, Place)]
-    return RuntimeError(
-        f"Workers died one after another while they computed {' or '.join(names) or 'a sum'}; "
-        "most likely they ran out of memory. Use smaller chunks, or give each worker more memory."
+    tasks = dict.fromkeys(getattr(error, "task", None) for error in died_of)
+    what = " or ".join(names.get(task) or f"the task {task!r}" for task in tasks)
+    return naming(
+        RuntimeError(
+            f"Workers died one after another while they computed {what}; most likely they ran "
+            "out of memory. Use smaller chunks, or give each worker more memory."
+        )
     )
+
+
+def has_killed(error: Exception) -> bool:
+    """Return whether Dask has given up a task because workers died of it."""
+    return type(error).__name__ == "KilledWorker"
 
 
 def _shares(n_groups: int, workers: list[Worker]) -> list[tuple[str | None, range]]:

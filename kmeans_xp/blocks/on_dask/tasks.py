@@ -51,6 +51,7 @@ __all__ = [
     "mapped",
     "merged",
     "names_a_chunk",
+    "naming",
     "of_its_kind",
     "of_parts",
     "part_of",
@@ -402,11 +403,12 @@ def of_its_kind(error: Exception, what: str) -> Exception:
     what = what[0].upper() + what[1:]
     for kind in (MemoryError, TypeError, ValueError, DeviceUnavailableError):
         if isinstance(error, kind):
-            return _naming(kind(f"{what}: {error}"))
-    return _naming(RuntimeError(f"{what}: {type(error).__name__}: {error}"))
+            return naming(kind(f"{what}: {error}"))
+    return naming(RuntimeError(f"{what}: {type(error).__name__}: {error}"))
 
 
-def _naming(error: Any) -> Exception:
+def naming(error: Any) -> Exception:
+    """Return an error, marked as one that says in which chunk it arose."""
     error.kmeans_xp_names_a_chunk = True
     named: Exception = error
     return named
