@@ -175,11 +175,7 @@ def send(array: Array, placement: Placement) -> Array:
 
 
 def adopted(value: Any) -> Any:
-    """Return ``value`` as it is computed on: CUDA memory of no known library as CuPy's, no copy.
-
-    A mask is refused, since it would be lost; a tensor that gradients flow to is taken without
-    them, since results that are part of a graph keep all of it alive.
-    """
+    """Return ``value`` as it can be computed with; CUDA memory of no known library as CuPy's."""
     value = _settled(value)
     if not foreign_cuda_array(value):
         return value

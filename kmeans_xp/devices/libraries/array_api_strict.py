@@ -1,4 +1,4 @@
-"""array-api-strict, which allows what the Array API says and no more."""
+"""What the Array API says and no more: array-api-strict."""
 
 from typing import Any
 

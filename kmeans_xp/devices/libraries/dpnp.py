@@ -1,4 +1,4 @@
-"""dpnp, NumPy on SYCL devices."""
+"""NumPy on SYCL devices: dpnp."""
 
 from typing import Any
 

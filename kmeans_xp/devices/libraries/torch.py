@@ -18,10 +18,8 @@ class Torch(Library):
     out_of_memory = ("OutOfMemoryError", "can't allocate memory")
 
     def settled(self, array: Any) -> Any:
-        """Return a tensor without its gradient, of the same memory.
-
-        Results that are part of a graph would keep all of it alive.
-        """
+        """Return a tensor of the same memory without its gradient."""
+        # Results that are part of a graph would keep all of it alive.
         return array.detach() if array.requires_grad else array
 
     def to_host(self, array: Any) -> Host:
