@@ -300,4 +300,4 @@ def test_the_error_of_a_library_without_memory_is_known(library: Library) -> Non
     # More than an address space holds, whatever the system promises.
     with pytest.raises(Exception, match=r"(?i)memory|allocat") as caught:
         library.xp.empty((2**50,), dtype=library.xp.float32, device=library.device)
-    assert is_out_of_memory(caught.value)
+    assert is_out_of_memory(caught.value, xp=library.xp)

@@ -40,6 +40,7 @@ from kmeans_xp.devices import (
     tile_shape,
     to_host,
 )
+from kmeans_xp.devices.libraries import LIBRARIES
 from kmeans_xp.kernels import DenseRows
 
 OTHERS = ("numpy", "array_api_strict", "torch", "jax", "dpnp")
@@ -263,22 +264,24 @@ def test_tiles_follow_from_shapes_alone(library: Library) -> None:
 
 
 @pytest.mark.parametrize(
-    "error",
+    ("name", "error"),
     [
-        MemoryError(),
-        type("OutOfMemoryError", (RuntimeError,), {})("CUDA out of memory."),
-        type("USMAllocationError", (Exception,), {})("USM allocation failed"),
-        RuntimeError("RESOURCE_EXHAUSTED: Out of memory allocating 8 bytes."),
+        ("numpy", MemoryError()),
+        ("another", MemoryError()),
+        ("torch", type("OutOfMemoryError", (RuntimeError,), {})("CUDA out of memory.")),
+        ("torch", RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried 8 bytes")),
+        ("dpnp", type("USMAllocationError", (Exception,), {})("USM allocation failed")),
+        ("jax", RuntimeError("RESOURCE_EXHAUSTED: Out of memory allocating 8 bytes.")),
     ],
-    ids=lambda error: type(error).__name__,
+    ids=lambda value: value if isinstance(value, str) else type(value).__name__,
 )
-def test_errors_of_memory_are_known(error: Exception) -> None:
-    assert is_out_of_memory(error)
+def test_errors_of_memory_are_known(name: str, error: Exception) -> None:
+    assert is_out_of_memory(error, xp=ModuleType(name))
 
 
 @pytest.mark.parametrize("error", [RuntimeError("memory"), ValueError("8 bytes"), KeyError()])
 def test_other_errors_are_not_of_memory(error: Exception) -> None:
-    assert not is_out_of_memory(error)
+    assert not any(is_out_of_memory(error, xp=ModuleType(name)) for name in LIBRARIES)
 
 
 def points_of(library: Library) -> Any:

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import pytest
 
 from conftest import Library
+from kmeans_xp import config_context
 from kmeans_xp.devices.availability import why_cupy_is_unusable
 from kmeans_xp.kernels import kernels
 
@@ -161,14 +162,13 @@ def test_the_code_for_a_library_runs(library: Library, here: Path, registry: Non
     pages = pages_with(lambda block: block.needs == library.name)
     assert pages
     for page in pages:
-        run_python(
-            page,
-            [
-                block
-                for block in blocks_of(page)
-                if block.is_python and (block.needs == library.name or is_met(block.needs))
-            ],
-        )
+        blocks = [
+            block
+            for block in blocks_of(page)
+            if block.is_python and (block.needs == library.name or is_met(block.needs))
+        ]
+        with config_context(compute="fastest"):  # as a reader has it
+            run_python(page, blocks)
 
 
 def commands_of(text: str) -> list[tuple[str, str]]:

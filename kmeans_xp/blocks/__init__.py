@@ -19,6 +19,7 @@
 from kmeans_xp.blocks.blocks import Blocks
 from kmeans_xp.blocks.elsewhere import Elsewhere
 from kmeans_xp.blocks.making import elsewhere, of, of_rows, place
+from kmeans_xp.blocks.on_dask import computed
 from kmeans_xp.blocks.per_row import PerRow
 from kmeans_xp.blocks.sources import RowSource, open_rows
 
@@ -27,6 +28,7 @@ __all__ = [
     "Elsewhere",
     "PerRow",
     "RowSource",
+    "computed",
     "elsewhere",
     "of",
     "of_rows",

@@ -6,7 +6,6 @@ from typing import Protocol
 
 from kmeans_xp.devices.arrays import Device, Namespace
 from kmeans_xp.devices.libraries import library_of
-from kmeans_xp.devices.libraries.record import ACCELERATOR_TILE_BYTES
 
 __all__ = [
     "available_memory",
@@ -16,6 +15,11 @@ __all__ = [
     "tile_shape",
     "within_budget",
 ]
+
+# Tiles follow from the shapes alone, not from the memory that happens to be free: the order
+# of rounding would change from one call to the next, and predict(X) with it.
+_CPU_TILE_BYTES = 8 * 2**20
+_ACCELERATOR_TILE_BYTES = 64 * 2**20
 
 #: with fewer rows than this a matrix product does not reach its speed
 _WANTED_ROWS = 1024
@@ -67,7 +71,7 @@ def shrink_tiles() -> bool:
     """Halve the budget for the rest of the process; False when it is at its smallest."""
     global _n_halvings
     with _lock:
-        if ACCELERATOR_TILE_BYTES >> _n_halvings <= _SMALLEST_TILE_BYTES:
+        if _ACCELERATOR_TILE_BYTES >> _n_halvings <= _SMALLEST_TILE_BYTES:
             return False
         _n_halvings += 1
         return True
@@ -111,5 +115,7 @@ def _of_the_container() -> int | None:
 
 def _tile_bytes(rows: _Sized, *, xp: Namespace) -> int:
     library = library_of(xp)
-    known = library.tile_bytes  # without a look at the device
-    return library.tile_bytes_on(rows.device) if known is None else known
+    is_accelerator = library.on_accelerator
+    if is_accelerator is None:
+        is_accelerator = library.is_accelerator(rows.device)
+    return _ACCELERATOR_TILE_BYTES if is_accelerator else _CPU_TILE_BYTES

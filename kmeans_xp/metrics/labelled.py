@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.utils import assert_all_finite, check_consistent_length, column_or_1d
 
-from kmeans_xp.blocks import Blocks, PerRow, place
+from kmeans_xp.blocks import Blocks, PerRow, computed, place
 from kmeans_xp.devices import (
     Array,
     Namespace,
@@ -131,9 +131,8 @@ def points_and_labels(X: Any, labels: Any, *, anywhere: bool = False) -> tuple[A
 
 def host_labels(labels: Any) -> NDArray[Any]:
     """Return labels of any kind and library as a 1-D array on the host."""
-    if hasattr(labels, "__dask_graph__"):  # whose chunks NumPy may not be able to convert
-        labels = labels.compute()
-    on_host: NDArray[Any] = column_or_1d(to_host(adopted(labels)), warn=True)
+    # Lazy ones here: NumPy may not be able to convert their chunks.
+    on_host: NDArray[Any] = column_or_1d(to_host(adopted(computed(labels))), warn=True)
     if on_host.dtype.kind in "fcO":
         assert_all_finite(on_host, input_name="labels")
     return on_host

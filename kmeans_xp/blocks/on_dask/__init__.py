@@ -15,6 +15,6 @@ Dask is imported when a collection is met, and not before.
 """
 
 from kmeans_xp.blocks.on_dask.blocks import OnDask
-from kmeans_xp.blocks.on_dask.collections import DaskRows, rows_on_dask
+from kmeans_xp.blocks.on_dask.collections import DaskRows, computed, rows_on_dask
 
-__all__ = ["DaskRows", "OnDask", "rows_on_dask"]
+__all__ = ["DaskRows", "OnDask", "computed", "rows_on_dask"]

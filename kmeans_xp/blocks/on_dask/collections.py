@@ -30,7 +30,12 @@ from kmeans_xp.devices import (
     to_host,
 )
 
-__all__ = ["DaskRows", "rows_on_dask"]
+__all__ = ["DaskRows", "computed", "rows_on_dask"]
+
+
+def computed(values: Any) -> Any:
+    """Return lazy values of Dask as they are computed, and any others as they are."""
+    return values.compute() if hasattr(values, "__dask_graph__") else values
 
 
 def rows_on_dask(X: Any) -> "DaskRows | None":

@@ -8,7 +8,7 @@ from typing import Any
 import array_api_compat.numpy
 import numpy as np
 
-from kmeans_xp.devices.libraries.record import ACCELERATOR_TILE_BYTES, Host, Library
+from kmeans_xp.devices.libraries.record import Host, Library
 
 __all__ = ["CuPy"]
 
@@ -17,7 +17,7 @@ class CuPy(Library):
     """Computes on CUDA devices, by kernels of its own."""
 
     kernels = ("for_cupy",)
-    tile_bytes = ACCELERATOR_TILE_BYTES
+    on_accelerator = True
     uploads_ahead = True
 
     def to_host(self, array: Any) -> Host:

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from kmeans_xp.devices.libraries.record import CPU_TILE_BYTES, Library
+from kmeans_xp.devices.libraries.record import Library
 
 __all__ = ["NumPy"]
 
@@ -11,7 +11,7 @@ class NumPy(Library):
     """Computes on the host, by compiled kernels where numba is."""
 
     kernels = ("for_numpy", "for_numba")
-    tile_bytes = CPU_TILE_BYTES
+    on_accelerator = False
     has_float64 = True
 
     def lender(self, array: Any) -> None:

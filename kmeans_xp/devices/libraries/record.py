@@ -10,14 +10,9 @@ import numpy as np
 
 from kmeans_xp.devices.availability import on_cuda, why_cupy_is_unusable
 
-__all__ = ["CPU_TILE_BYTES", "Library"]
+__all__ = ["Library"]
 
 Host = np.ndarray[Any, Any]
-
-# Tiles follow from the shapes alone, not from the memory that happens to be free: the order
-# of rounding would change from one call to the next, and predict(X) with it.
-CPU_TILE_BYTES = 8 * 2**20
-ACCELERATOR_TILE_BYTES = 64 * 2**20
 
 #: whose kernels compute in memory of the kinds that DLPack numbers: on the host, and pinned
 #: there; of CUDA, and managed by it
@@ -35,8 +30,8 @@ class Library:
 
     #: packages beside ``kmeans_xp.kernels.kernel`` that hold its kernels, the fastest last
     kernels: tuple[str, ...] = ()
-    #: how many bytes a tile has, where that is known without a look at the device
-    tile_bytes: int | None = None
+    #: whether it computes on accelerators alone, or never; None to look at the device
+    on_accelerator: bool | None = None
     #: whether it sums in float64 on every device
     has_float64 = False
     #: whether blocks are uploaded while it computes
@@ -96,12 +91,9 @@ class Library:
         """Return the bytes that are free on a device; None where that is not known."""
         return None
 
-    def tile_bytes_on(self, device: Any) -> int:
-        """Return how many bytes a tile has on a device."""
-        if self.tile_bytes is not None:
-            return self.tile_bytes
-        is_accelerator = any(word in str(device) for word in ("cuda", "gpu", "mps", "xpu"))
-        return ACCELERATOR_TILE_BYTES if is_accelerator else CPU_TILE_BYTES
+    def is_accelerator(self, device: Any) -> bool:
+        """Return whether a device is no CPU."""
+        return any(word in str(device) for word in ("cuda", "gpu", "mps", "xpu"))
 
 
 def _has_dlpack(array: Any) -> bool:
