@@ -20,8 +20,8 @@ from sklearn.base import clone
 from conftest import Library
 from kmeans_xp import Checkpoint, KMeans, MiniBatchKMeans, open_rows, persistence
 from tests.datasets import cloud, positive_weights
-from tests.interrupted import CASES, bits_of
 from tests.estimators.test_callbacks import Recording
+from tests.interrupted import CASES, bits_of
 
 ROOT = Path(__file__).parents[2]
 ESTIMATORS = [KMeans, MiniBatchKMeans]
