@@ -105,20 +105,30 @@ def more_centroids(
     array of shape (n_clusters, n_features)
         The given centroids, then the rows. Their inertia is at most that of the given ones.
     """
-    more = more_rows(blocks, centroids, n_clusters, random_state)
-    return blocks.xp.concat([centroids, more.centroids])
+    chosen = _more(blocks, centroids, n_clusters, random_state)
+    return blocks.xp.concat([centroids, *(candidate.point for candidate in chosen)])
 
 
 def more_rows(
     blocks: Blocks, centroids: Array, n_clusters: int, random_state: np.random.RandomState
 ) -> Seeds:
     """Return only the rows that ``more_centroids`` adds."""
-    xp, n_more = blocks.xp, n_clusters - int(centroids.shape[0])
+    points, indices = [], []
+    for candidate in _more(blocks, centroids, n_clusters, random_state):
+        points.append(candidate.point)
+        indices.append(candidate.index)
+    return Seeds(blocks.xp.concat(points), blocks.xp.concat(indices))
+
+
+def _more(
+    blocks: Blocks, centroids: Array, n_clusters: int, random_state: np.random.RandomState
+) -> Iterator[Candidate]:
+    """Return rows chosen one by one, until there are ``n_clusters`` centroids."""
+    n_more = n_clusters - int(centroids.shape[0])
     uniforms = random_state.random_sample((n_more, 2 + int(math.log(n_clusters))))
-    trials = from_host(uniforms, xp=xp, device=blocks.device)
+    trials = from_host(uniforms, xp=blocks.xp, device=blocks.device)
     closest = blocks.map_rows(_sq_distance_to_nearest, centroids)
-    chosen = list(_further(blocks, closest, None, trials))
-    return Seeds(xp.concat([c.point for c in chosen]), xp.concat([c.index for c in chosen]))
+    return _further(blocks, closest, None, trials)
 
 
 def _further(
