@@ -16,13 +16,17 @@ nox.options.error_on_missing_interpreters = True
 PYPROJECT = nox.project.load_toml("pyproject.toml")
 
 #: the parity tests of kernels
-KERNEL_TESTS = "tests/test_kernels.py"
+KERNEL_TESTS = "tests/kernels/test_kernels.py"
 
 #: the tests that ask for a second device, which is a run of its own
-DEVICE_TESTS = ("tests/test_cuda_devices.py", "tests/test_devices.py")
+DEVICE_TESTS = ("tests/devices/test_cuda_devices.py", "tests/devices/test_devices.py")
 
 #: the tests that NumPy's kernels pass with and without numba
-FIT_TESTS = tuple(f"tests/test_{name}.py" for name in ("kmeans", "numerics", "seeding"))
+FIT_TESTS = (
+    "tests/estimators/test_kmeans.py",
+    "tests/estimators/test_numerics.py",
+    "tests/algorithms/test_seeding.py",
+)
 
 #: What Hypothesis finds with one library, it mostly finds with NumPy, where trying is fast.
 FEW_EXAMPLES = {"HYPOTHESIS_PROFILE": os.environ.get("HYPOTHESIS_PROFILE", "few")}

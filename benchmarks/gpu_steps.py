@@ -428,14 +428,14 @@ def _peers_of(size: Size, setting: Setting, found: Callable[..., None], answer: 
 def _tests(setting: Setting, answer: Answer) -> None:
     paths = [
         str(path.relative_to(ROOT))
-        for path in sorted((ROOT / "tests").glob("test_*.py"))
+        for path in sorted((ROOT / "tests").rglob("test_*.py"))
         if re.search(r"[(,]\s*(library|xp):", path.read_text()) and path.stem != "test_gpu_check"
     ]
     arguments = ["--library", "cupy", "-q", "--maxfail=50", "-p", "no:cacheprovider"]
     # Without pyproject.toml's own, which name a plugin that may be missing here.
     arguments += ["-o", "addopts=-ra", "--continue-on-collection-errors"]
     if setting.is_quick:
-        paths, arguments = ["tests/test_cuda_source.py"], [*arguments, "--collect-only"]
+        paths, arguments = ["tests/kernels/test_cuda_source.py"], [*arguments, "--collect-only"]
     # At the end of the path: an environment variable would put it before what is installed.
     code = "import sys; sys.path.append(sys.argv.pop(1)); import pytest; sys.exit(pytest.main())"
     command = [sys.executable, "-c", code, setting.vendor, *paths, *arguments]

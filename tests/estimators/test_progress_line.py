@@ -9,7 +9,7 @@ from conftest import Library
 from kmeans_xp import KMeans, MiniBatchKMeans, ProgressLine
 from kmeans_xp.estimators import progress_line
 from tests.datasets import cloud
-from tests.test_callbacks import Recording
+from tests.estimators.test_callbacks import Recording
 
 LINE = (
     r"(run \d+ of \d+, )?iteration (?P<iteration>[\d,]+) of (?P<most>[\d,]+) at most, "

@@ -28,7 +28,7 @@ from kmeans_xp import KMeans  # noqa: E402
 from kmeans_xp.cli import html, inputs, report, tables  # noqa: E402
 from kmeans_xp.cli.app import app  # noqa: E402
 
-WEATHER = Path(__file__).parents[1] / "examples" / "data" / "jfk_weather_2013.csv"
+WEATHER = Path(__file__).parents[2] / "examples" / "data" / "jfk_weather_2013.csv"
 VOID = {"meta", "img", "br", "link", "input", "hr"}
 HOSTILE = "<script>alert('a')</script>&\"$x^$"
 

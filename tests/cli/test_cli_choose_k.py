@@ -24,7 +24,7 @@ from kmeans_xp.cli.app import app  # noqa: E402
 from kmeans_xp.selection import choose_n_clusters  # noqa: E402
 from tests.datasets import blobs  # noqa: E402
 
-WEATHER = Path(__file__).parents[1] / "examples" / "data" / "jfk_weather_2013.csv"
+WEATHER = Path(__file__).parents[2] / "examples" / "data" / "jfk_weather_2013.csv"
 FEW = ("--to", 5, "--n-init", 2, "--references", 3)
 
 Run = Callable[..., Any]

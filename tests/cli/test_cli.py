@@ -24,12 +24,12 @@ import kmeans_xp  # noqa: E402
 from kmeans_xp import Checkpoint, KMeans, devices, persistence  # noqa: E402
 from kmeans_xp.cli import progress, summary, tables  # noqa: E402
 from kmeans_xp.cli.app import app  # noqa: E402
-from tests.test_callbacks import Recording  # noqa: E402
+from tests.estimators.test_callbacks import Recording  # noqa: E402
 
 #: the module, beside which the package has a command of its name
 clustering = importlib.import_module("kmeans_xp.cli.cluster")
 
-WEATHER = Path(__file__).parents[1] / "examples" / "data" / "jfk_weather_2013.csv"
+WEATHER = Path(__file__).parents[2] / "examples" / "data" / "jfk_weather_2013.csv"
 
 Run = Callable[..., Any]
 

@@ -20,10 +20,10 @@ from sklearn.base import clone
 from conftest import Library
 from kmeans_xp import Checkpoint, KMeans, MiniBatchKMeans, open_rows, persistence
 from tests.datasets import cloud, positive_weights
+from tests.estimators.test_callbacks import Recording
 from tests.interrupted import CASES, bits_of
-from tests.test_callbacks import Recording
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 ESTIMATORS = [KMeans, MiniBatchKMeans]
 
 
