@@ -262,7 +262,7 @@ def library(request: pytest.FixtureRequest) -> Iterator[Library]:
     flags: contextlib.AbstractContextManager[Any] = contextlib.nullcontext()
     if chosen.strict_flags:
         flags = chosen.xp.ArrayAPIStrictFlags(**chosen.strict_flags)
-    # What NumPy's kernels do in its memory, tests/test_lent.py tries.
+    # What NumPy's kernels do in its memory, tests/devices/test_lent.py tries.
     with flags, config_context(compute="own"):
         yield chosen
 
