@@ -131,7 +131,6 @@ class BaseKMeans(
         "verbose": ["verbose"],
         "random_state": ["random_state", np.random.Generator],
         "device": [str, None],
-        "deterministic": ["boolean"],
     }
 
     # Of the axes, k and m are centroids: users may set cluster_centers_ of another number.
@@ -161,7 +160,6 @@ class BaseKMeans(
     verbose: int | bool
     random_state: Any
     device: str | None
-    deterministic: bool
 
     cluster_centers_: Array
     labels_: Array

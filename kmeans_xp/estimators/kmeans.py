@@ -58,9 +58,6 @@ class KMeans(BaseKMeans):
         elsewhere all are "lloyd".
     device : {None, "auto", "cpu", "cuda", "cuda:N"}, default=None
         Where to compute; None follows the data. See ``kmeans_xp.devices``.
-    deterministic : bool, default=True
-        Bit-equal results for the same seed, data, library and device, for any number of
-        threads; False allows sums in any order where that is faster (nowhere so far).
 
     Attributes
     ----------
@@ -139,7 +136,6 @@ class KMeans(BaseKMeans):
         copy_x: bool = True,
         algorithm: str = "auto",
         device: str | None = None,
-        deterministic: bool = True,
     ) -> None:
         self.n_clusters = n_clusters
         self.init = init
@@ -151,7 +147,6 @@ class KMeans(BaseKMeans):
         self.copy_x = copy_x
         self.algorithm = algorithm
         self.device = device
-        self.deterministic = deterministic
 
     @all_or_nothing
     @with_callbacks

@@ -82,8 +82,6 @@ class MiniBatchKMeans(BaseKMeans):
         Centroids of less mass than this share of the greatest are moved to random rows.
     device : {None, "auto", "cpu", "cuda", "cuda:N"}, default=None
         Where to compute; None follows the data. See ``kmeans_xp.devices``.
-    deterministic : bool, default=True
-        As of ``KMeans``.
 
     Attributes
     ----------
@@ -174,7 +172,6 @@ class MiniBatchKMeans(BaseKMeans):
         n_init: int | str = "auto",
         reassignment_ratio: float = 0.01,
         device: str | None = None,
-        deterministic: bool = True,
     ) -> None:
         self.n_clusters = n_clusters
         self.init = init
@@ -189,7 +186,6 @@ class MiniBatchKMeans(BaseKMeans):
         self.n_init = n_init
         self.reassignment_ratio = reassignment_ratio
         self.device = device
-        self.deterministic = deterministic
 
     @all_or_nothing
     @with_callbacks

@@ -329,7 +329,6 @@ BAD_PARAMETERS: list[tuple[type[Estimator], dict[str, Any]]] = [
             {"random_state": -1.5},
             {"verbose": "loud"},
             {"device": 5},
-            {"deterministic": "sometimes"},
         )
     ),
     (KMeans, {"algorithm": "full"}),

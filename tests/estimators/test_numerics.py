@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from typing import Any
 
 import numpy as np
 import pytest
@@ -180,11 +179,3 @@ def test_features_of_very_different_size_are_both_seen(dtype: str, library: Libr
     labels = library.to_host(KMeans(2, random_state=0).fit_predict(library.asarray(host, dtype)))
     expected = oracle.nearest_labels(host - [0.0, 3e5], np.array([[0.0, 0.0], [1.0, 0.0]]))
     assert (labels == expected).all() or (labels == 1 - expected).all()
-
-
-def test_deterministic_is_the_default_and_can_be_turned_off(library: Library) -> None:
-    points: Any = library.asarray(cloud(), "float32")
-    strict = KMeans(5, random_state=0).fit(points)
-    loose = KMeans(5, random_state=0, deterministic=False).fit(points)
-    assert strict.get_params()["deterministic"] is True
-    assert loose.inertia_ == pytest.approx(strict.inertia_, rel=1e-5)
