@@ -24,7 +24,7 @@ from kmeans_xp import (
     lloyd,
     open_rows,
 )
-from kmeans_xp.devices import DeviceUnavailableError, placement
+from kmeans_xp.devices import DeviceUnavailableError, availability, placement
 from kmeans_xp.metrics import silhouette_score
 from tests.assertions import assert_at_home
 from tests.datasets import blobs, cloud
@@ -459,7 +459,8 @@ def no_cuda() -> str:
 def test_cuda_that_cannot_be_used_is_an_error_that_says_why(
     device: str, estimator_class: type[Estimator], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(placement, "why_cupy_is_unusable", no_cuda)
+    for module in (availability, placement):
+        monkeypatch.setattr(module, "why_cupy_is_unusable", no_cuda)
     index = device.partition(":")[2] or "0"
     message = (
         f"device='cuda:{index}' was asked for, but CuPy is installed but found no CUDA "
@@ -479,7 +480,8 @@ def test_cuda_that_cannot_be_used_is_an_error_that_says_why(
 def test_a_default_device_that_cannot_be_used_is_the_same_error(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(placement, "why_cupy_is_unusable", no_cuda)
+    for module in (availability, placement):
+        monkeypatch.setattr(module, "why_cupy_is_unusable", no_cuda)
     message = "was asked for, but CuPy is installed but found no CUDA device"
     with config_context(device="cuda"), pytest.raises(DeviceUnavailableError, match=message):
         KMeans(3).fit(HOST)
@@ -493,7 +495,8 @@ def test_a_default_device_that_cannot_be_used_is_the_same_error(
 def test_auto_without_cuda_computes_where_the_data_are_and_says_why(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(placement, "why_cupy_is_unusable", no_cuda)
+    for module in (availability, placement):
+        monkeypatch.setattr(module, "why_cupy_is_unusable", no_cuda)
     small = KMeans(3, device="auto", random_state=0).fit(HOST)
     assert "small" in small.device_reason_
     monkeypatch.setattr(placement, "_WORTH_MOVING", 0)
