@@ -61,17 +61,20 @@ class Library:
     name: str
     variant: str
     xp: ModuleType
-    device: Any
+    device: Any  #: None where arrays have none
     to_numpy: Callable[[Any], Any] = np.asarray
     read_only: bool = False
     strict_flags: Mapping[str, bool] = field(default_factory=dict)
+    #: whether its arrays are clustered by another library's kernels alone
+    is_lent_only: bool = False
     #: a variant that allows less, whose tests show what this one's would
     covered_by: str | None = None
 
     def asarray(self, host_array: ArrayLike, dtype: DTypeLike | None = None) -> Any:
         """Return a copy on the device; ``dtype`` is NumPy's or its name."""
         host_array = np.array(host_array, dtype=dtype)
-        array = self.xp.asarray(host_array, device=self.device)
+        where = {} if self.device is None else {"device": self.device}
+        array = self.xp.asarray(host_array, **where)
         if self.read_only:
             array.flags.writeable = False
         return array
@@ -134,6 +137,12 @@ def _cupy() -> list[Library]:
     return [Library("cupy", "cupy", array_namespace(probe), device(probe), cupy.asnumpy)]
 
 
+def _mlx() -> list[Library]:
+    import mlx.core as xp
+
+    return [Library("mlx", "mlx", xp, None, is_lent_only=True)]
+
+
 #: each imports its library, makes an array with it, and returns the variants to test
 LOADERS: dict[str, Callable[[], list[Library]]] = {
     "numpy": _numpy,
@@ -142,6 +151,7 @@ LOADERS: dict[str, Callable[[], list[Library]]] = {
     "jax": _jax,
     "dpnp": _dpnp,
     "cupy": _cupy,
+    "mlx": _mlx,
 }
 
 _libraries = pytest.StashKey[list[Library]]()
@@ -163,6 +173,7 @@ def pytest_configure(config: pytest.Config) -> None:
     for line in (
         "needs(feature): skip where KNOWN_LIMITS in conftest.py says that a library lacks it",
         "skip_library(*names, reason): skip on these libraries or variants",
+        "lent: about arrays that another library's kernels compute with",
         "xfail_library(*names, reason): must fail on these libraries or variants",
     ):
         config.addinivalue_line("markers", line)
@@ -220,6 +231,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     without_library = []
     for item in items:
         if (library := _library_of(item)) is not None:
+            if library.is_lent_only and item.get_closest_marker("lent") is None:
+                without_library.append(item)
             _apply_markers(item, library)
         elif asked_for and "numpy" not in asked_for:
             without_library.append(item)

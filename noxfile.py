@@ -134,6 +134,13 @@ def dpnp(session: nox.Session) -> None:
 
 
 @nox.session(default=False)
+def mlx(session: nox.Session) -> None:
+    """The tests of arrays that NumPy's kernels compute with, on MLX for CPUs."""
+    _install(session, "-e", ".[test]", "mlx[cpu]")
+    _library_tests(session, "mlx")
+
+
+@nox.session(default=False)
 def cupy(session: nox.Session) -> None:
     """The tests of array code on CuPy; fails without a GPU. ``-- cuda13`` for CUDA 13."""
     extras = [word for word in session.posargs if word in ("cuda12", "cuda13")] or ["cuda12"]

@@ -76,7 +76,8 @@ def namespace_of(*arrays: Array) -> Namespace:
 
 def device_of(array: Array) -> Device:
     """Return the device that the array is on, in its library's own terms."""
-    return array_api_compat.device(stored(array) if is_sparse(array) else array)
+    array = stored(array) if is_sparse(array) else array
+    return library_of(namespace_of(array)).device(array)
 
 
 def to_host(array: Array) -> np.ndarray[Any, Any]:

@@ -7,6 +7,7 @@ from kmeans_xp.devices.libraries.array_api_strict import ArrayApiStrict
 from kmeans_xp.devices.libraries.cupy import CuPy
 from kmeans_xp.devices.libraries.dpnp import Dpnp
 from kmeans_xp.devices.libraries.jax import Jax
+from kmeans_xp.devices.libraries.mlx import Mlx
 from kmeans_xp.devices.libraries.numpy import NumPy
 from kmeans_xp.devices.libraries.record import Library
 from kmeans_xp.devices.libraries.torch import Torch
@@ -20,6 +21,7 @@ LIBRARIES: dict[str, type[Library]] = {
     "torch": Torch,
     "jax": Jax,
     "dpnp": Dpnp,
+    "mlx": Mlx,
     "array_api_strict": ArrayApiStrict,
 }
 

@@ -36,11 +36,17 @@ class Library:
     has_float64 = False
     #: whether blocks are uploaded while it computes
     uploads_ahead = False
+    #: whether it lacks too much of the Array API to compute by itself
+    needs_lender = False
     #: words of its errors when memory runs out, where it has no subclass of MemoryError
     out_of_memory: tuple[str, ...] = ()
 
     def __init__(self, name: str) -> None:
         self.name = name
+
+    def device(self, array: Any) -> Any:
+        """Return the device that an array is on, in the library's own terms."""
+        return array_api_compat.device(array)
 
     def settled(self, array: Any) -> Any:
         """Return an array without what computing with it would drag along."""
