@@ -396,6 +396,7 @@ class BaseKMeans(
         """Return scikit-learn's description of what the estimator takes."""
         tags = super().__sklearn_tags__()
         tags.input_tags.sparse = True
+        tags.array_api_support = True
         tags.transformer_tags.preserves_dtype = ["float64", "float32"]
         return tags
 
