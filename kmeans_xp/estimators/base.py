@@ -8,16 +8,17 @@ from contextlib import contextmanager
 from copy import copy, deepcopy
 from numbers import Integral, Real
 from os import PathLike
-from typing import Any, ClassVar, NamedTuple, Self, TypeVar, cast
+from typing import Any, ClassVar, NamedTuple, Self, TypeVar, cast, overload
 
 import numpy as np
+from numpy.typing import NDArray
 from sklearn.base import (
     BaseEstimator,
     ClassNamePrefixFeaturesOutMixin,
     ClusterMixin,
     TransformerMixin,
 )
-from sklearn.callback import CallbackSupportMixin
+from sklearn.callback import CallbackSupportMixin, with_callbacks
 from sklearn.utils._param_validation import (
     Interval,
     InvalidParameterError,
@@ -47,6 +48,7 @@ from kmeans_xp.devices import (
     send,
     to_host,
 )
+from kmeans_xp.devices.protocols import ArrayT, SupportsSparse, Tabular
 from kmeans_xp.estimators.fitted_state import (
     History,
     Kind,
@@ -72,7 +74,15 @@ from kmeans_xp.estimators.validation import (
 )
 from kmeans_xp.kernels import Rows, assigned_inertia, nearest_labels, sq_distances
 
-__all__ = ["BaseKMeans", "Fitted", "all_or_nothing", "drawn_part", "part_to_seed", "resolved_init"]
+__all__ = [
+    "BaseKMeans",
+    "Fitted",
+    "all_or_nothing",
+    "drawn_part",
+    "part_to_seed",
+    "resolved_init",
+    "watched",
+]
 
 #: names of ``init``, and what chooses the rows
 _SEEDINGS: dict[str, Callable[..., Seeds]] = {
@@ -98,6 +108,11 @@ def all_or_nothing(method: F) -> F:
             raise
 
     return cast(F, guarded)
+
+
+def watched(method: F) -> F:
+    """Let scikit-learn's callbacks watch a fit; the type of the method stays."""
+    return cast(F, with_callbacks(method))
 
 
 def _satisfies_one(value: Any, constraints: list[Any]) -> bool:
@@ -171,6 +186,12 @@ class BaseKMeans(
     _centroids: Array
     _origin: Array
 
+    @overload
+    def fit_predict(self, X: SupportsSparse, y: Any = None, sample_weight: Any = None) -> Any: ...
+    @overload
+    def fit_predict(self, X: ArrayT, y: Any = None, sample_weight: Any = None) -> ArrayT: ...
+    @overload
+    def fit_predict(self, X: Tabular, y: Any = None, sample_weight: Any = None) -> NDArray[Any]: ...
     def fit_predict(self, X: Any, y: Any = None, sample_weight: Any = None) -> Array:
         """Cluster X and return the label of each row.
 
@@ -190,6 +211,12 @@ class BaseKMeans(
         """
         return self.fit(X, sample_weight=sample_weight).labels_
 
+    @overload
+    def predict(self, X: SupportsSparse, *, out: str | PathLike[str] | None = None) -> Any: ...
+    @overload
+    def predict(self, X: ArrayT, *, out: str | PathLike[str] | None = None) -> ArrayT: ...
+    @overload
+    def predict(self, X: Tabular, *, out: str | PathLike[str] | None = None) -> NDArray[Any]: ...
     def predict(self, X: Any, *, out: str | PathLike[str] | None = None) -> Array:
         """Return the index of the nearest centroid of each row.
 
@@ -214,6 +241,12 @@ class BaseKMeans(
             labels = fitted.blocks.map_rows(nearest_labels, fitted.centroids)
             return labels.delivered(fitted.placement)
 
+    @overload
+    def transform(self, X: SupportsSparse) -> Any: ...
+    @overload
+    def transform(self, X: ArrayT) -> ArrayT: ...
+    @overload
+    def transform(self, X: Tabular) -> NDArray[Any]: ...
     def transform(self, X: Any) -> Array:
         """Return the distance of each row to each centroid.
 
@@ -232,6 +265,14 @@ class BaseKMeans(
             distances = fitted.blocks.map_rows(_distances, fitted.centroids)
             return distances.delivered(fitted.placement)
 
+    @overload
+    def fit_transform(self, X: SupportsSparse, y: Any = None, sample_weight: Any = None) -> Any: ...
+    @overload
+    def fit_transform(self, X: ArrayT, y: Any = None, sample_weight: Any = None) -> ArrayT: ...
+    @overload
+    def fit_transform(
+        self, X: Tabular, y: Any = None, sample_weight: Any = None
+    ) -> NDArray[Any]: ...
     def fit_transform(self, X: Any, y: Any = None, sample_weight: Any = None) -> Array:
         """Cluster X and return the distance of each row to each centroid.
 

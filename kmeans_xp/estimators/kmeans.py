@@ -7,13 +7,12 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 import sklearn.cluster
-from sklearn.callback import with_callbacks
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils._param_validation import StrOptions
 
 from kmeans_xp.algorithms import ALGORITHMS, Iteration, LloydResult, best_of, lloyd, runs_from
 from kmeans_xp.devices import Array, Namespace, to_host
-from kmeans_xp.estimators.base import BaseKMeans, all_or_nothing
+from kmeans_xp.estimators.base import BaseKMeans, all_or_nothing, watched
 from kmeans_xp.estimators.preparation import Prepared
 from kmeans_xp.estimators.progress import Progress
 from kmeans_xp.estimators.standing import KMeansStanding
@@ -149,7 +148,7 @@ class KMeans(BaseKMeans):
         self.device = device
 
     @all_or_nothing
-    @with_callbacks
+    @watched
     def fit(self, X: Any, y: Any = None, sample_weight: Any = None) -> Self:
         """Cluster X.
 

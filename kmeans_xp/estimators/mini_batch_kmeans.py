@@ -10,7 +10,6 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 import sklearn.cluster
-from sklearn.callback import with_callbacks
 from sklearn.utils._param_validation import Interval
 
 from kmeans_xp.algorithms import (
@@ -33,6 +32,7 @@ from kmeans_xp.estimators.base import (
     drawn_part,
     part_to_seed,
     resolved_init,
+    watched,
 )
 from kmeans_xp.estimators.fitted_state import Kind, Numbers, Source, Whole
 from kmeans_xp.estimators.preparation import Prepared
@@ -188,7 +188,7 @@ class MiniBatchKMeans(BaseKMeans):
         self.device = device
 
     @all_or_nothing
-    @with_callbacks
+    @watched
     def fit(self, X: Any, y: Any = None, sample_weight: Any = None) -> Self:
         """Cluster X by random batches.
 

@@ -1,0 +1,40 @@
+"""Code as users write it, for type checkers: arrays come out as they went in. Never run."""
+
+from typing import Any, assert_type
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from kmeans_xp import KMeans, MiniBatchKMeans
+
+
+class DeviceArray:
+    """As CuPy's, torch's and JAX's arrays are to a type checker."""
+
+    shape: tuple[int, ...] = ()
+    dtype: str = "float32"
+
+    def __getitem__(self, key: object) -> "DeviceArray":
+        return self
+
+
+def on_numpy(X: NDArray[np.float32]) -> None:
+    model = KMeans(n_clusters=3, random_state=0).fit(X)
+    assert_type(model, KMeans)
+    assert_type(model.predict(X), NDArray[np.float32])
+    assert_type(model.transform(X), NDArray[np.float32])
+    assert_type(model.inertia_, float)
+    assert_type(model.n_iter_, int)
+
+
+def on_a_device(X: DeviceArray) -> None:
+    assert_type(KMeans(3).fit_predict(X), DeviceArray)
+    assert_type(KMeans(3).fit_transform(X), DeviceArray)
+    assert_type(MiniBatchKMeans(3).partial_fit(X), MiniBatchKMeans)
+    assert_type(MiniBatchKMeans(3).fit(X).predict(X), DeviceArray)
+
+
+def on_tables(frame: pd.DataFrame) -> None:
+    assert_type(KMeans(3).fit_predict([[0.0, 1.0], [2.0, 3.0]]), NDArray[Any])
+    assert_type(KMeans(3).fit(frame).transform([[0.0, 1.0]]), NDArray[Any])
