@@ -35,7 +35,7 @@ from kmeans_xp.algorithms import (
     n_with_weight,
     random_rows,
 )
-from kmeans_xp.blocks import Blocks
+from kmeans_xp.blocks import Blocks, Elsewhere
 from kmeans_xp.devices import (
     Array,
     DType,
@@ -564,7 +564,9 @@ class BaseKMeans(
         self, X: Any, sample_weight: Any = None, *, as_published: bool = False
     ) -> Iterator[Fitted]:
         points = checked_points(X, estimator=self, reset=False, anywhere=True)
-        checked_centres(self, int(points.shape[1]))
+        # The number of all rows of a source may take a pass to be known.
+        header = points.header if isinstance(points, Elsewhere) else points
+        checked_centres(self, int(header.shape[1]))
         placement = blocks.place(points, self.device)
         with placement.working():
             weights = checked_weights(sample_weight, points, placement)

@@ -10,7 +10,7 @@ from kmeans_xp.devices import Array, Namespace, to_host
 from kmeans_xp.kernels import DenseRows, Rows, assigned_inertia, assigned_sq_distances, cluster_sums
 from kmeans_xp.metrics.labelled import Labelled, labelled, points_and_labels
 
-__all__ = ["calinski_harabasz_score", "davies_bouldin_score"]
+__all__ = ["calinski_harabasz_score", "davies_bouldin_score", "summed_distances"]
 
 #: distances between means that are held at a time
 _TILE = 2**20
@@ -120,7 +120,7 @@ def davies_bouldin_score(X: Any, labels: Any, *, device: str | None = None) -> f
     with labelled(points, on_host, device) as data:
         sums, mass = data.totals()
         means = sums / mass[:, None]
-        distances = to_host(data.total(_summed_distances, means)).astype(np.float64)
+        distances = to_host(data.total(summed_distances, means)).astype(np.float64)
         return _mean_likeness(to_host(means).astype(np.float64), distances / data.coded.counts)
 
 
@@ -135,7 +135,7 @@ def _dispersions(data: Labelled) -> tuple[float, float]:
     return tuple(to_host(xp.stack([between, within])).tolist())
 
 
-def _summed_distances(tile: Rows, labels: Array, means: Array, *, xp: Namespace) -> Array:
+def summed_distances(tile: Rows, labels: Array, means: Array, *, xp: Namespace) -> Array:
     """Return the sum of each cluster's distances to its mean."""
     distances = xp.sqrt(assigned_sq_distances(tile, labels, means, xp=xp))
     sums, _ = cluster_sums(DenseRows(distances[:, None]), labels, int(means.shape[0]), xp=xp)

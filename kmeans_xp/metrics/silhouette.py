@@ -20,13 +20,8 @@ from kmeans_xp.devices import (
     working_device,
 )
 from kmeans_xp.estimators.validation import as_random_state, checked_centroids
-from kmeans_xp.kernels import (
-    DenseRows,
-    Rows,
-    cluster_sums,
-    silhouette_distances,
-    sq_distances,
-)
+from kmeans_xp.kernels import Rows, silhouette_distances, sq_distances
+from kmeans_xp.metrics.dispersion import summed_distances
 from kmeans_xp.metrics.labelled import Labelled, labelled, points_and_labels
 
 __all__ = ["silhouette_samples", "silhouette_score", "simplified_silhouette_score"]
@@ -214,7 +209,7 @@ def simplified_silhouette_score(
     points, on_host = points_and_labels(X, labels, anywhere=True)
     with labelled(points, on_host, device) as data:
         if centroids is None:
-            return _mean_simplified(data, data.labels, _exact_means(data))
+            return _mean_simplified(data, data.labels, _exact_means(data, _off(data)))
         n_clusters = int(np.shape(centroids)[0]) if np.ndim(centroids) else 0
         given = checked_centroids(centroids, n_clusters, points, data.placement, "centroids")
         xp, device = data.placement.xp, data.placement.device
@@ -253,25 +248,28 @@ def _coefficients(own: Array, other: Array, is_alone: Array, *, xp: Namespace) -
     return xp.where(is_alone | is_one_point, xp.zeros_like(scaled), scaled)
 
 
-def _exact_means(data: Labelled) -> Array:
-    """Return the clusters' means: of rows that are one point, that point."""
+def _exact_means(data: Labelled, off: float) -> Array:
+    """Return the clusters' means; of rows that are one point, that point without rounding."""
+    xp, device = data.placement.xp, data.placement.device
     sums, mass = data.totals()
-    means = sums / mass[:, None]
-    # Sums of many rows round; those of what is left hardly do.
-    return means + data.total(_left_of_means, means) / mass[:, None]
-
-
-def _left_of_means(tile: Rows, labels: Array, means: Array, *, xp: Namespace) -> Array:
-    left = DenseRows(tile.centred() - xp.take(means, labels, axis=0))
-    return cluster_sums(left, labels, int(means.shape[0]), xp=xp).sums
+    _, firsts = np.unique(data.coded.codes, return_index=True)
+    rows = data.blocks.take(from_host(firsts, xp=xp, device=device)).points
+    rows = xp.astype(rows, sums.dtype, copy=False)
+    apart = data.total(summed_distances, rows) / mass
+    is_one_point = apart[:, None] <= off * (_lengths(rows, xp=xp) + _length(data.origin, xp=xp))
+    return xp.where(is_one_point, rows, sums / mass[:, None])
 
 
 def _mean_simplified(data: Labelled, indices: PerRow, centroids: Array) -> float:
     per_row, xp = (indices, data.is_alone()), data.placement.xp
-    # How far apart copies of a point may seem: its numbers, and a centroid's, are rounded.
-    off = 4.0 * float(xp.finfo(data.blocks.dtype).eps)
-    total = data.total(_sum_of_simplified, centroids, data.origin, off, per_row=per_row)
+    reach = _length(data.origin, xp=xp)
+    total = data.total(_sum_of_simplified, centroids, reach, _off(data), per_row=per_row)
     return float(total) / data.blocks.n_points
+
+
+def _off(data: Labelled) -> float:
+    """Return how far apart copies of a point may seem, in parts of their distance from zero."""
+    return 4.0 * float(data.placement.xp.finfo(data.blocks.dtype).eps)
 
 
 def _sum_of_simplified(
@@ -280,15 +278,13 @@ def _sum_of_simplified(
     indices: Array,
     is_alone: Array,
     centroids: Array,
-    origin: Array,
+    reach: Array,
     off: float,
     *,
     xp: Namespace,
 ) -> Array:
     distances = xp.sqrt(sq_distances(tile, centroids, xp=xp))
-    reach = _lengths(tile.centred(), xp=xp) + _lengths(
-        xp.astype(origin[None, :], distances.dtype, copy=False), xp=xp
-    )
+    reach = reach + xp.sqrt(sq_distances(tile, xp.zeros_like(centroids[:1, :]), xp=xp))
     distances = xp.where(distances <= off * reach, xp.zeros_like(distances), distances)
     every = xp.arange(int(centroids.shape[0]), dtype=indices.dtype, device=device_of(indices))
     is_own, zeros = indices[:, None] == every[None, :], xp.zeros_like(distances)
@@ -299,6 +295,11 @@ def _sum_of_simplified(
 
 def _lengths(points: Array, *, xp: Namespace) -> Array:
     return xp.sqrt(xp.sum(points * points, axis=1, keepdims=True))
+
+
+def _length(point: Array, *, xp: Namespace) -> Array:
+    dtype = accumulation_dtype(device_of(point), xp=xp)
+    return _lengths(xp.astype(point[None, :], dtype, copy=False), xp=xp)
 
 
 def _indices(labels: NDArray[Any], n_clusters: int) -> NDArray[np.int32]:

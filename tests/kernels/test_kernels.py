@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 import kmeans_xp.kernels as kernels_package
 from conftest import Library
 from kmeans_xp import config_context
-from kmeans_xp.devices import device_of, namespace_of, tile_shape, to_host
+from kmeans_xp.devices import device_of, namespace_of, record_of, tile_shape, to_host
 from kmeans_xp.kernels import (
     BatchMeans,
     Bounds,
@@ -1293,7 +1293,8 @@ def override_module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Where the overrides of a library called "probed" are looked for."""
     registry = importlib.import_module("kmeans_xp.kernels.kernel")
     monkeypatch.setattr(kernels_package, "__path__", [*kernels_package.__path__, str(tmp_path)])
-    monkeypatch.setitem(registry._OVERRIDE_MODULES, "probed", ("for_probed",))
+    record = record_of("probed")
+    monkeypatch.setattr(record, "kernels", ("for_probed",))
     monkeypatch.setitem(registry.kernels, "doubled", Kernel(doubled))
     monkeypatch.delitem(sys.modules, "kmeans_xp.kernels.for_probed", raising=False)
     registry._load_overrides.cache_clear()
