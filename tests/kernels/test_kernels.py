@@ -1332,3 +1332,20 @@ def test_tiles_of_rows_cover_them_in_order(library: Library) -> None:
     np.testing.assert_array_equal(np.concatenate(centred), problem.centred)
     weights = [library.to_host(part.weights) for _, part in parts]
     np.testing.assert_array_equal(np.concatenate(weights), problem.weights)
+
+
+@pytest.mark.skip_library("array_api_strict", "jax", "dpnp", reason="as torch, and slower")
+@pytest.mark.parametrize(
+    "shape", [(6000, 16, 500), (6000, 32, 300), (6000, 8, 900), (6000, 40, 90)]
+)
+def test_a_step_counts_rows_where_their_labels_say(
+    shape: tuple[int, int, int], library: Library
+) -> None:
+    """Rows on a grid of tenths, of which many are between centroids but for rounding."""
+    n_points, n_features, n_clusters = shape
+    rng = np.random.default_rng(0)
+    host = (rng.integers(0, 10, (n_points, n_features)) / 10).astype(np.float32)
+    rows, centroids = DenseRows(library.asarray(host)), library.asarray(host[:n_clusters])
+    labels = library.to_host(nearest_labels(rows, centroids, xp=library.xp))
+    mass = library.to_host(lloyd_step(rows, centroids, xp=library.xp).mass)
+    np.testing.assert_array_equal(mass, np.bincount(labels, minlength=n_clusters))

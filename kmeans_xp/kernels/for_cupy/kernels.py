@@ -88,7 +88,11 @@ def one_pass_step(rows: DenseRows, centroids: Array, *, xp: Namespace) -> Any:
     n_clusters, n_features = centroids.shape
     few = _few(n_features, n_clusters, centroids.dtype.itemsize, with_sums=True)
     if few is None:
-        return _sorted_step(rows, centroids, types)
+        if _few(n_features, n_clusters, centroids.dtype.itemsize, with_sums=False) is None:
+            return _sorted_step(rows, centroids, types)
+        # By the arithmetic of ``nearest_labels``: a row is counted where its label says.
+        labels = running_minimum_labels(rows, centroids, xp=xp)
+        return sorted_sums(rows, labels, n_clusters, xp=xp)
     sums, mass = _few_step(rows, centroids[None, :, :], types, few)
     return ClusterTotals(sums[0], mass[0])
 
@@ -335,7 +339,8 @@ def _sorted_step(rows: DenseRows, centroids: Array, types: tuple[str, str]) -> C
     scored = _prepared(centroids, types[1])
     totals = _no_totals(n_clusters, n_features)
     size = _tile_rows(n_clusters, n_features, centroids.dtype.itemsize)
-    for _, part in rows.tiles(_SORTED_ROWS):
+    # In whole tiles: cuBLAS may round a row by the size of the product that it is in.
+    for _, part in rows.tiles(max(1, _SORTED_ROWS // size) * size):
         chunks = _chunks(part.n_points, n_clusters)
         labels = cupy.empty(part.n_points, dtype=np.int32)
         histogram = cupy.zeros((n_clusters, chunks.n_chunks), dtype=np.int32)
