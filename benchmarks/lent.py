@@ -1,0 +1,112 @@
+"""Fits of arrays that NumPy's kernels compute with in place, beside fits of NumPy arrays.
+
+``python -m benchmarks.lent torch`` (or ``jax``, ``mlx``) prints a table: the time of a default fit
+of that library's array over that of the same numbers in NumPy's, interleaved in one process, the
+median of the rounds' ratios; whether the results have the same bits; and the peak of memory that
+each fit allocates on the host. ``--rounds N`` sets their number.
+"""
+
+import argparse
+import importlib
+import resource
+import statistics
+import time
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from kmeans_xp import KMeans
+
+
+class Size(NamedTuple):
+    """A problem."""
+
+    n_points: int
+    n_features: int
+    n_clusters: int
+
+
+SIZES = (
+    Size(500, 4, 3),
+    Size(2_000, 8, 5),
+    Size(100_000, 16, 8),
+    Size(1_000_000, 2, 10),
+    Size(200_000, 64, 64),
+    Size(200_000, 128, 256),
+)
+MAX_ITER = 20
+
+
+def arrays_of(library: str) -> Callable[[np.ndarray[Any, Any]], Any]:
+    """Return what makes an array of a library."""
+    if library == "torch":
+        return importlib.import_module("torch").asarray  # type: ignore[no-any-return]
+    if library == "jax":
+        jax = importlib.import_module("jax")
+        jax.config.update("jax_enable_x64", True)
+        return jax.numpy.asarray  # type: ignore[no-any-return]
+    return importlib.import_module(f"{library}.core").array  # type: ignore[no-any-return]
+
+
+def fitted(X: Any, size: Size) -> KMeans:
+    """Return a default fit, but for a bound of its iterations."""
+    return KMeans(size.n_clusters, random_state=0, max_iter=MAX_ITER).fit(X)
+
+
+def seconds(X: Any, size: Size, n_fits: int) -> float:
+    """Return the time of a fit."""
+    began = time.perf_counter()
+    for _ in range(n_fits):
+        fitted(X, size)
+    return (time.perf_counter() - began) / n_fits
+
+
+def has_same_bits(one: KMeans, other: KMeans) -> bool:
+    """Return whether two fits have the same results."""
+    names = ("labels_", "cluster_centers_")
+    return one.inertia_ == other.inertia_ and all(
+        np.asarray(getattr(one, name)).tobytes() == np.asarray(getattr(other, name)).tobytes()
+        for name in names
+    )
+
+
+def peak_bytes(X: Any, size: Size) -> int:
+    """Return by how much a fit raises the most memory that the process ever had."""
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    fitted(X, size)
+    return (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024
+
+
+def main() -> None:
+    """Print the table."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("library", choices=["torch", "jax", "mlx"])
+    parser.add_argument("--rounds", type=int, default=9)
+    asked = parser.parse_args()
+    asarray = arrays_of(asked.library)
+    print(f"| size | NumPy, ms | {asked.library}, ms | ratio | same bits | more memory, MiB |")
+    print("|---|---:|---:|---:|---|---:|")
+    for size in SIZES:
+        rng = np.random.default_rng(0)
+        host = rng.normal(size=(size.n_points, size.n_features)).astype(np.float32)
+        X = asarray(host)
+        fitted(host, size)
+        more = peak_bytes(X, size)
+        same = has_same_bits(fitted(host, size), fitted(X, size))
+        n_fits = max(1, 20_000 // size.n_points)
+        pairs = [
+            (seconds(host, size, n_fits), seconds(X, size, n_fits)) for _ in range(asked.rounds)
+        ]
+        ours, theirs = (statistics.median(each) * 1e3 for each in zip(*pairs, strict=True))
+        ratio = statistics.median(b / a for a, b in pairs)
+        shape = f"{size.n_points:,} x {size.n_features}, k={size.n_clusters}"
+        print(
+            f"| {shape} | {ours:.2f} | {theirs:.2f} | {ratio:.2f} | {'yes' if same else 'NO'} "
+            f"| {more / 2**20:.1f} |",
+            flush=True,
+        )
+
+
+if __name__ == "__main__":
+    main()
