@@ -54,7 +54,7 @@ for estimator in (KMeans(2, random_state=0), MiniBatchKMeans(2, random_state=0))
             n_passed += 1
         except unittest.SkipTest:
             pass
-    assert n_passed > 3, n_passed
+    assert n_passed >= 3, n_passed
 print("as it should be")
 """
 
