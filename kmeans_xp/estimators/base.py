@@ -63,7 +63,7 @@ from kmeans_xp.estimators.fitted_state import (
     Real as RealNumber,
 )
 from kmeans_xp.estimators.labels_file import written_labels
-from kmeans_xp.estimators.preparation import Prepared, prepared
+from kmeans_xp.estimators.preparation import Prepared, prepared, warn_of_range
 from kmeans_xp.estimators.validation import (
     as_random_state,
     check_enough_rows,
@@ -494,19 +494,19 @@ class BaseKMeans(
         return 1 if isinstance(self.init, str) and self.init != "random" else default
 
     @contextmanager
-    def _prepared(
-        self, X: Any, sample_weight: Any, n_clusters: int | None = None
-    ) -> Iterator[tuple[Any, Prepared]]:
+    def _prepared(self, X: Any, sample_weight: Any) -> Iterator[tuple[Any, Prepared]]:
         """Yield ``init``, placed and checked if it is an array, and the rows ready to cluster."""
         points = checked_points(X, estimator=self, anywhere=True)
-        check_enough_rows(points, self.n_clusters if n_clusters is None else n_clusters)
+        check_enough_rows(points, self.n_clusters)
         placement = blocks.place(points, self.device)
         with placement.working():
             init = self.init
             if is_array_like(init):
                 init = checked_centroids(init, self.n_clusters, points, placement)
             weights = checked_weights(sample_weight, points, placement)
-            yield init, prepared(points, weights, placement)
+            data = prepared(points, weights, placement)
+            warn_of_range(data)
+            yield init, data
 
     def _initial_centroids(
         self,

@@ -1,5 +1,6 @@
 """Points made ready to cluster: placed, weighted, and seen from their mean."""
 
+import warnings
 from typing import Any, NamedTuple
 
 from kmeans_xp import blocks
@@ -7,7 +8,12 @@ from kmeans_xp.blocks import Blocks
 from kmeans_xp.devices import Array, Namespace, Placement, to_host
 from kmeans_xp.kernels import Moments, Rows, column_moments, spread
 
-__all__ = ["Prepared", "prepared"]
+__all__ = ["Prepared", "prepared", "warn_of_range"]
+
+#: variances between which the squares of a dtype, and their differences, keep their digits: also
+#: where numbers below the least normal one are taken for 0, as CUDA's are
+_LEAST_VARIANCE = {4: 1e-30, 8: 1e-290}
+_GREATEST_VARIANCE = {4: 1e36, 8: 1e300}
 
 
 class Prepared(NamedTuple):
@@ -52,6 +58,22 @@ def prepared(points: Any, weights: Array | None, placement: Placement) -> Prepar
     if mass == 0.0:  # of rows whose weights were not seen before
         raise ValueError("Sample weights must contain at least one non-zero number.")
     return Prepared(given.seen_from(origin), origin, mean_variance, total_sq, mass, placement)
+
+
+def warn_of_range(data: Prepared) -> None:
+    """Warn where squared distances leave the range of the numbers that they are computed in."""
+    itemsize = 8 if data.blocks.dtype == data.blocks.xp.float64 else 4
+    variance, n_features = data.mean_variance, data.blocks.n_features
+    is_small = 0.0 < variance < _LEAST_VARIANCE[itemsize]
+    if is_small or variance * n_features > _GREATEST_VARIANCE[itemsize]:
+        warnings.warn(
+            f"The rows spread by {variance**0.5:.1e}, whose squares are too "
+            f"{'small' if is_small else 'large'} for float{8 * itemsize}: labels may be wrong. "
+            "Multiply X by a power of two that brings its spread near 1"
+            f"{', or use float64' if itemsize == 4 else ''}.",
+            RuntimeWarning,
+            stacklevel=7,
+        )
 
 
 def _first_row(given: Blocks) -> Array:

@@ -1,5 +1,6 @@
 """Results have the same bits every time, and the digits that the data allow."""
 
+import warnings
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 
@@ -179,3 +180,30 @@ def test_features_of_very_different_size_are_both_seen(dtype: str, library: Libr
     labels = library.to_host(KMeans(2, random_state=0).fit_predict(library.asarray(host, dtype)))
     expected = oracle.nearest_labels(host - [0.0, 3e5], np.array([[0.0, 0.0], [1.0, 0.0]]))
     assert (labels == expected).all() or (labels == 1 - expected).all()
+
+
+@pytest.mark.parametrize("make", [KMeans, MiniBatchKMeans])
+@pytest.mark.parametrize(
+    ("scale", "dtype", "is_told"),
+    [
+        (1e-20, "float32", True),
+        (1e-13, "float32", False),
+        (1.0, "float32", False),
+        (1e15, "float32", False),
+        (1e19, "float32", True),
+        pytest.param(1e-20, "float64", False, marks=pytest.mark.needs("float64")),
+        pytest.param(1e-149, "float64", True, marks=pytest.mark.needs("float64")),
+    ],
+)
+def test_rows_whose_squares_leave_the_range_are_told_of(
+    make: type[KMeans | MiniBatchKMeans], scale: float, dtype: str, is_told: bool, library: Library
+) -> None:
+    points = library.asarray(cloud(100, 3) * scale, dtype)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", RuntimeWarning)
+        make(2, random_state=0, max_iter=2).fit(points)
+    told = [str(each.message) for each in caught if "labels may be wrong" in str(each.message)]
+    assert len(told) == is_told
+    assert all("Multiply X by a power of two" in each for each in told)
+    if is_told:
+        assert caught[-1].filename == __file__
