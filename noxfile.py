@@ -31,8 +31,24 @@ FIT_TESTS = (
 #: What Hypothesis finds with one library, it mostly finds with NumPy, where trying is fast.
 FEW_EXAMPLES = {"HYPOTHESIS_PROFILE": os.environ.get("HYPOTHESIS_PROFILE", "few")}
 
-#: JAX compiles every operation for every shape: what takes many shapes takes it minutes
-JAX_TESTS = "not (fixed_shapes or silhouette_distances or selection or examples) or lie_apart"
+#: What depends on the library of an array. Tests of blocks, of the command line and of pictures run
+#: on NumPy and on array-api-strict, which is the strictest, and on CuPy, whose device is another.
+ARRAY_TESTS = (
+    "tests/devices",
+    "tests/kernels",
+    "tests/estimators",
+    "tests/algorithms/test_seeding.py",
+    "tests/test_metrics.py",
+    "tests/test_docs.py",
+)
+
+#: JAX compiles every operation for every shape, which takes a fit of its own kernels seconds: all
+#: of them are tried on few shapes, and fits that show the whole; NumPy's kernels take its arrays
+JAX_TESTS = (
+    "test_lent.py or test_devices.py"
+    " or test_kernels.py and (tile_borders or between_equal_centroids or memory_layout)"
+    " or (test_kmeans.py or test_mini_batch_kmeans.py) and (same_seed or results_are_of)"
+)
 
 
 def _install(session: nox.Session, *requirements: str) -> None:
@@ -100,12 +116,12 @@ def array_api_strict(session: nox.Session) -> None:
 def torch(session: nox.Session) -> None:
     """The tests of array code on PyTorch."""
     _install(session, "-e", ".[test]", "torch==2.13.0")
-    _library_tests(session, "torch")
+    _library_tests(session, "torch", *ARRAY_TESTS)
 
 
 @nox.session(default=False)
 def jax(session: nox.Session) -> None:
-    """The tests of array code on JAX, less those of many shapes."""
+    """The tests of arrays of JAX, and of array code on a few shapes."""
     _install(session, "-e", ".[test]", "jax[cpu]")
     # JAX compiles every operation for every shape: the two workers then do so once.
     env = {
@@ -130,14 +146,14 @@ def dpnp(session: nox.Session) -> None:
         # that the thread which waits for it holds.
         "SYCL_QUEUE_THREAD_POOL_SIZE": "64",
     }
-    _library_tests(session, "dpnp", env=env)
+    _library_tests(session, "dpnp", *ARRAY_TESTS, env=env)
 
 
 @nox.session(default=False)
 def mlx(session: nox.Session) -> None:
     """The tests of arrays that NumPy's kernels compute with, on MLX for CPUs."""
     _install(session, "-e", ".[test]", "mlx[cpu]")
-    _library_tests(session, "mlx")
+    _library_tests(session, "mlx", "tests/devices/test_lent.py")
 
 
 @nox.session(default=False)
