@@ -3,13 +3,15 @@
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
+
 from kmeans_xp.blocks import stream
 from kmeans_xp.blocks.blocks import Blocks
 from kmeans_xp.blocks.elsewhere import Elsewhere
 from kmeans_xp.blocks.in_memory import InMemory, rows_of
 from kmeans_xp.blocks.on_dask import rows_on_dask
 from kmeans_xp.devices import Namespace, Placement, bring, bring_parts, choose, is_sparse, to_host
-from kmeans_xp.kernels import Rows, SparseRows
+from kmeans_xp.kernels import DenseRows, Rows, SparseRows
 
 __all__ = ["elsewhere", "of", "of_rows", "place"]
 
@@ -27,7 +29,7 @@ def elsewhere(X: Any) -> Elsewhere | None:
 
 def place(points: Any, device: str | None) -> Placement:
     """Decide where to compute with an array, or with rows that lie elsewhere."""
-    if isinstance(points, Elsewhere):
+    if type(points) is not np.ndarray and isinstance(points, Elsewhere):
         return points.placement(device)
     placement = choose(points, device)
     if not stream.is_too_large(points, placement):
@@ -53,6 +55,8 @@ def of(points: Any, weights: Any, placement: Placement, *, is_revisited: bool = 
     -------
     Blocks
     """
+    if type(points) is np.ndarray and not placement.is_streamed:  # to ask more takes its time
+        return InMemory(DenseRows(bring(points, placement), weights), xp=placement.xp)
     if isinstance(points, Elsewhere):
         return points.blocks(weights, placement, is_revisited=is_revisited)
     if placement.is_streamed:

@@ -76,6 +76,8 @@ def namespace_of(*arrays: Array) -> Namespace:
 
 def device_of(array: Array) -> Device:
     """Return the device that the array is on, in its library's own terms."""
+    if type(array) is np.ndarray:
+        return "cpu"
     array = stored(array) if is_sparse(array) else array
     return library_of(namespace_of(array)).device(array)
 

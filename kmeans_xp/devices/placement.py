@@ -78,7 +78,9 @@ class Placement(NamedTuple):
     @property
     def is_home(self) -> bool:
         """Whether the computation stays with the input's library and device."""
-        return self.xp is self.home_xp and str(self.device) == str(self.home_device)
+        if self.xp is not self.home_xp:
+            return False
+        return self.device is self.home_device or str(self.device) == str(self.home_device)
 
     def working(self) -> AbstractContextManager[object]:
         """Let work go where it is to be done, in order with what the input's library does."""

@@ -53,6 +53,8 @@ class Csr(NamedTuple):
 
 def is_sparse(value: object) -> bool:
     """Return whether ``value`` is a sparse matrix or array, in any format."""
+    if type(value) is np.ndarray:
+        return False  # SciPy's question takes longer than a step of a small fit
     if scipy.sparse.issparse(value):
         return True
     # What is of CuPy can only be there if CuPy is.

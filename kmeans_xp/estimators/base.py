@@ -565,7 +565,8 @@ class BaseKMeans(
     ) -> Iterator[Fitted]:
         points = checked_points(X, estimator=self, reset=False, anywhere=True)
         # The number of all rows of a source may take a pass to be known.
-        header = points.header if isinstance(points, Elsewhere) else points
+        is_array_there = type(points) is np.ndarray or not isinstance(points, Elsewhere)
+        header = points if is_array_there else points.header
         checked_centres(self, int(header.shape[1]))
         placement = blocks.place(points, self.device)
         with placement.working():

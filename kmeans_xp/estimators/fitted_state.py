@@ -228,6 +228,8 @@ def checked_centres(estimator: Any, n_features: int) -> None:
     n_features : int
         Of the rows.
     """
+    if _are_plain(vars(estimator), n_features):
+        return  # to ask more may take as long as a small predict
     for name, axes in (("cluster_centers_", "kd"), ("_origin", "d"), ("_centroids", "md")):
         value: Any = getattr(estimator, name, None)
         if value is None and name != "cluster_centers_":
@@ -244,7 +246,19 @@ def checked_centres(estimator: Any, n_features: int) -> None:
             )
 
 
+def _are_plain(state: Mapping[str, Any], n_features: int) -> bool:
+    """Return whether all is there, of NumPy, and as it should be."""
+    parts = [state.get(name) for name in ("cluster_centers_", "_centroids", "_origin")]
+    if not all(type(part) is np.ndarray and part.dtype.kind == "f" for part in parts):
+        return False
+    published, centroids, origin = (part.shape for part in parts if part is not None)
+    return (
+        origin == (n_features,)
+        and published[1:] == origin
+        and centroids[1:] == origin
+        and 0 not in (published[0], centroids[0])
+    )
+
+
 def _is_of_real_numbers(value: Any) -> bool:
-    if type(value) is np.ndarray:  # asking its library may take as long as a small predict
-        return value.dtype.kind in "fiu"
     return is_array(value) and is_of_kind(value, ("real floating", "integral"))

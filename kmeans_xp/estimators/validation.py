@@ -113,7 +113,7 @@ def check_enough_rows(points: Any, n_clusters: int) -> None:
 
 def checked_weights(sample_weight: Any, points: Any, placement: Placement) -> Any:
     """Return the weights where the computation is, in the points' dtype; None for none."""
-    if isinstance(points, Elsewhere):
+    if type(points) is not np.ndarray and isinstance(points, Elsewhere):
         return points.checked_weights(sample_weight)
     if sample_weight is None:
         return None
