@@ -1071,9 +1071,21 @@ def test_restarts_are_updated_each_from_its_own_totals(library: Library) -> None
             verify_update_centroids(of_run(result, run), restart, Truth(restart))
 
 
+only_numpy_promises = pytest.mark.skip_library(
+    "array_api_strict",
+    "torch",
+    "jax",
+    "dpnp",
+    "cupy",
+    reason="threads are those of NumPy's kernels",
+)
+
+
 @every_kernel
 def test_bodies_are_bit_equal_from_call_to_call(name: str, library: Library) -> None:
     for problem in fixed_problems("float32"):
+        if library.name != "numpy" and len(problem.points) * len(problem.centroids) > 60_000:
+            continue  # tried on NumPy, which is fast
         for body in bodies_of(name, library):
             try:
                 expected = bytes_of(body, name, library, problem)
@@ -1082,6 +1094,7 @@ def test_bodies_are_bit_equal_from_call_to_call(name: str, library: Library) -> 
             assert bytes_of(body, name, library, problem) == expected
 
 
+@only_numpy_promises
 @every_kernel
 @pytest.mark.parametrize("n_threads", [2, 3])
 def test_results_do_not_depend_on_the_number_of_threads(
