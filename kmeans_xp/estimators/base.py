@@ -63,7 +63,7 @@ from kmeans_xp.estimators.fitted_state import (
     Real as RealNumber,
 )
 from kmeans_xp.estimators.labels_file import written_labels
-from kmeans_xp.estimators.preparation import Prepared, prepared, warn_of_range
+from kmeans_xp.estimators.preparation import Prepared, check_range, prepared
 from kmeans_xp.estimators.validation import (
     as_random_state,
     check_enough_rows,
@@ -505,7 +505,7 @@ class BaseKMeans(
                 init = checked_centroids(init, self.n_clusters, points, placement)
             weights = checked_weights(sample_weight, points, placement)
             data = prepared(points, weights, placement)
-            warn_of_range(data)
+            check_range(data)
             yield init, data
 
     def _initial_centroids(

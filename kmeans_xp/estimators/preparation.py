@@ -8,7 +8,7 @@ from kmeans_xp.blocks import Blocks
 from kmeans_xp.devices import Array, Namespace, Placement, to_host
 from kmeans_xp.kernels import Moments, Rows, column_moments, spread
 
-__all__ = ["Prepared", "prepared", "warn_of_range"]
+__all__ = ["Prepared", "check_range", "prepared"]
 
 #: variances between which the squares of a dtype, and their differences, keep their digits: also
 #: where numbers below the least normal one are taken for 0, as CUDA's are
@@ -60,17 +60,21 @@ def prepared(points: Any, weights: Array | None, placement: Placement) -> Prepar
     return Prepared(given.seen_from(origin), origin, mean_variance, total_sq, mass, placement)
 
 
-def warn_of_range(data: Prepared) -> None:
-    """Warn where squared distances leave the range of the numbers that they are computed in."""
+def check_range(data: Prepared) -> None:
+    """Warn where squared distances are too small for their dtype; ValueError where too large."""
     itemsize = 8 if data.blocks.dtype == data.blocks.xp.float64 else 4
     variance, n_features = data.mean_variance, data.blocks.n_features
-    is_small = 0.0 < variance < _LEAST_VARIANCE[itemsize]
-    if is_small or variance * n_features > _GREATEST_VARIANCE[itemsize]:
+    name, spread = f"float{8 * itemsize}", f"{variance**0.5:.1e}"
+    advice = "Multiply X by a power of two that brings its spread near 1"
+    advice += ", or use float64." if itemsize == 4 else "."
+    if variance * n_features > _GREATEST_VARIANCE[itemsize]:
+        raise ValueError(
+            f"The rows spread by {spread}, whose squares are too large for {name}. {advice}"
+        )
+    if 0.0 < variance < _LEAST_VARIANCE[itemsize]:
         warnings.warn(
-            f"The rows spread by {variance**0.5:.1e}, whose squares are too "
-            f"{'small' if is_small else 'large'} for float{8 * itemsize}: labels may be wrong. "
-            "Multiply X by a power of two that brings its spread near 1"
-            f"{', or use float64' if itemsize == 4 else ''}.",
+            f"The rows spread by {spread}, whose squares are too small for {name}: labels may be "
+            f"wrong. {advice}",
             RuntimeWarning,
             stacklevel=7,
         )

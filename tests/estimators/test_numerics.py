@@ -190,12 +190,11 @@ def test_features_of_very_different_size_are_both_seen(dtype: str, library: Libr
         (1e-13, "float32", False),
         (1.0, "float32", False),
         (1e15, "float32", False),
-        (1e19, "float32", True),
         pytest.param(1e-20, "float64", False, marks=pytest.mark.needs("float64")),
         pytest.param(1e-149, "float64", True, marks=pytest.mark.needs("float64")),
     ],
 )
-def test_rows_whose_squares_leave_the_range_are_told_of(
+def test_rows_whose_squares_are_too_small_are_told_of(
     make: type[KMeans | MiniBatchKMeans], scale: float, dtype: str, is_told: bool, library: Library
 ) -> None:
     points = library.asarray(cloud(100, 3) * scale, dtype)
@@ -207,3 +206,19 @@ def test_rows_whose_squares_leave_the_range_are_told_of(
     for each in told:
         assert "Multiply X by a power of two" in str(each.message)
         assert each.filename == __file__
+
+
+@pytest.mark.parametrize("make", [KMeans, MiniBatchKMeans])
+@pytest.mark.parametrize(
+    ("scale", "dtype"),
+    [
+        (1e19, "float32"),
+        pytest.param(1e152, "float64", marks=pytest.mark.needs("float64")),
+    ],
+)
+def test_rows_whose_squares_are_too_large_are_refused(
+    make: type[KMeans | MiniBatchKMeans], scale: float, dtype: str, library: Library
+) -> None:
+    points = library.asarray(cloud(100, 3) * scale, dtype)
+    with pytest.raises(ValueError, match=r"too large for float\d\d\. Multiply X"):
+        make(2, random_state=0, max_iter=2).fit(points)
