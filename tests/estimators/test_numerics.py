@@ -199,7 +199,7 @@ def test_rows_whose_squares_are_too_small_are_told_of(
 ) -> None:
     points = library.asarray(cloud(100, 3) * scale, dtype)
     with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always", RuntimeWarning)
+        warnings.simplefilter("always")
         make(2, random_state=0, max_iter=2).fit(points)
     told = [each for each in caught if "labels may be wrong" in str(each.message)]
     assert len(told) == is_told
