@@ -64,11 +64,8 @@ class Arguments:
             n_more = len(shape) - len(axes) + 1
             shape = (shape[:n_more], *shape[n_more:]) if n_more >= 0 else ()
         if len(shape) == len(axes):
-            # Without ``all`` or ``zip``: a small fit asks this ten times.
-            for place, size in enumerate(shape):
-                if sizes.setdefault(axes[place], size) != size:
-                    break
-            else:
+            pairs = zip(axes, shape, strict=True)
+            if all(sizes.setdefault(axis, size) == size for axis, size in pairs):
                 return
         wanted = ", ".join(str(sizes.get(axis, axis)) for axis in axes)
         raise ValueError(
@@ -83,7 +80,7 @@ class Arguments:
         if labels.dtype.kind not in "iu":
             raise ValueError(f"{self.name}: labels must be integers, got {labels.dtype}.")
         # As unsigned numbers, negative ones are the greatest: one pass.
-        if labels.view(f"u{labels.itemsize}").max() >= n_clusters:
+        if labels.view(labels.dtype.str.replace("i", "u")).max() >= n_clusters:
             raise ValueError(
                 f"{self.name}: labels must lie in 0 to {n_clusters - 1}, got "
                 f"{labels.min()} to {labels.max()}."

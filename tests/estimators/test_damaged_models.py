@@ -336,3 +336,13 @@ def test_kernels_refuse_labels_of_no_cluster(label: int, dtype: Any) -> None:
         kernels["cluster_sums"](DenseRows(SMALL), labels, 3, xp=xp)
     with pytest.raises(ValueError, match="labels must lie in 0 to 2"):
         kernels["assigned_inertia"](DenseRows(SMALL), labels, SMALL[:3], xp=xp)
+
+
+def test_labels_in_the_other_order_of_bytes_are_labels() -> None:
+    import array_api_compat.numpy as xp
+
+    labels = np.arange(40) % 3
+    expected = kernels["cluster_sums"](DenseRows(SMALL), labels, 3, xp=xp)
+    for dtype in (">i4", ">i8", "<i8", "u1"):
+        found = kernels["cluster_sums"](DenseRows(SMALL), labels.astype(dtype), 3, xp=xp)
+        np.testing.assert_array_equal(found.sums, expected.sums)

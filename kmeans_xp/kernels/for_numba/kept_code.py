@@ -46,7 +46,8 @@ class KeptCode(FunctionCache):
         try:
             super()._save_overload(signature, compiled)
         except OSError as error:  # a full disk, a quota
-            _tell(f"could not be kept in {self._cache_path}: {error}. Each process compiles anew")
+            what = f"could not be kept in {self._cache_path}: {error}. Each process compiles anew"
+            _tell_once("unwritable", what)
 
 
 class _Files:
@@ -64,7 +65,7 @@ class _Files:
             return None
         digest, code = content[:_DIGEST_SIZE], content[_DIGEST_SIZE:]
         if hashlib.sha256(code).digest() != digest:
-            _tell(f"in {path} is damaged: it is compiled anew")
+            _tell_once("damaged", f"in {path} is damaged: it is compiled anew")
             return None
         return pickle.loads(code)
 
@@ -85,9 +86,8 @@ class _Files:
         return self.folder / f"{self.name}.{name}.nbc"
 
 
-def _tell(what: str) -> None:
-    """Warn once of each thing that is not as it should be."""
-    kind = what.partition(" ")[0]
+def _tell_once(kind: str, what: str) -> None:
+    """Warn of the first thing of a kind that is not as it should be."""
     if kind not in _told:
         _told.add(kind)
         warnings.warn(f"Compiled code of kmeans_xp {what}.", RuntimeWarning, stacklevel=2)
