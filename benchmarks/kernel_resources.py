@@ -34,7 +34,7 @@ __all__ = [
 PAGE = ROOT / "docs" / "cuda_kernels.md"
 
 #: beside each lies the Python that launches its kernels
-SOURCES = ("kernels.cu", "sparse.cu")
+SOURCES = ("labels.cu", "sums.cu", "seeding.cu", "sparse.cu")
 ARCHITECTURES = (75, 80, 90, 100)
 
 _TEMPLATE = r"(?:template\s*<(?P<parameters>[^>]*)>\s*)?"
@@ -96,8 +96,9 @@ class Compilation(NamedTuple):
 
 
 def source(name: str) -> str:
-    """Return a CUDA source, one of ``SOURCES``."""
-    return (ROOT / "kmeans_xp" / "kernels" / "for_cupy" / name).read_text()
+    """Return a CUDA source, one of ``SOURCES``, behind what all of them begin with."""
+    folder = ROOT / "kmeans_xp" / "kernels" / "for_cupy"
+    return "".join((folder / each).read_text() for each in ("common.cu", name))
 
 
 def listed(name: str) -> list[str]:
@@ -129,10 +130,10 @@ def declarations(text: str) -> list[Declaration]:
 
 
 def choices() -> dict[str, Sequence[tuple[str, ...]]]:
-    """Return what for_cupy/kernels.py may put for template parameters, from its own tables."""
-    from kmeans_xp.kernels.for_cupy import kernels as for_cupy
+    """Return what the modules of for_cupy may put for template parameters, from its own tables."""
+    from kmeans_xp.kernels.for_cupy import labels, launching, seeding
 
-    return choices_of(for_cupy._C_TYPES, for_cupy._WIDTHS, for_cupy._CANDIDATES)
+    return choices_of(launching.C_TYPES, labels._WIDTHS, seeding._CANDIDATES)
 
 
 def choices_of(
@@ -233,7 +234,7 @@ _PAGE = """\
 
 Registers of a thread on each architecture, and in bytes the static shared memory of a block and
 the spills of a thread, as NVRTC {version} reports them for each of the {n_kernels} instantiations
-that `kernels.py` and `sparse.py` in `kmeans_xp/kernels/for_cupy` can ask for. Spills on all
+that the modules of `kmeans_xp/kernels/for_cupy` can ask for. Spills on all
 architectures: {spills}.
 
 `In` is the type of the points, `T` the one computed in; the number is the padded number of
@@ -275,7 +276,7 @@ def _instances(
     if unknown := [group for group in groups if group not in known]:
         raise ValueError(
             f"{declared.name} has the template parameter {', '.join(unknown)}: say in choices() "
-            "what for_cupy/kernels.py may put there."
+            "what the modules of for_cupy may put there."
         )
     for chosen in itertools.product(*(known[group] for group in groups)):
         yield f"{declared.name}<{', '.join(itertools.chain(*chosen))}>"

@@ -64,7 +64,7 @@ class Rates(NamedTuple):
 
 
 class Design(NamedTuple):
-    """How for_cupy/kernels.py does one iteration.
+    """How for_cupy/labels.py does one iteration.
 
     Parameters
     ----------
@@ -107,7 +107,7 @@ LAUNCH_S = (2.5e-6, 5e-6)
 EFFICIENCY = {"one pass": 0.4, "GEMM": 0.8}
 READ_EFFICIENCY = 0.85
 
-# Bounds of for_cupy/kernels.py, said again so that this runs without CuPy; a test holds them equal.
+# Bounds of for_cupy/labels.py, said again so that this runs without CuPy; a test holds them equal.
 _SHARED_BYTES = 96 * 2**10
 _SCORES_BYTES = 64 * 2**20
 _SORTED_ROWS = 2**22
@@ -144,7 +144,7 @@ def binding(
 
 
 def design_of(n_points: int, n_features: int, n_clusters: int, itemsize: int) -> Design:
-    """Return how for_cupy/kernels.py does an iteration of this size on data with an origin."""
+    """Return how for_cupy/labels.py does an iteration of this size on data with an origin."""
     data = n_points * n_features * itemsize
     if fits_one_pass(n_features, n_clusters, itemsize):
         return Design("one pass", 3, data)  # the step, its merge, the means

@@ -84,7 +84,7 @@ def test_the_page_has_the_tables_as_computed() -> None:
 
 @with_cupy_alone
 def test_the_formula_knows_what_the_kernels_do(library: Library) -> None:
-    from kmeans_xp.kernels.for_cupy import kernels as for_cupy
+    from kmeans_xp.kernels.for_cupy import labels as for_cupy
 
     for size in (*GRID, *QUICK_GRID, Size("16 and 200", 10, 16, 200), Size("33", 10, 33, 2)):
         for dtype in (np.dtype(np.float32), np.dtype(np.float64)):
@@ -93,7 +93,7 @@ def test_the_formula_knows_what_the_kernels_do(library: Library) -> None:
             assert (path == "one pass") == (few is not None), size
             rows = roofline.tile_rows(size.n_features, size.n_clusters, dtype.itemsize)
             assert rows == for_cupy._tile_rows(size.n_clusters, size.n_features, dtype.itemsize)
-    assert for_cupy._SORTED_ROWS == roofline._SORTED_ROWS
+    assert for_cupy.SORTED_ROWS == roofline._SORTED_ROWS
 
 
 @with_cupy_alone

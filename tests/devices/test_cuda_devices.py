@@ -115,7 +115,7 @@ def test_products_are_true_float32_unless_asked(
 def test_running_out_of_memory_shrinks_the_tiles_of_scores(
     library: Library, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from kmeans_xp.kernels.for_cupy import kernels as for_cupy
+    from kmeans_xp.kernels.for_cupy import labels as for_cupy
 
     usual = for_cupy._tile_rows(100, 80, 4)
     monkeypatch.setattr(memory, "_n_halvings", 3)

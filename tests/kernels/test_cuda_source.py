@@ -89,11 +89,9 @@ def test_a_log_is_read() -> None:
 
 
 def test_every_kernel_of_a_source_is_launched_and_every_launch_has_its_kernel() -> None:
-    launches = re.compile(r'_launch(?:_sparse|_for)?\((?:\s*|rows, )f?"(\w+)')
+    launches = re.compile(r'launch(?:_sparse|_for)?\((?:\s*|rows, )f?"(\w+)')
     launched = {
-        name
-        for source_name in SOURCES
-        for name in launches.findall((KERNELS / source_name).with_suffix(".py").read_text())
+        name for module in KERNELS.glob("*.py") for name in launches.findall(module.read_text())
     }
     assert launched == {each.name for name in SOURCES for each in declarations(source(name))}
 
@@ -112,16 +110,16 @@ def test_what_is_compiled_in_use_is_in_the_list(
     dtype: str, shape: tuple[int, int, int], library: Library, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from kmeans_xp import KMeans
-    from kmeans_xp.kernels.for_cupy import kernels as for_cupy
+    from kmeans_xp.kernels.for_cupy import launching
 
     asked_for = []
-    compiled_as_ever = for_cupy._compiled
+    compiled_as_ever = launching.compiled
 
     def compiled_and_noted(name: str, source_name: str) -> Any:
         asked_for.append((source_name, name))
         return compiled_as_ever(name, source_name)
 
-    monkeypatch.setattr(for_cupy, "_compiled", compiled_and_noted)
+    monkeypatch.setattr(launching, "compiled", compiled_and_noted)
     n_points, n_features, n_clusters = shape
     points = library.xp.asarray(library.xp.arange(n_points * n_features) % 97, dtype=dtype)
     rows = library.xp.reshape(points, (n_points, n_features))

@@ -2,10 +2,6 @@
 // rows begin; they are read as T (float or double), and everything is computed in double, from
 // the stored numbers alone. Every sum is taken in an order that the launch alone decides.
 
-typedef long long i64;
-
-#define THREADS 256
-#define FULL_MASK 0xffffffffu
 #define EPS 2.220446049250313e-16
 #define EPS_FLOAT 1.1920928955078125e-07
 #define ROUNDINGS 16.0  // of what is not added number by number
@@ -15,20 +11,6 @@ typedef long long i64;
 __device__ __forceinline__ double warp_total(double value) {
     for (int step = 16; step > 0; step >>= 1) value += __shfl_xor_sync(FULL_MASK, value, step);
     return value;
-}
-
-// The sum over a block of THREADS threads, in thread 0.
-__device__ double block_sum(double value) {
-    __shared__ double of_warp[THREADS / 32];
-    value = warp_total(value);
-    if (threadIdx.x % 32 == 0) of_warp[threadIdx.x / 32] = value;
-    __syncthreads();
-    double total = 0.0;
-    if (threadIdx.x == 0) {
-        for (int warp = 0; warp < THREADS / 32; ++warp) total += of_warp[warp];
-    }
-    __syncthreads();
-    return total;
 }
 
 // Of each centroid, which is measured from the origin: what its scores begin with, its square,

@@ -8,17 +8,8 @@ import cupy
 import numpy as np
 
 from kmeans_xp.devices import Array, Namespace, within_budget
-from kmeans_xp.kernels.for_cupy.kernels import (
-    _BLOCKS,
-    _NULL,
-    _SORTED_ROWS,
-    _THREADS,
-    _chunks,
-    _launch,
-    _merged,
-    _no_totals,
-    _split,
-)
+from kmeans_xp.kernels.for_cupy.launching import MOST_BLOCKS, N_THREADS, NULL, launch, split
+from kmeans_xp.kernels.for_cupy.sums import SORTED_ROWS, chunks_of, merged, no_totals
 from kmeans_xp.kernels.kernel import Kernel
 from kmeans_xp.kernels.portable.assignment import (
     ClusterTotals,
@@ -107,9 +98,9 @@ def labels_then_sums(rows: SparseRows, centroids: Array) -> ClusterTotals:
 @_override(cluster_sums)
 def sums_in_pieces(rows: SparseRows, labels: Array, n_clusters: int) -> ClusterTotals:
     """Add up the rows in the order of their labels, a piece of a cluster after another."""
-    totals = _no_totals(n_clusters, rows.n_features)
+    totals = no_totals(n_clusters, rows.n_features)
     labels = cupy.ascontiguousarray(labels, dtype=np.int32)
-    for place, tile in rows.tiles(_SORTED_ROWS):
+    for place, tile in rows.tiles(SORTED_ROWS):
         _add_sorted(tile, labels[place], totals)
     if rows.origin is not None:
         totals.sums[...] -= totals.mass[:, None] * rows.origin
@@ -118,7 +109,7 @@ def sums_in_pieces(rows: SparseRows, labels: Array, n_clusters: int) -> ClusterT
 
 def _add_sorted(rows: SparseRows, labels: Array, totals: ClusterTotals) -> None:
     n_points, n_features, n_clusters = rows.n_points, rows.n_features, len(totals.mass)
-    chunks, n_rows = _chunks(n_points, n_clusters), _rows_of_part(n_points, n_features)
+    chunks, n_rows = chunks_of(n_points, n_clusters), _rows_of_part(n_points, n_features)
     most_pieces = -(-n_points // n_rows) + n_clusters
     histogram = cupy.zeros((n_clusters, chunks.n_chunks), np.int32)
     starts, piece_starts = cupy.empty((2, n_clusters + 1), np.int32)
@@ -126,17 +117,17 @@ def _add_sorted(rows: SparseRows, labels: Array, totals: ClusterTotals) -> None:
     piece_sums, piece_mass = cupy.zeros((most_pieces, n_features)), cupy.empty(most_pieces)
     sizes, piecing = (np.int32(n_features), np.int32(n_clusters)), np.int32(n_rows)
     chunking = (np.int32(chunks.n_rows), np.int32(chunks.n_chunks))
-    n_blocks = -(-n_points // _THREADS)
-    _launch("count_labels", n_blocks, (labels, np.int32(n_points), *chunking, histogram))
+    n_blocks = -(-n_points // N_THREADS)
+    launch("count_labels", "sums.cu", n_blocks, (labels, np.int32(n_points), *chunking, histogram))
     scanned = (histogram, sizes[1], chunking[1], piecing, starts, piece_starts)
-    _launch("scan_histogram", 1, scanned, n_threads=1024)
+    launch("scan_histogram", "sums.cu", 1, scanned, n_threads=1024)
     scattered = (labels, np.int32(n_points), *chunking, histogram, order)
-    _launch("scatter_rows", chunks.n_chunks, scattered, n_threads=32)
+    launch("scatter_rows", "sums.cu", chunks.n_chunks, scattered, n_threads=32)
     sorted_rows = (order, starts, piece_starts, *sizes, piecing, piece_sums, piece_mass)
     arguments = (*_arrays(rows), _or_null(rows.weights), *sorted_rows)
     _launch_sparse("sum_sparse_pieces", rows, most_pieces, arguments, n_threads=32)
     merged = (piece_sums, piece_mass, piece_starts, *sizes, *totals)
-    _launch("merge_pieces", -(-n_clusters * n_features // _THREADS), merged)
+    launch("merge_pieces", "sums.cu", -(-n_clusters * n_features // N_THREADS), merged)
 
 
 @_override(assigned_sq_distances)
@@ -174,7 +165,7 @@ def _origin_norm(rows: SparseRows) -> Array:
 def _sq_norms(rows: SparseRows) -> Array:
     """Return the squared distances of the rows to their origin, which the rows keep."""
     if "sq_norms" not in rows.kept:
-        rows.kept["sq_norms"] = _measured(rows, (_NULL, _NULL, _origin_norm(rows)))
+        rows.kept["sq_norms"] = _measured(rows, (NULL, NULL, _origin_norm(rows)))
     return rows.kept["sq_norms"]
 
 
@@ -201,7 +192,7 @@ def moments_where_rows_have_numbers(rows: SparseRows) -> Moments:
     sizes = (*_sizes(rows), np.int32(n_features), np.int64(n_rows))
     arguments = (*_arrays(rows), *given, *sizes, parts)
     _launch_sparse("sparse_moments", rows, n_parts, arguments, n_threads=32)
-    cells = _merged(parts)
+    cells = merged(parts)
     sums, squares, under = cells[:-1].reshape(3, n_features)
     mass = cells[-1]
     if rows.origin is None:
@@ -217,13 +208,13 @@ def one_pass_potentials(rows: SparseRows, closest: Array, candidates: Array) -> 
     if n_candidates > _MOST_CANDIDATES:
         return NotImplemented
     described = _described(candidates, rows)
-    n_rows, n_blocks = _split(rows.n_points, _BLOCKS)
+    n_rows, n_blocks = split(rows.n_points, MOST_BLOCKS)
     partials = cupy.empty((n_blocks, n_candidates))
     given = (closest, _sq_norms(rows), described.panel, described.biases, described.sq_norms)
     sizes = (*_sizes(rows), np.int32(n_candidates), np.int64(n_rows))
     arguments = (*_arrays(rows), _or_null(rows.weights), *given, *sizes, partials)
     _launch_sparse("sparse_potentials", rows, n_blocks, arguments)
-    return _merged(partials)
+    return merged(partials)
 
 
 @_override(closer_of)
@@ -257,12 +248,12 @@ def _sizes(rows: SparseRows) -> tuple[np.int64]:
 
 
 def _or_null(array: Array | None) -> Any:
-    return _NULL if array is None else array
+    return NULL if array is None else array
 
 
 def _launch_for(rows: SparseRows, name: str, n_lanes: int, arguments: tuple[Any, ...]) -> None:
     """Launch a kernel that has so many threads for each row."""
-    n_blocks = -(-rows.n_points * n_lanes // _THREADS)
+    n_blocks = -(-rows.n_points * n_lanes // N_THREADS)
     _launch_sparse(name, rows, n_blocks, (*_arrays(rows), *arguments))
 
 
@@ -271,7 +262,7 @@ def _launch_sparse(
     rows: SparseRows,
     n_blocks: int,
     arguments: tuple[Any, ...],
-    n_threads: int = _THREADS,
+    n_threads: int = N_THREADS,
 ) -> None:
     template = f"{name}<{_C_TYPES[rows.dtype.name]}>"
-    _launch(template, n_blocks, arguments, n_threads=n_threads, source="sparse.cu")
+    launch(template, "sparse.cu", n_blocks, arguments, n_threads=n_threads)

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from kmeans_xp.devices import Array, Namespace, begin_read
-from kmeans_xp.kernels.for_cupy.kernels import reads_rows_once
+from kmeans_xp.kernels.for_cupy.labels import reads_rows_once
 from kmeans_xp.kernels.for_cupy.replay import Replay
 from kmeans_xp.kernels.portable.assignment import ClusterTotals
 from kmeans_xp.kernels.portable.stepping import Step, Steps, batched_steps_of, steps_of

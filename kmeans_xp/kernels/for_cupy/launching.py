@@ -1,0 +1,113 @@
+"""How kernels are launched: compiled by NVRTC on first use, arguments, and shares of the rows.
+
+Each kernel is bit-equal from one call to the next: sums are taken in an order that follows from
+the shapes, and nothing here waits for the device or copies from it.
+"""
+
+import functools
+import importlib.resources
+from collections.abc import Iterator
+from typing import Any
+
+import cupy
+import numpy as np
+
+from kmeans_xp.devices import Array
+from kmeans_xp.kernels.rows import DenseRows
+
+__all__ = [
+    "C_TYPES",
+    "MOST_BLOCKS",
+    "NULL",
+    "N_THREADS",
+    "SHARED_BYTES",
+    "are_plain",
+    "compiled",
+    "launch",
+    "row_arguments",
+    "source_text",
+    "split",
+    "types_of",
+]
+
+N_THREADS = 256  # of a block, as in the sources
+
+#: what every device gives a block without being asked: four such blocks at a time on a GPU of
+#: compute capability 9.0
+SHARED_BYTES = 48 * 2**10
+
+#: blocks of a pass over all rows: enough to fill any device, few enough to merge fast
+MOST_BLOCKS = 1024
+
+C_TYPES = {
+    "float16": ("Half", "float"),
+    "bfloat16": ("Bfloat16", "float"),
+    "float32": ("float", "float"),
+    "float64": ("double", "double"),
+}
+
+NULL = np.intp(0)
+
+
+def types_of(rows: DenseRows, *arrays: Array) -> tuple[str, str] | None:
+    """Return the C types of the points and of the computation; None to decline."""
+    if rows.n_points == 0:  # a launch of no blocks is an error
+        return None
+    types: tuple[str, str] | None = C_TYPES.get(rows.points.dtype.name)
+    given = [array for array in (rows.weights, rows.origin, *arrays) if array is not None]
+    if types is None or not are_plain(rows.points, *given):
+        return None
+    wanted = "float64" if types[1] == "double" else "float32"
+    return types if all(array.dtype.name == wanted for array in given) else None
+
+
+def are_plain(*arrays: Array) -> bool:
+    """Return whether the numbers of each lie in C order without gaps."""
+    return all(array.flags.c_contiguous for array in arrays)
+
+
+def row_arguments(rows: DenseRows, *, with_weights: bool = False) -> Iterator[Any]:
+    """Return the points, weights if asked for, and origin: null where there are none."""
+    optional = (rows.weights, rows.origin) if with_weights else (rows.origin,)
+    yield rows.points
+    yield from (NULL if array is None else array for array in optional)
+
+
+def split(n_rows: int, most_blocks: int) -> tuple[int, int]:
+    """Return rows a block, in whole tiles of N_THREADS rows, and the number of blocks."""
+    n_tiles = -(-n_rows // N_THREADS)
+    rows_per_block = -(-n_tiles // most_blocks) * N_THREADS
+    return rows_per_block, -(-n_rows // rows_per_block)
+
+
+def launch(
+    name: str,
+    source: str,
+    blocks: int | tuple[int, int],
+    arguments: tuple[Any, ...],
+    *,
+    n_threads: int = N_THREADS,
+    shared_bytes: int = 0,
+) -> None:
+    """Launch a kernel, a name expression, of a source of this folder."""
+    grid = blocks if isinstance(blocks, tuple) else (blocks,)
+    function = compiled(name, source)
+    if shared_bytes > SHARED_BYTES:
+        function.max_dynamic_shared_size_bytes = shared_bytes
+    function(grid, (n_threads,), arguments, shared_mem=shared_bytes)
+
+
+@functools.cache
+def compiled(name: str, source: str) -> Any:
+    """Return a kernel of a source."""
+    templates = (name,) if "<" in name else None
+    module = cupy.RawModule(
+        code=source_text(source), options=("-std=c++17",), name_expressions=templates
+    )
+    return module.get_function(name)
+
+
+def source_text(source: str) -> str:
+    """Return a source of this folder behind what all of them begin with."""
+    folder = importlib.resources.files(__package__)
+    return "".join(folder.joinpath(name).read_text() for name in ("common.cu", source))
