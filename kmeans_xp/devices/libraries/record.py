@@ -34,6 +34,8 @@ class Library:
     on_accelerator: bool | None = None
     #: whether it sums in float64 on every device
     has_float64 = False
+    #: whether its kernels use threads of this process, and may run several at a time
+    has_threaded_kernels = False
     #: whether blocks are uploaded while it computes
     uploads_ahead = False
     #: whether it lacks too much of the Array API to compute by itself

@@ -53,17 +53,21 @@ _WORTH_A_TASK = 100_000
 #: tasks are a multiple of this, so that they share out evenly among as many threads
 _TASKS = 8
 _MOST_TASKS = 64
-#: rows of a task for each cluster, at least: adding up what tasks found must not cost much
-_ROWS_A_CLUSTER = 4
+#: work of a task for each number that it adds up (nanoseconds), at least: clearing these numbers,
+#: and adding up those of all tasks, takes a twentieth of that
+_WORTH_A_CELL = 100
 #: bytes of the panels of a tile: half of a small second-level cache
 _TILE_BYTES = 2**18
 _MOST_TILE_ROWS = 1024
 
 
-def n_tasks_for(n_points: int, cost: float, n_clusters: int = 1) -> int:
-    """Return into how many tasks to cut rows that take so many nanoseconds each."""
-    most = min(_MOST_TASKS, n_points // (_ROWS_A_CLUSTER * n_clusters))
-    n_tasks = max(1, min(int(n_points * cost) // _WORTH_A_TASK, most))
+def n_tasks_for(n_points: int, cost: float, n_cells: int = 0) -> int:
+    """Return into how many tasks to cut rows that take so many nanoseconds each.
+
+    Each task adds up ``n_cells`` numbers of its own.
+    """
+    worth = max(_WORTH_A_TASK, _WORTH_A_CELL * n_cells)
+    n_tasks = max(1, min(int(n_points * cost) // worth, _MOST_TASKS))
     return n_tasks - n_tasks % _TASKS if n_tasks > _TASKS else n_tasks
 
 
