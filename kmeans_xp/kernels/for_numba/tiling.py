@@ -48,6 +48,9 @@ Labels = NDArray[np.int32]
 
 LARGE, MIDDLE, SMALL = GROUPS
 
+#: of points of each dtype, the dtypes of what may be given beside them
+_TAKEN = {dtype: frozenset({dtype, np.dtype(np.int32), np.dtype(np.int64)}) for dtype in PANEL}
+
 #: work (nanoseconds of one thread, roughly) below which another task does not pay
 _WORTH_A_TASK = 100_000
 #: tasks are a multiple of this, so that they share out evenly among as many threads
@@ -73,6 +76,8 @@ def n_tasks_for(n_points: int, cost: float, n_cells: int = 0) -> int:
 
 def in_parts(task: Callable[[int, int], R], n_points: int, n_tasks: int, dtype: Any) -> list[R]:
     """Return what ``task`` gives for each of so many parts of the rows."""
+    if n_tasks == 1:
+        return [task(0, n_points)]
     panel = PANEL[dtype]
     n_rows = -(-n_points // (n_tasks * panel)) * panel
     starts = range(0, n_points, n_rows)
@@ -106,12 +111,13 @@ def override(kernel: Kernel[..., Any]) -> Callable[[Callable[..., R]], Callable[
 
 
 def _takes(rows: DenseRows, operands: tuple[Any, ...]) -> bool:
-    dtype = rows.points.dtype
-    if dtype not in PANEL or not rows.points.size:
+    dtypes = _TAKEN.get(rows.points.dtype)
+    if dtypes is None or not rows.points.size:
         return False
-    arrays = [value for value in (rows.weights, rows.origin) if value is not None]
-    arrays += [value for value in operands if isinstance(value, np.ndarray)]
-    return all(array.size and array.dtype in (dtype, np.int32, np.int64) for array in arrays)
+    for value in (rows.weights, rows.origin, *operands):
+        if isinstance(value, np.ndarray) and not (value.size and value.dtype in dtypes):
+            return False
+    return True
 
 
 def origin_of(rows: DenseRows) -> Floats:
