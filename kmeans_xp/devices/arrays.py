@@ -8,7 +8,7 @@ import array_api_compat.numpy
 import numpy as np
 
 from kmeans_xp.devices.libraries import library_name, library_of
-from kmeans_xp.devices.sparse import is_sparse, stored
+from kmeans_xp.devices.sparse import dense_types, is_sparse, stored
 
 __all__ = [
     "Array",
@@ -71,6 +71,7 @@ def namespace_of(*arrays: Array) -> Namespace:
         ) from error
     if len(arrays) == 1:
         _namespaces[type(arrays[0])] = namespace
+        dense_types.add(type(arrays[0]))
     return namespace
 
 

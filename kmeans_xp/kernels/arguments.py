@@ -11,8 +11,8 @@ __all__ = ["Arguments", "Axes"]
 #: a letter for each axis of an array; of a tuple of arrays one string each
 Axes: TypeAlias = str | tuple[str, ...]
 
-#: unsigned integers of the same size, by the letter of a dtype
-_UNSIGNED = {"i": np.dtype(np.uint32), "l": np.dtype(np.uint64), "q": np.dtype(np.uint64)}
+#: unsigned integers of the same size
+_UNSIGNED = {np.dtype(np.int32): np.dtype(np.uint32), np.dtype(np.int64): np.dtype(np.uint64)}
 
 
 class Arguments:
@@ -94,7 +94,7 @@ class Arguments:
 def _are_indices(labels: np.ndarray[Any, Any], n_clusters: int) -> bool:
     """Return whether integers, of which there are some, lie in 0 to n_clusters - 1."""
     # As unsigned numbers, negative ones are the greatest: one pass.
-    kind: Any = _UNSIGNED.get(labels.dtype.char) or labels.dtype.str.replace("i", "u")
+    kind: Any = _UNSIGNED.get(labels.dtype) or labels.dtype.str.replace("i", "u")
     return bool(np.maximum.reduce(labels.view(kind)) < n_clusters)
 
 
