@@ -24,6 +24,7 @@ __all__ = [
     "from_host",
     "is_array",
     "is_host_array",
+    "is_known_array",
     "is_of_kind",
     "namespace_of",
     "narrowed",
@@ -47,6 +48,11 @@ _DLPACK_CUDA = 2
 def is_array(value: object) -> bool:
     """Return whether ``value`` is an array of a library that speaks the Array API."""
     return type(value) in _namespaces or bool(array_api_compat.is_array_api_obj(value))
+
+
+def is_known_array(value: object) -> bool:
+    """Return whether ``value`` is of a type that was met as an array; takes no time to tell."""
+    return type(value) in dense_types
 
 
 def is_host_array(value: object) -> bool:

@@ -16,9 +16,9 @@ from kmeans_xp.devices import (
     adopted,
     as_csr,
     bring,
-    dense_types,
     device_of,
     is_host_array,
+    is_known_array,
     is_of_kind,
     is_sparse,
     lent,
@@ -56,7 +56,7 @@ def checked_points(
     -------
     array, matrix in CSR form, or Elsewhere
     """
-    if type(X) in dense_types:
+    if is_known_array(X):
         X = adopted(X)
         if _is_plain(X) and _has_known_features(X, estimator, reset=reset):
             return X
@@ -155,7 +155,7 @@ def checked_centroids(
     centroids: Any, n_clusters: int, points: Array, placement: Placement, name: str = "init"
 ) -> Array:
     """Return given centroids where the computation is, in the dtype of the computation."""
-    if type(centroids) in dense_types:
+    if is_known_array(centroids):
         centroids = adopted(centroids)
     if not _is_plain(centroids):
         centroids = _checked_rows(centroids, name)
@@ -203,7 +203,7 @@ def is_array_like(value: Any) -> bool:
 
 def _is_plain(X: Any, *, ndim: int = 2) -> bool:
     """Return whether scikit-learn would find X good as it is; asking it may outlast a fit."""
-    if type(X) in dense_types:
+    if is_known_array(X):
         X = lent(X)
     if type(X) is not np.ndarray or X.ndim != ndim or X.size == 0:
         return False
