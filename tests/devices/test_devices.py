@@ -1,5 +1,6 @@
 """Which library, which device, the way there and back, and how much at a time."""
 
+import importlib.metadata
 import logging
 import subprocess
 import sys
@@ -493,6 +494,21 @@ def test_available_says_how_to_install_what_is_missing(monkeypatch: pytest.Monke
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     torch = next(report for report in available() if report.library == "torch")
     assert torch == ("torch", "its own", False, "not installed: pip install torch")
+
+
+def test_a_folder_of_the_name_of_a_library_is_not_the_library(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "mlx").mkdir()
+    monkeypatch.setattr("kmeans_xp.devices.report.LIBRARIES", ("mlx", "dpnp"))
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr("importlib.metadata.version", not_found)
+    mlx = next(report for report in available() if report.library == "mlx")
+    assert mlx == ("mlx", "its own", False, "not installed: pip install mlx")
+
+
+def not_found(name: str) -> str:
+    raise importlib.metadata.PackageNotFoundError(name)
 
 
 def test_looking_around_imports_no_library_but_cupy() -> None:
