@@ -22,7 +22,7 @@ from kmeans_xp.algorithms import (
     random_rows,
 )
 from kmeans_xp.blocks.in_memory import InMemory
-from kmeans_xp.kernels import DenseRows, column_moments
+from kmeans_xp.kernels import DenseRows, both_moments, column_moments
 from tests.datasets import cloud, positive_weights
 
 stats = pytest.importorskip(
@@ -214,6 +214,19 @@ def test_moments_and_inertia_wait_as_often_as_they_return_numbers(
     centroids = blocks.whole.centred()[:N_CLUSTERS, :]
     counts = counted(lambda: inertia_of(blocks, labels, centroids))
     assert (counts["d2h_count"], counts["d2h_bytes"], waits(counts)) == (1, 8, 1)
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("n_features", [1, 16, 300])
+def test_all_moments_take_one_launch_over_the_rows_and_one_to_merge(
+    n_features: int, weighted: bool, library: Library
+) -> None:
+    host = cloud(9000 // n_features, n_features)
+    points = library.asarray(host, "float32")
+    rows = DenseRows(points, points[:, 0] ** 2 if weighted else None, points[0, :])
+    counts = counted(lambda: both_moments(rows, xp=library.xp))
+    assert_silent(counts)
+    assert (counts["kernel_launches"], counts["memset_count"]) == (2, 0)
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])

@@ -4,6 +4,7 @@ A new override or kernel is found in the registry. A kernel needs an entry in ``
 which says what its docstring promises; an override needs nothing.
 """
 
+import dataclasses
 import functools
 import importlib
 import math
@@ -28,6 +29,7 @@ from kmeans_xp import config_context
 from kmeans_xp.devices import device_of, namespace_of, record_of, tile_shape, to_host
 from kmeans_xp.kernels import (
     BatchMeans,
+    BothMoments,
     Bounds,
     Candidate,
     ClusterTotals,
@@ -702,6 +704,13 @@ def verify_column_moments(result: Any, trial: Trial, truth: Truth) -> None:
     assert_within(mass, truth.weights.sum(), rounding)
 
 
+def verify_both_moments(result: Any, trial: Trial, truth: Truth) -> None:
+    assert isinstance(result, BothMoments)
+    verify_column_moments(result.weighted, trial, truth)
+    unweighted = Trial(trial.body, trial.library, dataclasses.replace(trial.problem, weights=None))
+    verify_column_moments(result.plain, unweighted, Truth(unweighted))
+
+
 def moments_about(trial: Trial) -> tuple[Any, ...]:
     plain, weighted = (
         Moments(*(trial.placed(part, trial.accumulated) for part in moments))
@@ -852,6 +861,7 @@ CONTRACTS = {
     "batch_means": Contract(rows_centroids_and_mass, verify_batch_means),
     "batched_steps_of": Contract(rows_and_reduce, verify_batched_steps_of, walked_together),
     "best_candidate": Contract(potentials_indices_and_candidates, verify_best_candidate),
+    "both_moments": Contract(lambda trial: (trial.rows,), verify_both_moments),
     "bounded_step": Contract(rows_centroids_and_bounds, verify_bounded_step),
     "candidate_potentials": Contract(rows_closest_and_centroids, verify_candidate_potentials),
     "closer_of": Contract(

@@ -1,16 +1,25 @@
 // Weighted sums of the rows of each cluster, and the centroids that follow from them.
 
-// out[cell] = sum over parts of partials[part, cell]: a warp a cell, in a fixed order.
-extern "C" __global__ void __launch_bounds__(THREADS)
+// out[cell] = sum over parts of partials[part, cell], in a fixed order: the lanes of a warp lie
+// across cells, and the warps of a block across parts.
+extern "C" __global__ void __launch_bounds__(1024)
 merge_parts(const double* partials, i64 n_parts, i64 n_cells, double* out) {
-    i64 cell = (static_cast<i64>(blockIdx.x) * THREADS + threadIdx.x) / 32;
-    if (cell >= n_cells) return;
+    __shared__ double of_warp[32][32];
+    int lane = threadIdx.x % 32, warp = threadIdx.x / 32, n_warps = blockDim.x / 32;
+    i64 cell = blockIdx.x * 32ll + lane;
     double total = 0.0;
-    for (i64 part = threadIdx.x % 32; part < n_parts; part += 32) {
-        total += partials[part * n_cells + cell];
+    if (cell < n_cells) {
+#pragma unroll 4
+        for (i64 part = warp; part < n_parts; part += n_warps) {
+            total += partials[part * n_cells + cell];
+        }
     }
-    total = warp_sum(total);
-    if (threadIdx.x % 32 == 0) out[cell] = total;
+    of_warp[warp][lane] = total;
+    __syncthreads();
+    if (warp == 0 && cell < n_cells) {
+        for (int other = 1; other < n_warps; ++other) total += of_warp[other][lane];
+        out[cell] = total;
+    }
 }
 
 // ---- sums of many clusters: rows in the order of their labels, added up in pieces ----

@@ -147,8 +147,10 @@ def merged(partials: Array) -> Array:
     launch(
         "merge_parts",
         "sums.cu",
-        -(-n_cells * 32 // N_THREADS),
+        -(-n_cells // 32),
         (partials, np.int64(n_parts), np.int64(n_cells), out),
+        # A warp for each few parts: each waits for its next number from far away.
+        n_threads=32 * min(32, -(-n_parts // 4)),
     )
     return out
 
