@@ -1,24 +1,5 @@
 // Sums of the rows and of their squares, column by column.
 
-// buffer[thread] summed over the rows_at_once rows that a block holds at a time, in its first
-// `width` threads.
-__device__ __forceinline__ double sum_over_rows(double value, double* buffer, int row,
-                                                int rows_at_once, int width) {
-    buffer[threadIdx.x] = value;
-    int step = 1;
-    while (2 * step < rows_at_once) step *= 2;
-    for (; step > 0; step /= 2) {
-        __syncthreads();
-        if (row < step && row + step < rows_at_once) {
-            buffer[threadIdx.x] += buffer[threadIdx.x + step * width];
-        }
-    }
-    __syncthreads();
-    double sum = buffer[threadIdx.x];
-    __syncthreads();
-    return sum;
-}
-
 // Of a block's rows: n_features sums, as many sums of squares, and how many rows; if there are
 // weights the same again with them. Threads lie across the features, then across rows, so that
 // neighbours read neighbours however few features there are; the second dimension of the grid
