@@ -238,8 +238,8 @@ that the modules of `kmeans_xp/kernels/for_cupy` can ask for. Spills on all
 architectures: {spills}.
 
 `In` is the type of the points, `T` the one computed in; the number is the padded number of
-features, or of candidates of k-means++. `few_step`, `few_labels` and `potentials` are launched
-with more shared memory, by the size of the problem and up to 96 KiB.
+features, or of candidates of k-means++. `few_step` and `few_labels` are launched with more shared
+memory, by the size of the problem and up to 96 KiB.
 
 Written by `python benchmarks/kernel_resources.py --write`, which needs CuPy and no GPU.
 
