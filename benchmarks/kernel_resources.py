@@ -33,8 +33,15 @@ __all__ = [
 
 PAGE = ROOT / "docs" / "cuda_kernels.md"
 
-#: beside each lies the Python that launches its kernels
-SOURCES = ("labels.cu", "moments.cu", "sums.cu", "seeding.cu", "sparse.cu")
+SOURCES = (
+    "labels.cu",
+    "moments.cu",
+    "sorting.cu",
+    "sums.cu",
+    "merging.cu",
+    "seeding.cu",
+    "sparse.cu",
+)
 ARCHITECTURES = (75, 80, 90, 100)
 
 _TEMPLATE = r"(?:template\s*<(?P<parameters>[^>]*)>\s*)?"

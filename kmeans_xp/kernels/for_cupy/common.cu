@@ -100,6 +100,18 @@ __device__ __forceinline__ bool is_last(int* ticket, int n) {
     return last;
 }
 
+// The parts of the signals of a step, (n_parts, 3), added up by a block of THREADS threads or more.
+__device__ __forceinline__ void sum_parts(const double* parts, int n_parts, double* signals) {
+    for (int which = 0; which < 3; ++which) {
+        double sum = 0.0;
+        for (int part = threadIdx.x; threadIdx.x < THREADS && part < n_parts; part += THREADS) {
+            sum += __ldcg(&parts[part * 3ll + which]);
+        }
+        sum = block_sum(sum);
+        if (threadIdx.x == 0) signals[which] = sum;
+    }
+}
+
 // ---- rows in the order of their labels ----
 
 // Rows as sort_chunks leaves them: a chunk is 1 << chunk_bits rows, of which order holds the

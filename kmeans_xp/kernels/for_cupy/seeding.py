@@ -159,7 +159,8 @@ def chosen_without_the_host(
         _measure(rows, nearest, candidates, measuring)
 
     if last is not None:
-        _measure(rows, closest, last, _Measuring(kept=kept))
+        # As wide as the others: another kernel would be compiled for one launch.
+        _measure(rows, closest, last, _Measuring(kept=kept), width=n_trials)
     choose(closest, NULL if last is None else kept)
     n_left = n_centres - 1
     if n_left >= _FEWEST_REPLAYED and rows.points.size <= _FEW_NUMBERS:
@@ -179,11 +180,13 @@ def _measuring_blocks(rows: DenseRows) -> tuple[int, int]:
     return split(rows.n_points, min(_MOST_MEASURING, -(-rows.points.size // _FEWEST_NUMBERS)))
 
 
-def _measure(rows: DenseRows, closest: Array, candidates: Array, asked: _Measuring) -> None:
+def _measure(
+    rows: DenseRows, closest: Array, candidates: Array, asked: _Measuring, width: int = 0
+) -> None:
     types = types_of(rows)
     assert types is not None
     n_candidates, n_features = candidates.shape
-    padded = next(width for width in _CANDIDATES if width >= n_candidates)
+    padded = next(each for each in _CANDIDATES if each >= max(n_candidates, width))
     rows_per_block, n_blocks = _measuring_blocks(rows)
     launch(
         f"measure_candidates<{types[0]}, {types[1]}, {padded}>",

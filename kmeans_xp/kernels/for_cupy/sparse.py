@@ -127,7 +127,7 @@ def _add_sorted(rows: SparseRows, labels: Array, totals: ClusterTotals) -> None:
     _launch_sparse("sum_sparse_pieces", rows, ordered.most_pieces, arguments, n_threads=32)
     merged_pieces = (piece_sums, piece_mass, ordered.piece_starts, np.int32(n_features), *totals)
     blocks = (n_clusters, -(-n_features // N_THREADS))
-    launch("merge_pieces", "sums.cu", blocks, merged_pieces)
+    launch("merge_pieces", "merging.cu", blocks, merged_pieces)
 
 
 @_override(assigned_sq_distances)

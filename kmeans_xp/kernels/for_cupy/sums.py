@@ -139,7 +139,7 @@ def sorted_by_label(
     sizes = (np.int32(bits), np.int32(n_clusters), np.int32(rows_per_piece))
     launch(
         "sort_chunks",
-        "sums.cu",
+        "sorting.cu",
         n_chunks,
         (
             labels,
@@ -178,7 +178,7 @@ def fused_update(totals: ClusterTotals, centroids: Array, *, xp: Namespace) -> A
         n_threads=32 * n_warps,
     )
     if not is_one_block:
-        launch("sum_signals", "sums.cu", n_restarts, (parts, np.int32(n_parts), signals))
+        launch("sum_signals", "merging.cu", n_restarts, (parts, np.int32(n_parts), signals))
     return Update(new, signals)
 
 
@@ -205,7 +205,7 @@ def merged(partials: Array) -> Array:
     out = cupy.empty(n_cells, dtype=np.float64)
     launch(
         "merge_parts",
-        "sums.cu",
+        "merging.cu",
         -(-n_cells // 32),
         (partials, np.int64(n_parts), np.int64(n_cells), out),
         # A warp for each few parts: each waits for its next number from far away.
