@@ -33,8 +33,15 @@ __all__ = [
 
 PAGE = ROOT / "docs" / "cuda_kernels.md"
 
-#: beside each lies the Python that launches its kernels
-SOURCES = ("labels.cu", "sums.cu", "seeding.cu", "sparse.cu")
+SOURCES = (
+    "labels.cu",
+    "moments.cu",
+    "sorting.cu",
+    "sums.cu",
+    "merging.cu",
+    "seeding.cu",
+    "sparse.cu",
+)
 ARCHITECTURES = (75, 80, 90, 100)
 
 _TEMPLATE = r"(?:template\s*<(?P<parameters>[^>]*)>\s*)?"
@@ -238,8 +245,8 @@ that the modules of `kmeans_xp/kernels/for_cupy` can ask for. Spills on all
 architectures: {spills}.
 
 `In` is the type of the points, `T` the one computed in; the number is the padded number of
-features, or of candidates of k-means++. `few_step`, `few_labels` and `potentials` are launched
-with more shared memory, by the size of the problem and up to 96 KiB.
+features, or of candidates of k-means++. `few_step` and `few_labels` are launched with more shared
+memory, by the size of the problem and up to 96 KiB.
 
 Written by `python benchmarks/kernel_resources.py --write`, which needs CuPy and no GPU.
 

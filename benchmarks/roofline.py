@@ -110,7 +110,6 @@ READ_EFFICIENCY = 0.85
 # Bounds of for_cupy/labels.py, said again so that this runs without CuPy; a test holds them equal.
 _SHARED_BYTES = 96 * 2**10
 _SCORES_BYTES = 64 * 2**20
-_SORTED_ROWS = 2**22
 _WIDTHS = (2, 4, 8, 16, 32, 64)
 _THREADS = 256
 
@@ -149,10 +148,9 @@ def design_of(n_points: int, n_features: int, n_clusters: int, itemsize: int) ->
     if fits_one_pass(n_features, n_clusters, itemsize):
         return Design("one pass", 3, data)  # the step, its merge, the means
     n_tiles = -(-n_points // tile_rows(n_features, n_clusters, itemsize))
-    n_parts = -(-n_points // _SORTED_ROWS)
-    # Once: centroids and totals made ready, the means. A part of rows: its histogram, scan,
-    # scatter, sums, merge. A tile: the origin taken off, GEMM, argmin.
-    n_launches = 3 + 5 * n_parts + 3 * n_tiles
+    # Once: centroids made ready, counts zeroed, rows sorted by label, then summed with the means
+    # that follow. A tile: the origin taken off, GEMM, argmin.
+    n_launches = 4 + 3 * n_tiles
     return Design("GEMM", n_launches, 2 * data + 12 * n_points)  # labels, and places twice
 
 

@@ -5,8 +5,8 @@ from typing import Any, NamedTuple
 
 from kmeans_xp import blocks
 from kmeans_xp.blocks import Blocks
-from kmeans_xp.devices import Array, Namespace, Placement, to_host
-from kmeans_xp.kernels import Moments, Rows, column_moments, spread
+from kmeans_xp.devices import Array, Placement, to_host
+from kmeans_xp.kernels import Rows, both_moments, spread
 
 __all__ = ["Prepared", "check_range", "prepared"]
 
@@ -42,17 +42,12 @@ class Prepared(NamedTuple):
     placement: Placement
 
 
-class _BothMoments(NamedTuple):
-    plain: Moments
-    weighted: Moments
-
-
 def prepared(points: Any, weights: Array | None, placement: Placement) -> Prepared:
     """Place the points and measure their mean and spread; waits for the device once."""
     given = blocks.of(points, weights, placement, is_revisited=True)
     # Some row as the origin: the squares then have no large common part to cancel.
     first = _first_row(given)
-    plain, weighted = given.seen_from(first).reduce(_both_moments)
+    plain, weighted = given.seen_from(first).reduce(both_moments)
     origin, numbers = spread(plain, weighted, first, xp=placement.xp)
     mean_variance, total_sq, mass = to_host(numbers).tolist()
     if mass == 0.0:  # of rows whose weights were not seen before
@@ -88,10 +83,3 @@ def _first_row(given: Blocks) -> Array:
         xp = given.xp
         rows = given.take(xp.zeros((1,), dtype=xp.int32, device=given.device))
     return rows.part(0, 1).centred()[0, :]
-
-
-def _both_moments(rows: Rows, *, xp: Namespace) -> _BothMoments:
-    """Return the moments without the weights and with them, while the rows are there."""
-    plain = column_moments(rows.unweighted(), xp=xp)
-    weighted = plain if rows.weights is None else column_moments(rows, xp=xp)
-    return _BothMoments(plain, weighted)

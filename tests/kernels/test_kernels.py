@@ -4,6 +4,7 @@ A new override or kernel is found in the registry. A kernel needs an entry in ``
 which says what its docstring promises; an override needs nothing.
 """
 
+import dataclasses
 import functools
 import importlib
 import math
@@ -28,6 +29,7 @@ from kmeans_xp import config_context
 from kmeans_xp.devices import device_of, namespace_of, record_of, tile_shape, to_host
 from kmeans_xp.kernels import (
     BatchMeans,
+    BothMoments,
     Bounds,
     Candidate,
     ClusterTotals,
@@ -43,6 +45,7 @@ from kmeans_xp.kernels import (
     Update,
     batched_steps_of,
     bounded_step,
+    chosen_at_once,
     keeps_bounds,
     kernels,
     lloyd_step,
@@ -686,6 +689,63 @@ def verify_candidate_potentials(result: Any, trial: Trial, truth: Truth) -> None
     assert_within(actual, weighted.sum(axis=0), slack + truth.of_sums(weighted + column * slack))
 
 
+def rows_closest_last_and_trials(trial: Trial) -> tuple[Any, ...]:
+    """Three rows to choose, of four candidates each; distances so far may be infinite."""
+    trials = trial.placed(chosen_by(trial), trial.accumulated)
+    return trial.rows, trial.placed(trial.closest), trial.centroids[:1, :], trials
+
+
+def chosen_by(trial: Trial) -> Host:
+    trials = np.random.default_rng(trial.shape[0]).random((3, 4))
+    trials[1, 0] = 0.0
+    return rounded(trials, trial.accumulated)
+
+
+def verify_chosen_at_once(result: Any, trial: Trial, truth: Truth) -> None:
+    """Each row is one that a number draws, and the best of those but for rounding."""
+    if trial.body is chosen_at_once.portable:
+        assert result is None  # no library is known to be faster so
+        return
+    if result is None:
+        raise Declined
+    trials = chosen_by(trial)
+    indices = trial.read(result.index, "int64", (len(trials),)).astype(int)
+    chosen = trial.read(result.point, trial.problem.computing, (len(trials), trial.shape[1]))
+    np.testing.assert_array_equal(chosen, truth.points[indices])
+    eps, accumulated_eps = (np.finfo(d).eps for d in (trial.problem.computing, trial.accumulated))
+    relative = (trial.shape[1] + 6) * eps + 2 * (trial.shape[0] + 3) * accumulated_eps
+    closest = np.minimum(trial.closest, truth.sq_distances[:, 0])
+    off = (truth.weights * truth.slack[:, 0]).sum()
+    for uniforms, index in zip(trials, indices, strict=True):
+        mass = truth.weights * closest
+        reached = np.cumsum(mass)
+        slack = relative * reached[-1] + off
+        is_first = index == 0 and uniforms.min() == 0.0  # whatever its mass
+        assert mass[index] > 0.0 or is_first or reached[-1] <= slack
+        drawable = [
+            (reached >= uniform * reached[-1] - slack)
+            & (reached - mass <= uniform * reached[-1] + slack)
+            for uniform in uniforms
+        ]
+        assert any(rows[index] for rows in drawable)
+        potentials = potentials_of(truth, closest, np.flatnonzero(np.any(drawable, axis=0)))
+        least = min(max(potentials[row] for row in np.flatnonzero(rows)) for rows in drawable)
+        is_least = 1e-12 if trial.problem.computing == "float64" else 1e-6
+        assert potentials[index] <= least * (1.0 + is_least + 2 * relative) + 2 * off
+        closest = np.minimum(closest, sq_distances_to(truth, index))
+
+
+def sq_distances_to(truth: Truth, index: int) -> Host:
+    return ((truth.points - truth.points[index]) ** 2).sum(axis=1)
+
+
+def potentials_of(truth: Truth, closest: Host, indices: NDArray[Any]) -> dict[int, float]:
+    return {
+        index: float(truth.weights @ np.minimum(closest, sq_distances_to(truth, index)))
+        for index in indices.tolist()
+    }
+
+
 def verify_closer_of(result: Any, trial: Trial, truth: Truth) -> None:
     actual = trial.read(result, trial.problem.computing, trial.shape[:1])
     distances, slack = truth.sq_distances[:, 0], truth.slack[:, 0]
@@ -707,6 +767,13 @@ def verify_column_moments(result: Any, trial: Trial, truth: Truth) -> None:
     is_count = trial.problem.weights is None
     rounding = 0.0 if is_count else truth.of_sums(truth.weights)
     assert_within(mass, truth.weights.sum(), rounding)
+
+
+def verify_both_moments(result: Any, trial: Trial, truth: Truth) -> None:
+    assert isinstance(result, BothMoments)
+    verify_column_moments(result.weighted, trial, truth)
+    unweighted = Trial(trial.body, trial.library, dataclasses.replace(trial.problem, weights=None))
+    verify_column_moments(result.plain, unweighted, Truth(unweighted))
 
 
 def moments_about(trial: Trial) -> tuple[Any, ...]:
@@ -859,8 +926,10 @@ CONTRACTS = {
     "batch_means": Contract(rows_centroids_and_mass, verify_batch_means),
     "batched_steps_of": Contract(rows_and_reduce, verify_batched_steps_of, walked_together),
     "best_candidate": Contract(potentials_indices_and_candidates, verify_best_candidate),
+    "both_moments": Contract(lambda trial: (trial.rows,), verify_both_moments),
     "bounded_step": Contract(rows_centroids_and_bounds, verify_bounded_step),
     "candidate_potentials": Contract(rows_closest_and_centroids, verify_candidate_potentials),
+    "chosen_at_once": Contract(rows_closest_last_and_trials, verify_chosen_at_once),
     "closer_of": Contract(
         lambda trial: (trial.rows, trial.placed(trial.closest), trial.centroids[:1, :]),
         verify_closer_of,

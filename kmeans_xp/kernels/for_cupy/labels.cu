@@ -159,12 +159,10 @@ prepare_centroids(const T* centroids, int n_features, T* minus_two, T* sq_norms)
     if (threadIdx.x == 0) sq_norms[blockIdx.x] = static_cast<T>(sum);
 }
 
-// The label of each row of a tile of scores, a warp a row; counted for each chunk of rows too
-// if there is a histogram (n_clusters x n_chunks).
+// The label of each row of a tile of scores, a warp a row.
 template <typename T>
 __global__ void __launch_bounds__(THREADS)
-least_score(const T* scores, const T* sq_norms, int n_rows, int n_clusters, int* labels,
-            int* histogram, int rows_per_chunk, int n_chunks, int row_offset) {
+least_score(const T* scores, const T* sq_norms, int n_rows, int n_clusters, int* labels) {
     int row = blockIdx.x * (THREADS / 32) + threadIdx.x / 32;
     if (row >= n_rows) return;
     int lane = threadIdx.x % 32;
@@ -189,9 +187,5 @@ least_score(const T* scores, const T* sq_norms, int n_rows, int n_clusters, int*
     if (lane == 0) {
         if (label == n_clusters) label = 0;  // every score was infinite
         labels[row] = label;
-        if (histogram) {
-            int chunk = (row_offset + row) / rows_per_chunk;
-            atomicAdd(&histogram[static_cast<i64>(label) * n_chunks + chunk], 1);
-        }
     }
 }

@@ -17,22 +17,13 @@ from kmeans_xp.devices import Array, Namespace, within_budget
 from kmeans_xp.kernels.for_cupy.launching import (
     MOST_BLOCKS,
     N_THREADS,
-    NULL,
     SHARED_BYTES,
     launch,
     row_arguments,
     split,
     types_of,
 )
-from kmeans_xp.kernels.for_cupy.sums import (
-    SORTED_ROWS,
-    Chunks,
-    add_in_order,
-    chunks_of,
-    merged,
-    no_totals,
-    sorted_sums,
-)
+from kmeans_xp.kernels.for_cupy.sums import merged, sorted_sums
 from kmeans_xp.kernels.portable.assignment import ClusterTotals, nearest_labels
 from kmeans_xp.kernels.portable.steps import lloyd_step, lloyd_step_batched
 from kmeans_xp.kernels.rows import DenseRows
@@ -70,8 +61,6 @@ def one_pass_step(rows: DenseRows, centroids: Array, *, xp: Namespace) -> Any:
     n_clusters, n_features = centroids.shape
     few = _few(n_features, n_clusters, centroids.dtype.itemsize, with_sums=True)
     if few is None:
-        if _few(n_features, n_clusters, centroids.dtype.itemsize, with_sums=False) is None:
-            return _sorted_step(rows, centroids, types)
         # By the arithmetic of ``nearest_labels``: a row is counted where its label says.
         labels = running_minimum_labels(rows, centroids, xp=xp)
         return sorted_sums(rows, labels, n_clusters, xp=xp)
@@ -170,33 +159,13 @@ def _few_step(
     )
 
 
-def _sorted_step(rows: DenseRows, centroids: Array, types: tuple[str, str]) -> ClusterTotals:
-    n_clusters, n_features = centroids.shape
-    scored = _prepared(centroids, types[1])
-    totals = no_totals(n_clusters, n_features)
-    size = _tile_rows(n_clusters, n_features, centroids.dtype.itemsize)
-    # In whole tiles: cuBLAS may round a row by the size of the product that it is in.
-    for _, part in rows.tiles(max(1, SORTED_ROWS // size) * size):
-        chunks = chunks_of(part.n_points, n_clusters)
-        labels = cupy.empty(part.n_points, dtype=np.int32)
-        histogram = cupy.zeros((n_clusters, chunks.n_chunks), dtype=np.int32)
-        for place, tile in part.tiles(size):
-            _label_tile(tile, scored, labels[place], types[1], histogram, chunks, place.start)
-        add_in_order(part, labels, histogram, chunks, totals, types)
-    return totals
-
-
 def _label_tile(
     tile: DenseRows,
     scored: _Scored,
     labels: Array,
     c_type: str,
-    histogram: Any = NULL,
-    chunks: Chunks | None = None,
-    first_row: int = 0,
 ) -> None:
-    """Write the labels of one tile, and count them by chunks if there is a histogram."""
-    chunks = chunks or Chunks(1, 1)
+    """Write the labels of one tile."""
     with _product_precision():
         scores = cupy.matmul(tile.centred(), scored.minus_two.T)
     n_rows, n_clusters = scores.shape
@@ -204,17 +173,7 @@ def _label_tile(
         f"least_score<{c_type}>",
         "labels.cu",
         -(-n_rows * 32 // N_THREADS),
-        (
-            scores,
-            scored.sq_norms,
-            np.int32(n_rows),
-            np.int32(n_clusters),
-            labels,
-            histogram,
-            np.int32(chunks.n_rows),
-            np.int32(chunks.n_chunks),
-            np.int32(first_row),
-        ),
+        (scores, scored.sq_norms, np.int32(n_rows), np.int32(n_clusters), labels),
     )
 
 
