@@ -705,7 +705,8 @@ class _LookedAt:
 
 
 def _sq_distances(left: Floats, right: Floats) -> Floats:
-    distances: Floats = np.square(left[:, None, :] - right[None, :, :]).sum(axis=2)
+    with np.errstate(all="ignore"):  # what is infinite is out of reach
+        distances: Floats = np.square(left[:, None, :] - right[None, :, :]).sum(axis=2)
     return distances
 
 
