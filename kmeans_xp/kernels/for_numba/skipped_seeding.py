@@ -140,7 +140,9 @@ def _sq_distance_between(left, first, right, second, n_features):
 @inline
 def _shell(distance, widest):
     """Return the part of a cluster that a row is held in: with others about as far away."""
-    return min(np.int64(_SHELLS * (distance / widest)), _SHELLS - 1) if widest > 0.0 else 0
+    part = distance / widest
+    # The last part is also that of squares which are infinite, or all zero: no number then.
+    return np.int64(_SHELLS * part) if part < 1.0 else _SHELLS - 1
 
 
 @inline
@@ -605,7 +607,7 @@ class SkippedSeeding:
         """Return which centroid each row has its distance from, to the bit."""
         n_points, n_features = self.rows.n_points, self.rows.n_features
         centroids = self.clusters.centroids[: self.n_clusters * n_features]
-        labels = np.empty(n_points, np.int32)
+        labels = np.zeros(n_points, np.int32)  # also where all squares are infinite
 
         def label(start: int, stop: int) -> None:
             _label[self._dtype](
