@@ -1,0 +1,61 @@
+"""The labels that every CUDA kernel must give, by NumPy: the chain of docs/design.md."""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["chain_labels", "fused"]
+
+Host = NDArray[Any]
+
+
+def chain_labels(points: Host, origin: Host, centroids: Host) -> Host:
+    """Return the labels of rows by the chain, in the dtype of the centroids."""
+    dtype = centroids.dtype
+    rows = points.astype(dtype) - origin
+    # A running sum adds in the order of the features; np.sum would add pairs.
+    squares = np.cumsum(np.square(centroids.astype(np.float64)), axis=1)[:, -1].astype(dtype)
+    scores = np.tile(squares, (len(rows), 1))
+    for feature in range(rows.shape[1]):
+        scores = fused(rows[:, feature, None], -2 * centroids[None, :, feature], scores)
+    return np.argmin(scores, axis=1)
+
+
+def fused(a: Host, b: Host, c: Host) -> Host:
+    """Return ``a * b + c``, rounded once."""
+    if c.dtype == np.float32:
+        product = a.astype(np.float64) * b  # 48 bits: exact
+        return _added_to_odd(product, c.astype(np.float64)).astype(np.float32)
+    # Boldo and Melquiond, Emulation of FMA and correctly rounded sums, 2008.
+    product, lost = _exact_product(a, b)
+    low, lower = _exact_sum(c, lost)
+    high, middle = _exact_sum(product, low)
+    return high + _added_to_odd(lower, middle)
+
+
+def _added_to_odd(a: Host, b: Host) -> Host:
+    """Return a sum that is odd in the last bit if it was rounded; rounding it again is right."""
+    total, lost = _exact_sum(a, b)
+    bits = total.view(np.int64)
+    toward = np.where((lost > 0) == (total > 0), 1, -1)
+    return np.where((lost != 0) & (bits % 2 == 0), bits + toward, bits).view(np.float64)
+
+
+def _exact_sum(a: Host, b: Host) -> tuple[Host, Host]:
+    total = a + b
+    of_b = total - a
+    return total, (a - (total - of_b)) + (b - of_b)
+
+
+def _exact_product(a: Host, b: Host) -> tuple[Host, Host]:
+    (a_high, a_low), (b_high, b_low) = _halves(a), _halves(b)
+    product = a * b
+    lost = ((a_high * b_high - product) + a_high * b_low + a_low * b_high) + a_low * b_low
+    return product, lost
+
+
+def _halves(a: Host) -> tuple[Host, Host]:
+    scaled = a * 134217729.0  # 2^27 + 1
+    high = scaled - (scaled - a)
+    return high, a - high
