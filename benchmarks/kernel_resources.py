@@ -35,7 +35,16 @@ __all__ = [
 PAGE = ROOT / "docs" / "cuda_kernels.md"
 
 #: beside each lies the Python that launches its kernels
-SOURCES = ("labels.cu", "certified.cu", "sums.cu", "seeding.cu", "sparse.cu")
+SOURCES = (
+    "labels.cu",
+    "certified.cu",
+    "moments.cu",
+    "sorting.cu",
+    "sums.cu",
+    "merging.cu",
+    "seeding.cu",
+    "sparse.cu",
+)
 ARCHITECTURES = (75, 80, 90, 100, 120)
 
 #: the first architecture of a source that does not compile for all
@@ -250,9 +259,9 @@ that the modules of `kmeans_xp/kernels/for_cupy` can ask for. Spills on all
 architectures: {spills}.
 
 `In` is the type of the points, `T` the one computed in; the number is the padded number of
-features, or of candidates of k-means++, or of the rows of a block of `exact_labels`. `few_step`,
-`few_labels` and `potentials` are launched with more shared memory, by the size of the problem and
-up to 96 KiB, and `certified_wide_labels` with 72 KiB more. Kernels of tensor cores need sm_80.
+features, or of candidates of k-means++, or of the rows of a block of `exact_labels`. `few_step`
+and `few_labels` are launched with more shared memory, by the size of the problem and up to 96 KiB,
+and `certified_wide_labels` with 72 KiB more. Kernels of tensor cores need sm_80.
 
 Written by `python benchmarks/kernel_resources.py --write`, which needs CuPy and no GPU.
 

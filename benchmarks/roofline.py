@@ -5,6 +5,7 @@ puts them there.
 """
 
 import argparse
+import math
 import re
 from pathlib import Path
 from typing import NamedTuple
@@ -122,7 +123,7 @@ READ_EFFICIENCY = 0.85
 
 # Bounds of for_cupy, said again so that this runs without CuPy; a test holds them equal.
 _SHARED_BYTES = 96 * 2**10
-_SORTED_ROWS = 2**22
+_PART_ROWS = 2**24
 _WIDTHS = (2, 4, 8, 16, 32, 64)
 _THREADS = 256
 _DEPTHS = (16, 32, 64, 128)
@@ -167,21 +168,20 @@ def design_of(n_points: int, n_features: int, n_clusters: int, itemsize: int) ->
     data = n_points * n_features * itemsize
     if fits_one_pass(n_features, n_clusters, itemsize):
         return Design("one pass", 3, data)  # the step, its merge, the means
-    parts = [_SORTED_ROWS] * (n_points // _SORTED_ROWS)
-    parts += [rest] if (rest := n_points % _SORTED_ROWS) else []
-    # Once: the centroids and totals made ready, the means. A part of rows: its histogram,
-    # labels, scan, scatter, sums, merge. The sums read the rows again; labels and places twice.
-    n_launches, n_bytes = 3 + 6 * len(parts), 2 * data + 12 * n_points
+    # Labels: centroids made ready, then a launch or more. Counts zeroed, rows sorted by label, then
+    # summed with the means that follow; the sums read the rows again, labels and places twice.
+    n_bytes = 2 * data + 12 * n_points
     if not is_certified(n_points, n_features, n_clusters, itemsize):
-        return Design("chain", n_launches, n_bytes)
-    n_launches += len(parts)  # the doubtful rows
+        is_few = _few_bytes(n_features, n_clusters, itemsize) <= _SHARED_BYTES
+        return Design("chain", 4 if is_few else 5, n_bytes)
     depth = padded_features(n_features)
-    if depth not in _DEPTHS:
-        # Halves of a tile of rows are written, and read by a second launch.
-        tile_rows = _HALVES_BYTES // (2 * depth)
-        n_launches += sum(2 * -(-rows // tile_rows) - 1 for rows in parts)
-        n_bytes += 4 * n_points * depth
-    return Design("certified", n_launches, n_bytes)
+    parts = [min(_PART_ROWS, n_points - start) for start in range(0, n_points, _PART_ROWS)]
+    if depth in _DEPTHS:
+        return Design("certified", 4 + 2 * len(parts), n_bytes)
+    # Halves of a tile of rows are written, and read by a second launch.
+    tile_rows = _HALVES_BYTES // (2 * depth)
+    n_launches = 4 + sum(1 + 2 * -(-rows // tile_rows) for rows in parts)
+    return Design("certified", n_launches, n_bytes + 4 * n_points * depth)
 
 
 def is_certified(n_points: int, n_features: int, n_clusters: int, itemsize: int) -> bool:
@@ -202,13 +202,16 @@ def padded_features(n_features: int) -> int:
 
 def fits_one_pass(n_features: int, n_clusters: int, itemsize: int) -> bool:
     """Return whether a tile of rows, the centroids and one set of sums fit shared memory."""
-    width = next((width for width in _WIDTHS if width >= n_features), None)
-    if width is None:
-        return False
-    values = itemsize * (width + 1) * (_THREADS + n_clusters)
     weights_and_labels = (itemsize + 4) * _THREADS
     sums = 8 * n_clusters * (n_features + 1)
+    values = _few_bytes(n_features, n_clusters, itemsize)
     return values + weights_and_labels + sums <= _SHARED_BYTES
+
+
+def _few_bytes(n_features: int, n_clusters: int, itemsize: int) -> float:
+    """Return what a tile of rows and the centroids take, where a thread can have a row."""
+    width = next((width for width in _WIDTHS if width >= n_features), math.inf)
+    return itemsize * (width + 1) * (_THREADS + n_clusters)
 
 
 def reach_s(size: Size, itemsize: int, rates: Rates) -> float:

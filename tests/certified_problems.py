@@ -37,6 +37,7 @@ KINDS = (
     "zeros",
     "1e-22",
     "1e15",
+    "squares near the greatest number",
     "far greater rows",
     "far greater centroids",
     "sparse",
@@ -54,7 +55,8 @@ def problem_of(seed: int, most_points: int = 80, *, is_wide: bool = False) -> Pr
     n_features = int(rng.choice(_WIDE_FEATURES if is_wide else _FEATURES))
     n_clusters, n_points = int(rng.choice(_CLUSTERS)), int(rng.integers(1, most_points + 1))
     # Of these kinds some are beyond the reach of float16.
-    is_half = seed // len(KINDS) % 3 == 2 and kind not in ("1e-22", "1e15", "far greater rows")
+    beyond = ("1e-22", "1e15", "squares near the greatest number", "far greater rows")
+    is_half = seed // len(KINDS) % 3 == 2 and kind not in beyond
     scale = 10.0 ** (rng.uniform(-1, 1) if is_half else rng.uniform(-6, 6))
     points = rng.standard_normal((n_points, n_features)) * scale
     centroids = rng.standard_normal((n_clusters, n_features)) * scale
@@ -97,6 +99,10 @@ def problem_of(seed: int, most_points: int = 80, *, is_wide: bool = False) -> Pr
         centroids[:: int(rng.integers(1, 4))] = 0
     elif kind in ("1e-22", "1e15"):
         points, centroids = (each / scale * float(kind) for each in (points, centroids))
+    elif kind == "squares near the greatest number":
+        points, centroids = (
+            each / scale * 10.0 ** rng.uniform(17, 19.5) for each in (points, centroids)
+        )
     elif kind == "far greater rows":
         points *= 2.0 ** rng.integers(20, 50)
     elif kind == "far greater centroids":

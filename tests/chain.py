@@ -1,13 +1,34 @@
-"""The labels that every CUDA kernel must give, by NumPy: the chain of docs/design.md."""
+"""The labels that every CUDA kernel must give, by NumPy: the chain of docs/design.md; and rows."""
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
+import pytest
 from numpy.typing import NDArray
 
-__all__ = ["chain_labels", "fused"]
+__all__ = ["Problem", "chain_labels", "fused", "of_tenths"]
 
 Host = NDArray[Any]
+
+
+class Problem(NamedTuple):
+    """Rows, and centroids relative to the origin."""
+
+    points: Host
+    origin: Host
+    centroids: Host
+
+
+def of_tenths(n_points: int, band: tuple[int, int], dtype: str, seed: int) -> Problem:
+    """Return rows of tenths and centroids among them: scores that only rounding tells apart."""
+    n_features, n_clusters = band
+    rng = np.random.default_rng(seed)
+    type_of = pytest.importorskip("ml_dtypes").bfloat16 if dtype == "bfloat16" else dtype
+    points = (rng.integers(0, 10, (n_points, n_features)) / 10).astype(type_of)
+    computed = np.float64 if dtype == "float64" else np.float32
+    origin = points[0].astype(computed)
+    chosen = points[rng.integers(n_points, size=n_clusters)].astype(computed)
+    return Problem(points, origin, chosen - origin)
 
 
 def chain_labels(points: Host, origin: Host, centroids: Host) -> Host:

@@ -14,6 +14,7 @@ from kmeans_xp.kernels import (
     Rows,
     best_candidate,
     candidate_potentials,
+    chosen_at_once,
     closer_of,
     nearest_centroid,
 )
@@ -141,7 +142,13 @@ def _more(
 def _further(
     blocks: Blocks, closest: PerRow, last: Candidate | None, trials: Array
 ) -> Iterator[Candidate]:
-    """Yield rows chosen one by one; ``last`` is yet to be folded into ``closest``."""
+    """Yield rows chosen one by one, or all at once; ``last`` is yet to be folded in."""
+    if blocks.whole is not None:
+        given = None if last is None else last.point
+        all_chosen = blocks.reduce(chosen_at_once, given, trials, per_row=(closest,))
+        if all_chosen is not None:
+            yield all_chosen
+            return
     for step in range(int(trials.shape[0])):
         if last is not None:
             closest = blocks.map_rows(closer_of, last.point, per_row=(closest,))

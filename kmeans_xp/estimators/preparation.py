@@ -5,8 +5,8 @@ from typing import Any, NamedTuple
 
 from kmeans_xp import blocks
 from kmeans_xp.blocks import Blocks
-from kmeans_xp.devices import Array, Namespace, Placement, to_host
-from kmeans_xp.kernels import Moments, Rows, column_moments, spread
+from kmeans_xp.devices import Array, Placement, to_host
+from kmeans_xp.kernels import Rows, both_moments, spread
 
 __all__ = ["Prepared", "check_range", "prepared"]
 
@@ -42,17 +42,12 @@ class Prepared(NamedTuple):
     placement: Placement
 
 
-class _BothMoments(NamedTuple):
-    plain: Moments
-    weighted: Moments
-
-
 def prepared(points: Any, weights: Array | None, placement: Placement) -> Prepared:
     """Place the points and measure their mean and spread; waits for the device once."""
     given = blocks.of(points, weights, placement, is_revisited=True)
     # Some row as the origin: the squares then have no large common part to cancel.
     first = _first_row(given)
-    plain, weighted = given.seen_from(first).reduce(_both_moments)
+    plain, weighted = given.seen_from(first).reduce(both_moments)
     origin, numbers = spread(plain, weighted, first, xp=placement.xp)
     mean_variance, total_sq, mass = to_host(numbers).tolist()
     if mass == 0.0:  # of rows whose weights were not seen before
@@ -64,20 +59,22 @@ def check_range(data: Prepared) -> None:
     """Warn where squared distances are too small for their dtype; ValueError where too large."""
     itemsize = 8 if data.blocks.dtype == data.blocks.xp.float64 else 4
     variance, n_features = data.mean_variance, data.blocks.n_features
+    is_too_large = variance * n_features > _GREATEST_VARIANCE[itemsize]
+    if not is_too_large and not 0.0 < variance < _LEAST_VARIANCE[itemsize]:
+        return
     name, spread = f"float{8 * itemsize}", f"{variance**0.5:.1e}"
     advice = "Multiply X by a power of two that brings its spread near 1"
     advice += ", or use float64." if itemsize == 4 else "."
-    if variance * n_features > _GREATEST_VARIANCE[itemsize]:
+    if is_too_large:
         raise ValueError(
             f"The rows spread by {spread}, whose squares are too large for {name}. {advice}"
         )
-    if 0.0 < variance < _LEAST_VARIANCE[itemsize]:
-        warnings.warn(
-            f"The rows spread by {spread}, whose squares are too small for {name}: labels may be "
-            f"wrong. {advice}",
-            RuntimeWarning,
-            stacklevel=7,
-        )
+    warnings.warn(
+        f"The rows spread by {spread}, whose squares are too small for {name}: labels may be "
+        f"wrong. {advice}",
+        RuntimeWarning,
+        stacklevel=7,
+    )
 
 
 def _first_row(given: Blocks) -> Array:
@@ -86,10 +83,3 @@ def _first_row(given: Blocks) -> Array:
         xp = given.xp
         rows = given.take(xp.zeros((1,), dtype=xp.int32, device=given.device))
     return rows.part(0, 1).centred()[0, :]
-
-
-def _both_moments(rows: Rows, *, xp: Namespace) -> _BothMoments:
-    """Return the moments without the weights and with them, while the rows are there."""
-    plain = column_moments(rows.unweighted(), xp=xp)
-    weighted = plain if rows.weights is None else column_moments(rows, xp=xp)
-    return _BothMoments(plain, weighted)

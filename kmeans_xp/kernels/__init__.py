@@ -23,11 +23,19 @@ from kmeans_xp.kernels.portable.assignment import (
 from kmeans_xp.kernels.portable.batches import BatchMeans, batch_means
 from kmeans_xp.kernels.portable.bounds import Bounds, bounded_step, keeps_bounds
 from kmeans_xp.kernels.portable.least import places_of_least
-from kmeans_xp.kernels.portable.moments import Moments, Spread, column_moments, spread
+from kmeans_xp.kernels.portable.moments import (
+    BothMoments,
+    Moments,
+    Spread,
+    both_moments,
+    column_moments,
+    spread,
+)
 from kmeans_xp.kernels.portable.seeding import (
     Candidate,
     best_candidate,
     candidate_potentials,
+    chosen_at_once,
     closer_of,
     drawn,
     running_total,
@@ -50,6 +58,7 @@ from kmeans_xp.kernels.trees import added, merged_in_tree
 
 __all__ = [
     "BatchMeans",
+    "BothMoments",
     "Bounds",
     "Candidate",
     "ClusterTotals",
@@ -71,8 +80,10 @@ __all__ = [
     "batch_means",
     "batched_steps_of",
     "best_candidate",
+    "both_moments",
     "bounded_step",
     "candidate_potentials",
+    "chosen_at_once",
     "closer_of",
     "cluster_sums",
     "column_moments",

@@ -1,8 +1,12 @@
 """Which library, which device, the way there and back, and how much at a time."""
 
+import gc
+import importlib
+import importlib.metadata
 import logging
 import subprocess
 import sys
+import weakref
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
@@ -173,6 +177,49 @@ def test_a_read_that_was_begun_gives_the_values_of_then(
     assert type(values) is np.ndarray
     assert values.dtype == np.float32
     np.testing.assert_array_equal(values, host)
+
+
+@pytest.mark.skip_library(
+    *("numpy", "array_api_strict", "torch", "jax", "dpnp", "mlx"), reason="has no pinned memory"
+)
+def test_a_read_that_is_dropped_keeps_its_memory_until_it_is_copied(
+    library: Library, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cupy, cupyx = (importlib.import_module(name) for name in ("cupy", "cupyx"))
+    is_done, memory = [False], []
+
+    class Event:
+        def __init__(self, **flags: Any) -> None: ...
+        def record(self) -> None: ...
+        def synchronize(self) -> None:
+            is_done[0] = True
+
+        @property
+        def done(self) -> bool:
+            return is_done[0]
+
+    def pinned(shape: tuple[int, ...], dtype: Any) -> np.ndarray:
+        array = np.empty(shape, dtype)
+        memory.append(weakref.ref(array))
+        return array
+
+    monkeypatch.setattr(cupy.cuda, "Event", Event)
+    monkeypatch.setattr(cupyx, "empty_pinned", pinned)
+    array = library.asarray([1.0, 2.0], "float32")
+    read = begin_read(array)
+    del read
+    begin_read(array)  # another, dropped too
+    gc.collect()
+    assert all(each() is not None for each in memory)
+    is_done[0] = True
+    read = begin_read(array)
+    gc.collect()
+    assert [each() is not None for each in memory] == [False, False, True]
+    is_done[0] = False
+    assert read().tolist() == [1.0, 2.0]
+    del read
+    gc.collect()
+    assert memory[2]() is None
 
 
 def test_lists_come_to_the_host_and_numpy_stays() -> None:
@@ -493,6 +540,23 @@ def test_available_says_how_to_install_what_is_missing(monkeypatch: pytest.Monke
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     torch = next(report for report in available() if report.library == "torch")
     assert torch == ("torch", "its own", False, "not installed: pip install torch")
+
+
+def test_a_folder_of_the_name_of_a_library_is_not_the_library(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    version = importlib.metadata.version
+
+    def of_installed(name: str) -> str:
+        if name == "mlx":
+            raise importlib.metadata.PackageNotFoundError(name)
+        return version(name)
+
+    (tmp_path / "mlx").mkdir()
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr("importlib.metadata.version", of_installed)
+    mlx = next(report for report in available() if report.library == "mlx")
+    assert mlx == ("mlx", "its own", False, "not installed: pip install mlx")
 
 
 def test_looking_around_imports_no_library_but_cupy() -> None:

@@ -138,7 +138,7 @@ def test_rows_in_parts_are_labelled_and_counted_as_in_one(
     np.testing.assert_array_equal(in_parts, in_one)
     assert n_in_parts == n_doubtful > 0
     # Rows with a proof and rows without are counted where their labels say.
-    monkeypatch.setattr(labels, "SORTED_ROWS", 1100)
+    monkeypatch.setattr(labels, "PART_ROWS", 1100)
     monkeypatch.setattr(certified, "_LEAST_WORK", 1)
     step = lloyd_step(rows, centroids, xp=library.xp)
     np.testing.assert_array_equal(step.mass.get(), np.bincount(in_one, minlength=70))

@@ -1,17 +1,16 @@
 """One arithmetic for labels on CuPy: the chain, whichever kernel gives them."""
 
 from fractions import Fraction
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from numpy.typing import NDArray
 
 from conftest import Library
 from kmeans_xp.kernels import DenseRows, lloyd_step, lloyd_step_batched, nearest_labels
-from tests.chain import chain_labels, fused
+from tests.chain import Problem, chain_labels, fused, of_tenths
 
 with_cupy_alone = pytest.mark.skip_library(
     *("numpy", "array_api_strict", "torch", "jax", "dpnp"), reason="is of CUDA"
@@ -25,24 +24,6 @@ BANDS = [
     *((features, clusters) for features in (17, 33, 64) for clusters in (3, 60, 500)),
     *((features, clusters) for features in (65, 128, 130) for clusters in (5, 64, 300)),
 ]
-
-
-class Problem(NamedTuple):
-    points: NDArray[Any]
-    origin: NDArray[Any]
-    centroids: NDArray[Any]
-
-
-def of_tenths(n_points: int, band: tuple[int, int], dtype: str, seed: int) -> Problem:
-    """Return rows of tenths and centroids among them: scores that only rounding tells apart."""
-    n_features, n_clusters = band
-    rng = np.random.default_rng(seed)
-    type_of = pytest.importorskip("ml_dtypes").bfloat16 if dtype == "bfloat16" else dtype
-    points = (rng.integers(0, 10, (n_points, n_features)) / 10).astype(type_of)
-    computed = np.float64 if dtype == "float64" else np.float32
-    origin = points[0].astype(computed)
-    chosen = points[rng.integers(n_points, size=n_clusters)].astype(computed)
-    return Problem(points, origin, chosen - origin)
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])

@@ -138,6 +138,56 @@ def test_what_is_compiled_in_use_is_in_the_list(
 
 
 @with_cupy_alone
+def test_kernels_of_the_same_template_arguments_are_compiled_at_once(
+    library: Library, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from kmeans_xp.kernels.for_cupy import launching
+
+    runs = []
+
+    class Module:
+        def __init__(self, *, code: str, options: Any, name_expressions: Any) -> None:
+            runs.append(name_expressions)
+
+        def get_function(self, name: str) -> str:
+            return name
+
+    launching._module.cache_clear()
+    monkeypatch.setattr(launching.cupy, "RawModule", Module)
+    monkeypatch.setattr(launching, "_templates", lambda source: TEMPLATES)
+    compile_one = launching.compiled.__wrapped__
+    for name in ("one<float>", "two<float>", "three<float, 2>", "four", "two<double>", "five"):
+        assert compile_one(name, "sums.cu") == name
+    launching._module.cache_clear()
+    assert runs == [
+        ("one<float>", "two<float>"),
+        ("three<float, 2>",),
+        None,
+        ("one<double>", "two<double>"),
+    ]
+
+
+TEMPLATES = {
+    "one": "typename T",
+    "two": "typename T",
+    "three": "typename T, int D",
+    "four": "",
+    "five": "",
+}
+
+
+@with_cupy_alone
+@pytest.mark.parametrize("name", SOURCES)
+def test_every_template_of_a_source_is_found(name: str, library: Library) -> None:
+    from kmeans_xp.kernels.for_cupy import launching
+
+    found = launching._templates(name)
+    assert set(found) == {each.name for each in declarations(source(name))}
+    for each in declarations(source(name)):
+        assert found[each.name].count(",") + bool(found[each.name]) == len(each.parameters)
+
+
+@with_cupy_alone
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
 @pytest.mark.parametrize("name", SOURCES)
 def test_every_kernel_compiles_without_spills(

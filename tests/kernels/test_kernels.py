@@ -4,6 +4,7 @@ A new override or kernel is found in the registry. A kernel needs an entry in ``
 which says what its docstring promises; an override needs nothing.
 """
 
+import dataclasses
 import functools
 import importlib
 import math
@@ -28,6 +29,7 @@ from kmeans_xp import config_context
 from kmeans_xp.devices import device_of, namespace_of, record_of, tile_shape, to_host
 from kmeans_xp.kernels import (
     BatchMeans,
+    BothMoments,
     Bounds,
     Candidate,
     ClusterTotals,
@@ -43,6 +45,7 @@ from kmeans_xp.kernels import (
     Update,
     batched_steps_of,
     bounded_step,
+    chosen_at_once,
     keeps_bounds,
     kernels,
     lloyd_step,
@@ -614,7 +617,7 @@ def on_host(value: Any) -> Any:
     """Return copies of the arrays in (nested) named tuples."""
     if isinstance(value, tuple):
         return type(value)(*map(on_host, value))
-    return np.array(to_host(value))
+    return None if value is None else np.array(to_host(value))
 
 
 def verify_steps_of(result: Any, trial: Trial, truth: Truth) -> None:
@@ -631,12 +634,19 @@ def verify_batched_steps_of(result: Any, trial: Trial, truth: Truth) -> None:
         assert_plain_steps(result)
 
 
+def assert_same_step(taken: Step, plain: Step) -> None:
+    """Each array has the same bits; totals may be left out where no cluster is empty."""
+    if taken.totals is None and plain.signals[1] == 0.0:
+        plain = plain._replace(totals=None)
+    for ours, theirs in zip(arrays_in(taken), arrays_in(plain), strict=True):
+        assert_same_bits(ours, theirs)
+
+
 def assert_plain_steps(walk: Sequence[Taken]) -> None:
     assert len(walk) == len(walk_from(walk[0].plain.before))
     for taken, plain in walk:
         assert isinstance(taken, Step)
-        for ours, theirs in zip(arrays_in(taken), arrays_in(plain), strict=True):
-            assert_same_bits(ours, theirs)
+        assert_same_step(taken, plain)
 
 
 def assert_same_bits(actual: Any, expected: Any) -> None:
@@ -679,6 +689,63 @@ def verify_candidate_potentials(result: Any, trial: Trial, truth: Truth) -> None
     assert_within(actual, weighted.sum(axis=0), slack + truth.of_sums(weighted + column * slack))
 
 
+def rows_closest_last_and_trials(trial: Trial) -> tuple[Any, ...]:
+    """Three rows to choose, of four candidates each; distances so far may be infinite."""
+    trials = trial.placed(chosen_by(trial), trial.accumulated)
+    return trial.rows, trial.placed(trial.closest), trial.centroids[:1, :], trials
+
+
+def chosen_by(trial: Trial) -> Host:
+    trials = np.random.default_rng(trial.shape[0]).random((3, 4))
+    trials[1, 0] = 0.0
+    return rounded(trials, trial.accumulated)
+
+
+def verify_chosen_at_once(result: Any, trial: Trial, truth: Truth) -> None:
+    """Each row is one that a number draws, and the best of those but for rounding."""
+    if trial.body is chosen_at_once.portable:
+        assert result is None  # no library is known to be faster so
+        return
+    if result is None:
+        raise Declined
+    trials = chosen_by(trial)
+    indices = trial.read(result.index, "int64", (len(trials),)).astype(int)
+    chosen = trial.read(result.point, trial.problem.computing, (len(trials), trial.shape[1]))
+    np.testing.assert_array_equal(chosen, truth.points[indices])
+    eps, accumulated_eps = (np.finfo(d).eps for d in (trial.problem.computing, trial.accumulated))
+    relative = (trial.shape[1] + 6) * eps + 2 * (trial.shape[0] + 3) * accumulated_eps
+    closest = np.minimum(trial.closest, truth.sq_distances[:, 0])
+    off = (truth.weights * truth.slack[:, 0]).sum()
+    for uniforms, index in zip(trials, indices, strict=True):
+        mass = truth.weights * closest
+        reached = np.cumsum(mass)
+        slack = relative * reached[-1] + off
+        is_first = index == 0 and uniforms.min() == 0.0  # whatever its mass
+        assert mass[index] > 0.0 or is_first or reached[-1] <= slack
+        drawable = [
+            (reached >= uniform * reached[-1] - slack)
+            & (reached - mass <= uniform * reached[-1] + slack)
+            for uniform in uniforms
+        ]
+        assert any(rows[index] for rows in drawable)
+        potentials = potentials_of(truth, closest, np.flatnonzero(np.any(drawable, axis=0)))
+        least = min(max(potentials[row] for row in np.flatnonzero(rows)) for rows in drawable)
+        is_least = 1e-12 if trial.problem.computing == "float64" else 1e-6
+        assert potentials[index] <= least * (1.0 + is_least + 2 * relative) + 2 * off
+        closest = np.minimum(closest, sq_distances_to(truth, index))
+
+
+def sq_distances_to(truth: Truth, index: int) -> Host:
+    return ((truth.points - truth.points[index]) ** 2).sum(axis=1)
+
+
+def potentials_of(truth: Truth, closest: Host, indices: NDArray[Any]) -> dict[int, float]:
+    return {
+        index: float(truth.weights @ np.minimum(closest, sq_distances_to(truth, index)))
+        for index in indices.tolist()
+    }
+
+
 def verify_closer_of(result: Any, trial: Trial, truth: Truth) -> None:
     actual = trial.read(result, trial.problem.computing, trial.shape[:1])
     distances, slack = truth.sq_distances[:, 0], truth.slack[:, 0]
@@ -700,6 +767,13 @@ def verify_column_moments(result: Any, trial: Trial, truth: Truth) -> None:
     is_count = trial.problem.weights is None
     rounding = 0.0 if is_count else truth.of_sums(truth.weights)
     assert_within(mass, truth.weights.sum(), rounding)
+
+
+def verify_both_moments(result: Any, trial: Trial, truth: Truth) -> None:
+    assert isinstance(result, BothMoments)
+    verify_column_moments(result.weighted, trial, truth)
+    unweighted = Trial(trial.body, trial.library, dataclasses.replace(trial.problem, weights=None))
+    verify_column_moments(result.plain, unweighted, Truth(unweighted))
 
 
 def moments_about(trial: Trial) -> tuple[Any, ...]:
@@ -852,8 +926,10 @@ CONTRACTS = {
     "batch_means": Contract(rows_centroids_and_mass, verify_batch_means),
     "batched_steps_of": Contract(rows_and_reduce, verify_batched_steps_of, walked_together),
     "best_candidate": Contract(potentials_indices_and_candidates, verify_best_candidate),
+    "both_moments": Contract(lambda trial: (trial.rows,), verify_both_moments),
     "bounded_step": Contract(rows_centroids_and_bounds, verify_bounded_step),
     "candidate_potentials": Contract(rows_closest_and_centroids, verify_candidate_potentials),
+    "chosen_at_once": Contract(rows_closest_last_and_trials, verify_chosen_at_once),
     "closer_of": Contract(
         lambda trial: (trial.rows, trial.placed(trial.closest), trial.centroids[:1, :]),
         verify_closer_of,
@@ -1052,9 +1128,7 @@ def test_the_steps_of_a_long_run_are_plain_ones(tol: float, library: Library) ->
         taken = steps.take(centroids, n_left=n_steps - number)
         totals = lloyd_step(trial.rows, centroids, xp=library.xp)
         update = update_centroids(totals, centroids, xp=library.xp)
-        plain = Step(centroids, totals, update, update.signals)
-        for ours, theirs in zip(arrays_in(taken), arrays_in(plain), strict=True):
-            assert_same_bits(ours, theirs)
+        assert_same_step(taken, Step(centroids, totals, update, to_host(update.signals)))
         centroids = taken.update.centroids
 
 

@@ -1,9 +1,10 @@
 """CuPy."""
 
 import importlib
+from collections import deque
 from collections.abc import Callable
-from contextlib import AbstractContextManager
-from typing import Any
+from contextlib import AbstractContextManager, suppress
+from typing import Any, ClassVar
 
 import array_api_compat.numpy
 import numpy as np
@@ -11,6 +12,34 @@ import numpy as np
 from kmeans_xp.devices.libraries.record import Host, Library
 
 __all__ = ["CuPy"]
+
+
+class _Read:
+    """A copy to pinned memory that was begun: the values, when called.
+
+    CuPy gives pinned memory that nobody holds to the next who asks, on whatever stream, even
+    while a copy writes there. So a read that is dropped leaves its memory behind until then.
+    """
+
+    #: of reads that were dropped; one thread at a time holds each, since others may be here too
+    left: ClassVar[deque[tuple[Host, Any]]] = deque()
+
+    def __init__(self, pinned: Host, copied: Any) -> None:
+        self.pinned = pinned
+        self.copied = copied
+        with suppress(IndexError):  # another thread took it
+            for _ in range(len(self.left)):
+                each = self.left.popleft()
+                if not each[1].done:
+                    self.left.append(each)
+
+    def __call__(self) -> Host:
+        self.copied.synchronize()
+        return np.asarray(self.pinned)
+
+    def __del__(self) -> None:
+        if not self.copied.done:
+            self.left.append((self.pinned, self.copied))
 
 
 class CuPy(Library):
@@ -26,18 +55,13 @@ class CuPy(Library):
 
     def begin_read(self, array: Any) -> Callable[[], Host]:
         """Start copying a small array to the host, which no other work waits for."""
-        cupyx, cupy = (importlib.import_module(name) for name in ("cupyx", "cupy"))
+        cupy, cupyx = self.module, importlib.import_module("cupyx")
         # Only into pinned memory does a copy return before it is done.
         pinned = cupyx.empty_pinned(array.shape, dtype=array.dtype)
         array.get(out=pinned, blocking=False)
         copied = cupy.cuda.Event(block=False, disable_timing=True)
         copied.record()
-
-        def wait() -> Host:
-            copied.synchronize()
-            return np.asarray(pinned)
-
-        return wait
+        return _Read(pinned, copied)
 
     def lender(self, array: Any) -> None:
         """Return None: the kernels are its own."""
@@ -53,7 +77,7 @@ class CuPy(Library):
 
     def free_memory(self, device: Any) -> int:
         """Return the bytes that CUDA and CuPy's pool have left."""
-        cupy = importlib.import_module("cupy")
+        cupy = self.module
         with device:
             free, _ = cupy.cuda.runtime.memGetInfo()
             return int(free + cupy.get_default_memory_pool().free_bytes())

@@ -194,6 +194,8 @@ __device__ __forceinline__ Row row_of(float sq, float sq_lost, float scale, floa
                            + (depth + 3) * 1.02f / 16777216.0f);    // the chain
     // Below the normal numbers the chain rounds to multiples of 2^-149.
     error += (depth + 3) * (scale * 2.6e-23f) * (centroid_scale * 5.3e-23f);
+    // Where a sum of the chain may be infinite, it does not tell centroids apart.
+    if (!(reach / scale / centroid_scale < 1e38f)) error = INFINITE;
     return {lost, sq * 1.0002f, 2.002f * error};
 }
 
@@ -238,14 +240,9 @@ __device__ bool is_proven(const Nearest& found, const Row& row, float ratio, con
 
 // The result of a row of a lane; all lanes of a warp come here together.
 __device__ void write_row(const Nearest& found, bool is_sure, bool is_mine, i64 row, int* labels,
-                          int* doubtful, int* n_doubtful, int* histogram, int rows_per_chunk,
-                          int n_chunks) {
+                          int* doubtful, int* n_doubtful) {
     int lane = threadIdx.x % 32;
     if (is_mine) labels[row] = found.label;
-    if (is_mine && is_sure && histogram) {
-        i64 cell = static_cast<i64>(found.label) * n_chunks + row / rows_per_chunk;
-        atomicAdd(&histogram[cell], 1);
-    }
     unsigned votes = __ballot_sync(FULL_MASK, is_mine && !is_sure);
     if (votes == 0) return;
     int place = 0;
@@ -292,8 +289,7 @@ template <typename In, int DEPTH>
 __global__ void __launch_bounds__(128, AT_ONCE<DEPTH>)
 certified_labels(const In* points, const float* origin, i64 n_points, int n_features,
                  const half_bits* halves, const float* biases, const float* limits, int n_parts,
-                 int n_padded, int* labels, int* doubtful, int* n_doubtful, int* histogram,
-                 int rows_per_chunk, int n_chunks) {
+                 int n_padded, int* labels, int* doubtful, int* n_doubtful) {
     constexpr int WARPS = 4, ROWS = 32 * WARPS, COLUMNS = 64, STAGES = 2;
     constexpr int STRIDE = DEPTH + 8;  // 16 bytes more: ldmatrix then meets no bank twice
     constexpr int STEPS = DEPTH / 16;
@@ -433,8 +429,7 @@ certified_labels(const In* points, const float* origin, i64 n_points, int n_feat
         int row = lane / 4 + 8 * i;
         bool is_mine = lane % 4 == 0 && first + row < n_points;
         bool is_sure = is_proven(found[i], known[warp][row], ratio, of_all);
-        write_row(found[i], is_sure, is_mine, first + row, labels, doubtful, n_doubtful, histogram,
-                  rows_per_chunk, n_chunks);
+        write_row(found[i], is_sure, is_mine, first + row, labels, doubtful, n_doubtful);
     }
 }
 
@@ -491,8 +486,7 @@ extern "C" __global__ void __launch_bounds__(THREADS, 1)
 certified_wide_labels(const half_bits* rows, const Row* known, const float* ratios,
                       i64 n_points, i64 first, int depth, const half_bits* halves,
                       const float* biases, const float* limits, int n_parts, int n_padded,
-                      int* labels, int* doubtful, int* n_doubtful, int* histogram,
-                      int rows_per_chunk, int n_chunks) {
+                      int* labels, int* doubtful, int* n_doubtful) {
     constexpr int ROWS = 128, COLUMNS = 128, DEPTH = 64, STAGES = 2;
     constexpr int STRIDE = DEPTH + 8;  // 16 bytes more: ldmatrix then meets no bank twice
     constexpr int TILE = (ROWS + COLUMNS) * STRIDE, PACKS = DEPTH / 8;
@@ -596,8 +590,6 @@ certified_wide_labels(const half_bits* rows, const Row* known, const float* rati
     i64 row = begin + threadIdx.x;
     bool is_mine = row < n_points;
     const Limits all = limits_of(limits, n_parts);
-    bool is_sure =
-        is_mine && is_proven(found, known[row], ratio_of[threadIdx.x], all);
-    write_row(found, is_sure, is_mine, first + row, labels, doubtful, n_doubtful, histogram,
-              rows_per_chunk, n_chunks);
+    bool is_sure = is_mine && is_proven(found, known[row], ratio_of[threadIdx.x], all);
+    write_row(found, is_sure, is_mine, first + row, labels, doubtful, n_doubtful);
 }

@@ -8,7 +8,6 @@ import numpy as np
 
 from kmeans_xp.devices import Array, within_budget
 from kmeans_xp.kernels.for_cupy.launching import N_THREADS, NULL, launch, row_arguments
-from kmeans_xp.kernels.for_cupy.sums import Chunks
 from kmeans_xp.kernels.rows import DenseRows
 
 __all__ = ["PART_ROWS", "Labelling", "is_certified"]
@@ -95,28 +94,18 @@ class Labelling:
         else:
             self._take_norms()
 
-    def write(
-        self,
-        number: int,
-        part: DenseRows,
-        labels: Array,
-        histogram: Any = NULL,
-        chunks: Chunks | None = None,
-    ) -> None:
-        """Write the labels of a part, and count them by chunks if there is a histogram."""
-        chunks = chunks or Chunks(1, 1)
-        counting = (histogram, np.int32(chunks.n_rows), np.int32(chunks.n_chunks))
+    def write(self, number: int, part: DenseRows, labels: Array) -> None:
+        """Write the labels of a part, the ``number``-th."""
         if self._prepared is None or self.counts is None:
-            self._write_exact(part, (NULL, NULL), labels, counting)
+            self._write_exact(part, (NULL, NULL), labels)
             return
         listed = cupy.empty(part.n_points, dtype=np.int32)
-        of_part = self.counts[number : number + 1]
-        results = (labels, listed, of_part, *counting)
+        doubtful = (listed, self.counts[number : number + 1])
         if self._prepared.depth in _DEPTHS:
-            self._write_certified(part, self._prepared, results)
+            self._write_certified(part, self._prepared, (labels, *doubtful))
         else:
-            self._write_certified_wide(part, self._prepared, results)
-        self._write_exact(part, (listed, of_part), labels, counting)
+            self._write_certified_wide(part, self._prepared, (labels, *doubtful))
+        self._write_exact(part, doubtful, labels)
 
     def _prepare(self, counts: Array) -> _Prepared:
         n_clusters, n_features = self.centroids.shape
@@ -220,13 +209,7 @@ class Labelling:
                 shared_bytes=_WIDE_SHARED_BYTES,
             )
 
-    def _write_exact(
-        self,
-        part: DenseRows,
-        listed: tuple[Any, Any],
-        labels: Array,
-        counting: tuple[Any, ...],
-    ) -> None:
+    def _write_exact(self, part: DenseRows, listed: tuple[Any, Any], labels: Array) -> None:
         """Label all rows of a part, or those that are listed."""
         is_of_all = listed[0] is NULL
         n_rows = _BLOCK_ROWS[0 if is_of_all else 1]
@@ -245,7 +228,6 @@ class Labelling:
                 np.int32(n_clusters),
                 *listed,
                 labels,
-                *counting,
             ),
         )
 

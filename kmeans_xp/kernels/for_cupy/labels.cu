@@ -156,14 +156,12 @@ template <typename T, int N> struct alignas(N * sizeof(T)) Pack { T at[N]; };
 
 // Labels of all rows, or of those listed, whose number is known to the device alone. ROWS rows
 // and 128 (double: 64) centroids at a time; a thread has ROWS / 16 rows and every 16th pack of
-// centroids. Labels are counted for each chunk of rows too, if there is a histogram
-// (n_clusters x n_chunks).
+// centroids.
 template <typename In, typename T, int ROWS>
 __global__ void __launch_bounds__(THREADS, AT_ONCE<T>)
 exact_labels(const In* points, const T* origin, const T* centroids, const T* sq_norms,
              i64 n_points, int n_features, int n_clusters, const int* listed,
-             const int* n_listed, int* labels, int* histogram, int rows_per_chunk,
-             int n_chunks) {
+             const int* n_listed, int* labels) {
     constexpr int DEPTH = 16, PACK = 16 / sizeof(T);
     constexpr int OWN_ROWS = ROWS / 16, OWN_COLUMNS = 2 * PACK, COLUMNS = 16 * OWN_COLUMNS;
     constexpr int ROW_PACK = OWN_ROWS < PACK ? OWN_ROWS : PACK;
@@ -269,13 +267,8 @@ exact_labels(const In* points, const T* origin, const T* centroids, const T* sq_
                 }
             }
             if (column == 0 && first + line * OWN_ROWS + r < n_rows) {
-                i64 row = row_at[line * OWN_ROWS + r];
-                int found = label[r] == n_clusters ? 0 : label[r];  // every score was infinite
-                labels[row] = found;
-                if (histogram) {
-                    i64 cell = static_cast<i64>(found) * n_chunks + row / rows_per_chunk;
-                    atomicAdd(&histogram[cell], 1);
-                }
+                // None is less than infinite: the first.
+                labels[row_at[line * OWN_ROWS + r]] = label[r] == n_clusters ? 0 : label[r];
             }
         }
     }

@@ -20,18 +20,12 @@ from kmeans_xp.kernels.for_cupy.launching import (
     split,
     types_of,
 )
-from kmeans_xp.kernels.for_cupy.sums import (
-    SORTED_ROWS,
-    add_in_order,
-    chunks_of,
-    merged,
-    no_totals,
-)
+from kmeans_xp.kernels.for_cupy.sums import merged, sorted_sums
 from kmeans_xp.kernels.portable.assignment import ClusterTotals, nearest_labels
 from kmeans_xp.kernels.portable.steps import lloyd_step, lloyd_step_batched
 from kmeans_xp.kernels.rows import DenseRows
 
-__all__ = ["is_kernels_alone"]
+__all__ = ["is_kernels_alone", "reads_rows_once"]
 
 #: what a block may ask for where SHARED_BYTES are too little; two at a time
 _MOST_SHARED_BYTES = 96 * 2**10
@@ -61,7 +55,8 @@ def one_pass_step(rows: DenseRows, centroids: Array, *, xp: Namespace) -> Any:
     n_clusters, n_features = centroids.shape
     few = _few(n_features, n_clusters, centroids.dtype.itemsize, with_sums=True)
     if few is None:
-        return _sorted_step(rows, centroids, types)
+        labels = running_minimum_labels(rows, centroids, xp=xp)
+        return sorted_sums(rows, labels, n_clusters, xp=xp)
     sums, mass = _few_step(rows, centroids[None, :, :], types, few)
     return ClusterTotals(sums[0], mass[0])
 
@@ -77,16 +72,21 @@ def batched_step(rows: DenseRows, centroids: Array, *, xp: Namespace) -> Any:
     return _few_step(rows, centroids, types, few)
 
 
+def reads_rows_once(rows: DenseRows, centroids: Array) -> bool:
+    """Return whether ``lloyd_step`` is two launches."""
+    *_, n_clusters, n_features = centroids.shape
+    few = _few(n_features, n_clusters, centroids.dtype.itemsize, with_sums=True)
+    return few is not None and types_of(rows, centroids) is not None
+
+
 def is_kernels_alone(rows: DenseRows, centroids: Array) -> bool:
     """Return whether a step launches kernels and does nothing else, so that a graph can record it.
 
     Batched steps do if they are one pass.
     """
-    if types_of(rows, centroids) is None:
-        return False
-    *restarts, n_clusters, n_features = centroids.shape
-    itemsize = centroids.dtype.itemsize
-    return not restarts or _few(n_features, n_clusters, itemsize, with_sums=True) is not None
+    if centroids.ndim == 2:
+        return types_of(rows, centroids) is not None
+    return reads_rows_once(rows, centroids)
 
 
 @nearest_labels.override("cupy", rows=DenseRows)
@@ -153,19 +153,6 @@ def _few_step(
     return ClusterTotals(
         totals[:n_sums].reshape(centroids.shape), totals[n_sums:].reshape(centroids.shape[:2])
     )
-
-
-def _sorted_step(rows: DenseRows, centroids: Array, types: tuple[str, str]) -> ClusterTotals:
-    n_clusters, n_features = centroids.shape
-    labelling = Labelling(rows, centroids, types, SORTED_ROWS)
-    totals = no_totals(n_clusters, n_features)
-    for number, (_, part) in enumerate(rows.tiles(SORTED_ROWS)):
-        chunks = chunks_of(part.n_points, n_clusters)
-        labels = cupy.empty(part.n_points, dtype=np.int32)
-        histogram = cupy.zeros((n_clusters, chunks.n_chunks), dtype=np.int32)
-        labelling.write(number, part, labels, histogram, chunks)
-        add_in_order(part, labels, histogram, chunks, totals, types)
-    return totals
 
 
 def _few(n_features: int, n_clusters: int, itemsize: int, *, with_sums: bool) -> _Few | None:

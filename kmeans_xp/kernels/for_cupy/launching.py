@@ -6,6 +6,7 @@ the shapes, and nothing here waits for the device or copies from it.
 
 import functools
 import importlib.resources
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -47,6 +48,12 @@ C_TYPES = {
 }
 
 NULL = np.intp(0)
+
+#: the template parameters of a kernel, if it has any, and its name
+_KERNEL = re.compile(
+    r"(?:template\s*<([^>]*)>\s*|extern \"C\"\s+)__global__\s+void\s+"
+    r"(?:__launch_bounds__\([^)]*\)\s*)?(\w+)\s*\("
+)
 
 
 def types_of(rows: DenseRows, *arrays: Array) -> tuple[str, str] | None:
@@ -99,12 +106,28 @@ def launch(
 
 @functools.cache
 def compiled(name: str, source: str) -> Any:
-    """Return a kernel of a source."""
-    templates = (name,) if "<" in name else None
-    module = cupy.RawModule(
-        code=source_text(source), options=("-std=c++17",), name_expressions=templates
-    )
-    return module.get_function(name)
+    """Return a kernel of a source, which is compiled with those of the same template arguments."""
+    template, _, arguments = name.partition("<")
+    templates = _templates(source)
+    alike = [each for each in templates if templates[each] == templates[template]]
+    names = tuple(f"{each}<{arguments}" for each in alike) if arguments else None
+    return _module(source, names).get_function(name)
+
+
+@functools.cache
+def _module(source: str, names: tuple[str, ...] | None) -> Any:
+    """Return a source compiled by one run of NVRTC, which takes a tenth of a second for itself.
+
+    Kernels of other widths are not in it: each takes a few tenths, and a fit needs one or two.
+    """
+    text = source_text(source)
+    return cupy.RawModule(code=text, options=("-std=c++17",), name_expressions=names)
+
+
+@functools.cache
+def _templates(source: str) -> dict[str, str]:
+    """Return the template parameters of each kernel of a source, "" where it is none."""
+    return {name: parameters for parameters, name in _KERNEL.findall(source_text(source))}
 
 
 def source_text(source: str) -> str:

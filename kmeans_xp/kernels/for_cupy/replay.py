@@ -6,7 +6,7 @@ from typing import Any, Generic, NamedTuple, TypeVar
 
 from kmeans_xp.devices import Array
 
-__all__ = ["Replay"]
+__all__ = ["Replay", "replayed"]
 
 T = TypeVar("T")
 
@@ -51,6 +51,24 @@ class Replay(Generic[T]):
         record.graph.launch(stream=record.cuda.get_current_stream())
         result: T = record.result
         return result
+
+
+def replayed(function: Callable[[], None], n_times: int) -> None:
+    """Do the work of a function several times, of which the host launches one graph each.
+
+    Parameters
+    ----------
+    function : callable
+        Launches kernels that were launched before, and asks for no memory.
+    n_times : int
+    """
+    cuda = importlib.import_module("cupy").cuda
+    with cuda.Stream(non_blocking=True) as stream:
+        stream.begin_capture()
+        function()
+        graph = stream.end_capture()
+    for _ in range(n_times):
+        graph.launch(stream=cuda.get_current_stream())
 
 
 class _Record(NamedTuple):

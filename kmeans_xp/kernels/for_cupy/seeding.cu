@@ -20,67 +20,235 @@ assigned_distances(const In* points, const T* origin, const int* labels, const T
     if (threadIdx.x % 32 == 0) out[row] = sum;
 }
 
-// For L candidates at once: the weighted sum of min(closest, squared distance) over the rows of
-// a block. Candidates lie in shared memory; a row's numbers are read once.
-template <typename In, typename T, int L>
+// ---- greedy k-means++: a centre is fold_chosen, draw_candidates and measure_candidates ----
+
+// What one centre leaves for the next.
+struct Seeding {
+    int best;    // which candidate of the last centre was chosen
+    int step;    // centres chosen so far
+    int ticket;  // blocks of measure_candidates that are done
+};
+
+// What a row is drawn in proportion to, rounded as the portable body rounds it.
+template <typename T>
+__device__ __forceinline__ double mass_of(T closest, const T* weights, i64 row) {
+    return static_cast<double>(weights ? closest * weights[row] : closest);
+}
+
+// closest = min(before, the distances to the candidate that was chosen), which were kept when it
+// was one; and the mass of each block of rows. Nothing is folded where nothing was kept.
+template <typename T>
 __global__ void __launch_bounds__(THREADS)
-potentials(const In* points, const T* weights, const T* origin, const T* closest,
-           const T* candidates, i64 n_points, int n_features, int n_candidates,
-           i64 rows_per_block, double* partials) {
-    extern __shared__ double shared[];
-    T* own = reinterpret_cast<T*>(shared);  // L x n_features, zero past n_candidates
-    for (int at = threadIdx.x; at < L * n_features; at += THREADS) {
-        own[at] = at < n_candidates * n_features ? candidates[at] : T(0);
+fold_chosen(const T* before, const T* kept, const T* weights, const Seeding* state, i64 n_points,
+            i64 rows_per_block, T* closest, double* block_mass) {
+    i64 begin = blockIdx.x * rows_per_block;
+    int n_rows = static_cast<int>(min(rows_per_block, n_points - begin));
+    before += begin;
+    closest += begin;
+    if (kept) kept += state->best * n_points + begin;
+    if (weights) weights += begin;
+    double mass = 0.0;
+#pragma unroll 2
+    for (int row = threadIdx.x; row < n_rows; row += THREADS) {
+        T nearest = before[row];
+        if (kept) nearest = min(kept[row], nearest);
+        closest[row] = nearest;
+        mass += mass_of(nearest, weights, row);
+    }
+    mass = block_sum(mass);
+    if (threadIdx.x == 0) block_mass[blockIdx.x] = mass;
+}
+
+// The row where the running total of the mass first reaches a share of the whole, and its point
+// less the origin: a block a candidate. First the block of rows is found, then the row in it.
+template <typename In, typename T>
+__global__ void __launch_bounds__(THREADS)
+draw_candidates(const In* points, const T* weights, const T* origin, const T* closest,
+                const double* block_mass, int n_blocks, const double* uniforms, i64 n_points,
+                int n_features, i64 rows_per_block, Seeding* state, i64* indices,
+                T* candidates) {
+    __shared__ double reached[1024];  // as many blocks of rows at most
+    __shared__ int found, last;
+    int each = (n_blocks + THREADS - 1) / THREADS;
+    int begin = min(static_cast<int>(threadIdx.x) * each, n_blocks);
+    int end = min(begin + each, n_blocks);
+    double own = 0.0, total;
+    if (threadIdx.x == 0) {
+        if (blockIdx.x == 0) state->ticket = 0;
+        found = n_blocks;
+        last = 0;
+    }
+    for (int block = begin; block < end; ++block) own += block_mass[block];
+    double running = block_scan(own, total) - own;
+    for (int block = begin; block < end; ++block) {
+        running += block_mass[block];
+        reached[block] = running;
     }
     __syncthreads();
+    double threshold = uniforms[state->step * static_cast<i64>(gridDim.x) + blockIdx.x];
+    threshold *= reached[n_blocks - 1];
+    for (int block = begin; block < end; ++block) {
+        if (reached[block] >= threshold) atomicMin(&found, block);
+        if (block_mass[block] > 0.0) atomicMax(&last, block);
+    }
+    __syncthreads();
+    // Rounding may put a threshold at the whole: the last row with mass is meant.
+    int block = min(found, last);
+    double before = block > 0 ? reached[block - 1] : 0.0;
+    i64 first_row = block * rows_per_block;
+    int n_rows = static_cast<int>(min(rows_per_block, n_points - first_row));
+    __syncthreads();
+    if (threadIdx.x == 0) {
+        found = n_rows;
+        last = 0;
+    }
+    __syncthreads();
+    for (int base = 0; base < n_rows; base += THREADS) {
+        int at = base + threadIdx.x;
+        double mass = 0.0;
+        if (at < n_rows) mass = mass_of(closest[first_row + at], weights, first_row + at);
+        double so_far = before + block_scan(mass, total);
+        before += total;
+        // The sums of a scan differ by rounding: a row without mass reaches nothing by that.
+        bool reaches = so_far >= threshold && (mass > 0.0 || threshold <= 0.0);
+        if (at < n_rows && reaches) atomicMin(&found, at);
+        if (mass > 0.0) atomicMax(&last, at);
+        __syncthreads();
+        if (found < n_rows) break;
+    }
+    i64 row = first_row + (found < n_rows ? found : last);
+    if (threadIdx.x == 0) indices[blockIdx.x] = row;
+    for (int feature = threadIdx.x; feature < n_features; feature += THREADS) {
+        T value = loaded<T>(points[row * n_features + feature]);
+        candidates[blockIdx.x * static_cast<i64>(n_features) + feature] =
+            origin ? value - origin[feature] : value;
+    }
+}
+
+// The first candidate whose potential is the least but for rounding; all threads of a block.
+template <int L>
+__device__ __forceinline__ int best_of(const double* partials, int n_parts, int n_candidates, double slack) {
+    __shared__ double sums[THREADS];
+    __shared__ int best;
+    const int n_groups = THREADS / L;
+    int candidate = threadIdx.x % L, group = threadIdx.x / L;
+    double sum = 0.0;
+    if (candidate < n_candidates) {
+#pragma unroll 4
+        for (int part = group; part < n_parts; part += n_groups) {
+            sum += __ldcg(&partials[static_cast<i64>(part) * n_candidates + candidate]);
+        }
+    }
+    sums[threadIdx.x] = sum;
+    for (int step = n_groups / 2; step > 0; step /= 2) {
+        __syncthreads();
+        if (group < step) sums[threadIdx.x] += sums[threadIdx.x + step * L];
+    }
+    __syncthreads();
+    if (threadIdx.x == 0) {
+        double least = sums[0];
+        for (int other = 1; other < n_candidates; ++other) least = min(least, sums[other]);
+        best = 0;
+        while (best < n_candidates - 1 && !(sums[best] <= least * (1.0 + slack))) ++best;
+    }
+    __syncthreads();
+    return best;
+}
+
+// One pass over the rows for up to L candidates. Rows pass through shared memory, 128 bytes of
+// each at a time, so that neighbours read neighbours; then a thread measures a row. What is asked
+// for, by pointers that are not null: the distances of each candidate (or, of one, the lesser of
+// that and closest), the weighted sums of min(closest, distance) over a block's rows, and the
+// choice of the best candidate, by the block that comes last.
+template <typename In, typename T, int L>
+__global__ void __launch_bounds__(THREADS, L > 4 ? 2 : 4)
+measure_candidates(const In* points, const T* weights, const T* origin, const T* closest,
+                   const T* candidates, i64 n_points, int n_features, int n_candidates,
+                   i64 rows_per_block, T* kept, int keeps_least, double* partials, double slack,
+                   const i64* indices, Seeding* state, i64* chosen, T* chosen_points) {
+    const int F = 128 / sizeof(T);
+    __shared__ T tile[THREADS * (F + 1)];
+    __shared__ T own[F * L];  // feature by feature
+    __shared__ double of_warp[THREADS / 32][L];
     double totals[L];
 #pragma unroll
     for (int c = 0; c < L; ++c) totals[c] = 0.0;
     i64 begin = blockIdx.x * rows_per_block;
     i64 end = min(begin + rows_per_block, n_points);
-    for (i64 row = begin + threadIdx.x; row < end; row += THREADS) {
+    for (i64 first = begin; first < end; first += THREADS) {
+        int n_rows = static_cast<int>(min(end - first, static_cast<i64>(THREADS)));
         T distances[L];
 #pragma unroll
         for (int c = 0; c < L; ++c) distances[c] = 0;
+        for (int from = 0; from < n_features; from += F) {
+            int width = min(n_features - from, F);
+            int row_of = width == F ? threadIdx.x / F : threadIdx.x / width;
+            int rows_at_once = width == F ? THREADS / F : THREADS / width;
+            int feature = threadIdx.x - row_of * width;
+            __syncthreads();
+            if (row_of < rows_at_once) {
+                T shift = origin ? origin[from + feature] : T(0);
+                const In* at = points + (first + row_of) * n_features + from + feature;
+                i64 stride = static_cast<i64>(rows_at_once) * n_features;
+#pragma unroll 4
+                for (int row = row_of; row < n_rows; row += rows_at_once, at += stride) {
+                    tile[row * (F + 1) + feature] = loaded<T>(*at) - shift;
+                }
+            }
+            for (int cell = threadIdx.x; cell < width * L; cell += THREADS) {
+                int c = cell % L, of = from + cell / L;
+                own[cell] = c < n_candidates ? candidates[c * n_features + of] : T(0);
+            }
+            __syncthreads();
+            const T* row = tile + threadIdx.x * (F + 1);
 #pragma unroll 2  // more makes doubles spill registers
-        for (int feature = 0; feature < n_features; ++feature) {
-            T value = loaded<T>(points[row * n_features + feature]);
-            if (origin) value -= origin[feature];
+            for (int of = 0; of < width; ++of) {
+                T value = row[of];
 #pragma unroll
-            for (int c = 0; c < L; ++c) {
-                T difference = value - own[c * n_features + feature];
-                distances[c] += difference * difference;
+                for (int c = 0; c < L; ++c) {
+                    T difference = value - own[of * L + c];
+                    distances[c] += difference * difference;
+                }
             }
         }
-        double weight = weights ? weights[row] : 1.0;
-        T so_far = closest[row];
+        if (threadIdx.x < n_rows) {
+            i64 row = first + threadIdx.x;
+            T so_far = closest[row];
+            double weight = weights ? weights[row] : 1.0;
 #pragma unroll
-        for (int c = 0; c < L; ++c) totals[c] += weight * min(distances[c], so_far);
-    }
-#pragma unroll
-    for (int c = 0; c < L; ++c) {
-        double total = block_sum(totals[c]);
-        if (threadIdx.x == 0 && c < n_candidates) {
-            partials[static_cast<i64>(blockIdx.x) * n_candidates + c] = total;
+            for (int c = 0; c < L; ++c) {
+                T nearer = min(distances[c], so_far);
+                totals[c] += weight * nearer;
+                if (kept && c < n_candidates) {
+                    kept[c * n_points + row] = keeps_least ? nearer : distances[c];
+                }
+            }
         }
     }
-}
-
-// min(closest, squared distance to the one candidate).
-template <typename In, typename T>
-__global__ void __launch_bounds__(THREADS)
-fold_candidate(const In* points, const T* origin, const T* closest, const T* candidate,
-               i64 n_points, int n_features, T* out) {
-    i64 row = static_cast<i64>(blockIdx.x) * THREADS + threadIdx.x;
-    if (row >= n_points) return;
-    T distance = 0;
-    for (int feature = 0; feature < n_features; ++feature) {
-        T value = loaded<T>(points[row * n_features + feature]);
-        if (origin) value -= origin[feature];
-        T difference = value - candidate[feature];
-        distance += difference * difference;
+    if (!partials) return;
+#pragma unroll
+    for (int c = 0; c < L; ++c) {
+        double total = warp_sum(totals[c]);
+        if (threadIdx.x % 32 == 0) of_warp[threadIdx.x / 32][c] = total;
     }
-    out[row] = min(distance, closest[row]);
+    __syncthreads();
+    if (threadIdx.x < n_candidates) {
+        double total = 0.0;
+        for (int warp = 0; warp < THREADS / 32; ++warp) total += of_warp[warp][threadIdx.x];
+        partials[blockIdx.x * static_cast<i64>(n_candidates) + threadIdx.x] = total;
+    }
+    if (!state || !is_last(&state->ticket, gridDim.x)) return;
+    int best = best_of<L>(partials, gridDim.x, n_candidates, slack);
+    i64 step = state->step;
+    for (int feature = threadIdx.x; feature < n_features; feature += THREADS) {
+        chosen_points[step * n_features + feature] = candidates[best * n_features + feature];
+    }
+    __syncthreads();
+    if (threadIdx.x == 0) {
+        chosen[step] = indices[best];
+        state->best = best;
+        state->step = step + 1;
+    }
 }
 
 // ---- random numbers of rows: Philox4x64-10 (Salmon et al., SC 2011), as NumPy makes them ----

@@ -3,31 +3,46 @@
 An override's result is Any since it may be ``NotImplemented``.
 """
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import cupy
 import numpy as np
 
-from kmeans_xp.devices import Array, Namespace
+from kmeans_xp.devices import Array, Namespace, within_budget
 from kmeans_xp.kernels.for_cupy.launching import (
     MOST_BLOCKS,
     N_THREADS,
-    SHARED_BYTES,
+    NULL,
+    are_plain,
     launch,
     row_arguments,
     split,
     types_of,
 )
+from kmeans_xp.kernels.for_cupy.replay import replayed
 from kmeans_xp.kernels.for_cupy.sums import merged
 from kmeans_xp.kernels.portable.assignment import assigned_sq_distances
-from kmeans_xp.kernels.portable.seeding import candidate_potentials, closer_of
+from kmeans_xp.kernels.portable.seeding import (
+    Candidate,
+    candidate_potentials,
+    chosen_at_once,
+    closer_of,
+)
 from kmeans_xp.kernels.portable.uniforms import row_uniforms
 from kmeans_xp.kernels.rows import DenseRows, Rows
 
 __all__: list[str] = []
 
 #: padded numbers of k-means++ candidates that are compiled
-_CANDIDATES = (4, 8, 16)
+_CANDIDATES = (1, 4, 8, 16)
+#: numbers that are worth a block of threads which measures candidates, and blocks at most
+_FEWEST_NUMBERS = 2**15
+_MOST_MEASURING = 4096
+#: distances of candidates that are kept; for more rows each centre reads the rows twice instead
+_MOST_KEPT_BYTES = 2**32
+#: centres from which a graph is worth its making, and numbers that are read faster than launched
+_FEWEST_REPLAYED = 16
+_FEW_NUMBERS = 2**22
 
 
 @assigned_sq_distances.override("cupy", rows=DenseRows)
@@ -53,23 +68,128 @@ def warp_distances(rows: DenseRows, labels: Array, centroids: Array, *, xp: Name
     return out
 
 
+class _Measuring(NamedTuple):
+    """What ``measure_candidates`` is to do beside measuring; null for what it is not."""
+
+    kept: Any = NULL
+    keeps_least: bool = False
+    partials: Any = NULL
+    slack: float = 0.0
+    indices: Any = NULL
+    state: Any = NULL
+    chosen: Any = NULL
+    chosen_points: Any = NULL
+
+
 @candidate_potentials.override("cupy", rows=DenseRows)
 def one_pass_potentials(
     rows: DenseRows, closest: Array, candidates: Array, *, xp: Namespace
 ) -> Any:
     """Measure each row to all candidates while it is read once."""
-    types = types_of(rows, candidates, closest)
-    n_candidates, n_features = candidates.shape
-    padded = next((width for width in _CANDIDATES if width >= n_candidates), None)
-    if types is None or padded is None:
+    if not _takes(rows, closest, candidates):
         return NotImplemented
-    shared_bytes = padded * n_features * candidates.dtype.itemsize
-    if shared_bytes > SHARED_BYTES:
+    _, n_blocks = _measuring_blocks(rows)
+    partials = cupy.empty((n_blocks, len(candidates)), dtype=np.float64)
+    _measure(rows, closest, candidates, _Measuring(partials=partials))
+    return merged(partials)
+
+
+@closer_of.override("cupy", rows=DenseRows)
+def fused_fold(rows: DenseRows, closest: Array, candidate: Array, *, xp: Namespace) -> Any:
+    """Take the difference and the minimum in one launch."""
+    if not _takes(rows, closest, candidate):
         return NotImplemented
+    out = cupy.empty_like(closest)
+    _measure(rows, closest, candidate, _Measuring(kept=out, keeps_least=True))
+    return out
+
+
+@chosen_at_once.override("cupy", rows=DenseRows)
+def chosen_without_the_host(
+    rows: DenseRows, closest: Array, last: Array | None, trials: Array, *, xp: Namespace
+) -> Any:
+    """Take three launches and one pass over the rows a centre, and replay them where rows are few.
+
+    The distances of all candidates are kept, so that folding in the one that is chosen reads
+    no row again; which one that is stays on the device.
+    """
+    n_centres, n_trials = trials.shape
+    candidates = cupy.empty((n_trials, rows.n_features), dtype=closest.dtype)
+    given = (closest, candidates) if last is None else (closest, candidates, last)
+    is_plain = trials.dtype == np.float64 and are_plain(trials)
+    kept_bytes = n_trials * closest.nbytes
+    is_short = within_budget(_MOST_KEPT_BYTES) < _MOST_KEPT_BYTES  # as after memory ran out
+    is_short |= kept_bytes > _MOST_KEPT_BYTES
+    if not n_centres or is_short or not is_plain or not _takes(rows, *given):
+        return None
+    types = types_of(rows)
+    assert types is not None
+    kept = cupy.empty((n_trials, rows.n_points), dtype=closest.dtype)
+    nearest = cupy.empty_like(closest)
+    state = cupy.zeros(3, dtype=np.int32)  # Seeding, in seeding.cu
+    indices = cupy.empty(n_trials, dtype=np.int64)
+    chosen = Candidate(
+        cupy.empty(n_centres, dtype=np.int64),
+        cupy.empty((n_centres, rows.n_features), dtype=closest.dtype),
+    )
     rows_per_block, n_blocks = split(rows.n_points, MOST_BLOCKS)
-    partials = cupy.empty((n_blocks, n_candidates), dtype=np.float64)
+    block_mass = cupy.empty(n_blocks, dtype=np.float64)
+    partials = cupy.empty((_measuring_blocks(rows)[1], n_trials), dtype=np.float64)
+    slack = 1e-12 if closest.dtype == np.float64 else 1e-6
+    measuring = _Measuring(kept, False, partials, slack, indices, state, *chosen)
+    points, weights, origin = row_arguments(rows, with_weights=True)
+    sizes = (np.int64(rows.n_points), np.int64(rows_per_block))
+
+    def choose(before: Array, of_last: Any) -> None:
+        launch(
+            f"fold_chosen<{types[1]}>",
+            "seeding.cu",
+            n_blocks,
+            (before, of_last, weights, state, *sizes, nearest, block_mass),
+        )
+        launch(
+            f"draw_candidates<{types[0]}, {types[1]}>",
+            "seeding.cu",
+            n_trials,
+            (
+                *(points, weights, origin, nearest, block_mass, np.int32(n_blocks), trials),
+                *(sizes[0], np.int32(rows.n_features), sizes[1], state, indices, candidates),
+            ),
+        )
+        _measure(rows, nearest, candidates, measuring)
+
+    if last is not None:
+        # As wide as the others: another kernel would be compiled for one launch.
+        _measure(rows, closest, last, _Measuring(kept=kept), width=n_trials)
+    choose(closest, NULL if last is None else kept)
+    n_left = n_centres - 1
+    if n_left >= _FEWEST_REPLAYED and rows.points.size <= _FEW_NUMBERS:
+        replayed(lambda: choose(nearest, kept), n_left)
+    else:
+        for _ in range(n_left):
+            choose(nearest, kept)
+    return chosen
+
+
+def _takes(rows: DenseRows, closest: Array, candidates: Array, *others: Array) -> bool:
+    is_few = 0 < len(candidates) <= _CANDIDATES[-1] and rows.n_features > 0
+    return is_few and types_of(rows, closest, candidates, *others) is not None
+
+
+def _measuring_blocks(rows: DenseRows) -> tuple[int, int]:
+    return split(rows.n_points, min(_MOST_MEASURING, -(-rows.points.size // _FEWEST_NUMBERS)))
+
+
+def _measure(
+    rows: DenseRows, closest: Array, candidates: Array, asked: _Measuring, width: int = 0
+) -> None:
+    types = types_of(rows)
+    assert types is not None
+    n_candidates, n_features = candidates.shape
+    padded = next(each for each in _CANDIDATES if each >= max(n_candidates, width))
+    rows_per_block, n_blocks = _measuring_blocks(rows)
     launch(
-        f"potentials<{types[0]}, {types[1]}, {padded}>",
+        f"measure_candidates<{types[0]}, {types[1]}, {padded}>",
         "seeding.cu",
         n_blocks,
         (
@@ -80,34 +200,13 @@ def one_pass_potentials(
             np.int32(n_features),
             np.int32(n_candidates),
             np.int64(rows_per_block),
-            partials,
-        ),
-        shared_bytes=shared_bytes,
-    )
-    return merged(partials)
-
-
-@closer_of.override("cupy", rows=DenseRows)
-def fused_fold(rows: DenseRows, closest: Array, candidate: Array, *, xp: Namespace) -> Any:
-    """Take the difference and the minimum in one launch."""
-    types = types_of(rows, candidate, closest)
-    if types is None:
-        return NotImplemented
-    out = cupy.empty_like(closest)
-    launch(
-        f"fold_candidate<{types[0]}, {types[1]}>",
-        "seeding.cu",
-        -(-rows.n_points // N_THREADS),
-        (
-            *row_arguments(rows),
-            closest,
-            candidate,
-            np.int64(rows.n_points),
-            np.int32(rows.n_features),
-            out,
+            asked.kept,
+            np.int32(asked.keeps_least),
+            asked.partials,
+            np.float64(asked.slack),
+            *asked[4:],
         ),
     )
-    return out
 
 
 @row_uniforms.override("cupy")

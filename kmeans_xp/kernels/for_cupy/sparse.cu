@@ -189,28 +189,24 @@ sparse_all_distances(const T* numbers, const int* columns, const i64* starts, co
 template <typename T>
 __global__ void __launch_bounds__(32)
 sum_sparse_pieces(const T* numbers, const int* columns, const i64* row_starts, const T* weights,
-                  const int* order, const int* starts, const int* piece_starts, int n_features,
-                  int n_clusters, int rows_per_piece, double* sums, double* mass) {
+                  SORTED_ROWS, int n_features, double* sums, double* mass) {
+    SortedRows sorted = OF_SORTED_ROWS;
     int piece = blockIdx.x;
     if (piece >= piece_starts[n_clusters]) return;
-    int low = 0, high = n_clusters;  // the last cluster whose first piece is not after this one
-    while (high - low > 1) {
-        int middle = (low + high) / 2;
-        if (piece_starts[middle] <= piece) low = middle; else high = middle;
-    }
-    int begin = starts[low] + (piece - piece_starts[low]) * rows_per_piece;
-    int end = min(begin + rows_per_piece, starts[low + 1]);
     double* own = sums + static_cast<i64>(piece) * n_features;
     double total = 0.0;
-    for (int at = begin; at < end; ++at) {
-        int row = order[at];
-        double weight = weights ? static_cast<double>(weights[row]) : 1.0;
-        total += weight;
-        for (i64 place = row_starts[row] + threadIdx.x; place < row_starts[row + 1]; place += 32) {
-            own[columns[place]] += weight * numbers[place];
+    for_rows_of(sorted, piece, cluster_of(sorted, piece), [&](const int* rows, int n_rows) {
+        for (int at = 0; at < n_rows; ++at) {
+            int row = rows[at];
+            double weight = weights ? static_cast<double>(weights[row]) : 1.0;
+            total += weight;
+            i64 end = row_starts[row + 1];
+            for (i64 place = row_starts[row] + threadIdx.x; place < end; place += 32) {
+                own[columns[place]] += weight * numbers[place];
+            }
+            __syncwarp();
         }
-        __syncwarp();
-    }
+    });
     if (threadIdx.x == 0) mass[piece] = total;
 }
 

@@ -9,7 +9,12 @@ import numpy as np
 
 from kmeans_xp.devices import Array, Namespace, within_budget
 from kmeans_xp.kernels.for_cupy.launching import MOST_BLOCKS, N_THREADS, NULL, launch, split
-from kmeans_xp.kernels.for_cupy.sums import SORTED_ROWS, chunks_of, merged, no_totals
+from kmeans_xp.kernels.for_cupy.sums import (
+    MOST_CLUSTERS,
+    merged,
+    no_totals,
+    sorted_by_label,
+)
 from kmeans_xp.kernels.kernel import Kernel
 from kmeans_xp.kernels.portable.assignment import (
     ClusterTotals,
@@ -33,6 +38,8 @@ _PARTS_BYTES = 2**28
 _MOST_PARTS = 4096
 #: rows that are worth sums of their own
 _FEWEST_ROWS = 32
+#: rows that are sorted by label at a time
+_SORTED_ROWS = 2**22
 #: candidates that a warp has threads for
 _MOST_CANDIDATES = 32
 
@@ -91,16 +98,18 @@ def labels_across_centroids(rows: SparseRows, centroids: Array) -> Array:
 
 
 @_override(lloyd_step)
-def labels_then_sums(rows: SparseRows, centroids: Array) -> ClusterTotals:
+def labels_then_sums(rows: SparseRows, centroids: Array) -> Any:
     return sums_in_pieces(rows, labels_across_centroids(rows, centroids), len(centroids))
 
 
 @_override(cluster_sums)
-def sums_in_pieces(rows: SparseRows, labels: Array, n_clusters: int) -> ClusterTotals:
+def sums_in_pieces(rows: SparseRows, labels: Array, n_clusters: int) -> Any:
     """Add up the rows in the order of their labels, a piece of a cluster after another."""
+    if n_clusters > MOST_CLUSTERS:
+        return NotImplemented
     totals = no_totals(n_clusters, rows.n_features)
     labels = cupy.ascontiguousarray(labels, dtype=np.int32)
-    for place, tile in rows.tiles(SORTED_ROWS):
+    for place, tile in rows.tiles(_SORTED_ROWS):
         _add_sorted(tile, labels[place], totals)
     if rows.origin is not None:
         totals.sums[...] -= totals.mass[:, None] * rows.origin
@@ -109,25 +118,16 @@ def sums_in_pieces(rows: SparseRows, labels: Array, n_clusters: int) -> ClusterT
 
 def _add_sorted(rows: SparseRows, labels: Array, totals: ClusterTotals) -> None:
     n_points, n_features, n_clusters = rows.n_points, rows.n_features, len(totals.mass)
-    chunks, n_rows = chunks_of(n_points, n_clusters), _rows_of_part(n_points, n_features)
-    most_pieces = -(-n_points // n_rows) + n_clusters
-    histogram = cupy.zeros((n_clusters, chunks.n_chunks), np.int32)
-    starts, piece_starts = cupy.empty((2, n_clusters + 1), np.int32)
-    order = cupy.empty(n_points, np.int32)
-    piece_sums, piece_mass = cupy.zeros((most_pieces, n_features)), cupy.empty(most_pieces)
-    sizes, piecing = (np.int32(n_features), np.int32(n_clusters)), np.int32(n_rows)
-    chunking = (np.int32(chunks.n_rows), np.int32(chunks.n_chunks))
-    n_blocks = -(-n_points // N_THREADS)
-    launch("count_labels", "sums.cu", n_blocks, (labels, np.int32(n_points), *chunking, histogram))
-    scanned = (histogram, sizes[1], chunking[1], piecing, starts, piece_starts)
-    launch("scan_histogram", "sums.cu", 1, scanned, n_threads=1024)
-    scattered = (labels, np.int32(n_points), *chunking, histogram, order)
-    launch("scatter_rows", "sums.cu", chunks.n_chunks, scattered, n_threads=32)
-    sorted_rows = (order, starts, piece_starts, *sizes, piecing, piece_sums, piece_mass)
-    arguments = (*_arrays(rows), _or_null(rows.weights), *sorted_rows)
-    _launch_sparse("sum_sparse_pieces", rows, most_pieces, arguments, n_threads=32)
-    merged = (piece_sums, piece_mass, piece_starts, *sizes, *totals)
-    launch("merge_pieces", "sums.cu", -(-n_clusters * n_features // N_THREADS), merged)
+    n_rows = _rows_of_part(n_points, n_features)
+    ordered = sorted_by_label(labels, n_clusters, n_rows)
+    piece_sums = cupy.zeros((ordered.most_pieces, n_features))
+    piece_mass = cupy.empty(ordered.most_pieces)
+    sizes = (np.int32(n_features), piece_sums, piece_mass)
+    arguments = (*_arrays(rows), _or_null(rows.weights), *ordered.arguments, *sizes)
+    _launch_sparse("sum_sparse_pieces", rows, ordered.most_pieces, arguments, n_threads=32)
+    merged_pieces = (piece_sums, piece_mass, ordered.piece_starts, np.int32(n_features), *totals)
+    blocks = (n_clusters, -(-n_features // N_THREADS))
+    launch("merge_pieces", "merging.cu", blocks, merged_pieces)
 
 
 @_override(assigned_sq_distances)

@@ -6,9 +6,10 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from kmeans_xp.devices import Array, Namespace, begin_read
-from kmeans_xp.kernels.for_cupy.labels import is_kernels_alone
+from kmeans_xp.kernels.for_cupy.labels import is_kernels_alone, reads_rows_once
 from kmeans_xp.kernels.for_cupy.replay import Replay
-from kmeans_xp.kernels.portable.assignment import ClusterTotals
+from kmeans_xp.kernels.for_cupy.sums import updated_sums
+from kmeans_xp.kernels.portable.assignment import ClusterTotals, nearest_labels
 from kmeans_xp.kernels.portable.stepping import Step, Steps, batched_steps_of, steps_of
 from kmeans_xp.kernels.portable.steps import (
     Update,
@@ -18,7 +19,7 @@ from kmeans_xp.kernels.portable.steps import (
 )
 from kmeans_xp.kernels.rows import DenseRows, Rows
 
-__all__: list[str] = []
+__all__ = ["step_and_update"]
 
 #: numbers that a GPU reads in less time than its host takes to launch a few kernels
 _FEW_NUMBERS = 2**22
@@ -61,8 +62,12 @@ class QueuedSteps(Steps):
         return _Begun(centroids, before, totals, update, begin_read(update.signals))
 
     def _queue(self, centroids: Array) -> tuple[Array, ClusterTotals, Update]:
-        totals = self.reduce(self.step, centroids)
-        return centroids, totals, update_centroids(totals, centroids, xp=self.xp)
+        if self.step is lloyd_step:
+            totals, update = self.reduce(step_and_update, centroids)
+        else:
+            totals = self.reduce(self.step, centroids)
+            update = update_centroids(totals, centroids, xp=self.xp)
+        return centroids, totals, update
 
 
 class _Begun(NamedTuple):
@@ -71,6 +76,17 @@ class _Begun(NamedTuple):
     totals: ClusterTotals
     update: Update
     read_signals: Callable[[], np.ndarray[Any, Any]]
+
+
+def step_and_update(rows: Rows, centroids: Array, *, xp: Namespace) -> tuple[ClusterTotals, Update]:
+    """Return what ``lloyd_step`` and ``update_centroids`` give, with their launches as one."""
+    if isinstance(rows, DenseRows) and not reads_rows_once(rows, centroids):
+        labels = nearest_labels(rows, centroids, xp=xp)
+        both: Any = updated_sums(rows, labels, centroids, xp=xp)
+        if both is not NotImplemented:
+            return both[0], both[1]
+    totals = lloyd_step(rows, centroids, xp=xp)
+    return totals, update_centroids(totals, centroids, xp=xp)
 
 
 def _is_small(rows: DenseRows) -> bool:

@@ -1,193 +1,155 @@
-// Weighted sums of the rows of each cluster, and the centroids that follow from them.
+// The new centroids, and sums of sorted rows that make them at once.
 
-// out[cell] = sum over parts of partials[part, cell]: a warp a cell, in a fixed order.
-extern "C" __global__ void __launch_bounds__(THREADS)
-merge_parts(const double* partials, i64 n_parts, i64 n_cells, double* out) {
-    i64 cell = (static_cast<i64>(blockIdx.x) * THREADS + threadIdx.x) / 32;
-    if (cell >= n_cells) return;
-    double total = 0.0;
-    for (i64 part = threadIdx.x % 32; part < n_parts; part += 32) {
-        total += partials[part * n_cells + cell];
-    }
-    total = warp_sum(total);
-    if (threadIdx.x % 32 == 0) out[cell] = total;
+// ---- the new centroids, and the three numbers that steer the loop ----
+
+// Signals are added up in one order, whoever does: over the features of a warp, over the warps of
+// THREADS features, then over clusters. Products are rounded by themselves for the same reason.
+struct Signals {
+    double sq_shift, n_empty, explained;
+};
+
+template <typename T>
+__device__ __forceinline__ Signals mean_of(double sum, double weight, T old, T* centroid) {
+    double before = old;
+    T mean = weight > 0.0 ? static_cast<T>(sum / weight) : old;
+    *centroid = mean;
+    double moved = static_cast<double>(mean) - before;
+    double gained = __fma_rn(-weight, before, 2.0 * sum);
+    return {__dmul_rn(moved, moved), 0.0, __dmul_rn(before, gained)};
 }
 
-// ---- sums of many clusters: rows in the order of their labels, added up in pieces ----
-
-extern "C" __global__ void __launch_bounds__(THREADS)
-count_labels(const int* labels, int n_rows, int rows_per_chunk, int n_chunks, int* histogram) {
-    int row = blockIdx.x * THREADS + threadIdx.x;
-    if (row < n_rows) {
-        int chunk = row / rows_per_chunk;
-        atomicAdd(&histogram[static_cast<i64>(labels[row]) * n_chunks + chunk], 1);
-    }
-}
-
-// One block: turns counts into places. starts[c] is where cluster c begins in the sorted
-// order, piece_starts[c] the number of its first piece; both have n_clusters + 1 numbers.
-extern "C" __global__ void __launch_bounds__(1024)
-scan_histogram(int* histogram, int n_clusters, int n_chunks, int rows_per_piece, int* starts,
-               int* piece_starts) {
-    __shared__ int of_thread[1024];
-    i64 n_cells = static_cast<i64>(n_clusters) * n_chunks;
-    i64 share = (n_cells + 1023) / 1024;
-    i64 begin = min(threadIdx.x * share, n_cells);
-    i64 end = min(begin + share, n_cells);
-    int sum = 0;
-    for (i64 cell = begin; cell < end; ++cell) sum += histogram[cell];
-    of_thread[threadIdx.x] = sum;
-    __syncthreads();
-    for (int step = 1; step < 1024; step *= 2) {
-        int before = threadIdx.x >= step ? of_thread[threadIdx.x - step] : 0;
-        __syncthreads();
-        of_thread[threadIdx.x] += before;
-        __syncthreads();
-    }
-    int place = of_thread[threadIdx.x] - sum;
-    for (i64 cell = begin; cell < end; ++cell) {
-        int count = histogram[cell];
-        histogram[cell] = place;
-        if (cell % n_chunks == 0) starts[cell / n_chunks] = place;
-        place += count;
-    }
-    if (threadIdx.x == 1023) starts[n_clusters] = of_thread[1023];
-    __syncthreads();
-
-    share = (n_clusters + 1023) / 1024;
-    begin = min(threadIdx.x * share, static_cast<i64>(n_clusters));
-    end = min(begin + share, static_cast<i64>(n_clusters));
-    sum = 0;
-    for (i64 c = begin; c < end; ++c) {
-        sum += (starts[c + 1] - starts[c] + rows_per_piece - 1) / rows_per_piece;
-    }
-    of_thread[threadIdx.x] = sum;
-    __syncthreads();
-    for (int step = 1; step < 1024; step *= 2) {
-        int before = threadIdx.x >= step ? of_thread[threadIdx.x - step] : 0;
-        __syncthreads();
-        of_thread[threadIdx.x] += before;
-        __syncthreads();
-    }
-    place = of_thread[threadIdx.x] - sum;
-    for (i64 c = begin; c < end; ++c) {
-        piece_starts[c] = place;
-        place += (starts[c + 1] - starts[c] + rows_per_piece - 1) / rows_per_piece;
-    }
-    if (threadIdx.x == 1023) piece_starts[n_clusters] = of_thread[1023];
-}
-
-// Row numbers in the order of their labels, a warp a chunk. Stable: a row's place follows from
-// the rows before it alone, so sums are added in the same order every time.
-extern "C" __global__ void __launch_bounds__(32)
-scatter_rows(const int* labels, int n_rows, int rows_per_chunk, int n_chunks, int* places,
-             int* order) {
-    int chunk = blockIdx.x;
-    int lane = threadIdx.x;
-    int begin = chunk * rows_per_chunk;
-    int end = min(begin + rows_per_chunk, n_rows);
-    for (int first = begin; first < end; first += 32) {
-        int row = first + lane;
-        int label = row < end ? labels[row] : -1;
-        unsigned same = __match_any_sync(FULL_MASK, label);
-        int rank = __popc(same & ((1u << lane) - 1u));
-        int leader = __ffs(same) - 1;
-        int place = 0;
-        if (lane == leader && label >= 0) {
-            i64 cell = static_cast<i64>(label) * n_chunks + chunk;
-            place = places[cell];
-            places[cell] = place + __popc(same);
-        }
-        place = __shfl_sync(FULL_MASK, place, leader);
-        if (label >= 0) order[place + rank] = row;
-        __syncwarp();
-    }
-}
-
-// The weighted sum of one piece of a cluster's rows; threads lie across the features.
-template <typename In, typename T>
-__global__ void __launch_bounds__(THREADS)
-sum_pieces(const In* points, const T* weights, const T* origin, const int* order,
-           const int* starts, const int* piece_starts, int n_features, int n_clusters,
-           int rows_per_piece, double* sums, double* mass) {
-    int piece = blockIdx.x;
-    if (piece >= piece_starts[n_clusters]) return;
-    int low = 0, high = n_clusters;  // the last cluster whose first piece is not after this one
-    while (high - low > 1) {
-        int middle = (low + high) / 2;
-        if (piece_starts[middle] <= piece) low = middle; else high = middle;
-    }
-    int begin = starts[low] + (piece - piece_starts[low]) * rows_per_piece;
-    int end = min(begin + rows_per_piece, starts[low + 1]);
-    int feature = blockIdx.y * blockDim.x + threadIdx.x;
-    if (feature < n_features) {
-        T shift = origin ? origin[feature] : T(0);
-        double sum = 0.0;
-        for (int at = begin; at < end; ++at) {
-            i64 row = order[at];
-            T value = loaded<T>(points[row * n_features + feature]) - shift;
-            sum += weights ? static_cast<double>(weights[row]) * value : static_cast<double>(value);
-        }
-        sums[static_cast<i64>(piece) * n_features + feature] = sum;
-    }
-    if (feature == 0) {
-        double sum = 0.0;
-        for (int at = begin; at < end; ++at) sum += weights ? weights[order[at]] : 1.0;
-        mass[piece] = sum;
-    }
-}
-
-// Adds each cluster's pieces, in their order, to its totals.
-extern "C" __global__ void __launch_bounds__(THREADS)
-merge_pieces(const double* piece_sums, const double* piece_mass, const int* piece_starts,
-             int n_features, int n_clusters, double* sums, double* mass) {
-    i64 cell = static_cast<i64>(blockIdx.x) * THREADS + threadIdx.x;
-    if (cell >= static_cast<i64>(n_clusters) * n_features) return;
-    int cluster = static_cast<int>(cell / n_features);
-    int feature = static_cast<int>(cell - static_cast<i64>(cluster) * n_features);
-    double sum = 0.0, weight = 0.0;
-    for (int piece = piece_starts[cluster]; piece < piece_starts[cluster + 1]; ++piece) {
-        sum += piece_sums[static_cast<i64>(piece) * n_features + feature];
-        weight += piece_mass[piece];
-    }
-    sums[cell] += sum;
-    if (feature == 0) mass[cluster] += weight;
-}
-
-// ---- the new centroids, and the three numbers that steer the loop; a block a restart ----
-
+// A warp for THREADS features of a cluster; the second dimension of the grid goes over restarts.
+// A single block adds up the signals as well.
 template <typename T>
 __global__ void __launch_bounds__(1024)
 means_and_signals(const double* sums, const double* mass, const T* old, int n_clusters,
-                  int n_features, T* centroids, double* signals) {
-    __shared__ double of_warp[3][32];
-    double of_thread[3] = {0.0, 0.0, 0.0};  // sq_shift, n_empty, explained
+                  int n_features, T* centroids, double* parts, double* signals) {
+    int lane = threadIdx.x % 32, warp = (blockIdx.x * blockDim.x + threadIdx.x) / 32;
+    int n_warps = gridDim.x * blockDim.x / 32;
+    int parts_each = (n_features + THREADS - 1) / THREADS;
+    int n_parts = n_clusters * parts_each;
     i64 n_cells = static_cast<i64>(n_clusters) * n_features;
-    sums += blockIdx.x * n_cells;
-    mass += static_cast<i64>(blockIdx.x) * n_clusters;
-    old += blockIdx.x * n_cells;
-    centroids += blockIdx.x * n_cells;
-    signals += blockIdx.x * 3;
-    for (i64 cell = threadIdx.x; cell < n_cells; cell += 1024) {
-        double weight = mass[cell / n_features];
-        double before = old[cell];
-        T mean = weight > 0.0 ? static_cast<T>(sums[cell] / weight) : old[cell];
-        centroids[cell] = mean;
-        double moved = static_cast<double>(mean) - before;
-        of_thread[0] += moved * moved;
-        of_thread[2] += before * (2.0 * sums[cell] - weight * before);
+    sums += blockIdx.y * n_cells;
+    mass += static_cast<i64>(blockIdx.y) * n_clusters;
+    old += blockIdx.y * n_cells;
+    centroids += blockIdx.y * n_cells;
+    parts += blockIdx.y * 3ll * n_parts;
+    for (int part = warp; part < n_parts; part += n_warps) {
+        int cluster = part / parts_each;
+        int begin = (part - cluster * parts_each) * THREADS;
+        int end = min(begin + THREADS, n_features);
+        i64 first = static_cast<i64>(cluster) * n_features;
+        double weight = mass[cluster];
+        Signals total = {0.0, begin == 0 && !(weight > 0.0) ? 1.0 : 0.0, 0.0};
+        for (int group = begin; group < end; group += 32) {
+            i64 cell = first + group + lane;
+            Signals own = {0.0, 0.0, 0.0};
+            if (group + lane < end) own = mean_of(sums[cell], weight, old[cell], &centroids[cell]);
+            total.sq_shift += warp_sum(own.sq_shift);
+            total.explained += warp_sum(own.explained);
+        }
+        if (lane == 0) {
+            parts[part * 3ll] = total.sq_shift;
+            parts[part * 3ll + 1] = total.n_empty;
+            parts[part * 3ll + 2] = total.explained;
+        }
     }
-    for (int cluster = threadIdx.x; cluster < n_clusters; cluster += 1024) {
-        of_thread[1] += mass[cluster] > 0.0 ? 0.0 : 1.0;
+    if (gridDim.x > 1) return;
+    __threadfence();
+    __syncthreads();
+    sum_parts(parts, n_parts, signals + blockIdx.y * 3);
+}
+
+// ---- sums of the sorted rows ----
+
+// The weighted sums of the pieces. Threads lie across the features, THREADS at most, and then
+// across rows. The block that finishes a cluster last adds up its pieces in their order; if there
+// are old centroids it makes the new one, and the last of all adds up the signals.
+// tickets: one for each cluster and THREADS features, and one more.
+template <typename In, typename T>
+__global__ void __launch_bounds__(THREADS, 4)
+sum_pieces(const In* points, const T* weights, const T* origin, SORTED_ROWS, int n_features,
+           int is_first, double* piece_sums, double* piece_mass, int* tickets, double* sums,
+           double* mass, const T* old, T* centroids, double* parts, double* signals) {
+    SortedRows sorted = OF_SORTED_ROWS;
+    __shared__ double buffer[THREADS];
+    __shared__ double of_warp[2][THREADS / 32];
+    int n_pieces = sorted.piece_starts[sorted.n_clusters];
+    int piece = blockIdx.x;
+    if (piece >= n_pieces) return;
+    int cluster = cluster_of(sorted, piece);
+    int first = blockIdx.y * THREADS;
+    int width = min(n_features - first, THREADS);
+    int rows_at_once = THREADS / width;
+    int row_of = threadIdx.x / width;
+    int feature = first + threadIdx.x - row_of * width;
+    T shift = origin ? origin[feature] : T(0);
+    double sum = 0.0, weight = 0.0;
+    int n_rows = for_rows_of(sorted, piece, cluster, [&](const int* rows, int n_listed) {
+        if (weights) {
+            double own = 0.0;
+            if (threadIdx.x < n_listed) own = weights[rows[threadIdx.x]];
+            buffer[threadIdx.x] = own;
+            weight += own;
+            __syncthreads();
+        }
+        if (row_of >= rows_at_once) return;
+        const In* column = points + feature;
+#pragma unroll 4
+        for (int at = row_of; at < n_listed; at += rows_at_once) {
+            T value = loaded<T>(column[static_cast<i64>(rows[at]) * n_features]) - shift;
+            sum += weights ? buffer[at] * value : static_cast<double>(value);
+        }
+    });
+    sum = sum_over_rows(sum, buffer, row_of, rows_at_once, width);
+    weight = weights ? block_sum(weight) : static_cast<double>(n_rows);
+    piece_mass += blockIdx.y * static_cast<i64>(gridDim.x);
+    if (threadIdx.x < width) piece_sums[static_cast<i64>(piece) * n_features + feature] = sum;
+    if (threadIdx.x == 0) piece_mass[piece] = weight;
+
+    int begin = sorted.piece_starts[cluster], end = sorted.piece_starts[cluster + 1];
+    int part = cluster * gridDim.y + blockIdx.y;
+    if (!is_last(&tickets[part], end - begin)) return;
+    i64 cell = static_cast<i64>(cluster) * n_features + feature;
+    bool is_cell = threadIdx.x < width;
+    sum = is_first || !is_cell ? 0.0 : sums[cell];
+    if (is_cell) {
+#pragma unroll 8
+        for (int each = begin; each < end; ++each) {
+            sum += __ldcg(&piece_sums[static_cast<i64>(each) * n_features + feature]);
+        }
+        sums[cell] = sum;
     }
-    for (int which = 0; which < 3; ++which) {
-        double sum = warp_sum(of_thread[which]);
-        if (threadIdx.x % 32 == 0) of_warp[which][threadIdx.x / 32] = sum;
+    weight = 0.0;
+    for (int each = begin + threadIdx.x; each < end; each += THREADS) {
+        weight += __ldcg(&piece_mass[each]);
+    }
+    weight = block_sum(weight);
+    if (threadIdx.x == 0) {
+        buffer[0] = weight;
+        if (blockIdx.y == 0) mass[cluster] = is_first ? weight : mass[cluster] + weight;
+    }
+    if (!old) return;  // as where the rows are not the first
+    __syncthreads();
+    weight = buffer[0];
+    Signals moved = {0.0, 0.0, 0.0};
+    if (is_cell) moved = mean_of(sum, weight, old[cell], &centroids[cell]);
+    double sq_shift = warp_sum(moved.sq_shift), explained = warp_sum(moved.explained);
+    if (threadIdx.x % 32 == 0) {
+        of_warp[0][threadIdx.x / 32] = sq_shift;
+        of_warp[1][threadIdx.x / 32] = explained;
     }
     __syncthreads();
-    if (threadIdx.x < 3) {
-        double total = 0.0;
-        for (int warp = 0; warp < 32; ++warp) total += of_warp[threadIdx.x][warp];
-        signals[threadIdx.x] = total;
+    if (threadIdx.x == 0) {
+        sq_shift = explained = 0.0;
+        for (int warp = 0; warp < (width + 31) / 32; ++warp) {
+            sq_shift += of_warp[0][warp];
+            explained += of_warp[1][warp];
+        }
+        parts[part * 3ll] = sq_shift;
+        parts[part * 3ll + 1] = blockIdx.y == 0 && !(weight > 0.0) ? 1.0 : 0.0;
+        parts[part * 3ll + 2] = explained;
     }
+    int n_parts = sorted.n_clusters * gridDim.y;
+    if (is_last(&tickets[n_parts], n_parts)) sum_parts(parts, n_parts, signals);
 }

@@ -13,6 +13,7 @@ from kmeans_xp.devices import Array, Namespace
 from kmeans_xp.kernels.for_cupy.launching import (
     C_TYPES,
     N_THREADS,
+    NULL,
     are_plain,
     launch,
     row_arguments,
@@ -22,122 +23,180 @@ from kmeans_xp.kernels.portable.assignment import ClusterTotals, cluster_sums
 from kmeans_xp.kernels.portable.steps import Update, update_centroids
 from kmeans_xp.kernels.rows import DenseRows
 
-__all__ = ["SORTED_ROWS", "Chunks", "add_in_order", "chunks_of", "merged", "no_totals"]
+__all__ = ["MOST_CLUSTERS", "Sorted", "merged", "no_totals", "sorted_by_label", "updated_sums"]
 
-#: rows that are sorted by label at a time: places fit 32 bits, and memory is bounded
-SORTED_ROWS = 2**22
-_HISTOGRAM_CELLS = 2**24
+#: rows that are sorted together, by the number of bits of a place among them
+_CHUNK_BITS = (12, 8)
+_KEY_BITS = 32
+_SORTING_THREADS = 512
+MOST_CLUSTERS = 2 ** (_KEY_BITS - min(_CHUNK_BITS))
+#: of where each cluster begins in each chunk
+_RUNS_BYTES = 64 * 2**20
+_MOST_ROWS = 2**30
+#: pieces that keep a device busy; each has this many rows at least
+_PIECES = 2048
+_FEWEST_ROWS = 256
+#: clusters, or parts of them, up to which one block is faster than two launches
+_ONE_BLOCK = 128
 
 
-class Chunks(NamedTuple):
-    """Rows whose labels are counted together."""
+class Sorted(NamedTuple):
+    """Rows in the order of their labels, as ``sort_chunks`` leaves them.
 
-    n_rows: int
-    n_chunks: int
+    Parameters
+    ----------
+    arguments : tuple
+        Of kernels: what SORTED_ROWS in ``common.cu`` says.
+    piece_starts : array of shape (n_clusters + 1,)
+    most_pieces : int
+    tickets : array
+        Zeros, as many as were asked for.
+    """
+
+    arguments: tuple[Any, ...]
+    piece_starts: Array
+    most_pieces: int
+    tickets: Array
+
+
+class _Means(NamedTuple):
+    """What the sums of the last rows make new centroids of, and where those go."""
+
+    old: Array
+    new: Array
+    parts: Array
+    signals: Array
 
 
 @cluster_sums.override("cupy", rows=DenseRows)
 def sorted_sums(rows: DenseRows, labels: Array, n_clusters: int, *, xp: Namespace) -> Any:
     """Add up the rows in the order of their labels, in pieces of equal size."""
-    types = types_of(rows)
-    if types is None:
+    return _summed(rows, labels, n_clusters, None)
+
+
+def updated_sums(rows: DenseRows, labels: Array, centroids: Array, *, xp: Namespace) -> Any:
+    """Return the totals and the update that follows from them, or NotImplemented.
+
+    To the bits of ``cluster_sums`` and ``update_centroids``, in no more launches than the first.
+    """
+    n_clusters, n_features = centroids.shape
+    is_one_part = rows.n_points <= _rows_of_part(n_clusters)
+    if not is_one_part or types_of(rows, centroids) is None:
         return NotImplemented
-    totals = no_totals(n_clusters, rows.n_features)
+    n_parts = _parts_of(n_clusters, n_features)
+    new, signals = cupy.empty_like(centroids), cupy.empty(3, dtype=np.float64)
+    means = _Means(centroids, new, cupy.empty((n_parts, 3), dtype=np.float64), signals)
+    totals = _summed(rows, labels, n_clusters, means)
+    return totals if totals is NotImplemented else (totals, Update(new, signals))
+
+
+def _summed(rows: DenseRows, labels: Array, n_clusters: int, means: _Means | None) -> Any:
+    types = types_of(rows)
+    n_features = rows.n_features
+    if types is None or not n_features or n_clusters > MOST_CLUSTERS:
+        return NotImplemented
+    totals = ClusterTotals(
+        cupy.empty((n_clusters, n_features), dtype=np.float64),
+        cupy.empty(n_clusters, dtype=np.float64),
+    )
     labels = cupy.ascontiguousarray(labels, dtype=np.int32)
-    for place, tile in rows.tiles(SORTED_ROWS):
-        chunks = chunks_of(tile.n_points, n_clusters)
-        histogram = cupy.zeros((n_clusters, chunks.n_chunks), dtype=np.int32)
+    for place, tile in rows.tiles(_rows_of_part(n_clusters)):
+        rows_per_piece = max(_FEWEST_ROWS, -(-tile.n_points // _PIECES))
+        n_tickets = _parts_of(n_clusters, n_features) + 1
+        ordered = sorted_by_label(labels[place], n_clusters, rows_per_piece, n_tickets)
+        n_columns = -(-n_features // N_THREADS)
         launch(
-            "count_labels",
+            f"sum_pieces<{types[0]}, {types[1]}>",
             "sums.cu",
-            -(-tile.n_points // N_THREADS),
+            (ordered.most_pieces, n_columns),
             (
-                labels[place],
-                np.int32(tile.n_points),
-                np.int32(chunks.n_rows),
-                np.int32(chunks.n_chunks),
-                histogram,
+                *row_arguments(tile, with_weights=True),
+                *ordered.arguments,
+                np.int32(n_features),
+                np.int32(place.start == 0),
+                cupy.empty((ordered.most_pieces, n_features), dtype=np.float64),
+                cupy.empty((n_columns, ordered.most_pieces), dtype=np.float64),
+                ordered.tickets,
+                *totals,
+                *((NULL,) * 4 if means is None else means),
             ),
         )
-        add_in_order(tile, labels[place], histogram, chunks, totals, types)
     return totals
+
+
+def sorted_by_label(
+    labels: Array, n_clusters: int, rows_per_piece: int, n_tickets: int = 0
+) -> Sorted:
+    """Sort rows, fewer than 2**30, by labels of int32; stable, and cut into pieces of clusters."""
+    n_rows = len(labels)
+    bits = _chunk_bits(n_clusters)
+    n_chunks = -(-n_rows // 2**bits)
+    most_pieces = -(-n_rows // rows_per_piece) + n_clusters
+    counts = cupy.zeros(n_clusters + 1 + n_tickets, dtype=np.int32)
+    piece_starts = cupy.empty(n_clusters + 1, dtype=np.int32)
+    order = cupy.empty(n_rows, dtype=np.uint16)
+    run_starts = cupy.empty((n_chunks, n_clusters + 1), dtype=np.uint16)
+    sizes = (np.int32(bits), np.int32(n_clusters), np.int32(rows_per_piece))
+    launch(
+        "sort_chunks",
+        "sorting.cu",
+        n_chunks,
+        (
+            labels,
+            np.int32(n_rows),
+            np.int32(n_clusters),
+            np.int32(bits),
+            np.int32(rows_per_piece),
+            order,
+            run_starts,
+            counts,
+            piece_starts,
+        ),
+        n_threads=_SORTING_THREADS,
+    )
+    given = (order, run_starts, counts, piece_starts, np.int32(n_chunks), *sizes)
+    return Sorted(given, piece_starts, most_pieces, counts[n_clusters + 1 :])
 
 
 @update_centroids.override("cupy")
 def fused_update(totals: ClusterTotals, centroids: Array, *, xp: Namespace) -> Any:
-    """Take the means and the loop's three numbers in one launch, of one block a restart."""
+    """Take the means and the loop's three numbers in a launch, or in two where there are many."""
     if centroids.dtype.name not in ("float32", "float64") or not are_plain(*totals, centroids):
         return NotImplemented
     *restarts, n_clusters, n_features = centroids.shape
+    n_restarts, n_parts = math.prod(restarts), _parts_of(n_clusters, n_features)
     new = cupy.empty_like(centroids)
     signals = cupy.empty((*restarts, 3), dtype=np.float64)
+    parts = cupy.empty((n_restarts, n_parts, 3), dtype=np.float64)
+    is_one_block = n_parts <= _ONE_BLOCK
+    n_warps = 32 if is_one_block else N_THREADS // 32
     launch(
         f"means_and_signals<{C_TYPES[centroids.dtype.name][1]}>",
         "sums.cu",
-        math.prod(restarts),
-        (*totals, centroids, np.int32(n_clusters), np.int32(n_features), new, signals),
-        n_threads=1024,
+        (1 if is_one_block else -(-n_parts // n_warps), n_restarts),
+        (*totals, centroids, np.int32(n_clusters), np.int32(n_features), new, parts, signals),
+        n_threads=32 * n_warps,
     )
+    if not is_one_block:
+        launch("sum_signals", "merging.cu", n_restarts, (parts, np.int32(n_parts), signals))
     return Update(new, signals)
 
 
-def add_in_order(
-    rows: DenseRows,
-    labels: Array,
-    histogram: Array,
-    chunks: Chunks,
-    totals: ClusterTotals,
-    types: tuple[str, str],
-) -> None:
-    """Add the rows to the totals, in the order of their labels; uses up the histogram."""
-    n_points, n_features = rows.n_points, rows.n_features
-    n_clusters = len(totals.mass)
-    rows_per_piece = max(256, -(-n_points // 4096))
-    most_pieces = -(-n_points // rows_per_piece) + n_clusters
-    starts, piece_starts = cupy.empty((2, n_clusters + 1), dtype=np.int32)
-    order = cupy.empty(n_points, dtype=np.int32)
-    piece_sums = cupy.empty((most_pieces, n_features), dtype=np.float64)
-    piece_mass = cupy.empty(most_pieces, dtype=np.float64)
-    sizes = (np.int32(n_features), np.int32(n_clusters))
-    chunking = (np.int32(chunks.n_rows), np.int32(chunks.n_chunks))
-    piecing = np.int32(rows_per_piece)
-    launch(
-        "scan_histogram",
-        "sums.cu",
-        1,
-        (histogram, sizes[1], chunking[1], piecing, starts, piece_starts),
-        n_threads=1024,
-    )
-    launch(
-        "scatter_rows",
-        "sums.cu",
-        chunks.n_chunks,
-        (labels, np.int32(n_points), *chunking, histogram, order),
-        n_threads=32,
-    )
-    n_threads = min(N_THREADS, -(-n_features // 32) * 32)
-    launch(
-        f"sum_pieces<{types[0]}, {types[1]}>",
-        "sums.cu",
-        (most_pieces, -(-n_features // n_threads)),
-        (
-            *row_arguments(rows, with_weights=True),
-            order,
-            starts,
-            piece_starts,
-            *sizes,
-            piecing,
-            piece_sums,
-            piece_mass,
-        ),
-        n_threads=n_threads,
-    )
-    launch(
-        "merge_pieces",
-        "sums.cu",
-        -(-n_clusters * n_features // N_THREADS),
-        (piece_sums, piece_mass, piece_starts, *sizes, *totals),
-    )
+def _rows_of_part(n_clusters: int) -> int:
+    """Return how many rows are sorted in one launch."""
+    bits = _chunk_bits(n_clusters)
+    n_chunks = max(1, _RUNS_BYTES // (2 * (n_clusters + 1)))
+    return int(min(n_chunks * 2**bits, _MOST_ROWS))
+
+
+def _chunk_bits(n_clusters: int) -> int:
+    most, least = _CHUNK_BITS
+    return most if n_clusters <= 2 ** (_KEY_BITS - most) else least
+
+
+def _parts_of(n_clusters: int, n_features: int) -> int:
+    """Return how many warps or blocks the means of all clusters are made by."""
+    return n_clusters * -(-n_features // N_THREADS)
 
 
 def merged(partials: Array) -> Array:
@@ -146,9 +205,11 @@ def merged(partials: Array) -> Array:
     out = cupy.empty(n_cells, dtype=np.float64)
     launch(
         "merge_parts",
-        "sums.cu",
-        -(-n_cells * 32 // N_THREADS),
+        "merging.cu",
+        -(-n_cells // 32),
         (partials, np.int64(n_parts), np.int64(n_cells), out),
+        # A warp for each few parts: each waits for its next number from far away.
+        n_threads=32 * min(32, -(-n_parts // 4)),
     )
     return out
 
@@ -158,10 +219,3 @@ def no_totals(n_clusters: int, n_features: int) -> ClusterTotals:
     cells = cupy.zeros(n_clusters * (n_features + 1), dtype=np.float64)
     n_sums = n_clusters * n_features
     return ClusterTotals(cells[:n_sums].reshape(n_clusters, n_features), cells[n_sums:])
-
-
-def chunks_of(n_rows: int, n_clusters: int) -> Chunks:
-    """Return chunks long enough that the histogram of all of them stays within its bound."""
-    least = max(1024, -(-n_rows * n_clusters // _HISTOGRAM_CELLS))
-    rows_per_chunk = -(-least // 32) * 32
-    return Chunks(rows_per_chunk, -(-n_rows // rows_per_chunk))

@@ -7,7 +7,7 @@ from kmeans_xp.kernels.kernel import kernel
 from kmeans_xp.kernels.rows import Rows
 from kmeans_xp.kernels.trees import merged_in_tree
 
-__all__ = ["Moments", "Spread", "column_moments", "spread"]
+__all__ = ["BothMoments", "Moments", "Spread", "both_moments", "column_moments", "spread"]
 
 
 class Moments(NamedTuple):
@@ -23,6 +23,13 @@ class Moments(NamedTuple):
     mass: Array
     sums: Array
     sq_sums: Array
+
+
+class BothMoments(NamedTuple):
+    """Moments of the same rows, each of weight 1 and with their weights."""
+
+    plain: Moments
+    weighted: Moments
 
 
 class Spread(NamedTuple):
@@ -58,6 +65,25 @@ def column_moments(rows: Rows, *, xp: Namespace) -> Moments:
     size, _ = tile_shape(rows, 1, xp=xp)
     dtype = accumulation_dtype(rows.device, xp=xp)
     return merged_in_tree(_tile_moments(tile, dtype, xp=xp) for _, tile in rows.tiles(size))
+
+
+@kernel()
+def both_moments(rows: Rows, *, xp: Namespace) -> BothMoments:
+    """Return the moments of the rows without their weights and with them.
+
+    Parameters
+    ----------
+    rows : Rows of n_points
+    xp : namespace
+
+    Returns
+    -------
+    BothMoments
+        As of ``column_moments``; the same ones twice if there are no weights.
+    """
+    plain = column_moments(rows.unweighted(), xp=xp)
+    weighted = plain if rows.weights is None else column_moments(rows, xp=xp)
+    return BothMoments(plain, weighted)
 
 
 @kernel(about="d")

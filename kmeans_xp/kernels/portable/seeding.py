@@ -12,6 +12,7 @@ __all__ = [
     "Candidate",
     "best_candidate",
     "candidate_potentials",
+    "chosen_at_once",
     "closer_of",
     "drawn",
     "running_total",
@@ -169,3 +170,34 @@ def best_candidate(
     is_least = potentials <= xp.min(potentials) * (1.0 + slack)
     best = xp.argmax(xp.astype(is_least, xp.int32), axis=0, keepdims=True)
     return Candidate(xp.take(indices, best), xp.take(candidates, best, axis=0))
+
+
+@kernel(closest="n", last="1d", trials="mt")
+def chosen_at_once(
+    rows: Rows,  # noqa: ARG001 (what overrides look at)
+    closest: Array,  # noqa: ARG001
+    last: Array | None,  # noqa: ARG001
+    trials: Array,  # noqa: ARG001
+    *,
+    xp: Namespace,  # noqa: ARG001
+) -> Candidate | None:
+    """Choose rows one after another by greedy k-means++, or None where kernels in turn are as fast.
+
+    Parameters
+    ----------
+    rows : Rows of n_points
+    closest : array of shape (n_points,)
+        Squared distances to the nearest of the centroids so far; may be inf if ``last`` is given.
+    last : array of shape (1, n_features), or None
+        A centroid that is yet to be folded into ``closest``.
+    trials : array of shape (n_chosen, n_trials)
+        For each row to choose, numbers in [0, 1) that its candidates are ``drawn`` by.
+    xp : namespace
+
+    Returns
+    -------
+    Candidate or None
+        The chosen rows, n_chosen of them, where ``closer_of``, ``drawn``, ``candidate_potentials``
+        and ``best_candidate`` choose them.
+    """
+    return None

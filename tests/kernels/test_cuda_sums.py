@@ -1,0 +1,132 @@
+"""Rows sorted by their labels on CUDA, their sums, and the centroids that the same launch makes."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from conftest import Library
+from kmeans_xp.kernels import DenseRows, cluster_sums, update_centroids
+
+pytestmark = pytest.mark.skip_library(
+    *("numpy", "array_api_strict", "torch", "jax", "dpnp"), reason="is of CUDA"
+)
+
+
+def read(array: Any, library: Library) -> np.ndarray:
+    return np.asarray(library.to_host(array))
+
+
+def labels_of(n_rows: int, n_clusters: int, kind: str) -> np.ndarray:
+    rng = np.random.default_rng(n_rows + n_clusters)
+    if kind == "one cluster":
+        return np.full(n_rows, n_clusters - 1, dtype=np.int32)
+    labels = rng.integers(n_clusters, size=n_rows)
+    if kind == "skewed":
+        labels[rng.random(n_rows) < 0.9] = n_clusters // 2
+    return labels.astype(np.int32)
+
+
+def rows_of(library: Library, n_rows: int, n_features: int, *, weighted: bool) -> DenseRows:
+    rng = np.random.default_rng(n_features)
+    points, weights = rng.normal(size=(n_rows, n_features)), rng.uniform(0.5, 2.0, n_rows)
+    placed = library.asarray(points, "float32")
+    return DenseRows(
+        placed, library.asarray(weights, "float32") if weighted else None, placed[0, :]
+    )
+
+
+@pytest.mark.parametrize("kind", ["even", "skewed", "one cluster"])
+@pytest.mark.parametrize(
+    ("n_rows", "n_clusters"),
+    [(1, 1), (31, 2), (4096, 64), (4097, 65), (9000, 1), (9000, 5000), (600, 2**20 + 1)],
+)
+def test_rows_are_sorted_by_label_and_then_by_place(
+    n_rows: int, n_clusters: int, kind: str, library: Library
+) -> None:
+    from kmeans_xp.kernels.for_cupy.sums import sorted_by_label
+
+    labels = labels_of(n_rows, n_clusters, kind)
+    ordered = sorted_by_label(library.asarray(labels, "int32"), n_clusters, 300, 3)
+    order, run_starts, counts, piece_starts, n_chunks, bits, *_ = ordered.arguments
+    places, starts = read(order, library), read(run_starts, library)
+    for chunk in range(int(n_chunks)):
+        own = slice(chunk << bits, (chunk + 1) << bits)
+        np.testing.assert_array_equal(places[own], np.argsort(labels[own], kind="stable"))
+        of_clusters = np.searchsorted(np.sort(labels[own]), np.arange(n_clusters + 1))
+        np.testing.assert_array_equal(starts[chunk], of_clusters)
+    n_rows_of = np.bincount(labels, minlength=n_clusters)
+    np.testing.assert_array_equal(read(counts, library)[:n_clusters], n_rows_of)
+    n_pieces = np.diff(read(piece_starts, library), prepend=0)[1:]
+    np.testing.assert_array_equal(n_pieces, np.maximum(-(-n_rows_of // 300), 1))
+    assert n_pieces.sum() <= ordered.most_pieces
+    assert not read(ordered.tickets, library).any()
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("kind", ["even", "skewed", "one cluster"])
+@pytest.mark.parametrize("shape", [(3000, 1, 9), (5000, 40, 7), (700, 300, 3), (900, 5, 300)])
+def test_sums_and_means_of_one_launch_have_the_bits_of_two(
+    shape: tuple[int, int, int],
+    kind: str,
+    weighted: bool,
+    library: Library,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    from kmeans_xp.kernels.for_cupy.sums import updated_sums
+
+    n_rows, n_features, n_clusters = shape
+    rows = rows_of(library, n_rows, n_features, weighted=weighted)
+    host_labels = labels_of(n_rows, n_clusters, kind)
+    labels = library.asarray(host_labels, "int32")
+    centroids = rows.centred()[:n_clusters, :]
+
+    def together() -> list[bytes]:
+        totals, update = updated_sums(rows, labels, centroids, xp=library.xp)
+        return [read(each, library).tobytes() for each in (*totals, *update)]
+
+    totals = cluster_sums(rows, labels, n_clusters, xp=library.xp)
+    update = update_centroids(totals, centroids, xp=library.xp)
+    expected = [read(each, library).tobytes() for each in (*totals, *update)]
+    assert together() == expected
+    # Whichever block comes last.
+    monkeypatch.setenv("CUPY_ON_CPU_ORDER", "reverse")
+    assert together() == expected
+    points = read(rows.centred(), library).astype(float)
+    weights = read(rows.weights, library).astype(float) if weighted else np.ones(n_rows)
+    mine = host_labels[:, None] == np.arange(n_clusters)
+    np.testing.assert_allclose(
+        read(totals.sums, library), (mine * weights[:, None]).T @ points, rtol=1e-12, atol=1e-10
+    )
+    np.testing.assert_allclose(read(totals.mass, library), weights @ mine, rtol=1e-13)
+
+
+def test_rows_that_are_sorted_in_parts_have_the_same_sums(
+    library: Library, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from kmeans_xp.kernels.for_cupy import sums
+
+    rows = rows_of(library, 9000, 3, weighted=True)
+    labels = library.asarray(labels_of(9000, 4, "even"), "int32")
+    whole = cluster_sums(rows, labels, 4, xp=library.xp)
+    monkeypatch.setattr(sums, "_RUNS_BYTES", 1)
+    assert sums._rows_of_part(4) == 4096
+    in_parts = cluster_sums(rows, labels, 4, xp=library.xp)
+    for one, other in zip(in_parts, whole, strict=True):
+        np.testing.assert_allclose(read(one, library), read(other, library), rtol=1e-12)
+    assert sums.updated_sums(rows, labels, rows.centred()[:4], xp=library.xp) is NotImplemented
+
+
+def test_sums_and_means_take_two_launches(library: Library) -> None:
+    stats = pytest.importorskip("cupy_on_cpu_stats", reason="needs a count of launches")
+    from kmeans_xp.kernels.for_cupy.sums import updated_sums
+
+    rows = rows_of(library, 9000, 70, weighted=True)
+    labels = library.asarray(labels_of(9000, 300, "skewed"), "int32")
+    centroids = rows.centred()[:300, :]
+    updated_sums(rows, labels, centroids, xp=library.xp)
+    stats.reset()
+    updated_sums(rows, labels, centroids, xp=library.xp)
+    counted = stats.read()
+    assert (counted["kernel_launches"], counted["memset_count"]) == (2, 1)
+    assert counted["library_calls"] == counted["d2h_count"] == counted["d2d_count"] == 0
