@@ -21,6 +21,8 @@ with_cupy_alone = pytest.mark.skip_library(
 #: what must be known of each size and dtype
 OF_A_SIZE = {
     "binds",
+    "chain_labels_s",
+    "doubtful_share",
     "fit_inertia",
     "fit_n_iter",
     "fit_s",
@@ -28,6 +30,7 @@ OF_A_SIZE = {
     "is_bit_equal",
     "iteration_over_floor",
     "iteration_s",
+    "labels_s",
     "loop_iteration_s",
     "n_predicted_otherwise",
     "parity",
@@ -140,6 +143,28 @@ def test_the_formula_counts_the_launches(size: Size, library: Library) -> None:
     counted = stats.read()
     n_launches = sum(counted[name] for name in ("kernel_launches", "library_calls", "memset_count"))
     assert n_launches == design_of(*size.shape, 4).n_launches
+
+
+@with_cupy_alone
+@pytest.mark.parametrize(("n_points", "is_shared"), [(5500, True), (300, False)])
+def test_rows_without_a_proof_are_told_where_tensor_cores_make_labels(
+    n_points: int, is_shared: bool, library: Library, tmp_path: Path
+) -> None:
+    from benchmarks.gpu_answer import Answer
+    from benchmarks.gpu_steps import _labels
+    from kmeans_xp.kernels import DenseRows
+
+    rng = np.random.default_rng(0)
+    points = library.asarray(rng.standard_normal((n_points, 80)), "float32")
+    answer = Answer(tmp_path / "answer.json")
+    found = _labels(DenseRows(points), points[:160, :], 0.0, answer)
+    assert answer.failures == []
+    assert found["labels_s"] > 0
+    assert found["chain_labels_s"] > 0
+    if is_shared:
+        assert 0 < found["doubtful_share"] < 0.1
+    else:
+        assert found["doubtful_share"] is None
 
 
 # ---- peers and waits ----
