@@ -5,6 +5,7 @@ from kmeans_xp._version import __version__
 from kmeans_xp.blocks import open_rows
 from kmeans_xp.config import config_context
 from kmeans_xp.estimators import (
+    BisectingKMeans,
     Checkpoint,
     KMeans,
     MiniBatchKMeans,
@@ -18,6 +19,7 @@ from kmeans_xp.estimators import (
 )
 
 __all__ = [
+    "BisectingKMeans",
     "Checkpoint",
     "KMeans",
     "MiniBatchKMeans",

@@ -1,5 +1,14 @@
 """The algorithms: pure functions of blocks of rows, each written once."""
 
+from kmeans_xp.algorithms.bisecting import (
+    LEAF,
+    Bisected,
+    Bisection,
+    bisecting,
+    leaf_centroids,
+    leaves_of,
+    tree_labels,
+)
 from kmeans_xp.algorithms.bounded import ALGORITHMS, BoundedStep
 from kmeans_xp.algorithms.drawing import draw_by_value, draw_by_weight
 from kmeans_xp.algorithms.kmeans_parallel import kmeans_parallel
@@ -24,6 +33,9 @@ from kmeans_xp.algorithms.seeding import (
 
 __all__ = [
     "ALGORITHMS",
+    "LEAF",
+    "Bisected",
+    "Bisection",
     "BoundedStep",
     "Iteration",
     "LloydResult",
@@ -33,11 +45,14 @@ __all__ = [
     "MiniBatchStep",
     "Seeds",
     "best_of",
+    "bisecting",
     "draw_by_value",
     "draw_by_weight",
     "inertia_of",
     "kmeans_parallel",
     "kmeans_plusplus",
+    "leaf_centroids",
+    "leaves_of",
     "lloyd",
     "minibatch",
     "minibatch_start",
@@ -46,4 +61,5 @@ __all__ = [
     "n_with_weight",
     "random_rows",
     "runs_from",
+    "tree_labels",
 ]

@@ -7,6 +7,7 @@
 | ``in_memory`` | rows on one device in one piece |
 | ``cut`` | the base of rows in several blocks |
 | ``on_dask`` | rows of a dask array or dataframe, visited by tasks |
+| ``members`` | some of the rows, by weights of 0 for the others |
 | ``elsewhere`` | rows that lie in no array of this process, before the first visit |
 | ``sources`` | where streamed rows come from: files, arrays, data sets, callables |
 | ``stream`` | a source before the first visit, and what is streamed by itself |
@@ -20,6 +21,7 @@
 from kmeans_xp.blocks.blocks import Blocks
 from kmeans_xp.blocks.elsewhere import Elsewhere
 from kmeans_xp.blocks.making import elsewhere, of, of_rows, place
+from kmeans_xp.blocks.members import Members
 from kmeans_xp.blocks.on_dask import computed
 from kmeans_xp.blocks.per_row import PerRow
 from kmeans_xp.blocks.sources import RowSource, open_rows
@@ -27,6 +29,7 @@ from kmeans_xp.blocks.sources import RowSource, open_rows
 __all__ = [
     "Blocks",
     "Elsewhere",
+    "Members",
     "PerRow",
     "RowSource",
     "computed",

@@ -1,5 +1,6 @@
 """scikit-learn's face of the algorithms: validate, place, run, store."""
 
+from kmeans_xp.estimators.bisecting_k_means import BisectingKMeans
 from kmeans_xp.estimators.checkpoint import Checkpoint
 from kmeans_xp.estimators.functions import (
     assign,
@@ -14,6 +15,7 @@ from kmeans_xp.estimators.mini_batch_kmeans import MiniBatchKMeans
 from kmeans_xp.estimators.progress_line import ProgressLine
 
 __all__ = [
+    "BisectingKMeans",
     "Checkpoint",
     "KMeans",
     "MiniBatchKMeans",

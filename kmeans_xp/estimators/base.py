@@ -1,4 +1,4 @@
-"""What KMeans and MiniBatchKMeans share: their parameters, and everything after ``fit``."""
+"""What the estimators share: their parameters, and everything after ``fit``."""
 
 import functools
 import inspect
@@ -75,6 +75,7 @@ from kmeans_xp.estimators.validation import (
 from kmeans_xp.kernels import Rows, assigned_inertia, nearest_labels, sq_distances
 
 __all__ = [
+    "SEEDINGS",
     "BaseKMeans",
     "Fitted",
     "all_or_nothing",
@@ -85,7 +86,7 @@ __all__ = [
 ]
 
 #: names of ``init``, and what chooses the rows
-_SEEDINGS: dict[str, Callable[..., Seeds]] = {
+SEEDINGS: dict[str, Callable[..., Seeds]] = {
     "k-means++": kmeans_plusplus,
     "k-means||": kmeans_parallel,
     "random": random_rows,
@@ -139,7 +140,7 @@ class BaseKMeans(
 
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
         "n_clusters": [Interval(Integral, 1, None, closed="left")],
-        "init": [StrOptions({"auto", *_SEEDINGS}), callable, "array-like"],
+        "init": [StrOptions({"auto", *SEEDINGS}), callable, "array-like"],
         "n_init": [StrOptions({"auto"}), Interval(Integral, 1, None, closed="left")],
         "max_iter": [Interval(Integral, 1, None, closed="left")],
         "tol": [Interval(Real, 0, None, closed="left")],
@@ -236,10 +237,14 @@ class BaseKMeans(
         """
         check_is_fitted(self)
         with self._new_points(X) as fitted:
+            labelled, *operands = self._labelling(fitted)
             if out is not None:
-                return written_labels(fitted.blocks, fitted.centroids, out)
-            labels = fitted.blocks.map_rows(nearest_labels, fitted.centroids)
-            return labels.delivered(fitted.placement)
+                return written_labels(fitted.blocks, out, labelled, *operands)
+            return fitted.blocks.map_rows(labelled, *operands).delivered(fitted.placement)
+
+    def _labelling(self, fitted: Fitted) -> tuple[Any, ...]:
+        """Return the function that labels rows, and its operands."""
+        return nearest_labels, fitted.centroids
 
     @overload
     def transform(self, X: SupportsSparse) -> Any: ...
@@ -518,7 +523,7 @@ class BaseKMeans(
     ) -> Array:
         """Return centroids to begin with, relative to the origin; ``part`` may be all rows."""
         if isinstance(init, str):
-            choose_rows = _SEEDINGS[resolved_init(init, part)]
+            choose_rows = SEEDINGS[resolved_init(init, part)]
             return choose_rows(part, n_clusters, random_state).centroids
         if callable(init):
             points = send(_uncentred(part, data), data.placement)

@@ -15,6 +15,7 @@ __all__ = [
     "Real",
     "Source",
     "Text",
+    "Tree",
     "Whole",
     "checked_centres",
     "checked_state",
@@ -129,6 +130,40 @@ class Source:
         """Return what is wrong."""
         is_source = isinstance(value, np.random.RandomState)
         return None if is_source else f"a {type(value).__name__}, not a RandomState"
+
+
+class Tree(NamedTuple):
+    """The children of each node of a binary tree, or -1 and -1 of a leaf.
+
+    Parameters
+    ----------
+    nodes, leaves : str
+        The lengths that their numbers are, as of ``Numbers``.
+    """
+
+    nodes: str
+    leaves: str
+
+    def fault(self, value: Any, sizes: dict[str, int]) -> str | None:
+        """Return what is wrong."""
+        fault = Numbers(self.nodes + "2", "integral", -1).fault(value, {**sizes, "2": 2})
+        if fault is not None:
+            return fault
+        host = to_host(value).astype(np.int64)
+        is_leaf = (host == -1).all(axis=1)
+        pairs, parents = host[~is_leaf], np.flatnonzero(~is_leaf)
+        # Each node but the root is a child once, beside its sibling and after its parent.
+        is_tree = (
+            np.array_equal(np.sort(pairs, axis=None), np.arange(1, len(host)))
+            and (pairs[:, 0] > parents).all()
+            and (pairs[:, 1] == pairs[:, 0] + 1).all()
+        )
+        if not is_tree:
+            return "no binary tree"
+        n_leaves = int(is_leaf.sum())
+        if sizes.setdefault(self.leaves, n_leaves) != n_leaves:
+            return f"a tree of {n_leaves} leaves, not {sizes[self.leaves]} as the centroids say"
+        return None
 
 
 class Names(NamedTuple):

@@ -1,7 +1,7 @@
 """Labels written to a file block by block, for rows of which even the labels may be many."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from kmeans_xp import persistence
 from kmeans_xp.blocks import Blocks
 from kmeans_xp.devices import Array, Namespace, to_host
-from kmeans_xp.kernels import Rows, nearest_labels
+from kmeans_xp.kernels import Rows
 
 __all__ = ["written_labels"]
 
@@ -22,7 +22,10 @@ _INT32 = np.dtype("<i4")
 
 
 def written_labels(
-    given: Blocks, centroids: Array, path: str | os.PathLike[str]
+    given: Blocks,
+    path: str | os.PathLike[str],
+    labelled: Callable[..., Array],
+    *operands: Any,
 ) -> NDArray[np.int32]:
     """Write the label of each row to a .npy file, which appears when it is whole.
 
@@ -30,10 +33,12 @@ def written_labels(
     ----------
     given : Blocks
         The rows.
-    centroids : array of shape (n_clusters, n_features)
-        Relative to the blocks' origin.
     path : path-like
         Of the file.
+    labelled : callable
+        Returns the labels of rows, given the operands.
+    *operands
+        What labels depend on, such as centroids relative to the blocks' origin.
 
     Returns
     -------
@@ -45,8 +50,8 @@ def written_labels(
     n_points = given.n_points
     with persistence.staged(path) as (temporary,), _explained(path, n_points):
         offset = _reserve(temporary, n_points)
-        write = partial(_write, os.fspath(temporary), offset)
-        given.reduce(write, centroids, per_row=(given.starts,))
+        write = partial(_write, os.fspath(temporary), offset, labelled)
+        given.reduce(write, *operands, per_row=(given.starts,))
     labels: NDArray[np.int32] = np.load(path, mmap_mode="r")
     return labels
 
@@ -81,10 +86,16 @@ def _reserve(path: Path, n_points: int) -> int:
 
 
 def _write(
-    path: str, offset: int, rows: Rows, start: int, centroids: Array, *, xp: Namespace
+    path: str,
+    offset: int,
+    labelled: Callable[..., Array],
+    rows: Rows,
+    start: int,
+    *operands: Any,
+    xp: Namespace,
 ) -> int:
     """Write the labels of a block, and return their number; done twice, it does no harm."""
-    labels: NDArray[Any] = to_host(nearest_labels(rows, centroids, xp=xp))
+    labels: NDArray[Any] = to_host(labelled(rows, *operands, xp=xp))
     with open(path, "r+b") as file:
         file.seek(offset + _INT32.itemsize * start)
         file.write(np.ascontiguousarray(labels, dtype=_INT32).data)

@@ -65,6 +65,9 @@ class Rows(Protocol):
     def unweighted(self) -> Self:
         """Return the same rows, each of weight 1."""
 
+    def weighted(self, weights: Array) -> Self:
+        """Return the same rows with these weights in place of their own."""
+
     def computed_in(self, dtype: DType) -> "Rows":
         """Return the same rows, measured from the same point and computed in ``dtype``."""
 
@@ -149,6 +152,10 @@ class DenseRows(NamedTuple):
     def unweighted(self) -> "DenseRows":
         """Return the same rows, each of weight 1."""
         return DenseRows(self.points, None, self.origin)
+
+    def weighted(self, weights: Array) -> "DenseRows":
+        """Return the same rows with these weights in place of their own."""
+        return DenseRows(self.points, weights, self.origin)
 
     def computed_in(self, dtype: DType) -> "DenseRows":
         """Return the same rows, already relative to the origin and not rounded before."""

@@ -113,6 +113,10 @@ class SparseRows:
         """Return the same rows, each of weight 1."""
         return SparseRows(self.csr, None, self.origin, self._n_stored)
 
+    def weighted(self, weights: Array) -> "SparseRows":
+        """Return the same rows with these weights in place of their own."""
+        return SparseRows(self.csr, weights, self.origin, self._n_stored)
+
     def computed_in(self, dtype: DType) -> "SparseRows":
         """Return the same rows, computed in another dtype."""
         if dtype == self.dtype:

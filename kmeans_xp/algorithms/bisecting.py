@@ -1,0 +1,425 @@
+"""Bisecting k-means: split one cluster in two by Lloyd's algorithm, again and again."""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Literal, NamedTuple, Protocol
+
+import numpy as np
+
+from kmeans_xp import blocks as making
+from kmeans_xp.algorithms.lloyd import LloydResult, inertia_of, lloyd
+from kmeans_xp.algorithms.restarts import best_of, runs_from
+from kmeans_xp.algorithms.seeding import n_with_weight
+from kmeans_xp.blocks import Blocks, Members, PerRow
+from kmeans_xp.devices import (
+    Array,
+    Namespace,
+    accumulation_dtype,
+    device_of,
+    from_host,
+    to_host,
+    within_budget,
+)
+from kmeans_xp.kernels import Rows, assigned_sq_distances, nearest_labels
+
+__all__ = [
+    "LEAF",
+    "Bisected",
+    "Bisection",
+    "Children",
+    "Strategy",
+    "bisecting",
+    "leaf_centroids",
+    "leaves_of",
+    "tree_labels",
+]
+
+Strategy = Literal["biggest_inertia", "largest_cluster"]
+#: for each node of the tree its left and its right child, which come after it
+Children = tuple[tuple[int, int], ...]
+
+#: the children of a node that was not split
+LEAF = (-1, -1)
+#: memory that the rows of a tile may take while they walk down the tree
+_TILE_BYTES = 2**27
+
+
+class Bisection(NamedTuple):
+    """The tree after one more split.
+
+    Parameters
+    ----------
+    centroids : array of shape (n_nodes, n_features)
+        Of every node, relative to the blocks' origin; the root's counts only while it is alone.
+    children : tuple of pairs of int
+        Of every node; ``LEAF`` for those that are clusters.
+    inertia : float
+        Of all clusters, in squared units of the points.
+    sq_shift : float
+        Sum of the squared distances that the two centroids moved in their last iteration.
+    node : int
+        That was split.
+    """
+
+    centroids: Array
+    children: Children
+    inertia: float
+    sq_shift: float
+    node: int
+
+
+class Bisected(NamedTuple):
+    """What bisecting gives.
+
+    Parameters
+    ----------
+    centroids : array of shape (n_nodes, n_features)
+        As of ``Bisection``, as ``children``.
+    children : tuple of pairs of int
+    labels : PerRow of int32
+        Of each row as ``tree_labels`` says.
+    inertia : float
+        Of these labels.
+    n_empty : int
+        Clusters without rows, where too few rows differ.
+    """
+
+    centroids: Array
+    children: Children
+    labels: PerRow
+    inertia: float
+    n_empty: int
+
+
+class _Sides(NamedTuple):
+    """What lies on the two sides of a split: a number for each."""
+
+    inertia: Array
+    n_rows: Array
+    n_weighted: Array
+
+
+class _Leaf(NamedTuple):
+    """A cluster as the choice of the next one to split sees it."""
+
+    inertia: float
+    n_rows: int
+    n_weighted: int
+    is_one_point: bool = False
+
+
+class _Parts(Protocol):
+    """The rows of each leaf, by the number of its node."""
+
+    def part(self, node: int) -> Blocks:
+        """Return the rows of a leaf."""
+
+    def sides(self, node: int, part: Blocks, split: LloydResult) -> _Sides:
+        """Return what lies on the two sides of a split."""
+
+    def divide(self, node: int, split: LloydResult, n_left: int, left: int) -> None:
+        """Give the rows of a leaf to two nodes: number ``left``, and the next."""
+
+
+def bisecting(
+    blocks: Blocks,
+    n_clusters: int,
+    starts: Callable[[Blocks], Iterable[Array]],
+    *,
+    strategy: Strategy = "biggest_inertia",
+    max_iter: int = 300,
+    tol: float = 0.0,
+    algorithm: str = "lloyd",
+    on_split: Callable[[Bisection], bool | None] | None = None,
+) -> Bisected:
+    """Split a cluster in two, beginning with all rows, until there are ``n_clusters``.
+
+    A cluster whose rows are one point, but for rounding, is split only when all are: its second
+    half is then empty.
+
+    Parameters
+    ----------
+    blocks : Blocks
+        The rows. Those of the cluster to be split are gathered if they lie in memory in one
+        piece: a copy of them, and 8 bytes for each row. Of others a label of 4 bytes is kept,
+        and each visit goes over all rows.
+    n_clusters : int
+        At most the number of rows that have weight.
+    starts : callable
+        Given the rows of a cluster, returns arrays of shape (2, n_features), relative to their
+        origin: Lloyd's algorithm begins from each, and the best split is kept.
+    strategy : {"biggest_inertia", "largest_cluster"}
+        Which cluster is split next: that of the greatest inertia, or of the most rows. The first
+        in the order of the leaves, where several are.
+    max_iter : int
+        As of ``lloyd``, for each split, as the next two.
+    tol : float
+    algorithm : str
+    on_split : callable, optional
+        Called with the tree after each split; returning True stops.
+
+    Returns
+    -------
+    Bisected
+        O(n_points * n_features) time an iteration and level of the tree, of which there are
+        from log2(n_clusters) to n_clusters - 1.
+
+    Raises
+    ------
+    ValueError
+        If fewer than ``n_clusters`` rows have weight.
+
+    References
+    ----------
+    .. [1] M. Steinbach, G. Karypis and V. Kumar, "A comparison of document clustering
+       techniques", KDD Workshop on Text Mining (2000).
+    """
+    xp = blocks.xp
+    n_weighted = n_with_weight(blocks)
+    if n_weighted < n_clusters:
+        raise ValueError(
+            f"Only {n_weighted} rows have a positive sample_weight, "
+            f"fewer than n_clusters={n_clusters}."
+        )
+    parts: _Parts = _InBlocks(blocks) if blocks.whole is None else _InOnePiece(blocks)
+    root = xp.zeros((1, blocks.n_features), dtype=blocks.dtype, device=blocks.device)
+    if n_clusters == 1:
+        root = lloyd(blocks, root, max_iter=1).centroids  # the weighted mean
+    centroids, children = [root], [LEAF]
+    leaves = {0: _Leaf(0.0, blocks.n_points, n_weighted)}
+    while len(leaves) < n_clusters:
+        node = _next_leaf(leaves, children, strategy)
+        leaf, left = leaves[node], len(children)
+        if leaf.is_one_point or leaf.n_weighted < 2:
+            # So are all: the rows stay on the left, to which ties go.
+            point = _centroid_of(node, centroids, blocks)
+            centroids.append(xp.concat([point, point]))
+            halves, sq_shift = (leaf, _Leaf(0.0, 0, 0)), 0.0
+        else:
+            part = parts.part(node)
+            runs = runs_from(part, starts(part), max_iter=max_iter, tol=tol, algorithm=algorithm)
+            split = best_of(runs)
+            assert split is not None
+            halves = _halves(parts.sides(node, part, split))
+            if not all(half.n_weighted for half in halves):
+                leaves[node] = leaf._replace(is_one_point=True)
+                continue
+            parts.divide(node, split, halves[0].n_rows, left)
+            centroids.append(split.centroids)
+            sq_shift = split.iterations[-1].sq_shift
+        children[node] = (left, left + 1)
+        children += [LEAF, LEAF]
+        del leaves[node]
+        leaves[left], leaves[left + 1] = halves
+        if on_split is not None:
+            inertia = sum(each.inertia for each in leaves.values())
+            if on_split(Bisection(xp.concat(centroids), tuple(children), inertia, sq_shift, node)):
+                break
+    n_empty = sum(leaf.n_rows == 0 for leaf in leaves.values())
+    return _finished(blocks, xp.concat(centroids), tuple(children), n_empty)
+
+
+def _centroid_of(node: int, centroids: list[Array], blocks: Blocks) -> Array:
+    """Return the centroid of a node, of which all but the root's came in pairs."""
+    if node == 0:
+        return lloyd(blocks, centroids[0], max_iter=1).centroids
+    side = (node + 1) % 2
+    return centroids[(node + 1) // 2][side : side + 1, :]
+
+
+def _finished(blocks: Blocks, centroids: Array, children: Children, n_empty: int) -> Bisected:
+    labels = blocks.map_rows(tree_labels, centroids, children)
+    inertia = inertia_of(blocks, labels, leaf_centroids(centroids, children, xp=blocks.xp))
+    return Bisected(centroids, children, labels, inertia, n_empty)
+
+
+def leaf_centroids(centroids: Array, children: Children, *, xp: Namespace) -> Array:
+    """Return the centroids of the nodes that are clusters, in the order of their labels."""
+    leaves = np.asarray(leaves_of(children))
+    return xp.take(centroids, from_host(leaves, xp=xp, device=device_of(centroids)), axis=0)
+
+
+def leaves_of(children: Sequence[tuple[int, int]]) -> list[int]:
+    """Return the nodes that are clusters, from left to right: the order of their labels."""
+    return [node for node, pair in _from_the_left(children) if pair == LEAF]
+
+
+def _from_the_left(children: Sequence[tuple[int, int]]) -> Iterator[tuple[int, tuple[int, int]]]:
+    """Yield nodes, each before its children and the left one's before the right; no recursion."""
+    waiting = [0]
+    while waiting:
+        node = waiting.pop()
+        yield node, children[node]
+        if children[node] != LEAF:
+            waiting += reversed(children[node])
+
+
+def _next_leaf(
+    leaves: dict[int, _Leaf], children: list[tuple[int, int]], strategy: Strategy
+) -> int:
+    def rank(node: int) -> tuple[bool, bool, float]:
+        leaf = leaves[node]
+        score = leaf.inertia if strategy == "biggest_inertia" else leaf.n_rows
+        return leaf.n_weighted > 1 and not leaf.is_one_point, leaf.n_rows > 0, score
+
+    return max(leaves_of(children), key=rank)  # the first of equal ones
+
+
+def _halves(sides: _Sides) -> tuple[_Leaf, _Leaf]:
+    numbers = zip(*(to_host(part).tolist() for part in sides), strict=True)
+    left, right = (_Leaf(*each) for each in numbers)
+    return left, right
+
+
+class _InOnePiece:
+    """Rows in memory: those of each leaf by their indices, in their order."""
+
+    def __init__(self, blocks: Blocks) -> None:
+        self._blocks = blocks
+        self._indices: dict[int, Array | None] = {0: None}  # of the root, all
+
+    def part(self, node: int) -> Blocks:
+        """Return a copy of the rows of a leaf."""
+        indices = self._indices[node]
+        if indices is None:
+            return self._blocks
+        return making.of_rows(self._blocks.gathered(indices), xp=self._blocks.xp)
+
+    def sides(self, node: int, part: Blocks, split: LloydResult) -> _Sides:
+        """Return what lies on the two sides of a split."""
+        sides: _Sides = part.reduce(_sides, split.centroids, per_row=(split.labels,))
+        return sides
+
+    def divide(self, node: int, split: LloydResult, n_left: int, left: int) -> None:
+        """Give the rows of a leaf to two nodes."""
+        xp, indices = self._blocks.xp, self._indices.pop(node)
+        order = _by_side(split.labels.whole(), xp=xp)
+        ordered = order if indices is None else xp.take(indices, order)
+        # Copies: a view would keep the indices of both.
+        self._indices[left] = xp.asarray(ordered[:n_left], copy=True)
+        self._indices[left + 1] = xp.asarray(ordered[n_left:], copy=True)
+
+
+class _InBlocks:
+    """Rows in several blocks: the number of the leaf is kept for each row."""
+
+    def __init__(self, blocks: Blocks) -> None:
+        self._blocks = blocks
+        self._nodes: PerRow | None = None  # all rows are the root's
+
+    def part(self, node: int) -> Blocks:
+        """Return all rows, of which those of other leaves weigh nothing."""
+        return self._blocks if self._nodes is None else Members(self._blocks, self._nodes, node)
+
+    def sides(self, node: int, part: Blocks, split: LloydResult) -> _Sides:
+        """Return what lies on the two sides of a split."""
+        if self._nodes is None:
+            sides: _Sides = part.reduce(_sides, split.centroids, per_row=(split.labels,))
+        else:
+            per_row = (split.labels, self._nodes)
+            sides = self._blocks.reduce(_sides_of_node, split.centroids, node, per_row=per_row)
+        return sides
+
+    def divide(self, node: int, split: LloydResult, n_left: int, left: int) -> None:
+        """Give the rows of a leaf to two nodes."""
+        if self._nodes is None:
+            self._nodes = self._blocks.map_rows(_first_nodes, left, per_row=(split.labels,))
+            return
+        per_row = (split.labels, self._nodes)
+        self._nodes = self._blocks.map_rows(_further_nodes, node, left, per_row=per_row)
+
+
+def _sides(rows: Rows, labels: Array, centroids: Array, *, xp: Namespace) -> _Sides:
+    """Return what lies on the two sides, of all these rows."""
+    return _sides_of_node(rows, labels, xp.zeros_like(labels), centroids, 0, xp=xp)
+
+
+def _sides_of_node(
+    rows: Rows, labels: Array, nodes: Array, centroids: Array, node: int, *, xp: Namespace
+) -> _Sides:
+    """Return what lies on the two sides, of the rows of one node."""
+    dtype = accumulation_dtype(rows.device, xp=xp)
+    squared = assigned_sq_distances(rows, labels, centroids, xp=xp)
+    squared = xp.astype(squared, dtype, copy=False)
+    is_weighted = None
+    if rows.weights is not None:
+        squared = squared * xp.astype(rows.weights, dtype, copy=False)
+        is_weighted = rows.weights > 0.0
+    inertia, n_rows, n_weighted = [], [], []
+    for side in (0, 1):
+        is_mine = (labels == side) & (nodes == node)
+        inertia.append(xp.sum(xp.where(is_mine, squared, xp.zeros_like(squared))))
+        n_rows.append(xp.count_nonzero(is_mine))
+        is_counted = is_mine if is_weighted is None else is_mine & is_weighted
+        n_weighted.append(xp.count_nonzero(is_counted))
+    return _Sides(xp.stack(inertia), xp.stack(n_rows), xp.stack(n_weighted))
+
+
+def _first_nodes(rows: Rows, labels: Array, left: int, *, xp: Namespace) -> Array:  # noqa: ARG001
+    return labels + left
+
+
+def _further_nodes(
+    rows: Rows,  # noqa: ARG001 (called as all functions are)
+    labels: Array,
+    nodes: Array,
+    node: int,
+    left: int,
+    *,
+    xp: Namespace,
+) -> Array:
+    return xp.where(nodes == node, labels + left, nodes)
+
+
+def tree_labels(rows: Rows, centroids: Array, children: Children, *, xp: Namespace) -> Array:
+    """Return the cluster of each row, walking down from the root to the nearer of two children.
+
+    Parameters
+    ----------
+    rows : Rows of n_points
+    centroids : array of shape (n_nodes, n_features)
+        Relative to the rows' origin.
+    children : tuple of pairs of int
+        As of ``Bisection``.
+    xp : namespace
+
+    Returns
+    -------
+    array of int32, shape (n_points,)
+        The place of the row's leaf among the leaves, from left to right. Takes a copy of a tile
+        of rows; waits for the device once a node and tile.
+    """
+    row_bytes = 8 * rows.n_stored
+    size = max(1, min(rows.n_points, within_budget(_TILE_BYTES) // row_bytes))
+    parts = [_tile_labels(tile, centroids, children, xp=xp) for _, tile in rows.tiles(size)]
+    return parts[0] if len(parts) == 1 else xp.concat(parts)
+
+
+def _tile_labels(rows: Rows, centroids: Array, children: Children, *, xp: Namespace) -> Array:
+    reached: dict[int, Array | None] = {0: None}  # the root, by all rows
+    places, labels = [], []
+    n_leaves = 0
+    for node, (left, right) in _from_the_left(children):
+        indices = reached.pop(node)
+        n_rows = rows.n_points if indices is None else int(indices.shape[0])
+        if left < 0:
+            if indices is None:
+                return xp.full((n_rows,), n_leaves, dtype=xp.int32, device=rows.device)
+            places.append(indices)
+            labels.append(np.full(n_rows, n_leaves, dtype=np.int32))
+            n_leaves += 1
+        elif n_rows == 0:
+            reached[left] = reached[right] = indices
+        else:
+            part = rows if indices is None else rows.gathered(indices)
+            sides = nearest_labels(part, centroids[left : right + 1, :], xp=xp)
+            n_left = n_rows - int(xp.count_nonzero(sides))
+            order = _by_side(sides, xp=xp)
+            ordered = order if indices is None else xp.take(indices, order)
+            reached[left], reached[right] = ordered[:n_left], ordered[n_left:]
+    found = from_host(np.concatenate(labels), xp=xp, device=rows.device)
+    return xp.take(found, xp.argsort(xp.concat(places)))
+
+
+def _by_side(labels: Array, *, xp: Namespace) -> Array:
+    """Return the places of the zeros, then those of the ones, each in their order."""
+    return xp.argsort(xp.astype(labels, xp.int8), stable=True)  # of bytes, NumPy's takes O(n)

@@ -1,0 +1,333 @@
+"""Bisecting K-Means, with scikit-learn's interface."""
+
+import warnings
+from collections.abc import Callable, Iterator
+from functools import partial
+from numbers import Integral
+from typing import Any, ClassVar, Self, cast
+
+import numpy as np
+import sklearn.cluster
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.utils._param_validation import Interval, StrOptions
+
+from kmeans_xp.algorithms import (
+    ALGORITHMS,
+    LEAF,
+    Bisected,
+    Bisection,
+    bisecting,
+    leaf_centroids,
+    tree_labels,
+)
+from kmeans_xp.algorithms.bisecting import Children, Strategy
+from kmeans_xp.blocks import Blocks
+from kmeans_xp.devices import Array, Placement, bring, send, to_host
+from kmeans_xp.estimators.base import SEEDINGS, BaseKMeans, Fitted, all_or_nothing, watched
+from kmeans_xp.estimators.fitted_state import Kind, Numbers, Tree
+from kmeans_xp.estimators.preparation import Prepared
+from kmeans_xp.estimators.progress import Progress
+from kmeans_xp.estimators.validation import as_random_state
+
+__all__ = ["BisectingKMeans"]
+
+
+class BisectingKMeans(BaseKMeans):
+    """K-Means clustering by splitting clusters in two, of any array, where it is.
+
+    Parameters
+    ----------
+    n_clusters : int, default=8
+        Number of clusters.
+    init : {"random", "k-means++", "k-means||", "auto"} or callable, default="random"
+        Initial centroids of each split, as of ``KMeans``. A callable is given the rows of the
+        cluster, 2 and ``random_state=``, and returns two centroids.
+    n_init : int, default=1
+        Runs from different initial centroids, for each split, of which the one of least inertia
+        is kept.
+    random_state : int, RandomState, Generator or None, default=None
+        The same int chooses the same initial rows on every array library.
+    max_iter : int, default=300
+        Iterations of a run, at most.
+    verbose : int, default=0
+        Print each split.
+    tol : float, default=1e-4
+        A run ends when the sum of the two squared centroid shifts is at most this times the mean
+        variance of the features, over all rows.
+    copy_x : bool, default=True
+        Accepted for scikit-learn's sake: X is never written to.
+    algorithm : {"auto", "lloyd", "hamerly", "elkan"}, default="auto"
+        Of each split, as of ``KMeans``: all give the same bits.
+    bisecting_strategy : {"biggest_inertia", "largest_cluster"}, default="biggest_inertia"
+        Which cluster is split next: that of the greatest inertia, or that of the most rows,
+        whatever they weigh.
+    device : {None, "auto", "cpu", "cuda", "cuda:N"}, default=None
+        Where to compute; None follows the data. See ``kmeans_xp.devices``.
+
+    Attributes
+    ----------
+    cluster_centers_ : array of shape (n_clusters, n_features)
+        Centroids; like every array here of X's library, on X's device.
+    labels_ : array of int32, shape (n_samples,)
+        Cluster of each row. A row's centroid may be farther from it than another cluster's is.
+    inertia_ : float
+        Weighted sum of the squared distances of the rows to the centroids of their clusters, in
+        squared units of X.
+    device_reason_ : str
+        Why it was computed where it was.
+    n_features_in_ : int
+        Number of features.
+    feature_names_in_ : ndarray of str
+        Names of the features, where X had names that are all strings.
+
+    See Also
+    --------
+    KMeans : All clusters at once: less inertia, more time where there are many.
+
+    Notes
+    -----
+    ``predict`` walks down the tree of splits as it was fitted, to the nearer of two centroids at
+    each: ``predict(X)`` equals ``labels_``. ``score`` and ``transform`` are of the nearest
+    centroid, and of all.
+
+    Rows that lie in memory are gathered, a cluster at a time: a split takes a copy of the rows of
+    its cluster (the first takes none), and 8 bytes for each row. Rows that are read by blocks are
+    not copied: 4 bytes are kept for each row, and an iteration of any split is a pass over all.
+
+    A cluster of equal rows is not split while there are others. When none is left, the clusters
+    that are missing are empty, and a warning says so.
+
+    References
+    ----------
+    .. [1] M. Steinbach, G. Karypis and V. Kumar, "A comparison of document clustering
+       techniques", KDD Workshop on Text Mining (2000).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from kmeans_xp import BisectingKMeans
+    >>> X = np.array([[1.0, 1], [10, 1], [3, 1], [10, 0], [2, 1], [10, 2], [10, 8], [10, 9]])
+    >>> kmeans = BisectingKMeans(n_clusters=3, random_state=0).fit(X)
+    >>> kmeans.labels_
+    array([0, 2, 0, 2, 0, 2, 1, 1], dtype=int32)
+    >>> kmeans.predict(np.array([[0.0, 0], [12, 3]]))
+    array([0, 2], dtype=int32)
+    """
+
+    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
+        **BaseKMeans._parameter_constraints,
+        "init": [StrOptions({"auto", *SEEDINGS}), callable],
+        "n_init": [Interval(Integral, 1, None, closed="left")],
+        "copy_x": ["boolean"],
+        "algorithm": [StrOptions(set(ALGORITHMS))],
+        "bisecting_strategy": [StrOptions({"biggest_inertia", "largest_cluster"})],
+    }
+
+    _state_schema: ClassVar[dict[str, Kind]] = {
+        **BaseKMeans._state_schema,
+        "_node_centroids": Numbers("td"),
+        "_children": Tree("t", "m"),
+    }
+    _state_needed: ClassVar[frozenset[str]] = BaseKMeans._state_needed | {
+        "_children",
+        "_node_centroids",
+    }
+
+    _children: Array
+    _node_centroids: Array
+
+    def __init__(
+        self,
+        n_clusters: int = 8,
+        *,
+        init: Any = "random",
+        n_init: int = 1,
+        random_state: Any = None,
+        max_iter: int = 300,
+        verbose: int | bool = 0,
+        tol: float = 1e-4,
+        copy_x: bool = True,
+        algorithm: str = "auto",
+        bisecting_strategy: str = "biggest_inertia",
+        device: str | None = None,
+    ) -> None:
+        self.n_clusters = n_clusters
+        self.init = init
+        self.n_init = n_init
+        self.random_state = random_state
+        self.max_iter = max_iter
+        self.verbose = verbose
+        self.tol = tol
+        self.copy_x = copy_x
+        self.algorithm = algorithm
+        self.bisecting_strategy = bisecting_strategy
+        self.device = device
+
+    @all_or_nothing
+    @watched
+    def fit(self, X: Any, y: Any = None, sample_weight: Any = None) -> Self:
+        """Cluster X.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Rows; of any array library, sparse, or from ``open_rows``.
+        y : ignored
+            Not used, present for API consistency.
+        sample_weight : array-like of shape (n_samples,), default=None
+            Weight of each row; None for 1.
+
+        Returns
+        -------
+        self
+            Fitted; after an error as it was before.
+
+        Raises
+        ------
+        ValueError
+            If a parameter or the data cannot be used: it says which and why. Also if fewer rows
+            than ``n_clusters`` have weight.
+        DeviceUnavailableError
+            If ``device`` cannot be used here.
+        """
+        self._validate_params()
+        with self._prepared(X, sample_weight) as (_, data):
+            progress = Progress(self, X, y, 1)
+            progress.refuse_checkpoints()
+            result = self._bisected(data, progress)
+            self._store(result, data)
+            self._warn_of_empty_clusters(result)
+        progress.end()
+        return self
+
+    def _bisected(self, data: Prepared, progress: Progress) -> Bisected:
+        fitted = partial(self._fitted_tree, origin=data.origin, placement=data.placement)
+        root = data.blocks.xp.zeros_like(data.origin)[None, :]
+        progress.begin_run(self.n_clusters - 1, partial(fitted, root, (LEAF,)))
+        last = Bisection(root, (LEAF,), data.total_sq, 0.0, 0)
+
+        def watch(split: Bisection) -> bool:
+            nonlocal last
+            last = split
+            if self.verbose:
+                self._print(split)
+            return progress.iteration(
+                partial(fitted, split.centroids, split.children),
+                partial(self._metadata, split, data),
+            )
+
+        result = bisecting(
+            data.blocks,
+            self.n_clusters,
+            self._starts_in(data),
+            strategy=cast(Strategy, self.bisecting_strategy),
+            max_iter=self.max_iter,
+            tol=self.tol * data.mean_variance,
+            algorithm=self.algorithm,
+            on_split=watch if self.verbose or progress.is_on else None,
+        )
+        progress.end_run(partial(fitted, result.centroids, result.children))
+        return result
+
+    def _starts_in(self, data: Prepared) -> Callable[[Blocks], Iterator[Array]]:
+        random_state = as_random_state(self.random_state)
+
+        def starts(part: Blocks) -> Iterator[Array]:
+            for _ in range(int(self.n_init)):
+                yield self._initial_centroids(self.init, part, data, random_state, 2)
+
+        return starts
+
+    def _metadata(self, split: Bisection, data: Prepared) -> dict[str, Any]:
+        """Return what callbacks may ask of a split, in numbers."""
+        return {
+            "iteration": _n_splits(split.children),
+            "max_iter": self.n_clusters - 1,
+            "inertia": split.inertia,
+            "shift": split.sq_shift,
+            "n_rows": data.blocks.n_points,
+        }
+
+    def _print(self, split: Bisection) -> None:
+        print(  # noqa: T201 (verbose prints)
+            f"Split {_n_splits(split.children)}/{self.n_clusters - 1}, of node {split.node}: "
+            f"inertia {split.inertia}."
+        )
+
+    def _fitted_tree(
+        self, centroids: Array, children: Children, *, origin: Array, placement: Placement
+    ) -> dict[str, Any]:
+        """Return the attributes that make an estimator which walks this tree."""
+        leaves = leaf_centroids(centroids, children, xp=placement.xp)
+        return {
+            **self._fitted(leaves, origin, placement),
+            "_n_features_out": _n_splits(children) + 1,
+            "_node_centroids": send(centroids, placement),
+            "_children": np.asarray(children),
+        }
+
+    def _store(self, result: Bisected, data: Prepared) -> None:
+        self.__dict__.update(
+            self._fitted_tree(
+                result.centroids, result.children, origin=data.origin, placement=data.placement
+            )
+        )
+        self.device_reason_ = data.placement.reason
+        self.labels_ = result.labels.delivered(data.placement)
+        self.inertia_ = result.inertia
+
+    def _warn_of_empty_clusters(self, result: Bisected) -> None:
+        n_clusters = _n_splits(result.children) + 1
+        if result.n_empty:
+            warnings.warn(
+                f"Number of distinct clusters ({n_clusters - result.n_empty}) found smaller than "
+                f"n_clusters ({self.n_clusters}). Possibly due to duplicate points in X.",
+                ConvergenceWarning,
+                stacklevel=5,
+            )
+
+    def _labelling(self, fitted: Fitted) -> tuple[Any, ...]:
+        """Return the function that labels rows, and its operands."""
+        if not hasattr(self, "_children"):  # the user set cluster_centers_ without a fit
+            return super()._labelling(fitted)
+        xp = fitted.placement.xp
+        centroids = bring(self._node_centroids, fitted.placement)
+        centroids = xp.astype(centroids, fitted.blocks.dtype, copy=False)
+        left_and_right = to_host(self._children).tolist()
+        return tree_labels, centroids, tuple((left, right) for left, right in left_and_right)
+
+    def to_sklearn(self) -> Any:
+        """Return scikit-learn's estimator with the same parameters and the fitted state.
+
+        Returns
+        -------
+        sklearn.cluster.BisectingKMeans
+            On NumPy arrays; predicts without kmeans_xp.
+        """
+        made = super().to_sklearn()
+        made._X_mean = to_host(self._origin).copy()
+        made._bisecting_tree = self._sklearn_tree()
+        return made
+
+    def _sklearn_tree(self) -> Any:
+        from sklearn.cluster._bisect_k_means import _BisectingTree
+
+        centroids, children = to_host(self._node_centroids), to_host(self._children).tolist()
+        nodes = [_BisectingTree(center.copy(), None, 0.0) for center in centroids]
+        for node, (left, right) in zip(nodes, children, strict=True):
+            if left >= 0:
+                node.left, node.right = nodes[left], nodes[right]
+        for label, leaf in enumerate(nodes[0].iter_leaves()):
+            leaf.label = label
+        return nodes[0]
+
+    def _sklearn_class(self) -> Any:
+        return sklearn.cluster.BisectingKMeans
+
+    def _sklearn_params(self) -> dict[str, Any]:
+        algorithm = "elkan" if self.algorithm == "elkan" else "lloyd"
+        return {**super()._sklearn_params(), "algorithm": algorithm}
+
+
+def _n_splits(children: Children) -> int:
+    return len(children) // 2
