@@ -1,6 +1,7 @@
 """Bisecting k-means: split one cluster in two by Lloyd's algorithm, again and again."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from heapq import heappop, heappush
 from typing import Literal, NamedTuple, Protocol
 
 import numpy as np
@@ -99,12 +100,57 @@ class _Sides(NamedTuple):
 
 
 class _Leaf(NamedTuple):
-    """A cluster as the choice of the next one to split sees it."""
+    """A cluster: the number of its node, and the way to it from the root in zeros and ones."""
 
-    inertia: float
-    n_rows: int
-    n_weighted: int
+    node: int = 0
+    path: str = ""
+    inertia: float = 0.0
+    n_rows: int = 0
+    n_weighted: int = 0
     is_one_point: bool = False
+
+    @property
+    def is_divisible(self) -> bool:
+        return self.n_weighted > 1 and not self.is_one_point
+
+
+class _Tree:
+    """The nodes so far, and the leaves as a heap: the one to be split next comes first."""
+
+    def __init__(self, centroid: Array, root: _Leaf, strategy: Strategy) -> None:
+        self.centroids = [centroid]  # then of each split two
+        self.children = [LEAF]
+        self.leaves: list[tuple[tuple[bool, bool, float, str], _Leaf]] = []
+        self._is_by_inertia = strategy == "biggest_inertia"
+        self.put(root)
+
+    @property
+    def n_nodes(self) -> int:
+        return len(self.children)
+
+    def put(self, leaf: _Leaf) -> None:
+        """Add a leaf; of equal ones, the first from the left is split first."""
+        score = leaf.inertia if self._is_by_inertia else leaf.n_rows
+        rank = (not leaf.is_divisible, leaf.n_rows == 0, -score, leaf.path)
+        heappush(self.leaves, (rank, leaf))
+
+    def next_leaf(self) -> _Leaf:
+        """Take out the leaf to be split."""
+        return heappop(self.leaves)[1]
+
+    def split(self, leaf: _Leaf, centroids: Array, halves: tuple[_Leaf, _Leaf]) -> None:
+        """Put the two halves in the place of a leaf that was taken out."""
+        self.children[leaf.node] = (self.n_nodes, self.n_nodes + 1)
+        for side, half in zip("01", halves, strict=True):
+            self.put(half._replace(node=self.n_nodes, path=leaf.path + side))
+            self.children.append(LEAF)
+        self.centroids.append(centroids)
+
+    def after(self, leaf: _Leaf, sq_shift: float, *, xp: Namespace) -> Bisection:
+        """Return what is told of the split of a leaf."""
+        inertia = sum(each.inertia for _, each in self.leaves)
+        centroids = xp.concat(self.centroids)
+        return Bisection(centroids, tuple(self.children), inertia, sq_shift, leaf.node)
 
 
 class _Parts(Protocol):
@@ -184,46 +230,39 @@ def bisecting(
     root = xp.zeros((1, blocks.n_features), dtype=blocks.dtype, device=blocks.device)
     if n_clusters == 1:
         root = lloyd(blocks, root, max_iter=1).centroids  # the weighted mean
-    centroids, children = [root], [LEAF]
-    leaves = {0: _Leaf(0.0, blocks.n_points, n_weighted)}
-    while len(leaves) < n_clusters:
-        node = _next_leaf(leaves, children, strategy)
-        leaf, left = leaves[node], len(children)
-        if leaf.is_one_point or leaf.n_weighted < 2:
+    tree = _Tree(root, _Leaf(n_rows=blocks.n_points, n_weighted=n_weighted), strategy)
+    while len(tree.leaves) < n_clusters:
+        leaf = tree.next_leaf()
+        if not leaf.is_divisible:
             # So are all: the rows stay on the left, to which ties go.
-            point = _centroid_of(node, centroids, blocks)
-            centroids.append(xp.concat([point, point]))
-            halves, sq_shift = (leaf, _Leaf(0.0, 0, 0)), 0.0
+            tree.split(leaf, _centroid_twice(leaf, tree, blocks), (leaf, _Leaf()))
+            sq_shift = 0.0
         else:
-            part = parts.part(node)
+            part = parts.part(leaf.node)
             runs = runs_from(part, starts(part), max_iter=max_iter, tol=tol, algorithm=algorithm)
-            split = best_of(runs)
-            assert split is not None
-            halves = _halves(parts.sides(node, part, split))
+            best = best_of(runs)
+            assert best is not None
+            halves = _halves(parts.sides(leaf.node, part, best))
             if not all(half.n_weighted for half in halves):
-                leaves[node] = leaf._replace(is_one_point=True)
+                tree.put(leaf._replace(is_one_point=True))
                 continue
-            parts.divide(node, split, halves[0].n_rows, left)
-            centroids.append(split.centroids)
-            sq_shift = split.iterations[-1].sq_shift
-        children[node] = (left, left + 1)
-        children += [LEAF, LEAF]
-        del leaves[node]
-        leaves[left], leaves[left + 1] = halves
-        if on_split is not None:
-            inertia = sum(each.inertia for each in leaves.values())
-            if on_split(Bisection(xp.concat(centroids), tuple(children), inertia, sq_shift, node)):
-                break
-    n_empty = sum(leaf.n_rows == 0 for leaf in leaves.values())
-    return _finished(blocks, xp.concat(centroids), tuple(children), n_empty)
+            parts.divide(leaf.node, best, halves[0].n_rows, tree.n_nodes)
+            tree.split(leaf, best.centroids, halves)
+            sq_shift = best.iterations[-1].sq_shift
+        if on_split is not None and on_split(tree.after(leaf, sq_shift, xp=xp)):
+            break
+    n_empty = sum(leaf.n_rows == 0 for _, leaf in tree.leaves)
+    return _finished(blocks, xp.concat(tree.centroids), tuple(tree.children), n_empty)
 
 
-def _centroid_of(node: int, centroids: list[Array], blocks: Blocks) -> Array:
-    """Return the centroid of a node, of which all but the root's came in pairs."""
-    if node == 0:
-        return lloyd(blocks, centroids[0], max_iter=1).centroids
-    side = (node + 1) % 2
-    return centroids[(node + 1) // 2][side : side + 1, :]
+def _centroid_twice(leaf: _Leaf, tree: _Tree, blocks: Blocks) -> Array:
+    """Return the centroid of a leaf as those of two; all but the root's came in pairs."""
+    if leaf.node == 0:
+        point = lloyd(blocks, tree.centroids[0], max_iter=1).centroids
+    else:
+        side = (leaf.node + 1) % 2
+        point = tree.centroids[(leaf.node + 1) // 2][side : side + 1, :]
+    return blocks.xp.concat([point, point])
 
 
 def _finished(blocks: Blocks, centroids: Array, children: Children, n_empty: int) -> Bisected:
@@ -253,20 +292,9 @@ def _from_the_left(children: Sequence[tuple[int, int]]) -> Iterator[tuple[int, t
             waiting += reversed(children[node])
 
 
-def _next_leaf(
-    leaves: dict[int, _Leaf], children: list[tuple[int, int]], strategy: Strategy
-) -> int:
-    def rank(node: int) -> tuple[bool, bool, float]:
-        leaf = leaves[node]
-        score = leaf.inertia if strategy == "biggest_inertia" else leaf.n_rows
-        return leaf.n_weighted > 1 and not leaf.is_one_point, leaf.n_rows > 0, score
-
-    return max(leaves_of(children), key=rank)  # the first of equal ones
-
-
 def _halves(sides: _Sides) -> tuple[_Leaf, _Leaf]:
     numbers = zip(*(to_host(part).tolist() for part in sides), strict=True)
-    left, right = (_Leaf(*each) for each in numbers)
+    left, right = (_Leaf(0, "", *each) for each in numbers)
     return left, right
 
 
