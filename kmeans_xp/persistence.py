@@ -87,7 +87,7 @@ def save(
 
     Parameters
     ----------
-    estimator : KMeans or MiniBatchKMeans
+    estimator : KMeans, MiniBatchKMeans or BisectingKMeans
         The estimator to save. Callbacks set on it are not saved.
     path : path-like
         The file to write. A file of that name is replaced.

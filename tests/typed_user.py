@@ -7,6 +7,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from kmeans_xp import (
+    BisectingKMeans,
     KMeans,
     MiniBatchKMeans,
     assign,
@@ -42,6 +43,7 @@ def on_a_device(X: DeviceArray) -> None:
     assert_type(KMeans(3).fit_transform(X), DeviceArray)
     assert_type(MiniBatchKMeans(3).partial_fit(X), MiniBatchKMeans)
     assert_type(MiniBatchKMeans(3).fit(X).predict(X), DeviceArray)
+    assert_type(BisectingKMeans(3).fit(X).predict(X), DeviceArray)
 
 
 def on_tables(frame: pd.DataFrame) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from kmeans_xp import Checkpoint, KMeans, MiniBatchKMeans
+from kmeans_xp import BisectingKMeans, Checkpoint, KMeans, MiniBatchKMeans
 from kmeans_xp.kernels import DenseRows, kernels
 
 pytestmark = pytest.mark.skip_library(
@@ -143,6 +143,7 @@ def models() -> list[Any]:
         KMeans(3, init=SMALL[:3], n_init=1).fit(SMALL),
         batches.fit(SMALL),
         MiniBatchKMeans(3, random_state=1).partial_fit(SMALL),
+        BisectingKMeans(4, random_state=0).fit(SMALL),
     ]
 
 
