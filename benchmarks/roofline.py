@@ -146,7 +146,8 @@ def design_of(n_points: int, n_features: int, n_clusters: int, itemsize: int) ->
     """Return how for_cupy/labels.py does an iteration of this size on data with an origin."""
     data = n_points * n_features * itemsize
     if fits_one_pass(n_features, n_clusters, itemsize):
-        return Design("one pass", 3, data)  # the step, its merge, the means
+        # The step, its merge, the means; the signals by themselves where clusters are many.
+        return Design("one pass", 3 if n_clusters <= 128 else 4, data)
     n_tiles = -(-n_points // tile_rows(n_features, n_clusters, itemsize))
     # Once: centroids made ready, counts zeroed, rows sorted by label, then summed with the means
     # that follow. A tile: the origin taken off, GEMM, argmin.
