@@ -214,6 +214,7 @@ def test_moments_and_inertia_wait_as_often_as_they_return_numbers(
     centroids = blocks.whole.centred()[:N_CLUSTERS, :]
     counts = counted(lambda: inertia_of(blocks, labels, centroids))
     assert (counts["d2h_count"], counts["d2h_bytes"], waits(counts)) == (1, 8, 1)
+    assert counts["kernel_launches"] == 2  # distances added up, parts merged
 
 
 @pytest.mark.parametrize("weighted", [False, True])

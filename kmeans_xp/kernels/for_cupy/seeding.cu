@@ -1,23 +1,57 @@
 // Distances by differences: of assigned rows, and of the candidates of k-means++; and random
 // numbers of rows.
 
-// The squared distance of each row to centroid labels[row]; a warp a row.
+// The squared distance of a row to a centroid, in the first of n_lanes threads side by side, a power
+// of two and at most a warp. More threads than features add zeros, which change no bit.
 template <typename In, typename T>
-__global__ void __launch_bounds__(THREADS)
-assigned_distances(const In* points, const T* origin, const int* labels, const T* centroids,
-                   i64 n_points, int n_features, T* out) {
-    i64 row = (static_cast<i64>(blockIdx.x) * THREADS + threadIdx.x) / 32;
-    if (row >= n_points) return;
-    const In* of_row = points + row * n_features;
-    const T* centroid = centroids + static_cast<i64>(labels[row]) * n_features;
+__device__ __forceinline__ T distance_to(const In* row, const T* origin, const T* centroid,
+                                         int n_features, int n_lanes) {
     T sum = 0;
-    for (int feature = threadIdx.x % 32; feature < n_features; feature += 32) {
-        T value = loaded<T>(of_row[feature]);
+    for (int feature = threadIdx.x % n_lanes; feature < n_features; feature += n_lanes) {
+        T value = loaded<T>(row[feature]);
         T difference = (origin ? value - origin[feature] : value) - centroid[feature];
         sum += difference * difference;
     }
-    for (int step = 16; step > 0; step >>= 1) sum += __shfl_down_sync(FULL_MASK, sum, step);
-    if (threadIdx.x % 32 == 0) out[row] = sum;
+    for (int step = n_lanes / 2; step > 0; step /= 2) {
+        sum += __shfl_down_sync(FULL_MASK, sum, step);
+    }
+    return sum;
+}
+
+// The squared distance of each row to centroid labels[row].
+template <typename In, typename T>
+__global__ void __launch_bounds__(THREADS)
+assigned_distances(const In* points, const T* origin, const int* labels, const T* centroids,
+                   i64 n_points, int n_features, int n_lanes, T* out) {
+    i64 row = (static_cast<i64>(blockIdx.x) * THREADS + threadIdx.x) / n_lanes;
+    i64 read = min(row, n_points - 1);  // a warp stays together
+    const T* centroid = centroids + static_cast<i64>(labels[read]) * n_features;
+    T distance = distance_to(points + read * n_features, origin, centroid, n_features, n_lanes);
+    if (row < n_points && threadIdx.x % n_lanes == 0) out[row] = distance;
+}
+
+// The weighted sum of such distances over the rows of each block.
+template <typename In, typename T>
+__global__ void __launch_bounds__(THREADS)
+inertia_parts(const In* points, const T* weights, const T* origin, const int* labels,
+              const T* centroids, i64 n_points, int n_features, int n_lanes, i64 rows_per_block,
+              double* parts) {
+    i64 begin = blockIdx.x * rows_per_block;
+    i64 end = min(begin + rows_per_block, n_points);
+    int rows_at_once = THREADS / n_lanes;
+    double total = 0.0;
+    for (i64 first = begin; first < end; first += rows_at_once) {
+        i64 row = first + threadIdx.x / n_lanes;
+        i64 read = min(row, end - 1);
+        const T* centroid = centroids + static_cast<i64>(labels[read]) * n_features;
+        T distance =
+            distance_to(points + read * n_features, origin, centroid, n_features, n_lanes);
+        if (row < end && threadIdx.x % n_lanes == 0) {
+            total += static_cast<double>(distance) * (weights ? weights[row] : 1.0);
+        }
+    }
+    total = block_sum(total);
+    if (threadIdx.x == 0) parts[blockIdx.x] = total;
 }
 
 // ---- greedy k-means++: a centre is fold_chosen, draw_candidates and measure_candidates ----

@@ -21,7 +21,7 @@ from kmeans_xp.kernels.for_cupy.launching import (
 )
 from kmeans_xp.kernels.for_cupy.replay import replayed
 from kmeans_xp.kernels.for_cupy.sums import merged
-from kmeans_xp.kernels.portable.assignment import assigned_sq_distances
+from kmeans_xp.kernels.portable.assignment import assigned_inertia, assigned_sq_distances
 from kmeans_xp.kernels.portable.seeding import (
     Candidate,
     candidate_potentials,
@@ -46,26 +46,62 @@ _FEW_NUMBERS = 2**22
 
 
 @assigned_sq_distances.override("cupy", rows=DenseRows)
-def warp_distances(rows: DenseRows, labels: Array, centroids: Array, *, xp: Namespace) -> Any:
-    """Take the differences of a row in one warp."""
+def distances_across_lanes(
+    rows: DenseRows, labels: Array, centroids: Array, *, xp: Namespace
+) -> Any:
+    """Take the differences of a row in some threads of a warp."""
     types = types_of(rows, centroids)
     if types is None:
         return NotImplemented
     out = cupy.empty(rows.n_points, dtype=centroids.dtype)
+    n_lanes = _lanes_of(rows)
     launch(
         f"assigned_distances<{types[0]}, {types[1]}>",
         "seeding.cu",
-        -(-rows.n_points * 32 // N_THREADS),
+        -(-rows.n_points * n_lanes // N_THREADS),
         (
             *row_arguments(rows),
             cupy.ascontiguousarray(labels, dtype=np.int32),
             centroids,
             np.int64(rows.n_points),
             np.int32(rows.n_features),
+            np.int32(n_lanes),
             out,
         ),
     )
     return out
+
+
+@assigned_inertia.override("cupy", rows=DenseRows)
+def added_across_lanes(rows: DenseRows, labels: Array, centroids: Array, *, xp: Namespace) -> Any:
+    """Add such distances up while they are in registers."""
+    types = types_of(rows, centroids)
+    if types is None:
+        return NotImplemented
+    n_lanes = _lanes_of(rows)
+    rows_per_block, n_blocks = split(rows.n_points, _MOST_MEASURING)
+    parts = cupy.empty((n_blocks, 1), dtype=np.float64)
+    launch(
+        f"inertia_parts<{types[0]}, {types[1]}>",
+        "seeding.cu",
+        n_blocks,
+        (
+            *row_arguments(rows, with_weights=True),
+            cupy.ascontiguousarray(labels, dtype=np.int32),
+            centroids,
+            np.int64(rows.n_points),
+            np.int32(rows.n_features),
+            np.int32(n_lanes),
+            np.int64(rows_per_block),
+            parts,
+        ),
+    )
+    return merged(parts)[0]
+
+
+def _lanes_of(rows: DenseRows) -> int:
+    """Return how many threads share a row: as many as have something to read of it."""
+    return min(32, 1 << (rows.n_features - 1).bit_length()) if rows.n_features else 1
 
 
 class _Measuring(NamedTuple):
