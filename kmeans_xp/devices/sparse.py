@@ -15,6 +15,7 @@ __all__ = [
     "as_csr",
     "csr_parts",
     "dense_rows",
+    "dense_types",
     "gathered_parts",
     "is_sparse",
     "own_parts",
@@ -26,6 +27,9 @@ __all__ = [
 
 #: a matrix or an array of ``scipy.sparse`` or ``cupyx.scipy.sparse``
 SparseMatrix: TypeAlias = Any
+
+#: types that are met as dense arrays, and so are no matrices
+dense_types: set[type] = {np.ndarray}
 
 _CUDA_MODULE = "cupyx.scipy.sparse"
 
@@ -53,7 +57,7 @@ class Csr(NamedTuple):
 
 def is_sparse(value: object) -> bool:
     """Return whether ``value`` is a sparse matrix or array, in any format."""
-    if type(value) is np.ndarray:
+    if type(value) in dense_types:
         return False  # SciPy's question takes longer than a step of a small fit
     if scipy.sparse.issparse(value):
         return True

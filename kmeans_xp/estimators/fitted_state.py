@@ -6,7 +6,7 @@ from typing import Any, ClassVar, NamedTuple, Protocol
 
 import numpy as np
 
-from kmeans_xp.devices import is_array, is_of_kind, to_host
+from kmeans_xp.devices import is_array, is_known_array, is_of_kind, lent, to_host
 
 __all__ = [
     "History",
@@ -247,8 +247,9 @@ def checked_centres(estimator: Any, n_features: int) -> None:
 
 
 def _are_plain(state: Mapping[str, Any], n_features: int) -> bool:
-    """Return whether all is there, of NumPy, and as it should be."""
-    parts = [state.get(name) for name in ("cluster_centers_", "_centroids", "_origin")]
+    """Return whether all is there, in memory that NumPy sees, and as it should be."""
+    given = (state.get(name) for name in ("cluster_centers_", "_centroids", "_origin"))
+    parts = [lent(part) if is_known_array(part) else part for part in given]
     if not all(type(part) is np.ndarray and part.dtype.kind == "f" for part in parts):
         return False
     published, centroids, origin = (part.shape for part in parts if part is not None)

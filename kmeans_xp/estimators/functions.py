@@ -2,9 +2,10 @@
 
 import math
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, Generic, Literal, NamedTuple, TypedDict, Unpack, overload
 
 import numpy as np
+from numpy.typing import NDArray
 
 from kmeans_xp import blocks
 from kmeans_xp.algorithms import Seeds, inertia_of
@@ -13,6 +14,7 @@ from kmeans_xp.algorithms import kmeans_plusplus as chosen_seeds
 from kmeans_xp.algorithms import lloyd as run_lloyd
 from kmeans_xp.blocks import Blocks, PerRow
 from kmeans_xp.devices import Array, Placement, bring, choose, dense_at, send
+from kmeans_xp.devices.protocols import ArrayT, SupportsSparse, Tabular
 from kmeans_xp.estimators.kmeans import KMeans
 from kmeans_xp.estimators.preparation import prepared
 from kmeans_xp.estimators.validation import (
@@ -35,7 +37,7 @@ __all__ = [
 ]
 
 
-class Clustering(NamedTuple):
+class Clustering(NamedTuple, Generic[ArrayT]):
     """What ``lloyd`` returns.
 
     Parameters
@@ -49,12 +51,85 @@ class Clustering(NamedTuple):
         Iterations run.
     """
 
-    centroids: Array
-    labels: Array
+    centroids: ArrayT
+    labels: ArrayT
     inertia: float
     n_iter: int
 
 
+class _Options(TypedDict, total=False):
+    sample_weight: Any
+    random_state: Any
+    device: str | None
+
+
+class _KMeansOptions(_Options, total=False):
+    init: Any
+    n_init: int | str
+    max_iter: int
+    verbose: int | bool
+    tol: float
+    copy_x: bool
+    algorithm: str
+
+
+class _PlusPlusOptions(_Options, total=False):
+    x_squared_norms: Any
+    n_local_trials: int | None
+
+
+class _ParallelOptions(_Options, total=False):
+    oversampling: float
+    n_rounds: int
+
+
+class _LloydOptions(TypedDict, total=False):
+    weights: Any
+    max_iter: int
+    tol: float
+    device: str | None
+
+
+@overload
+def k_means(
+    X: SupportsSparse,
+    n_clusters: int,
+    *,
+    return_n_iter: Literal[False] = False,
+    **options: Unpack[_KMeansOptions],
+) -> tuple[Any, Any, float]: ...
+@overload
+def k_means(
+    X: SupportsSparse,
+    n_clusters: int,
+    *,
+    return_n_iter: Literal[True],
+    **options: Unpack[_KMeansOptions],
+) -> tuple[Any, Any, float, int]: ...
+@overload
+def k_means(
+    X: Tabular,
+    n_clusters: int,
+    *,
+    return_n_iter: Literal[False] = False,
+    **options: Unpack[_KMeansOptions],
+) -> tuple[NDArray[Any], NDArray[Any], float]: ...
+@overload
+def k_means(
+    X: Tabular, n_clusters: int, *, return_n_iter: Literal[True], **options: Unpack[_KMeansOptions]
+) -> tuple[NDArray[Any], NDArray[Any], float, int]: ...
+@overload
+def k_means(
+    X: ArrayT,
+    n_clusters: int,
+    *,
+    return_n_iter: Literal[False] = False,
+    **options: Unpack[_KMeansOptions],
+) -> tuple[ArrayT, ArrayT, float]: ...
+@overload
+def k_means(
+    X: ArrayT, n_clusters: int, *, return_n_iter: Literal[True], **options: Unpack[_KMeansOptions]
+) -> tuple[ArrayT, ArrayT, float, int]: ...
 def k_means(
     X: Any,
     n_clusters: int,
@@ -139,6 +214,18 @@ def k_means(
     return (*result, fitted.n_iter_) if return_n_iter else result
 
 
+@overload
+def kmeans_plusplus(
+    X: SupportsSparse, n_clusters: int, **options: Unpack[_PlusPlusOptions]
+) -> tuple[Any, Any]: ...
+@overload
+def kmeans_plusplus(
+    X: Tabular, n_clusters: int, **options: Unpack[_PlusPlusOptions]
+) -> tuple[NDArray[Any], NDArray[Any]]: ...
+@overload
+def kmeans_plusplus(
+    X: ArrayT, n_clusters: int, **options: Unpack[_PlusPlusOptions]
+) -> tuple[ArrayT, ArrayT]: ...
 def kmeans_plusplus(
     X: Any,
     n_clusters: int,
@@ -199,6 +286,18 @@ def kmeans_plusplus(
     )
 
 
+@overload
+def kmeans_parallel(
+    X: SupportsSparse, n_clusters: int, **options: Unpack[_ParallelOptions]
+) -> tuple[Any, Any]: ...
+@overload
+def kmeans_parallel(
+    X: Tabular, n_clusters: int, **options: Unpack[_ParallelOptions]
+) -> tuple[NDArray[Any], NDArray[Any]]: ...
+@overload
+def kmeans_parallel(
+    X: ArrayT, n_clusters: int, **options: Unpack[_ParallelOptions]
+) -> tuple[ArrayT, ArrayT]: ...
 def kmeans_parallel(
     X: Any,
     n_clusters: int,
@@ -279,6 +378,18 @@ def kmeans_parallel(
     )
 
 
+@overload
+def lloyd(
+    points: SupportsSparse, centroids: Any, **options: Unpack[_LloydOptions]
+) -> Clustering[Any]: ...
+@overload
+def lloyd(
+    points: Tabular, centroids: Any, **options: Unpack[_LloydOptions]
+) -> Clustering[NDArray[Any]]: ...
+@overload
+def lloyd(
+    points: ArrayT, centroids: Any, **options: Unpack[_LloydOptions]
+) -> Clustering[ArrayT]: ...
 def lloyd(
     points: Any,
     centroids: Any,
@@ -287,7 +398,7 @@ def lloyd(
     max_iter: int = 300,
     tol: float = 0.0,
     device: str | None = None,
-) -> Clustering:
+) -> Clustering[Any]:
     """Run Lloyd's algorithm on plain arrays, from given centroids.
 
     Parameters
@@ -342,7 +453,17 @@ def lloyd(
         )
 
 
-def assign(points: Any, centroids: Any, *, device: str | None = None) -> Nearest:
+@overload
+def assign(
+    points: SupportsSparse, centroids: Any, *, device: str | None = None
+) -> Nearest[Any]: ...
+@overload
+def assign(
+    points: Tabular, centroids: Any, *, device: str | None = None
+) -> Nearest[NDArray[Any]]: ...
+@overload
+def assign(points: ArrayT, centroids: Any, *, device: str | None = None) -> Nearest[ArrayT]: ...
+def assign(points: Any, centroids: Any, *, device: str | None = None) -> Nearest[Any]:
     """Return the nearest centroid of each point, and the squared distance to it.
 
     Parameters

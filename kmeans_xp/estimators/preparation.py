@@ -59,20 +59,22 @@ def check_range(data: Prepared) -> None:
     """Warn where squared distances are too small for their dtype; ValueError where too large."""
     itemsize = 8 if data.blocks.dtype == data.blocks.xp.float64 else 4
     variance, n_features = data.mean_variance, data.blocks.n_features
+    is_too_large = variance * n_features > _GREATEST_VARIANCE[itemsize]
+    if not is_too_large and not 0.0 < variance < _LEAST_VARIANCE[itemsize]:
+        return
     name, spread = f"float{8 * itemsize}", f"{variance**0.5:.1e}"
     advice = "Multiply X by a power of two that brings its spread near 1"
     advice += ", or use float64." if itemsize == 4 else "."
-    if variance * n_features > _GREATEST_VARIANCE[itemsize]:
+    if is_too_large:
         raise ValueError(
             f"The rows spread by {spread}, whose squares are too large for {name}. {advice}"
         )
-    if 0.0 < variance < _LEAST_VARIANCE[itemsize]:
-        warnings.warn(
-            f"The rows spread by {spread}, whose squares are too small for {name}: labels may be "
-            f"wrong. {advice}",
-            RuntimeWarning,
-            stacklevel=7,
-        )
+    warnings.warn(
+        f"The rows spread by {spread}, whose squares are too small for {name}: labels may be "
+        f"wrong. {advice}",
+        RuntimeWarning,
+        stacklevel=7,
+    )
 
 
 def _first_row(given: Blocks) -> Array:

@@ -18,6 +18,7 @@ from kmeans_xp.devices import (
     bring,
     device_of,
     is_host_array,
+    is_known_array,
     is_of_kind,
     is_sparse,
     lent,
@@ -65,8 +66,10 @@ def checked_points(
     -------
     array, matrix in CSR form, or Elsewhere
     """
-    if _is_plain(X) and _has_known_features(X, estimator, reset=reset):
-        return X
+    if is_known_array(X):
+        X = adopted(X)
+        if _is_plain(X) and _has_known_features(X, estimator, reset=reset):
+            return X
     rows = elsewhere(X)
     if rows is not None and (anywhere or not isinstance(X, np.ndarray)):  # maps are arrays too
         return _checked_elsewhere(rows, estimator, reset=reset, anywhere=anywhere)
@@ -173,6 +176,8 @@ def checked_centroids(
     centroids: Any, n_clusters: int, points: Array, placement: Placement, name: str = "init"
 ) -> Array:
     """Return given centroids where the computation is, in the dtype of the computation."""
+    if is_known_array(centroids):
+        centroids = adopted(centroids)
     if not _is_plain(centroids):
         centroids = _checked_rows(centroids, name)
     shape = tuple(int(size) for size in centroids.shape)
@@ -219,6 +224,8 @@ def is_array_like(value: Any) -> bool:
 
 def _is_plain(X: Any, *, ndim: int = 2) -> bool:
     """Return whether scikit-learn would find X good as it is; asking it may outlast a fit."""
+    if is_known_array(X):
+        X = lent(X)
     if type(X) is not np.ndarray or X.ndim != ndim or X.size == 0:
         return False
     if X.dtype not in (np.float32, np.float64):

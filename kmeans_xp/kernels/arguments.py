@@ -11,6 +11,9 @@ __all__ = ["Arguments", "Axes"]
 #: a letter for each axis of an array; of a tuple of arrays one string each
 Axes: TypeAlias = str | tuple[str, ...]
 
+#: unsigned integers of the same size
+_UNSIGNED = {np.dtype(np.int32): np.dtype(np.uint32), np.dtype(np.int64): np.dtype(np.uint64)}
+
 
 class Arguments:
     """The arguments of a kernel: bodies are compiled code that does not look where it reads.
@@ -33,7 +36,9 @@ class Arguments:
         self._labels_at = names.index("labels") if "labels" in shapes else None
         self._n_clusters_at = names.index("n_clusters") if "n_clusters" in names else None
         #: whether arguments fit together; False also where that takes longer to tell
-        self.fit = _quick_check(self._shapes, has_rows=self._has_rows)
+        self.fit = _quick_check(
+            self._shapes, has_rows=self._has_rows, n_clusters_at=self._n_clusters_at
+        )
 
     def check(self, args: tuple[Any, ...]) -> None:
         """Raise ValueError where the shapes of arguments differ from what they must be."""
@@ -79,29 +84,28 @@ class Arguments:
             return
         if labels.dtype.kind not in "iu":
             raise ValueError(f"{self.name}: labels must be integers, got {labels.dtype}.")
-        # As unsigned numbers, negative ones are the greatest: one pass.
-        if labels.view(labels.dtype.str.replace("i", "u")).max() >= n_clusters:
+        if not _are_indices(labels, n_clusters):
             raise ValueError(
                 f"{self.name}: labels must lie in 0 to {n_clusters - 1}, got "
                 f"{labels.min()} to {labels.max()}."
             )
 
 
-def _takes_longer(args: tuple[Any, ...]) -> bool:  # noqa: ARG001 (as all checks)
-    return False
+def _are_indices(labels: np.ndarray[Any, Any], n_clusters: int) -> bool:
+    """Return whether integers, of which there are some, lie in 0 to n_clusters - 1."""
+    # As unsigned numbers, negative ones are the greatest: one pass.
+    kind: Any = _UNSIGNED.get(labels.dtype) or labels.dtype.str.replace("i", "u")
+    return bool(np.maximum.reduce(labels.view(kind)) < n_clusters)
 
 
 def _quick_check(
-    shapes: tuple[tuple[int, str, Axes], ...], *, has_rows: bool
+    shapes: tuple[tuple[int, str, Axes], ...], *, has_rows: bool, n_clusters_at: int | None
 ) -> Callable[[tuple[Any, ...]], bool]:
     """Return what tells whether arguments fit together; False also where that takes longer.
 
     Made as code: a small fit calls twenty kernels, and to go through the axes of each would take
     a tenth of its time.
     """
-    plain = all(isinstance(axes, str) and "*" not in axes for _, _, axes in shapes)
-    if not plain or any(name == "labels" for _, name, _ in shapes):
-        return _takes_longer
     lines, known = ["def fits(args):"], {"1": "1"}
     if has_rows:
         known |= {"n": "n", "d": "d"}
@@ -112,18 +116,45 @@ def _quick_check(
             "        return False",
         ]
     for place, _, axes in shapes:
-        shape = f"s{place}"
-        lines += [f"    if args[{place}] is not None:", f"        {shape} = args[{place}].shape"]
-        wrong = [f"len({shape}) != {len(axes)}"]
-        found = []
-        for number, axis in enumerate(axes):
-            if axis in known:
-                wrong.append(f"{shape}[{number}] != {known[axis]}")
-            else:
-                known[axis] = axis
-                found.append(f"        {axis} = {shape}[{number}]")
-        lines += [f"        if {' or '.join(wrong)}:", "            return False", *found]
-    names: dict[str, Any] = {}
+        if isinstance(axes, str):
+            lines += [f"    if args[{place}] is not None:"]
+            lines += _shape_check(f"args[{place}]", axes, known, indent=8)
+        else:
+            for number, part_axes in enumerate(axes):
+                lines += _shape_check(f"args[{place}][{number}]", part_axes, known, indent=4)
+    labels_at = next((place for place, name, _ in shapes if name == "labels"), None)
+    n_clusters = known.get("k") if n_clusters_at is None else f"args[{n_clusters_at}]"
+    if labels_at is not None and n_clusters is not None:
+        # Those of users, on a device, are looked at where they come in.
+        lines += [
+            f"    labels = args[{labels_at}]",
+            "    if type(labels) is ndarray and n:",
+            f"        if labels.dtype != int32 or not are_indices(labels, {n_clusters}):",
+            "            return False",
+        ]
+    names = {"ndarray": np.ndarray, "int32": np.dtype(np.int32), "are_indices": _are_indices}
     exec("\n".join([*lines, "    return True"]), names)
-    fits: Callable[[tuple[Any, ...]], bool] = names["fits"]
-    return fits
+    fits: Any = names["fits"]
+    return fits  # type: ignore[no-any-return]
+
+
+def _shape_check(array: str, axes: str, known: dict[str, str], *, indent: int) -> list[str]:
+    """Return lines that return False where a shape is wrong, and name lengths met before it."""
+    n_axes, wrong, found = len(axes.lstrip("*")), [], []
+    if axes[0] == "*":
+        wrong.append(f"len(shape) < {n_axes}")
+        if "*" in known:
+            wrong.append(f"shape[:-{n_axes}] != more")
+        else:
+            known["*"] = "more"
+            found.append(f"more = shape[:-{n_axes}]")
+    else:
+        wrong.append(f"len(shape) != {n_axes}")
+    for number, axis in enumerate(axes.lstrip("*"), -n_axes):
+        if axis in known:
+            wrong.append(f"shape[{number}] != {known[axis]}")
+        else:
+            known[axis] = axis
+            found.append(f"{axis} = shape[{number}]")
+    lines = [f"shape = {array}.shape", f"if {' or '.join(wrong)}:", "    return False", *found]
+    return [" " * indent + line for line in lines]

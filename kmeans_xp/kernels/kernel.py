@@ -4,9 +4,9 @@ import functools
 import importlib
 import logging
 from collections.abc import Callable
-from typing import Any, Generic, NamedTuple, ParamSpec, TypeVar, cast
+from typing import Any, Generic, NamedTuple, ParamSpec, TypeVar
 
-from kmeans_xp.devices import Namespace, library_name, record_of, why_numba_is_unusable
+from kmeans_xp.devices import library_name, record_of, why_numba_is_unusable
 from kmeans_xp.kernels.arguments import Arguments, Axes
 from kmeans_xp.kernels.rows import DenseRows
 
@@ -56,7 +56,7 @@ class Kernel(Generic[P, R]):
         """Run the fastest body that takes these arguments, if they fit together."""
         if not self._fits(args):
             self._check(args)
-        key = (library_name(cast(Namespace, kwargs["xp"])), type(args[0]))
+        key = (library_name(kwargs["xp"]), type(args[0]))
         bodies = self._bodies.get(key)
         for body in self.overrides(*key) if bodies is None else bodies:
             result = body(*args, **kwargs)

@@ -92,12 +92,12 @@ class DenseRows(NamedTuple):
     @property
     def n_points(self) -> int:
         """Number of rows."""
-        return int(self.points.shape[0])
+        return self.points.shape[0]  # type: ignore[no-any-return]
 
     @property
     def n_features(self) -> int:
         """Number of columns."""
-        return int(self.points.shape[1])
+        return self.points.shape[1]  # type: ignore[no-any-return]
 
     @property
     def n_stored(self) -> int:

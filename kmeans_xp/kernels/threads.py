@@ -9,7 +9,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
-from contextvars import copy_context
+from contextvars import ContextVar, copy_context
 from typing import Any, TypeVar
 
 import numpy as np
@@ -18,9 +18,21 @@ from threadpoolctl import ThreadpoolController
 
 from kmeans_xp.devices.availability import n_threads
 
-__all__ = ["in_threads", "one_blas_thread", "scratch"]
+__all__ = ["in_threads", "one_blas_thread", "scratch", "threads_each"]
 
 R = TypeVar("R")
+
+_n_threads_here: ContextVar[int | None] = ContextVar("n_threads_here", default=None)
+
+
+@contextmanager
+def threads_each(n: int) -> Iterator[None]:
+    """Use ``n`` threads at most inside: the caller computes several things at a time."""
+    token = _n_threads_here.set(n)
+    try:
+        yield
+    finally:
+        _n_threads_here.reset(token)
 
 
 def in_threads(task: Callable[[int], R], n_tasks: int) -> list[R]:
@@ -54,7 +66,7 @@ def in_threads(task: Callable[[int], R], n_tasks: int) -> list[R]:
                 numbers.clear()
                 raise
 
-    _run_beside(work, min(n_threads(), n_tasks) - 1)
+    _run_beside(work, min(_n_threads_here.get() or n_threads(), n_tasks) - 1)
     return [results[number] for number in range(n_tasks)]
 
 

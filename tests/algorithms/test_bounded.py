@@ -53,7 +53,7 @@ def cut(n_tile_rows: int, most_private: int) -> Iterator[None]:
         patch.setattr(tiling, "_MOST_TILE_ROWS", n_tile_rows)
         patch.setattr(assignment, "_MOST_PRIVATE", most_private)
         patch.setattr(tiling, "_WORTH_A_TASK", 1)
-        patch.setattr(tiling, "_ROWS_A_CLUSTER", 1)
+        patch.setattr(tiling, "_WORTH_A_CELL", 0)
         yield
 
 

@@ -6,6 +6,7 @@ import itertools
 import os
 import re
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,7 +19,7 @@ from numpy.testing import assert_array_equal
 from pyarrow import csv, dataset, feather, parquet
 from scipy import sparse
 
-from kmeans_xp.blocks.sources import RowSource, SourceBlock, open_rows
+from kmeans_xp.blocks.sources import RowSource, SourceBlock, checks, open_rows
 
 N_ROWS, N_FEATURES, BLOCK_ROWS = 103, 4, 10
 
@@ -544,6 +545,40 @@ def test_a_npy_file_that_is_cut_short_is_told_when_opened(tmp_path: Path) -> Non
     os.truncate(path, os.path.getsize(path) - 100)
     with pytest.raises(OSError, match=r"points.npy is cut short: it should hold 103 x 4"):
         open_rows(path)
+
+
+@pytest.mark.parametrize("n_files", [1, 2])
+def test_numbers_of_a_file_are_looked_at_until_a_whole_pass_found_them_finite(
+    n_files: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(n_files):
+        np.save(tmp_path / f"{number}.npy", POINTS)
+        os.utime(tmp_path / f"{number}.npy", (0, 0))  # what was just written is not relied on
+    source = open_rows(tmp_path, block_rows=BLOCK_ROWS)
+    looked_at: list[int] = []
+    finite = checks._all_finite
+    monkeypatch.setattr(
+        checks, "_all_finite", lambda numbers: looked_at.append(len(numbers)) or finite(numbers)
+    )
+
+    def n_looked_at() -> int:
+        looked_at.clear()
+        for _ in source.read():
+            pass
+        return sum(looked_at)
+
+    with closing(source.read()) as unfinished:
+        next(unfinished)
+    assert n_looked_at() == n_files * len(POINTS)
+    assert n_looked_at() == 0
+    changed = POINTS.copy()
+    changed[-1, 2] = np.nan
+    np.save(tmp_path / "0.npy", changed)
+    os.utime(tmp_path / "0.npy", (1, 1))
+    with pytest.raises(ValueError, match=f"row {len(POINTS) - 1} has nan in feature 2"):
+        n_looked_at()
+    with pytest.raises(ValueError, match="has nan"):  # this pass was not whole
+        n_looked_at()
 
 
 @pytest.mark.parametrize("order", ["C", "F"])

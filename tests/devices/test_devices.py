@@ -2,6 +2,7 @@
 
 import gc
 import importlib
+import importlib.metadata
 import logging
 import subprocess
 import sys
@@ -539,6 +540,23 @@ def test_available_says_how_to_install_what_is_missing(monkeypatch: pytest.Monke
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     torch = next(report for report in available() if report.library == "torch")
     assert torch == ("torch", "its own", False, "not installed: pip install torch")
+
+
+def test_a_folder_of_the_name_of_a_library_is_not_the_library(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    version = importlib.metadata.version
+
+    def of_installed(name: str) -> str:
+        if name == "mlx":
+            raise importlib.metadata.PackageNotFoundError(name)
+        return version(name)
+
+    (tmp_path / "mlx").mkdir()
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr("importlib.metadata.version", of_installed)
+    mlx = next(report for report in available() if report.library == "mlx")
+    assert mlx == ("mlx", "its own", False, "not installed: pip install mlx")
 
 
 def test_looking_around_imports_no_library_but_cupy() -> None:

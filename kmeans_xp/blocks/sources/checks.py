@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from kmeans_xp.blocks.sources.picking import SourceBlock
     from kmeans_xp.blocks.sources.source import Layout
 
-__all__ = ["Place", "check_block", "reading"]
+__all__ = ["Place", "check_block", "check_shape", "reading"]
 
 
 class Place(NamedTuple):
@@ -59,15 +59,20 @@ def reading(place: Place | str) -> Iterator[None]:
 
 def check_block(block: SourceBlock, layout: Layout, place: Place) -> None:
     """Raise for rows that are not as they were, or that cannot be clustered."""
+    check_shape(block, layout, place)
+    _check_finite(block.points, layout, place)
+    if block.weights is not None:
+        _check_weights(block.weights, place)
+
+
+def check_shape(block: SourceBlock, layout: Layout, place: Place) -> None:
+    """Raise for rows that are more or fewer, or have other features, than they had."""
     _check_size(int(block.points.shape[0]), place)
     if int(block.points.shape[1]) != layout.n_features:
         raise ValueError(
             f"{place}: there are {block.points.shape[1]} features, "
             f"and {layout.n_features} in the first block."
         )
-    _check_finite(block.points, layout, place)
-    if block.weights is not None:
-        _check_weights(block.weights, place)
 
 
 def _check_size(n_rows: int, place: Place) -> None:

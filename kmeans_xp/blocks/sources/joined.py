@@ -49,6 +49,10 @@ class JoinedSource(SlicedSource):
         bytes_a_row = first.stored_shape[1] * made_of.layout.dtype.itemsize
         super().__init__(name, n_rows, made_of, block_rows, bytes_a_row=bytes_a_row)
 
+    def _stamp(self) -> object:
+        stamps = tuple(file._stamp() for file in self._files)
+        return None if None in stamps else stamps
+
     def _slices(self, ranges: Iterable[Range]) -> Iterator[Any]:
         for each in ranges:
             parts = list(self._parts(each))

@@ -1,5 +1,7 @@
 """Rows of .npy files, by plain reads."""
 
+import os
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, BinaryIO, NamedTuple
 
@@ -12,6 +14,9 @@ from kmeans_xp.blocks.sources.sliced import Range, SlicedSource
 __all__ = ["NpySource"]
 
 Array = np.ndarray[Any, Any]
+
+#: the coarsest clock of a file system, FAT's
+_CLOCK_NS = 2_000_000_000
 
 
 class _Header(NamedTuple):
@@ -75,11 +80,27 @@ class NpySource(SlicedSource):
         """Dtype of the array in the file."""
         return self._header.dtype
 
+    def _stamp(self) -> object:
+        with self._opened() as file:
+            return _stamp_of(file)
+
     def _slices(self, ranges: Iterable[Range]) -> Iterator[Array]:
         read = _read_columns if self._header.is_fortran else _read_rows
         with self._opened() as file:
             for start, stop in ranges:
                 yield read(file, self._header, start, stop)
+
+
+def _stamp_of(file: BinaryIO) -> object:
+    """Return what tells a file, and when it was written to; None where that says too little."""
+    try:
+        status = os.fstat(file.fileno())
+    except OSError:  # no file of this system
+        return None
+    # The clock of the file system may not tell what is written now from what was just written.
+    if time.time_ns() - status.st_mtime_ns < _CLOCK_NS:
+        return None
+    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
 
 
 def _read_header(file: BinaryIO, name: str) -> _Header:

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from kmeans_xp.blocks.sources.checks import Place, check_block, reading
+from kmeans_xp.blocks.sources.checks import Place, check_block, check_shape, reading
 from kmeans_xp.blocks.sources.picking import SourceBlock, Wanted
 
 __all__ = ["Layout", "RowSource", "SourceBlock", "default_block_rows"]
@@ -51,7 +51,8 @@ class RowSource(ABC):
     """Rows that are read block by block, as often as they are needed.
 
     Every pass gives the same blocks, and no block is empty. Each is checked when it is read: its
-    numbers are finite, its weights not negative, and its size is that of the first pass.
+    numbers are finite, its weights not negative, and its size is that of the first pass. Numbers
+    of a file that has not been written to since a whole pass are not looked at again.
 
     Attributes
     ----------
@@ -64,6 +65,8 @@ class RowSource(ABC):
     name: str
     layout: Layout
     _sizes: tuple[int, ...] | None = None
+    #: the stamp of the rows when a whole pass found all of them fit to be clustered
+    _clean_stamp: object = None
     #: what to do about passes that differ
     _advice = "Rows must stay as they are while they are read."
 
@@ -202,6 +205,10 @@ class RowSource(ABC):
     def _blocks(self, first: int) -> Generator[SourceBlock]:
         """Yield the blocks from number ``first`` on, unchecked."""
 
+    def _stamp(self) -> object:
+        """Return what differs once the rows have been written to; None if nothing tells."""
+        return None
+
     def _counted(self) -> tuple[int, ...]:
         """Return the size of each block, by a pass."""
         return tuple(int(block.points.shape[0]) for block in self._pass(0))
@@ -209,12 +216,17 @@ class RowSource(ABC):
     def _pass(self, first: int) -> Generator[SourceBlock]:
         """Yield the blocks from number ``first`` on, checked."""
         place = self._place(first, sum((self._sizes or ())[:first]))
+        with reading(place):
+            stamp = self._stamp()
+        check = check_block if stamp is None or stamp != self._clean_stamp else check_shape
         with closing(self._blocks(first)) as blocks:
             while (block := self._next(blocks, place)) is not None:
                 n_rows = int(block.points.shape[0])
-                check_block(block, self.layout, place.of_size(n_rows))
+                check(block, self.layout, place.of_size(n_rows))
                 place = self._place(place.number + 1, place.start + n_rows)
                 yield block
+        if first == 0 and stamp == self._stamp():
+            self._clean_stamp = stamp
 
     def _next(self, blocks: Iterator[SourceBlock], place: Place) -> SourceBlock | None:
         with reading(place):

@@ -55,7 +55,7 @@ class CuPy(Library):
 
     def begin_read(self, array: Any) -> Callable[[], Host]:
         """Start copying a small array to the host, which no other work waits for."""
-        cupyx, cupy = (importlib.import_module(name) for name in ("cupyx", "cupy"))
+        cupy, cupyx = self.module, importlib.import_module("cupyx")
         # Only into pinned memory does a copy return before it is done.
         pinned = cupyx.empty_pinned(array.shape, dtype=array.dtype)
         array.get(out=pinned, blocking=False)
@@ -77,7 +77,7 @@ class CuPy(Library):
 
     def free_memory(self, device: Any) -> int:
         """Return the bytes that CUDA and CuPy's pool have left."""
-        cupy = importlib.import_module("cupy")
+        cupy = self.module
         with device:
             free, _ = cupy.cuda.runtime.memGetInfo()
             return int(free + cupy.get_default_memory_pool().free_bytes())

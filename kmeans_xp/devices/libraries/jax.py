@@ -1,6 +1,5 @@
 """JAX."""
 
-import importlib
 from contextlib import AbstractContextManager
 from typing import Any
 
@@ -17,7 +16,7 @@ class Jax(Library):
 
     def settled(self, array: Any) -> Any:
         """Return the array; TypeError if it stands for one that will be traced."""
-        if isinstance(array, importlib.import_module("jax").core.Tracer):
+        if isinstance(array, self.module.core.Tracer):
             raise TypeError(
                 "kmeans_xp got an array that JAX is tracing, inside jax.jit, grad or vmap: "
                 "clustering chooses and stops by numbers, which a tracer does not have. Call it "
@@ -28,10 +27,10 @@ class Jax(Library):
     def working(self, device: Any) -> AbstractContextManager[object]:
         """Return a context of a precision: on a GPU, JAX multiplies in TF32 unless told not to."""
         name = "tensorfloat32" if get_config().precision == "tf32" else "float32"
-        jax = importlib.import_module("jax")
+        jax = self.module
         precision: AbstractContextManager[object] = jax.default_matmul_precision(name)
         return precision
 
     def cpu(self, xp: Any) -> tuple[Any, Any]:
         """Return JAX's device."""
-        return xp, importlib.import_module("jax").devices("cpu")[0]
+        return xp, self.module.devices("cpu")[0]

@@ -13,6 +13,7 @@ class NumPy(Library):
     kernels = ("for_numpy", "for_numba")
     on_accelerator = False
     has_float64 = True
+    has_threaded_kernels = True
 
     def lender(self, array: Any) -> None:
         """Return None: the kernels are its own."""

@@ -1,5 +1,6 @@
 """What differs between array libraries outside the Array API: the record of one."""
 
+import functools
 import importlib
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
@@ -34,6 +35,8 @@ class Library:
     on_accelerator: bool | None = None
     #: whether it sums in float64 on every device
     has_float64 = False
+    #: whether its kernels use threads of this process, and may run several at a time
+    has_threaded_kernels = False
     #: whether blocks are uploaded while it computes
     uploads_ahead = False
     #: whether it lacks too much of the Array API to compute by itself
@@ -43,6 +46,11 @@ class Library:
 
     def __init__(self, name: str) -> None:
         self.name = name
+
+    @functools.cached_property
+    def module(self) -> Any:
+        """The library itself."""
+        return importlib.import_module(self.name)
 
     def device(self, array: Any) -> Any:
         """Return the device that an array is on, in the library's own terms."""
@@ -75,6 +83,10 @@ class Library:
     def shared(self, array: Any, xp: Any) -> Any:
         """Return an array of another library in this one, ``xp``, without a copy."""
         return xp.from_dlpack(array)
+
+    def lent(self, array: Any, borrower: "Library", xp: Any) -> Any:
+        """Return an array of this library in that of ``borrower``, ``xp``, without a copy."""
+        return borrower.shared(array, xp)
 
     def working(self, device: Any) -> AbstractContextManager[object]:
         """Return a context in which work goes to a device, in the precision asked for."""

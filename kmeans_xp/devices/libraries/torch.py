@@ -38,22 +38,35 @@ class Torch(Library):
 
     def shared(self, array: Any, xp: Any) -> Any:
         """Return an array of NumPy or CuPy as a tensor of the same memory."""
-        if isinstance(array, np.ndarray):
-            return self.from_host(array, xp, "cpu")
-        return xp.from_dlpack(array)
+        if not isinstance(array, np.ndarray):
+            return xp.from_dlpack(array)
+        if array.flags.writeable and array.flags.c_contiguous:
+            return self.module.from_numpy(array)
+        return self.from_host(array, xp, "cpu")
+
+    def lender(self, array: Any) -> str | None:
+        """Return the library whose kernels can compute where a tensor lies; None if its own."""
+        if array.device.type != "cpu":
+            return super().lender(array)
+        return None if array.dtype is self.module.bfloat16 else "numpy"
+
+    def lent(self, array: Any, borrower: Library, xp: Any) -> Any:
+        """Return a tensor as an array of the same memory."""
+        # A tenth of the time that DLPack takes.
+        return array.numpy() if borrower.name == "numpy" else borrower.shared(array, xp)
 
     def lending(self, array_device: Any) -> AbstractContextManager[object]:
         """Let CuPy work on the stream that torch works on now: neither waits for the other."""
         if getattr(array_device, "type", "cpu") != "cuda" or why_cupy_is_unusable() is not None:
             return nullcontext()
-        torch, cupy = (importlib.import_module(name) for name in ("torch", "cupy"))
+        torch, cupy = self.module, importlib.import_module("cupy")
         stream = torch.cuda.current_stream(array_device).cuda_stream
         context: AbstractContextManager[object] = cupy.cuda.ExternalStream(stream)
         return context
 
     def cuda(self, xp: Any, index: int) -> tuple[Any, Any]:
         """Return torch's own device."""
-        torch = importlib.import_module("torch")
+        torch = self.module
         if index < torch.cuda.device_count():
             return xp, torch.device("cuda", index)
         raise DeviceUnavailableError(

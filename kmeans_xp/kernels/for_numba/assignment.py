@@ -303,7 +303,10 @@ def step_cost(n_clusters: int, n_features: int) -> float:
 
 
 def n_step_tasks(rows: DenseRows, n_clusters: int) -> int:
-    return n_tasks_for(rows.n_points, step_cost(n_clusters, rows.n_features), n_clusters)
+    n_features = rows.n_features
+    return n_tasks_for(
+        rows.n_points, step_cost(n_clusters, n_features), n_clusters * (n_features + 1)
+    )
 
 
 @override(lloyd_step)
@@ -430,7 +433,7 @@ def added_row_by_row(rows: DenseRows, labels: Labels, n_clusters: int) -> Cluste
     n_features = rows.n_features
     if not has_own_totals(n_clusters, n_features):
         return added_by_features(rows, labels, n_clusters)
-    n_tasks = n_tasks_for(rows.n_points, 3.0 + n_features / 4, n_clusters)
+    n_tasks = n_tasks_for(rows.n_points, 3.0 + n_features / 4, n_clusters * (n_features + 1))
     return added_rows(rows, labels, n_clusters, n_tasks)
 
 

@@ -519,7 +519,7 @@ class _Kept:
         self.moved = np.zeros(n_clusters)
         self.has_totals = has_own_totals(n_clusters, n_features)
         cost = step_cost(n_clusters, n_features)
-        self.n_tasks = n_tasks_for(n_points, cost, n_clusters if self.has_totals else 1)
+        self.n_tasks = n_tasks_for(n_points, cost, n_clusters * (n_features + 1) * self.has_totals)
         self.tasks: dict[int, _Task] = {}
 
     def fits(self, rows: DenseRows, centroids: Floats) -> bool:

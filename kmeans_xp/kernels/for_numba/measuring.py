@@ -62,7 +62,7 @@ def _measure_rows(points, start, stop, tile, origin, labels, centroids, distance
 
 
 @override(nearest_centroid)
-def scored_then_measured(rows: DenseRows, centroids: Floats) -> Nearest:
+def scored_then_measured(rows: DenseRows, centroids: Floats) -> Nearest[Any]:
     labels = scored(rows, centroids)
     return Nearest(labels, row_by_row(rows, labels, centroids))
 

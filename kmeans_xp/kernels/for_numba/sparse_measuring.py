@@ -175,7 +175,7 @@ def measured_under_the_row(rows: SparseRows, labels: Labels, centroids: Floats) 
 
 
 @override(nearest_centroid)
-def scored_then_measured(rows: SparseRows, centroids: Floats) -> Nearest:
+def scored_then_measured(rows: SparseRows, centroids: Floats) -> Nearest[Floats]:
     labels = scored_by_panels(rows, centroids)
     return Nearest(labels, measured_under_the_row(rows, labels, centroids))
 

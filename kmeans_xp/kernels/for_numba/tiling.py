@@ -48,27 +48,36 @@ Labels = NDArray[np.int32]
 
 LARGE, MIDDLE, SMALL = GROUPS
 
+#: of points of each dtype, the dtypes of what may be given beside them
+_TAKEN = {dtype: frozenset({dtype, np.dtype(np.int32), np.dtype(np.int64)}) for dtype in PANEL}
+
 #: work (nanoseconds of one thread, roughly) below which another task does not pay
 _WORTH_A_TASK = 100_000
 #: tasks are a multiple of this, so that they share out evenly among as many threads
 _TASKS = 8
 _MOST_TASKS = 64
-#: rows of a task for each cluster, at least: adding up what tasks found must not cost much
-_ROWS_A_CLUSTER = 4
+#: work of a task for each number that it adds up (nanoseconds), at least: clearing these numbers,
+#: and adding up those of all tasks, takes a twentieth of that
+_WORTH_A_CELL = 100
 #: bytes of the panels of a tile: half of a small second-level cache
 _TILE_BYTES = 2**18
 _MOST_TILE_ROWS = 1024
 
 
-def n_tasks_for(n_points: int, cost: float, n_clusters: int = 1) -> int:
-    """Return into how many tasks to cut rows that take so many nanoseconds each."""
-    most = min(_MOST_TASKS, n_points // (_ROWS_A_CLUSTER * n_clusters))
-    n_tasks = max(1, min(int(n_points * cost) // _WORTH_A_TASK, most))
+def n_tasks_for(n_points: int, cost: float, n_cells: int = 0) -> int:
+    """Return into how many tasks to cut rows that take so many nanoseconds each.
+
+    Each task adds up ``n_cells`` numbers of its own.
+    """
+    worth = max(_WORTH_A_TASK, _WORTH_A_CELL * n_cells)
+    n_tasks = max(1, min(int(n_points * cost) // worth, _MOST_TASKS))
     return n_tasks - n_tasks % _TASKS if n_tasks > _TASKS else n_tasks
 
 
 def in_parts(task: Callable[[int, int], R], n_points: int, n_tasks: int, dtype: Any) -> list[R]:
     """Return what ``task`` gives for each of so many parts of the rows."""
+    if n_tasks == 1:
+        return [task(0, n_points)]
     panel = PANEL[dtype]
     n_rows = -(-n_points // (n_tasks * panel)) * panel
     starts = range(0, n_points, n_rows)
@@ -102,12 +111,13 @@ def override(kernel: Kernel[..., Any]) -> Callable[[Callable[..., R]], Callable[
 
 
 def _takes(rows: DenseRows, operands: tuple[Any, ...]) -> bool:
-    dtype = rows.points.dtype
-    if dtype not in PANEL or not rows.points.size:
+    dtypes = _TAKEN.get(rows.points.dtype)
+    if dtypes is None or not rows.points.size:
         return False
-    arrays = [value for value in (rows.weights, rows.origin) if value is not None]
-    arrays += [value for value in operands if isinstance(value, np.ndarray)]
-    return all(array.size and array.dtype in (dtype, np.int32, np.int64) for array in arrays)
+    for value in (rows.weights, rows.origin, *operands):
+        if isinstance(value, np.ndarray) and not (value.size and value.dtype in dtypes):
+            return False
+    return True
 
 
 def origin_of(rows: DenseRows) -> Floats:

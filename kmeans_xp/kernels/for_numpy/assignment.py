@@ -100,7 +100,7 @@ def assigned_tiles(rows: DenseRows, centroids: Floats) -> Labels:
 
 
 @override(nearest_centroid)
-def assigned_tiles_with_distances(rows: DenseRows, centroids: Floats) -> Nearest:
+def assigned_tiles_with_distances(rows: DenseRows, centroids: Floats) -> Nearest[Any]:
     distances = np.empty(rows.n_points, computing(rows.points))
     return Nearest(_nearest(rows, centroids, distances), distances)
 

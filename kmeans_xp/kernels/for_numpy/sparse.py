@@ -277,7 +277,7 @@ def _unsure(distances: Floats, reach: Floats, tile: _Tile, centroids: Floats) ->
 
 
 @override(nearest_centroid)
-def labels_then_distances(rows: SparseRows, centroids: Floats) -> Nearest:
+def labels_then_distances(rows: SparseRows, centroids: Floats) -> Nearest[Any]:
     labels = labels_by_products(rows, centroids)
     return Nearest(labels, distances_under_the_row(rows, labels, centroids))
 

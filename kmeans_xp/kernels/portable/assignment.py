@@ -1,8 +1,9 @@
 """Which centroid is nearest, how far it is, and the sums of each cluster's rows."""
 
-from typing import NamedTuple
+from typing import Generic, NamedTuple
 
 from kmeans_xp.devices import Array, Namespace, accumulation_dtype, tile_shape
+from kmeans_xp.devices.protocols import ArrayT
 from kmeans_xp.kernels.kernel import kernel
 from kmeans_xp.kernels.rows import Rows
 from kmeans_xp.kernels.trees import merged_in_tree
@@ -20,7 +21,7 @@ __all__ = [
 ]
 
 
-class Nearest(NamedTuple):
+class Nearest(NamedTuple, Generic[ArrayT]):
     """The nearest centroid of each row.
 
     Parameters
@@ -29,8 +30,8 @@ class Nearest(NamedTuple):
     sq_distances : array of shape (n_points,)
     """
 
-    labels: Array
-    sq_distances: Array
+    labels: ArrayT
+    sq_distances: ArrayT
 
 
 class ClusterTotals(NamedTuple):
@@ -118,7 +119,7 @@ def assigned_sq_distances(rows: Rows, labels: Array, centroids: Array, *, xp: Na
 
 
 @kernel(centroids="kd")
-def nearest_centroid(rows: Rows, centroids: Array, *, xp: Namespace) -> Nearest:
+def nearest_centroid(rows: Rows, centroids: Array, *, xp: Namespace) -> Nearest[Array]:
     """Return the nearest centroid of each row, and the squared distance to it.
 
     Parameters

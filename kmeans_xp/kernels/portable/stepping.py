@@ -95,8 +95,11 @@ class StepsInOneCall(Steps):
         (sums, mass), (new, signals) = taken
         steps = []
         for number, read in enumerate(to_host(signals)):
-            totals = ClusterTotals(sums[number, ...], mass[number, ...])
-            update = Update(new[number, ...], signals[number, ...])
+            update = Update(new[number, ...], read)
+            # Taken out where they are asked for: each part of an array takes as long to make as
+            # some iterations on few rows.
+            has_empty = read[1] > 0.0
+            totals = ClusterTotals(sums[number, ...], mass[number, ...]) if has_empty else None
             steps.append(Step(centroids, totals, update, read))
             centroids = update.centroids
         return steps

@@ -1,0 +1,115 @@
+"""
+A whole pipeline on the GPU
+===========================
+
+Scaling, principal components and clustering, of which each step takes the arrays of the step
+before where they are. With scikit-learn's *array API dispatch*, a ``Pipeline`` of CuPy arrays or
+CUDA tensors never goes through the host's memory: what goes in comes out, library and device.
+"""
+
+import os
+
+os.environ["SCIPY_ARRAY_API"] = "1"  # SciPy reads it when it is imported
+
+import argparse
+import importlib
+
+import matplotlib.pyplot as plt
+import numpy as np
+from sklearn import config_context
+from sklearn.datasets import load_digits, make_blobs
+from sklearn.decomposition import PCA
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from kmeans_xp import KMeans, devices, plotting
+from kmeans_xp.metrics import adjusted_rand_score
+
+
+# %%
+# Where the arrays live
+# ---------------------
+# CuPy where a GPU is usable, else NumPy; ``--library torch`` makes tensors, on CUDA where torch has
+# it. Nothing below knows which it is.
+def default_library():
+    has_cuda = any(each.usable for each in devices.available() if each.library == "cupy")
+    return "cupy" if has_cuda else "numpy"
+
+
+parser = argparse.ArgumentParser(description="A whole pipeline on the GPU.")
+parser.add_argument("--library", default=default_library(), help="cupy, torch or numpy")
+library = importlib.import_module(parser.parse_known_args()[0].library)
+
+
+def placed(host):
+    """Return the library's array of float32 numbers, on CUDA if the library is there."""
+    device = "cuda" if library.__name__ == "torch" and library.cuda.is_available() else None
+    return library.asarray(host.astype(np.float32), device=device)
+
+
+def on_host(array):
+    """Return an array as NumPy: for pictures alone."""
+    return np.asarray(array.get() if hasattr(array, "get") else array)
+
+
+# %%
+# The pipeline
+# ------------
+# It is the one that a NumPy user writes. ``svd_solver="full"`` is the solver of ``PCA`` that works
+# on arrays of any library.
+def pipeline(n_components, n_clusters):
+    return make_pipeline(
+        StandardScaler(),
+        PCA(n_components, svd_solver="full"),
+        KMeans(n_clusters, n_init=5, random_state=0),
+    )
+
+
+def fitted(points, n_components, n_clusters):
+    """Fit where the points are, and say of what kind the result of each step is."""
+    X = placed(points)
+    with config_context(array_api_dispatch=True):
+        steps = pipeline(n_components, n_clusters).fit(X)
+        results = {"X": X}
+        for name, step in steps.steps[:-1]:
+            X = step.transform(X)
+            results[name] = X
+        results["labels"] = steps.predict(results["X"])
+    for name, array in results.items():
+        kind = f"{type(array).__module__}.{type(array).__name__}"
+        print(f"{name:16} {kind:16} {array.dtype!s:14} {tuple(array.shape)}")
+    print(f"clustered where {steps[-1].device_reason_}")
+    return steps, on_host(X), on_host(results["labels"])
+
+
+def draw(components, labels, model):
+    centroids = on_host(model.cluster_centers_)
+    _, ax = plt.subplots(figsize=(9, 6), layout="constrained")
+    plotting.clusters(components[:, :2], labels, centroids[:, :2], ax=ax)
+    ax.set(xlabel="first component", ylabel="second component")
+
+
+# %%
+# Made data
+# ---------
+# Five groups of 20,000 points in 32 dimensions. Each step returns an array of the library, and
+# the groups are found.
+blobs, blob_truth = make_blobs(20_000, 32, centers=5, cluster_std=4.0, random_state=0)
+blob_steps, blob_components, blob_labels = fitted(blobs, 4, 5)
+blob_agreement = adjusted_rand_score(blob_truth, blob_labels)
+print(f"agreement with the truth: {blob_agreement:.3f}")
+draw(blob_components, blob_labels, blob_steps[-1])
+plt.show()
+
+# %%
+# Real data
+# ---------
+# 1,797 handwritten digits of 8 x 8 pixels, in 16 components. The clusters agree with the digits
+# at 0.45 (adjusted Rand index): scaling makes pixels at the rim, which few digits touch, as loud
+# as the others.
+digits, digit_truth = load_digits(return_X_y=True)
+digit_steps, digit_components, digit_labels = fitted(digits, 16, 10)
+digit_agreement = adjusted_rand_score(digit_truth, digit_labels)
+print(f"agreement with the truth: {digit_agreement:.3f}")
+draw(digit_components, digit_labels, digit_steps[-1])
+plt.show()
