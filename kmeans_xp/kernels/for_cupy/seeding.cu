@@ -194,7 +194,7 @@ __device__ __forceinline__ int best_of(const double* partials, int n_parts, int 
     int candidate = threadIdx.x % L, group = threadIdx.x / L;
     double sum = 0.0;
     if (candidate < n_candidates) {
-#pragma unroll 4
+#pragma unroll 8
         for (int part = group; part < n_parts; part += n_groups) {
             sum += __ldcg(&partials[static_cast<i64>(part) * n_candidates + candidate]);
         }

@@ -37,7 +37,7 @@ __all__: list[str] = []
 _CANDIDATES = (1, 4, 8, 16)
 #: numbers that are worth a block of threads which measures candidates, and blocks at most
 _FEWEST_NUMBERS = 2**15
-_MOST_MEASURING = 4096
+_MOST_MEASURING = 2048
 #: distances of candidates that are kept; for more rows each centre reads the rows twice instead
 _MOST_KEPT_BYTES = 2**32
 #: bytes of a row from which it is worth a look whether it need be read
@@ -81,7 +81,7 @@ def added_across_lanes(rows: DenseRows, labels: Array, centroids: Array, *, xp: 
     if types is None:
         return NotImplemented
     n_lanes = _lanes_of(rows)
-    rows_per_block, n_blocks = split(rows.n_points, _MOST_MEASURING)
+    rows_per_block, n_blocks = split(rows.n_points, MOST_BLOCKS)
     parts = cupy.empty((n_blocks, 1), dtype=np.float64)
     launch(
         f"inertia_parts<{types[0]}, {types[1]}>",
