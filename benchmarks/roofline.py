@@ -149,9 +149,9 @@ def design_of(n_points: int, n_features: int, n_clusters: int, itemsize: int) ->
         # The step, its merge, the means; the signals by themselves where clusters are many.
         return Design("one pass", 3 if n_clusters <= 128 else 4, data)
     n_tiles = -(-n_points // tile_rows(n_features, n_clusters, itemsize))
-    # Once: centroids made ready, counts zeroed, rows sorted by label, then summed with the means
-    # that follow. A tile: the origin taken off, GEMM, argmin.
-    n_launches = 4 + 3 * n_tiles
+    # Once: centroids made ready, rows sorted by label, then summed with the means that follow. A
+    # tile: the origin taken off, GEMM, argmin.
+    n_launches = 3 + 3 * n_tiles
     return Design("GEMM", n_launches, 2 * data + 12 * n_points)  # labels, and places twice
 
 

@@ -350,6 +350,7 @@ def test_an_iteration_is_at_most_six_launches(
     # Within the iterations that are not replayed yet, whose launches a graph holds.
     few, many = (counted(lambda max_iter=n: run(max_iter)) for n in (3, 7))
     assert many["kernel_launches"] - few["kernel_launches"] <= 4 * n_launches
+    assert many["memset_count"] == few["memset_count"]
 
 
 def test_neither_taking_nor_drawing_waits_for_the_device(library: Library) -> None:
