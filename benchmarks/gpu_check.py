@@ -299,7 +299,8 @@ def _table_of_steps(report: dict[str, Any]) -> str:
 
 def _table_of_sizes(report: dict[str, Any]) -> str:
     head = "size, dtype, floor us, binds, iteration us, of the floor, in the loop us, seeding ms"
-    head += ", predict us, fit ms, iterations, parity, bit-equal"
+    head += ", labels us, by the chain us, without a proof, predict us, fit ms, iterations, parity"
+    head += ", bit-equal"
     rows = [
         (
             size.name,
@@ -310,6 +311,9 @@ def _table_of_sizes(report: dict[str, Any]) -> str:
             _scaled(found["iteration_over_floor"], 1.0),
             _scaled(found.get("loop_iteration_s"), 1e-6),
             _scaled(found.get("seeding_s"), 1e-3),
+            _scaled(found.get("labels_s"), 1e-6),
+            _scaled(found.get("chain_labels_s"), 1e-6),
+            _share(found.get("doubtful_share")),
             _scaled(found.get("predict_s"), 1e-6),
             _scaled(found.get("fit_s"), 1e-3),
             str(found.get("fit_n_iter", "?")),
@@ -390,6 +394,10 @@ def _markdown(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 def _scaled(value: float | None, unit: float) -> str:
     return "?" if value is None else f"{value / unit:.3g}"
+
+
+def _share(share: float | None) -> str:
+    return "" if share is None else f"{100 * share:.2g} %"
 
 
 def _told(answer: bool | None) -> str:

@@ -26,9 +26,11 @@ from benchmarks.gpu_syncs import WHAT_IS_COUNTED, counted_waits, host_is_ahead
 from benchmarks.roofline import GRID, QUICK_GRID, Size
 from kmeans_xp.algorithms import kmeans_plusplus, lloyd
 from kmeans_xp.blocks import Blocks
-from kmeans_xp.devices import choose, memory
+from kmeans_xp.devices import choose, memory, namespace_of
 from kmeans_xp.estimators.preparation import prepared
-from kmeans_xp.kernels import lloyd_step, update_centroids
+from kmeans_xp.kernels import DenseRows, lloyd_step, nearest_labels, update_centroids
+from kmeans_xp.kernels.for_cupy.certified import Labelling, is_certified
+from kmeans_xp.kernels.for_cupy.launching import types_of
 
 __all__ = ["answer_step"]
 
@@ -190,6 +192,7 @@ def _size_and_dtype(
     iteration_s = _iteration_s(blocks, seen, budget_s)
     found(iteration_s=iteration_s)
     found(loop_iteration_s=_loop_iteration_s(blocks, seen, iteration_s, budget_s))
+    found(**_labels(DenseRows(points, None, data.origin), seen, budget_s, answer))
 
     def seeds() -> Any:
         return kmeans_plusplus(blocks, size.n_clusters, np.random.RandomState(0)).indices
@@ -206,6 +209,35 @@ def _size_and_dtype(
     if first != second:
         answer.fail(f"{dtype}: two runs differ")
     _parity(host, size, found, answer)
+
+
+def _labels(rows: DenseRows, centroids: Any, budget_s: float, answer: Answer) -> dict[str, Any]:
+    """Return times of labels, and of those of the chain alone; the share of rows without a proof.
+
+    The share is None where labels are not made by tensor cores.
+    """
+    xp = namespace_of(centroids)
+    types = types_of(rows, centroids)
+    if types is None:
+        raise ValueError("There is no kernel for these rows and centroids.")
+
+    def by_the_chain() -> Any:
+        labels = cupy.empty(rows.n_points, dtype=np.int32)
+        chain = Labelling(rows, centroids, types, rows.n_points, by_tensor_cores=False)
+        chain.write(0, rows, labels)
+        return labels
+
+    usual = nearest_labels(rows, centroids, xp=xp)
+    if not bool((usual == by_the_chain()).all()):
+        answer.fail(f"{rows.points.dtype}: labels are not the chain's")
+    share = None
+    if is_certified(rows, centroids, types):
+        labelling = Labelling(rows, centroids, types, rows.n_points, by_tensor_cores=True)
+        labelling.write(0, rows, usual)
+        share = float(cupy.sum(labelling.counts)) / rows.n_points
+    labels_s = _median_s(lambda: nearest_labels(rows, centroids, xp=xp), budget_s=budget_s)
+    chain_s = _median_s(by_the_chain, budget_s=budget_s)
+    return {"labels_s": labels_s, "chain_labels_s": chain_s, "doubtful_share": share}
 
 
 def _iteration_s(blocks: Blocks, centroids: Any, budget_s: float) -> float:

@@ -9,7 +9,7 @@ import argparse
 import itertools
 import re
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -18,6 +18,7 @@ sys.path.insert(0, str(ROOT))
 
 __all__ = [
     "ARCHITECTURES",
+    "OLDEST",
     "SOURCES",
     "Compilation",
     "Declaration",
@@ -33,8 +34,10 @@ __all__ = [
 
 PAGE = ROOT / "docs" / "cuda_kernels.md"
 
+#: beside each lies the Python that launches its kernels
 SOURCES = (
     "labels.cu",
+    "certified.cu",
     "moments.cu",
     "sorting.cu",
     "sums.cu",
@@ -42,7 +45,10 @@ SOURCES = (
     "seeding.cu",
     "sparse.cu",
 )
-ARCHITECTURES = (75, 80, 90, 100)
+ARCHITECTURES = (75, 80, 90, 100, 120)
+
+#: the first architecture of a source that does not compile for all
+OLDEST = {"certified.cu": 80}
 
 _TEMPLATE = r"(?:template\s*<(?P<parameters>[^>]*)>\s*)?"
 _QUALIFIERS = r'(?:extern\s+"C"\s+)?__global__\s+void\s+(?:__launch_bounds__\([^)]*\)\s*)?'
@@ -138,21 +144,26 @@ def declarations(text: str) -> list[Declaration]:
 
 def choices() -> dict[str, Sequence[tuple[str, ...]]]:
     """Return what the modules of for_cupy may put for template parameters, from its own tables."""
-    from kmeans_xp.kernels.for_cupy import labels, launching, seeding
+    from kmeans_xp.kernels.for_cupy import certified, labels, launching, seeding
 
-    return choices_of(launching.C_TYPES, labels._WIDTHS, seeding._CANDIDATES)
+    numbers = {
+        "D": labels._WIDTHS,
+        "L": seeding._CANDIDATES,
+        "ROWS": certified._BLOCK_ROWS,
+        "DEPTH": certified._DEPTHS,
+    }
+    return choices_of(launching.C_TYPES, **numbers)
 
 
 def choices_of(
-    c_types: Mapping[str, tuple[str, str]], widths: Sequence[int], candidates: Sequence[int]
+    c_types: Mapping[str, tuple[str, str]], **numbers: Sequence[int]
 ) -> dict[str, Sequence[tuple[str, ...]]]:
-    """Return what may stand for "In, T" together, and for "T", "D" and "L"."""
+    """Return what may stand for "In", "T" and both together, and for each of the numbers."""
     return {
+        "In": [(points,) for points, computing in c_types.values() if computing == "float"],
         "In, T": list(c_types.values()),
         "T": [(each,) for each in dict.fromkeys(computing for _, computing in c_types.values())],
-        "D": [(str(width),) for width in widths],
-        "L": [(str(width),) for width in candidates],
-    }
+    } | {name: [(str(number),) for number in allowed] for name, allowed in numbers.items()}
 
 
 def instantiations(
@@ -169,7 +180,7 @@ def instantiations(
 
 
 def compiled(names: Sequence[str], architecture: int, text: str) -> Compilation | None:
-    """Compile the kernels; None if this NVRTC does not know the architecture.
+    """Compile kernels; None if this NVRTC does not know the architecture.
 
     Raises
     ------
@@ -224,14 +235,17 @@ def page(compilations: Sequence[Compilation], nvrtc_version: tuple[int, int]) ->
     """Return the page in Markdown."""
     architectures = [each.architecture for each in compilations]
     head = " | ".join(["kernel", *(f"sm_{each}" for each in architectures), "shared", "spills"])
-    rows = zip(*(each.resources for each in compilations), strict=True)
+    rows: dict[str, dict[int, Resources]] = {}
+    for compilation in compilations:
+        for each in compilation.resources:
+            rows.setdefault(each.kernel, {})[compilation.architecture] = each
     lines = [f"| {head} |", "|---|" + "---:|" * (len(architectures) + 2)]
-    lines += [_line(of_kernel, architectures) for of_kernel in rows]
+    lines += [_line(rows[name], architectures) for name in sorted(rows, key=_place())]
     spills = sum(len(each.spilling()) for each in compilations)
     return _PAGE.format(
         table="\n".join(lines),
         version=".".join(map(str, nvrtc_version)),
-        n_kernels=len(compilations[0].resources),
+        n_kernels=len(rows),
         spills=f"in {spills} of them" if spills else "none",
     )
 
@@ -245,8 +259,9 @@ that the modules of `kmeans_xp/kernels/for_cupy` can ask for. Spills on all
 architectures: {spills}.
 
 `In` is the type of the points, `T` the one computed in; the number is the padded number of
-features, or of candidates of k-means++. `few_step` and `few_labels` are launched with more shared
-memory, by the size of the problem and up to 96 KiB.
+features, or of candidates of k-means++, or of the rows of a block of `exact_labels`. `few_step`
+and `few_labels` are launched with more shared memory, by the size of the problem and up to 96 KiB,
+and `certified_wide_labels` with 72 KiB more. Kernels of tensor cores need sm_80.
 
 Written by `python benchmarks/kernel_resources.py --write`, which needs CuPy and no GPU.
 
@@ -254,15 +269,22 @@ Written by `python benchmarks/kernel_resources.py --write`, which needs CuPy and
 """
 
 
-def _line(of_kernel: Sequence[Resources], architectures: Sequence[int]) -> str:
-    registers = [str(each.registers) for each in of_kernel]
-    shared = sorted({each.shared_bytes for each in of_kernel})
+def _place() -> Callable[[str], int]:
+    """Return the order of kernels on the page: that of the sources."""
+    return [name for source_name in SOURCES for name in listed(source_name)].index
+
+
+def _line(of_kernel: Mapping[int, Resources], architectures: Sequence[int]) -> str:
+    registers = [
+        str(of_kernel[each].registers) if each in of_kernel else "" for each in architectures
+    ]
+    shared = sorted({each.shared_bytes for each in of_kernel.values()})
     spills = [
         f"{each.spill_bytes} on sm_{architecture}"
-        for each, architecture in zip(of_kernel, architectures, strict=True)
+        for architecture, each in of_kernel.items()
         if each.spill_bytes
     ]
-    cells = [f"`{of_kernel[0].kernel}`", *registers]
+    cells = [f"`{next(iter(of_kernel.values())).kernel}`", *registers]
     cells += [" or ".join(map(str, shared)), ", ".join(spills) or "0"]
     return f"| {' | '.join(cells)} |"
 
@@ -299,7 +321,11 @@ def _text(value: str | bytes) -> str:
 
 
 def _compiled_all(architecture: int) -> Compilation | None:
-    made = [compiled(listed(name), architecture, source(name)) for name in SOURCES]
+    made = [
+        compiled(listed(name), architecture, source(name))
+        for name in SOURCES
+        if architecture >= OLDEST.get(name, 0)
+    ]
     resources = [each for one in made if one is not None for each in one.resources]
     return Compilation(architecture, tuple(resources)) if resources else None
 

@@ -5,6 +5,7 @@ puts them there.
 """
 
 import argparse
+import math
 import re
 from pathlib import Path
 from typing import NamedTuple
@@ -56,11 +57,17 @@ class Rates(NamedTuple):
         Floating-point operations a second in a matrix product, by bytes of a number.
     bandwidth : float
         Bytes a second to and from device memory.
+    half_products : float
+        Operations a second of half-precision products in a kernel of `mma.sync` that chooses too.
+    choices : float
+        Instructions a second of those that compare and choose.
     """
 
     name: str
     gemm: dict[int, float]
     bandwidth: float
+    half_products: float
+    choices: float
 
 
 class Design(NamedTuple):
@@ -68,11 +75,11 @@ class Design(NamedTuple):
 
     Parameters
     ----------
-    path : {"one pass", "GEMM"}
+    path : {"one pass", "certified", "chain"}
     n_launches : int
-        Kernels, GEMMs and memsets.
+        Kernels and memsets.
     n_bytes : int
-        Read from device memory, if a tile of scores stays in the L2 cache.
+        Read from and written to device memory.
     """
 
     path: str
@@ -93,25 +100,39 @@ GRID = (
     Size("1M x 128, k=1024", 1_000_000, 128, 1024),
 )
 
-#: one size for each way that an iteration is done, small enough for any machine
+#: sizes of some ways that an iteration is done, small enough for any machine
 QUICK_GRID = (Size("quick, few features", 500, 4, 5), Size("quick, many features", 300, 80, 7))
 
-#: NVIDIA's datasheet for the H100 SXM: float32 and float64 without tensor cores, HBM3
-H100 = Rates("H100 SXM", {4: 67e12, 8: 34e12}, 3.35e12)
+#: NVIDIA's datasheet for the H100 SXM: float32 and float64 without tensor cores, HBM3. Products of
+#: halves: assumed, not measured; 990e12 by the datasheet, of which cuBLAS reaches 0.75 and
+#: `mma.sync` can reach some 0.62. Choices: 132 multiprocessors, 64 a clock, 1.755 GHz.
+H100 = Rates("H100 SXM", {4: 67e12, 8: 34e12}, 3.35e12, 350e12, 14.8e12)
 
 #: Assumed, not measured: seconds that a launch takes of a queue of small kernels.
 LAUNCH_S = (2.5e-6, 5e-6)
 
 #: Assumed, not measured: parts of the datasheet's rates that the design reaches. In the one-pass
-#: kernel each load from shared memory feeds two multiply-adds, which halves the rate at best.
-EFFICIENCY = {"one pass": 0.4, "GEMM": 0.8}
+#: kernel each load from shared memory feeds two multiply-adds, which halves the rate at best; a
+#: tiled kernel that waits for its loads reaches less than cuBLAS, which reaches 0.7.
+EFFICIENCY = {"one pass": 0.4, "chain": 0.5}
+#: Instructions that choose, for each score on tensor cores.
+CHOOSING = 5
+#: Assumed of all rows: left to the chain. docs/design.md has what was counted.
+DOUBTFUL = 0.02
 READ_EFFICIENCY = 0.85
 
-# Bounds of for_cupy/labels.py, said again so that this runs without CuPy; a test holds them equal.
+# Bounds of for_cupy, said again so that this runs without CuPy; a test holds them equal.
 _SHARED_BYTES = 96 * 2**10
-_SCORES_BYTES = 64 * 2**20
+_PART_ROWS = 2**24
 _WIDTHS = (2, 4, 8, 16, 32, 64)
 _THREADS = 256
+_DEPTHS = (16, 32, 64, 128)
+_WIDE_DEPTH = 64
+_COLUMNS = 128
+_HALVES_BYTES = 64 * 2**20
+_LEAST_FEATURES = 8
+_LEAST_CLUSTERS = 16
+_LEAST_WORK = 2**26
 
 
 def floor_s(
@@ -148,39 +169,74 @@ def design_of(n_points: int, n_features: int, n_clusters: int, itemsize: int) ->
     if fits_one_pass(n_features, n_clusters, itemsize):
         # The step, its merge, the means; the signals by themselves where clusters are many.
         return Design("one pass", 3 if n_clusters <= 128 else 4, data)
-    n_tiles = -(-n_points // tile_rows(n_features, n_clusters, itemsize))
-    # Once: centroids made ready, rows sorted by label, then summed with the means that follow. A
-    # tile: the origin taken off, GEMM, argmin.
-    n_launches = 3 + 3 * n_tiles
-    return Design("GEMM", n_launches, 2 * data + 12 * n_points)  # labels, and places twice
+    # Labels: centroids made ready, then a launch or more. Rows sorted by label, then summed with
+    # the means that follow; the sums read the rows again, labels and places twice.
+    n_bytes = 2 * data + 12 * n_points
+    if not is_certified(n_points, n_features, n_clusters, itemsize):
+        is_few = _few_bytes(n_features, n_clusters, itemsize) <= _SHARED_BYTES
+        return Design("chain", 3 if is_few else 4, n_bytes)
+    depth = padded_features(n_features)
+    parts = [min(_PART_ROWS, n_points - start) for start in range(0, n_points, _PART_ROWS)]
+    if depth in _DEPTHS:
+        return Design("certified", 3 + 2 * len(parts), n_bytes)
+    # Halves of a tile of rows are written, and read by a second launch.
+    tile_rows = _HALVES_BYTES // (2 * depth)
+    n_launches = 3 + sum(1 + 2 * -(-rows // tile_rows) for rows in parts)
+    return Design("certified", n_launches, n_bytes + 4 * n_points * depth)
+
+
+def is_certified(n_points: int, n_features: int, n_clusters: int, itemsize: int) -> bool:
+    """Return whether labels are made by tensor cores."""
+    return (
+        itemsize < 8
+        and n_features >= _LEAST_FEATURES
+        and n_clusters >= _LEAST_CLUSTERS
+        and n_points * n_features * n_clusters >= _LEAST_WORK
+    )
+
+
+def padded_features(n_features: int) -> int:
+    """Return how many features tensor cores multiply."""
+    in_whole = -(-n_features // _WIDE_DEPTH) * _WIDE_DEPTH
+    return next((depth for depth in _DEPTHS if depth >= n_features), in_whole)
 
 
 def fits_one_pass(n_features: int, n_clusters: int, itemsize: int) -> bool:
     """Return whether a tile of rows, the centroids and one set of sums fit shared memory."""
-    width = next((width for width in _WIDTHS if width >= n_features), None)
-    if width is None:
-        return False
-    values = itemsize * (width + 1) * (_THREADS + n_clusters)
     weights_and_labels = (itemsize + 4) * _THREADS
     sums = 8 * n_clusters * (n_features + 1)
+    values = _few_bytes(n_features, n_clusters, itemsize)
     return values + weights_and_labels + sums <= _SHARED_BYTES
 
 
-def tile_rows(n_features: int, n_clusters: int, itemsize: int) -> int:
-    """Return the rows of a tile whose scores stay in the L2 cache."""
-    return max(1024, _SCORES_BYTES // (max(n_features, n_clusters) * itemsize))
+def _few_bytes(n_features: int, n_clusters: int, itemsize: int) -> float:
+    """Return what a tile of rows and the centroids take, where a thread can have a row."""
+    width = next((width for width in _WIDTHS if width >= n_features), math.inf)
+    return itemsize * (width + 1) * (_THREADS + n_clusters)
 
 
 def reach_s(size: Size, itemsize: int, rates: Rates) -> float:
     """Return what an iteration should take by the assumptions above, in seconds."""
     shape = size.shape
     design = design_of(*shape, itemsize)
-    gemm_rate = EFFICIENCY[design.path] * rates.gemm[itemsize]
-    return max(
-        _gemm_s(*shape, gemm_rate),
-        design.n_bytes / (READ_EFFICIENCY * rates.bandwidth),
-        design.n_launches * sum(LAUNCH_S) / 2,
-    )
+    launching = design.n_launches * sum(LAUNCH_S) / 2
+    moving = design.n_bytes / (READ_EFFICIENCY * rates.bandwidth)
+    if design.path == "one pass":
+        return max(
+            _gemm_s(*shape, EFFICIENCY[design.path] * rates.gemm[itemsize]), moving, launching
+        )
+    # Labels first, then sums, which are memory's.
+    in_chain = _gemm_s(*shape, EFFICIENCY["chain"] * rates.gemm[itemsize])
+    reading = _read_s(size.n_points, size.n_features, itemsize, READ_EFFICIENCY * rates.bandwidth)
+    if design.path == "chain":
+        labels = max(in_chain, reading)
+    else:
+        n_columns = -(-size.n_clusters // _COLUMNS) * _COLUMNS
+        n_scores = size.n_points * n_columns
+        products = 2.0 * n_scores * padded_features(size.n_features) / rates.half_products
+        choosing = n_scores * CHOOSING / rates.choices
+        labels = max(products, choosing, reading) + DOUBTFUL * in_chain
+    return max(labels + moving - reading, launching)
 
 
 def page_tables(rates: Rates = H100) -> str:

@@ -22,7 +22,7 @@ class Config:
         Threads of the CPU kernels; environment KMEANS_XP_NUM_THREADS, else OMP_NUM_THREADS,
         else every processor this process may use. Results do not depend on it.
     precision : {"float32", "tf32"}
-        What matrix products of float32 numbers are computed in on a GPU.
+        What JAX computes matrix products of float32 numbers in on a GPU.
     compute : {"fastest", "own"}
         Whose kernels work on arrays of a library that has none: those of NumPy or CuPy, in the
         same memory, or none but what that library does itself.
@@ -87,9 +87,9 @@ def config_context(
     n_threads : int, optional
         Threads of the CPU kernels, at least 1. Results are the same for every number.
     precision : {"float32", "tf32"}, optional
-        "tf32" lets CuPy and JAX round the factors of float32 products to 11 bits on GPUs that
-        gain by it; nothing else does. Rows near a border may then get another label: use it
-        for ``predict`` too, or for neither.
+        "tf32" lets JAX round the factors of float32 products to 11 bits on GPUs that gain by
+        it. Rows near a border may then get another label: use it for ``predict`` too, or for
+        neither. Labels on CuPy are float32's with either.
     compute : {"fastest", "own"}, optional
         "fastest" lets NumPy's and CuPy's kernels work on arrays of torch, JAX and other libraries
         where they lie, without a copy; with "own" their libraries do all of it.

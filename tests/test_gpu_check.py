@@ -21,6 +21,8 @@ with_cupy_alone = pytest.mark.skip_library(
 #: what must be known of each size and dtype
 OF_A_SIZE = {
     "binds",
+    "chain_labels_s",
+    "doubtful_share",
     "fit_inertia",
     "fit_n_iter",
     "fit_s",
@@ -28,6 +30,7 @@ OF_A_SIZE = {
     "is_bit_equal",
     "iteration_over_floor",
     "iteration_s",
+    "labels_s",
     "loop_iteration_s",
     "n_predicted_otherwise",
     "parity",
@@ -66,9 +69,28 @@ def test_few_features_take_three_launches_and_one_reading() -> None:
     assert design_of(1_000_000, 2, 10, 4) == ("one pass", 3, 8_000_000)
 
 
-def test_many_features_take_three_launches_a_tile() -> None:
-    # 64 MiB of float32 scores of 256 clusters are 65536 rows: 4 tiles of 200000
-    assert design_of(200_000, 128, 256, 4) == ("GEMM", 15, 2 * 102_400_000 + 2_400_000)
+def test_many_features_take_five_launches_and_read_the_rows_twice() -> None:
+    n_bytes = 2 * 102_400_000 + 2_400_000
+    assert design_of(200_000, 128, 256, 4) == ("certified", 5, n_bytes)
+    assert design_of(200_000, 128, 256, 8) == ("chain", 4, n_bytes + 2 * 102_400_000)
+    assert design_of(20_000_000, 128, 256, 4).n_launches == 7
+    # 64 MiB of halves of 768 features are 43690 rows: 3 tiles
+    assert design_of(100_000, 768, 1000, 4).n_launches == 4 + 2 * 3
+
+
+@pytest.mark.parametrize(
+    ("shape", "least_us", "most_us"),
+    [
+        # 268 GFLOP at 350 TFLOP/s are 767 us; the rows are read twice in 2 * 180
+        ((1_000_000, 128, 1024), 1000, 1250),
+        ((200_000, 128, 256), 75, 100),
+        ((100_000, 768, 1000), 750, 1050),
+    ],
+)
+def test_tensor_cores_should_reach_what_their_design_expects(
+    shape: tuple[int, int, int], least_us: float, most_us: float
+) -> None:
+    assert least_us < roofline.reach_s(Size("", *shape), 4, H100) * 1e6 < most_us
 
 
 def test_more_launches_than_the_floor_is_long_bind_a_tiny_problem() -> None:
@@ -84,6 +106,7 @@ def test_the_page_has_the_tables_as_computed() -> None:
 
 @with_cupy_alone
 def test_the_formula_knows_what_the_kernels_do(library: Library) -> None:
+    from kmeans_xp.kernels.for_cupy import certified
     from kmeans_xp.kernels.for_cupy import labels as for_cupy
 
     for size in (*GRID, *QUICK_GRID, Size("16 and 200", 10, 16, 200), Size("33", 10, 33, 2)):
@@ -91,12 +114,16 @@ def test_the_formula_knows_what_the_kernels_do(library: Library) -> None:
             few = for_cupy._few(size.n_features, size.n_clusters, dtype.itemsize, with_sums=True)
             path = design_of(*size.shape, dtype.itemsize).path
             assert (path == "one pass") == (few is not None), size
-            rows = roofline.tile_rows(size.n_features, size.n_clusters, dtype.itemsize)
-            assert rows == for_cupy._tile_rows(size.n_clusters, size.n_features, dtype.itemsize)
+    assert certified.PART_ROWS == roofline._PART_ROWS
+    bounds = ("_DEPTHS", "_WIDE_DEPTH", "_COLUMNS", "_HALVES_BYTES")
+    for name in (*bounds, "_LEAST_FEATURES", "_LEAST_CLUSTERS", "_LEAST_WORK"):
+        assert getattr(certified, name) == getattr(roofline, name), name
 
 
 @with_cupy_alone
-@pytest.mark.parametrize("size", [*QUICK_GRID, Size("two tiles", 1100, 65, 20000)])
+@pytest.mark.parametrize(
+    "size", [*QUICK_GRID, Size("certified", 5500, 80, 160), Size("wide", 3000, 140, 160)]
+)
 def test_the_formula_counts_the_launches(size: Size, library: Library) -> None:
     stats = pytest.importorskip("cupy_on_cpu_stats", reason="needs a count of launches")
     from kmeans_xp.kernels import DenseRows
@@ -119,6 +146,28 @@ def test_the_formula_counts_the_launches(size: Size, library: Library) -> None:
     counted = stats.read()
     n_launches = sum(counted[name] for name in ("kernel_launches", "library_calls", "memset_count"))
     assert n_launches == design_of(*size.shape, 4).n_launches
+
+
+@with_cupy_alone
+@pytest.mark.parametrize(("n_points", "is_shared"), [(5500, True), (300, False)])
+def test_rows_without_a_proof_are_told_where_tensor_cores_make_labels(
+    n_points: int, is_shared: bool, library: Library, tmp_path: Path
+) -> None:
+    from benchmarks.gpu_answer import Answer
+    from benchmarks.gpu_steps import _labels
+    from kmeans_xp.kernels import DenseRows
+
+    rng = np.random.default_rng(0)
+    points = library.asarray(rng.standard_normal((n_points, 80)), "float32")
+    answer = Answer(tmp_path / "answer.json")
+    found = _labels(DenseRows(points), points[:160, :], 0.0, answer)
+    assert answer.failures == []
+    assert found["labels_s"] > 0
+    assert found["chain_labels_s"] > 0
+    if is_shared:
+        assert 0 < found["doubtful_share"] < 0.1
+    else:
+        assert found["doubtful_share"] is None
 
 
 # ---- peers and waits ----

@@ -48,7 +48,7 @@ class Patience(NamedTuple):
     share: float = 1.0
 
 
-#: "hamerly" and "elkan" do as they are told
+#: "hamerly" does as it is told
 _ENDLESS = Patience()
 _LONG = Patience(pause=1, share=0.85)
 _SHORT = Patience(n_plain=6, pause=8, share=0.4)
@@ -61,19 +61,16 @@ class BoundedStep:
 
     Parameters
     ----------
-    method : {"hamerly", "elkan"}
-        As of ``Bounds``.
     patience : Patience
         By default there is no end of it.
 
     References
     ----------
     .. [1] G. Hamerly, "Making k-means even faster", SDM 2010.
-    .. [2] C. Elkan, "Using the triangle inequality to accelerate k-means", ICML 2003.
     """
 
-    def __init__(self, method: str, patience: Patience = _ENDLESS) -> None:
-        self.bounds = Bounds(method)
+    def __init__(self, patience: Patience = _ENDLESS) -> None:
+        self.bounds = Bounds()
         self.patience = patience
         #: rows visited by each step so far
         self.n_visited: list[int] = []
@@ -115,7 +112,8 @@ def bounds_for(rows: Rows, n_clusters: int, algorithm: str, *, xp: Namespace) ->
     n_clusters : int
         Number of centroids.
     algorithm : {"auto", "lloyd", "hamerly", "elkan"}
-        "auto" keeps Hamerly's bounds where they are likely to pay.
+        "auto" keeps Hamerly's bounds where they are likely to pay, "hamerly" always. So does
+        "elkan", scikit-learn's name for bounds of each row and cluster, which were never faster.
     xp : namespace
 
     Returns
@@ -126,11 +124,11 @@ def bounds_for(rows: Rows, n_clusters: int, algorithm: str, *, xp: Namespace) ->
     if algorithm == "lloyd" or not keeps_bounds(rows, xp=xp):
         return None
     if algorithm != "auto":
-        return BoundedStep(algorithm)
+        return BoundedStep()
     if not _is_worth_bounds(rows, n_clusters):
         return None
     is_much = n_clusters * rows.n_features >= _MANY_PRODUCTS
-    return BoundedStep("hamerly", _LONG if is_much else _SHORT)
+    return BoundedStep(_LONG if is_much else _SHORT)
 
 
 def _is_worth_bounds(rows: Rows, n_clusters: int) -> bool:

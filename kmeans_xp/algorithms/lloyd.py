@@ -87,8 +87,8 @@ def lloyd(
     tol : float
         Stop when the sum of squared centroid shifts is at most this (squared units).
     algorithm : {"lloyd", "auto", "hamerly", "elkan"}
-        Whether to keep bounds of each row's distances, and which. The result is bit-equal; what
-        is kept takes 12 or 20 bytes a row, for "elkan" a number for each row and cluster too.
+        Whether to keep bounds of each row's distances ("elkan" is "hamerly"). The result is
+        bit-equal; what is kept takes 12 or 20 bytes a row.
     before : sequence of Iteration
         Those that led to these centroids: the run goes on as if it had not been interrupted.
     on_iteration : callable, optional

@@ -51,10 +51,9 @@ class KMeans(BaseKMeans):
     algorithm : {"auto", "lloyd", "hamerly", "elkan"}, default="auto"
         All give the same bits, in different times. "lloyd" visits every row in every iteration.
         "hamerly" keeps two bounds a row, by which it skips rows whose nearest centroid cannot
-        have changed; "elkan" keeps n_clusters bounds a row, which takes as much memory as an
-        array of shape (n_samples, n_clusters). "auto" is "hamerly" where that is likely to pay,
-        and goes back to "lloyd" while it does not. Only NumPy arrays with numba have bounds;
-        elsewhere all are "lloyd".
+        have changed; "elkan" is "hamerly", for the sake of scikit-learn's name. "auto" is
+        "hamerly" where that is likely to pay, and goes back to "lloyd" while it does not. Only
+        NumPy arrays with numba have bounds; elsewhere all are "lloyd".
     device : {None, "auto", "cpu", "cuda", "cuda:N"}, default=None
         Where to compute; None follows the data. See ``kmeans_xp.devices``.
 

@@ -29,7 +29,6 @@ from tests.strategies import WEIGHTS, Problem, problem_of, problems
 Host = NDArray[Any]
 
 DTYPES = ["float32", pytest.param("float64", marks=pytest.mark.needs("float64"))]
-METHODS = ["hamerly", "elkan"]
 
 with_bounds = pytest.mark.skip_library(
     "array_api_strict", "torch", "jax", "dpnp", "cupy", reason="takes plain steps anyway"
@@ -92,19 +91,16 @@ def assert_same_bits(actual: Any, expected: Any) -> None:
         assert to_host(part).tobytes() == to_host(other).tobytes()
 
 
-@pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @given(data=st.data())
-def test_every_step_is_bit_equal_to_a_plain_one(
-    method: str, dtype: str, data: st.DataObject
-) -> None:
+def test_every_step_is_bit_equal_to_a_plain_one(dtype: str, data: st.DataObject) -> None:
     problem = data.draw(problems(dtype, max_points=400))
     scale = data.draw(st.sampled_from([1.0, 1.0, 1e-22, 1e17, 1e19]), label="scale")
     rows, centroids = rows_of(problem, scale), problem.centroids * problem.points.dtype.type(scale)
     n_tile_rows = data.draw(st.sampled_from([1, 64, 1024]), label="tile")
     most_private = data.draw(st.sampled_from([16, 2**16]), label="most_private")
     n_threads = data.draw(st.sampled_from([1, 2, 4]), label="threads")
-    bounds = Bounds(method)
+    bounds = Bounds()
     with cut(n_tile_rows, most_private), config_context(n_threads=n_threads):
         for place in moves(data.draw, rows, centroids):
             totals = bounded_step(rows, place, bounds, xp=NUMPY)
@@ -193,11 +189,11 @@ def uniform(n_points: int = 20_000, n_features: int = 16, n_clusters: int = 64) 
     return Problem(points, None, None, points[:n_clusters], "float32")
 
 
-def visits(problem: Problem, method: str, n_steps: int, *patience: Any) -> list[int]:
+def visits(problem: Problem, n_steps: int, *patience: Any) -> list[int]:
     """Return how many rows each of the steps visits."""
     pytest.importorskip("numba")
     rows, centroids = rows_of(problem), problem.centroids
-    step = BoundedStep(method, *patience)
+    step = BoundedStep(*patience)
     for _ in range(n_steps):
         totals = step(rows, centroids, xp=NUMPY)
         assert_same_bits(totals, lloyd_step(rows, centroids, xp=NUMPY))
@@ -205,17 +201,15 @@ def visits(problem: Problem, method: str, n_steps: int, *patience: Any) -> list[
     return step.n_visited
 
 
-@pytest.mark.parametrize("method", METHODS)
-def test_most_rows_of_separated_clusters_are_skipped(method: str) -> None:
-    n_visited = visits(separated(), method, 12)
+def test_most_rows_of_separated_clusters_are_skipped() -> None:
+    n_visited = visits(separated(), 12)
     assert n_visited[0] == 20_000
     assert max(n_visited[6:]) < 5_000
 
 
-@pytest.mark.parametrize("method", METHODS)
-def test_no_row_is_visited_where_nothing_moves(method: str) -> None:
+def test_no_row_is_visited_where_nothing_moves() -> None:
     problem = separated()
-    rows, bounds = rows_of(problem), Bounds(method)
+    rows, bounds = rows_of(problem), Bounds()
     for expected in (20_000, 0, 0):
         bounded_step(rows, problem.centroids, bounds, xp=NUMPY)
         assert bounds.n_visited <= max(expected, 200)
@@ -231,7 +225,7 @@ def test_steps_are_plain_while_bounds_do_not_pay(monkeypatch: pytest.MonkeyPatch
 
     monkeypatch.setattr(bounded, "bounded_step", counted)
     rows, centroids = rows_of(uniform(n_points=300)), uniform(n_points=300).centroids
-    step = BoundedStep("hamerly", bounded.Patience(n_plain=3, pause=2, share=-1.0))
+    step = BoundedStep(bounded.Patience(n_plain=3, pause=2, share=-1.0))
     for _ in range(16):
         step(rows, centroids, xp=NUMPY)
     # Two of them, since the first from nowhere visits all rows whatever the data.
@@ -242,12 +236,12 @@ def test_steps_are_plain_while_bounds_do_not_pay(monkeypatch: pytest.MonkeyPatch
 def test_steps_do_not_pause_where_bounds_pay() -> None:
     pytest.importorskip("numba")
     patience = bounded.Patience(share=0.9)
-    assert visits(separated(), "hamerly", 8, patience) == visits(separated(), "hamerly", 8)
+    assert visits(separated(), 8, patience) == visits(separated(), 8)
 
 
 def test_uniform_data_are_mostly_plain_steps() -> None:
     pytest.importorskip("numba")
-    n_visited = visits(uniform(n_clusters=200), "hamerly", 16, bounded._SHORT)
+    n_visited = visits(uniform(n_clusters=200), 16, bounded._SHORT)
     assert n_visited[:6] == [20_000] * 6
     assert sum(n_visited) > 0.9 * 16 * 20_000
 
@@ -269,15 +263,14 @@ def test_auto_chooses_by_library_and_shape() -> None:
 def test_bounds_take_the_memory_that_is_documented() -> None:
     pytest.importorskip("numba")
     problem = separated()
-    (n_points, _), n_clusters = problem.points.shape, len(problem.centroids)
-    for method, expected in (("hamerly", 12), ("elkan", 12 + 4 * n_clusters)):
-        bounds = Bounds(method)
-        bounded_step(rows_of(problem), problem.centroids, bounds, xp=NUMPY)
-        kept = [array for array in vars(bounds.kept).values() if isinstance(array, np.ndarray)]
-        a_row = sum(array.nbytes for array in kept if len(array) == n_points)
-        assert a_row == expected * n_points
-        assert sum(array.nbytes for array in kept) - a_row < 2**20
-        assert sum(task.totals.nbytes for task in bounds.kept.tasks.values()) <= 2**26
+    n_points = len(problem.points)
+    bounds = Bounds()
+    bounded_step(rows_of(problem), problem.centroids, bounds, xp=NUMPY)
+    kept = [array for array in vars(bounds.kept).values() if isinstance(array, np.ndarray)]
+    a_row = sum(array.nbytes for array in kept if len(array) == n_points)
+    assert a_row == 12 * n_points
+    assert sum(array.nbytes for array in kept) - a_row < 2**20
+    assert sum(task.totals.nbytes for task in bounds.kept.tasks.values()) <= 2**26
 
 
 def test_libraries_without_bounds_take_plain_steps(library: Library) -> None:
@@ -290,17 +283,16 @@ def test_libraries_without_bounds_take_plain_steps(library: Library) -> None:
 
 def test_columns_far_apart_in_memory_are_computed_as_ever() -> None:
     problem = separated(n_points=500)
-    rows, bounds = DenseRows(np.asfortranarray(problem.points)), Bounds("hamerly")
+    rows, bounds = DenseRows(np.asfortranarray(problem.points)), Bounds()
     for _ in range(2):
         totals = bounded_step(rows, problem.centroids, bounds, xp=NUMPY)
         assert_same_bits(totals, lloyd_step(rows, problem.centroids, xp=NUMPY))
         assert (bounds.labels, bounds.n_visited) == (None, 500)
 
 
-@pytest.mark.parametrize("method", METHODS)
-def test_bounds_of_other_rows_are_not_used(method: str) -> None:
+def test_bounds_of_other_rows_are_not_used() -> None:
     pytest.importorskip("numba")
-    bounds = Bounds(method)
+    bounds = Bounds()
     for problem in (separated(), uniform(), uniform(n_clusters=30)):
         rows = rows_of(problem)
         totals = bounded_step(rows, problem.centroids, bounds, xp=NUMPY)
@@ -309,7 +301,7 @@ def test_bounds_of_other_rows_are_not_used(method: str) -> None:
 
 
 def test_a_step_after_an_error_begins_anew(monkeypatch: pytest.MonkeyPatch) -> None:
-    problem, bounds = separated(), Bounds("hamerly")
+    problem, bounds = separated(), Bounds()
     rows = rows_of(problem)
     bounded_step(rows, problem.centroids, bounds, xp=NUMPY)
 

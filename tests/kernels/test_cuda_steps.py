@@ -25,9 +25,9 @@ pytestmark = pytest.mark.skip_library(
 N_CLUSTERS = 6
 
 
-def rows_of(library: Library, n_points: int = 400) -> DenseRows:
+def rows_of(library: Library, n_points: int = 400, n_features: int = 3) -> DenseRows:
     rng = np.random.default_rng(0)
-    points, weights = rng.normal(size=(n_points, 3)), rng.uniform(0.5, 2.0, n_points)
+    points, weights = rng.normal(size=(n_points, n_features)), rng.uniform(0.5, 2.0, n_points)
     placed = (library.asarray(each, "float32") for each in (points, weights))
     return DenseRows(*placed, library.asarray(points.mean(axis=0), "float32"))
 
@@ -38,6 +38,15 @@ def starts_of(rows: DenseRows, n_starts: int) -> list[Any]:
 
 def bytes_of(arrays: Any, library: Library) -> list[bytes]:
     return [library.to_host(array).tobytes() for array in arrays]
+
+
+def test_steps_that_take_other_work_are_not_recorded(library: Library) -> None:
+    from kmeans_xp.kernels.for_cupy.labels import is_kernels_alone
+
+    rows = rows_of(library, n_features=70)
+    centroids = library.xp.stack(starts_of(rows, 2))
+    assert not is_kernels_alone(rows, centroids)  # one by one
+    assert not is_kernels_alone(rows, library.xp.astype(centroids[0, ...], library.xp.float64))
 
 
 @pytest.fixture(params=[True, False], ids=["small", "large"])
@@ -58,10 +67,19 @@ def steps_over(rows: DenseRows, library: Library) -> Steps:
     return steps_of(rows, blocks.reduce, 0.0, xp=library.xp)
 
 
-def test_a_replayed_step_gives_what_the_step_gives(library: Library) -> None:
+@pytest.mark.parametrize("n_features", [3, 70, 140])
+@pytest.mark.parametrize("is_certified", [False, True])
+def test_a_replayed_step_gives_what_the_step_gives(
+    n_features: int, is_certified: bool, library: Library, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from kmeans_xp.kernels.for_cupy import certified
+    from kmeans_xp.kernels.for_cupy.labels import is_kernels_alone
     from kmeans_xp.kernels.for_cupy.replay import Replay
 
-    rows = rows_of(library)
+    if is_certified:
+        for bound in ("_LEAST_FEATURES", "_LEAST_CLUSTERS", "_LEAST_WORK"):
+            monkeypatch.setattr(certified, bound, 1)
+    rows = rows_of(library, n_features=n_features)
 
     def step(centroids: Any) -> Any:
         totals = lloyd_step(rows, centroids, xp=library.xp)
@@ -69,6 +87,7 @@ def test_a_replayed_step_gives_what_the_step_gives(library: Library) -> None:
 
     starts = starts_of(rows, 20)
     expected = [bytes_of(step(start), library) for start in starts]
+    assert is_kernels_alone(rows, starts[0])
     repeated, results = Replay(step, lambda array: True), []
     for number, start in enumerate(starts, start=1):
         results.append(repeated(start))

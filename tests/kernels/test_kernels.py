@@ -409,7 +409,7 @@ def verify_lloyd_step(result: Any, trial: Trial, truth: Truth) -> None:
 
 def rows_centroids_and_bounds(trial: Trial) -> tuple[Any, ...]:
     """Bounds of a step from other centroids, where the body keeps any."""
-    bounds = Bounds("hamerly")
+    bounds = Bounds()
     trial.body(trial.rows, trial.restarts[1].centroids, bounds, xp=trial.xp)
     return trial.rows, trial.centroids, bounds
 
@@ -428,7 +428,7 @@ def verify_keeps_bounds(result: Any, trial: Trial, truth: Truth) -> None:
     if trial.body is keeps_bounds.portable:
         assert not result
         return
-    bounds = Bounds("hamerly")
+    bounds = Bounds()
     beside(trial.body, bounded_step, trial.library)(
         trial.rows, trial.centroids, bounds, xp=trial.xp
     )

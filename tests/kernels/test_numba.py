@@ -11,6 +11,8 @@ import numpy as np
 import pytest
 
 from kmeans_xp.devices import why_numba_is_unusable
+from kmeans_xp.kernels import DenseRows, nearest_labels
+from tests.chain import chain_labels, of_tenths
 from tests.datasets import cloud
 
 numba = pytest.importorskip("numba", reason="about what is done where numba can be imported")
@@ -228,3 +230,14 @@ def test_memory_layouts_share_one_compiled_function() -> None:
         np.testing.assert_array_equal(nearest_labels(DenseRows(same), centroids, xp=xp), expected)
     compiled = assignment._label_rows.of_dtype[points.dtype]
     assert len(compiled.signatures) == 1
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("band", [(1, 100), (3, 900), (16, 100), (33, 60), (128, 64), (130, 300)])
+def test_labels_are_those_that_cuda_gives(band: tuple[int, int], dtype: str) -> None:
+    import array_api_compat.numpy as xp
+
+    points, origin, centroids = of_tenths(400, band, dtype, 0)
+    rows = DenseRows(points, None, origin)
+    labels = nearest_labels(rows, centroids, xp=xp)
+    np.testing.assert_array_equal(labels, chain_labels(points, origin, centroids))

@@ -46,6 +46,56 @@ __device__ __forceinline__ double block_sum(double value) {
     return total;
 }
 
+// ---- the arithmetic of scores ----
+//
+// One arithmetic defines the labels, on every path: x = point - origin, rounded once; the score
+// of a centroid is |c|^2, summed in double in the order of the features and rounded once, then a
+// chain of fused multiply-adds, x * (-2 c), in the order of the features. The least score wins,
+// of equal ones the first. Nothing but the row and the centroids decides.
+
+// CuPy compiles with -ftz=true, but scores below 1e-38 decide between rows of 1e-20: nothing here
+// is flushed to zero.
+__device__ __forceinline__ float fused(float a, float b, float c) {
+    return __fmaf_ieee_rn(a, b, c);
+}
+__device__ __forceinline__ double fused(double a, double b, double c) { return fma(a, b, c); }
+__device__ __forceinline__ bool is_less(float a, float b) {
+    unsigned is;
+    asm("set.lt.u32.f32 %0, %1, %2;" : "=r"(is) : "f"(a), "f"(b));
+    return is;
+}
+__device__ __forceinline__ bool is_less(double a, double b) { return a < b; }
+
+__device__ __forceinline__ double widened(double value) { return value; }
+__device__ __forceinline__ double widened(float value) {
+    double wide;
+    asm("cvt.f64.f32 %0, %1;" : "=d"(wide) : "f"(value));
+    return wide;
+}
+__device__ __forceinline__ void narrow(double value, double& to) { to = value; }
+__device__ __forceinline__ void narrow(double value, float& to) {
+    asm("cvt.rn.f32.f64 %0, %1;" : "=f"(to) : "d"(value));
+}
+
+template <typename T>
+__device__ __forceinline__ T less(T point, T origin) { return fused(origin, T(-1), point); }
+template <typename T>
+__device__ __forceinline__ T minus_twice(T centroid) { return fused(centroid, T(-2), T(0)); }
+
+// |c|^2, in the CPU's order.
+template <typename T>
+__device__ T sq_norm_of(const T* centroid, int n_features) {
+    double sum = 0.0;
+#pragma unroll 4
+    for (int feature = 0; feature < n_features; ++feature) {
+        double value = widened(centroid[feature]);
+        sum = __dadd_rn(sum, __dmul_rn(value, value));
+    }
+    T rounded;
+    narrow(sum, rounded);
+    return rounded;
+}
+
 // The sum over the rows_at_once rows that lie across a block, `width` threads each, in the threads
 // of the first row.
 __device__ __forceinline__ double sum_over_rows(double value, double* buffer, int row,

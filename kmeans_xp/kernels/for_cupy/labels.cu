@@ -11,15 +11,10 @@ __device__ void load_centroids(const T* centroids, int n_clusters, int n_feature
     for (int cell = threadIdx.x; cell < n_clusters * D; cell += THREADS) {
         int feature = cell % D;
         T value = feature < n_features ? centroids[cell / D * n_features + feature] : T(0);
-        minus_two[cell] = T(-2) * value;
+        minus_two[cell] = minus_twice(value);
     }
     for (int cluster = threadIdx.x; cluster < n_clusters; cluster += THREADS) {
-        T sum = 0;
-        for (int feature = 0; feature < n_features; ++feature) {
-            T value = centroids[cluster * n_features + feature];
-            sum += value * value;
-        }
-        sq_norms[cluster] = sum;
+        sq_norms[cluster] = sq_norm_of(centroids + cluster * n_features, n_features);
     }
 }
 
@@ -33,7 +28,7 @@ __device__ void load_rows(const In* points, const T* origin, i64 first, int n_ro
         int row = at / n_features;
         int feature = at - row * n_features;
         T value = loaded<T>(from[at]);
-        tile[row * (D + 1) + feature] = origin ? value - origin[feature] : value;
+        tile[row * (D + 1) + feature] = origin ? less(value, origin[feature]) : value;
     }
 }
 
@@ -52,9 +47,9 @@ __device__ __forceinline__ int nearest(const T* row, int n_features, const T* mi
         T score = sq_norms[cluster];
 #pragma unroll
         for (int feature = 0; feature < D; ++feature) {
-            score += x[feature] * minus_two[cluster * D + feature];
+            score = fused(x[feature], minus_two[cluster * D + feature], score);
         }
-        if (score < best) {
+        if (is_less(score, best)) {
             best = score;
             label = cluster;
         }
@@ -85,11 +80,14 @@ few_labels(const In* points, const T* origin, const T* centroids, i64 n_points, 
     }
 }
 
+// Without a least number of blocks the compiler spills a double on sm_120; 0 says nothing.
+template <typename T> constexpr int LEAST_BLOCKS = sizeof(T) / 8;
+
 // One pass of Lloyd: assignment, and sums into accumulators that belong to groups of threads.
 // A group owns every n_groups-th row of a tile, and each of its threads one feature of them.
 // The second dimension of the grid goes over restarts: centroids of their own, the same rows.
 template <typename In, typename T, int D>
-__global__ void __launch_bounds__(THREADS)
+__global__ void __launch_bounds__(THREADS, LEAST_BLOCKS<T>)
 few_step(const In* points, const T* weights, const T* origin, const T* centroids, i64 n_points,
          int n_features, int n_clusters, i64 rows_per_block, int n_groups, double* partials) {
     extern __shared__ double shared[];
@@ -142,50 +140,136 @@ few_step(const In* points, const T* weights, const T* origin, const T* centroids
     }
 }
 
-// ---- many features: scores by cuBLAS, then the least of each row of scores ----
+// ---- many features: tiles of rows and centroids in shared memory, least scores in registers ----
 
-// -2 c and |c|^2 of each centroid; a block a centroid.
 template <typename T>
 __global__ void __launch_bounds__(THREADS)
-prepare_centroids(const T* centroids, int n_features, T* minus_two, T* sq_norms) {
-    i64 first = static_cast<i64>(blockIdx.x) * n_features;
-    double sum = 0.0;
-    for (int feature = threadIdx.x; feature < n_features; feature += THREADS) {
-        T value = centroids[first + feature];
-        minus_two[first + feature] = T(-2) * value;
-        sum += static_cast<double>(value) * value;
-    }
-    sum = block_sum(sum);
-    if (threadIdx.x == 0) sq_norms[blockIdx.x] = static_cast<T>(sum);
+centroid_norms(const T* centroids, int n_features, int n_clusters, T* sq_norms) {
+    int cluster = blockIdx.x * THREADS + threadIdx.x;
+    if (cluster >= n_clusters) return;
+    i64 first = static_cast<i64>(cluster) * n_features;
+    sq_norms[cluster] = sq_norm_of(centroids + first, n_features);
 }
 
-// The label of each row of a tile of scores, a warp a row.
-template <typename T>
-__global__ void __launch_bounds__(THREADS)
-least_score(const T* scores, const T* sq_norms, int n_rows, int n_clusters, int* labels) {
-    int row = blockIdx.x * (THREADS / 32) + threadIdx.x / 32;
-    if (row >= n_rows) return;
-    int lane = threadIdx.x % 32;
-    const T* of_row = scores + static_cast<i64>(row) * n_clusters;
-    T best = INFINITE;
-    int label = n_clusters;
-    for (int cluster = lane; cluster < n_clusters; cluster += 32) {
-        T score = of_row[cluster] + sq_norms[cluster];
-        if (score < best) {
-            best = score;
-            label = cluster;
+template <typename T> constexpr int AT_ONCE = 8 / sizeof(T);  // blocks of a multiprocessor
+template <typename T, int N> struct alignas(N * sizeof(T)) Pack { T at[N]; };
+
+// Labels of all rows, or of those listed, whose number is known to the device alone. ROWS rows
+// and 128 (double: 64) centroids at a time; a thread has ROWS / 16 rows and every 16th pack of
+// centroids.
+template <typename In, typename T, int ROWS>
+__global__ void __launch_bounds__(THREADS, AT_ONCE<T>)
+exact_labels(const In* points, const T* origin, const T* centroids, const T* sq_norms,
+             i64 n_points, int n_features, int n_clusters, const int* listed,
+             const int* n_listed, int* labels) {
+    constexpr int DEPTH = 16, PACK = 16 / sizeof(T);
+    constexpr int OWN_ROWS = ROWS / 16, OWN_COLUMNS = 2 * PACK, COLUMNS = 16 * OWN_COLUMNS;
+    constexpr int ROW_PACK = OWN_ROWS < PACK ? OWN_ROWS : PACK;
+    // A pack of padding: two threads that write a column of 16 features meet in a bank, not 16.
+    __shared__ alignas(16) T of_rows[DEPTH][ROWS + PACK];
+    __shared__ alignas(16) T of_centroids[DEPTH][COLUMNS + PACK];
+    __shared__ i64 row_at[ROWS];  // of the points
+    int column = threadIdx.x % 16, line = threadIdx.x / 16;
+    i64 n_rows = listed ? *n_listed : n_points;
+    for (i64 first = static_cast<i64>(blockIdx.x) * ROWS; first < n_rows;
+         first += static_cast<i64>(gridDim.x) * ROWS) {
+        __syncthreads();
+        if (threadIdx.x < ROWS) {
+            i64 row = min(first + threadIdx.x, n_rows - 1);
+            row_at[threadIdx.x] = listed ? listed[row] : row;
         }
-    }
-    for (int step = 16; step > 0; step >>= 1) {
-        T other = __shfl_down_sync(FULL_MASK, best, step);
-        int other_label = __shfl_down_sync(FULL_MASK, label, step);
-        if (other < best || (other == best && other_label < label)) {
-            best = other;
-            label = other_label;
+        T best[OWN_ROWS];
+        int label[OWN_ROWS];
+#pragma unroll
+        for (int r = 0; r < OWN_ROWS; ++r) {
+            best[r] = INFINITE;
+            label[r] = n_clusters;
         }
-    }
-    if (lane == 0) {
-        if (label == n_clusters) label = 0;  // every score was infinite
-        labels[row] = label;
+        for (int start = 0; start < n_clusters; start += COLUMNS) {
+            T score[OWN_ROWS][OWN_COLUMNS];
+#pragma unroll
+            for (int c = 0; c < OWN_COLUMNS; ++c) {
+                int cluster = start + (c / PACK * 16 + column) * PACK + c % PACK;
+                // What is not there stays infinite, and is never less.
+                T sq_norm = cluster < n_clusters ? sq_norms[cluster] : T(INFINITE);
+#pragma unroll
+                for (int r = 0; r < OWN_ROWS; ++r) score[r][c] = sq_norm;
+            }
+            for (int depth = 0; depth < n_features; depth += DEPTH) {
+                int feature = depth + column;
+                bool is_there = feature < n_features;
+                T shift = origin && is_there ? origin[feature] : T(0);
+                __syncthreads();
+#pragma unroll
+                for (int r = 0; r < OWN_ROWS; ++r) {
+                    i64 at = row_at[line + 16 * r] * n_features + feature;
+                    T value = is_there ? loaded<T>(points[at]) : T(0);
+                    of_rows[column][line + 16 * r] = origin ? less(value, shift) : value;
+                }
+#pragma unroll
+                for (int c = 0; c < OWN_COLUMNS; ++c) {
+                    int cluster = start + line + 16 * c;
+                    T value = T(0);
+                    if (is_there && cluster < n_clusters) {
+                        value = centroids[static_cast<i64>(cluster) * n_features + feature];
+                    }
+                    of_centroids[column][line + 16 * c] = minus_twice(value);
+                }
+                __syncthreads();
+#pragma unroll
+                for (int f = 0; f < DEPTH; ++f) {
+                    T x[OWN_ROWS], c[OWN_COLUMNS];
+#pragma unroll
+                    for (int at = 0; at < OWN_ROWS; at += ROW_PACK) {
+                        auto pack = *reinterpret_cast<const Pack<T, ROW_PACK>*>(
+                            &of_rows[f][line * OWN_ROWS + at]);
+#pragma unroll
+                        for (int i = 0; i < ROW_PACK; ++i) x[at + i] = pack.at[i];
+                    }
+#pragma unroll
+                    for (int at = 0; at < OWN_COLUMNS; at += PACK) {
+                        auto pack = *reinterpret_cast<const Pack<T, PACK>*>(
+                            &of_centroids[f][at * 16 + column * PACK]);
+#pragma unroll
+                        for (int i = 0; i < PACK; ++i) c[at + i] = pack.at[i];
+                    }
+#pragma unroll
+                    for (int r = 0; r < OWN_ROWS; ++r) {
+#pragma unroll
+                        for (int i = 0; i < OWN_COLUMNS; ++i) {
+                            score[r][i] = fused(x[r], c[i], score[r][i]);
+                        }
+                    }
+                }
+            }
+#pragma unroll
+            for (int c = 0; c < OWN_COLUMNS; ++c) {
+                int cluster = start + (c / PACK * 16 + column) * PACK + c % PACK;
+#pragma unroll
+                for (int r = 0; r < OWN_ROWS; ++r) {
+                    // A thread's clusters come in order: a tie stays with the lower index.
+                    if (is_less(score[r][c], best[r])) {
+                        best[r] = score[r][c];
+                        label[r] = cluster;
+                    }
+                }
+            }
+        }
+#pragma unroll
+        for (int r = 0; r < OWN_ROWS; ++r) {
+            for (int step = 8; step > 0; step >>= 1) {
+                T other = __shfl_xor_sync(FULL_MASK, best[r], step);
+                int other_label = __shfl_xor_sync(FULL_MASK, label[r], step);
+                bool is_tied = !is_less(best[r], other) && other_label < label[r];
+                if (is_less(other, best[r]) || is_tied) {
+                    best[r] = other;
+                    label[r] = other_label;
+                }
+            }
+            if (column == 0 && first + line * OWN_ROWS + r < n_rows) {
+                // None is less than infinite: the first.
+                labels[row_at[line * OWN_ROWS + r]] = label[r] == n_clusters ? 0 : label[r];
+            }
+        }
     }
 }

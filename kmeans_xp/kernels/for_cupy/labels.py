@@ -4,16 +4,13 @@ An override's result is Any since it may be ``NotImplemented``.
 """
 
 import functools
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import cupy
 import numpy as np
-from cupy._core import _routines_linalg as linalg
 
-from kmeans_xp.config import get_config
-from kmeans_xp.devices import Array, Namespace, within_budget
+from kmeans_xp.devices import Array, Namespace
+from kmeans_xp.kernels.for_cupy.certified import PART_ROWS, Labelling, is_certified
 from kmeans_xp.kernels.for_cupy.launching import (
     MOST_BLOCKS,
     N_THREADS,
@@ -28,7 +25,7 @@ from kmeans_xp.kernels.portable.assignment import ClusterTotals, nearest_labels
 from kmeans_xp.kernels.portable.steps import lloyd_step, lloyd_step_batched
 from kmeans_xp.kernels.rows import DenseRows
 
-__all__ = ["reads_rows_once"]
+__all__ = ["is_kernels_alone", "reads_rows_once"]
 
 #: what a block may ask for where SHARED_BYTES are too little; two at a time
 _MOST_SHARED_BYTES = 96 * 2**10
@@ -37,11 +34,8 @@ _ADDING_THREADS = 64
 
 _PARTIALS_BYTES = 16 * 2**20
 
-#: padded numbers of features that are compiled; more go through cuBLAS
+#: padded numbers of features that are compiled for one thread a row
 _WIDTHS = (2, 4, 8, 16, 32, 64)
-
-#: scores of a tile of rows: a small multiple of an L2 cache, since a tile costs three launches
-_SCORES_BYTES = 64 * 2**20
 
 
 class _Few(NamedTuple):
@@ -61,7 +55,6 @@ def one_pass_step(rows: DenseRows, centroids: Array, *, xp: Namespace) -> Any:
     n_clusters, n_features = centroids.shape
     few = _few(n_features, n_clusters, centroids.dtype.itemsize, with_sums=True)
     if few is None:
-        # By the arithmetic of ``nearest_labels``: a row is counted where its label says.
         labels = running_minimum_labels(rows, centroids, xp=xp)
         return sorted_sums(rows, labels, n_clusters, xp=xp)
     sums, mass = _few_step(rows, centroids[None, :, :], types, few)
@@ -80,25 +73,35 @@ def batched_step(rows: DenseRows, centroids: Array, *, xp: Namespace) -> Any:
 
 
 def reads_rows_once(rows: DenseRows, centroids: Array) -> bool:
-    """Return whether ``lloyd_step`` is two launches and no cuBLAS."""
+    """Return whether ``lloyd_step`` is two launches."""
     *_, n_clusters, n_features = centroids.shape
     few = _few(n_features, n_clusters, centroids.dtype.itemsize, with_sums=True)
     return few is not None and types_of(rows, centroids) is not None
 
 
+def is_kernels_alone(rows: DenseRows, centroids: Array) -> bool:
+    """Return whether a step launches kernels and does nothing else, so that a graph can record it.
+
+    Batched steps do if they are one pass.
+    """
+    if centroids.ndim == 2:
+        return types_of(rows, centroids) is not None
+    return reads_rows_once(rows, centroids)
+
+
 @nearest_labels.override("cupy", rows=DenseRows)
 def running_minimum_labels(rows: DenseRows, centroids: Array, *, xp: Namespace) -> Any:
-    """Keep each row's least score in a register, or take it from a tile of cuBLAS's."""
+    """Keep each row's least score in a register; by tensor cores where there is much to score."""
     types = types_of(rows, centroids)
     if types is None:
         return NotImplemented
     n_clusters, n_features = centroids.shape
     labels = cupy.empty(rows.n_points, dtype=np.int32)
     few = _few(n_features, n_clusters, centroids.dtype.itemsize, with_sums=False)
-    if few is None:
-        scored = _prepared(centroids, types[1])
-        for place, tile in rows.tiles(_tile_rows(n_clusters, n_features, centroids.dtype.itemsize)):
-            _label_tile(tile, scored, labels[place], types[1])
+    if few is None or is_certified(rows, centroids, types):
+        labelling = Labelling(rows, centroids, types, PART_ROWS)
+        for number, (place, part) in enumerate(rows.tiles(PART_ROWS)):
+            labelling.write(number, part, labels[place])
         return labels
     rows_per_block, n_blocks = split(rows.n_points, 16 * MOST_BLOCKS)
     launch(
@@ -117,13 +120,6 @@ def running_minimum_labels(rows: DenseRows, centroids: Array, *, xp: Namespace) 
         shared_bytes=few.shared_bytes,
     )
     return labels
-
-
-class _Scored(NamedTuple):
-    """Centroids as the scores need them: |x - c|^2 less |x|^2 is x.(-2 c) + |c|^2."""
-
-    minus_two: Array
-    sq_norms: Array
 
 
 def _few_step(
@@ -157,54 +153,6 @@ def _few_step(
     return ClusterTotals(
         totals[:n_sums].reshape(centroids.shape), totals[n_sums:].reshape(centroids.shape[:2])
     )
-
-
-def _label_tile(
-    tile: DenseRows,
-    scored: _Scored,
-    labels: Array,
-    c_type: str,
-) -> None:
-    """Write the labels of one tile."""
-    with _product_precision():
-        scores = cupy.matmul(tile.centred(), scored.minus_two.T)
-    n_rows, n_clusters = scores.shape
-    launch(
-        f"least_score<{c_type}>",
-        "labels.cu",
-        -(-n_rows * 32 // N_THREADS),
-        (scores, scored.sq_norms, np.int32(n_rows), np.int32(n_clusters), labels),
-    )
-
-
-@contextmanager
-def _product_precision() -> Iterator[None]:
-    """Hold cuBLAS to true float32, whatever CUPY_TF32 says, or to TF32 if that was asked for."""
-    is_tf32 = get_config().precision == "tf32"
-    before = linalg.get_compute_type(np.float32)
-    wanted = linalg.COMPUTE_TYPE_TF32 if is_tf32 else linalg.COMPUTE_TYPE_FP32
-    linalg.set_compute_type(np.float32, wanted)
-    try:
-        yield
-    finally:
-        linalg.set_compute_type(np.float32, before)
-
-
-def _prepared(centroids: Array, c_type: str) -> _Scored:
-    scored = _Scored(cupy.empty_like(centroids), cupy.empty(len(centroids), dtype=centroids.dtype))
-    launch(
-        f"prepare_centroids<{c_type}>",
-        "labels.cu",
-        len(centroids),
-        (centroids, np.int32(centroids.shape[1]), *scored),
-    )
-    return scored
-
-
-def _tile_rows(n_clusters: int, n_features: int, itemsize: int) -> int:
-    of_row = max(n_clusters, n_features) * itemsize
-    # Less than 1024 rows waste the device: taken only when memory ran out.
-    return max(1, within_budget(max(_SCORES_BYTES, 1024 * of_row)) // of_row)
 
 
 def _few(n_features: int, n_clusters: int, itemsize: int, *, with_sums: bool) -> _Few | None:

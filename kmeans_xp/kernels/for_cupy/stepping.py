@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from kmeans_xp.devices import Array, Namespace, begin_read
-from kmeans_xp.kernels.for_cupy.labels import reads_rows_once
+from kmeans_xp.kernels.for_cupy.labels import is_kernels_alone, reads_rows_once
 from kmeans_xp.kernels.for_cupy.replay import Replay
 from kmeans_xp.kernels.for_cupy.sums import Zeros, updated_sums
 from kmeans_xp.kernels.portable.assignment import ClusterTotals, nearest_labels
@@ -44,7 +44,7 @@ class QueuedSteps(Steps):
         super().__init__(reduce, step, xp=xp)
         self._queued: Callable[[Array], tuple[Array, ClusterTotals, Update]] = self._queue
         if isinstance(rows, DenseRows) and _is_small(rows):
-            self._queued = Replay(self._queue, lambda given: reads_rows_once(rows, given))
+            self._queued = Replay(self._queue, lambda given: is_kernels_alone(rows, given))
         self._next: _Begun | None = None
         self._zeros = Zeros()
 

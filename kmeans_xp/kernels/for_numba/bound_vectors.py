@@ -24,7 +24,6 @@ __all__ = [
     "ROUNDING",
     "UP",
     "move_bounds",
-    "turn_all_into_bounds",
     "turn_into_bounds",
 ]
 
@@ -152,37 +151,6 @@ def _turn_into_bounds(
     code.loop(_I64(0), n_rows, code.n_lanes, [], turn)
 
 
-def _turn_all_into_bounds(
-    code: _Code,
-    every: _Array,
-    at: Any,
-    n_clusters: Any,
-    sq_norms: _Array,
-    norms: _Array,
-    row: Any,
-    moved: _Array,
-    constants: _Array,
-) -> None:
-    """Replace a panel's scores by lower bounds, plus how far the centroid has moved in all."""
-    builder, numbers, rows = code.builder, _numbers(code, constants), []
-    for v in range(code.n_rows // code.n_lanes):
-        place = builder.add(row, _I64(v * code.n_lanes))
-        rows.append(_of_rows(code, sq_norms, norms, place, numbers))
-
-    def turn(label: Any, _: list[Any]) -> list[Any]:
-        start = builder.add(at, builder.mul(label, _I64(code.n_rows)))
-        so_far = code.splat(builder.load(moved.at(label)))
-        for v, (sq_norm, slack, counts, most) in enumerate(rows):
-            here = every.at(builder.add(start, _I64(v * code.n_lanes)))
-            low = _distance(code, sq_norm, code.load(here), builder.fneg(slack))
-            low = code.least(code.product(low, numbers[DOWN]), most)
-            low = builder.fadd(builder.select(counts, low, _zero(code)), so_far)
-            code.store(code.product(low, numbers[DOWN]), here)
-        return []
-
-    code.loop(_I64(0), n_clusters, 1, [], turn)
-
-
 def _n_bits(code: _Code, mask: Any) -> Any:
     kind = ir.FunctionType(_I64, [_I64])
     count = cgutils.get_or_insert_function(code.builder.module, kind, "llvm.ctpop.i64")
@@ -191,4 +159,3 @@ def _n_bits(code: _Code, mask: Any) -> Any:
 
 move_bounds = _vector_code(_move_bounds, result=types.int64)
 turn_into_bounds = _vector_code(_turn_into_bounds)
-turn_all_into_bounds = _vector_code(_turn_all_into_bounds)

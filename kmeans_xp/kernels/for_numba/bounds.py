@@ -34,7 +34,6 @@ from kmeans_xp.kernels.for_numba.bound_vectors import (
     ROUNDING,
     UP,
     move_bounds,
-    turn_all_into_bounds,
     turn_into_bounds,
 )
 from kmeans_xp.kernels.for_numba.compiled import (
@@ -43,8 +42,6 @@ from kmeans_xp.kernels.for_numba.compiled import (
     FLAGS,
     INDICES,
     LABEL_RESULTS,
-    MATRIX,
-    NOTHING,
     NUMBERS,
     RESULTS,
     ROWS,
@@ -53,7 +50,6 @@ from kmeans_xp.kernels.for_numba.compiled import (
     inline,
 )
 from kmeans_xp.kernels.for_numba.tiling import (
-    LARGE,
     Floats,
     aligned,
     group_size,
@@ -70,7 +66,6 @@ from kmeans_xp.kernels.for_numba.vectors import (
     keep_nearer,
     pack_chosen,
     panel_rows,
-    score_group_and_all,
     score_group_and_next,
     sq_distance,
 )
@@ -84,10 +79,6 @@ __all__: list[str] = []
 
 #: a tile is visited as a whole if more than this many eighths of its rows may have changed
 _EIGHTHS = 6
-
-#: Each other centroid whose bound is too low is measured if at most one in so many is: measured
-#: one by one, they cost several times as much as scores.
-_WORTH_MEASURING = 8
 
 # What a task counts.
 _N_VISITED, _N_DIRTY, _ADDS_ALL, _N_COUNTS = range(4)
@@ -170,49 +161,6 @@ def _is_sure_when_measured(points, row, origin, centroids, table, constants, lab
 
 
 @inline
-def _is_sure_of_each(
-    points, row, origin, centroids, table, constants, labels, upper, lower, others, moved
-):
-    """Look at the bounds of all other centroids, and measure the few that are too low."""
-    down, high, norm = constants[DOWN], upper[row], table[labels[row] * N_COLUMNS + NORM]
-    scale = _reach_of_scores(high + norm, constants)
-    slack = constants[ROUNDING] * scale * scale + constants[LEAST]
-    needed = np.sqrt((high * high * constants[UP] + slack) * constants[UP]) * constants[UP]
-    n_clusters, n_low = others.shape[1], 0
-    for label in range(n_clusters):
-        n_low += not ((others[row, label] - moved[label]) * down > needed)
-    if n_low * _WORTH_MEASURING > n_clusters:
-        return False
-    for label in range(n_clusters):
-        if n_low > 0 and not ((others[row, label] - moved[label]) * down > needed):
-            n_low -= 1
-            low, _ = _measured(points, row, origin, centroids, label, constants)
-            others[row, label] = (low + moved[label]) * down
-            if not low > needed:
-                return False
-    if not _is_sure(high, needed, norm, constants):
-        return False
-    lower[row] = max(lower[row], needed * down)
-    return True
-
-
-@inline
-def _keep_scores(chosen, n_chosen, found, sq_norms, norms, others, moved, every, constants):
-    """Turn the scores of all centroids into lower bounds."""
-    n_clusters, panel = others.shape[1], panel_rows(every)
-    width = n_clusters + LARGE
-    for first in range(0, n_chosen, panel):
-        at = first * width
-        turn_all_into_bounds(every, at, n_clusters, sq_norms, norms, first, moved, constants)
-        for number in range(min(panel, n_chosen - first)):
-            row = chosen[first + number]
-            for label in range(n_clusters):
-                others[row, label] = every[at + label * panel + number]
-            # Its own centroid is not one of the others, until the row is visited again.
-            others[row, found[first + number]] = np.inf
-
-
-@inline
 def _score_panels(panels, n_rows, n_features, groups, biases, n_clusters, best, second, labels):
     """Do as ``label_panels`` does, and keep the second-best scores."""
     panel, first = panel_rows(panels), 0
@@ -227,34 +175,6 @@ def _score_panels(panels, n_rows, n_features, groups, biases, n_clusters, best, 
 
 
 @inline
-def _score_panels_and_keep(
-    panels, n_rows, n_features, groups, biases, n_clusters, best, second, labels, every
-):
-    """Do as ``_score_panels``, and keep all scores."""
-    panel, width, first = panel_rows(panels), n_clusters + LARGE, 0
-    while first < n_clusters:
-        size = group_size(n_clusters - first)
-        for row in range(0, n_rows, panel):
-            at = row * n_features
-            score_group_and_all(
-                panels,
-                size,
-                at,
-                n_features,
-                groups,
-                biases,
-                first,
-                best,
-                second,
-                labels,
-                row,
-                every,
-                width,
-            )
-        first += size
-
-
-@inline
 def _measure_norms(panels, n_rows, n_features, zeros, sq_norms):
     panel = panel_rows(panels)
     for row in range(0, n_rows, panel):
@@ -263,7 +183,7 @@ def _measure_norms(panels, n_rows, n_features, zeros, sq_norms):
 
 
 @inline
-def _visit(data, state, room, chosen, n_chosen, is_run, others, moved, every):
+def _visit(data, state, room, chosen, n_chosen, is_run):
     """Label rows as plain steps do, and renew their bounds."""
     points, panels, n_features = data.points, room.panels, data.points.shape[1]
     if is_run:
@@ -277,31 +197,13 @@ def _visit(data, state, room, chosen, n_chosen, is_run, others, moved, every):
     for number in range(len(best)):
         best[number] = second[number] = -np.inf
         found[number] = 0
-    if every is None:
-        _score_panels(
-            panels, n_chosen, n_features, data.groups, data.biases, n_clusters, best, second, found
-        )
-    else:
-        _score_panels_and_keep(
-            panels,
-            n_chosen,
-            n_features,
-            data.groups,
-            data.biases,
-            n_clusters,
-            best,
-            second,
-            found,
-            every,
-        )
+    _score_panels(
+        panels, n_chosen, n_features, data.groups, data.biases, n_clusters, best, second, found
+    )
     _measure_norms(panels, n_chosen, n_features, room.zeros, room.sq_norms)
     norms, table = room.norms, data.table
     for number in range(n_chosen):
         norms[number] = table[found[number] * N_COLUMNS + NORM]
-    if every is not None:
-        _keep_scores(
-            chosen, n_chosen, found, room.sq_norms, norms, others, moved, every, data.constants
-        )
     turn_into_bounds(best, second, n_chosen, room.sq_norms, room.norms, data.constants)
     _keep_results(
         chosen, n_chosen, found, best, second, state.labels, state.upper, state.lower, state.dirty
@@ -323,7 +225,7 @@ def _keep_results(chosen, n_chosen, found, best, second, labels, upper, lower, d
 
 
 @inline
-def _append_doubtful(data, state, row, n_rows, masks, waiting, n_waiting, others, moved):
+def _append_doubtful(data, state, row, n_rows, masks, waiting, n_waiting):
     """Write down which of a tile's marked rows are still in doubt after a closer look."""
     # Out of the loop: an array that is taken out of a tuple is counted, by an atomic operation.
     points, origin, centroids, table = data.points, data.origin, data.centroids, data.table
@@ -336,20 +238,6 @@ def _append_doubtful(data, state, row, n_rows, masks, waiting, n_waiting, others
                 is_sure = _is_sure_when_measured(
                     points, number, origin, centroids, table, constants, labels, upper, lower
                 )
-                if others is not None and not is_sure:
-                    is_sure = _is_sure_of_each(
-                        points,
-                        number,
-                        origin,
-                        centroids,
-                        table,
-                        constants,
-                        labels,
-                        upper,
-                        lower,
-                        others,
-                        moved,
-                    )
                 if not is_sure:
                     waiting[n_waiting] = number
                     n_waiting += 1
@@ -414,6 +302,10 @@ def _room(points, tile):
     )
 
 
+@compiled(
+    *(ROWS, COUNT, COUNT, COUNT, NUMBERS, COLUMN, NUMBERS, NUMBERS, NUMBERS, NUMBERS),
+    *(NUMBERS, LABEL_RESULTS, RESULTS, RESULTS, FLAGS, TOTALS, INDICES),
+)
 def _bounded_rows(
     points,
     start,
@@ -432,9 +324,6 @@ def _bounded_rows(
     dirty,
     totals,
     counts,
-    others,
-    moved,
-    every,
 ):
     data = _Data(points, origin, centroids, groups, biases, table, constants)
     state, room = _State(labels, upper, lower, dirty), _room(points, tile)
@@ -452,18 +341,16 @@ def _bounded_rows(
         if 8 * n_doubtful > _EIGHTHS * n_rows:
             for number in range(n_rows):
                 run[number] = row + number
-            n_visited += _visit(data, state, room, run, n_rows, True, others, moved, every)
+            n_visited += _visit(data, state, room, run, n_rows, True)
         elif n_doubtful > 0:
-            n_waiting = _append_doubtful(
-                data, state, row, n_rows, masks, waiting, n_waiting, others, moved
-            )
+            n_waiting = _append_doubtful(data, state, row, n_rows, masks, waiting, n_waiting)
         # Gathered from several tiles, rows fill whole panels.
         is_due = adds_all or row + tile >= stop
         while n_waiting >= tile or (is_due and n_waiting > 0):
             n_chosen = min(tile, n_waiting)
             n_waiting -= n_chosen
             chosen = waiting[n_waiting : n_waiting + n_chosen]
-            n_visited += _visit(data, state, room, chosen, n_chosen, False, others, moved, every)
+            n_visited += _visit(data, state, room, chosen, n_chosen, False)
         if adds_all:
             add_tile(points, row, n_rows, row, origin, weights, labels[row:], totals)
     if has_totals and not adds_all:
@@ -473,14 +360,6 @@ def _bounded_rows(
     # Rows that have been visited are in the cache: then to add all of them costs little.
     is_restless = 8 * n_visited > _EIGHTHS * (stop - start)
     counts[_ADDS_ALL] = is_restless and 2 * counts[_N_DIRTY] > dirty.shape[0]
-
-
-_KINDS = (
-    *(ROWS, COUNT, COUNT, COUNT, NUMBERS, COLUMN, NUMBERS, NUMBERS, NUMBERS, NUMBERS),
-    *(NUMBERS, LABEL_RESULTS, RESULTS, RESULTS, FLAGS, TOTALS, INDICES),
-)
-_with_two_bounds = compiled(*_KINDS, NOTHING, NOTHING, NOTHING)(_bounded_rows)
-_with_all_bounds = compiled(*_KINDS, MATRIX, NUMBERS, RESULTS)(_bounded_rows)
 
 
 @compiled(ROWS, COUNT, COUNT, NUMBERS, NUMBERS, NUMBERS, RESULTS)
@@ -506,17 +385,13 @@ class _Kept:
     is no error that would grow and have to be recomputed away.
     """
 
-    def __init__(self, rows: DenseRows, centroids: Floats, method: str) -> None:
+    def __init__(self, rows: DenseRows, centroids: Floats) -> None:
         (n_clusters, n_features), n_points = centroids.shape, rows.n_points
         dtype = rows.points.dtype
         self.rows, self.centroids = rows, centroids.copy()
         self.labels = np.zeros(n_points, np.int32)
         self.upper = np.full(n_points, np.inf, dtype)
         self.lower = np.zeros(n_points, dtype)
-        # Bounds of all distances, plus how far that centroid had moved in all: so they need no
-        # update while only centroids move.
-        self.others = np.empty((n_points, n_clusters), dtype) if method == "elkan" else None
-        self.moved = np.zeros(n_clusters)
         self.has_totals = has_own_totals(n_clusters, n_features)
         cost = step_cost(n_clusters, n_features)
         self.n_tasks = n_tasks_for(n_points, cost, n_clusters * (n_features + 1) * self.has_totals)
@@ -616,7 +491,7 @@ def visiting_doubtful_rows(rows: DenseRows, centroids: Floats, bounds: Bounds) -
         return NotImplemented
     kept = bounds.kept
     if kept is None or not kept.fits(rows, centroids):
-        kept = _Kept(rows, centroids, bounds.method)
+        kept = _Kept(rows, centroids)
     bounds.forget()  # after an error the bounds would be of other centroids than the labels
     totals = _stepped(kept, np.ascontiguousarray(centroids))
     bounds.kept, bounds.labels = kept, kept.labels
@@ -632,18 +507,11 @@ def _stepped(kept: _Kept, centroids: Floats) -> ClusterTotals:
         constants = _constants(centroids, float(norms.max()))
         drifts = _lengths(centroids.astype(np.float64) - kept.centroids)
         table = _table(centroids, drifts, constants, norms)
-        kept.moved = (kept.moved + drifts) * (1.0 + 2.0**-50)
-        moved = (kept.moved * constants[UP]).astype(dtype)
     groups, tile = Groups.of(centroids), tile_rows(rows.n_points, n_features, dtype)
-
-    compiled = _with_two_bounds if kept.others is None else _with_all_bounds
-
-    def every() -> Floats:
-        return np.empty((n_clusters + LARGE) * tile, dtype)
 
     def step(start: int, stop: int) -> Floats:
         task = kept.task(start)
-        compiled[dtype](
+        _bounded_rows[dtype](
             points,
             start,
             stop,
@@ -659,7 +527,6 @@ def _stepped(kept: _Kept, centroids: Floats) -> ClusterTotals:
             kept.upper,
             kept.lower,
             *(task.dirty, task.totals, task.counts),
-            *((None, None, None) if kept.others is None else (kept.others, moved, every())),
         )
         return task.totals
 

@@ -26,7 +26,6 @@ __all__ = [
     "LABELS",
     "LABEL_RESULTS",
     "MATRIX",
-    "NOTHING",
     "NUMBER",
     "NUMBERS",
     "NUMBERS_64",
@@ -90,7 +89,6 @@ ROWS, COLUMN = Parameter(2), Parameter(1)
 ROWS_64, COLUMN_64 = Parameter(2, types.float64), Parameter(1, types.float64)
 LABELS = Parameter(1, types.int32)
 NUMBERS, NUMBERS_64 = Parameter(1, None, "C"), Parameter(1, types.float64, "C")
-NOTHING = Parameter(0, types.none)
 COUNT, NUMBER, FLAG = (Parameter(0, kind) for kind in (types.int64, types.float64, types.boolean))
 
 RESULTS, MATRIX, STACK = (Parameter(n_dims, None, "C", True) for n_dims in (1, 2, 3))

@@ -61,6 +61,8 @@ __all__: list[str] = []
 
 #: rows whose mass is added up before one is drawn
 _DRAWN_BLOCK = 4096
+#: sums that the mass of a block is added up in
+_PARTS = 32
 
 #: features from which rows are measured one by one, features in the lanes of vectors
 _MANY_FEATURES = 16
@@ -68,28 +70,31 @@ _MANY_FEATURES = 16
 _MANY, _SOME = ROW_CANDIDATES
 
 
-@compiled(COLUMN, COLUMN, COUNT, COUNT, SUMS)
+@compiled(NUMBERS, NUMBERS, COUNT, COUNT, SUMS)
 def _add_blocks(values, weights, first, last, totals):
     """Add up weight * value of each block of rows."""
+    parts = np.empty(_PARTS)  # each addition waits for the last one of its part
     for block in range(first, last):
         start, stop = block * _DRAWN_BLOCK, min((block + 1) * _DRAWN_BLOCK, len(values))
+        whole = stop - (stop - start) % _PARTS
+        for part in range(_PARTS):
+            parts[part] = 0.0
         if weights.shape[0] > 0:
-            total = 0.0
-            for row in range(start, stop):
-                total += np.float64(values[row] * weights[row])
-            totals[block] = total
-            continue
-        # In four parts, since each addition waits for the last.
-        one = two = three = four = 0.0
-        whole = stop - (stop - start) % 4
-        for row in range(start, whole, 4):
-            one += np.float64(values[row])
-            two += np.float64(values[row + 1])
-            three += np.float64(values[row + 2])
-            four += np.float64(values[row + 3])
-        for row in range(whole, stop):
-            one += np.float64(values[row])
-        totals[block] = (one + two) + (three + four)
+            for row in range(start, whole, _PARTS):
+                for part in range(_PARTS):
+                    parts[part] += np.float64(values[row + part] * weights[row + part])
+            for row in range(whole, stop):
+                parts[0] += np.float64(values[row] * weights[row])
+        else:
+            for row in range(start, whole, _PARTS):
+                for part in range(_PARTS):
+                    parts[part] += np.float64(values[row + part])
+            for row in range(whole, stop):
+                parts[0] += np.float64(values[row])
+        total = 0.0
+        for part in range(_PARTS):
+            total += parts[part]
+        totals[block] = total
 
 
 @compiled(COLUMN, COLUMN, SUMS, NUMBERS_64, FLAG, INDICES)
@@ -127,7 +132,8 @@ def found_by_blocks(
     dtype, n_points = values.dtype, len(values)
     if dtype not in PANEL or not n_points or (weights is not None and weights.dtype != dtype):
         return NotImplemented
-    weighted = np.empty(0, dtype) if weights is None else weights
+    values = np.ascontiguousarray(values)
+    weighted = np.empty(0, dtype) if weights is None else np.ascontiguousarray(weights)
     n_blocks = -(-n_points // _DRAWN_BLOCK)
     totals, indices = np.empty(n_blocks), np.empty(len(uniforms), np.int64)
     share = -(-n_blocks // n_tasks_for(n_points, 1.0))

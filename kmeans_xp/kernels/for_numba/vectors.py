@@ -37,7 +37,6 @@ __all__ = [
     "pack_panel",
     "panel_rows",
     "score_group",
-    "score_group_and_all",
     "score_group_and_next",
     "sq_distance",
     "total_width",
@@ -626,51 +625,8 @@ def score_group_and_next(
     row: Any,
 ) -> None:
     """Do as ``score_group``, and keep the best score of the other centroids as well."""
-    scores = _scores(code, panel.at(at), n_features, groups, biases, first, size)
-    _keep_two(code, scores, first, best, second, labels, row)
-
-
-@_of_sizes(GROUPS)
-def score_group_and_all(
-    code: _Code,
-    panel: _Array,
-    size: int,
-    at: Any,
-    n_features: Any,
-    groups: _Array,
-    biases: _Array,
-    first: Any,
-    best: _Array,
-    second: _Array,
-    labels: _Array,
-    row: Any,
-    every: _Array,
-    width: Any,
-) -> None:
-    """Do as ``score_group_and_next``, and store the scores too.
-
-    From ``row * width`` on: those of a panel's rows side by side, for each centroid in turn.
-    """
     builder = code.builder
     scores = _scores(code, panel.at(at), n_features, groups, biases, first, size)
-    _keep_two(code, scores, first, best, second, labels, row)
-    for number, value in enumerate(scores):
-        j, v = divmod(number, _VECTORS)
-        start = builder.mul(builder.add(first, _I64(j)), _I64(code.n_rows))
-        place = builder.add(builder.mul(row, width), _I64(v * code.n_lanes))
-        code.store(value, every.at(builder.add(start, place)))
-
-
-def _keep_two(
-    code: _Code,
-    scores: list[Any],
-    first: Any,
-    best: _Array,
-    second: _Array,
-    labels: _Array,
-    row: Any,
-) -> None:
-    builder = code.builder
     number = code.splat(builder.trunc(first, _I32), code.indices)
     for v in range(_VECTORS):
         value, index, next_value = _two_greatest(code, scores[v::_VECTORS])

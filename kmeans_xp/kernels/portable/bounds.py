@@ -12,17 +12,9 @@ __all__ = ["Bounds", "bounded_step", "keeps_bounds"]
 
 
 class Bounds:
-    """What one step of a run leaves to the next, written by the step alone.
+    """What one step of a run leaves to the next, written by the step alone."""
 
-    Parameters
-    ----------
-    method : {"hamerly", "elkan"}
-        Which bounds to keep: of each row's distance to its centroid and to the nearest of the
-        others, or to each of the others.
-    """
-
-    def __init__(self, method: str) -> None:
-        self.method = method
+    def __init__(self) -> None:
         #: labels of the last step, if they are kept; the next step writes over them
         self.labels: Array | None = None
         #: rows whose scores the last step computed, each for all centroids

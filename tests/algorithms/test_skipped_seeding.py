@@ -1,0 +1,175 @@
+"""k-means++ that leaves out rows chooses the rows that it chooses otherwise, and measures few."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import array_api_compat.numpy as xp
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from numpy.testing import assert_allclose, assert_array_equal
+
+from kmeans_xp import config_context, kmeans_plusplus
+from kmeans_xp.algorithms import seeding
+from kmeans_xp.kernels import DenseRows, candidate_potentials, chosen_at_once, closer_of
+from tests.datasets import blobs
+
+pytest.importorskip("numba")
+skipped = pytest.importorskip("kmeans_xp.kernels.for_numba.skipped_seeding")
+
+Rows = np.ndarray[Any, Any]
+
+
+@contextmanager
+def held_from_the_start() -> Iterator[None]:
+    """Hold the rows by cluster however few they are, and whether it pays or not."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in {
+            "_FEWEST_CHOSEN": 2,
+            "_FEWEST_ROWS": 1,
+            "_FIRST_LOOK": 2,
+            "_MOST_IN_REACH": 1.0,
+            "_MOST_MEASURED": 2.0,
+            "_FEW_PANELS": 0,
+        }.items():
+            patch.setattr(skipped, name, value)
+        yield
+
+
+@contextmanager
+def plain() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(seeding, "chosen_at_once", chosen_at_once.portable)
+        yield
+
+
+def uniform(n_points: int, n_features: int, rng: np.random.Generator) -> Rows:
+    return rng.random((n_points, n_features))
+
+
+def lattice(n_points: int, n_features: int, rng: np.random.Generator) -> Rows:
+    """Whole numbers: many rows half-way between two others, and many that are equal."""
+    return rng.integers(0, 9, (n_points, n_features)).astype(float)
+
+
+def heavy_tails(n_points: int, n_features: int, rng: np.random.Generator) -> Rows:
+    return rng.standard_cauchy((n_points, n_features))
+
+
+def groups(n_points: int, n_features: int, rng: np.random.Generator) -> Rows:
+    centres = rng.normal(scale=20.0, size=(20, n_features))
+    return centres[rng.integers(0, 20, n_points)] + rng.normal(size=(n_points, n_features))
+
+
+KINDS = [uniform, lattice, heavy_tails, groups]
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.__name__)
+@given(
+    st.integers(60, 700),
+    st.sampled_from([1, 2, 3, 5, 8, 15]),
+    st.integers(4, 50),
+    st.integers(0, 2**32 - 1),
+    st.sampled_from([None, "some", "zeros"]),
+    st.sampled_from([0.0, 1e4]),
+    st.sampled_from([1e-15, 1.0, 1e15]),
+)
+def test_the_same_rows_are_chosen(
+    kind: Callable[..., Rows],
+    dtype: str,
+    n_points: int,
+    n_features: int,
+    n_clusters: int,
+    seed: int,
+    weighted: str | None,
+    offset: float,
+    scale: float,
+) -> None:
+    rng = np.random.default_rng(seed)
+    points = ((kind(n_points, n_features, rng) + offset) * scale).astype(dtype)
+    weights = None if weighted is None else rng.random(n_points)
+    if weights is not None and weighted == "zeros":
+        weights[rng.random(n_points) < 0.5] = 0.0
+        weights[0] = 1.0
+    params: dict[str, Any] = {"sample_weight": weights, "random_state": seed % 2**31}
+    with held_from_the_start():
+        centroids, indices = kmeans_plusplus(points, n_clusters, **params)
+    with plain():
+        expected_centroids, expected = kmeans_plusplus(points, n_clusters, **params)
+    assert_array_equal(indices, expected)
+    assert_array_equal(centroids, expected_centroids)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("n_features", [1, 4, 15])
+def test_distances_have_the_bits_of_plain_passes(
+    n_features: int, weighted: bool, dtype: str
+) -> None:
+    rng = np.random.default_rng(0)
+    points = groups(3000, n_features, rng).astype(dtype)
+    weights = rng.random(3000).astype(dtype) if weighted else None
+    rows = DenseRows(points, weights, points.mean(axis=0))
+    centroids = rows.take(rng.choice(3000, 60, replace=False)).points
+    closest = np.full(3000, np.inf, dtype)
+    for centroid in centroids[:10]:
+        closest = closer_of(rows, closest, centroid[None], xp=xp)
+    with held_from_the_start():
+        held = skipped.SkippedSeeding(rows, closest.copy(), centroids[:10], 60)
+        for centroid in centroids[10:]:
+            held.take_in(centroid)
+            closest = closer_of(rows, closest, centroid[None], xp=xp)
+            assert_array_equal(held.closest, closest)
+            candidates = rows.take(rng.choice(3000, 5)).points
+            expected = candidate_potentials(rows, closest, candidates, xp=xp)
+            assert_allclose(held.potentials(candidates), expected, rtol=1e-12)
+
+
+def counted(points: Rows, n_clusters: int, monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """Return which part of the rows was measured a candidate, for each centroid."""
+    parts: list[float] = []
+    all_of = skipped._Chosen.all_of
+
+    def counting(chosen: Any, trials: Rows) -> Any:
+        result = all_of(chosen, trials)
+        parts.extend(chosen.parts)
+        return result
+
+    monkeypatch.setattr(skipped._Chosen, "all_of", counting)
+    kmeans_plusplus(points, n_clusters, random_state=0)
+    return parts
+
+
+@pytest.mark.parametrize("n_features", [2, 10])
+def test_few_rows_are_measured(n_features: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    points = groups(40_000, n_features, np.random.default_rng(0)).astype(np.float32)
+    parts = counted(points, 300, monkeypatch)
+    assert len(parts) > 250
+    assert np.mean(parts) < 0.1
+    assert np.mean(parts[-50:]) < 0.06
+
+
+def test_rows_that_all_are_in_reach_are_left_to_plain_passes(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    points = np.random.default_rng(0).random((10_000, 15), dtype=np.float32)
+    assert counted(points, 100, monkeypatch) == []
+
+
+def test_plain_passes_go_on_where_the_estimate_was_wrong(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(skipped, "_MOST_IN_REACH", 1.0)
+    points = np.random.default_rng(0).random((10_000, 15), dtype=np.float32)
+    assert 0 < len(counted(points, 100, monkeypatch)) <= skipped._MEASURED_STEPS
+
+
+def test_rows_are_those_of_any_number_of_threads() -> None:
+    points = blobs(30_000, 4, 100)[0].astype(np.float32)
+    found = []
+    for n_threads in (1, 2, 7):
+        with config_context(n_threads=n_threads):
+            found.append(kmeans_plusplus(points, 200, random_state=0)[1])
+    assert_array_equal(found[1], found[0])
+    assert_array_equal(found[2], found[0])
