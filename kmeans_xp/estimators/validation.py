@@ -124,8 +124,9 @@ def _checked_elsewhere(
 
 def refuse_unmeasurable(points: Any, mean_variance: float) -> None:
     """Raise ValueError where NaN or infinity is why the spread of checked points is not finite."""
-    is_array = not isinstance(points, Elsewhere) and not is_sparse(points)
-    if is_array and not math.isfinite(mean_variance):
+    if math.isfinite(mean_variance):
+        return
+    if not isinstance(points, Elsewhere) and not is_sparse(points):
         _refuse_bad_numbers(points, "X")
 
 
@@ -301,8 +302,9 @@ def _all_finite(X: Array) -> bool:
     xp = namespace_of(X)
     if X.dtype not in (xp.float32, xp.float64):
         X = xp.astype(X, xp.float32)
-    # The sum of finite numbers is finite but for overflow: no n x d array of flags.
-    return bool(xp.isfinite(xp.sum(X))) or bool(xp.all(xp.isfinite(X)))
+    with np.errstate(all="ignore"):
+        # The sum of finite numbers is finite but for overflow: no n x d array of flags.
+        return bool(xp.isfinite(xp.sum(X))) or bool(xp.all(xp.isfinite(X)))
 
 
 def _floating(X: Array) -> Array:
