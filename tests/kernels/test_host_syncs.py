@@ -330,14 +330,20 @@ def test_callbacks_and_verbose_cost_nothing_when_off(library: Library) -> None:
     ("shape", "n_launches"),
     [
         *(((4000, 4, 6), 3), ((3000, 16, 100), 3), ((2000, 128, 30), 4), ((1500, 70, 300), 4)),
-        ((2100, 128, 256), 5),  # by tensor cores in float32
+        ((300, 70, 64), 5),
     ],
     ids=["few features", "many clusters", "many features", "many of both", "tensor cores"],
 )
 def test_an_iteration_is_at_most_five_launches(
-    shape: tuple[int, int, int], n_launches: int, dtype: str, library: Library
+    shape: tuple[int, int, int],
+    n_launches: int,
+    dtype: str,
+    library: Library,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     n_points, n_features, n_clusters = shape
+    if n_launches == 5:  # by tensor cores in float32, however little there is to do
+        monkeypatch.setattr("kmeans_xp.kernels.for_cupy.certified._LEAST_WORK", 0)
     host = cloud(n_points, n_features)
     blocks = InMemory(
         DenseRows(library.asarray(host, dtype), None, library.asarray(host.mean(axis=0), dtype)),
@@ -352,7 +358,10 @@ def test_an_iteration_is_at_most_five_launches(
 
     # Within the iterations that are not replayed yet, whose launches a graph holds.
     few, many = (counted(lambda max_iter=n: run(max_iter)) for n in (3, 7))
-    assert many["kernel_launches"] - few["kernel_launches"] <= 4 * n_launches
+    n_more = many["kernel_launches"] - few["kernel_launches"]
+    assert n_more <= 4 * n_launches
+    if n_launches == 5:
+        assert (n_more == 4 * n_launches) == (dtype == "float32")
     assert many["memset_count"] == few["memset_count"]
 
 
