@@ -167,20 +167,21 @@ def design_of(n_points: int, n_features: int, n_clusters: int, itemsize: int) ->
     """Return how for_cupy/labels.py does an iteration of this size on data with an origin."""
     data = n_points * n_features * itemsize
     if fits_one_pass(n_features, n_clusters, itemsize):
-        return Design("one pass", 3, data)  # the step, its merge, the means
-    # Labels: centroids made ready, then a launch or more. Counts zeroed, rows sorted by label, then
-    # summed with the means that follow; the sums read the rows again, labels and places twice.
+        # The step, its merge, the means; the signals by themselves where clusters are many.
+        return Design("one pass", 3 if n_clusters <= 128 else 4, data)
+    # Labels: centroids made ready, then a launch or more. Rows sorted by label, then summed with
+    # the means that follow; the sums read the rows again, labels and places twice.
     n_bytes = 2 * data + 12 * n_points
     if not is_certified(n_points, n_features, n_clusters, itemsize):
         is_few = _few_bytes(n_features, n_clusters, itemsize) <= _SHARED_BYTES
-        return Design("chain", 4 if is_few else 5, n_bytes)
+        return Design("chain", 3 if is_few else 4, n_bytes)
     depth = padded_features(n_features)
     parts = [min(_PART_ROWS, n_points - start) for start in range(0, n_points, _PART_ROWS)]
     if depth in _DEPTHS:
-        return Design("certified", 4 + 2 * len(parts), n_bytes)
+        return Design("certified", 3 + 2 * len(parts), n_bytes)
     # Halves of a tile of rows are written, and read by a second launch.
     tile_rows = _HALVES_BYTES // (2 * depth)
-    n_launches = 4 + sum(1 + 2 * -(-rows // tile_rows) for rows in parts)
+    n_launches = 3 + sum(1 + 2 * -(-rows // tile_rows) for rows in parts)
     return Design("certified", n_launches, n_bytes + 4 * n_points * depth)
 
 

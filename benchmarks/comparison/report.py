@@ -27,7 +27,9 @@ _TITLES = {
 _REMARKS = {
     "iteration": "Assignment and new centroids from the same rows: scikit-learn's "
     "`lloyd_iter_chunked_dense`, this package's `lloyd_step` and `update_centroids`, faiss's "
-    "`Kmeans` told to do one iteration. The resulting centroids' inertia agrees.",
+    "`Kmeans` told to do one iteration. The resulting centroids' inertia agrees. kmeans_xp on "
+    'torch is by torch\'s own operations, as with `compute="own"`: estimators compute with '
+    "NumPy's kernels in the same memory, in the time of the column before.",
     "fit": "`KMeans(k, random_state=0)` by each library, k-means++ included, with the same bound "
     "on the iterations (second column). sklearnex and faiss draw other rows to begin from and so "
     "take another way: their iterations and inertia are in the second table. faiss is made to do "

@@ -75,7 +75,9 @@ def _farthest_rows(rows: Rows, centroids: Array, n_rows: int, *, xp: Namespace) 
     slack = (_ROUNDINGS * float(xp.finfo(sq_distances.dtype).eps)) ** 2
     is_apart = sq_distances > slack * _sq_norms(rows, labels, xp=xp)
     sq_distances = xp.where(is_apart & (weights > 0.0), sq_distances, xp.zeros_like(sq_distances))
-    chosen = places_of_least(-sq_distances, n_rows, xp=xp)
+    # Of rows that are as far, the last, as scikit-learn takes them.
+    backwards = places_of_least(-xp.flip(sq_distances), n_rows, xp=xp)
+    chosen = rows.n_points - 1 - backwards
     points = rows.take(chosen).points
     return _Farthest(
         xp.take(sq_distances, chosen), xp.take(labels, chosen), points, xp.take(weights, chosen)
@@ -89,6 +91,6 @@ def _sq_norms(rows: Rows, labels: Array, *, xp: Namespace) -> Array:
 
 def _farther(n_rows: int, left: _Farthest, right: _Farthest) -> _Farthest:
     xp = namespace_of(left.points)
-    both = _Farthest(*(xp.concat(pair) for pair in zip(left, right, strict=True)))
+    both = _Farthest(*(xp.concat(pair) for pair in zip(right, left, strict=True)))
     chosen = places_of_least(-both.sq_distances, n_rows, xp=xp)
     return _Farthest(*(xp.take(part, chosen, axis=0) for part in both))

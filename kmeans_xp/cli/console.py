@@ -1,9 +1,10 @@
 """What is said to the user: results on stdout, the rest on stderr."""
 
+import logging
 import sys
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 
 import typer
 from rich.console import Console
@@ -32,9 +33,10 @@ def note(text: str) -> None:
 
 
 @contextmanager
-def reported() -> Iterator[None]:
+def reported(*, tells_of_compiling: bool = True) -> Iterator[None]:
     """Turn what data, files and devices can cause into one line and exit status 1."""
-    with warnings.catch_warnings(record=True) as caught:
+    told = _compiling_told() if tells_of_compiling else nullcontext()
+    with told, warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         try:
             yield
@@ -44,6 +46,25 @@ def reported() -> Iterator[None]:
         finally:
             for warning in caught:
                 note(str(warning.message))
+
+
+class _Notes(logging.Handler):
+    def emit(self, record: logging.LogRecord) -> None:
+        note(record.getMessage())
+
+
+@contextmanager
+def _compiling_told() -> Iterator[None]:
+    """Tell the user what a first run waits for."""
+    logger, handler = logging.getLogger("kmeans_xp.kernels"), _Notes()
+    before = logger.level
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
+        logger.setLevel(before)
 
 
 def _console(*, stderr: bool) -> Console:

@@ -71,6 +71,7 @@ from kmeans_xp.estimators.validation import (
     checked_points,
     checked_weights,
     is_array_like,
+    refuse_unmeasurable,
 )
 from kmeans_xp.kernels import Rows, assigned_inertia, nearest_labels, sq_distances
 
@@ -501,7 +502,8 @@ class BaseKMeans(
     @contextmanager
     def _prepared(self, X: Any, sample_weight: Any) -> Iterator[tuple[Any, Prepared]]:
         """Yield ``init``, placed and checked if it is an array, and the rows ready to cluster."""
-        points = checked_points(X, estimator=self, anywhere=True)
+        is_measured = self.device != "cpu"
+        points = checked_points(X, estimator=self, anywhere=True, is_measured=is_measured)
         check_enough_rows(points, self.n_clusters)
         placement = blocks.place(points, self.device)
         with placement.working():
@@ -510,6 +512,7 @@ class BaseKMeans(
                 init = checked_centroids(init, self.n_clusters, points, placement)
             weights = checked_weights(sample_weight, points, placement)
             data = prepared(points, weights, placement)
+            refuse_unmeasurable(points, data.mean_variance)
             check_range(data)
             yield init, data
 

@@ -1,5 +1,6 @@
 """Points made ready to cluster: placed, weighted, and seen from their mean."""
 
+import math
 import warnings
 from typing import Any, NamedTuple
 
@@ -59,10 +60,12 @@ def check_range(data: Prepared) -> None:
     """Warn where squared distances are too small for their dtype; ValueError where too large."""
     itemsize = 8 if data.blocks.dtype == data.blocks.xp.float64 else 4
     variance, n_features = data.mean_variance, data.blocks.n_features
-    is_too_large = variance * n_features > _GREATEST_VARIANCE[itemsize]
+    # Not a number where the differences themselves are too large.
+    is_too_large = not variance * n_features <= _GREATEST_VARIANCE[itemsize]
     if not is_too_large and not 0.0 < variance < _LEAST_VARIANCE[itemsize]:
         return
-    name, spread = f"float{8 * itemsize}", f"{variance**0.5:.1e}"
+    name = f"float{8 * itemsize}"
+    spread = f"{variance**0.5:.1e}" if math.isfinite(variance) else "too far to say"
     advice = "Multiply X by a power of two that brings its spread near 1"
     advice += ", or use float64." if itemsize == 4 else "."
     if is_too_large:

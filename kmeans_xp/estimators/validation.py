@@ -22,6 +22,7 @@ from kmeans_xp.devices import (
     is_of_kind,
     is_sparse,
     lent,
+    library_of,
     namespace_of,
     to_host,
     working_device,
@@ -34,11 +35,17 @@ __all__ = [
     "checked_points",
     "checked_weights",
     "is_array_like",
+    "refuse_unmeasurable",
 ]
 
 
 def checked_points(
-    X: Any, *, estimator: Any = None, reset: bool = True, anywhere: bool = False
+    X: Any,
+    *,
+    estimator: Any = None,
+    reset: bool = True,
+    anywhere: bool = False,
+    is_measured: bool = False,
 ) -> Any:
     """Return X as a 2-D array of real floating numbers, in its own library and on its device.
 
@@ -51,6 +58,9 @@ def checked_points(
         Whether they are set.
     anywhere : bool
         Whether rows may lie in no array.
+    is_measured : bool
+        Whether ``refuse_unmeasurable`` is called after their spread is measured: arrays on an
+        accelerator are then not visited here.
 
     Returns
     -------
@@ -69,7 +79,11 @@ def checked_points(
         with working_device(namespace_of(X), device_of(X)):
             if is_sparse(X):
                 return _checked_matrix(as_csr(X), estimator, reset=reset)
-            _refuse_bad_array(X)
+            _refuse_bad_shape(X)
+            if is_measured and library_of(namespace_of(lent(X))).on_accelerator:
+                _refuse_complex(X, "X")
+            else:
+                _refuse_bad_numbers(X, "X")
             if estimator is not None:
                 validate_data(estimator, X, reset=reset, skip_check_array=True)
             return _floating(X)
@@ -106,6 +120,14 @@ def _checked_elsewhere(
         # The rows themselves are checked when they are first visited.
         validate_data(estimator, rows.header, reset=reset, skip_check_array=True)
     return rows
+
+
+def refuse_unmeasurable(points: Any, mean_variance: float) -> None:
+    """Raise ValueError where NaN or infinity is why the spread of checked points is not finite."""
+    if math.isfinite(mean_variance):
+        return
+    if not isinstance(points, Elsewhere) and not is_sparse(points):
+        _refuse_bad_numbers(points, "X")
 
 
 def check_enough_rows(points: Any, n_clusters: int) -> None:
@@ -264,9 +286,13 @@ def _refuse_bad_places(X: Any) -> None:
         )
 
 
-def _refuse_bad_numbers(X: Array, name: str) -> None:
+def _refuse_complex(X: Array, name: str) -> None:
     if is_of_kind(X, "complex floating"):
         raise ValueError(f"Complex data not supported\n{name} has dtype {X.dtype}.")
+
+
+def _refuse_bad_numbers(X: Array, name: str) -> None:
+    _refuse_complex(X, name)
     if not is_of_kind(X, ("bool", "integral")) and not _all_finite(X):
         raise ValueError(f"Input {name} contains NaN or infinity. Impute or drop those rows first.")
 
@@ -276,8 +302,9 @@ def _all_finite(X: Array) -> bool:
     xp = namespace_of(X)
     if X.dtype not in (xp.float32, xp.float64):
         X = xp.astype(X, xp.float32)
-    # The sum of finite numbers is finite but for overflow: no n x d array of flags.
-    return bool(xp.isfinite(xp.sum(X))) or bool(xp.all(xp.isfinite(X)))
+    with np.errstate(all="ignore"):
+        # The sum of finite numbers is finite but for overflow: no n x d array of flags.
+        return bool(xp.isfinite(xp.sum(X))) or bool(xp.all(xp.isfinite(X)))
 
 
 def _floating(X: Array) -> Array:

@@ -6,9 +6,11 @@
 | ``rows``, ``sparse_rows`` | what a kernel works on: the protocol ``Rows``, dense and sparse |
 | ``portable`` | the kernels, written against the Array API alone: the contracts |
 | ``for_numpy``, ``for_numba``, ``for_cupy`` | overrides, imported when that library is met |
+| ``ahead`` | compiling before the first use |
 | ``trees``, ``threads`` | adding up in a fixed order; threads that keep to a processor |
 """
 
+from kmeans_xp.kernels.ahead import compile_ahead
 from kmeans_xp.kernels.kernel import Kernel, kernel, kernels
 from kmeans_xp.kernels.portable.assignment import (
     ClusterTotals,
@@ -87,6 +89,7 @@ __all__ = [
     "closer_of",
     "cluster_sums",
     "column_moments",
+    "compile_ahead",
     "drawn",
     "keeps_bounds",
     "kernel",

@@ -9,7 +9,7 @@ import sklearn.cluster
 from sklearn.exceptions import ConvergenceWarning
 
 from conftest import Library
-from kmeans_xp import KMeans, lloyd
+from kmeans_xp import KMeans, lloyd, open_rows
 from tests.assertions import INERTIA_RTOL, PRECISIONS
 from tests.datasets import blobs, cloud, positive_weights
 
@@ -50,6 +50,18 @@ def test_relocation_is_scikit_learns(
             rtol=1e-5,
             atol=1e-5,
         )
+
+
+def test_of_rows_that_are_as_far_the_last_is_given(library: Library) -> None:
+    host = np.array([[0.0], [0.5], [2.0], [3.0], [9.0], [10.0]])
+    init = np.array([[1.0], [3.0], [5.0], [7.0], [9.0]])
+    theirs = sklearn.cluster.KMeans(5, init=init).fit(host)
+    assert theirs.inertia_ == pytest.approx(0.125)
+    ours = KMeans(5, init=init).fit(library.asarray(host, "float64"))
+    assert ours.inertia_ == pytest.approx(0.125, rel=1e-5)
+    for block_rows in (1, 2, 4):
+        cut = KMeans(5, init=init).fit(open_rows(host, block_rows=block_rows))
+        assert cut.labels_.tolist() == library.to_host(ours.labels_).tolist()
 
 
 @pytest.mark.parametrize("dtype", PRECISIONS)

@@ -2,6 +2,7 @@
 
 import importlib
 import io
+import logging
 import re
 import subprocess
 import sys
@@ -357,6 +358,29 @@ def test_devices_says_what_is_usable_and_why_not(run: Run, monkeypatch: pytest.M
     lines = [" ".join(line.split()) for line in run("devices").stdout.splitlines()]
     assert "numpy cpu yes NumPy 2" in lines
     assert "other cuda no install it: pip install 'kmeans_xp[cuda12]'" in lines
+
+
+def test_devices_compiles_ahead(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    def compile_ahead(on_each: Any) -> int:
+        on_each(1, 1)
+        return 1
+
+    module = sys.modules["kmeans_xp.cli.devices"]
+    monkeypatch.setattr(module, "compile_ahead", compile_ahead)
+    assert "1 functions are compiled" in run("devices", "--compile").stderr
+
+
+def test_the_user_is_told_what_a_first_run_waits_for(
+    run: Run, csv_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fit = KMeans.fit
+
+    def compiling(*args: Any, **kwargs: Any) -> KMeans:
+        logging.getLogger("kmeans_xp.kernels").info("Compiling kernels")
+        return fit(*args, **kwargs)
+
+    monkeypatch.setattr(KMeans, "fit", compiling)
+    assert "Note: Compiling kernels" in run("cluster", csv_file, "-k", 2).stderr
 
 
 def test_the_device_and_the_reason_are_told(run: Run, csv_file: Path) -> None:

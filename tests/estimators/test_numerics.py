@@ -208,11 +208,13 @@ def test_rows_whose_squares_are_too_small_are_told_of(
         assert each.filename == __file__
 
 
+@pytest.mark.filterwarnings("ignore:.*encountered in reduce")  # by scikit-learn's own check
 @pytest.mark.parametrize("make", [KMeans, MiniBatchKMeans])
 @pytest.mark.parametrize(
     ("scale", "dtype"),
     [
         (1e19, "float32"),
+        (6e37, "float32"),
         pytest.param(1e152, "float64", marks=pytest.mark.needs("float64")),
     ],
 )

@@ -130,3 +130,80 @@ def test_a_centre_is_three_launches_and_nothing_is_read(
         assert many[name] == few[name], name
     for name in ("d2h_count", "stream_syncs", "device_syncs", "event_syncs"):
         assert many[name] == 0, name
+
+
+def problem_of(kind: str, n_features: int) -> np.ndarray:
+    rng = np.random.default_rng(n_features)
+    spots = 20.0 * rng.normal(size=(8, n_features))
+    host = spots[rng.integers(8, size=1200)] + rng.normal(size=(1200, n_features))
+    if kind == "far from zero":
+        return host + 1e4
+    if kind == "equal rows":
+        return np.round(host[rng.integers(60, size=1200)])
+    if kind == "tiny":
+        return host * 1e-18
+    return rng.normal(size=(1200, n_features)) if kind == "one cloud" else host
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("kind", ["clusters", "far from zero", "equal rows", "tiny", "one cloud"])
+@pytest.mark.parametrize("n_features", [3, 32, 77])
+def test_rows_that_are_skipped_change_no_bit(
+    n_features: int, kind: str, dtype: str, library: Library, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from kmeans_xp.kernels.for_cupy import seeding
+
+    host = problem_of(kind, n_features)
+    points = library.asarray(host, dtype)
+    weights = library.asarray(positive_weights(1200), dtype)
+    blocks = InMemory(DenseRows(points, weights, points[0, :]), xp=library.xp)
+    monkeypatch.setattr(seeding, "_FEW_NUMBERS", 0)
+    measured: list[bytes] = []
+    shares: list[float] = []
+    measure = seeding._measure
+
+    def noted(*args: Any, **kwargs: Any) -> None:
+        measure(*args, **kwargs)
+        asked = args[3]
+        if asked.state is not seeding.NULL:
+            measured.append(library.to_host(asked.partials).tobytes())
+            shares.append(float(np.isinf(library.to_host(asked.kept)).mean()))
+
+    monkeypatch.setattr(seeding, "_measure", noted)
+    results = []
+    for bytes_of_row in (0, 10**6):
+        monkeypatch.setattr(seeding, "_WIDE_ROW_BYTES", bytes_of_row)
+        more = more_centroids(blocks, blocks.whole.centred()[:2, :], 9, np.random.RandomState(1))
+        results.append((chosen(blocks, 12, library), library.to_host(more).tobytes(), [*measured]))
+        n_centres = len(measured)
+        share = np.mean(shares)
+        # Clusters apart are skipped, rows nearest to a centre that was given never.
+        if bytes_of_row or kind == "one cloud":
+            assert share <= 0.5
+        else:
+            assert share > 0.3
+        if bytes_of_row:
+            assert share == 0.0
+        measured.clear()
+        shares.clear()
+    assert n_centres == 18
+    assert results[0] == results[1]
+
+
+def test_a_centre_of_long_rows_is_four_launches(
+    library: Library, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stats = pytest.importorskip("cupy_on_cpu_stats", reason="needs a count of launches")
+    from kmeans_xp.kernels.for_cupy import seeding
+
+    monkeypatch.setattr(seeding, "_FEW_NUMBERS", 0)
+    blocks = blocks_of(library, 500, 40, "float32")
+
+    def counted(n_clusters: int) -> int:
+        kmeans_plusplus(blocks, n_clusters, np.random.RandomState(0))
+        stats.reset()
+        kmeans_plusplus(blocks, n_clusters, np.random.RandomState(0))
+        assert stats.read()["d2h_count"] == 0
+        return int(stats.read()["kernel_launches"])
+
+    assert counted(13) - counted(10) == 3 * 4

@@ -47,7 +47,8 @@ def test_rows_are_sorted_by_label_and_then_by_place(
     from kmeans_xp.kernels.for_cupy.sums import sorted_by_label
 
     labels = labels_of(n_rows, n_clusters, kind)
-    ordered = sorted_by_label(library.asarray(labels, "int32"), n_clusters, 300, 3)
+    zeros = library.asarray(np.zeros(n_clusters + 1 + 3), "int32")
+    ordered = sorted_by_label(library.asarray(labels, "int32"), n_clusters, 300, zeros)
     order, run_starts, counts, piece_starts, n_chunks, bits, *_ = ordered.arguments
     places, starts = read(order, library), read(run_starts, library)
     for chunk in range(int(n_chunks)):
@@ -73,7 +74,7 @@ def test_sums_and_means_of_one_launch_have_the_bits_of_two(
     library: Library,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    from kmeans_xp.kernels.for_cupy.sums import updated_sums
+    from kmeans_xp.kernels.for_cupy.sums import Zeros, updated_sums
 
     n_rows, n_features, n_clusters = shape
     rows = rows_of(library, n_rows, n_features, weighted=weighted)
@@ -81,8 +82,10 @@ def test_sums_and_means_of_one_launch_have_the_bits_of_two(
     labels = library.asarray(host_labels, "int32")
     centroids = rows.centred()[:n_clusters, :]
 
+    zeros = Zeros()
+
     def together() -> list[bytes]:
-        totals, update = updated_sums(rows, labels, centroids, xp=library.xp)
+        totals, update = updated_sums(rows, labels, centroids, zeros)
         return [read(each, library).tobytes() for each in (*totals, *update)]
 
     totals = cluster_sums(rows, labels, n_clusters, xp=library.xp)
@@ -114,19 +117,37 @@ def test_rows_that_are_sorted_in_parts_have_the_same_sums(
     in_parts = cluster_sums(rows, labels, 4, xp=library.xp)
     for one, other in zip(in_parts, whole, strict=True):
         np.testing.assert_allclose(read(one, library), read(other, library), rtol=1e-12)
-    assert sums.updated_sums(rows, labels, rows.centred()[:4], xp=library.xp) is NotImplemented
+    zeros = sums.Zeros()
+    assert sums.updated_sums(rows, labels, rows.centred()[:4], zeros) is NotImplemented
 
 
 def test_sums_and_means_take_two_launches(library: Library) -> None:
     stats = pytest.importorskip("cupy_on_cpu_stats", reason="needs a count of launches")
-    from kmeans_xp.kernels.for_cupy.sums import updated_sums
+    from kmeans_xp.kernels.for_cupy.sums import Zeros, updated_sums
 
     rows = rows_of(library, 9000, 70, weighted=True)
     labels = library.asarray(labels_of(9000, 300, "skewed"), "int32")
-    centroids = rows.centred()[:300, :]
-    updated_sums(rows, labels, centroids, xp=library.xp)
-    stats.reset()
-    updated_sums(rows, labels, centroids, xp=library.xp)
-    counted = stats.read()
-    assert (counted["kernel_launches"], counted["memset_count"]) == (2, 1)
-    assert counted["library_calls"] == counted["d2h_count"] == counted["d2d_count"] == 0
+    centroids, zeros = rows.centred()[:300, :], Zeros()
+    updated_sums(rows, labels, centroids, zeros)
+    for first, given in ((0, zeros), (1, Zeros())):
+        stats.reset()
+        updated_sums(rows, labels, centroids, given)
+        counted = stats.read()
+        assert (counted["kernel_launches"], counted["memset_count"]) == (2, first)
+        assert counted["library_calls"] == counted["d2h_count"] == counted["d2d_count"] == 0
+
+
+def test_zeros_are_left_as_they_were_found(library: Library) -> None:
+    from kmeans_xp.kernels.for_cupy.sums import Zeros, updated_sums
+
+    zeros, kept = Zeros(), None
+    for n_rows, n_features, n_clusters in ((5000, 3, 7), (900, 300, 7), (900, 300, 7)):
+        rows = rows_of(library, n_rows, n_features, weighted=False)
+        labels = library.asarray(labels_of(n_rows, n_clusters, "even"), "int32")
+        updated_sums(rows, labels, rows.centred()[:n_clusters, :], zeros)
+        n_zeros = n_clusters + 2 + n_clusters * -(-n_features // 256)
+        taken = zeros.take(n_zeros)
+        assert not read(taken, library).any()
+        assert (taken is kept) == (n_rows == 900 and kept is not None and len(kept) == n_zeros)
+        kept = taken
+        zeros.give_back(taken)

@@ -913,8 +913,7 @@ def verify_places_of_least(result: Any, trial: Trial, truth: Truth) -> None:
     n = min(distances_and_a_half(trial)[1], trial.shape[0])
     assert trial.xp.isdtype(result.dtype, "integral")
     places = trial.read(result, str(result.dtype).rpartition(".")[2], (n,)).astype(int)
-    assert len(set(places.tolist())) == n
-    np.testing.assert_array_equal(trial.closest[places], np.sort(trial.closest)[:n])
+    np.testing.assert_array_equal(places, np.argsort(trial.closest, kind="stable")[:n])
 
 
 CONTRACTS = {
@@ -1040,6 +1039,8 @@ def test_bodies_compute_half_precision_in_float32(
 def test_bodies_agree_with_the_oracle_at_fixed_shapes(
     name: str, dtype: str, index: int, library: Library
 ) -> None:
+    if library.name == "cupy" and "steps_of" in name and FIXED_SHAPES[index][2] > 1000:
+        pytest.skip("an emulated GPU takes a minute for steps that are tried one by one too")
     check_bodies(name, library, fixed_problems(dtype)[index])
 
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from kmeans_xp.devices import why_numba_is_unusable
-from kmeans_xp.kernels import DenseRows, nearest_labels
+from kmeans_xp.kernels import DenseRows, compile_ahead, nearest_labels
 from tests.chain import chain_labels, of_tenths
 from tests.datasets import cloud
 
@@ -97,6 +97,7 @@ def kept_in(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
 
     monkeypatch.setattr(numba.config, "CACHE_DIR", str(folder))
     monkeypatch.setattr(kept_code, "_told", set())
+    monkeypatch.setattr(compiled, "every_function", [])
 
     def made() -> Any:
         @compiled.compiled(compiled.RESULTS)
@@ -113,6 +114,33 @@ def doubles(made: Any, dtype: Any) -> bool:
     values = np.arange(3, dtype=dtype)
     made[values.dtype](values)
     return values.tolist() == [0.0, 2.0, 4.0]
+
+
+def test_compiling_is_told_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", logger="kmeans_xp.kernels")
+    made = kept_in(tmp_path, monkeypatch)
+    assert all(doubles(made(), dtype) for dtype in (np.float32, np.float64))
+    assert [record.getMessage()[:17] for record in caplog.records] == ["Compiling kernels"]
+    caplog.clear()
+    made = kept_in(tmp_path, monkeypatch)
+    assert all(doubles(made(), dtype) for dtype in (np.float32, np.float64))
+    assert not caplog.records  # what is kept is not compiled
+
+
+def test_all_functions_are_compiled_ahead(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = kept_in(tmp_path, monkeypatch)
+    functions, counts = [made(), made()], []
+    assert compile_ahead(lambda *done: counts.append(done)) == 4
+    assert counts == [(1, 4), (2, 4), (3, 4), (4, 4)]
+    assert [list(map(str, each.of_dtype)) for each in functions] == [["float32", "float64"]] * 2
+
+
+def test_without_numba_there_is_nothing_to_compile(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("kmeans_xp.kernels.ahead.why_numba_is_unusable", lambda: "it is off")
+    with pytest.raises(ImportError, match="nothing to compile: it is off"):
+        compile_ahead()
 
 
 @pytest.mark.parametrize("damage", [cut, emptied, with_a_bit_changed])

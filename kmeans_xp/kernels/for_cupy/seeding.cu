@@ -1,26 +1,61 @@
 // Distances by differences: of assigned rows, and of the candidates of k-means++; and random
 // numbers of rows.
 
-// The squared distance of each row to centroid labels[row]; a warp a row.
+// The squared distance of a row to a centroid, in the first of n_lanes threads side by side, a power
+// of two and at most a warp. More threads than features add zeros, which change no bit.
 template <typename In, typename T>
-__global__ void __launch_bounds__(THREADS)
-assigned_distances(const In* points, const T* origin, const int* labels, const T* centroids,
-                   i64 n_points, int n_features, T* out) {
-    i64 row = (static_cast<i64>(blockIdx.x) * THREADS + threadIdx.x) / 32;
-    if (row >= n_points) return;
-    const In* of_row = points + row * n_features;
-    const T* centroid = centroids + static_cast<i64>(labels[row]) * n_features;
+__device__ __forceinline__ T distance_to(const In* row, const T* origin, const T* centroid,
+                                         int n_features, int n_lanes) {
     T sum = 0;
-    for (int feature = threadIdx.x % 32; feature < n_features; feature += 32) {
-        T value = loaded<T>(of_row[feature]);
+    for (int feature = threadIdx.x % n_lanes; feature < n_features; feature += n_lanes) {
+        T value = loaded<T>(row[feature]);
         T difference = (origin ? value - origin[feature] : value) - centroid[feature];
         sum += difference * difference;
     }
-    for (int step = 16; step > 0; step >>= 1) sum += __shfl_down_sync(FULL_MASK, sum, step);
-    if (threadIdx.x % 32 == 0) out[row] = sum;
+    for (int step = n_lanes / 2; step > 0; step /= 2) {
+        sum += __shfl_down_sync(FULL_MASK, sum, step);
+    }
+    return sum;
+}
+
+// The squared distance of each row to centroid labels[row].
+template <typename In, typename T>
+__global__ void __launch_bounds__(THREADS)
+assigned_distances(const In* points, const T* origin, const int* labels, const T* centroids,
+                   i64 n_points, int n_features, int n_lanes, T* out) {
+    i64 row = (static_cast<i64>(blockIdx.x) * THREADS + threadIdx.x) / n_lanes;
+    i64 read = min(row, n_points - 1);  // a warp stays together
+    const T* centroid = centroids + static_cast<i64>(labels[read]) * n_features;
+    T distance = distance_to(points + read * n_features, origin, centroid, n_features, n_lanes);
+    if (row < n_points && threadIdx.x % n_lanes == 0) out[row] = distance;
+}
+
+// The weighted sum of such distances over the rows of each block.
+template <typename In, typename T>
+__global__ void __launch_bounds__(THREADS)
+inertia_parts(const In* points, const T* weights, const T* origin, const int* labels,
+              const T* centroids, i64 n_points, int n_features, int n_lanes, i64 rows_per_block,
+              double* parts) {
+    i64 begin = blockIdx.x * rows_per_block;
+    i64 end = min(begin + rows_per_block, n_points);
+    int rows_at_once = THREADS / n_lanes;
+    double total = 0.0;
+    for (i64 first = begin; first < end; first += rows_at_once) {
+        i64 row = first + threadIdx.x / n_lanes;
+        i64 read = min(row, end - 1);
+        const T* centroid = centroids + static_cast<i64>(labels[read]) * n_features;
+        T distance =
+            distance_to(points + read * n_features, origin, centroid, n_features, n_lanes);
+        if (row < end && threadIdx.x % n_lanes == 0) {
+            total += static_cast<double>(distance) * (weights ? weights[row] : 1.0);
+        }
+    }
+    total = block_sum(total);
+    if (threadIdx.x == 0) parts[blockIdx.x] = total;
 }
 
 // ---- greedy k-means++: a centre is fold_chosen, draw_candidates and measure_candidates ----
+// Centres are numbered from the first, which is folded in before any is drawn, from 0 on.
 
 // What one centre leaves for the next.
 struct Seeding {
@@ -36,22 +71,27 @@ __device__ __forceinline__ double mass_of(T closest, const T* weights, i64 row) 
 }
 
 // closest = min(before, the distances to the candidate that was chosen), which were kept when it
-// was one; and the mass of each block of rows. Nothing is folded where nothing was kept.
+// was one; and the mass of each block of rows. Nothing is folded where nothing was kept. Where it
+// is asked for, labels become the nearest centre, -1 while that is none of those here.
 template <typename T>
-__global__ void __launch_bounds__(THREADS)
+__global__ void __launch_bounds__(THREADS, 4)
 fold_chosen(const T* before, const T* kept, const T* weights, const Seeding* state, i64 n_points,
-            i64 rows_per_block, T* closest, double* block_mass) {
+            i64 rows_per_block, T* closest, int* labels, double* block_mass) {
     i64 begin = blockIdx.x * rows_per_block;
     int n_rows = static_cast<int>(min(rows_per_block, n_points - begin));
     before += begin;
     closest += begin;
     if (kept) kept += state->best * n_points + begin;
     if (weights) weights += begin;
+    if (labels) labels += begin;
+    int chosen = state->step;
     double mass = 0.0;
 #pragma unroll 2
     for (int row = threadIdx.x; row < n_rows; row += THREADS) {
         T nearest = before[row];
-        if (kept) nearest = min(kept[row], nearest);
+        bool is_nearer = kept && kept[row] < nearest;
+        if (is_nearer) nearest = kept[row];
+        if (labels && (is_nearer || !kept)) labels[row] = kept ? chosen : -1;
         closest[row] = nearest;
         mass += mass_of(nearest, weights, row);
     }
@@ -125,6 +165,26 @@ draw_candidates(const In* points, const T* weights, const T* origin, const T* cl
     }
 }
 
+// What lets a row be skipped: no candidate is nearer to a row than its nearest centre if it is
+// twice as far from that centre as the row is. A quarter of the squared distance of each candidate
+// to each centre, less what rounding and underflow may do to all three distances; a warp a centre.
+template <typename T>
+__global__ void __launch_bounds__(THREADS)
+centre_distances(const T* centres, const T* candidates, int n_candidates, int n_features,
+                 const Seeding* state, T share, T least, T* quarters) {
+    int centre = (blockIdx.x * THREADS + threadIdx.x) / 32;
+    if (centre > state->step) return;
+    const T* of_centre = centres + static_cast<i64>(centre) * n_features;
+    for (int c = 0; c < n_candidates; ++c) {
+        T distance = distance_to(of_centre, static_cast<const T*>(nullptr),
+                                 candidates + static_cast<i64>(c) * n_features, n_features, 32);
+        if (threadIdx.x % 32 == 0) {
+            quarters[static_cast<i64>(centre) * n_candidates + c] =
+                distance * share - least;
+        }
+    }
+}
+
 // The first candidate whose potential is the least but for rounding; all threads of a block.
 template <int L>
 __device__ __forceinline__ int best_of(const double* partials, int n_parts, int n_candidates, double slack) {
@@ -134,7 +194,7 @@ __device__ __forceinline__ int best_of(const double* partials, int n_parts, int 
     int candidate = threadIdx.x % L, group = threadIdx.x / L;
     double sum = 0.0;
     if (candidate < n_candidates) {
-#pragma unroll 4
+#pragma unroll 8
         for (int part = group; part < n_parts; part += n_groups) {
             sum += __ldcg(&partials[static_cast<i64>(part) * n_candidates + candidate]);
         }
@@ -159,15 +219,18 @@ __device__ __forceinline__ int best_of(const double* partials, int n_parts, int 
 // each at a time, so that neighbours read neighbours; then a thread measures a row. What is asked
 // for, by pointers that are not null: the distances of each candidate (or, of one, the lesser of
 // that and closest), the weighted sums of min(closest, distance) over a block's rows, and the
-// choice of the best candidate, by the block that comes last.
+// choice of the best candidate, by the block that comes last. With labels of the nearest centre,
+// rows that no candidate is nearer to are not read; their sums keep their bits.
 template <typename In, typename T, int L>
 __global__ void __launch_bounds__(THREADS, L > 4 ? 2 : 4)
 measure_candidates(const In* points, const T* weights, const T* origin, const T* closest,
                    const T* candidates, i64 n_points, int n_features, int n_candidates,
                    i64 rows_per_block, T* kept, int keeps_least, double* partials, double slack,
-                   const i64* indices, Seeding* state, i64* chosen, T* chosen_points) {
+                   const i64* indices, Seeding* state, i64* chosen, T* chosen_points,
+                   const int* labels, const T* quarters) {
     const int F = 128 / sizeof(T);
     __shared__ T tile[THREADS * (F + 1)];
+    __shared__ unsigned char wanted[THREADS];
     __shared__ T own[F * L];  // feature by feature
     __shared__ double of_warp[THREADS / 32][L];
     double totals[L];
@@ -177,10 +240,24 @@ measure_candidates(const In* points, const T* weights, const T* origin, const T*
     i64 end = min(begin + rows_per_block, n_points);
     for (i64 first = begin; first < end; first += THREADS) {
         int n_rows = static_cast<int>(min(end - first, static_cast<i64>(THREADS)));
+        int n_wanted = n_rows;
+        bool is_wanted = true;
+        if (labels) {
+            is_wanted = threadIdx.x < n_rows;
+            if (is_wanted && labels[first + threadIdx.x] >= 0) {
+                T so_far = closest[first + threadIdx.x];
+                const T* of_centre =
+                    quarters + static_cast<i64>(labels[first + threadIdx.x]) * n_candidates;
+                is_wanted = false;
+                for (int c = 0; c < n_candidates; ++c) is_wanted |= !(so_far <= of_centre[c]);
+            }
+            int place = block_scan(is_wanted ? 1 : 0, n_wanted) - 1;
+            if (is_wanted) wanted[place] = threadIdx.x;
+        }
         T distances[L];
 #pragma unroll
         for (int c = 0; c < L; ++c) distances[c] = 0;
-        for (int from = 0; from < n_features; from += F) {
+        for (int from = 0; from < n_features && n_wanted > 0; from += F) {
             int width = min(n_features - from, F);
             int row_of = width == F ? threadIdx.x / F : threadIdx.x / width;
             int rows_at_once = width == F ? THREADS / F : THREADS / width;
@@ -188,11 +265,12 @@ measure_candidates(const In* points, const T* weights, const T* origin, const T*
             __syncthreads();
             if (row_of < rows_at_once) {
                 T shift = origin ? origin[from + feature] : T(0);
-                const In* at = points + (first + row_of) * n_features + from + feature;
-                i64 stride = static_cast<i64>(rows_at_once) * n_features;
+                const In* column = points + first * n_features + from + feature;
 #pragma unroll 4
-                for (int row = row_of; row < n_rows; row += rows_at_once, at += stride) {
-                    tile[row * (F + 1) + feature] = loaded<T>(*at) - shift;
+                for (int at = row_of; at < n_wanted; at += rows_at_once) {
+                    int row = labels ? wanted[at] : at;
+                    T value = loaded<T>(column[static_cast<i64>(row) * n_features]);
+                    tile[at * (F + 1) + feature] = value - shift;
                 }
             }
             for (int cell = threadIdx.x; cell < width * L; cell += THREADS) {
@@ -200,6 +278,7 @@ measure_candidates(const In* points, const T* weights, const T* origin, const T*
                 own[cell] = c < n_candidates ? candidates[c * n_features + of] : T(0);
             }
             __syncthreads();
+            if (threadIdx.x >= n_wanted) continue;
             const T* row = tile + threadIdx.x * (F + 1);
 #pragma unroll 2  // more makes doubles spill registers
             for (int of = 0; of < width; ++of) {
@@ -210,6 +289,22 @@ measure_candidates(const In* points, const T* weights, const T* origin, const T*
                     distances[c] += difference * difference;
                 }
             }
+        }
+        if (labels) {  // each thread goes on with the row of its number
+            __syncthreads();
+            if (threadIdx.x < n_wanted) {
+#pragma unroll
+                for (int c = 0; c < L; ++c) {
+                    tile[c * THREADS + wanted[threadIdx.x]] = distances[c];
+                }
+            }
+            __syncthreads();
+#pragma unroll
+            for (int c = 0; c < L; ++c) {
+                distances[c] = is_wanted ? tile[c * THREADS + threadIdx.x]
+                                         : static_cast<T>(__int_as_float(0x7f800000));
+            }
+            __syncthreads();
         }
         if (threadIdx.x < n_rows) {
             i64 row = first + threadIdx.x;

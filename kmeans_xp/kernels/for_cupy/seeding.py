@@ -21,7 +21,7 @@ from kmeans_xp.kernels.for_cupy.launching import (
 )
 from kmeans_xp.kernels.for_cupy.replay import replayed
 from kmeans_xp.kernels.for_cupy.sums import merged
-from kmeans_xp.kernels.portable.assignment import assigned_sq_distances
+from kmeans_xp.kernels.portable.assignment import assigned_inertia, assigned_sq_distances
 from kmeans_xp.kernels.portable.seeding import (
     Candidate,
     candidate_potentials,
@@ -37,35 +37,73 @@ __all__: list[str] = []
 _CANDIDATES = (1, 4, 8, 16)
 #: numbers that are worth a block of threads which measures candidates, and blocks at most
 _FEWEST_NUMBERS = 2**15
-_MOST_MEASURING = 4096
+_MOST_MEASURING = 2048
 #: distances of candidates that are kept; for more rows each centre reads the rows twice instead
 _MOST_KEPT_BYTES = 2**32
+#: bytes of a row from which it is worth a look whether it need be read
+_WIDE_ROW_BYTES = 128
 #: centres from which a graph is worth its making, and numbers that are read faster than launched
 _FEWEST_REPLAYED = 16
 _FEW_NUMBERS = 2**22
 
 
 @assigned_sq_distances.override("cupy", rows=DenseRows)
-def warp_distances(rows: DenseRows, labels: Array, centroids: Array, *, xp: Namespace) -> Any:
-    """Take the differences of a row in one warp."""
+def distances_across_lanes(
+    rows: DenseRows, labels: Array, centroids: Array, *, xp: Namespace
+) -> Any:
+    """Take the differences of a row in some threads of a warp."""
     types = types_of(rows, centroids)
     if types is None:
         return NotImplemented
     out = cupy.empty(rows.n_points, dtype=centroids.dtype)
+    n_lanes = _lanes_of(rows)
     launch(
         f"assigned_distances<{types[0]}, {types[1]}>",
         "seeding.cu",
-        -(-rows.n_points * 32 // N_THREADS),
+        -(-rows.n_points * n_lanes // N_THREADS),
         (
             *row_arguments(rows),
             cupy.ascontiguousarray(labels, dtype=np.int32),
             centroids,
             np.int64(rows.n_points),
             np.int32(rows.n_features),
+            np.int32(n_lanes),
             out,
         ),
     )
     return out
+
+
+@assigned_inertia.override("cupy", rows=DenseRows)
+def added_across_lanes(rows: DenseRows, labels: Array, centroids: Array, *, xp: Namespace) -> Any:
+    """Add such distances up while they are in registers."""
+    types = types_of(rows, centroids)
+    if types is None:
+        return NotImplemented
+    n_lanes = _lanes_of(rows)
+    rows_per_block, n_blocks = split(rows.n_points, MOST_BLOCKS)
+    parts = cupy.empty((n_blocks, 1), dtype=np.float64)
+    launch(
+        f"inertia_parts<{types[0]}, {types[1]}>",
+        "seeding.cu",
+        n_blocks,
+        (
+            *row_arguments(rows, with_weights=True),
+            cupy.ascontiguousarray(labels, dtype=np.int32),
+            centroids,
+            np.int64(rows.n_points),
+            np.int32(rows.n_features),
+            np.int32(n_lanes),
+            np.int64(rows_per_block),
+            parts,
+        ),
+    )
+    return merged(parts)[0]
+
+
+def _lanes_of(rows: DenseRows) -> int:
+    """Return how many threads share a row: as many as have something to read of it."""
+    return min(32, 1 << (rows.n_features - 1).bit_length()) if rows.n_features else 1
 
 
 class _Measuring(NamedTuple):
@@ -79,6 +117,8 @@ class _Measuring(NamedTuple):
     state: Any = NULL
     chosen: Any = NULL
     chosen_points: Any = NULL
+    labels: Any = NULL
+    quarters: Any = NULL
 
 
 @candidate_potentials.override("cupy", rows=DenseRows)
@@ -108,10 +148,11 @@ def fused_fold(rows: DenseRows, closest: Array, candidate: Array, *, xp: Namespa
 def chosen_without_the_host(
     rows: DenseRows, closest: Array, last: Array | None, trials: Array, *, xp: Namespace
 ) -> Any:
-    """Take three launches and one pass over the rows a centre, and replay them where rows are few.
+    """Take few launches and one pass over the rows a centre, and replay them where rows are few.
 
     The distances of all candidates are kept, so that folding in the one that is chosen reads
-    no row again; which one that is stays on the device.
+    no row again; which one that is stays on the device. Of many long rows, those are not read
+    that the triangle inequality shows to be nearer to a centre than to any candidate.
     """
     n_centres, n_trials = trials.shape
     candidates = cupy.empty((n_trials, rows.n_features), dtype=closest.dtype)
@@ -124,28 +165,37 @@ def chosen_without_the_host(
         return None
     types = types_of(rows)
     assert types is not None
-    kept = cupy.empty((n_trials, rows.n_points), dtype=closest.dtype)
+    n_points, n_features, dtype = rows.n_points, rows.n_features, closest.dtype
+    kept = cupy.empty((n_trials, n_points), dtype=dtype)
     nearest = cupy.empty_like(closest)
     state = cupy.zeros(3, dtype=np.int32)  # Seeding, in seeding.cu
     indices = cupy.empty(n_trials, dtype=np.int64)
-    chosen = Candidate(
-        cupy.empty(n_centres, dtype=np.int64),
-        cupy.empty((n_centres, rows.n_features), dtype=closest.dtype),
-    )
-    rows_per_block, n_blocks = split(rows.n_points, MOST_BLOCKS)
+    centres = cupy.empty((1 + n_centres, n_features), dtype=dtype)
+    chosen = Candidate(cupy.empty(n_centres, dtype=np.int64), centres[1:])
+    rows_per_block, n_blocks = split(n_points, MOST_BLOCKS)
     block_mass = cupy.empty(n_blocks, dtype=np.float64)
     partials = cupy.empty((_measuring_blocks(rows)[1], n_trials), dtype=np.float64)
-    slack = 1e-12 if closest.dtype == np.float64 else 1e-6
+    slack = 1e-12 if dtype == np.float64 else 1e-6
     measuring = _Measuring(kept, False, partials, slack, indices, state, *chosen)
+    labels: Any = NULL
+    is_small = rows.points.size <= _FEW_NUMBERS
+    if not is_small and n_features * rows.points.dtype.itemsize >= _WIDE_ROW_BYTES:
+        labels = cupy.empty(n_points, dtype=np.int32)
+        quarters = cupy.empty((1 + n_centres, n_trials), dtype=dtype)
+        measuring = measuring._replace(labels=labels, quarters=quarters)
+    # Each of three distances is off by n_features + 3 roundings of itself at most, and by a square
+    # that is too small for the dtype for each feature.
+    share = dtype.type(0.25 * (1.0 - 8 * (n_features + 6) * np.finfo(dtype).eps))
+    least = dtype.type(n_features * 1e3 * np.finfo(dtype).tiny)
     points, weights, origin = row_arguments(rows, with_weights=True)
-    sizes = (np.int64(rows.n_points), np.int64(rows_per_block))
+    sizes = (np.int64(n_points), np.int64(rows_per_block))
 
     def choose(before: Array, of_last: Any) -> None:
         launch(
             f"fold_chosen<{types[1]}>",
             "seeding.cu",
             n_blocks,
-            (before, of_last, weights, state, *sizes, nearest, block_mass),
+            (before, of_last, weights, state, *sizes, nearest, labels, block_mass),
         )
         launch(
             f"draw_candidates<{types[0]}, {types[1]}>",
@@ -153,17 +203,26 @@ def chosen_without_the_host(
             n_trials,
             (
                 *(points, weights, origin, nearest, block_mass, np.int32(n_blocks), trials),
-                *(sizes[0], np.int32(rows.n_features), sizes[1], state, indices, candidates),
+                *(sizes[0], np.int32(n_features), sizes[1], state, indices, candidates),
             ),
         )
+        if measuring.labels is not NULL:
+            widths = (np.int32(n_trials), np.int32(n_features))
+            launch(
+                f"centre_distances<{types[1]}>",
+                "seeding.cu",
+                -(-len(centres) * 32 // N_THREADS),
+                (centres, candidates, *widths, state, share, least, measuring.quarters),
+            )
         _measure(rows, nearest, candidates, measuring)
 
     if last is not None:
+        centres[0] = last[0]
         # As wide as the others: another kernel would be compiled for one launch.
         _measure(rows, closest, last, _Measuring(kept=kept), width=n_trials)
     choose(closest, NULL if last is None else kept)
     n_left = n_centres - 1
-    if n_left >= _FEWEST_REPLAYED and rows.points.size <= _FEW_NUMBERS:
+    if n_left >= _FEWEST_REPLAYED and is_small:
         replayed(lambda: choose(nearest, kept), n_left)
     else:
         for _ in range(n_left):

@@ -8,7 +8,7 @@ import numpy as np
 from kmeans_xp.devices import Array, Namespace, begin_read
 from kmeans_xp.kernels.for_cupy.labels import is_kernels_alone, reads_rows_once
 from kmeans_xp.kernels.for_cupy.replay import Replay
-from kmeans_xp.kernels.for_cupy.sums import updated_sums
+from kmeans_xp.kernels.for_cupy.sums import Zeros, updated_sums
 from kmeans_xp.kernels.portable.assignment import ClusterTotals, nearest_labels
 from kmeans_xp.kernels.portable.stepping import Step, Steps, batched_steps_of, steps_of
 from kmeans_xp.kernels.portable.steps import (
@@ -46,6 +46,7 @@ class QueuedSteps(Steps):
         if isinstance(rows, DenseRows) and _is_small(rows):
             self._queued = Replay(self._queue, lambda given: is_kernels_alone(rows, given))
         self._next: _Begun | None = None
+        self._zeros = Zeros()
 
     def take(self, centroids: Array, *, n_left: int) -> Step:
         """Return the step from these centroids, after the one wait."""
@@ -63,7 +64,7 @@ class QueuedSteps(Steps):
 
     def _queue(self, centroids: Array) -> tuple[Array, ClusterTotals, Update]:
         if self.step is lloyd_step:
-            totals, update = self.reduce(step_and_update, centroids)
+            totals, update = self.reduce(step_and_update, centroids, self._zeros)
         else:
             totals = self.reduce(self.step, centroids)
             update = update_centroids(totals, centroids, xp=self.xp)
@@ -78,11 +79,13 @@ class _Begun(NamedTuple):
     read_signals: Callable[[], np.ndarray[Any, Any]]
 
 
-def step_and_update(rows: Rows, centroids: Array, *, xp: Namespace) -> tuple[ClusterTotals, Update]:
+def step_and_update(
+    rows: Rows, centroids: Array, zeros: Zeros | None = None, *, xp: Namespace
+) -> tuple[ClusterTotals, Update]:
     """Return what ``lloyd_step`` and ``update_centroids`` give, with their launches as one."""
     if isinstance(rows, DenseRows) and not reads_rows_once(rows, centroids):
         labels = nearest_labels(rows, centroids, xp=xp)
-        both: Any = updated_sums(rows, labels, centroids, xp=xp)
+        both: Any = updated_sums(rows, labels, centroids, zeros or Zeros())
         if both is not NotImplemented:
             return both[0], both[1]
     totals = lloyd_step(rows, centroids, xp=xp)

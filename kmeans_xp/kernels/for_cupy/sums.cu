@@ -151,5 +151,9 @@ sum_pieces(const In* points, const T* weights, const T* origin, SORTED_ROWS, int
         parts[part * 3ll + 2] = explained;
     }
     int n_parts = sorted.n_clusters * gridDim.y;
-    if (is_last(&tickets[n_parts], n_parts)) sum_parts(parts, n_parts, signals);
+    if (!is_last(&tickets[n_parts], n_parts)) return;
+    sum_parts(parts, n_parts, signals);
+    // The counts and the tickets behind them, which nobody reads any more, for the next step.
+    int* zeroed = tickets - (n_clusters + 1);
+    for (int at = threadIdx.x; at < n_clusters + 1 + n_parts + 1; at += THREADS) zeroed[at] = 0;
 }

@@ -23,7 +23,15 @@ from kmeans_xp.kernels.portable.assignment import ClusterTotals, cluster_sums
 from kmeans_xp.kernels.portable.steps import Update, update_centroids
 from kmeans_xp.kernels.rows import DenseRows
 
-__all__ = ["MOST_CLUSTERS", "Sorted", "merged", "no_totals", "sorted_by_label", "updated_sums"]
+__all__ = [
+    "MOST_CLUSTERS",
+    "Sorted",
+    "Zeros",
+    "merged",
+    "no_totals",
+    "sorted_by_label",
+    "updated_sums",
+]
 
 #: rows that are sorted together, by the number of bits of a place among them
 _CHUNK_BITS = (12, 8)
@@ -50,13 +58,31 @@ class Sorted(NamedTuple):
     piece_starts : array of shape (n_clusters + 1,)
     most_pieces : int
     tickets : array
-        Zeros, as many as were asked for.
+        Zeros, as many as were given.
     """
 
     arguments: tuple[Any, ...]
     piece_starts: Array
     most_pieces: int
     tickets: Array
+
+
+class Zeros:
+    """Zeros that a launch leaves behind as it found them, for the steps of one run."""
+
+    def __init__(self) -> None:
+        self._kept: Array | None = None
+
+    def take(self, n_zeros: int) -> Array:
+        """Return zeros of int32, to be given back when all launches that use them are queued."""
+        kept, self._kept = self._kept, None
+        if kept is not None and len(kept) == n_zeros:
+            return kept
+        return cupy.zeros(n_zeros, dtype=np.int32)
+
+    def give_back(self, zeros: Array) -> None:
+        """Keep zeros for the next step."""
+        self._kept = zeros
 
 
 class _Means(NamedTuple):
@@ -71,10 +97,10 @@ class _Means(NamedTuple):
 @cluster_sums.override("cupy", rows=DenseRows)
 def sorted_sums(rows: DenseRows, labels: Array, n_clusters: int, *, xp: Namespace) -> Any:
     """Add up the rows in the order of their labels, in pieces of equal size."""
-    return _summed(rows, labels, n_clusters, None)
+    return _summed(rows, labels, n_clusters)
 
 
-def updated_sums(rows: DenseRows, labels: Array, centroids: Array, *, xp: Namespace) -> Any:
+def updated_sums(rows: DenseRows, labels: Array, centroids: Array, zeros: Zeros) -> Any:
     """Return the totals and the update that follows from them, or NotImplemented.
 
     To the bits of ``cluster_sums`` and ``update_centroids``, in no more launches than the first.
@@ -86,11 +112,17 @@ def updated_sums(rows: DenseRows, labels: Array, centroids: Array, *, xp: Namesp
     n_parts = _parts_of(n_clusters, n_features)
     new, signals = cupy.empty_like(centroids), cupy.empty(3, dtype=np.float64)
     means = _Means(centroids, new, cupy.empty((n_parts, 3), dtype=np.float64), signals)
-    totals = _summed(rows, labels, n_clusters, means)
+    totals = _summed(rows, labels, n_clusters, means, zeros)
     return totals if totals is NotImplemented else (totals, Update(new, signals))
 
 
-def _summed(rows: DenseRows, labels: Array, n_clusters: int, means: _Means | None) -> Any:
+def _summed(
+    rows: DenseRows,
+    labels: Array,
+    n_clusters: int,
+    means: _Means | None = None,
+    zeros: Zeros | None = None,
+) -> Any:
     types = types_of(rows)
     n_features = rows.n_features
     if types is None or not n_features or n_clusters > MOST_CLUSTERS:
@@ -102,8 +134,9 @@ def _summed(rows: DenseRows, labels: Array, n_clusters: int, means: _Means | Non
     labels = cupy.ascontiguousarray(labels, dtype=np.int32)
     for place, tile in rows.tiles(_rows_of_part(n_clusters)):
         rows_per_piece = max(_FEWEST_ROWS, -(-tile.n_points // _PIECES))
-        n_tickets = _parts_of(n_clusters, n_features) + 1
-        ordered = sorted_by_label(labels[place], n_clusters, rows_per_piece, n_tickets)
+        n_zeros = n_clusters + 1 + _parts_of(n_clusters, n_features) + 1
+        counts = cupy.zeros(n_zeros, np.int32) if zeros is None else zeros.take(n_zeros)
+        ordered = sorted_by_label(labels[place], n_clusters, rows_per_piece, counts)
         n_columns = -(-n_features // N_THREADS)
         launch(
             f"sum_pieces<{types[0]}, {types[1]}>",
@@ -121,18 +154,24 @@ def _summed(rows: DenseRows, labels: Array, n_clusters: int, means: _Means | Non
                 *((NULL,) * 4 if means is None else means),
             ),
         )
+        if zeros is not None:
+            zeros.give_back(counts)
     return totals
 
 
 def sorted_by_label(
-    labels: Array, n_clusters: int, rows_per_piece: int, n_tickets: int = 0
+    labels: Array, n_clusters: int, rows_per_piece: int, counts: Array | None = None
 ) -> Sorted:
-    """Sort rows, fewer than 2**30, by labels of int32; stable, and cut into pieces of clusters."""
+    """Sort rows, fewer than 2**30, by labels of int32; stable, and cut into pieces of clusters.
+
+    ``counts`` are zeros, n_clusters + 1 of them and as many behind as tickets are wanted.
+    """
     n_rows = len(labels)
     bits = _chunk_bits(n_clusters)
     n_chunks = -(-n_rows // 2**bits)
     most_pieces = -(-n_rows // rows_per_piece) + n_clusters
-    counts = cupy.zeros(n_clusters + 1 + n_tickets, dtype=np.int32)
+    if counts is None:
+        counts = cupy.zeros(n_clusters + 1, dtype=np.int32)
     piece_starts = cupy.empty(n_clusters + 1, dtype=np.int32)
     order = cupy.empty(n_rows, dtype=np.uint16)
     run_starts = cupy.empty((n_chunks, n_clusters + 1), dtype=np.uint16)

@@ -39,6 +39,7 @@ __all__ = [
     "TOTALS",
     "Compiled",
     "compiled",
+    "every_function",
     "inline",
 ]
 
@@ -146,11 +147,21 @@ class Compiled:
         return made
 
 
+#: all that were declared
+every_function: list[Compiled] = []
+
+
 def compiled(
     *parameters: Parameter, returns: Any = types.void
 ) -> Callable[[Callable[..., Any]], Compiled]:
     """Return a decorator that makes a function of these parameters ``Compiled``."""
-    return lambda function: Compiled(function, parameters, returns)
+
+    def made_of(function: Callable[..., Any]) -> Compiled:
+        made = Compiled(function, parameters, returns)
+        every_function.append(made)
+        return made
+
+    return made_of
 
 
 def _digest() -> str:

@@ -2,6 +2,7 @@
 
 import contextlib
 import hashlib
+import logging
 import os
 import pickle
 import secrets
@@ -20,6 +21,9 @@ __all__ = ["KeptCode"]
 _DIGEST_SIZE = hashlib.sha256().digest_size
 
 _told: set[str] = set()
+
+#: of its own, so that a program can show what it waits for
+logger = logging.getLogger("kmeans_xp.kernels")
 
 
 class KeptCode(FunctionCache):
@@ -41,6 +45,17 @@ class KeptCode(FunctionCache):
     def __init__(self, function: Callable[..., Any]) -> None:
         super().__init__(function)
         self._cache_file = _Files(Path(self._cache_path), self._impl.filename_base)
+
+    def load_overload(self, sig: Any, target_context: Any) -> Any:
+        """Return the code that is kept for a signature, or None: it is compiled then."""
+        kept = super().load_overload(sig, target_context)
+        if kept is None and "compiling" not in _told:
+            _told.add("compiling")
+            logger.info(
+                "Compiling kernels for this machine: some seconds, once. "
+                "`kmeans-xp devices --compile` does it ahead."
+            )
+        return kept
 
     def _save_overload(self, signature: Any, compiled: Any) -> None:
         try:

@@ -12,8 +12,8 @@ __all__: list[str] = []
 
 @places_of_least.override("numpy")
 def partitioned_places(values: np.ndarray[Any, Any], n: int, *, xp: Namespace) -> Any:
-    """Sort only those that are wanted."""
+    """Sort only those that are wanted, and those that equal the greatest of them."""
     if n >= len(values):
         return np.argsort(values, kind="stable")
-    some = np.argpartition(values, n - 1)[:n]
-    return some[np.argsort(values[some], kind="stable")]
+    some = np.flatnonzero(values <= np.partition(values, n - 1)[n - 1])
+    return some[np.argsort(values[some], kind="stable")[:n]]

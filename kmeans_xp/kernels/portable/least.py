@@ -20,7 +20,7 @@ def places_of_least(values: Array, n: int, *, xp: Namespace) -> Array:
     Returns
     -------
     integer array of shape (min(n, n_values),)
-        Which of equal values come first, or at all, is open.
+        Of equal values those that lie first come first.
     """
     # No partition: CuPy's has a race between the threads of a warp (seen in 14.2), and where
     # there is none, array_api_extra sorts too.
