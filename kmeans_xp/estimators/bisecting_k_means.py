@@ -22,7 +22,7 @@ from kmeans_xp.algorithms import (
 )
 from kmeans_xp.algorithms.bisecting import Children, Strategy
 from kmeans_xp.blocks import Blocks
-from kmeans_xp.devices import Array, Placement, bring, send, to_host
+from kmeans_xp.devices import Array, Placement, bring, from_host, send, to_host
 from kmeans_xp.estimators.base import SEEDINGS, BaseKMeans, Fitted, all_or_nothing, watched
 from kmeans_xp.estimators.fitted_state import Kind, Numbers, Tree
 from kmeans_xp.estimators.preparation import Prepared
@@ -258,12 +258,14 @@ class BisectingKMeans(BaseKMeans):
         self, centroids: Array, children: Children, *, origin: Array, placement: Placement
     ) -> dict[str, Any]:
         """Return the attributes that make an estimator which walks this tree."""
-        leaves = leaf_centroids(centroids, children, xp=placement.xp)
+        xp = placement.xp
+        leaves = leaf_centroids(centroids, children, xp=xp)
+        pairs = from_host(np.asarray(children, dtype=np.int32), xp=xp, device=placement.device)
         return {
             **self._fitted(leaves, origin, placement),
             "_n_features_out": _n_splits(children) + 1,
             "_node_centroids": send(centroids, placement),
-            "_children": np.asarray(children),
+            "_children": send(pairs, placement),
         }
 
     def _store(self, result: Bisected, data: Prepared) -> None:

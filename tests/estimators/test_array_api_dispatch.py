@@ -20,12 +20,12 @@ import numpy as np, sklearn
 from sklearn.decomposition import PCA
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
-from kmeans_xp import KMeans, MiniBatchKMeans
+from kmeans_xp import BisectingKMeans, KMeans, MiniBatchKMeans
 
 host = np.random.default_rng(0).normal(size=(300, 6)).astype(np.float32)
 X = {asarray}(host)
 with sklearn.config_context(array_api_dispatch=True):
-    for make in (KMeans, MiniBatchKMeans):
+    for make in (KMeans, MiniBatchKMeans, BisectingKMeans):
         pipeline = make_pipeline(
             StandardScaler(), {steps} make(4, random_state=0)
         ).fit(X)
@@ -41,9 +41,9 @@ print("as it should be")
 CHECKS = """
 import unittest
 from sklearn.utils.estimator_checks import _yield_array_api_checks
-from kmeans_xp import KMeans, MiniBatchKMeans
+from kmeans_xp import BisectingKMeans, KMeans, MiniBatchKMeans
 
-for estimator in (KMeans(2, random_state=0), MiniBatchKMeans(2, random_state=0)):
+for estimator in (make(2, random_state=0) for make in (KMeans, MiniBatchKMeans, BisectingKMeans)):
     n_passed = 0
     for check in _yield_array_api_checks(estimator):
         # A model predicts arrays of any library: those of the one it was fitted on, too.

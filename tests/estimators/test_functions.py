@@ -16,6 +16,7 @@ from tests.datasets import blobs, cloud, positive_weights
 
 def test_every_public_name_is_there() -> None:
     assert sorted(kmeans_xp.__all__) == [
+        "BisectingKMeans",
         "Checkpoint",
         "KMeans",
         "MiniBatchKMeans",
