@@ -41,7 +41,7 @@ Children = tuple[tuple[int, int], ...]
 #: the children of a node that was not split
 LEAF = (-1, -1)
 #: memory that the rows of a tile may take while they walk down the tree
-_TILE_BYTES = 2**27
+_TILE_BYTES = 2**25
 
 
 class Bisection(NamedTuple):

@@ -91,7 +91,8 @@ class BisectingKMeans(BaseKMeans):
     centroid, and of all.
 
     Rows that lie in memory are gathered, a cluster at a time: a split takes a copy of the rows of
-    its cluster (the first takes none), and 8 bytes for each row. Rows that are read by blocks are
+    its cluster (the first takes none), while it is made and centred two, and 8 bytes for each row.
+    ``predict`` copies tiles of at most 32 MiB. Rows that are read by blocks are
     not copied: 4 bytes are kept for each row, and an iteration of any split is a pass over all.
 
     A cluster of equal rows is not split while there are others. When none is left, the clusters
