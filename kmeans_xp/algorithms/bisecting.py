@@ -230,6 +230,10 @@ def bisecting(
     root = xp.zeros((1, blocks.n_features), dtype=blocks.dtype, device=blocks.device)
     if n_clusters == 1:
         root = lloyd(blocks, root, max_iter=1).centroids  # the weighted mean
+
+    def runs_in(part: Blocks) -> Iterable[LloydResult]:
+        return runs_from(part, starts(part), max_iter=max_iter, tol=tol, algorithm=algorithm)
+
     tree = _Tree(root, _Leaf(n_rows=blocks.n_points, n_weighted=n_weighted), strategy)
     while len(tree.leaves) < n_clusters:
         leaf = tree.next_leaf()
@@ -238,11 +242,7 @@ def bisecting(
             tree.split(leaf, _centroid_twice(leaf, tree, blocks), (leaf, _Leaf()))
             sq_shift = 0.0
         else:
-            part = parts.part(leaf.node)
-            runs = runs_from(part, starts(part), max_iter=max_iter, tol=tol, algorithm=algorithm)
-            best = best_of(runs)
-            assert best is not None
-            halves = _halves(parts.sides(leaf.node, part, best))
+            best, halves = _best_split(leaf, parts, runs_in)
             if not all(half.n_weighted for half in halves):
                 tree.put(leaf._replace(is_one_point=True))
                 continue
@@ -253,6 +253,16 @@ def bisecting(
             break
     n_empty = sum(leaf.n_rows == 0 for _, leaf in tree.leaves)
     return _finished(blocks, xp.concat(tree.centroids), tuple(tree.children), n_empty)
+
+
+def _best_split(
+    leaf: _Leaf, parts: _Parts, runs_in: Callable[[Blocks], Iterable[LloydResult]]
+) -> tuple[LloydResult, tuple[_Leaf, _Leaf]]:
+    """Return the best of several runs in a leaf, and its halves; the copy of the rows ends here."""
+    part = parts.part(leaf.node)
+    best = best_of(runs_in(part))
+    assert best is not None
+    return best, _halves(parts.sides(leaf.node, part, best))
 
 
 def _centroid_twice(leaf: _Leaf, tree: _Tree, blocks: Blocks) -> Array:
