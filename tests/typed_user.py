@@ -3,7 +3,6 @@
 from typing import Any, assert_type
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
 from kmeans_xp import (
@@ -29,6 +28,17 @@ class DeviceArray:
         return self
 
 
+class Frame:
+    """As data frames are to a type checker: what arrays have, and names of columns."""
+
+    columns: tuple[str, ...] = ()
+    shape: tuple[int, int] = (0, 0)
+    dtype: str = "float64"
+
+    def __getitem__(self, name: str) -> "Frame":
+        return self
+
+
 def on_numpy(X: NDArray[np.float32]) -> None:
     model = KMeans(n_clusters=3, random_state=0).fit(X)
     assert_type(model, KMeans)
@@ -46,7 +56,7 @@ def on_a_device(X: DeviceArray) -> None:
     assert_type(BisectingKMeans(3).fit(X).predict(X), DeviceArray)
 
 
-def on_tables(frame: pd.DataFrame) -> None:
+def on_tables(frame: Frame) -> None:
     assert_type(KMeans(3).fit_predict([[0.0, 1.0], [2.0, 3.0]]), NDArray[Any])
     assert_type(KMeans(3).fit(frame).transform([[0.0, 1.0]]), NDArray[Any])
     assert_type(KMeans(3).fit(frame).predict(frame), NDArray[Any])
@@ -67,7 +77,7 @@ def functions_on_a_device(X: DeviceArray, weights: DeviceArray) -> None:
     assert_type(assign(X, centroids).sq_distances, DeviceArray)
 
 
-def functions_on_tables(frame: pd.DataFrame, X: NDArray[np.float32]) -> None:
+def functions_on_tables(frame: Frame, X: NDArray[np.float32]) -> None:
     assert_type(kmeans_plusplus(frame, 2), tuple[NDArray[Any], NDArray[Any]])
     assert_type(lloyd([[0.0], [1.0]], [[0.0]]).centroids, NDArray[Any])
     k_means(X, 3, n_clusters_max=4)  # type: ignore[call-overload]
