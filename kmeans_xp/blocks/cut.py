@@ -185,6 +185,17 @@ class CutBlocks(ABC):
     ) -> Generator[Any]:
         # Closed at once when a function raises: the traceback would keep it open.
         with closing(self.visited()) as blocks:
+            of_block = self._of_block(function, operands, per_row)
             for number, rows in enumerate(blocks):
-                given = (each.block(number) for each in per_row)
-                yield within_memory(function, rows, *given, *operands, xp=self.xp)
+                yield of_block(number, rows)
+
+    def _of_block(
+        self, function: Callable[..., Any], operands: tuple[Any, ...], per_row: tuple[PerRow, ...]
+    ) -> Callable[[int, Rows], Any]:
+        """Return what calls the function with the rows of a block, and all that belongs to them."""
+
+        def of_block(number: int, rows: Rows) -> Any:
+            given = (each.block(number) for each in per_row)
+            return within_memory(function, rows, *given, *operands, xp=self.xp)
+
+        return of_block

@@ -6,13 +6,13 @@ from contextlib import closing
 from queue import SimpleQueue
 from typing import NamedTuple, TypeVar
 
-__all__ = ["read_ahead"]
+__all__ = ["Failed", "read_ahead"]
 
 T = TypeVar("T")
 
 
-class _Failed(NamedTuple):
-    """What ended the thread."""
+class Failed(NamedTuple):
+    """An error of a thread, to be raised in its caller."""
 
     error: BaseException
 
@@ -45,7 +45,7 @@ def read_ahead(items: Generator[T], n_ahead: int) -> Generator[T]:
     thread.start()
     try:
         while (item := ready.get()) is not _END:
-            if isinstance(item, _Failed):
+            if isinstance(item, Failed):
                 raise item.error
             # Before the item is used: the next one is read meanwhile.
             room.release()
@@ -72,4 +72,4 @@ def _read(
                     return
                 del item
     except BaseException as error:  # noqa: BLE001 (raised in the caller)
-        ready.put(_Failed(error))
+        ready.put(Failed(error))

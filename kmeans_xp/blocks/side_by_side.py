@@ -6,16 +6,13 @@ from contextlib import closing
 from contextvars import copy_context
 from typing import Any, Generic, NamedTuple, TypeVar
 
+from kmeans_xp.blocks.reading_ahead import Failed
 from kmeans_xp.kernels.threads import threads_each
 
 __all__ = ["side_by_side"]
 
 T = TypeVar("T")
 R = TypeVar("R")
-
-
-class _Failed(NamedTuple):
-    error: BaseException
 
 
 class _Job(NamedTuple, Generic[T]):
@@ -67,7 +64,7 @@ class _Lanes(Generic[T, R]):
         self._n_begun = 0
         self._is_over = False  # no item is begun any more
         self._done = threading.Condition()
-        self._results: dict[int, R | _Failed] = {}
+        self._results: dict[int, R | Failed] = {}
         # Results that wait for their turn are bounded too: each may be large.
         self._room = threading.Semaphore(2 * n_lanes)
         self._threads = [
@@ -121,7 +118,7 @@ class _Lanes(Generic[T, R]):
             except BaseException as error:  # noqa: BLE001 (raised in the caller, in its turn)
                 self._n_begun += 1
                 self._is_over = True
-                self._finish(number, _Failed(error))
+                self._finish(number, Failed(error))
                 return None
             self._n_begun += 1
             return job
@@ -133,13 +130,13 @@ class _Lanes(Generic[T, R]):
     def _work(self, job: _Job[T]) -> None:
         try:
             with threads_each(self._n_threads):
-                result: R | _Failed = self._function(job.number, job.item)
+                result: R | Failed = self._function(job.number, job.item)
         except BaseException as error:  # noqa: BLE001 (raised in the caller, in its turn)
             self._is_over = True
-            result = _Failed(error)
+            result = Failed(error)
         self._finish(job.number, result)
 
-    def _finish(self, number: int, result: R | _Failed) -> None:
+    def _finish(self, number: int, result: R | Failed) -> None:
         with self._done:
             self._results[number] = result
             self._done.notify()
@@ -152,6 +149,6 @@ class _Lanes(Generic[T, R]):
         with self._done:
             result: Any = self._results.pop(number)
         self._room.release()
-        if isinstance(result, _Failed):
+        if isinstance(result, Failed):
             raise result.error
         return result  # type: ignore[no-any-return]

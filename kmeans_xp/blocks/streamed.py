@@ -9,7 +9,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kmeans_xp.blocks.cut import CutBlocks, Parts
-from kmeans_xp.blocks.in_memory import within_memory
 from kmeans_xp.blocks.per_row import PerRow
 from kmeans_xp.blocks.reading_ahead import read_ahead
 from kmeans_xp.blocks.side_by_side import side_by_side
@@ -162,10 +161,7 @@ class Streamed(CutBlocks):
             yield from super()._results(function, operands, per_row)
             return
 
-        def of_block(number: int, rows: Rows) -> Any:
-            given = (each.block(number) for each in per_row)
-            return within_memory(function, rows, *given, *operands, xp=self.xp)
-
+        of_block = self._of_block(function, operands, per_row)
         blocks, n_each = self.visited(), n_threads() // n_lanes
         with one_blas_thread(), closing(side_by_side(of_block, blocks, n_lanes, n_each)) as results:
             yield from results

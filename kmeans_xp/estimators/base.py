@@ -19,6 +19,7 @@ from sklearn.base import (
     TransformerMixin,
 )
 from sklearn.callback import CallbackSupportMixin, with_callbacks
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils._param_validation import (
     Interval,
     InvalidParameterError,
@@ -433,6 +434,8 @@ class BaseKMeans(
             params["init"] = to_host(params["init"])
         elif isinstance(params["init"], str) and params["init"] in ("auto", "k-means||"):
             params["init"] = "k-means++"  # what is nearest to it there
+        if params.get("algorithm") in ("auto", "hamerly"):
+            params["algorithm"] = "lloyd"  # which has the same result
         return params
 
     def fit(self, X: Any, y: Any = None, sample_weight: Any = None) -> Self:
@@ -498,6 +501,15 @@ class BaseKMeans(
             return int(self.n_init)
         # Of the strings, "random" alone gains much by another try.
         return 1 if isinstance(self.init, str) and self.init != "random" else default
+
+    def _warn_of_distinct(self, n_distinct: int) -> None:
+        """Warn that a fit ended with fewer clusters than were asked for."""
+        warnings.warn(
+            f"Number of distinct clusters ({n_distinct}) found smaller than "
+            f"n_clusters ({self.n_clusters}). Possibly due to duplicate points in X.",
+            ConvergenceWarning,
+            stacklevel=6,
+        )
 
     @contextmanager
     def _prepared(self, X: Any, sample_weight: Any) -> Iterator[tuple[Any, Prepared]]:

@@ -1,6 +1,5 @@
 """Bisecting K-Means, with scikit-learn's interface."""
 
-import warnings
 from collections.abc import Callable, Iterator
 from functools import partial
 from numbers import Integral
@@ -8,7 +7,6 @@ from typing import Any, ClassVar, Self, cast
 
 import numpy as np
 import sklearn.cluster
-from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils._param_validation import Interval, StrOptions
 
 from kmeans_xp.algorithms import (
@@ -280,14 +278,8 @@ class BisectingKMeans(BaseKMeans):
         self.inertia_ = result.inertia
 
     def _warn_of_empty_clusters(self, result: Bisected) -> None:
-        n_clusters = _n_splits(result.children) + 1
         if result.n_empty:
-            warnings.warn(
-                f"Number of distinct clusters ({n_clusters - result.n_empty}) found smaller than "
-                f"n_clusters ({self.n_clusters}). Possibly due to duplicate points in X.",
-                ConvergenceWarning,
-                stacklevel=5,
-            )
+            self._warn_of_distinct(_n_splits(result.children) + 1 - result.n_empty)
 
     def _labelling(self, fitted: Fitted) -> tuple[Any, ...]:
         """Return the function that labels rows, and its operands."""
@@ -326,10 +318,6 @@ class BisectingKMeans(BaseKMeans):
 
     def _sklearn_class(self) -> Any:
         return sklearn.cluster.BisectingKMeans
-
-    def _sklearn_params(self) -> dict[str, Any]:
-        algorithm = "elkan" if self.algorithm == "elkan" else "lloyd"
-        return {**super()._sklearn_params(), "algorithm": algorithm}
 
 
 def _n_splits(children: Children) -> int:

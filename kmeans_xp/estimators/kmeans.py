@@ -7,7 +7,6 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 import sklearn.cluster
-from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils._param_validation import StrOptions
 
 from kmeans_xp.algorithms import ALGORITHMS, Iteration, LloydResult, best_of, lloyd, runs_from
@@ -315,19 +314,10 @@ class KMeans(BaseKMeans):
             return
         n_distinct = len(best.labels.reduce(_distinct, merge=np.union1d))
         if n_distinct < self.n_clusters:
-            warnings.warn(
-                f"Number of distinct clusters ({n_distinct}) found smaller than "
-                f"n_clusters ({self.n_clusters}). Possibly due to duplicate points in X.",
-                ConvergenceWarning,
-                stacklevel=5,
-            )
+            self._warn_of_distinct(n_distinct)
 
     def _sklearn_class(self) -> Any:
         return sklearn.cluster.KMeans
-
-    def _sklearn_params(self) -> dict[str, Any]:
-        algorithm = "elkan" if self.algorithm == "elkan" else "lloyd"
-        return {**super()._sklearn_params(), "algorithm": algorithm}
 
 
 def _inertia(iteration: Iteration, data: Prepared) -> float:
