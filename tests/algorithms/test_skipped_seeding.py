@@ -7,7 +7,7 @@ from typing import Any
 import array_api_compat.numpy as xp
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
 
@@ -18,6 +18,7 @@ from tests.datasets import blobs
 
 pytest.importorskip("numba")
 skipped = pytest.importorskip("kmeans_xp.kernels.for_numba.skipped_seeding")
+by_cluster = pytest.importorskip("kmeans_xp.kernels.for_numba.rows_by_cluster")
 
 Rows = np.ndarray[Any, Any]
 
@@ -32,9 +33,9 @@ def held_from_the_start() -> Iterator[None]:
             "_FIRST_LOOK": 2,
             "_MOST_IN_REACH": 1.0,
             "_MOST_MEASURED": 2.0,
-            "_FEW_PANELS": 0,
         }.items():
             patch.setattr(skipped, name, value)
+        patch.setattr(by_cluster, "_FEW_PANELS", 0)
         yield
 
 
@@ -77,6 +78,9 @@ KINDS = [uniform, lattice, heavy_tails, groups]
     st.sampled_from([0.0, 1e4]),
     st.sampled_from([1e-15, 1.0, 1e15]),
 )
+# Squares that are infinite in float32.
+@example(60, 15, 4, 302, None, 0.0, 1e15)
+@example(60, 2, 4, 5, None, 0.0, 1e15)
 def test_the_same_rows_are_chosen(
     kind: Callable[..., Rows],
     dtype: str,
@@ -118,7 +122,7 @@ def test_distances_have_the_bits_of_plain_passes(
     for centroid in centroids[:10]:
         closest = closer_of(rows, closest, centroid[None], xp=xp)
     with held_from_the_start():
-        held = skipped.SkippedSeeding(rows, closest.copy(), centroids[:10], 60)
+        held = by_cluster.RowsByCluster(rows, closest.copy(), centroids[:10], 60)
         for centroid in centroids[10:]:
             held.take_in(centroid)
             closest = closer_of(rows, closest, centroid[None], xp=xp)

@@ -28,6 +28,7 @@ __all__ = [
     "Floats",
     "Labels",
     "aligned",
+    "aligned_numbers",
     "copy",
     "group_size",
     "in_parts",
@@ -163,12 +164,15 @@ def scratch_for(points, tile):
     return np.empty((0 if is_dense else tile, points.shape[1]), points.dtype)
 
 
-@inline
-def aligned(n_numbers, like):
+def aligned_numbers(n_numbers, like):
     """Return uninitialised numbers of the dtype of ``like`` that begin on a cache line."""
     memory = np.empty(n_numbers + LINE // like.itemsize, like.dtype)
     first = -memory.ctypes.data % LINE // like.itemsize
     return memory[first : first + n_numbers]
+
+
+#: as compiled code calls it
+aligned = inline(aligned_numbers)
 
 
 @inline
