@@ -1,8 +1,8 @@
 """Rows that are read from a source block by block, in every visit anew."""
 
 from collections.abc import Callable, Generator, Sequence
-from contextlib import closing
-from functools import cached_property
+from contextlib import closing, contextmanager
+from functools import cached_property, partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -12,7 +12,7 @@ from kmeans_xp.blocks.cut import CutBlocks, Parts
 from kmeans_xp.blocks.per_row import PerRow
 from kmeans_xp.blocks.reading_ahead import read_ahead
 from kmeans_xp.blocks.side_by_side import side_by_side
-from kmeans_xp.blocks.sources import RowSource
+from kmeans_xp.blocks.sources import RowSource, SourceBlock
 from kmeans_xp.blocks.uploading import rows_on, uploaded
 from kmeans_xp.devices import (
     Array,
@@ -70,6 +70,10 @@ class HostParts(NamedTuple):
         return given.reduce(partial, *operands, per_row=per_row, merge=merge)
 
 
+def _itself(rows: Rows) -> Rows:
+    return rows
+
+
 def _kept(result: Any) -> Any:
     """Return a result for the rows of a block, on the host if it is a matrix."""
     return to_host(result) if is_array(result) and result.ndim > 1 else result
@@ -78,8 +82,9 @@ def _kept(result: Any) -> Any:
 class Streamed(CutBlocks):
     """Rows of a source, of which a few blocks are in memory and two on the device at a time.
 
-    A thread reads and decodes blocks ahead. On a device, functions are called in the thread of
-    the caller, one block after the other; on the host, by several threads, a block each.
+    On a device, functions are called in the thread of the caller, one block after the other, and
+    another thread reads blocks ahead. On the host several threads have a block each, which they
+    read themselves where the source lets them: it is in their cache then.
 
     Parameters
     ----------
@@ -161,10 +166,31 @@ class Streamed(CutBlocks):
             yield from super()._results(function, operands, per_row)
             return
 
-        of_block = self._of_block(function, operands, per_row)
-        blocks, n_each = self.visited(), n_threads() // n_lanes
-        with one_blas_thread(), closing(side_by_side(of_block, blocks, n_lanes, n_each)) as results:
+        of_rows = self._of_block(function, operands, per_row)
+
+        def of_block(number: int, rows: Callable[[], Rows]) -> Any:
+            return of_rows(number, rows())
+
+        n_each = n_threads() // n_lanes
+        with (
+            one_blas_thread(),
+            self._unread() as blocks,
+            closing(side_by_side(of_block, blocks, n_lanes, n_each)) as results,
+        ):
             yield from results
+
+    @contextmanager
+    def _unread(self) -> Generator[Generator[Callable[[], Rows]]]:
+        """Give what returns the rows of each block in order; any thread may call it."""
+        if self.source.is_read_apart:
+            with self.source.apart() as blocks:
+                yield (partial(self._read_by, read) for read in blocks)
+        else:
+            with closing(self.visited()) as visited:
+                yield (partial(_itself, rows) for rows in visited)
+
+    def _read_by(self, read: Callable[[], SourceBlock]) -> Rows:
+        return rows_on(read(), xp=self.xp, device=self.device).seen_from(self.origin)
 
     def _n_lanes(self) -> int:
         """Return how many blocks to compute with at a time."""

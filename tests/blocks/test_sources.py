@@ -20,6 +20,7 @@ from pyarrow import csv, dataset, feather, parquet
 from scipy import sparse
 
 from kmeans_xp.blocks.sources import RowSource, SourceBlock, checks, open_rows
+from kmeans_xp.blocks.sources.weighted import WeightedSource
 
 N_ROWS, N_FEATURES, BLOCK_ROWS = 103, 4, 10
 
@@ -547,9 +548,20 @@ def test_a_npy_file_that_is_cut_short_is_told_when_opened(tmp_path: Path) -> Non
         open_rows(path)
 
 
+def read_apart(source: Any) -> None:
+    """Read all blocks, the last one first."""
+    with source.apart() as blocks:
+        for read in reversed(list(blocks)):
+            read()
+
+
+@pytest.mark.parametrize("whole_pass", [lambda source: list(source.read()), read_apart])
 @pytest.mark.parametrize("n_files", [1, 2])
 def test_numbers_of_a_file_are_looked_at_until_a_whole_pass_found_them_finite(
-    n_files: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    n_files: int,
+    whole_pass: Callable[..., Any],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     for number in range(n_files):
         np.save(tmp_path / f"{number}.npy", POINTS)
@@ -563,12 +575,13 @@ def test_numbers_of_a_file_are_looked_at_until_a_whole_pass_found_them_finite(
 
     def n_looked_at() -> int:
         looked_at.clear()
-        for _ in source.read():
-            pass
+        whole_pass(source)
         return sum(looked_at)
 
     with closing(source.read()) as unfinished:
         next(unfinished)
+    with source.apart() as blocks:
+        next(blocks)()
     assert n_looked_at() == n_files * len(POINTS)
     assert n_looked_at() == 0
     changed = POINTS.copy()
@@ -579,6 +592,41 @@ def test_numbers_of_a_file_are_looked_at_until_a_whole_pass_found_them_finite(
         n_looked_at()
     with pytest.raises(ValueError, match="has nan"):  # this pass was not whole
         n_looked_at()
+
+
+@pytest.mark.parametrize("is_weighted", [False, True])
+@pytest.mark.parametrize("n_files", [1, 2])
+def test_blocks_that_are_read_apart_are_those_of_a_pass(
+    n_files: int, is_weighted: bool, tmp_path: Path
+) -> None:
+    for number, part in enumerate(np.array_split(POINTS, n_files)):
+        np.save(tmp_path / f"{number}.npy", part)
+    source: RowSource = open_rows(tmp_path, block_rows=BLOCK_ROWS)
+    if is_weighted:
+        source = WeightedSource(source, np.arange(1.0, 1.0 + len(POINTS)))
+    assert source.is_read_apart
+    with source.apart() as blocks:
+        apart = [read() for read in reversed(list(blocks))]
+    for got, expected in zip(reversed(apart), source.read(), strict=True):
+        assert_array_equal(got.points, expected.points)
+        assert_array_equal(got.weights, expected.weights)
+
+
+def test_a_file_that_is_cut_short_while_it_is_read_apart(tmp_path: Path) -> None:
+    path = saved(POINTS, tmp_path)
+    source = open_rows(path, block_rows=BLOCK_ROWS)
+    where = r"rows 30 to 39 of .*points.npy \(block 3\) cannot be read: .*cut short"
+    with source.apart() as blocks:
+        os.truncate(path, 128 + 16 * 35)
+        with pytest.raises(OSError, match=where):
+            [read() for read in blocks]
+
+
+def test_a_source_of_one_pass_is_not_read_apart() -> None:
+    source = open_rows(lambda: iter([POINTS]))
+    assert not source.is_read_apart
+    with pytest.raises(NotImplementedError, match="one after the other"):
+        source.apart()
 
 
 @pytest.mark.parametrize("order", ["C", "F"])

@@ -36,6 +36,7 @@ class ArraySource(SlicedSource):
         name: str | None = None,
     ) -> None:
         self._array = array
+        self.is_read_apart = isinstance(array, np.ndarray)
         name = name or _type_name(array)
         made_of = ArrayColumns(tuple(array.shape), array.dtype, columns, weight, name)
         chunks = getattr(array, "chunks", None)
@@ -74,6 +75,8 @@ class SparseSource(SlicedSource):
     columns, weight, block_rows : optional
         As of ``open_rows``.
     """
+
+    is_read_apart = True
 
     def __init__(
         self,

@@ -42,6 +42,7 @@ class JoinedSource(SlicedSource):
                     f"{first.stored_shape[1]}: files that are read as one have the same columns."
                 )
         self._files = files
+        self.is_read_apart = all(file.is_read_apart for file in files)
         self._starts = np.cumsum([0, *(file.stored_shape[0] for file in files)])
         dtype = np.result_type(*(file.stored_dtype for file in files))
         n_rows = int(self._starts[-1])

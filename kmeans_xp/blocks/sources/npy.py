@@ -1,5 +1,6 @@
 """Rows of .npy files, by plain reads."""
 
+import io
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -54,6 +55,8 @@ class NpySource(SlicedSource):
         with opened() as file:
             self._header = _read_header(file, name)
             n_bytes = file.seek(0, 2) - self._header.offset
+            # Other file systems are asked for one thing after the other.
+            self.is_read_apart = isinstance(file, io.FileIO)
         shape, dtype = self._header.shape, self._header.dtype
         made_of = ArrayColumns(shape, dtype, columns, weight, name)
         if n_bytes < shape[0] * shape[1] * dtype.itemsize:

@@ -1,7 +1,9 @@
 """Sources that know how many rows they have, and read any range of them."""
 
 from abc import abstractmethod
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
+from contextlib import contextmanager
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -84,15 +86,38 @@ class SlicedSource(RowSource):
             found.append(wanted.among(run, start))
         return wanted.in_order(found)
 
+    @contextmanager
+    def apart(self) -> Generator[Iterator[Callable[[], SourceBlock]]]:
+        """Give for each block, in row order, what reads it, which any thread may call."""
+        stamp, check = self._begun(self._place(0, 0))
+        checked: list[int] = []
+
+        def read(number: int) -> SourceBlock:
+            rows = self._range(number)
+            place = self._place(number, rows.start)
+            with reading(place):
+                [chunk] = self._slices([rows])
+                block = self._columns.block(chunk)
+            check(block, self.layout, place)
+            checked.append(number)
+            return block
+
+        yield (partial(read, number) for number in range(len(self.sizes())))
+        if len(checked) == len(self.sizes()):
+            self._found_clean(stamp)
+
     @abstractmethod
     def _slices(self, ranges: Iterable[Range]) -> Iterator[Any]:
         """Yield the rows of each range, with all their columns."""
 
     def _blocks(self, first: int) -> Generator[SourceBlock]:
-        starts = range(first * self._block_rows, sum(self.sizes()), self._block_rows)
-        ends = (min(start + self._block_rows, sum(self.sizes())) for start in starts)
-        for rows in self._slices(map(Range, starts, ends)):
+        for rows in self._slices(map(self._range, range(first, len(self.sizes())))):
             yield self._columns.block(rows)
+
+    def _range(self, number: int) -> Range:
+        """Return the rows of a block."""
+        start = number * self._block_rows
+        return Range(start, start + self.sizes()[number])
 
     def _runs(self, rows: np.ndarray[Any, Any]) -> list[Range]:
         """Return ranges that hold the given rows, none of which goes over the end of a block."""

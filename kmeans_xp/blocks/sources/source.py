@@ -1,8 +1,8 @@
 """What a source of rows is: blocks in a fixed order, read anew for every pass."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Generator, Iterator
-from contextlib import closing
+from collections.abc import Callable, Generator, Iterator
+from contextlib import AbstractContextManager, closing
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -12,7 +12,7 @@ from kmeans_xp.blocks.sources.picking import SourceBlock, Wanted
 
 __all__ = ["Layout", "RowSource", "SourceBlock", "default_block_rows"]
 
-#: Four blocks are in memory at a time. What glibc allocates up to 32 MiB at a time, it uses
+#: A few blocks are in memory at a time. What glibc allocates up to 32 MiB at a time, it uses
 #: again; larger blocks come from the system anew, which clears them (half as much CPU time again
 #: as reading takes), and a kernel's threads have enough to do with one of this size.
 _BLOCK_BYTES = 16 * 2**20
@@ -64,6 +64,8 @@ class RowSource(ABC):
 
     name: str
     layout: Layout
+    #: whether several threads may read blocks of one pass at a time, as ``apart`` has them do
+    is_read_apart = False
     _sizes: tuple[int, ...] | None = None
     #: the stamp of the rows when a whole pass found all of them fit to be clustered
     _clean_stamp: object = None
@@ -149,6 +151,22 @@ class RowSource(ABC):
             yield block
         self._settle(tuple(sizes))
 
+    def apart(self) -> AbstractContextManager[Iterator[Callable[[], SourceBlock]]]:
+        """Give for each block, in row order, what reads it, which any thread may call.
+
+        Returns
+        -------
+        context manager
+            Of an iterator. The functions raise what ``read`` does; they are called before the
+            context ends.
+
+        Raises
+        ------
+        NotImplementedError
+            Unless ``is_read_apart``.
+        """
+        raise NotImplementedError(f"Blocks of {self.name} are read one after the other.")
+
     def read_block(self, number: int) -> SourceBlock:
         """Return one block, directly where the format can, else by a pass.
 
@@ -216,16 +234,26 @@ class RowSource(ABC):
     def _pass(self, first: int) -> Generator[SourceBlock]:
         """Yield the blocks from number ``first`` on, checked."""
         place = self._place(first, sum((self._sizes or ())[:first]))
-        with reading(place):
-            stamp = self._stamp()
-        check = check_block if stamp is None or stamp != self._clean_stamp else check_shape
+        stamp, check = self._begun(place)
         with closing(self._blocks(first)) as blocks:
             while (block := self._next(blocks, place)) is not None:
                 n_rows = int(block.points.shape[0])
                 check(block, self.layout, place.of_size(n_rows))
                 place = self._place(place.number + 1, place.start + n_rows)
                 yield block
-        if first == 0 and stamp == self._stamp():
+        if first == 0:
+            self._found_clean(stamp)
+
+    def _begun(self, place: Place) -> tuple[object, Callable[..., None]]:
+        """Return the stamp of the rows, and the check that a pass has to make of each block."""
+        with reading(place):
+            stamp = self._stamp()
+        is_clean = stamp is not None and stamp == self._clean_stamp
+        return stamp, check_shape if is_clean else check_block
+
+    def _found_clean(self, stamp: object) -> None:
+        """Remember that all blocks passed the check, unless rows were written to meanwhile."""
+        if stamp == self._stamp():
             self._clean_stamp = stamp
 
     def _next(self, blocks: Iterator[SourceBlock], place: Place) -> SourceBlock | None:

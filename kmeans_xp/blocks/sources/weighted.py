@@ -1,6 +1,9 @@
 """Rows of a source, with weights that were given apart from it."""
 
-from collections.abc import Generator
+from collections.abc import Callable, Generator, Iterator
+from contextlib import contextmanager
+from functools import partial
+from itertools import accumulate
 from typing import Any
 
 import numpy as np
@@ -28,18 +31,35 @@ class WeightedSource(RowSource):
         self._source = source
         self._weights = weights
         self._sizes = source.sizes()
+        self.is_read_apart = source.is_read_apart
 
     def take(self, indices: Any) -> SourceBlock:
         """Return rows by their index among all, with their weights."""
         points = self._source.take(indices).points
         return SourceBlock(points, self._weights[np.asarray(indices)].astype(self.dtype))
 
+    @contextmanager
+    def apart(self) -> Generator[Iterator[Callable[[], SourceBlock]]]:
+        """Give for each block, in row order, what reads it, which any thread may call."""
+        starts = accumulate(self.sizes(), initial=0)
+        with self._source.apart() as blocks:
+            yield (
+                partial(self._read_from, start, read)
+                for start, read in zip(starts, blocks, strict=False)
+            )
+
     def _blocks(self, first: int) -> Generator[SourceBlock]:
         start = sum(self.sizes()[:first])
         for block in self._source._pass(first):
-            stop = start + int(block.points.shape[0])
-            yield SourceBlock(block.points, self._weights[start:stop].astype(self.dtype))
-            start = stop
+            yield self._weighted(block, start)
+            start += int(block.points.shape[0])
+
+    def _read_from(self, start: int, read: Callable[[], SourceBlock]) -> SourceBlock:
+        return self._weighted(read(), start)
+
+    def _weighted(self, block: SourceBlock, start: int) -> SourceBlock:
+        stop = start + int(block.points.shape[0])
+        return SourceBlock(block.points, self._weights[start:stop].astype(self.dtype))
 
     def _pass(self, first: int) -> Generator[SourceBlock]:
         return self._blocks(first)  # checked by the source
