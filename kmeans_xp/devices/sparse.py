@@ -42,7 +42,7 @@ class Csr(NamedTuple):
     data : array of shape (n_stored,)
         The numbers that are stored, row after row.
     indices : array of int32, shape (n_stored,)
-        The column of each, ascending in a row, none twice.
+        The column of each, none twice in a row.
     indptr : array of int64, shape (n_points + 1,)
         Where each row begins in the other two, and where the last one ends.
     n_features : int
@@ -78,8 +78,9 @@ def stored(matrix: SparseMatrix) -> Any:
 
 def csr_parts(matrix: SparseMatrix) -> Csr:
     """Return the arrays of a matrix in CSR form, without a copy of the numbers if it can be."""
-    if not matrix.has_canonical_format:
-        matrix = _ordered(matrix)  # what the user has stays as it is
+    is_scipy = scipy.sparse.issparse(matrix)
+    if not matrix.has_canonical_format and (not is_scipy or _repeats_columns(matrix)):
+        matrix = matrix.copy()  # what the user has stays as it is
         matrix.sum_duplicates()
     n_features = int(matrix.shape[1])
     if n_features > np.iinfo(np.int32).max:
@@ -88,7 +89,7 @@ def csr_parts(matrix: SparseMatrix) -> Csr:
             "centroids are dense."
         )
     data, indices, indptr = matrix.data, matrix.indices, matrix.indptr
-    if scipy.sparse.issparse(matrix):
+    if is_scipy:
         n_stored = int(indptr[-1])  # what lies after them is of no row, and may be anything
         data, indices = data[:n_stored], indices[:n_stored]
         _check_columns(indices, n_features)
@@ -101,33 +102,25 @@ def csr_parts(matrix: SparseMatrix) -> Csr:
     )
 
 
-def _ordered(matrix: SparseMatrix) -> SparseMatrix:
-    """Return a copy; columns ascending in a row where counting is faster than comparing is."""
+def _repeats_columns(matrix: SparseMatrix) -> bool:
+    """Return whether a row of a matrix of SciPy has two numbers for one column."""
     n_rows, n_features = matrix.shape
-    is_scipy = scipy.sparse.issparse(matrix)
-    if not is_scipy or matrix.has_sorted_indices or n_features > _COUNTED:
-        return matrix.copy()
     n_stored = int(matrix.indptr[-1])
-    if n_stored < _LONG * n_rows:
-        return matrix.copy()
     _check_columns(matrix.indices[:n_stored], n_features)
-    if n_stored <= _COUNTED:
-        return matrix.tocsc().tocsr()
-    ordered, starts = matrix.copy(), np.arange(0, n_stored, _COUNTED)
+    pattern = scipy_csr(
+        Csr(np.zeros(n_stored, np.int8), matrix.indices[:n_stored], matrix.indptr, n_features)
+    )
+    # Counting the columns, a part that the cache holds at a time, takes less than a sort.
+    starts = np.arange(0, n_stored, max(_COUNTED, n_features))
     rows = [*np.unique(np.searchsorted(matrix.indptr, starts, side="right") - 1), n_rows]
-    for first, last in itertools.pairwise(rows):
-        # Transposed twice, a part that the cache holds at a time: less than half of a sort's time.
-        part = matrix[first:last].tocsc().tocsr()
-        place = slice(matrix.indptr[first], matrix.indptr[last])
-        ordered.data[place], ordered.indices[place] = part.data, part.indices
-    ordered.has_sorted_indices = True
-    return ordered
+    return any(
+        not pattern[first:last].tocsc().has_canonical_format
+        for first, last in itertools.pairwise(rows)
+    )
 
 
-#: numbers of a part that is put in order at a time, and columns that are counted
+#: stored numbers whose columns are counted at a time
 _COUNTED = 2**18
-#: numbers of a row for which comparing takes longer
-_LONG = 32
 
 
 def _check_columns(indices: Any, n_features: int) -> None:

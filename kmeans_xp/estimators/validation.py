@@ -89,6 +89,8 @@ def checked_points(
             return _floating(X)
     if is_sparse(X):
         _refuse_bad_places(X)
+        if _is_plain_matrix(X) and _has_known_features(X, estimator, reset=reset):
+            return X
     # Half precision is computed in float32; scikit-learn would take it to float64.
     is_half = str(getattr(X, "dtype", None)) in ("float16", "bfloat16")
     dtype = np.float32 if is_half else [np.float64, np.float32]
@@ -227,13 +229,20 @@ def _is_plain(X: Any, *, ndim: int = 2) -> bool:
     """Return whether scikit-learn would find X good as it is; asking it may outlast a fit."""
     if is_known_array(X):
         X = lent(X)
-    if type(X) is not np.ndarray or X.ndim != ndim or X.size == 0:
-        return False
-    if X.dtype not in (np.float32, np.float64):
+    return type(X) is np.ndarray and X.ndim == ndim and X.size > 0 and _has_finite_sum(X)
+
+
+def _is_plain_matrix(X: Any) -> bool:
+    """Return whether scikit-learn would find a matrix on the host good as it is."""
+    return bool(X.format == "csr" and X.ndim == 2 and 0 not in X.shape and _has_finite_sum(X.data))
+
+
+def _has_finite_sum(numbers: np.ndarray[Any, Any]) -> bool:
+    if numbers.dtype not in (np.float32, np.float64):
         return False
     with np.errstate(all="ignore"):
         # Of finite numbers whose sum is not, scikit-learn has to say so.
-        return math.isfinite(X.sum())
+        return math.isfinite(numbers.sum())
 
 
 def _has_known_features(X: Array, estimator: Any, *, reset: bool) -> bool:

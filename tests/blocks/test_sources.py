@@ -21,6 +21,7 @@ from scipy import sparse
 
 from kmeans_xp.blocks.sources import RowSource, SourceBlock, checks, open_rows
 from kmeans_xp.blocks.sources.weighted import WeightedSource
+from kmeans_xp.blocks.uploading import rows_on
 
 N_ROWS, N_FEATURES, BLOCK_ROWS = 103, 4, 10
 
@@ -342,9 +343,9 @@ def test_overflow_of_the_sum_is_no_infinity() -> None:
 def test_duplicates_of_a_sparse_matrix_are_summed() -> None:
     matrix = sparse.csr_array(([1.0, 2.0], [1, 1], [0, 2]), shape=(1, 3))
     (block,) = open_rows(matrix).read()
-    assert block.points.nnz == 1
-    assert matrix.nnz == 2  # the user's is left as it is
     assert_array_equal(dense(block), [[0, 3, 0]])
+    assert_array_equal(rows_on(block, xp=np, device="cpu").csr.data, [3.0])  # by then
+    assert matrix.nnz == 2  # the user's is left as it is
 
 
 # Columns

@@ -1,5 +1,6 @@
 """Kernels on sparse rows: every body gives what the same rows give as a dense array."""
 
+import itertools
 from typing import Any, NamedTuple
 
 import array_api_compat
@@ -264,7 +265,9 @@ def test_columns_that_are_not_there_are_an_error(column: int) -> None:
 
 
 @pytest.mark.parametrize("kind", [np.int32, np.int64])
-def test_columns_in_any_order_are_put_in_order(kind: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_columns_that_a_row_has_twice_are_added_up(
+    kind: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     from kmeans_xp.devices import sparse as formats
 
     monkeypatch.setattr(formats, "_COUNTED", 100)  # parts of two rows or so
@@ -281,6 +284,34 @@ def test_columns_in_any_order_are_put_in_order(kind: Any, monkeypatch: pytest.Mo
     ordered = (expected.data, expected.indices, expected.indptr)
     for one, other in zip(found[:3], ordered, strict=True):
         np.testing.assert_array_equal(one, other)
+
+
+@pytest.mark.parametrize("repeated", [False, True])
+def test_columns_may_be_in_any_order(repeated: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    from kmeans_xp.devices import sparse as formats
+
+    monkeypatch.setattr(formats, "_COUNTED", 100)
+    matrix = sparse.csr_array(host_matrix(203, 30, 5, "float64"))
+    rng = np.random.default_rng(0)
+    unordered = matrix.copy()
+    for first, last in itertools.pairwise(matrix.indptr):
+        order = first + rng.permutation(last - first)
+        unordered.indices[first:last] = matrix.indices[order]
+        unordered.data[first:last] = matrix.data[order]
+    if repeated:  # in the last row alone
+        unordered.resize(204, 30)
+        columns, numbers = [3, 7, 3], [1.0, 2.0, -0.5]
+        unordered.indptr[-1] += 3
+        unordered.indices = np.r_[unordered.indices, columns].astype(np.int32)
+        unordered.data = np.r_[unordered.data, numbers]
+    unordered.has_sorted_indices = False
+    found = csr_parts(unordered)
+    assert np.shares_memory(found.data, unordered.data) is not repeated
+    expected = unordered.copy()
+    expected.sum_duplicates()
+    found, expected = (KMeans(5, random_state=0).fit(each) for each in (unordered, expected))
+    np.testing.assert_array_equal(found.labels_, expected.labels_)
+    np.testing.assert_allclose(found.inertia_, expected.inertia_, rtol=1e-12)
 
 
 def test_most_kernels_have_a_body_for_sparse_rows_of_numpy(library: Library) -> None:

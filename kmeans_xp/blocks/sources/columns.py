@@ -117,9 +117,6 @@ class ArrayColumns:
         self._check(chunk)
         points = chunk if self._points is None else chunk[:, self._points]
         points = points.astype(self._layout.dtype, copy=False)
-        if not points.has_canonical_format:
-            points = points.copy()
-            points.sum_duplicates()
         if self._weight is None:
             return SourceBlock(points)
         return SourceBlock(points, self._numbers(chunk[:, [self._weight]].toarray()[:, 0]))

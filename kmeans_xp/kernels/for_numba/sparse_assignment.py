@@ -56,8 +56,11 @@ _MOST_PIECES = 16
 _MOST_TASKS = 64
 #: nanoseconds of a stored number, for each unit of scores and to be added
 _SCORED, _ADDED = 0.5, 2.0
-#: nanoseconds of a sum, and those that are worth a task: pieces differ, so there are more tasks
-_WRITTEN, _WORTH_A_TASK = 1.0, 50_000
+#: nanoseconds of a sum
+_WRITTEN = 1.0
+#: work (nanoseconds of one thread, roughly) below which another task does not pay: a thread beside
+#: first brings centroids and sums, megabytes of them, into its own cache
+_WORTH_A_TASK = 400_000
 
 
 @inline
