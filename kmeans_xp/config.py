@@ -7,6 +7,8 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, replace
 
+from kmeans_xp.checks import check_integer
+
 __all__ = ["Config", "config_context", "get_config"]
 
 
@@ -108,8 +110,7 @@ def config_context(
     ...     KMeans(n_clusters=2, random_state=0).fit(points).inertia_
     1.0
     """
-    if n_threads is not None and n_threads < 1:
-        raise ValueError(f"n_threads must be at least 1, got {n_threads}.")
+    check_integer("n_threads", n_threads, 1, or_none=True)
     if precision not in (None, "float32", "tf32"):
         raise ValueError(f"precision must be 'float32' or 'tf32', got {precision!r}.")
     if compute not in (None, "fastest", "own"):

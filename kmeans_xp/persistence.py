@@ -18,6 +18,7 @@ import numpy as np
 
 from kmeans_xp import devices
 from kmeans_xp._version import __version__
+from kmeans_xp.checks import check_path
 
 if TYPE_CHECKING:
     from sklearn.base import BaseEstimator
@@ -273,6 +274,8 @@ def staged(*paths: str | os.PathLike[str]) -> Iterator[tuple[Path, ...]]:
     OSError
         If a path cannot be written; before the body runs.
     """
+    for path in paths:
+        check_path("path", path)
     targets = [Path(os.path.realpath(path)) for path in paths]
     temporaries: dict[Path, int] = {}
     try:
@@ -441,6 +444,7 @@ def _read(
 ) -> tuple[dict[str, Any], dict[str, np.ndarray[Any, Any]]]:
     from safetensors import SafetensorError, safe_open
 
+    check_path("path", path)
     with open(path, "rb"):
         pass  # an OSError that names the file, which safetensors' does not
     try:

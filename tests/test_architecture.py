@@ -17,6 +17,7 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 #: a module may import from its own layer and from lower ones
 LAYERS = {
     "_version": 0,
+    "checks": 0,
     "config": 0,
     "devices": 0,
     "persistence": 1,

@@ -46,7 +46,9 @@ def test_an_error_inside_a_context_restores_the_outer_one() -> None:
 @pytest.mark.parametrize("number", [0, -1])
 def test_less_than_one_thread_is_refused(number: int) -> None:
     with (
-        pytest.raises(ValueError, match=rf"n_threads must be at least 1, got {number}\."),
+        pytest.raises(
+            ValueError, match=rf"n_threads must be an integer of at least 1 or None, got {number}\."
+        ),
         config_context(device="cpu", n_threads=number),
     ):
         pytest.fail("the block was entered")

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from kmeans_xp import persistence
+from kmeans_xp.checks import check_flag, check_integer, check_path, check_real
 from kmeans_xp.devices import library_name, to_host
 from kmeans_xp.estimators.preparation import Prepared
 from kmeans_xp.estimators.validation import is_array_like
@@ -84,10 +85,10 @@ class Checkpoint:
         seconds: float = 0.0,
         keep: bool = False,
     ) -> None:
-        if every < 1:
-            raise ValueError(f"every must be at least 1, got {every}.")
-        if not seconds >= 0.0:
-            raise ValueError(f"seconds must be at least 0, got {seconds}.")
+        check_path("path", path)
+        check_integer("every", every, 1)
+        check_real("seconds", seconds, 0.0)
+        check_flag("keep", keep)
         self.path = Path(path)
         self.every = every
         self.seconds = seconds

@@ -13,6 +13,7 @@ from kmeans_xp.algorithms import kmeans_parallel as parallel_seeds
 from kmeans_xp.algorithms import kmeans_plusplus as chosen_seeds
 from kmeans_xp.algorithms import lloyd as run_lloyd
 from kmeans_xp.blocks import Blocks, PerRow
+from kmeans_xp.checks import check_integer, check_real
 from kmeans_xp.devices import Array, Placement, bring, choose, dense_at, send
 from kmeans_xp.devices.protocols import ArrayT, SupportsSparse, Tabular
 from kmeans_xp.estimators.kmeans import KMeans
@@ -271,13 +272,12 @@ def kmeans_plusplus(
     >>> indices
     array([3, 2])
     """
-    _check_count("n_clusters", n_clusters)
-    if n_local_trials is not None:
-        _check_count("n_local_trials", n_local_trials)
+    check_integer("n_clusters", n_clusters, 1)
+    check_integer("n_local_trials", n_local_trials, 1, or_none=True)
     points = checked_points(X, anywhere=True)
-    if x_squared_norms is not None and len(x_squared_norms) != int(points.shape[0]):
+    if x_squared_norms is not None and np.shape(x_squared_norms) != (int(points.shape[0]),):
         raise ValueError(
-            f"The length of x_squared_norms {len(x_squared_norms)} should "
+            f"The length of x_squared_norms {np.shape(x_squared_norms)} should "
             f"be equal to the length of n_samples {points.shape[0]}."
         )
     options = {"n_trials": n_local_trials}
@@ -362,10 +362,11 @@ def kmeans_parallel(
     >>> indices
     array([2, 4])
     """
-    _check_count("n_clusters", n_clusters)
-    _check_count("n_rounds", n_rounds)
+    check_integer("n_clusters", n_clusters, 1)
+    check_integer("n_rounds", n_rounds, 1)
+    check_real("oversampling", oversampling, 0.0)
     if not 0.0 < oversampling < math.inf:
-        raise ValueError(f"oversampling must be a number above 0, got {oversampling!r}.")
+        raise ValueError(f"oversampling must be finite and above 0, got {oversampling!r}.")
     options = {"oversampling": oversampling, "n_rounds": n_rounds}
     return _chosen_rows(
         parallel_seeds,
@@ -436,9 +437,8 @@ def lloyd(
     array([[ 0.5],
            [10.5]])
     """
-    _check_count("max_iter", max_iter)
-    if not tol >= 0.0:
-        raise ValueError(f"tol must be at least 0, got {tol}.")
+    check_integer("max_iter", max_iter, 1)
+    check_real("tol", tol, 0.0)
     points, placement = _placed(points, device)
     with placement.working():
         initial = _given_centroids(centroids, points, placement)
@@ -602,8 +602,3 @@ def _checked_labels(labels: Any, rows: Blocks, n_clusters: int, placement: Place
     if bool(xp.any((placed < 0) | (placed >= n_clusters))):
         raise ValueError(f"labels must lie in 0 to {n_clusters - 1}, an index of centroids each.")
     return rows.cut(placed)
-
-
-def _check_count(name: str, value: Any) -> None:
-    if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < 1:
-        raise ValueError(f"{name} must be an int of at least 1, got {value!r}.")

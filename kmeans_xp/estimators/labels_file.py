@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from kmeans_xp import persistence
 from kmeans_xp.blocks import Blocks
+from kmeans_xp.checks import check_path
 from kmeans_xp.devices import Array, Namespace, to_host
 from kmeans_xp.kernels import Rows
 
@@ -45,6 +46,7 @@ def written_labels(
     ndarray of int32, shape (n_points,)
         A memory map of the file.
     """
+    check_path("out", path)
     if Path(path).suffix != ".npy":
         raise ValueError(f"out={os.fspath(path)!r} must be the name of a .npy file.")
     n_points = given.n_points

@@ -6,6 +6,8 @@ from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
+from kmeans_xp.checks import check_callable, check_real
+
 __all__ = ["ProgressLine"]
 
 
@@ -41,8 +43,9 @@ class ProgressLine:
     def __init__(
         self, *, seconds: float = 10.0, write: Callable[[str], object] | None = None
     ) -> None:
-        if not seconds >= 0.0:
-            raise ValueError(f"seconds must be at least 0, got {seconds}.")
+        check_real("seconds", seconds, 0.0)
+        if write is not None:
+            check_callable("write", write)
         self.seconds = seconds
         self.write = write
 

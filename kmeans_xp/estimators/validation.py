@@ -87,6 +87,7 @@ def checked_points(
             if estimator is not None:
                 validate_data(estimator, X, reset=reset, skip_check_array=True)
             return _floating(X)
+    _refuse_times(X)
     if is_sparse(X):
         _refuse_bad_places(X)
         if _is_plain_matrix(X) and _has_known_features(X, estimator, reset=reset):
@@ -214,7 +215,10 @@ def as_random_state(random_state: Any) -> np.random.RandomState:
     if isinstance(random_state, np.random.Generator):
         # Shares the generator's bits, so drawing here advances it.
         return np.random.RandomState(random_state.bit_generator)
-    checked: np.random.RandomState = check_random_state(random_state)
+    try:
+        checked: np.random.RandomState = check_random_state(random_state)
+    except ValueError as error:  # NumPy's names no parameter
+        raise ValueError(f"random_state={random_state!r} cannot be used: {error}") from error
     return checked
 
 
@@ -293,6 +297,16 @@ def _refuse_bad_places(X: Any) -> None:
             f"X is a sparse matrix of shape {X.shape} whose indices or indptr point outside of it: "
             "its arrays were set by hand, or are damaged."
         )
+
+
+def _refuse_times(X: Any) -> None:
+    """Raise ValueError for dates and durations: where one is missing, it is a large number."""
+    dtypes = X.dtypes if hasattr(X, "dtypes") else [getattr(X, "dtype", None)]
+    for dtype in dtypes:
+        if getattr(dtype, "kind", "") in ("M", "m"):
+            raise ValueError(
+                f"X holds {dtype}: convert dates and durations to numbers first, in days, say."
+            )
 
 
 def _refuse_complex(X: Array, name: str) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Self
 
-from kmeans_xp.plotting.figures import new_axes
+from kmeans_xp.plotting.figures import axes_or_new
 from kmeans_xp.plotting.inputs import fitted_centroids
 from kmeans_xp.plotting.looks import MOST_TOLD_APART
 from kmeans_xp.plotting.scatter import (
@@ -189,7 +189,7 @@ class ClustersDisplay:
         ClustersDisplay
             This one, with `ax_` and `figure_`.
         """
-        self.ax_ = new_axes() if ax is None else ax
+        self.ax_ = axes_or_new(ax)
         self.figure_ = self.ax_.figure
         self._draw_ground(self.ax_)
         n_clusters = len(self.centroids)

@@ -10,10 +10,10 @@ import numpy as np
 from kmeans_xp.plotting.centroid_path import CentroidPath
 from kmeans_xp.plotting.figures import new_grid
 from kmeans_xp.plotting.inputs import (
-    any_array,
     checked_names,
     checked_points,
     column_names,
+    generator_of,
     host_centroids,
     host_rows,
     sampled,
@@ -82,21 +82,26 @@ def journey_of(
     n_features = centroids.shape[2]
     points = checked_points(points, n_features)
     names = checked_names(names, n_features)
-    rng = np.random.default_rng(random_state)
+    rng = generator_of(random_state)
     rows = host_rows(points, sampled(int(points.shape[0]), max_points, rng))
     plane = Plane.of(rows, names)
     path = np.stack([plane.positions(step) for step in centroids])
     return Journey(rows, centroids, plane.positions(rows, rng), path, plane.axis_names)
 
 
-def _checked_path(given: CentroidPath | Sequence[Any]) -> HostArray:
+def _checked_path(given: Any) -> HostArray:
     path = given.centroids if isinstance(given, CentroidPath) else given
+    if not isinstance(path, Sequence) or isinstance(path, str):
+        raise TypeError(
+            "centroids_path must be a CentroidPath or a sequence of centroids, "
+            f"got {type(path).__name__}"
+        )
     if len(path) < 2:
         raise ValueError(
             "centroids_path must hold the centroids before and after at least one iteration, got "
             f"{len(path)}: fit with `set_callbacks(path)`, where path = CentroidPath()"
         )
-    centroids = [host_centroids(any_array(centroids)) for centroids in path]
+    centroids = [host_centroids(centroids) for centroids in path]
     shapes = sorted({array.shape for array in centroids})
     if len(shapes) > 1:
         raise ValueError(f"All of centroids_path must have one shape, got {shapes}")

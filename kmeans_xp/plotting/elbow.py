@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
-from kmeans_xp.plotting.figures import new_axes
+from kmeans_xp import devices
+from kmeans_xp.plotting.figures import axes_or_new
+from kmeans_xp.plotting.inputs import any_array
 from kmeans_xp.plotting.looks import colour
 
 if TYPE_CHECKING:
@@ -59,11 +61,15 @@ class ElbowDisplay:
     def __init__(
         self, n_clusters: Sequence[int], inertias: Sequence[float], *, chosen: int | None = None
     ) -> None:
-        if len(n_clusters) != len(inertias) or not len(inertias):
+        given = (("n_clusters", n_clusters), ("inertias", inertias))
+        numbers, heights = (any_array(values, name) for name, values in given)
+        if numbers.ndim != 1 or numbers.shape != heights.shape or not len(numbers):
             raise ValueError(
                 "inertias must be one for each of n_clusters, at least one, "
-                f"got {len(inertias)} for {len(n_clusters)}"
+                f"got shapes {tuple(heights.shape)} and {tuple(numbers.shape)}"
             )
+        if not np.isfinite(devices.to_host(heights)).all():
+            raise ValueError("inertias must be finite, got NaN or infinity")
         if chosen is not None and chosen not in n_clusters:
             raise ValueError(f"chosen must be one of n_clusters {list(n_clusters)}, got {chosen}")
         self.n_clusters = n_clusters
@@ -83,7 +89,7 @@ class ElbowDisplay:
         ElbowDisplay
             This one, with `ax_` and `figure_`.
         """
-        self.ax_ = new_axes(7.0, 4.5) if ax is None else ax
+        self.ax_ = axes_or_new(ax, 7.0, 4.5)
         self.figure_ = self.ax_.figure
         order = np.argsort(np.asarray(self.n_clusters), kind="stable")
         numbers = np.asarray(self.n_clusters)[order]

@@ -10,7 +10,7 @@ import numpy as np
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-__all__ = ["check_format", "new_axes", "new_grid"]
+__all__ = ["axes_or_new", "check_format", "new_axes", "new_grid"]
 
 DOTS_PER_INCH = 150
 
@@ -19,6 +19,16 @@ def new_axes(width: float = 9.0, height: float = 6.0) -> Axes:
     """Return the only axes of a new figure; sizes are in inches."""
     ax: Axes = _new_figure(width, height).add_subplot()
     return ax
+
+
+def axes_or_new(ax: Any, width: float = 9.0, height: float = 6.0) -> Axes:
+    """Return the axes that were given, or those of a new figure for None."""
+    if ax is None:
+        return new_axes(width, height)
+    if not hasattr(ax, "figure"):
+        raise TypeError(f"ax must be matplotlib's Axes or None, got {type(ax).__name__}")
+    given: Axes = ax
+    return given
 
 
 def new_grid(n_axes: int, width: float = 4.0, height: float = 3.4) -> np.ndarray[Any, Any]:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
-from kmeans_xp.plotting.figures import new_axes
+from kmeans_xp.plotting.figures import axes_or_new
 from kmeans_xp.plotting.looks import colour
 from kmeans_xp.plotting.numerals import counted
 
@@ -113,7 +113,7 @@ class InertiaHistoryDisplay:
         """
         from matplotlib.ticker import MaxNLocator
 
-        self.ax_ = new_axes(7.0, 4.5) if ax is None else ax
+        self.ax_ = axes_or_new(ax, 7.0, 4.5)
         self.figure_ = self.ax_.figure
         # A batch is measured before its step: there is no number 0.
         numbers = np.arange(len(self.inertias)) + self.is_of_batches

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from kmeans_xp import devices
+from kmeans_xp.checks import check_integer
 
 if TYPE_CHECKING:
     HostArray = np.ndarray[Any, Any]
@@ -20,6 +21,7 @@ __all__ = [
     "checked_points",
     "column_names",
     "fitted_centroids",
+    "generator_of",
     "host_centroids",
     "host_rows",
     "moments",
@@ -31,10 +33,17 @@ __all__ = [
 ROWS_A_STEP = 65_536
 
 
-def any_array(values: Any) -> Any:
-    """Return an array of some library; what is none (lists, data frames) becomes NumPy's."""
+def any_array(values: Any, name: str) -> Any:
+    """Return an array of real numbers of some library; lists and data frames become NumPy's."""
     values = devices.adopted(values)
-    return values if devices.is_array(values) else np.asarray(values)
+    if not devices.is_array(values):
+        try:
+            values = np.asarray(values)
+        except ValueError as error:  # rows of several lengths
+            raise ValueError(f"{name} must be an array of numbers: {error}") from error
+    if not devices.is_of_kind(values, ("bool", "integral", "real floating")):
+        raise ValueError(f"{name} must be an array of real numbers, got dtype {values.dtype}")
+    return values
 
 
 def column_names(X: Any) -> list[str] | None:
@@ -54,32 +63,34 @@ def taken(points: Any, rows: HostArray) -> Any:
         return xp.take(points, devices.from_host(rows, xp=xp, device=device), axis=0)
 
 
-def host_rows(points: Any, rows: HostArray | slice | None = None) -> HostArray:
-    """Return these rows, or all, as float64 on the host; only they leave their device."""
+def host_rows(
+    points: Any, rows: HostArray | slice | None = None, *, name: str = "points"
+) -> HostArray:
+    """Return these rows, or all, as finite float64 on the host; only they leave their device."""
     if isinstance(rows, slice):
         points = points[rows, :]
     elif rows is not None:
         points = taken(points, rows)
-    return devices.to_host(points).astype(np.float64, copy=False)
+    host: HostArray = devices.to_host(points).astype(np.float64, copy=False)
+    if not np.isfinite(host).all():
+        raise ValueError(f"{name} must be finite, got NaN or infinity")
+    return host
 
 
 def host_centroids(centroids: Any) -> HostArray:
     """Return centroids as float64 on the host, or raise if they cannot be drawn."""
-    centroids = any_array(centroids)
+    centroids = any_array(centroids, "centroids")
     if centroids.ndim != 2 or centroids.shape[0] == 0:
         raise ValueError(
             "centroids must be 2-D, one row a cluster and at least one, "
             f"got shape {tuple(centroids.shape)}"
         )
-    host = host_rows(centroids)
-    if not np.isfinite(host).all():
-        raise ValueError("centroids must be finite, got NaN or infinity")
-    return host
+    return host_rows(centroids, name="centroids")
 
 
 def checked_points(points: Any, n_features: int | None = None) -> Any:
     """Return points as an array of their library, or raise if they cannot be drawn."""
-    points = any_array(points)
+    points = any_array(points, "points")
     if points.ndim != 2 or points.shape[0] == 0:
         raise ValueError(
             f"points must be 2-D with at least one row, got shape {tuple(points.shape)}"
@@ -94,7 +105,7 @@ def checked_points(points: Any, n_features: int | None = None) -> Any:
 
 def checked_labels(labels: Any, n_points: int, n_clusters: int | None = None) -> HostArray:
     """Return labels on the host, or raise if they are not one of `n_clusters` a point."""
-    host = devices.to_host(any_array(labels))
+    host = devices.to_host(any_array(labels, "labels"))
     if host.shape != (n_points,) or host.dtype.kind not in "iu":
         raise ValueError(
             f"labels must be one integer a point, got shape {host.shape} and dtype "
@@ -110,16 +121,18 @@ def checked_labels(labels: Any, n_points: int, n_clusters: int | None = None) ->
     return host
 
 
-def checked_names(names: Sequence[str] | None, n_features: int) -> list[str]:
+def checked_names(names: Any, n_features: int) -> list[str]:
     """Return one name a feature; "x0", "x1", ... where none are given."""
     if names is None:
         return [f"x{i}" for i in range(n_features)]
-    names = [str(name) for name in names]
-    if len(names) != n_features:
+    if not isinstance(names, Iterable) or isinstance(names, str):
+        raise TypeError(f"feature_names must be a sequence of str, got {type(names).__name__}")
+    given = [str(name) for name in names]
+    if len(given) != n_features:
         raise ValueError(
-            f"feature_names must have {n_features} names, one a column, got {len(names)}"
+            f"feature_names must have {n_features} names, one a column, got {len(given)}"
         )
-    return names
+    return given
 
 
 def fitted_centroids(estimator: Any) -> Any:
@@ -135,10 +148,15 @@ def fitted_centroids(estimator: Any) -> Any:
     return estimator.cluster_centers_
 
 
+def generator_of(random_state: Any) -> np.random.Generator:
+    """Return random numbers of a seed."""
+    check_integer("random_state", random_state, 0, or_none=True)
+    return np.random.default_rng(random_state)
+
+
 def sampled(n_points: int, size: int | None, rng: np.random.Generator) -> HostArray | None:
     """Return the indices of a random sample, None where all points are taken."""
-    if size is not None and size < 1:
-        raise ValueError(f"a sample must have at least 1 point, or be None for all, got {size}")
+    check_integer("the number of points to draw", size, 1, or_none=True)
     if size is None or n_points <= size:
         return None
     return np.sort(rng.choice(n_points, size, replace=False))

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
-from kmeans_xp.plotting.figures import new_axes
+from kmeans_xp.plotting.figures import axes_or_new
 from kmeans_xp.plotting.inputs import (
     Moments,
     any_array,
@@ -174,8 +174,9 @@ class ProfilesDisplay:
         points = None if X is None else checked_points(X, n_features)
         sizes = None
         if labels is not None:
-            n_labels = int(any_array(labels).shape[0] if points is None else points.shape[0])
-            sizes = np.bincount(checked_labels(labels, n_labels, n_clusters), minlength=n_clusters)
+            labelled = any_array(labels, "labels") if points is None else points
+            checked = checked_labels(labels, int(labelled.shape[0]), n_clusters)
+            sizes = np.bincount(checked, minlength=n_clusters)
         mean, std = _of_centres(centres, sizes) if points is None else moments(points)
         with np.errstate(invalid="ignore", divide="ignore"):
             deviations = np.where(std > 0.0, (centres - mean) / std, 0.0)
@@ -201,7 +202,7 @@ class ProfilesDisplay:
             This one, with `ax_` and `figure_`.
         """
         n_clusters, n_features = self.centres.shape
-        self.ax_ = new_axes(*self._figure_size()) if ax is None else ax
+        self.ax_ = axes_or_new(ax, *self._figure_size())
         self.figure_ = self.ax_.figure
         limit = float(np.clip(np.abs(self.deviations).max(), 1.0, MOST_DEVIATIONS))
         is_cut = np.abs(self.deviations).max() > limit

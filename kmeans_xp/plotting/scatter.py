@@ -13,6 +13,7 @@ from kmeans_xp.plotting.inputs import (
     checked_names,
     checked_points,
     column_names,
+    generator_of,
     host_centroids,
     host_rows,
     sampled,
@@ -69,7 +70,7 @@ def scene_of(
     n_points = int(points.shape[0])
     labels = checked_labels(labels, n_points, n_clusters)
     names = checked_names(names, n_features)
-    rng = np.random.default_rng(random_state)
+    rng = generator_of(random_state)
     rows = sampled(n_points, max_points, rng)
     shown = host_rows(points, rows)
     plane = Plane.of(shown, names)
@@ -84,7 +85,7 @@ def scene_of(
 
 def predicted(estimator: Any, X: Any) -> Any:
     """Return the labels of X under a fitted estimator."""
-    return estimator.predict(X if column_names(X) is not None else any_array(X))
+    return estimator.predict(X if column_names(X) is not None else any_array(X, "X"))
 
 
 def point_area(n_points: int) -> float:

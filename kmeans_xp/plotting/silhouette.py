@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 
 from kmeans_xp import devices
-from kmeans_xp.plotting.figures import new_axes
+from kmeans_xp.plotting.figures import axes_or_new
 from kmeans_xp.plotting.inputs import (
     any_array,
     checked_labels,
     checked_points,
     fitted_centroids,
+    generator_of,
     sampled,
     taken,
 )
@@ -144,7 +145,7 @@ class SilhouetteDisplay:
         points = checked_points(X)
         n_points = int(points.shape[0])
         labels = checked_labels(labels, n_points)
-        rows = sampled(n_points, sample_size, np.random.default_rng(random_state))
+        rows = sampled(n_points, sample_size, generator_of(random_state))
         drawn = labels if rows is None else labels[rows]
         _check_n_labels(drawn)
         silhouettes = _silhouettes(points if rows is None else taken(points, rows), drawn)
@@ -164,9 +165,8 @@ class SilhouetteDisplay:
             This one, with `ax_` and `figure_`.
         """
         clusters, sizes = np.unique(self.labels, return_counts=True)
-        self.ax_ = (
-            new_axes(8.0, float(np.clip(0.2 * len(clusters), 5.0, 12.0))) if ax is None else ax
-        )
+        height = float(np.clip(0.2 * len(clusters), 5.0, 12.0))
+        self.ax_ = axes_or_new(ax, 8.0, height)
         self.figure_ = self.ax_.figure
         gap = GAPS * len(self.labels) / len(clusters)
         tops = np.cumsum(sizes + gap) - sizes
@@ -287,4 +287,4 @@ def _check_n_labels(labels: HostArray) -> None:
 def _silhouettes(points: Any, labels: HostArray) -> HostArray:
     from kmeans_xp.metrics import silhouette_samples
 
-    return devices.to_host(any_array(silhouette_samples(points, labels)))
+    return devices.to_host(any_array(silhouette_samples(points, labels), "silhouettes"))

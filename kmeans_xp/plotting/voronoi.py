@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 
 from kmeans_xp.plotting.clusters import ClustersDisplay
-from kmeans_xp.plotting.inputs import any_array, host_centroids
+from kmeans_xp.plotting.inputs import host_centroids
 from kmeans_xp.plotting.looks import colour
 
 if TYPE_CHECKING:
@@ -121,7 +121,7 @@ class VoronoiDisplay(ClustersDisplay):
         ValueError
             If there are not two features.
         """
-        n_features = host_centroids(any_array(centroids)).shape[1]
+        n_features = host_centroids(centroids).shape[1]
         if n_features != 2:
             raise ValueError(
                 f"Regions can be drawn of 2 features, got {n_features}: "

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from kmeans_xp import blocks
 from kmeans_xp.algorithms import LloydResult
 from kmeans_xp.blocks import Elsewhere
+from kmeans_xp.checks import check_callable, check_integer
 from kmeans_xp.devices import Array, bring, from_host, to_host
 from kmeans_xp.estimators import KMeans
 from kmeans_xp.estimators.preparation import Prepared, prepared
@@ -147,7 +148,7 @@ def choose_n_clusters(
     [0.62, 0.82, 0.67, 0.54]
     """
     numbers = _checked_numbers(n_clusters)
-    _check_options(criterion, n_init, n_references, sample_size, numbers[-1], n_jobs)
+    _check_options(criterion, n_init, n_references, sample_size, numbers[-1], n_jobs, progress)
     estimator = KMeans(
         numbers[-1], n_init=n_init, max_iter=max_iter, random_state=random_state, device=device
     )
@@ -222,13 +223,12 @@ def _check_options(
     sample_size: Any,
     most: int,
     n_jobs: int | None,
+    progress: bool | Teller,
 ) -> None:
     if criterion not in CRITERIA:
         raise ValueError(f"criterion must be one of {', '.join(CRITERIA)}, got {criterion!r}.")
-    if not _is_int(n_init) or n_init < 1:
-        raise ValueError(f"n_init must be an int of at least 1, got {n_init!r}.")
-    if not _is_int(n_references) or n_references < 0:
-        raise ValueError(f"n_references must be an int of at least 0, got {n_references!r}.")
+    check_integer("n_init", n_init, 1)
+    check_integer("n_references", n_references, 0)
     if criterion == "gap" and n_references == 0:
         raise ValueError("criterion='gap' needs n_references of at least 1, got 0.")
     if sample_size is not None and (not _is_int(sample_size) or sample_size <= most):
@@ -236,8 +236,10 @@ def _check_options(
             f"sample_size must be None or an int greater than the most clusters, {most}, "
             f"got {sample_size!r}."
         )
-    if n_jobs == 0:
-        raise ValueError("n_jobs must not be 0: None for 1, -1 for all processors.")
+    if n_jobs is not None and (not _is_int(n_jobs) or n_jobs == 0):
+        raise ValueError(f"n_jobs must be None for 1, -1 for all, or an int, got {n_jobs!r}.")
+    if not isinstance(progress, bool):
+        check_callable("progress", progress)
 
 
 def _is_int(value: Any) -> bool:

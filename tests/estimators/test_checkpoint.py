@@ -343,7 +343,10 @@ def test_damaged_values_are_one_clear_error(path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("options", "message"),
-    [({"every": 0}, "every must be at least 1, got 0"), ({"seconds": -1.0}, "seconds must be")],
+    [
+        ({"every": 0}, "every must be an integer of at least 1, got 0"),
+        ({"seconds": -1.0}, "seconds must be"),
+    ],
 )
 def test_options_are_checked(options: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):

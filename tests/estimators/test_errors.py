@@ -383,19 +383,28 @@ def test_parameters_of_a_subclass_are_checked_by_its_own_constraints() -> None:
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: lloyd(HOST, HOST[:3], max_iter=0), "max_iter must be an int of at least 1, got 0"),
+        (
+            lambda: lloyd(HOST, HOST[:3], max_iter=0),
+            "max_iter must be an integer of at least 1, got 0",
+        ),
         (lambda: lloyd(HOST, HOST[:3], max_iter=2.0), "max_iter must be an int"),
-        (lambda: lloyd(HOST, HOST[:3], tol=-1.0), "tol must be at least 0, got -1.0"),
-        (lambda: lloyd(HOST, HOST[:3], tol=np.nan), "tol must be at least 0, got nan"),
+        (lambda: lloyd(HOST, HOST[:3], tol=-1.0), "tol must be a number of at least 0, got -1.0"),
+        (lambda: lloyd(HOST, HOST[:3], tol=np.nan), "tol must be a number of at least 0, got nan"),
         (lambda: k_means(HOST, 0), "The 'n_clusters' parameter of KMeans must be"),
         (lambda: k_means(HOST, 3, init="foo"), "The 'init' parameter of KMeans must be"),
         (lambda: k_means(HOST, 3, n_init=0), "The 'n_init' parameter of KMeans must be"),
-        (lambda: kmeans_plusplus(HOST, 0), "n_clusters must be an int of at least 1, got 0"),
-        (lambda: kmeans_plusplus(HOST, True), "n_clusters must be an int of at least 1, got True"),
+        (lambda: kmeans_plusplus(HOST, 0), "n_clusters must be an integer of at least 1, got 0"),
+        (
+            lambda: kmeans_plusplus(HOST, True),
+            "n_clusters must be an integer of at least 1, got True",
+        ),
         (lambda: kmeans_plusplus(HOST, 2, n_local_trials=0), "n_local_trials must be an int"),
-        (lambda: kmeans_plusplus(HOST, 2, x_squared_norms=[1.0]), "length of x_squared_norms 1"),
+        (lambda: kmeans_plusplus(HOST, 2, x_squared_norms=[1.0]), "length of x_squared_norms"),
         (lambda: kmeans_plusplus(HOST, 2, random_state="luck"), "cannot be used to seed"),
-        (lambda: config_context(n_threads=0).__enter__(), "n_threads must be at least 1, got 0"),
+        (
+            lambda: config_context(n_threads=0).__enter__(),
+            "n_threads must be an integer of at least 1 or None, got 0",
+        ),
     ],
 )
 def test_bad_arguments_of_functions_are_named(call: Callable[[], Any], message: str) -> None:

@@ -93,7 +93,7 @@ def test_lines_go_to_standard_error(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_seconds_cannot_be_negative() -> None:
-    with pytest.raises(ValueError, match=r"seconds must be at least 0, got -1\."):
+    with pytest.raises(ValueError, match=r"seconds must be a number of at least 0, got -1\."):
         ProgressLine(seconds=-1.0)
 
 

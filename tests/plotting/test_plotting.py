@@ -128,7 +128,7 @@ def test_all_points_are_drawn_on_request() -> None:
 
 
 def test_a_sample_of_no_points_is_refused() -> None:
-    with pytest.raises(ValueError, match="at least 1 point, or be None for all, got 0"):
+    with pytest.raises(ValueError, match="an integer of at least 1 or None, got 0"):
         plotting.clusters(*blobs(3, 2), max_points=0)
 
 

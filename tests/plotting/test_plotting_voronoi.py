@@ -97,7 +97,7 @@ def test_corners_are_those_of_scipy() -> None:
 def test_it_draws_regions_below_points_in_the_clusters_colours() -> None:
     points = np.random.default_rng(0).normal(size=(60, 2))
     kmeans = KMeans(5, random_state=0).fit(points)
-    ax = plotting.voronoi(points, kmeans.labels_, kmeans.cluster_centers_, feature_names="ab")
+    ax = plotting.voronoi(points, kmeans.labels_, kmeans.cluster_centers_, feature_names=["a", "b"])
     (regions,) = (each for each in ax.collections if isinstance(each, PolyCollection))
     *groups, centres = (each for each in ax.collections if isinstance(each, PathCollection))
     expected = [to_rgba(colour(cluster), 0.22) for cluster in range(5)]

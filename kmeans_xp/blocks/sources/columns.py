@@ -131,7 +131,9 @@ class ArrayColumns:
     def _numbers(self, values: Any) -> np.ndarray[Any, Any]:
         return np.ascontiguousarray(values, dtype=self._layout.dtype)
 
-    def _checked(self, columns: Sequence[Any], name: str) -> list[int]:
+    def _checked(self, columns: Any, name: str) -> list[int]:
+        if not isinstance(columns, Iterable):
+            raise TypeError(f"columns must be a sequence of int, got {type(columns).__name__}.")
         for column in columns:
             if isinstance(column, bool) or not isinstance(column, (int, np.integer)):
                 raise TypeError(f"{name} has columns without names: take {column!r} by its index.")
