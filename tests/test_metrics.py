@@ -11,6 +11,7 @@ import sklearn.metrics
 from hypothesis import assume, given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
+from scipy import sparse
 from scipy.spatial.distance import cdist, pdist
 from sklearn.exceptions import DataConversionWarning
 
@@ -433,3 +434,38 @@ def test_clusters_on_one_point_are_not_told_apart_by_rounding(
     score = kmeans_xp.metrics.simplified_silhouette_score(X, labels, centroids)
     # Those on one point have 0, and the two that are far away have 1.
     assert score == pytest.approx(2.0 / len(host), rel=1e-5)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_silhouettes_of_cosine_distances_are_scikit_learns(dtype: str, library: Library) -> None:
+    rng = np.random.default_rng(0)
+    host = (rng.normal(size=(80, 5)) + 0.5).astype(dtype) * rng.integers(1, 9, (80, 1))
+    labels = rng.integers(0, 4, 80)
+    labels[0] = 4  # alone in its cluster
+    X = library.asarray(host)
+    found = library.to_host(silhouette_samples(X, labels, metric="cosine"))
+    expected = sklearn.metrics.silhouette_samples(host, labels, metric="cosine")
+    np.testing.assert_allclose(found, expected, atol=1e-5)
+    score = silhouette_score(X, labels, metric="cosine", sample_size=40, random_state=0)
+    theirs = sklearn.metrics.silhouette_score(
+        host, labels, metric="cosine", sample_size=40, random_state=0
+    )
+    assert score == pytest.approx(theirs, abs=1e-5)
+    np.testing.assert_allclose(
+        silhouette_samples(sparse.csr_array(host), labels, metric="cosine"), expected, atol=1e-5
+    )
+
+
+def test_simplified_silhouettes_know_cosine_distances() -> None:
+    rng = np.random.default_rng(0)
+    host, labels = rng.normal(size=(60, 4)) + 0.5, rng.integers(0, 3, 60)
+    units = host / np.linalg.norm(host, axis=1, keepdims=True)
+    means = np.array([units[labels == each].sum(axis=0) for each in range(3)])
+    distances = sklearn.metrics.pairwise.cosine_distances(host, means)
+    own = distances[np.arange(60), labels]
+    distances[np.arange(60), labels] = np.inf
+    other = distances.min(axis=1)
+    expected = ((other - own) / np.maximum(own, other)).mean()
+    for centroids in (None, means):
+        found = simplified_silhouette_score(host, labels, centroids, metric="cosine")
+        assert found == pytest.approx(expected)

@@ -11,6 +11,7 @@ import sklearn.metrics
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
+from scipy import sparse
 
 from conftest import Library
 from kmeans_xp import KMeans, config_context
@@ -403,3 +404,22 @@ def test_pictures_are_imported_when_they_are_drawn() -> None:
     code = "import sys, kmeans_xp.selection; print({'matplotlib', 'kneed'} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "set()"
+
+
+@pytest.mark.parametrize("kind", ["dense", "sparse"])
+def test_directions_are_counted_by_cosine_distances(kind: str) -> None:
+    rng = np.random.default_rng(0)
+    directions = np.eye(6)[:4]
+    host = directions[np.arange(200) % 4] + 0.1 * rng.normal(size=(200, 6))
+    if kind == "sparse":
+        host[np.abs(host) < 0.15] = 0.0
+    host *= 10.0 ** rng.uniform(-3, 3, (200, 1))
+    X = sparse.csr_array(host) if kind == "sparse" else host
+    selection = choose_n_clusters(X, range(2, 7), metric="cosine", **FEW)
+    assert selection.n_clusters == 4
+    assert selection.recommendations["gap"] == 4
+    assert selection.estimator.metric == "cosine"
+    units = host / np.linalg.norm(host, axis=1, keepdims=True)
+    theirs = sklearn.metrics.silhouette_score(units, selection.estimator.labels_, metric="cosine")
+    best = max(each.silhouette for each in selection.table)
+    assert best == pytest.approx(theirs)

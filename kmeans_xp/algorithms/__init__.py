@@ -12,7 +12,7 @@ from kmeans_xp.algorithms.bisecting import (
 from kmeans_xp.algorithms.bounded import ALGORITHMS, BoundedStep
 from kmeans_xp.algorithms.drawing import draw_by_value, draw_by_weight
 from kmeans_xp.algorithms.kmeans_parallel import kmeans_parallel
-from kmeans_xp.algorithms.lloyd import Iteration, LloydResult, inertia_of, lloyd
+from kmeans_xp.algorithms.lloyd import METRICS, Iteration, LloydResult, inertia_of, lloyd
 from kmeans_xp.algorithms.minibatch import (
     MiniBatchResult,
     MiniBatchStanding,
@@ -34,6 +34,7 @@ from kmeans_xp.algorithms.seeding import (
 __all__ = [
     "ALGORITHMS",
     "LEAF",
+    "METRICS",
     "Bisected",
     "Bisection",
     "BoundedStep",

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from heapq import heappop, heappush
-from typing import Literal, NamedTuple, Protocol
+from typing import Any, Literal, NamedTuple, Protocol
 
 import numpy as np
 
@@ -175,6 +175,7 @@ def bisecting(
     max_iter: int = 300,
     tol: float = 0.0,
     algorithm: str = "lloyd",
+    metric: str = "euclidean",
     on_split: Callable[[Bisection], bool | None] | None = None,
 ) -> Bisected:
     """Split a cluster in two, beginning with all rows, until there are ``n_clusters``.
@@ -197,9 +198,10 @@ def bisecting(
         Which cluster is split next: that of the greatest inertia, or of the most rows. The first
         in the order of the leaves, where several are.
     max_iter : int
-        As of ``lloyd``, for each split, as the next two.
+        As of ``lloyd``, for each split, as the next three.
     tol : float
     algorithm : str
+    metric : str
     on_split : callable, optional
         Called with the tree after each split; returning True stops.
 
@@ -229,17 +231,18 @@ def bisecting(
     parts: _Parts = _InBlocks(blocks) if blocks.whole is None else _InOnePiece(blocks)
     root = xp.zeros((1, blocks.n_features), dtype=blocks.dtype, device=blocks.device)
     if n_clusters == 1:
-        root = lloyd(blocks, root, max_iter=1).centroids  # the weighted mean
+        root = lloyd(blocks, root, max_iter=1, metric=metric).centroids  # the weighted mean
+    options: dict[str, Any] = {"max_iter": max_iter, "tol": tol, "algorithm": algorithm}
 
     def runs_in(part: Blocks) -> Iterable[LloydResult]:
-        return runs_from(part, starts(part), max_iter=max_iter, tol=tol, algorithm=algorithm)
+        return runs_from(part, starts(part), metric=metric, **options)
 
     tree = _Tree(root, _Leaf(n_rows=blocks.n_points, n_weighted=n_weighted), strategy)
     while len(tree.leaves) < n_clusters:
         leaf = tree.next_leaf()
         if not leaf.is_divisible:
             # So are all: the rows stay on the left, to which ties go.
-            tree.split(leaf, _centroid_twice(leaf, tree, blocks), (leaf, _Leaf()))
+            tree.split(leaf, _centroid_twice(leaf, tree, blocks, metric), (leaf, _Leaf()))
             sq_shift = 0.0
         else:
             best, halves = _best_split(leaf, parts, runs_in)
@@ -265,10 +268,10 @@ def _best_split(
     return best, _halves(parts.sides(leaf.node, part, best))
 
 
-def _centroid_twice(leaf: _Leaf, tree: _Tree, blocks: Blocks) -> Array:
+def _centroid_twice(leaf: _Leaf, tree: _Tree, blocks: Blocks, metric: str) -> Array:
     """Return the centroid of a leaf as those of two; all but the root's came in pairs."""
     if leaf.node == 0:
-        point = lloyd(blocks, tree.centroids[0], max_iter=1).centroids
+        point = lloyd(blocks, tree.centroids[0], max_iter=1, metric=metric).centroids
     else:
         side = (leaf.node + 1) % 2
         point = tree.centroids[(leaf.node + 1) // 2][side : side + 1, :]

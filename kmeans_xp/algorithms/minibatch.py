@@ -11,7 +11,7 @@ import numpy as np
 from kmeans_xp.algorithms.drawing import draw_by_weight
 from kmeans_xp.blocks import Blocks
 from kmeans_xp.devices import Array, Namespace, from_host, to_host
-from kmeans_xp.kernels import Rows, batch_means
+from kmeans_xp.kernels import ClusterTotals, Rows, batch_means, means_on_sphere
 
 __all__ = [
     "MiniBatchResult",
@@ -155,6 +155,7 @@ def minibatch(
     tol: float = 0.0,
     max_no_improvement: int | None = 10,
     reassignment_ratio: float = 0.01,
+    metric: str = "euclidean",
     on_step: Callable[[MiniBatchStanding], bool | None] | None = None,
 ) -> MiniBatchResult:
     """Run mini-batch k-means from the given centroids on.
@@ -177,6 +178,8 @@ def minibatch(
         Stop after so many steps without a new minimum of the smoothed inertia.
     reassignment_ratio : float
         As of ``Reassignment``.
+    metric : {"euclidean", "cosine"}
+        As of ``minibatch_step``.
     on_step : callable, optional
         Called after each step; returning True stops.
 
@@ -202,7 +205,9 @@ def minibatch(
     while end.reason(steps, improvement) is None and len(steps) < n_steps:
         batch = batches.next()
         due = reassignment if reassignment.is_due(host_mass, batch_size) else None
-        state, host_mass, step = minibatch_step(batch, state, random_state, due, xp=xp)
+        state, host_mass, step = minibatch_step(
+            batch, state, random_state, due, metric=metric, xp=xp
+        )
         step = step._replace(number=len(steps) + 1)
         if steps:  # the first inertia is the seeding's
             step = step._replace(smoothed_inertia=improvement.smooth(step.inertia))
@@ -219,6 +224,7 @@ def minibatch_step(
     random_state: np.random.RandomState,
     reassignment: Reassignment | None = None,
     *,
+    metric: str = "euclidean",
     xp: Namespace,
 ) -> tuple[MiniBatchState, HostArray, MiniBatchStep]:
     """Move the centroids by one batch; waits for the device once, twice if it reassigns.
@@ -231,6 +237,8 @@ def minibatch_step(
         Draws the rows that reassigned centroids are moved to.
     reassignment : Reassignment, optional
         If centroids of little mass are to be moved.
+    metric : {"euclidean", "cosine"}
+        "cosine" for rows and centroids on a sphere: running means are then brought back to it.
     xp : namespace
 
     Returns
@@ -243,6 +251,12 @@ def minibatch_step(
         Numbered 1, without a smoothed inertia.
     """
     centroids, new_mass, signals = batch_means(batch, *state, xp=xp)
+    if metric == "cosine":
+        # Those that the batch says nothing of keep their very bits, as clusters without mass do.
+        is_met = xp.astype(new_mass > state.mass, centroids.dtype)
+        update = means_on_sphere(ClusterTotals(centroids, is_met), state.centroids, xp=xp)
+        shift = xp.astype(update.signals[:1], signals.dtype, copy=False)
+        centroids, signals = update.centroids, xp.concat([signals[:1], shift, signals[2:]])
     moved = MiniBatchState(centroids, new_mass)
     inertia, sq_shift, *host_mass = to_host(signals)
     mass: HostArray = np.asarray(host_mass, dtype=np.float64)

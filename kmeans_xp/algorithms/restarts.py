@@ -1,11 +1,19 @@
 """The best of several runs of Lloyd's algorithm, in turn or all at once."""
 
 from collections.abc import Iterable
+from typing import Any
 
-from kmeans_xp.algorithms.lloyd import Iteration, LloydResult, finished, lloyd, updated
+from kmeans_xp.algorithms.lloyd import UPDATES, Iteration, LloydResult, finished, lloyd, updated
 from kmeans_xp.blocks import Blocks
 from kmeans_xp.devices import Array
-from kmeans_xp.kernels import ClusterTotals, Step, Steps, Update, batched_steps_of
+from kmeans_xp.kernels import (
+    ClusterTotals,
+    Step,
+    Steps,
+    Update,
+    batched_steps_of,
+    update_centroids,
+)
 
 __all__ = ["best_of", "is_better", "lloyd_restarts", "runs_from"]
 
@@ -34,6 +42,7 @@ def runs_from(
     max_iter: int = 300,
     tol: float = 0.0,
     algorithm: str = "lloyd",
+    metric: str = "euclidean",
 ) -> Iterable[LloydResult]:
     """Run Lloyd's algorithm from each start, all at once where that is faster.
 
@@ -43,23 +52,24 @@ def runs_from(
     starts : iterable of arrays of shape (n_clusters, n_features)
         Relative to the blocks' origin.
     max_iter : int
-        As of ``lloyd``, as the next two.
+        As of ``lloyd``, as the next three.
     tol : float
     algorithm : str
+    metric : str
 
     Returns
     -------
     iterable of LloydResult
         In the order of the starts.
     """
-    rows = blocks.whole
-    batched = None if rows is None else batched_steps_of(rows, blocks.reduce, xp=blocks.xp)
+    rows, batched = blocks.whole, None
+    if rows is not None and UPDATES[metric] is update_centroids:
+        batched = batched_steps_of(rows, blocks.reduce, xp=blocks.xp)
     given = starts if batched is None else list(starts)
     if batched is not None and isinstance(given, list) and len(given) > 1:
         return lloyd_restarts(blocks, given, batched, max_iter=max_iter, tol=tol)
-    return (
-        lloyd(blocks, start, max_iter=max_iter, tol=tol, algorithm=algorithm) for start in given
-    )
+    options: dict[str, Any] = {"max_iter": max_iter, "tol": tol, "algorithm": algorithm}
+    return (lloyd(blocks, start, metric=metric, **options) for start in given)
 
 
 def lloyd_restarts(
@@ -95,7 +105,7 @@ def lloyd_restarts(
         centroids, is_intact = batch.update.centroids, True
         after: list[Array] = [centroids[run, ...] for run in range(len(starts))]
         for run in set(range(len(starts))) - set(ended):
-            after[run], iteration = updated(blocks, _of_run(batch, run), number)
+            after[run], iteration = updated(blocks, _of_run(batch, run), number, update_centroids)
             is_intact &= iteration.n_empty == 0
             iterations[run].append(iteration)
             if iteration.sq_shift <= tol or number == max_iter:

@@ -8,6 +8,7 @@
 | ``cut`` | the base of rows in several blocks |
 | ``on_dask`` | rows of a dask array or dataframe, visited by tasks |
 | ``members`` | some of the rows, by weights of 0 for the others |
+| ``sphere`` | the same rows, each scaled to one length where it is visited |
 | ``elsewhere`` | rows that lie in no array of this process, before the first visit |
 | ``sources`` | where streamed rows come from: files, arrays, data sets, callables |
 | ``stream`` | a source before the first visit, and what is streamed by itself |
@@ -25,6 +26,7 @@ from kmeans_xp.blocks.members import Members
 from kmeans_xp.blocks.on_dask import computed
 from kmeans_xp.blocks.per_row import PerRow
 from kmeans_xp.blocks.sources import RowSource, open_rows
+from kmeans_xp.blocks.sphere import on_sphere
 
 __all__ = [
     "Blocks",
@@ -36,6 +38,7 @@ __all__ = [
     "elsewhere",
     "of",
     "of_rows",
+    "on_sphere",
     "open_rows",
     "place",
 ]

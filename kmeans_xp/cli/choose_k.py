@@ -20,6 +20,8 @@ from kmeans_xp.cli.options import (
     ColumnsOption,
     DeviceOption,
     InputFile,
+    Metric,
+    MetricOption,
     NInitOption,
     SeedOption,
     check_files,
@@ -75,6 +77,7 @@ def choose_k(
             "it out, which saves most of the time.",
         ),
     ] = 10,
+    metric: MetricOption = Metric.euclidean,
     device: DeviceOption = "auto",
     out: Annotated[
         Path | None,
@@ -109,6 +112,7 @@ def choose_k(
             n_init=n_init,
             n_references=references,
             random_state=seed,
+            metric=metric.value,
             device=device,
         )
         with progress("Writing"):
@@ -182,7 +186,9 @@ def _print(file: Path, data: Inputs, selection: Selection) -> None:
     console = results()
     console.print(f"\n{data.heading(file)}")
     console.print(_table(selection))
-    console.print(f"Inertia: in squared {data.unit} of the columns")
+    is_cosine = selection.estimator.metric == Metric.cosine
+    unit = "cosine distances" if is_cosine else f"squared {data.unit} of the columns"
+    console.print(f"Inertia: in {unit}")
     n_measured = _sample_size(selection.table[-1].n_clusters)
     if n_measured < data.points.shape[0]:
         console.print(f"Silhouette and gap: of a random sample of {n_measured:,} rows")
@@ -215,6 +221,8 @@ def _next_command(
     words += ["--columns", column_names] if column_names is not None else []
     words += ["--scale"] if scale else []
     words += ["--seed", str(seed)] if seed else []
+    metric = selection.estimator.metric
+    words += ["--metric", metric] if metric != Metric.euclidean else []
     return shlex.join([*words, "--n-init", str(selection.estimator.n_init)])
 
 

@@ -18,6 +18,8 @@ from kmeans_xp.cli.options import (
     InputFile,
     LabelledFile,
     MaxIterOption,
+    Metric,
+    MetricOption,
     NClustersOption,
     NInitOption,
     ScaleOption,
@@ -54,6 +56,7 @@ def cluster(
     mini_batch: Annotated[
         bool, typer.Option("--mini-batch", help="Learn from small batches: faster, less exact.")
     ] = False,
+    metric: MetricOption = Metric.euclidean,
     device: DeviceOption = "auto",
     checkpoint: Annotated[
         Path | None,
@@ -90,13 +93,23 @@ def cluster(
         if temporary.labelled:
             labels.check_writable(data.table, temporary.labelled)
         estimator = (MiniBatchKMeans if mini_batch else KMeans)(
-            n_clusters, n_init=n_init, max_iter=max_iter, random_state=seed, device=device
+            n_clusters,
+            n_init=n_init,
+            max_iter=max_iter,
+            random_state=seed,
+            metric=metric.value,
+            device=device,
         )
         result = _fit(estimator, data, checkpoint)
         with progress("Writing"):
             _write(temporary, file, data, result)
         clusters = summary.summarize(
-            data.points, result.labels, result.centroids, result.centres, data.names
+            data.points,
+            result.labels,
+            result.centroids,
+            result.centres,
+            data.names,
+            metric.value,
         )
     if checkpoint:
         checkpoint.unlink(missing_ok=True)
@@ -132,8 +145,10 @@ def _print(file: Path, data: Inputs, result: Fit, clusters: summary.Summary) -> 
     console = results()
     console.print(f"\n{data.heading(file)}")
     summary.print_summary(console, clusters)
-    console.print(f"Mean distance: to the cluster's centre, in {data.unit} of the columns")
+    metric = result.estimator.metric
+    console.print(summary.what_mean_distances_are(metric, data.unit))
     (inertia,) = formatted(np.asarray([result.estimator.inertia_]), n_digits=6)
-    console.print(f"Inertia: {inertia} (squared {data.unit})")
+    unit = "sum of 1 - cos" if metric == Metric.cosine else f"squared {data.unit}"
+    console.print(f"Inertia: {inertia} ({unit})")
     console.print(f"Iterations: {result.estimator.n_iter_}")
     console.print(f"Device: {result.estimator.device_reason_}")

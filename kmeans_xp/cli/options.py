@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Mapping
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -15,6 +16,8 @@ __all__ = [
     "InputFile",
     "LabelledFile",
     "MaxIterOption",
+    "Metric",
+    "MetricOption",
     "NClustersOption",
     "NInitOption",
     "ScaleOption",
@@ -22,6 +25,14 @@ __all__ = [
     "check_distinct",
     "check_files",
 ]
+
+
+class Metric(StrEnum):
+    """Distances between rows."""
+
+    euclidean = "euclidean"
+    cosine = "cosine"
+
 
 InputFile = Annotated[Path, typer.Argument(exists=True, dir_okay=False, metavar="FILE")]
 LabelledFile = Annotated[
@@ -53,6 +64,13 @@ NInitOption = Annotated[
     int, typer.Option(min=1, help="Starts to try; the one of least inertia is kept.")
 ]
 MaxIterOption = Annotated[int, typer.Option(min=1, help="Most iterations of one start.")]
+MetricOption = Annotated[
+    Metric,
+    typer.Option(
+        help="Distances: euclidean, or cosine (1 - cos), which compares directions: rows then "
+        "count as unit vectors, and none may be zero."
+    ),
+]
 DeviceOption = Annotated[
     str,
     typer.Option(

@@ -56,13 +56,12 @@ def predict(
         for temporary in staged:
             streaming.write_labelled(file, data, found, temporary)
         centres = scaling.undo(centroids) if scaling else centroids
-        clusters = summary.summarize(points, found, centroids, centres, names)
+        clusters = summary.summarize(points, found, centroids, centres, names, estimator.metric)
     console = results()
     console.print(f"\n{file.name}: {n_rows:,} rows, nearest of {len(centroids)} clusters")
     summary.print_summary(console, clusters)
-    console.print(
-        f"Mean distance: to the cluster's centre, in {inputs.unit(scaling)} of the columns"
-    )
+    unit = inputs.unit(scaling)
+    console.print(summary.what_mean_distances_are(estimator.metric, unit))
     print_written(out)
 
 

@@ -12,7 +12,7 @@ from rich.table import Table
 from kmeans_xp.blocks import RowSource
 from kmeans_xp.plotting.numerals import formatted
 
-__all__ = ["Summary", "print_summary", "summarize"]
+__all__ = ["Summary", "print_summary", "summarize", "what_mean_distances_are"]
 
 Matrix = np.ndarray[Any, Any]
 
@@ -36,16 +36,27 @@ def summarize(
     centroids: Matrix,
     centres: Matrix,
     names: list[str],
+    metric: str = "euclidean",
 ) -> Summary:
     """Measure the clusters; distances are between `points` and `centroids`."""
     totals, start = np.zeros(len(centroids)), 0
     for part in _parts(points):
         here = labels[start : start + len(part)]
         start += len(part)
-        distances = np.linalg.norm(part - centroids[here], axis=1)
+        if metric == "cosine":  # centroids are unit vectors
+            lengths = np.linalg.norm(part, axis=1)
+            distances = 1.0 - (part * centroids[here]).sum(axis=1) / lengths
+        else:
+            distances = np.linalg.norm(part - centroids[here], axis=1)
         totals += np.bincount(here, distances, minlength=len(centroids))
     sizes = np.bincount(labels, minlength=len(centroids))
     return Summary(sizes, totals / np.maximum(sizes, 1), centres, names)
+
+
+def what_mean_distances_are(metric: str, unit: str) -> str:
+    """Return the line that says what the mean distances of a summary are."""
+    measured = "1 - cos" if metric == "cosine" else f"in {unit} of the columns"
+    return f"Mean distance: to the cluster's centre, {measured}"
 
 
 def _parts(points: Matrix | RowSource) -> Iterator[Matrix]:

@@ -19,6 +19,7 @@ __all__ = [
     "gathered_parts",
     "is_sparse",
     "own_parts",
+    "scaled_data",
     "scipy_csr",
     "sparse_matrix",
     "sparse_to_host",
@@ -238,8 +239,67 @@ def _dense_on_cuda(parts: Csr, rows: Any) -> Any:
     return dense
 
 
+def scaled_data(parts: Csr, length: float) -> Any:
+    """Return the numbers of ``data``, those of each row scaled to a length; zeros stay zeros.
+
+    Parameters
+    ----------
+    parts : Csr
+        Of rows that may be a part of others, whose numbers are then left as they are.
+    length : float
+        Root of the sum of the squares of a row's numbers.
+
+    Returns
+    -------
+    array of shape (n_stored,)
+    """
+    data, _, indptr, _ = parts
+    scaled = data.copy()
+    if not isinstance(data, np.ndarray):
+        if len(indptr) > 1:
+            _scale()(data, indptr, length, scaled, size=len(indptr) - 1)
+        return scaled
+    is_there = indptr[1:] > indptr[:-1]  # reduceat takes a number of the next row for no number
+    if is_there.any():
+        first, last = int(indptr[0]), int(indptr[-1])
+        starts, counts = indptr[:-1][is_there] - first, np.diff(indptr)[is_there]
+        rows = scaled[first:last]
+        # Squares are taken of numbers up to 1: of others they might overflow, or vanish.
+        greatest = np.maximum.reduceat(np.abs(rows), starts)
+        rows /= np.repeat(np.where(greatest > 0.0, greatest, 1.0).astype(data.dtype), counts)
+        lengths = np.sqrt(np.add.reduceat(rows * rows, starts, dtype=np.float64))
+        factors = length / np.where(lengths > 0.0, lengths, 1.0)
+        rows *= np.repeat(factors.astype(data.dtype), counts)
+    return scaled
+
+
 #: threads that share a row
 _LANES = 32
+
+
+@functools.cache
+def _scale() -> Any:
+    return importlib.import_module("cupy").ElementwiseKernel(
+        "raw T data, raw int64 indptr, float64 length",
+        "raw T scaled",
+        """
+        double greatest = 0.0, sq_length = 0.0;
+        for (long long at = indptr[i]; at < indptr[i + 1]; ++at) {
+            const double number = fabs((double)data[at]);
+            // So that a number that is none stays one.
+            if (!(number <= greatest)) greatest = number;
+        }
+        for (long long at = indptr[i]; at < indptr[i + 1]; ++at) {
+            const double number = (double)data[at] / greatest;
+            sq_length += number * number;
+        }
+        for (long long at = indptr[i]; at < indptr[i + 1]; ++at) {
+            const double number = (double)data[at] / greatest;
+            scaled[at] = greatest == 0.0 ? (T)0 : (T)(number * (length / sqrt(sq_length)));
+        }
+        """,
+        "kmeans_xp_scale_sparse_rows",
+    )
 
 
 @functools.cache

@@ -30,6 +30,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from kmeans_xp import blocks, persistence
 from kmeans_xp.algorithms import (
+    METRICS,
     Seeds,
     kmeans_parallel,
     kmeans_plusplus,
@@ -47,6 +48,7 @@ from kmeans_xp.devices import (
     from_host,
     is_array,
     send,
+    tile_shape,
     to_host,
 )
 from kmeans_xp.devices.protocols import ArrayT, SupportsSparse, Tabular
@@ -64,9 +66,10 @@ from kmeans_xp.estimators.fitted_state import (
     Real as RealNumber,
 )
 from kmeans_xp.estimators.labels_file import written_labels
-from kmeans_xp.estimators.preparation import Prepared, check_range, prepared
+from kmeans_xp.estimators.preparation import Prepared, check_range, prepared, published
 from kmeans_xp.estimators.validation import (
     as_random_state,
+    centroids_on_sphere,
     check_enough_rows,
     checked_centroids,
     checked_points,
@@ -74,7 +77,7 @@ from kmeans_xp.estimators.validation import (
     is_array_like,
     refuse_unmeasurable,
 )
-from kmeans_xp.kernels import Rows, assigned_inertia, nearest_labels, sq_distances
+from kmeans_xp.kernels import RADIUS, Rows, assigned_inertia, nearest_labels, sq_distances
 
 __all__ = [
     "SEEDINGS",
@@ -148,6 +151,7 @@ class BaseKMeans(
         "tol": [Interval(Real, 0, None, closed="left")],
         "verbose": ["verbose"],
         "random_state": ["random_state", np.random.Generator],
+        "metric": [StrOptions(set(METRICS))],
         "device": [str, None],
     }
 
@@ -177,6 +181,7 @@ class BaseKMeans(
     tol: float
     verbose: int | bool
     random_state: Any
+    metric: str
     device: str | None
 
     cluster_centers_: Array
@@ -265,11 +270,13 @@ class BaseKMeans(
         Returns
         -------
         array of shape (n_samples, n_clusters)
-            Euclidean distances, in units of X; of X's library, on X's device.
+            Euclidean distances, in units of X, or cosine distances, 1 - cos; of X's library, on
+            X's device; float64 if X or ``cluster_centers_`` are, else float32.
         """
         check_is_fitted(self)
+        measured = _distances if self.metric == "euclidean" else _wide_sq_distances
         with self._new_points(X, as_published=True) as fitted:
-            distances = fitted.blocks.map_rows(_distances, fitted.centroids)
+            distances = fitted.blocks.map_rows(measured, fitted.centroids)
             return distances.delivered(fitted.placement)
 
     @overload
@@ -314,7 +321,7 @@ class BaseKMeans(
         Returns
         -------
         float
-            In squared units of X; greater is better.
+            In squared units of X, or in cosine distances; greater is better.
         """
         check_is_fitted(self)
         with self._new_points(X, sample_weight) as fitted:
@@ -356,8 +363,18 @@ class BaseKMeans(
         -------
         estimator of ``sklearn.cluster``
             On NumPy arrays; predicts without kmeans_xp.
+
+        Raises
+        ------
+        ValueError
+            If ``metric`` is not "euclidean", the only one that scikit-learn has.
         """
         check_is_fitted(self)
+        if self.metric != "euclidean":
+            raise ValueError(
+                f"scikit-learn has no metric={self.metric!r}. Its KMeans predicts the same for "
+                "rows of unit length (sklearn.preprocessing.normalize) and these cluster_centers_."
+            )
         theirs = self._sklearn_class()
         made = theirs(**self._sklearn_params())
         made._n_threads = 1
@@ -521,12 +538,18 @@ class BaseKMeans(
         with placement.working():
             init = self.init
             if is_array_like(init):
-                init = checked_centroids(init, self.n_clusters, points, placement)
+                init = self._given_init(init, self.n_clusters, points, placement)
             weights = checked_weights(sample_weight, points, placement)
-            data = prepared(points, weights, placement)
+            data = prepared(points, weights, placement, self.metric)
             refuse_unmeasurable(points, data.mean_variance)
-            check_range(data)
+            if self.metric == "euclidean":  # cosine distances do not depend on the range
+                check_range(data)
             yield init, data
+
+    def _given_init(self, init: Any, n_clusters: int, points: Array, placement: Placement) -> Array:
+        """Return initial centroids that the user gives, where the computation is."""
+        checked = checked_centroids(init, n_clusters, points, placement)
+        return checked if self.metric == "euclidean" else centroids_on_sphere(checked, "init")
 
     def _initial_centroids(
         self,
@@ -541,9 +564,12 @@ class BaseKMeans(
             choose_rows = SEEDINGS[resolved_init(init, part)]
             return choose_rows(part, n_clusters, random_state).centroids
         if callable(init):
-            points = send(_uncentred(part, data), data.placement)
+            rows = _uncentred(part, data)
+            if self.metric == "cosine":
+                rows = rows / RADIUS
+            points = send(rows, data.placement)
             given = init(points, n_clusters, random_state=random_state)
-            init = checked_centroids(given, n_clusters, points, data.placement)
+            init = self._given_init(given, n_clusters, points, data.placement)
         return init - data.origin
 
     def _init_centroids(
@@ -559,17 +585,18 @@ class BaseKMeans(
         """Return initial centroids of X: the hook that scikit-learn's estimators have."""
         points = checked_points(X)
         placement = blocks.place(points, self.device)
-        data = prepared(points, checked_weights(sample_weight, points, placement), placement)
+        weights = checked_weights(sample_weight, points, placement)
+        data = prepared(points, weights, placement, self.metric)
         random_state = as_random_state(random_state)
         n_clusters = self.n_clusters if n_centroids is None else n_centroids
         part = part_to_seed(data, random_state, init_size or data.blocks.n_points, n_clusters)
         centroids = self._initial_centroids(init, part, data, random_state, n_clusters)
-        return send(centroids + data.origin, placement)
+        return send(published(centroids, data.origin, self.metric), placement)
 
     def _fitted(self, centroids: Array, origin: Array, placement: Placement) -> dict[str, Any]:
         """Return the attributes that make an estimator which predicts by these centroids."""
         return {
-            "cluster_centers_": send(centroids + origin, placement),
+            "cluster_centers_": send(published(centroids, origin, self.metric), placement),
             "_centroids": send(centroids, placement),
             "_origin": send(origin, placement),
             "_n_features_out": self.n_clusters,
@@ -592,6 +619,8 @@ class BaseKMeans(
         with placement.working():
             weights = checked_weights(sample_weight, points, placement)
             given = blocks.of(points, weights, placement)
+            if self.metric == "cosine":
+                given = blocks.on_sphere(given)
             origin, centroids = self._seen_centroids(placement, given.dtype, as_published)
             yield Fitted(given.seen_from(origin), origin, centroids, placement)
 
@@ -603,21 +632,40 @@ class BaseKMeans(
         As published, a row that equals one of them is at 0 from it.
         """
         xp = placement.xp
-        published = bring(self.cluster_centers_, placement)
+        given = bring(self.cluster_centers_, placement)
+        if as_published and given.dtype == xp.float64:
+            dtype = given.dtype  # distances are of the wider dtype, as scikit-learn's are
+        if self.metric == "cosine":
+            return self._seen_on_sphere(given, placement, dtype, as_published)
         if not hasattr(self, "_origin"):  # the user set cluster_centers_ without a fit
-            published = xp.astype(published, dtype, copy=False)
-            origin = xp.mean(published, axis=0)
-            return origin, published - origin
+            given = xp.astype(given, dtype, copy=False)
+            origin = xp.mean(given, axis=0)
+            return origin, given - origin
         origin, centroids = (bring(part, placement) for part in (self._origin, self._centroids))
         if as_published:
             origin = xp.astype(origin, dtype, copy=False)
-            return origin, xp.astype(published, dtype, copy=False) - origin
-        seen = published - origin
-        if centroids.shape == published.shape:
+            return origin, xp.astype(given, dtype, copy=False) - origin
+        seen = given - origin
+        if centroids.shape == given.shape:
             # cluster_centers_ far from zero are rounded; what was fitted is not. Where the
             # user has put other numbers there, those count.
-            seen = xp.where(published == centroids + origin, centroids, seen)
+            seen = xp.where(given == centroids + origin, centroids, seen)
         return xp.astype(origin, dtype, copy=False), xp.astype(seen, dtype, copy=False)
+
+    def _seen_on_sphere(
+        self, given: Array, placement: Placement, dtype: DType, as_published: bool
+    ) -> tuple[Array, Array]:
+        """Return the centre of the sphere, and the fitted centroids on it, or what users set."""
+        xp = placement.xp
+        centre = xp.zeros((int(given.shape[1]),), dtype=dtype, device=placement.device)
+        if hasattr(self, "_centroids") and not as_published:
+            fitted = bring(self._centroids, placement)
+            if fitted.shape == given.shape and bool(
+                xp.all(given == published(fitted, centre, self.metric))
+            ):
+                return centre, xp.astype(fitted, dtype, copy=False)
+        placed = xp.astype(given, dtype, copy=False)
+        return centre, centroids_on_sphere(placed, "cluster_centers_")
 
 
 def resolved_init(init: Any, part: Blocks) -> Any:
@@ -634,7 +682,17 @@ def _nearest_inertia(rows: Rows, centroids: Array, *, xp: Namespace) -> Array:
 
 
 def _distances(rows: Rows, centroids: Array, *, xp: Namespace) -> Array:
-    return xp.sqrt(sq_distances(rows, centroids, xp=xp))
+    return xp.sqrt(_wide_sq_distances(rows, centroids, xp=xp))
+
+
+def _wide_sq_distances(rows: Rows, centroids: Array, *, xp: Namespace) -> Array:
+    """Return all squared distances in the centroids' dtype, which may be wider than the rows'."""
+    dtype = centroids.dtype
+    if rows.dtype == dtype:
+        return sq_distances(rows, centroids, xp=xp)
+    size, _ = tile_shape(rows, 1, xp=xp)
+    tiles = (tile.computed_in(dtype) for _, tile in rows.tiles(size))
+    return xp.concat([sq_distances(tile, centroids, xp=xp) for tile in tiles])
 
 
 def _uncentred(part: Blocks, data: Prepared) -> Array:

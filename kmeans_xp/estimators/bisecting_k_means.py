@@ -23,6 +23,7 @@ from kmeans_xp.blocks import Blocks
 from kmeans_xp.devices import Array, Placement, bring, from_host, send, to_host
 from kmeans_xp.estimators.base import SEEDINGS, BaseKMeans, Fitted, all_or_nothing, watched
 from kmeans_xp.estimators.fitted_state import Kind, Numbers, Tree
+from kmeans_xp.estimators.other_names import telling_other_names
 from kmeans_xp.estimators.preparation import Prepared
 from kmeans_xp.estimators.progress import Progress
 from kmeans_xp.estimators.validation import as_random_state
@@ -59,6 +60,8 @@ class BisectingKMeans(BaseKMeans):
     bisecting_strategy : {"biggest_inertia", "largest_cluster"}, default="biggest_inertia"
         Which cluster is split next: that of the greatest inertia, or that of the most rows,
         whatever they weigh.
+    metric : {"euclidean", "cosine"}, default="euclidean"
+        As of ``KMeans``.
     device : {None, "auto", "cpu", "cuda", "cuda:N"}, default=None
         Where to compute; None follows the data. See ``kmeans_xp.devices``.
 
@@ -135,6 +138,7 @@ class BisectingKMeans(BaseKMeans):
     _children: Array
     _node_centroids: Array
 
+    @telling_other_names
     def __init__(
         self,
         n_clusters: int = 8,
@@ -148,6 +152,7 @@ class BisectingKMeans(BaseKMeans):
         copy_x: bool = True,
         algorithm: str = "auto",
         bisecting_strategy: str = "biggest_inertia",
+        metric: str = "euclidean",
         device: str | None = None,
     ) -> None:
         self.n_clusters = n_clusters
@@ -160,6 +165,7 @@ class BisectingKMeans(BaseKMeans):
         self.copy_x = copy_x
         self.algorithm = algorithm
         self.bisecting_strategy = bisecting_strategy
+        self.metric = metric
         self.device = device
 
     @all_or_nothing
@@ -223,6 +229,7 @@ class BisectingKMeans(BaseKMeans):
             max_iter=self.max_iter,
             tol=self.tol * data.mean_variance,
             algorithm=self.algorithm,
+            metric=self.metric,
             on_split=watch if self.verbose or progress.is_on else None,
         )
         progress.end_run(partial(fitted, result.centroids, result.children))

@@ -17,10 +17,12 @@ from kmeans_xp.checks import check_integer, check_real
 from kmeans_xp.devices import Array, Placement, bring, choose, dense_at, send
 from kmeans_xp.devices.protocols import ArrayT, SupportsSparse, Tabular
 from kmeans_xp.estimators.kmeans import KMeans
-from kmeans_xp.estimators.preparation import prepared
+from kmeans_xp.estimators.preparation import prepared, published
 from kmeans_xp.estimators.validation import (
     as_random_state,
+    centroids_on_sphere,
     check_enough_rows,
+    check_metric,
     checked_centroids,
     checked_points,
     checked_weights,
@@ -61,6 +63,7 @@ class Clustering(NamedTuple, Generic[ArrayT]):
 class _Options(TypedDict, total=False):
     sample_weight: Any
     random_state: Any
+    metric: str
     device: str | None
 
 
@@ -88,6 +91,7 @@ class _LloydOptions(TypedDict, total=False):
     weights: Any
     max_iter: int
     tol: float
+    metric: str
     device: str | None
 
 
@@ -145,6 +149,7 @@ def k_means(
     copy_x: bool = True,
     algorithm: str = "auto",
     return_n_iter: bool = False,
+    metric: str = "euclidean",
     device: str | None = None,
 ) -> tuple[Any, ...]:
     """Cluster X, as scikit-learn's function of this name does.
@@ -176,6 +181,8 @@ def k_means(
         As of ``KMeans``: all have the same result.
     return_n_iter : bool, default=False
         Whether to return the number of iterations too.
+    metric : {"euclidean", "cosine"}, default="euclidean"
+        As of ``KMeans``.
     device : {None, "auto", "cpu", "cuda", "cuda:N"}, default=None
         Where to compute; None follows the data.
 
@@ -209,6 +216,7 @@ def k_means(
         random_state=random_state,
         copy_x=copy_x,
         algorithm=algorithm,
+        metric=metric,
         device=device,
     ).fit(X, sample_weight=sample_weight)
     result = (fitted.cluster_centers_, fitted.labels_, fitted.inertia_)
@@ -235,6 +243,7 @@ def kmeans_plusplus(
     x_squared_norms: Any = None,
     random_state: Any = None,
     n_local_trials: int | None = None,
+    metric: str = "euclidean",
     device: str | None = None,
 ) -> tuple[Array, Array]:
     """Choose initial centroids by greedy k-means++, as scikit-learn's function does.
@@ -253,6 +262,8 @@ def kmeans_plusplus(
         The same int chooses the same rows on every array library.
     n_local_trials : int, default=None
         Candidates for each centroid; None for 2 + floor(log(n_clusters)).
+    metric : {"euclidean", "cosine"}, default="euclidean"
+        As of ``KMeans``.
     device : {None, "auto", "cpu", "cuda", "cuda:N"}, default=None
         Where to compute; None follows the data.
 
@@ -282,7 +293,7 @@ def kmeans_plusplus(
         )
     options = {"n_trials": n_local_trials}
     return _chosen_rows(
-        chosen_seeds, points, n_clusters, sample_weight, random_state, device, options
+        chosen_seeds, points, n_clusters, sample_weight, random_state, metric, device, options
     )
 
 
@@ -306,6 +317,7 @@ def kmeans_parallel(
     oversampling: float = 2.0,
     n_rounds: int = 5,
     random_state: Any = None,
+    metric: str = "euclidean",
     device: str | None = None,
 ) -> tuple[Array, Array]:
     """Choose initial centroids by k-means||, in few passes over the rows.
@@ -329,6 +341,8 @@ def kmeans_parallel(
     random_state : int, RandomState, Generator or None, default=None
         The same int chooses the same rows on every array library, and however the rows are cut
         into blocks.
+    metric : {"euclidean", "cosine"}, default="euclidean"
+        As of ``KMeans``.
     device : {None, "auto", "cpu", "cuda", "cuda:N"}, default=None
         Where to compute; None follows the data.
 
@@ -374,6 +388,7 @@ def kmeans_parallel(
         n_clusters,
         sample_weight,
         random_state,
+        metric,
         device,
         options,
     )
@@ -398,6 +413,7 @@ def lloyd(
     weights: Any = None,
     max_iter: int = 300,
     tol: float = 0.0,
+    metric: str = "euclidean",
     device: str | None = None,
 ) -> Clustering[Any]:
     """Run Lloyd's algorithm on plain arrays, from given centroids.
@@ -415,6 +431,8 @@ def lloyd(
     tol : float, default=0.0
         End when the sum of squared centroid shifts is at most this, in squared units of the
         points; 0 for when nothing moves.
+    metric : {"euclidean", "cosine"}, default="euclidean"
+        As of ``KMeans``.
     device : {None, "auto", "cpu", "cuda", "cuda:N"}, default=None
         Where to compute; None follows the points.
 
@@ -439,14 +457,16 @@ def lloyd(
     """
     check_integer("max_iter", max_iter, 1)
     check_real("tol", tol, 0.0)
+    check_metric(metric)
     points, placement = _placed(points, device)
     with placement.working():
-        initial = _given_centroids(centroids, points, placement)
+        initial = _given_centroids(centroids, points, placement, metric)
         check_enough_rows(points, int(initial.shape[0]))
-        data = prepared(points, checked_weights(weights, points, placement), placement)
-        result = run_lloyd(data.blocks, initial - data.origin, max_iter=max_iter, tol=tol)
+        data = prepared(points, checked_weights(weights, points, placement), placement, metric)
+        start = initial - data.origin
+        result = run_lloyd(data.blocks, start, max_iter=max_iter, tol=tol, metric=metric)
         return Clustering(
-            send(result.centroids + data.origin, placement),
+            send(published(result.centroids, data.origin, metric), placement),
             result.labels.delivered(placement),
             result.inertia,
             len(result.iterations),
@@ -455,15 +475,19 @@ def lloyd(
 
 @overload
 def assign(
-    points: SupportsSparse, centroids: Any, *, device: str | None = None
+    points: SupportsSparse, centroids: Any, *, metric: str = ..., device: str | None = None
 ) -> Nearest[Any]: ...
 @overload
 def assign(
-    points: Tabular, centroids: Any, *, device: str | None = None
+    points: Tabular, centroids: Any, *, metric: str = ..., device: str | None = None
 ) -> Nearest[NDArray[Any]]: ...
 @overload
-def assign(points: ArrayT, centroids: Any, *, device: str | None = None) -> Nearest[ArrayT]: ...
-def assign(points: Any, centroids: Any, *, device: str | None = None) -> Nearest[Any]:
+def assign(
+    points: ArrayT, centroids: Any, *, metric: str = ..., device: str | None = None
+) -> Nearest[ArrayT]: ...
+def assign(
+    points: Any, centroids: Any, *, metric: str = "euclidean", device: str | None = None
+) -> Nearest[Any]:
     """Return the nearest centroid of each point, and the squared distance to it.
 
     Parameters
@@ -472,6 +496,8 @@ def assign(points: Any, centroids: Any, *, device: str | None = None) -> Nearest
         Of any array library.
     centroids : array-like of shape (n_clusters, n_features)
         To choose from.
+    metric : {"euclidean", "cosine"}, default="euclidean"
+        As of ``KMeans``.
     device : {None, "auto", "cpu", "cuda", "cuda:N"}, default=None
         Where to compute; None follows the points.
 
@@ -480,7 +506,7 @@ def assign(points: Any, centroids: Any, *, device: str | None = None) -> Nearest
     labels : array of int32, shape (n_points,)
         Ties go to the lowest index, as far as they are ties after rounding.
     sq_distances : array of shape (n_points,)
-        In squared units of the points.
+        In squared units of the points; for "cosine" the cosine distances, 1 - cos.
 
     Examples
     --------
@@ -489,9 +515,10 @@ def assign(points: Any, centroids: Any, *, device: str | None = None) -> Nearest
     >>> assign(np.array([[0.0], [9.0]]), np.array([[1.0], [10.0]])).labels
     array([0, 1], dtype=int32)
     """
+    check_metric(metric)
     points, placement = _placed(points, device)
     with placement.working():
-        rows, seen = _seen_from_centroids(points, None, centroids, placement)
+        rows, seen = _seen_from_centroids(points, None, centroids, placement, metric)
         nearest = rows.map_rows(nearest_centroid, seen).whole()
         return Nearest(*(send(part, placement) for part in nearest))
 
@@ -502,6 +529,7 @@ def inertia(
     labels: Any = None,
     *,
     weights: Any = None,
+    metric: str = "euclidean",
     device: str | None = None,
 ) -> float:
     """Return the weighted sum of the squared distances of the points to their centroids.
@@ -516,13 +544,16 @@ def inertia(
         The centroid that each point is counted to; None for the nearest.
     weights : array-like of shape (n_points,), default=None
         Weight of each point; None for 1.
+    metric : {"euclidean", "cosine"}, default="euclidean"
+        As of ``KMeans``.
     device : {None, "auto", "cpu", "cuda", "cuda:N"}, default=None
         Where to compute; None follows the points.
 
     Returns
     -------
     float
-        In squared units of the points, from differences, summed in float64.
+        In squared units of the points, from differences, summed in float64; for "cosine" the
+        weighted sum of 1 - cos.
 
     Raises
     ------
@@ -536,10 +567,11 @@ def inertia(
     >>> inertia(np.array([[0.0], [9.0]]), np.array([[1.0], [10.0]]))
     2.0
     """
+    check_metric(metric)
     points, placement = _placed(points, device)
     with placement.working():
         checked = checked_weights(weights, points, placement)
-        rows, seen = _seen_from_centroids(points, checked, centroids, placement)
+        rows, seen = _seen_from_centroids(points, checked, centroids, placement, metric)
         if labels is None:
             placed = rows.map_rows(nearest_labels, seen)
         else:
@@ -553,21 +585,23 @@ def _chosen_rows(
     n_clusters: int,
     sample_weight: Any,
     random_state: Any,
+    metric: str,
     device: str | None,
     options: dict[str, Any],
 ) -> tuple[Array, Array]:
     """Return the rows that an algorithm of seeding chooses, and their indices."""
+    check_metric(metric)
     check_enough_rows(points, n_clusters)
     placement = blocks.place(points, device)
     with placement.working():
         weights = checked_weights(sample_weight, points, placement)
-        data = prepared(points, weights, placement)
+        data = prepared(points, weights, placement, metric)
         chosen = seeds(data.blocks, n_clusters, as_random_state(random_state), **options)
         indices = send(chosen.indices, placement)
         # From X itself: adding the origin back would round.
         if blocks.elsewhere(points) is None:
             return dense_at(points, indices), indices
-        taken = data.blocks.seen_from(None).take(chosen.indices)
+        taken = blocks.of(points, None, placement).take(chosen.indices)
         return send(taken.points, placement), indices
 
 
@@ -576,18 +610,22 @@ def _placed(points: Any, device: str | None) -> tuple[Array, Placement]:
     return checked, choose(checked, device)
 
 
-def _given_centroids(centroids: Any, points: Array, placement: Placement) -> Array:
+def _given_centroids(centroids: Any, points: Array, placement: Placement, metric: str) -> Array:
     n_clusters = int(np.shape(centroids)[0]) if np.ndim(centroids) else 0
-    return checked_centroids(centroids, n_clusters, points, placement, "centroids")
+    given = checked_centroids(centroids, n_clusters, points, placement, "centroids")
+    return given if metric == "euclidean" else centroids_on_sphere(given, "centroids")
 
 
 def _seen_from_centroids(
-    points: Array, weights: Array | None, centroids: Any, placement: Placement
+    points: Array, weights: Array | None, centroids: Any, placement: Placement, metric: str
 ) -> tuple[Blocks, Array]:
-    """Return the points and the centroids, both relative to the centroids' mean."""
-    given = _given_centroids(centroids, points, placement)
+    """Return the points and the centroids, relative to the centroids' mean or on a sphere."""
+    given = _given_centroids(centroids, points, placement, metric)
+    rows = blocks.of(points, weights, placement)
+    if metric == "cosine":
+        return blocks.on_sphere(rows), given
     origin = placement.xp.mean(given, axis=0)
-    return blocks.of(points, weights, placement).seen_from(origin), given - origin
+    return rows.seen_from(origin), given - origin
 
 
 def _checked_labels(labels: Any, rows: Blocks, n_clusters: int, placement: Placement) -> PerRow:

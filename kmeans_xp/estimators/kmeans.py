@@ -12,6 +12,7 @@ from sklearn.utils._param_validation import StrOptions
 from kmeans_xp.algorithms import ALGORITHMS, Iteration, LloydResult, best_of, lloyd, runs_from
 from kmeans_xp.devices import Array, Namespace, to_host
 from kmeans_xp.estimators.base import BaseKMeans, all_or_nothing, watched
+from kmeans_xp.estimators.other_names import telling_other_names
 from kmeans_xp.estimators.preparation import Prepared
 from kmeans_xp.estimators.progress import Progress
 from kmeans_xp.estimators.standing import KMeansStanding
@@ -32,7 +33,8 @@ class KMeans(BaseKMeans):
         "k-means||" finds many such rows in each of five rounds and chooses among them, which is
         as good and needs few passes over the rows; "auto" is "k-means++" for rows that lie in
         one piece on a device, else "k-means||". An array is of shape (n_clusters, n_features),
-        a callable is given X, n_clusters and ``random_state=``.
+        a callable is given X, n_clusters and ``random_state=``; for ``metric="cosine"`` X with
+        rows of length 1.
     n_init : "auto" or int, default="auto"
         Runs from different initial centroids, of which the one of least inertia is kept;
         "auto" is 10 for "random" and callables, else 1.
@@ -53,6 +55,9 @@ class KMeans(BaseKMeans):
         have changed; "elkan" is "hamerly", for the sake of scikit-learn's name. "auto" is
         "hamerly" where that is likely to pay, and goes back to "lloyd" while it does not. Only
         NumPy arrays with numba have bounds; elsewhere all are "lloyd".
+    metric : {"euclidean", "cosine"}, default="euclidean"
+        "cosine" compares directions: distances are 1 - cos, rows are taken at unit length without
+        a copy of them, and centroids are unit vectors (spherical k-means). No row may be zero.
     device : {None, "auto", "cpu", "cuda", "cuda:N"}, default=None
         Where to compute; None follows the data. See ``kmeans_xp.devices``.
 
@@ -64,7 +69,8 @@ class KMeans(BaseKMeans):
         Nearest centroid of each row.
     inertia_ : float
         Weighted sum of the squared distances of the rows to their centroids, in squared units
-        of X, recomputed at the end from differences.
+        of X, recomputed at the end from differences; for "cosine" the weighted sum of 1 - cos,
+        which is half of the squared distance of unit vectors.
     n_iter_ : int
         Iterations of the run that was kept.
     history_ : dict of str to ndarray
@@ -96,6 +102,8 @@ class KMeans(BaseKMeans):
        SODA 2007.
     .. [3] B. Bahmani, B. Moseley, A. Vattani, R. Kumar and S. Vassilvitskii, "Scalable
        k-means++", PVLDB 5 (2012).
+    .. [4] I. S. Dhillon and D. S. Modha, "Concept decompositions for large sparse text data using
+       clustering", Machine Learning 42 (2001).
 
     Examples
     --------
@@ -120,6 +128,7 @@ class KMeans(BaseKMeans):
 
     _n_init: int
 
+    @telling_other_names
     def __init__(
         self,
         n_clusters: int = 8,
@@ -132,6 +141,7 @@ class KMeans(BaseKMeans):
         random_state: Any = None,
         copy_x: bool = True,
         algorithm: str = "auto",
+        metric: str = "euclidean",
         device: str | None = None,
     ) -> None:
         self.n_clusters = n_clusters
@@ -143,6 +153,7 @@ class KMeans(BaseKMeans):
         self.random_state = random_state
         self.copy_x = copy_x
         self.algorithm = algorithm
+        self.metric = metric
         self.device = device
 
     @all_or_nothing
@@ -204,7 +215,12 @@ class KMeans(BaseKMeans):
 
     def _run_options(self, data: Prepared) -> dict[str, Any]:
         tol = self.tol * data.mean_variance
-        return {"max_iter": self.max_iter, "tol": tol, "algorithm": self.algorithm}
+        return {
+            "max_iter": self.max_iter,
+            "tol": tol,
+            "algorithm": self.algorithm,
+            "metric": self.metric,
+        }
 
     def _watched_best(self, init: Any, data: Prepared, progress: Progress) -> LloydResult | None:
         """Return the best of runs that are printed, seen by callbacks, or kept as they go."""

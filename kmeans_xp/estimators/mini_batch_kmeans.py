@@ -35,6 +35,7 @@ from kmeans_xp.estimators.base import (
     watched,
 )
 from kmeans_xp.estimators.fitted_state import Kind, Numbers, Source, Whole
+from kmeans_xp.estimators.other_names import telling_other_names
 from kmeans_xp.estimators.preparation import Prepared
 from kmeans_xp.estimators.progress import Progress
 from kmeans_xp.estimators.standing import (
@@ -80,6 +81,8 @@ class MiniBatchKMeans(BaseKMeans):
         "auto" is 3 for "random" and callables, else 1.
     reassignment_ratio : float, default=0.01
         Centroids of less mass than this share of the greatest are moved to random rows.
+    metric : {"euclidean", "cosine"}, default="euclidean"
+        As of ``KMeans``.
     device : {None, "auto", "cpu", "cuda", "cuda:N"}, default=None
         Where to compute; None follows the data. See ``kmeans_xp.devices``.
 
@@ -156,6 +159,7 @@ class MiniBatchKMeans(BaseKMeans):
     _init_size: int
     _batch_size: int
 
+    @telling_other_names
     def __init__(
         self,
         n_clusters: int = 8,
@@ -171,6 +175,7 @@ class MiniBatchKMeans(BaseKMeans):
         init_size: int | None = None,
         n_init: int | str = "auto",
         reassignment_ratio: float = 0.01,
+        metric: str = "euclidean",
         device: str | None = None,
     ) -> None:
         self.n_clusters = n_clusters
@@ -185,6 +190,7 @@ class MiniBatchKMeans(BaseKMeans):
         self.init_size = init_size
         self.n_init = n_init
         self.reassignment_ratio = reassignment_ratio
+        self.metric = metric
         self.device = device
 
     @all_or_nothing
@@ -361,6 +367,7 @@ class MiniBatchKMeans(BaseKMeans):
             tol=self.tol * data.mean_variance,
             max_no_improvement=self.max_no_improvement,
             reassignment_ratio=self.reassignment_ratio,
+            metric=self.metric,
             on_step=watch,
         )
         progress.end_run(partial(fitted, result.state.centroids))
@@ -429,6 +436,7 @@ class MiniBatchKMeans(BaseKMeans):
             MiniBatchState(batch.centroids, counts),
             self._random_state,
             reassignment if is_due else None,
+            metric=self.metric,
             xp=placement.xp,
         )
         self._say_reassigned(step)

@@ -6,10 +6,10 @@ from typing import Any, NamedTuple
 
 from kmeans_xp import blocks
 from kmeans_xp.blocks import Blocks
-from kmeans_xp.devices import Array, Placement, to_host
+from kmeans_xp.devices import Array, Placement, namespace_of, to_host
 from kmeans_xp.kernels import Rows, both_moments, spread
 
-__all__ = ["Prepared", "check_range", "prepared"]
+__all__ = ["Prepared", "check_range", "prepared", "published"]
 
 #: variances between which the squares of a dtype, and their differences, keep their digits: also
 #: where numbers below the least normal one are taken for 0, as CUDA's are
@@ -25,7 +25,7 @@ class Prepared(NamedTuple):
     blocks : Blocks
         The rows relative to ``origin``.
     origin : array of shape (n_features,)
-        The mean of the points, rounded to the dtype of the computation.
+        The mean of the points, rounded to the dtype of the computation; zero on a sphere.
     mean_variance : float
         Mean over the features of their variance, in squared units of the points.
     total_sq : float
@@ -33,6 +33,8 @@ class Prepared(NamedTuple):
     mass : float
         Sum of the weights.
     placement : Placement
+    metric : str
+        Whose rows these are.
     """
 
     blocks: Blocks
@@ -41,19 +43,49 @@ class Prepared(NamedTuple):
     total_sq: float
     mass: float
     placement: Placement
+    metric: str = "euclidean"
 
 
-def prepared(points: Any, weights: Array | None, placement: Placement) -> Prepared:
-    """Place the points and measure their mean and spread; waits for the device once."""
+def prepared(
+    points: Any, weights: Array | None, placement: Placement, metric: str = "euclidean"
+) -> Prepared:
+    """Place the points and measure their mean and spread; waits for the device once or twice."""
     given = blocks.of(points, weights, placement, is_revisited=True)
+    if metric == "cosine":
+        return _on_sphere(blocks.on_sphere(given), placement)
     # Some row as the origin: the squares then have no large common part to cancel.
     first = _first_row(given)
     plain, weighted = given.seen_from(first).reduce(both_moments)
     origin, numbers = spread(plain, weighted, first, xp=placement.xp)
     mean_variance, total_sq, mass = to_host(numbers).tolist()
+    mass = _checked_mass(mass)
+    return Prepared(given.seen_from(origin), origin, mean_variance, total_sq, mass, placement)
+
+
+def _checked_mass(mass: float) -> float:
     if mass == 0.0:  # of rows whose weights were not seen before
         raise ValueError("Sample weights must contain at least one non-zero number.")
-    return Prepared(given.seen_from(origin), origin, mean_variance, total_sq, mass, placement)
+    return mass
+
+
+def _on_sphere(given: Blocks, placement: Placement) -> Prepared:
+    """Return rows on a sphere, with its centre as their origin."""
+    xp = placement.xp
+    centre = xp.zeros((given.n_features,), dtype=given.dtype, device=given.device)
+    plain, weighted = given.reduce(both_moments)
+    _, numbers = spread(plain, weighted, centre, xp=xp)
+    total_sq = xp.sum(weighted.sq_sums)
+    mean_variance, _, mass = to_host(numbers).tolist()
+    mass = _checked_mass(mass)
+    return Prepared(given, centre, mean_variance, float(total_sq), mass, placement, "cosine")
+
+
+def published(centroids: Array, origin: Array, metric: str) -> Array:
+    """Return centroids as users see them: measured from zero; for cosine distances of length 1."""
+    if metric == "euclidean":
+        return centroids + origin
+    xp = namespace_of(centroids)
+    return centroids / xp.sqrt(xp.vecdot(centroids, centroids))[:, None]
 
 
 def check_range(data: Prepared) -> None:

@@ -8,6 +8,7 @@ import numpy as np
 from sklearn.utils import check_array, check_random_state
 from sklearn.utils.validation import validate_data
 
+from kmeans_xp.algorithms import METRICS
 from kmeans_xp.blocks import Elsewhere, elsewhere
 from kmeans_xp.devices import (
     Array,
@@ -27,10 +28,13 @@ from kmeans_xp.devices import (
     to_host,
     working_device,
 )
+from kmeans_xp.kernels import on_sphere
 
 __all__ = [
     "as_random_state",
+    "centroids_on_sphere",
     "check_enough_rows",
+    "check_metric",
     "checked_centroids",
     "checked_points",
     "checked_weights",
@@ -139,6 +143,12 @@ def check_enough_rows(points: Any, n_clusters: int) -> None:
         raise ValueError(f"n_samples={points.shape[0]} should be >= n_clusters={n_clusters}.")
 
 
+def check_metric(metric: Any) -> None:
+    """Raise ValueError for a metric that there is not."""
+    if metric not in METRICS:
+        raise ValueError(f"metric must be one of {', '.join(METRICS)}, got {metric!r}.")
+
+
 def checked_weights(sample_weight: Any, points: Any, placement: Placement) -> Any:
     """Return the weights where the computation is, in the points' dtype; None for none."""
     if type(points) is not np.ndarray and isinstance(points, Elsewhere):
@@ -196,6 +206,14 @@ def checked_centroids(
             f"match the number of features of the data {points.shape[1]}."
         )
     return bring(centroids, placement, dtype=_computing_like(points, placement))
+
+
+def centroids_on_sphere(centroids: Array, name: str) -> Array:
+    """Return centroids scaled as rows are for cosine distances; ValueError where one is zero."""
+    xp = namespace_of(centroids)
+    if bool(xp.any(xp.all(centroids == 0.0, axis=1))):
+        raise ValueError(f"A row of {name} is zero, and has no direction: metric='cosine'.")
+    return on_sphere(centroids, xp=xp)
 
 
 def _checked_rows(centroids: Any, name: str) -> Array:

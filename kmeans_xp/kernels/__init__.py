@@ -4,6 +4,7 @@
 |---|---|
 | ``kernel`` | the registry: one portable function, overrides by library and kind of rows |
 | ``rows``, ``sparse_rows`` | what a kernel works on: the protocol ``Rows``, dense and sparse |
+| ``sphere_rows``, ``sphere_tiles`` | rows of which only the direction counts |
 | ``portable`` | the kernels, written against the Array API alone: the contracts |
 | ``for_numpy``, ``for_numba``, ``for_cupy`` | overrides, imported when that library is met |
 | ``ahead`` | compiling before the first use |
@@ -24,6 +25,7 @@ from kmeans_xp.kernels.portable.assignment import (
 )
 from kmeans_xp.kernels.portable.batches import BatchMeans, batch_means
 from kmeans_xp.kernels.portable.bounds import Bounds, bounded_step, keeps_bounds
+from kmeans_xp.kernels.portable.directions import without_direction
 from kmeans_xp.kernels.portable.least import places_of_least
 from kmeans_xp.kernels.portable.moments import (
     BothMoments,
@@ -51,14 +53,22 @@ from kmeans_xp.kernels.portable.steps import (
     lloyd_step,
     lloyd_step_batched,
     lloyd_steps,
+    means_on_sphere,
     update_centroids,
 )
 from kmeans_xp.kernels.portable.uniforms import row_uniforms
 from kmeans_xp.kernels.rows import DenseRows, Rows
 from kmeans_xp.kernels.sparse_rows import SparseRows
+from kmeans_xp.kernels.sphere_rows import (
+    RADIUS,
+    SphereRows,
+    on_sphere,
+    rows_on_sphere,
+)
 from kmeans_xp.kernels.trees import added, merged_in_tree
 
 __all__ = [
+    "RADIUS",
     "BatchMeans",
     "BothMoments",
     "Bounds",
@@ -72,6 +82,7 @@ __all__ = [
     "Rows",
     "SilhouetteDistances",
     "SparseRows",
+    "SphereRows",
     "Spread",
     "Step",
     "Steps",
@@ -97,11 +108,14 @@ __all__ = [
     "lloyd_step",
     "lloyd_step_batched",
     "lloyd_steps",
+    "means_on_sphere",
     "merged_in_tree",
     "nearest_centroid",
     "nearest_labels",
+    "on_sphere",
     "places_of_least",
     "row_uniforms",
+    "rows_on_sphere",
     "running_total",
     "silhouette_distances",
     "spread",
@@ -109,4 +123,5 @@ __all__ = [
     "steps_of",
     "update_centroids",
     "where_reached",
+    "without_direction",
 ]

@@ -33,6 +33,8 @@ class Arguments:
         names = list(inspect.signature(portable).parameters)
         self._shapes = tuple((names.index(name), name, axes) for name, axes in shapes.items())
         self._has_rows = names[0] == "rows"
+        #: the places of arguments that have an entry for each row
+        self.per_row = frozenset(place for place, _, axes in self._shapes if axes[0][0] == "n")
         self._labels_at = names.index("labels") if "labels" in shapes else None
         self._n_clusters_at = names.index("n_clusters") if "n_clusters" in names else None
         #: whether arguments fit together; False also where that takes longer to tell

@@ -4,6 +4,7 @@ import functools
 import importlib
 import logging
 from collections.abc import Callable
+from types import UnionType
 from typing import Any, Generic, NamedTuple, ParamSpec, TypeVar
 
 from kmeans_xp.devices import library_name, record_of, why_numba_is_unusable
@@ -24,7 +25,7 @@ kernels: dict[str, "Kernel[..., Any]"] = {}
 
 class _Override(NamedTuple):
     body: Callable[..., Any]
-    rows: type
+    rows: type | UnionType
     rank: int
 
 
@@ -48,6 +49,8 @@ class Kernel(Generic[P, R]):
         self.portable = portable
         arguments = Arguments(portable, shapes or {})
         self._fits, self._check = arguments.fit, arguments.check
+        #: which arguments have an entry for each row
+        self.per_row = arguments.per_row
         self._overrides: dict[str, list[_Override]] = {}
         self._bodies: dict[tuple[str, type], tuple[Callable[P, R], ...]] = {}
         functools.update_wrapper(self, portable)
@@ -68,15 +71,17 @@ class Kernel(Generic[P, R]):
         """Pickle as the name of this kernel in its module: workers have the same one."""
         return self.portable.__qualname__
 
-    def override(self, library: str, *, rows: type = object, rank: int = 0) -> Callable[[F], F]:
+    def override(
+        self, library: str, *, rows: type | UnionType = object, rank: int = 0
+    ) -> Callable[[F], F]:
         """Register the decorated function as this kernel for arrays of ``library``.
 
         Parameters
         ----------
         library : str
             Name of the array library.
-        rows : type
-            Kind of rows that the function is for, if the kernel's first argument is rows:
+        rows : type or union of types
+            Kinds of rows that the function is for, if the kernel's first argument is rows:
             it never sees another kind.
         rank : int
             Of several functions, the one of the highest rank is tried first; of equal rank,

@@ -153,12 +153,14 @@ def coded(labels: NDArray[Any]) -> Coded:
 
 
 @contextmanager
-def labelled(points: Any, labels: NDArray[Any], device: str | None) -> Iterator[Labelled]:
+def labelled(
+    points: Any, labels: NDArray[Any], device: str | None, metric: str = "euclidean"
+) -> Iterator[Labelled]:
     """Place checked points and their labels, and work on that device in the body."""
     found = coded(labels)
     placement = place(points, device)
     with placement.working():
-        data = prepared(points, None, placement)
+        data = prepared(points, None, placement, metric)
         codes = from_host(found.codes, xp=placement.xp, device=placement.device)
         yield Labelled(data.blocks, data.blocks.cut(codes), data.origin, found, placement)
 

@@ -5,8 +5,9 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.utils._param_validation import Interval, validate_parameter_constraints
+from sklearn.utils._param_validation import Interval, StrOptions, validate_parameter_constraints
 
+from kmeans_xp.algorithms import METRICS
 from kmeans_xp.blocks import Elsewhere, PerRow, of, place
 from kmeans_xp.devices import (
     Array,
@@ -17,10 +18,24 @@ from kmeans_xp.devices import (
     namespace_of,
     send,
     taken,
+    tile_shape,
     working_device,
 )
-from kmeans_xp.estimators.validation import as_random_state, checked_centroids
-from kmeans_xp.kernels import Rows, silhouette_distances, sq_distances
+from kmeans_xp.estimators.validation import (
+    as_random_state,
+    centroids_on_sphere,
+    check_metric,
+    checked_centroids,
+)
+from kmeans_xp.kernels import (
+    DenseRows,
+    Rows,
+    SilhouetteDistances,
+    assigned_sq_distances,
+    cluster_sums,
+    silhouette_distances,
+    sq_distances,
+)
 from kmeans_xp.metrics.dispersion import summed_distances
 from kmeans_xp.metrics.labelled import Labelled, labelled, points_and_labels
 
@@ -33,6 +48,7 @@ def silhouette_score(
     *,
     sample_size: int | None = None,
     random_state: Any = None,
+    metric: str = "euclidean",
     device: str | None = None,
 ) -> float:
     """Return the mean silhouette coefficient of the rows.
@@ -47,6 +63,8 @@ def silhouette_score(
         Measure that many rows alone, drawn at random, against each other; None for all.
     random_state : int, RandomState, Generator or None, default=None
         Chooses that sample: the same rows as in scikit-learn.
+    metric : {"euclidean", "cosine"}, default="euclidean"
+        Of the distances; "cosine" for 1 - cos, for which no row may be zero.
     device : {None, "auto", "cpu", "cuda", "cuda:N"}, default=None
         Where to compute; None follows X.
 
@@ -69,7 +87,8 @@ def silhouette_score(
 
     Notes
     -----
-    Distances are Euclidean. O(n_samples^2 * n_features) time; distances are held in tiles.
+    O(n_samples^2 * n_features) time for Euclidean distances, which are held in tiles. Mean cosine
+    distances follow from the clusters' means, in O(n_samples * n_clusters * n_features).
 
     References
     ----------
@@ -87,19 +106,22 @@ def silhouette_score(
     constraints = {
         "sample_size": [Interval(Integral, 1, None, closed="left"), None],
         "random_state": ["random_state", np.random.Generator],
+        "metric": [StrOptions(set(METRICS))],
     }
-    given = {"sample_size": sample_size, "random_state": random_state}
+    given = {"sample_size": sample_size, "random_state": random_state, "metric": metric}
     validate_parameter_constraints(constraints, given, caller_name="silhouette_score")
     points, on_host = points_and_labels(X, labels, anywhere=sample_size is not None)
     if sample_size is not None:
         n_points = int(points.shape[0])
         indices = as_random_state(random_state).permutation(n_points)[:sample_size]
         points, on_host = _some(points, indices), on_host[indices]
-    with labelled(points, on_host, device) as data:
-        return float(data.placement.xp.mean(_silhouettes(data)))
+    with labelled(points, on_host, device, metric) as data:
+        return float(data.placement.xp.mean(_silhouettes(data, metric)))
 
 
-def silhouette_samples(X: Any, labels: Any, *, device: str | None = None) -> Array:
+def silhouette_samples(
+    X: Any, labels: Any, *, metric: str = "euclidean", device: str | None = None
+) -> Array:
     """Return the silhouette coefficient of each row.
 
     It is (b - a) / max(a, b), where a is the mean distance of the row to the other rows of its
@@ -112,6 +134,8 @@ def silhouette_samples(X: Any, labels: Any, *, device: str | None = None) -> Arr
         Rows, of any array library.
     labels : array-like of shape (n_samples,)
         Cluster of each row: numbers or strings, of any library, on any device.
+    metric : {"euclidean", "cosine"}, default="euclidean"
+        Of the distances; "cosine" for 1 - cos, for which no row may be zero.
     device : {None, "auto", "cpu", "cuda", "cuda:N"}, default=None
         Where to compute; None follows X.
 
@@ -133,7 +157,8 @@ def silhouette_samples(X: Any, labels: Any, *, device: str | None = None) -> Arr
 
     Notes
     -----
-    Distances are Euclidean. O(n_samples^2 * n_features) time; distances are held in tiles.
+    O(n_samples^2 * n_features) time for Euclidean distances, which are held in tiles. Mean cosine
+    distances follow from the clusters' means, in O(n_samples * n_clusters * n_features).
 
     References
     ----------
@@ -148,14 +173,20 @@ def silhouette_samples(X: Any, labels: Any, *, device: str | None = None) -> Arr
     >>> silhouette_samples(X, ["a", "a", "b", "b"]).round(2)
     array([0.91, 0.9 , 0.79, 0.83])
     """
+    check_metric(metric)
     points, on_host = points_and_labels(X, labels)
-    with labelled(points, on_host, device) as data:
-        coefficients = data.placement.xp.astype(_silhouettes(data), data.blocks.dtype, copy=False)
-        return send(coefficients, data.placement)
+    with labelled(points, on_host, device, metric) as data:
+        found = _silhouettes(data, metric)
+        return send(data.placement.xp.astype(found, data.blocks.dtype, copy=False), data.placement)
 
 
 def simplified_silhouette_score(
-    X: Any, labels: Any, centroids: Any = None, *, device: str | None = None
+    X: Any,
+    labels: Any,
+    centroids: Any = None,
+    *,
+    metric: str = "euclidean",
+    device: str | None = None,
 ) -> float:
     """Return the mean simplified silhouette, of distances to centroids instead of rows.
 
@@ -171,6 +202,8 @@ def simplified_silhouette_score(
         Cluster of each row; with ``centroids``, the indices of theirs.
     centroids : array-like of shape (n_clusters, n_features), default=None
         At least 2; None for the means of the clusters.
+    metric : {"euclidean", "cosine"}, default="euclidean"
+        Of the distances; "cosine" for 1 - cos, for which no row may be zero.
     device : {None, "auto", "cpu", "cuda", "cuda:N"}, default=None
         Where to compute; None follows X.
 
@@ -206,17 +239,23 @@ def simplified_silhouette_score(
     >>> round(simplified_silhouette_score(X, [0, 0, 1, 1]), 4)
     0.9499
     """
+    check_metric(metric)
     points, on_host = points_and_labels(X, labels, anywhere=True)
-    with labelled(points, on_host, device) as data:
+    with labelled(points, on_host, device, metric) as data:
         if centroids is None:
-            return _mean_simplified(data, data.labels, _exact_means(data, _off(data)))
+            means = _exact_means(data, _off(data))
+            if metric == "cosine":
+                means = centroids_on_sphere(means, "the clusters' means")
+            return _mean_simplified(data, data.labels, means, metric)
         n_clusters = int(np.shape(centroids)[0]) if np.ndim(centroids) else 0
         given = checked_centroids(centroids, n_clusters, points, data.placement, "centroids")
         xp, device = data.placement.xp, data.placement.device
         dtype = accumulation_dtype(device, xp=xp)
         given, origin = (xp.astype(each, dtype, copy=False) for each in (given, data.origin))
+        if metric == "cosine":
+            given = centroids_on_sphere(given, "centroids")
         indices = from_host(_indices(on_host, n_clusters), xp=xp, device=device)
-        return _mean_simplified(data, data.blocks.cut(indices), given - origin)
+        return _mean_simplified(data, data.blocks.cut(indices), given - origin, metric)
 
 
 def _some(points: Any, indices: NDArray[np.intp]) -> Array:
@@ -229,15 +268,54 @@ def _some(points: Any, indices: NDArray[np.intp]) -> Array:
         return taken(points, from_host(indices, xp=xp, device=device))
 
 
-def _silhouettes(data: Labelled) -> Array:
+def _silhouettes(data: Labelled, metric: str) -> Array:
     """Return the coefficients in the accumulation dtype, where they were computed."""
     xp, device = data.placement.xp, data.placement.device
+    if metric == "cosine":
+        within, nearest = _mean_cosine_distances(data)
+        return _coefficients(within, nearest, data.is_alone().whole(), xp=xp)
     order = np.argsort(data.coded.codes, kind="stable")
     bounds = (0, *np.cumsum(data.coded.counts).tolist())
     placed = from_host(order, xp=xp, device=device)
     distances = data.blocks.map_rows(silhouette_distances, placed, bounds, per_row=(data.labels,))
     within, nearest = distances.whole()
     return _coefficients(within, nearest, data.is_alone().whole(), xp=xp)
+
+
+def _mean_cosine_distances(data: Labelled) -> SilhouetteDistances:
+    """Return what the silhouette of each row is made of, from the mean of each cluster.
+
+    Cosine distances are squared ones on the sphere: their mean from a row to a cluster is that of
+    the row to the cluster's mean and that of the cluster to its own mean, together.
+    """
+    sums, mass = data.totals()
+    means = sums / mass[:, None]
+    spread = data.total(_summed_sq_distances, means) / mass
+    found: SilhouetteDistances = data.blocks.map_rows(
+        _cosine_distances, means, spread, mass, per_row=(data.labels,)
+    ).whole()
+    return found
+
+
+def _summed_sq_distances(tile: Rows, labels: Array, means: Array, *, xp: Namespace) -> Array:
+    squared = assigned_sq_distances(tile, labels, means, xp=xp)
+    return cluster_sums(DenseRows(squared[:, None]), labels, int(means.shape[0]), xp=xp).sums[:, 0]
+
+
+def _cosine_distances(
+    rows: Rows, labels: Array, means: Array, spread: Array, mass: Array, *, xp: Namespace
+) -> SilhouetteDistances:
+    every = xp.arange(int(means.shape[0]), dtype=labels.dtype, device=device_of(labels))
+    size, width = tile_shape(rows, int(means.shape[0]), xp=xp)
+    within, nearest = [], []
+    for here, tile in rows.tiles(max(1, size * width // int(means.shape[0]))):
+        distances = sq_distances(tile.computed_in(means.dtype), means, xp=xp) + spread
+        is_own, zeros = labels[here][:, None] == every[None, :], xp.zeros_like(distances)
+        # Of its own cluster a row is one, at no distance.
+        others = xp.maximum(mass - 1.0, xp.ones_like(mass))
+        within.append(xp.sum(xp.where(is_own, distances * (mass / others), zeros), axis=1))
+        nearest.append(xp.min(xp.where(is_own, zeros + xp.inf, distances), axis=1))
+    return SilhouetteDistances(xp.concat(within), xp.concat(nearest))
 
 
 def _coefficients(own: Array, other: Array, is_alone: Array, *, xp: Namespace) -> Array:
@@ -260,10 +338,10 @@ def _exact_means(data: Labelled, off: float) -> Array:
     return xp.where(is_one_point, rows, sums / mass[:, None])
 
 
-def _mean_simplified(data: Labelled, indices: PerRow, centroids: Array) -> float:
+def _mean_simplified(data: Labelled, indices: PerRow, centroids: Array, metric: str) -> float:
     per_row, xp = (indices, data.is_alone()), data.placement.xp
     reach = _length(data.origin, xp=xp)
-    total = data.total(_sum_of_simplified, centroids, reach, _off(data), per_row=per_row)
+    total = data.total(_sum_of_simplified, centroids, reach, _off(data), metric, per_row=per_row)
     return float(total) / data.blocks.n_points
 
 
@@ -280,12 +358,15 @@ def _sum_of_simplified(
     centroids: Array,
     reach: Array,
     off: float,
+    metric: str,
     *,
     xp: Namespace,
 ) -> Array:
     distances = xp.sqrt(sq_distances(tile, centroids, xp=xp))
     reach = reach + xp.sqrt(sq_distances(tile, xp.zeros_like(centroids[:1, :]), xp=xp))
     distances = xp.where(distances <= off * reach, xp.zeros_like(distances), distances)
+    if metric == "cosine":  # which are squares, on the sphere
+        distances = distances**2
     every = xp.arange(int(centroids.shape[0]), dtype=indices.dtype, device=device_of(indices))
     is_own, zeros = indices[:, None] == every[None, :], xp.zeros_like(distances)
     own = xp.sum(xp.where(is_own, distances, zeros), axis=1)

@@ -55,6 +55,7 @@ def choose_n_clusters(
     max_iter: int = 300,
     random_state: Any = None,
     n_jobs: int | None = None,
+    metric: str = "euclidean",
     device: str | None = None,
     progress: bool | Teller = False,
 ) -> Selection:
@@ -90,6 +91,8 @@ def choose_n_clusters(
     n_jobs : int or None, default=None
         Threads, as in joblib: None for 1, -1 for as many as processors. The result does not
         depend on it.
+    metric : {"euclidean", "cosine"}, default="euclidean"
+        As of ``KMeans``; silhouettes are of these distances too.
     device : {None, "auto", "cpu", "cuda", "cuda:N"}, default=None
         Where to compute; None follows X.
     progress : bool or callable, default=False
@@ -150,7 +153,12 @@ def choose_n_clusters(
     numbers = _checked_numbers(n_clusters)
     _check_options(criterion, n_init, n_references, sample_size, numbers[-1], n_jobs, progress)
     estimator = KMeans(
-        numbers[-1], n_init=n_init, max_iter=max_iter, random_state=random_state, device=device
+        numbers[-1],
+        n_init=n_init,
+        max_iter=max_iter,
+        random_state=random_state,
+        metric=metric,
+        device=device,
     )
     estimator._validate_params()
     points = checked_points(X, estimator=estimator, anywhere=True)
@@ -161,7 +169,7 @@ def choose_n_clusters(
     search = Search(n_init, max_iter)
     placement = blocks.place(points, device)
     with placement.working():
-        data = prepared(points, None, placement)
+        data = prepared(points, None, placement, metric)
         sample = _sample(data, points, sample_size, seeds.pop())
         chain_seed = seeds.pop()
         told = Progress(progress, 2 * len(numbers) + n_references)
@@ -309,18 +317,18 @@ def _measured(result: LloydResult, sample: _Sample, max_iter: int) -> _Measured:
     # Where rows are equal, there may be fewer clusters than were asked for.
     is_full = len(np.unique(labels)) == int(result.centroids.shape[0])
     if indices is None:
-        silhouette = _silhouette(points, labels) if is_full else None
+        silhouette = _silhouette(points, labels, data.metric) if is_full else None
         return _Measured(result, silhouette, result.inertia)
-    silhouette = _silhouette(points, labels[indices]) if is_full else None
+    silhouette = _silhouette(points, labels[indices], data.metric) if is_full else None
     # As few rows may fit a little better on their own, as those without clusters do.
     inertia = refined(data, result.centroids, max_iter).inertia
     return _Measured(result, silhouette, inertia)
 
 
-def _silhouette(points: Array, labels: NDArray[Any]) -> float | None:
+def _silhouette(points: Array, labels: NDArray[Any], metric: str) -> float | None:
     if not 1 < len(np.unique(labels)) < len(labels):
         return None
-    return silhouette_score(points, labels)
+    return silhouette_score(points, labels, metric=metric)
 
 
 def _of_one_cluster(data: Prepared, max_iter: int) -> LloydResult:

@@ -1,7 +1,7 @@
 """The best fits of rows for ascending numbers of clusters."""
 
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -45,14 +45,17 @@ def fresh(
     random_state = np.random.RandomState(seed)
     seeds = [kmeans_plusplus(data.blocks, n_clusters, random_state) for _ in range(n_starts)]
     starts = [each.centroids for each in seeds]
-    tol = _TOL * data.mean_variance
-    return best_of(runs_from(data.blocks, starts, max_iter=max_iter, tol=tol, algorithm="auto"))
+    return best_of(runs_from(data.blocks, starts, **_options(data, max_iter)))
 
 
 def refined(data: Prepared, centroids: Array, max_iter: int) -> LloydResult:
     """Return where Lloyd's algorithm goes from these centroids."""
+    return lloyd(data.blocks, centroids, **_options(data, max_iter))
+
+
+def _options(data: Prepared, max_iter: int) -> dict[str, Any]:
     tol = _TOL * data.mean_variance
-    return lloyd(data.blocks, centroids, max_iter=max_iter, tol=tol, algorithm="auto")
+    return {"max_iter": max_iter, "tol": tol, "algorithm": "auto", "metric": data.metric}
 
 
 def chained(

@@ -39,7 +39,8 @@ def reference_rows(data: Prepared) -> Callable[[int], Any]:
     They are uniform in the box of the data, along the principal components (choice b of
     Tibshirani, Walther and Hastie), or along the axes where there are more than 1,000 features.
     Such rows have no zeros: the reference of sparse rows are the same numbers, those of each
-    feature given to rows at random.
+    feature given to rows at random. For cosine distances the box is that of rows of one length,
+    and the directions of the rows drawn from it count.
 
     Parameters
     ----------
@@ -85,15 +86,18 @@ def reference_inertias(
     search: Search,
 ) -> list[float]:
     """Return the inertia of rows without clusters for each number of clusters."""
-    placement = data.placement
-    reference = prepared(_placed(drawn(), data), None, placement)
+    placement, rows = data.placement, drawn()
+    if data.metric == "cosine" and is_sparse(rows):
+        rows = rows[rows.indptr[1:] > rows.indptr[:-1]]  # some get no number, and have no direction
+    reference = prepared(_placed(rows, data), None, placement, data.metric)
+    share = data.blocks.n_points / reference.blocks.n_points
     seeds = np.random.RandomState(seed).randint(2**31 - 1, size=len(numbers) + 1).tolist()
     begun = [
         fresh(reference, number, search.n_init - (number > numbers[0]), own, search.max_iter)
         for number, own in zip(numbers, seeds, strict=False)
     ]
     chain = chained(reference, numbers, begun, seeds[-1], search.max_iter)
-    return [result.inertia for result in chain]
+    return [result.inertia * share for result in chain]
 
 
 def _placed(rows: Any, data: Prepared) -> Any:

@@ -828,3 +828,25 @@ def test_numbers_of_any_kind_in_npy_are_read(dtype: str, tmp_path: Path) -> None
     np.save(tmp_path / "rows.npy", host)
     plain = tables.read(tmp_path / "rows.npy")
     np.testing.assert_array_equal(np.column_stack(plain.columns), host.astype(float))
+
+
+def test_metric_is_that_of_the_library_and_kept_by_the_model(run: Run, tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    directions = np.eye(3)[np.arange(90) % 3] + 0.1 * rng.normal(size=(90, 3))
+    rows = directions * 10.0 ** rng.uniform(-3, 3, size=(90, 1))
+    file, model = tmp_path / "rows.npy", tmp_path / "model.safetensors"
+    np.save(file, rows)
+    labels, again = tmp_path / "labels.npy", tmp_path / "again.npy"
+    options = ["--metric", "cosine", "--out", str(labels), "--model", str(model)]
+    told = run("cluster", str(file), "-k", "3", *options).output
+    expected = KMeans(3, random_state=0, metric="cosine").fit(rows)
+    np.testing.assert_array_equal(np.load(labels), expected.labels_)
+    assert f"Inertia: {expected.inertia_:.6g}"[:14] in told
+    assert "(sum of 1 - cos)" in told
+    assert "Mean distance: to the cluster's centre, 1 - cos" in told
+    told = run("predict", str(model), str(file), "--out", str(again)).output
+    np.testing.assert_array_equal(np.load(again), expected.labels_)
+    assert "1 - cos" in told
+    told = run("choose-k", str(file), "--to", "5", "--references", "2", "--metric", "cosine").output
+    assert "Inertia: in cosine distances" in told
+    assert "--metric cosine" in told

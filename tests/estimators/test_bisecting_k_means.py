@@ -437,6 +437,7 @@ def test_parameters_and_their_defaults_are_scikit_learns() -> None:
     ours = BisectingKMeans().get_params()
     assert (ours.pop("algorithm"), theirs.pop("algorithm")) == ("auto", "lloyd")
     assert ours.pop("device") is None
+    assert ours.pop("metric") == "euclidean"  # the one that theirs has
     assert ours == theirs
 
 

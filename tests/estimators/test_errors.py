@@ -14,6 +14,7 @@ from sklearn.utils._param_validation import Interval
 
 from conftest import Library
 from kmeans_xp import (
+    BisectingKMeans,
     KMeans,
     MiniBatchKMeans,
     assign,
@@ -627,3 +628,26 @@ def test_sparse_rows_that_point_outside_of_themselves_are_refused(damage: Any) -
     for call in (KMeans(2).fit, MiniBatchKMeans(2).fit, fitted.predict, fitted.transform):
         with pytest.raises(ValueError, match=r"point outside of it|are damaged"):
             call(matrix)
+
+
+@pytest.mark.parametrize(
+    ("name", "instead"),
+    [
+        ("output_type", "X's library"),
+        ("oversampling_factor", r"kmeans_parallel\(X, n_clusters, oversampling=...\)"),
+        ("max_samples_per_batch", "tiles follow from the shapes"),
+        ("handle", "current stream"),
+        ("spherical", 'metric="cosine"'),
+        ("n_jobs", "n_threads"),
+    ],
+)
+@pytest.mark.parametrize("estimator", [KMeans, MiniBatchKMeans, BisectingKMeans])
+def test_parameters_of_other_libraries_are_told_what_they_are_here(
+    estimator: Any, name: str, instead: str
+) -> None:
+    with pytest.raises(
+        TypeError, match=f"{estimator.__name__} has no parameter {name!r}.*{instead}"
+    ):
+        estimator(**{name: 1})
+    with pytest.raises(TypeError, match="unexpected keyword argument 'nonsense'"):
+        estimator(nonsense=1)

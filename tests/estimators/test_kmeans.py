@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import sklearn.cluster
 from array_api_compat import array_namespace, device
+from scipy.spatial.distance import cdist
 
 from conftest import Library
 from kmeans_xp import KMeans
@@ -248,6 +249,26 @@ def test_one_weight_for_all_rows_scales_the_inertia_alone(library: Library) -> N
 
 
 @pytest.mark.needs("float16")
+@pytest.mark.needs("float64")
+@pytest.mark.parametrize("metric", ["euclidean", "cosine"])
+@pytest.mark.parametrize("fitted", ["float32", "float64"])
+@pytest.mark.parametrize("given", ["float32", "float64"])
+def test_distances_are_of_the_wider_dtype_as_scikit_learns_are(
+    given: str, fitted: str, metric: str, library: Library
+) -> None:
+    host = cloud() + 3.0
+    ours = KMeans(5, random_state=0, metric=metric).fit(library.asarray(host, fitted))
+    theirs = sklearn.cluster.KMeans(5, random_state=0).fit(host.astype(fitted))
+    distances = ours.transform(library.asarray(host, given))
+    wanted = theirs.transform(host.astype(given)).dtype.name
+    assert_at_home(distances, library, wanted, (len(host), 5))
+    # Not computed in float32 and converted.
+    rows, centers = host.astype(given), library.to_host(ours.cluster_centers_)
+    expected = cdist(rows.astype(float), centers.astype(float), metric)
+    tolerance = 1e-12 if wanted == "float64" else 1e-5
+    np.testing.assert_allclose(library.to_host(distances), expected, atol=tolerance)
+
+
 def test_float16_is_computed_in_float32(library: Library) -> None:
     host = blobs()[0].astype(np.float16)
     half = KMeans(5, random_state=0).fit(library.asarray(host))

@@ -916,6 +916,18 @@ def verify_places_of_least(result: Any, trial: Trial, truth: Truth) -> None:
     np.testing.assert_array_equal(places, np.argsort(trial.closest, kind="stable")[:n])
 
 
+def rows_of_which_some_are_the_origin(trial: Trial) -> tuple[Any, ...]:
+    """Measure from the last row, which others may equal."""
+    points = trial.problem.points.astype(trial.problem.computing)
+    return (trial.rows.seen_from(trial.placed(points[-1:])[0, :]),)
+
+
+def verify_without_direction(result: Any, trial: Trial, truth: Truth) -> None:
+    points = trial.problem.points.astype(trial.problem.computing)
+    found = trial.read(result, "bool", trial.shape[:1])
+    np.testing.assert_array_equal(found, (points == points[-1]).all(axis=1))
+
+
 CONTRACTS = {
     "assigned_inertia": Contract(rows_labels_and_centroids, verify_assigned_inertia),
     "assigned_sq_distances": Contract(
@@ -952,6 +964,7 @@ CONTRACTS = {
     "sq_distances": Contract(rows_and_centroids, verify_sq_distances),
     "steps_of": Contract(rows_reduce_and_tol, verify_steps_of, walked),
     "update_centroids": Contract(totals_and_centroids, verify_update_centroids),
+    "without_direction": Contract(rows_of_which_some_are_the_origin, verify_without_direction),
 }
 
 

@@ -300,7 +300,7 @@ def head_of(parts: PerChunk, position: int) -> Any:
 
 def example(job: Job) -> Any:
     """Return what the function gives for no rows, on the host, without a chunk at hand."""
-    row = np.zeros((1, job.settings.n_features), dtype=job.settings.dtype)
+    row = np.ones((1, job.settings.n_features), dtype=job.settings.dtype)  # it has a direction
     here = replace(job, is_first=False, settings=replace(job.settings, device="cpu", n_threads=1))
     return head_of(mapped(here, [row], Place(0, 1), None), 0)
 

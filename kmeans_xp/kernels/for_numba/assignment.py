@@ -28,6 +28,7 @@ from kmeans_xp.kernels.for_numba.compiled import (
 )
 from kmeans_xp.kernels.for_numba.tiling import (
     LARGE,
+    Dense,
     Floats,
     Labels,
     aligned,
@@ -35,6 +36,7 @@ from kmeans_xp.kernels.for_numba.tiling import (
     group_size,
     in_parts,
     int32_labels,
+    length_of,
     n_tasks_for,
     origin_of,
     override,
@@ -62,6 +64,7 @@ from kmeans_xp.kernels.portable.steps import (
     update_centroids,
 )
 from kmeans_xp.kernels.rows import DenseRows
+from kmeans_xp.kernels.sphere_rows import SphereRows
 from kmeans_xp.kernels.threads import in_threads
 from kmeans_xp.kernels.trees import merged_in_tree
 
@@ -134,38 +137,38 @@ def pack_groups(centroids, groups, biases):
         first += size
 
 
-@compiled(ROWS, COUNT, COUNT, COUNT, NUMBERS, NUMBERS, NUMBERS, COUNT, LABEL_RESULTS)
-def _label_rows(points, start, stop, tile, origin, groups, biases, n_clusters, labels):
+@compiled(ROWS, COUNT, COUNT, COUNT, NUMBER, NUMBERS, NUMBERS, NUMBERS, COUNT, LABEL_RESULTS)
+def _label_rows(points, start, stop, tile, length, origin, groups, biases, n_clusters, labels):
     n_features = points.shape[1]
     panels, best = aligned(tile * n_features, points), aligned(tile, points)
-    found, scratch = np.empty(tile, np.int32), scratch_for(points, tile)
+    found, scratch = np.empty(tile, np.int32), scratch_for(points, tile, length)
     for row in range(start, stop, tile):
         n_rows = min(tile, stop - row)
-        tile_points, first = tile_of(points, row, n_rows, scratch)
+        tile_points, first = tile_of(points, row, n_rows, length, scratch)
         pack_tile(tile_points, first, n_rows, origin, panels)
         label_panels(panels, n_rows, n_features, groups, biases, n_clusters, best, found)
         copy(found, n_rows, labels, row)
 
 
-@compiled(ROWS, COUNT, COUNT, COUNT, NUMBERS, COLUMN, NUMBERS, NUMBERS, TOTALS)
-def _label_and_add(points, start, stop, tile, origin, weights, groups, biases, totals):
+@compiled(ROWS, COUNT, COUNT, COUNT, NUMBER, NUMBERS, COLUMN, NUMBERS, NUMBERS, TOTALS)
+def _label_and_add(points, start, stop, tile, length, origin, weights, groups, biases, totals):
     n_features, n_clusters = points.shape[1], totals.shape[0]
     panels, best = aligned(tile * n_features, points), aligned(tile, points)
-    labels, scratch = np.empty(tile, np.int32), scratch_for(points, tile)
+    labels, scratch = np.empty(tile, np.int32), scratch_for(points, tile, length)
     for row in range(start, stop, tile):
         n_rows = min(tile, stop - row)
-        tile_points, first = tile_of(points, row, n_rows, scratch)
+        tile_points, first = tile_of(points, row, n_rows, length, scratch)
         pack_tile(tile_points, first, n_rows, origin, panels)
         label_panels(panels, n_rows, n_features, groups, biases, n_clusters, best, labels)
         add_tile(tile_points, first, n_rows, row, origin, weights, labels, totals)
 
 
-@compiled(ROWS, COUNT, COUNT, COUNT, NUMBERS, COLUMN, LABELS, TOTALS)
-def _add_rows(points, start, stop, tile, origin, weights, labels, totals):
-    scratch = scratch_for(points, tile)
+@compiled(ROWS, COUNT, COUNT, COUNT, NUMBER, NUMBERS, COLUMN, LABELS, TOTALS)
+def _add_rows(points, start, stop, tile, length, origin, weights, labels, totals):
+    scratch = scratch_for(points, tile, length)
     for row in range(start, stop, tile):
         n_rows = min(tile, stop - row)
-        tile_points, first = tile_of(points, row, n_rows, scratch)
+        tile_points, first = tile_of(points, row, n_rows, length, scratch)
         add_tile(tile_points, first, n_rows, row, origin, weights, labels[row:], totals)
 
 
@@ -259,7 +262,7 @@ def _run_steps(
         for cluster in range(len(found)):
             for column in range(found.shape[1]):
                 found[cluster, column] = 0.0
-        _label_add(points, 0, n_points, tile, origin, weights, groups, biases, found)
+        _label_add(points, 0, n_points, tile, 0.0, origin, weights, groups, biases, found)
         for cluster in range(len(found)):
             for feature in range(n_features):
                 sums[number, cluster, feature] = found[cluster, feature]
@@ -302,26 +305,29 @@ def step_cost(n_clusters: int, n_features: int) -> float:
     return 2.0 + n_features / 4 + n_clusters / 12 + n_clusters * n_features / 50
 
 
-def n_step_tasks(rows: DenseRows, n_clusters: int) -> int:
+def n_step_tasks(rows: Dense, n_clusters: int) -> int:
     n_features = rows.n_features
     return n_tasks_for(
         rows.n_points, step_cost(n_clusters, n_features), n_clusters * (n_features + 1)
     )
 
 
-@override(lloyd_step)
-def scored_and_added(rows: DenseRows, centroids: Floats) -> ClusterTotals:
+@override(lloyd_step, on_sphere=True)
+def scored_and_added(rows: Dense, centroids: Floats) -> Any:
     """Label a tile of rows and add it to its clusters while it is in the cache."""
     points, (n_clusters, n_features) = rows.points, centroids.shape
     if not has_own_totals(n_clusters, n_features):
+        if isinstance(rows, SphereRows):
+            return NotImplemented  # some features of a row do not tell its length
         return added_by_features(rows, scored(rows, centroids), n_clusters)
-    dtype, origin, weights = points.dtype, origin_of(rows), weights_of(rows)
+    dtype, weights = points.dtype, weights_of(rows)
+    length, origin = length_of(rows), origin_of(rows)
     groups, tile = Groups.of(centroids), tile_rows(rows.n_points, n_features, points.dtype)
 
     def totals(start: int, stop: int) -> Floats:
         found = no_totals(n_clusters, n_features)
         _label_and_add[dtype](
-            points, start, stop, tile, origin, weights, groups.numbers, groups.biases, found
+            points, start, stop, tile, length, origin, weights, groups.numbers, groups.biases, found
         )
         return found
 
@@ -409,17 +415,27 @@ def _updated_in_threads(totals: ClusterTotals, old: Floats, new: Floats) -> Floa
     return total
 
 
-@override(nearest_labels)
-def scored(rows: DenseRows, centroids: Floats) -> Labels:
+@override(nearest_labels, on_sphere=True)
+def scored(rows: Dense, centroids: Floats) -> Labels:
     """Keep the best score of each row in registers."""
     points, (n_clusters, n_features) = rows.points, centroids.shape
-    dtype, origin, groups = points.dtype, origin_of(rows), Groups.of(centroids)
+    dtype, groups = points.dtype, Groups.of(centroids)
+    length, origin = length_of(rows), origin_of(rows)
     tile = tile_rows(rows.n_points, n_features, dtype)
     labels = np.empty(rows.n_points, np.int32)
 
     def label(start: int, stop: int) -> None:
         _label_rows[dtype](
-            points, start, stop, tile, origin, groups.numbers, groups.biases, n_clusters, labels
+            points,
+            start,
+            stop,
+            tile,
+            length,
+            origin,
+            groups.numbers,
+            groups.biases,
+            n_clusters,
+            labels,
         )
 
     n_tasks = n_tasks_for(rows.n_points, step_cost(n_clusters, n_features))
@@ -427,24 +443,27 @@ def scored(rows: DenseRows, centroids: Floats) -> Labels:
     return labels
 
 
-@override(cluster_sums)
-def added_row_by_row(rows: DenseRows, labels: Labels, n_clusters: int) -> ClusterTotals:
+@override(cluster_sums, on_sphere=True)
+def added_row_by_row(rows: Dense, labels: Labels, n_clusters: int) -> Any:
     """Add rows to their clusters' totals, features in the lanes and the mass after them."""
     n_features = rows.n_features
     if not has_own_totals(n_clusters, n_features):
+        if isinstance(rows, SphereRows):
+            return NotImplemented
         return added_by_features(rows, labels, n_clusters)
     n_tasks = n_tasks_for(rows.n_points, 3.0 + n_features / 4, n_clusters * (n_features + 1))
     return added_rows(rows, labels, n_clusters, n_tasks)
 
 
-def added_rows(rows: DenseRows, labels: Labels, n_clusters: int, n_tasks: int) -> ClusterTotals:
+def added_rows(rows: Dense, labels: Labels, n_clusters: int, n_tasks: int) -> ClusterTotals:
     points, n_features, labels = rows.points, rows.n_features, int32_labels(labels)
-    dtype, origin, weights = points.dtype, origin_of(rows), weights_of(rows)
+    dtype, weights = points.dtype, weights_of(rows)
+    length, origin = length_of(rows), origin_of(rows)
     tile = tile_rows(rows.n_points, n_features, dtype)
 
     def totals(start: int, stop: int) -> Floats:
         found = no_totals(n_clusters, n_features)
-        _add_rows[dtype](points, start, stop, tile, origin, weights, labels, found)
+        _add_rows[dtype](points, start, stop, tile, length, origin, weights, labels, found)
         return found
 
     return split_totals(merged_in_tree(in_parts(totals, rows.n_points, n_tasks, dtype)), n_features)

@@ -11,6 +11,7 @@ from kmeans_xp.kernels.for_numba.compiled import (
     COLUMN,
     COLUMN_64,
     COUNT,
+    FLAGS,
     LABELS,
     NUMBER,
     NUMBERS,
@@ -20,11 +21,13 @@ from kmeans_xp.kernels.for_numba.compiled import (
     compiled,
 )
 from kmeans_xp.kernels.for_numba.tiling import (
+    Dense,
     Floats,
     Labels,
     aligned,
     in_parts,
     int32_labels,
+    length_of,
     n_tasks_for,
     origin_of,
     override,
@@ -41,6 +44,7 @@ from kmeans_xp.kernels.portable.assignment import (
     assigned_sq_distances,
     nearest_centroid,
 )
+from kmeans_xp.kernels.portable.directions import without_direction
 from kmeans_xp.kernels.portable.moments import Moments, Spread, column_moments, spread
 from kmeans_xp.kernels.rows import DenseRows
 from kmeans_xp.kernels.trees import merged_in_tree
@@ -48,12 +52,12 @@ from kmeans_xp.kernels.trees import merged_in_tree
 __all__: list[str] = []
 
 
-@compiled(ROWS, COUNT, COUNT, COUNT, NUMBERS, LABELS, NUMBERS, RESULTS)
-def _measure_rows(points, start, stop, tile, origin, labels, centroids, distances):
-    n_features, scratch = points.shape[1], scratch_for(points, tile)
+@compiled(ROWS, COUNT, COUNT, COUNT, NUMBER, NUMBERS, LABELS, NUMBERS, RESULTS)
+def _measure_rows(points, start, stop, tile, length, origin, labels, centroids, distances):
+    n_features, scratch = points.shape[1], scratch_for(points, tile, length)
     for row in range(start, stop, tile):
         n_rows = min(tile, stop - row)
-        tile_points, first = tile_of(points, row, n_rows, scratch)
+        tile_points, first = tile_of(points, row, n_rows, length, scratch)
         for number in range(n_rows):
             at = labels[row + number] * n_features
             distances[row + number] = sq_distance(
@@ -61,34 +65,36 @@ def _measure_rows(points, start, stop, tile, origin, labels, centroids, distance
             )
 
 
-@override(nearest_centroid)
-def scored_then_measured(rows: DenseRows, centroids: Floats) -> Nearest[Any]:
+@override(nearest_centroid, on_sphere=True)
+def scored_then_measured(rows: Dense, centroids: Floats) -> Nearest[Any]:
     labels = scored(rows, centroids)
     return Nearest(labels, row_by_row(rows, labels, centroids))
 
 
-@override(assigned_sq_distances)
-def row_by_row(rows: DenseRows, labels: Labels, centroids: Floats) -> Floats:
+@override(assigned_sq_distances, on_sphere=True)
+def row_by_row(rows: Dense, labels: Labels, centroids: Floats) -> Floats:
     """Measure each row to its centroid, features in the lanes."""
     points, n_features = rows.points, rows.n_features
-    dtype, origin = points.dtype, origin_of(rows)
+    dtype, length, origin = points.dtype, length_of(rows), origin_of(rows)
     tile = tile_rows(rows.n_points, n_features, dtype)
     flat, labels = np.ascontiguousarray(centroids).reshape(-1), int32_labels(labels)
     distances = np.empty(rows.n_points, dtype)
 
     def measure(start: int, stop: int) -> None:
-        _measure_rows[dtype](points, start, stop, tile, origin, labels, flat, distances)
+        _measure_rows[dtype](points, start, stop, tile, length, origin, labels, flat, distances)
 
     in_parts(measure, rows.n_points, n_tasks_for(rows.n_points, 4.0 + n_features / 3), dtype)
     return distances
 
 
-@compiled(ROWS, COUNT, COUNT, COUNT, NUMBERS, COLUMN, LABELS, NUMBERS, returns=types.float64)
-def _add_distances(points, start, stop, tile, origin, weights, labels, centroids):
-    n_features, scratch, total = points.shape[1], scratch_for(points, tile), 0.0
+@compiled(
+    ROWS, COUNT, COUNT, COUNT, NUMBER, NUMBERS, COLUMN, LABELS, NUMBERS, returns=types.float64
+)
+def _add_distances(points, start, stop, tile, length, origin, weights, labels, centroids):
+    n_features, scratch, total = points.shape[1], scratch_for(points, tile, length), 0.0
     for row in range(start, stop, tile):
         n_rows = min(tile, stop - row)
-        tile_points, first = tile_of(points, row, n_rows, scratch)
+        tile_points, first = tile_of(points, row, n_rows, length, scratch)
         for number in range(n_rows):
             at = labels[row + number] * n_features
             distance = np.float64(
@@ -99,17 +105,18 @@ def _add_distances(points, start, stop, tile, origin, weights, labels, centroids
     return total
 
 
-@override(assigned_inertia)
-def added_as_measured(rows: DenseRows, labels: Labels, centroids: Floats) -> Floats:
+@override(assigned_inertia, on_sphere=True)
+def added_as_measured(rows: Dense, labels: Labels, centroids: Floats) -> Floats:
     """Hold no distance in memory."""
     points, n_features = rows.points, rows.n_features
-    dtype, origin, weights = points.dtype, origin_of(rows), weights_of(rows)
+    dtype, weights = points.dtype, weights_of(rows)
+    length, origin = length_of(rows), origin_of(rows)
     tile = tile_rows(rows.n_points, n_features, dtype)
     flat, labels = np.ascontiguousarray(centroids).reshape(-1), int32_labels(labels)
 
     def total(start: int, stop: int) -> float:
         added: float = _add_distances[dtype](
-            points, start, stop, tile, origin, weights, labels, flat
+            points, start, stop, tile, length, origin, weights, labels, flat
         )
         return added
 
@@ -117,16 +124,39 @@ def added_as_measured(rows: DenseRows, labels: Labels, centroids: Floats) -> Flo
     return np.asarray(merged_in_tree(in_parts(total, rows.n_points, n_tasks, dtype)))
 
 
-@compiled(ROWS, COUNT, COUNT, COUNT, NUMBERS, COLUMN, SUMS, SUMS)
-def _add_moments(points, start, stop, tile, origin, weights, sums, squares):
+@compiled(ROWS, COUNT, COUNT, NUMBERS, FLAGS)
+def _find_origins(points, start, stop, origin, is_origin):
+    for row in range(start, stop):
+        is_origin[row] = 1
+        for feature in range(points.shape[1]):
+            if points[row, feature] != origin[feature]:
+                is_origin[row] = 0
+                break
+
+
+@override(without_direction)
+def looked_at_until_one_differs(rows: DenseRows) -> Floats:
+    """Read few numbers of each row: most differ in the first one."""
+    points, origin = rows.points, origin_of(rows)
+    found = np.empty(rows.n_points, np.uint8)
+
+    def find(start: int, stop: int) -> None:
+        _find_origins[points.dtype](points, start, stop, origin, found)
+
+    in_parts(find, rows.n_points, n_tasks_for(rows.n_points, 2.0), points.dtype)
+    return found.view(np.bool_)
+
+
+@compiled(ROWS, COUNT, COUNT, COUNT, NUMBER, NUMBERS, COLUMN, SUMS, SUMS)
+def _add_moments(points, start, stop, tile, length, origin, weights, sums, squares):
     """Add rows and their squares to lanes of float64, as many as a panel has numbers."""
     n_features = points.shape[1]
-    panels, scratch = aligned(tile * n_features, points), scratch_for(points, tile)
+    panels, scratch = aligned(tile * n_features, points), scratch_for(points, tile, length)
     panel = panel_rows(panels)
     lanes = np.ones(panel)
     for row in range(start, stop, tile):
         n_rows = min(tile, stop - row)
-        tile_points, first = tile_of(points, row, n_rows, scratch)
+        tile_points, first = tile_of(points, row, n_rows, length, scratch)
         pack_tile(tile_points, first, n_rows, origin, panels)
         for number in range(0, n_rows, panel):
             for lane in range(panel):
@@ -143,16 +173,17 @@ def _add_moments(points, start, stop, tile, origin, weights, sums, squares):
                     squares[feature * panel + lane] += weighted * value
 
 
-@override(column_moments)
-def added_in_lanes(rows: DenseRows) -> Moments:
+@override(column_moments, on_sphere=True)
+def added_in_lanes(rows: Dense) -> Moments:
     """Add rows and squares in one pass, each lane of a panel on its own until the end."""
     points, n_features = rows.points, rows.n_features
-    dtype, origin, weights = points.dtype, origin_of(rows), weights_of(rows)
+    dtype, weights = points.dtype, weights_of(rows)
+    length, origin = length_of(rows), origin_of(rows)
     tile, panel = tile_rows(rows.n_points, n_features, dtype), PANEL[dtype]
 
     def moments(start: int, stop: int) -> Moments:
         sums, squares = np.zeros(n_features * panel), np.zeros(n_features * panel)
-        _add_moments[dtype](points, start, stop, tile, origin, weights, sums, squares)
+        _add_moments[dtype](points, start, stop, tile, length, origin, weights, sums, squares)
         mass = float(stop - start) if rows.weights is None else _mass(weights[start:stop])
         added = (lanes.reshape(n_features, panel).sum(axis=1) for lanes in (sums, squares))
         return Moments(np.asarray(mass), *added)

@@ -509,12 +509,12 @@ def _measure(
 @compiled(ROWS, COUNT, COUNT, COUNT, NUMBERS, NUMBERS, LABEL_RESULTS)
 def _label(points, start, stop, tile, origin, centroids, labels):
     """Find the first of the centroids that a row is nearest to, by the bits of ``closer_of``."""
-    n_features, scratch = points.shape[1], scratch_for(points, tile)
+    n_features, scratch = points.shape[1], scratch_for(points, tile, 0.0)
     panels, candidate = aligned(tile * n_features, points), np.empty(n_features, points.dtype)
     nearest, before = np.empty(tile, points.dtype), np.empty(tile, points.dtype)
     for row in range(start, stop, tile):
         n_rows = min(tile, stop - row)
-        tile_points, at = tile_of(points, row, n_rows, scratch)
+        tile_points, at = tile_of(points, row, n_rows, 0.0, scratch)
         pack_tile(tile_points, at, n_rows, origin, panels)
         for lane in range(tile):
             nearest[lane] = np.inf

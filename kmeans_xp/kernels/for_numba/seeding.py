@@ -23,11 +23,13 @@ from kmeans_xp.kernels.for_numba.compiled import (
     compiled,
 )
 from kmeans_xp.kernels.for_numba.tiling import (
+    Dense,
     Floats,
     aligned,
     copy,
     group_size,
     in_parts,
+    length_of,
     n_tasks_for,
     origin_of,
     override,
@@ -53,7 +55,6 @@ from kmeans_xp.kernels.portable.seeding import (
     closer_of,
     drawn,
 )
-from kmeans_xp.kernels.rows import DenseRows
 from kmeans_xp.kernels.threads import in_threads
 from kmeans_xp.kernels.trees import merged_in_tree
 
@@ -171,15 +172,17 @@ def first_of_the_least(
     return Candidate(indices[best : best + 1], candidates[best : best + 1])
 
 
-@compiled(ROWS, COUNT, COUNT, COUNT, NUMBERS, COLUMN, COLUMN, NUMBERS, COUNT, SUMS)
-def _fold_panels(points, start, stop, tile, origin, weights, closest, groups, n_candidates, lanes):
+@compiled(ROWS, COUNT, COUNT, COUNT, NUMBER, NUMBERS, COLUMN, COLUMN, NUMBERS, COUNT, SUMS)
+def _fold_panels(
+    points, start, stop, tile, length, origin, weights, closest, groups, n_candidates, lanes
+):
     n_features = points.shape[1]
-    panels, scratch = aligned(tile * n_features, points), scratch_for(points, tile)
+    panels, scratch = aligned(tile * n_features, points), scratch_for(points, tile, length)
     nearest, wide = np.zeros(tile, points.dtype), np.ones(tile, np.float64)
     panel = panel_rows(panels)
     for row in range(start, stop, tile):
         n_rows = min(tile, stop - row)
-        tile_points, at = tile_of(points, row, n_rows, scratch)
+        tile_points, at = tile_of(points, row, n_rows, length, scratch)
         pack_tile(tile_points, at, n_rows, origin, panels)
         for number in range(n_rows):
             nearest[number] = closest[row + number]
@@ -198,14 +201,14 @@ def _fold_panels(points, start, stop, tile, origin, weights, closest, groups, n_
             first += size
 
 
-@compiled(ROWS, COUNT, COUNT, COUNT, NUMBERS, COLUMN, NUMBERS, RESULTS)
-def _keep_nearer_panels(points, start, stop, tile, origin, closest, candidate, folded):
+@compiled(ROWS, COUNT, COUNT, COUNT, NUMBER, NUMBERS, COLUMN, NUMBERS, RESULTS)
+def _keep_nearer_panels(points, start, stop, tile, length, origin, closest, candidate, folded):
     n_features = points.shape[1]
-    panels, scratch = aligned(tile * n_features, points), scratch_for(points, tile)
+    panels, scratch = aligned(tile * n_features, points), scratch_for(points, tile, length)
     nearest, panel = np.zeros(tile, points.dtype), panel_rows(panels)
     for row in range(start, stop, tile):
         n_rows = min(tile, stop - row)
-        tile_points, at = tile_of(points, row, n_rows, scratch)
+        tile_points, at = tile_of(points, row, n_rows, length, scratch)
         pack_tile(tile_points, at, n_rows, origin, panels)
         for number in range(n_rows):
             nearest[number] = closest[row + number]
@@ -214,12 +217,12 @@ def _keep_nearer_panels(points, start, stop, tile, origin, closest, candidate, f
         copy(nearest, n_rows, folded, row)
 
 
-@compiled(ROWS, COUNT, COUNT, COUNT, NUMBERS, COLUMN, COLUMN, NUMBERS, SUMS)
-def _fold_rows(points, start, stop, tile, origin, weights, closest, candidates, sums):
-    n_features, scratch, weight = points.shape[1], scratch_for(points, tile), 1.0
+@compiled(ROWS, COUNT, COUNT, COUNT, NUMBER, NUMBERS, COLUMN, COLUMN, NUMBERS, SUMS)
+def _fold_rows(points, start, stop, tile, length, origin, weights, closest, candidates, sums):
+    n_features, scratch, weight = points.shape[1], scratch_for(points, tile, length), 1.0
     for row in range(start, stop, tile):
         n_rows = min(tile, stop - row)
-        tile_points, at = tile_of(points, row, n_rows, scratch)
+        tile_points, at = tile_of(points, row, n_rows, length, scratch)
         for number in range(n_rows):
             so_far = closest[row + number]
             if weights.shape[0] > 0:
@@ -242,23 +245,23 @@ def _fold_rows(points, start, stop, tile, origin, weights, closest, candidates, 
                 first += size
 
 
-@compiled(ROWS, COUNT, COUNT, COUNT, NUMBERS, COLUMN, NUMBERS, RESULTS)
-def _keep_nearer_rows(points, start, stop, tile, origin, closest, candidate, folded):
-    n_features, scratch = points.shape[1], scratch_for(points, tile)
+@compiled(ROWS, COUNT, COUNT, COUNT, NUMBER, NUMBERS, COLUMN, NUMBERS, RESULTS)
+def _keep_nearer_rows(points, start, stop, tile, length, origin, closest, candidate, folded):
+    n_features, scratch = points.shape[1], scratch_for(points, tile, length)
     for row in range(start, stop, tile):
         n_rows = min(tile, stop - row)
-        tile_points, at = tile_of(points, row, n_rows, scratch)
+        tile_points, at = tile_of(points, row, n_rows, length, scratch)
         for number in range(n_rows):
             distance = sq_distance(tile_points, at + number, origin, candidate, 0, n_features)
             folded[row + number] = min(closest[row + number], distance)
 
 
-@override(candidate_potentials)
-def all_trials_in_a_pass(rows: DenseRows, closest: Floats, candidates: Floats) -> Floats:
+@override(candidate_potentials, on_sphere=True)
+def all_trials_in_a_pass(rows: Dense, closest: Floats, candidates: Floats) -> Floats:
     """Hold the distances to all candidates in registers, by differences."""
     points, (n_candidates, n_features) = rows.points, candidates.shape
     dtype, tile = points.dtype, tile_rows(rows.n_points, n_features, points.dtype)
-    shared = (tile, origin_of(rows), weights_of(rows), closest)
+    shared = (tile, length_of(rows), origin_of(rows), weights_of(rows), closest)
     in_lanes = _in_row_lanes if n_features >= _MANY_FEATURES else _in_panel_lanes
     task = in_lanes(points, shared, candidates)
     cost = 2.0 + n_features / 4 + n_candidates * (1.0 + n_features / 25)
@@ -299,12 +302,18 @@ def _in_row_lanes(
     return potentials
 
 
-@override(closer_of)
-def folded_in_a_pass(rows: DenseRows, closest: Floats, candidate: Floats) -> Floats:
+@override(closer_of, on_sphere=True)
+def folded_in_a_pass(rows: Dense, closest: Floats, candidate: Floats) -> Floats:
     """Measure by differences, as ``candidate_potentials`` does: to the same bits."""
     points, n_features = rows.points, rows.n_features
     dtype, tile = points.dtype, tile_rows(rows.n_points, n_features, points.dtype)
-    shared = (tile, origin_of(rows), closest, np.ascontiguousarray(candidate).reshape(-1))
+    shared = (
+        tile,
+        length_of(rows),
+        origin_of(rows),
+        closest,
+        np.ascontiguousarray(candidate).reshape(-1),
+    )
     keep_nearer = _keep_nearer_rows if n_features >= _MANY_FEATURES else _keep_nearer_panels
     folded = np.empty(rows.n_points, dtype)
 

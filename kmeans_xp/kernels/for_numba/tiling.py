@@ -2,7 +2,7 @@
 
 import functools
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any, TypeAlias, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,17 +14,21 @@ from kmeans_xp.kernels.for_numba.vectors import (
     LINE,
     PANEL,
     as_rows,
+    copy_scaled,
     pack_panel,
     panel_rows,
+    sq_length,
 )
 from kmeans_xp.kernels.kernel import Kernel
 from kmeans_xp.kernels.rows import DenseRows
+from kmeans_xp.kernels.sphere_rows import RADIUS, SphereRows
 from kmeans_xp.kernels.threads import in_threads
 
 __all__ = [
     "LARGE",
     "MIDDLE",
     "SMALL",
+    "Dense",
     "Floats",
     "Labels",
     "aligned",
@@ -33,6 +37,7 @@ __all__ = [
     "group_size",
     "in_parts",
     "int32_labels",
+    "length_of",
     "n_tasks_for",
     "origin_of",
     "override",
@@ -44,6 +49,8 @@ __all__ = [
 ]
 
 R = TypeVar("R")
+#: rows whose points lie in one dense array
+Dense: TypeAlias = DenseRows | SphereRows
 Floats = NDArray[Any]
 Labels = NDArray[np.int32]
 
@@ -63,6 +70,8 @@ _WORTH_A_CELL = 100
 #: bytes of the panels of a tile: half of a small second-level cache
 _TILE_BYTES = 2**18
 _MOST_TILE_ROWS = 1024
+#: sums of squares of float64 between which none of them has vanished, nor overflowed
+_LEAST_SQUARE, _GREATEST_SQUARE = 1e-280, 1e300
 
 
 def n_tasks_for(n_points: int, cost: float, n_cells: int = 0) -> int:
@@ -97,13 +106,18 @@ def tile_rows(n_points: int, n_features: int, dtype: np.dtype[Any]) -> int:
     return max(panel, rows - rows % panel)
 
 
-def override(kernel: Kernel[..., Any]) -> Callable[[Callable[..., R]], Callable[..., R]]:
-    """Register a body for float32 and float64; it is called without the namespace."""
+def override(
+    kernel: Kernel[..., Any], *, on_sphere: bool = False
+) -> Callable[[Callable[..., R]], Callable[..., R]]:
+    """Register a body for float32 and float64; it is called without the namespace.
+
+    ``on_sphere`` says that it reads tiles by ``tile_of``, and so is for ``SphereRows`` too.
+    """
 
     def register(body: Callable[..., R]) -> Callable[..., R]:
-        @kernel.override("numpy", rows=DenseRows, rank=1)
+        @kernel.override("numpy", rows=DenseRows | SphereRows if on_sphere else DenseRows, rank=1)
         @functools.wraps(body)
-        def declining(rows: DenseRows, *operands: Any, xp: Namespace) -> Any:
+        def declining(rows: Dense, *operands: Any, xp: Namespace) -> Any:
             return body(rows, *operands) if _takes(rows, operands) else NotImplemented
 
         return body
@@ -111,7 +125,7 @@ def override(kernel: Kernel[..., Any]) -> Callable[[Callable[..., R]], Callable[
     return register
 
 
-def _takes(rows: DenseRows, operands: tuple[Any, ...]) -> bool:
+def _takes(rows: Dense, operands: tuple[Any, ...]) -> bool:
     dtypes = _TAKEN.get(rows.points.dtype)
     if dtypes is None or not rows.points.size:
         return False
@@ -121,16 +135,21 @@ def _takes(rows: DenseRows, operands: tuple[Any, ...]) -> bool:
     return True
 
 
-def origin_of(rows: DenseRows) -> Floats:
+def origin_of(rows: Dense) -> Floats:
     """Return the origin; zeros for none."""
     if rows.origin is None:
         return np.zeros(rows.n_features, rows.points.dtype)
     return np.ascontiguousarray(rows.origin)
 
 
-def weights_of(rows: DenseRows) -> Floats:
+def weights_of(rows: Dense) -> Floats:
     """Return the weights; an empty array for none."""
     return np.empty(0, rows.points.dtype) if rows.weights is None else rows.weights
+
+
+def length_of(rows: Dense) -> float:
+    """Return the length that rows are scaled to; 0 for rows that are taken as they are."""
+    return RADIUS if isinstance(rows, SphereRows) else 0.0
 
 
 def int32_labels(labels: NDArray[Any]) -> Labels:
@@ -147,21 +166,68 @@ def group_size(n_left):
 
 
 @inline
-def tile_of(points, first, n_rows, scratch):
-    """Return rows whose numbers lie side by side, and the first of the tile's."""
+def tile_of(points, first, n_rows, length, scratch):
+    """Return rows whose numbers lie side by side, and the first of the tile's.
+
+    Where ``length`` is not 0, they are scaled to it; a row of zeros stays one.
+    """
     if scratch.shape[0] == 0:
         return points, first
+    if length > 0.0 and _is_dense(points):
+        _copy_scaled(points, first, n_rows, length, scratch)
+        return as_rows(scratch), 0
     for row in range(n_rows):
         for feature in range(points.shape[1]):
             scratch[row, feature] = points[first + row, feature]
+    if length > 0.0:
+        for row in range(n_rows):
+            _scale_carefully(as_rows(scratch), row, length, scratch, row)
     return as_rows(scratch), 0
 
 
 @inline
-def scratch_for(points, tile):
-    """Return room for a tile of rows if the numbers of a row lie apart, else none."""
-    is_dense = points.strides[1] == points.itemsize or points.shape[1] == 1
-    return np.empty((0 if is_dense else tile, points.shape[1]), points.dtype)
+def _copy_scaled(points, first, n_rows, length, scaled):
+    """Write rows at a length, each of them read once."""
+    n_features, kind = points.shape[1], scaled.dtype.type
+    for row in range(n_rows):  # ascending: what is written after a row is of the next
+        sum_of_squares = sq_length(points, first + row, n_features)
+        if _LEAST_SQUARE < sum_of_squares < _GREATEST_SQUARE:
+            factor = kind(length / np.sqrt(sum_of_squares))
+            copy_scaled(points, first + row, factor, n_features, scaled, row)
+        else:
+            # In a branch of its own: to give arrays to a function counts references, which takes
+            # ten times as long as to scale a short row.
+            _scale_carefully(points, first + row, length, scaled, row)
+
+
+@inline
+def _scale_carefully(points, row, length, scaled, at):
+    """Scale any row: zeros, which stay, or float64 whose squares vanish or overflow."""
+    greatest = total = 0.0
+    for feature in range(points.shape[1]):
+        greatest = max(greatest, abs(np.float64(points[row, feature])))
+    top = greatest if greatest != 0.0 else 1.0
+    for feature in range(points.shape[1]):
+        number = np.float64(points[row, feature]) / top
+        total += number * number
+        scaled[at, feature] = number
+    factor = length / np.sqrt(total) if total != 0.0 else 1.0
+    for feature in range(points.shape[1]):
+        scaled[at, feature] *= factor
+
+
+@inline
+def scratch_for(points, tile, length):
+    """Return room for a tile of rows if the numbers of a row lie apart or are scaled, else none."""
+    if _is_dense(points) and length == 0.0:
+        return np.empty((0, points.shape[1]), points.dtype)
+    # Whole vectors are written: the last row has room after it.
+    return np.empty((tile + LINE // points.itemsize, points.shape[1]), points.dtype)
+
+
+@inline
+def _is_dense(points):
+    return points.strides[1] == points.itemsize or points.shape[1] == 1
 
 
 def aligned_numbers(n_numbers, like):

@@ -13,5 +13,11 @@ from kmeans_xp.kernels.for_numpy import (
     sparse,
     sums,
 )
+from kmeans_xp.kernels.sphere_tiles import register_sphere_tiles
 
 __all__ = ["assignment", "least", "measuring", "seeding", "silhouette", "sparse", "sums"]
+
+#: bytes of rows that are scaled at a time, for ``SphereRows``
+_SCALED_BYTES = 2**22
+
+register_sphere_tiles("numpy", _SCALED_BYTES)

@@ -52,6 +52,8 @@ class Steps:
         ``lloyd_step``, or what gives the same totals.
     labels : callable
         ``nearest_labels``, or what gives the same labels: for the end of the run.
+    update : callable
+        ``update_centroids``, or ``means_on_sphere``.
     xp : namespace
     """
 
@@ -60,18 +62,20 @@ class Steps:
         reduce: Reduce,
         step: Callable[..., Any],
         labels: Callable[..., Array] = nearest_labels,
+        update: Callable[..., Update] = update_centroids,
         *,
         xp: Namespace,
     ) -> None:
         self.reduce = reduce
         self.step = step
         self.labels = labels
+        self.update = update
         self.xp = xp
 
     def take(self, centroids: Array, *, n_left: int) -> Step:
         """Return the step from these centroids, one of at most ``n_left``; waits once."""
         totals = self.reduce(self.step, centroids)
-        update = update_centroids(totals, centroids, xp=self.xp)
+        update = self.update(totals, centroids, xp=self.xp)
         return Step(centroids, totals, update, to_host(update.signals))
 
 

@@ -6,6 +6,7 @@ from kmeans_xp.devices import Array, Namespace, tile_shape
 from kmeans_xp.kernels.kernel import kernel
 from kmeans_xp.kernels.portable.assignment import ClusterTotals, cluster_sums, nearest_labels
 from kmeans_xp.kernels.rows import Rows
+from kmeans_xp.kernels.sphere_rows import on_sphere
 from kmeans_xp.kernels.trees import merged_in_tree
 
 __all__ = [
@@ -14,8 +15,12 @@ __all__ = [
     "lloyd_step",
     "lloyd_step_batched",
     "lloyd_steps",
+    "means_on_sphere",
     "update_centroids",
 ]
+
+#: ulps of a row's length within which a mean has no direction
+_ROUNDINGS = 16.0
 
 
 class Update(NamedTuple):
@@ -149,10 +154,44 @@ def update_centroids(totals: ClusterTotals, centroids: Array, *, xp: Namespace) 
     is_empty = mass <= 0.0
     means = sums / xp.where(is_empty, xp.ones_like(mass), mass)[..., None]
     means = xp.where(is_empty[..., None], old, means)
-    new = xp.astype(means, centroids.dtype, copy=False)
+    return _moved(totals, centroids, means, xp=xp)
+
+
+def means_on_sphere(totals: ClusterTotals, centroids: Array, *, xp: Namespace) -> Update:
+    """Return each cluster's mean direction as its new centroid, for rows of length ``RADIUS``.
+
+    Parameters
+    ----------
+    totals : ClusterTotals
+        Of the rows nearest to ``centroids``, measured from zero.
+    centroids : array of shape (n_clusters, n_features)
+        The old ones: a cluster without mass, or whose rows cancel, keeps its own.
+    xp : namespace
+
+    Returns
+    -------
+    Update
+        As of ``update_centroids``; centroids of length ``RADIUS``.
+    """
+    sums, mass = totals
+    ones = xp.ones_like(mass)
+    means = sums / xp.where(mass <= 0.0, ones, mass)[..., None]
+    # Of rows that cancel, what is left is rounding, and no direction.
+    slack = _ROUNDINGS * float(xp.finfo(centroids.dtype).eps)
+    is_lost = (mass <= 0.0) | (xp.max(xp.abs(means), axis=-1) <= slack)
+    old = xp.astype(centroids, sums.dtype, copy=False)
+    directions = xp.where(is_lost[..., None], old, on_sphere(means, xp=xp))
+    return _moved(totals, centroids, directions, xp=xp)
+
+
+def _moved(totals: ClusterTotals, centroids: Array, new: Array, *, xp: Namespace) -> Update:
+    """Return new centroids, rounded to the old ones' dtype, and the numbers that steer the loop."""
+    sums, mass = totals
+    old = xp.astype(centroids, sums.dtype, copy=False)
+    new = xp.astype(new, centroids.dtype, copy=False)
     moved = xp.astype(new, sums.dtype, copy=False) - old
     # sum w |x - c|^2 = sum w |x|^2 - (2 c.S - m |c|^2): no second pass over the rows.
     explained = xp.sum(old * (2.0 * sums - mass[..., None] * old), axis=(-2, -1))
     sq_shift = xp.sum(moved * moved, axis=(-2, -1))
-    n_empty = xp.sum(xp.astype(is_empty, sums.dtype), axis=-1)
+    n_empty = xp.sum(xp.astype(mass <= 0.0, sums.dtype), axis=-1)
     return Update(new, xp.stack([sq_shift, n_empty, explained], axis=-1))

@@ -1,0 +1,183 @@
+"""The same rows, each scaled to one length where it is visited."""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from kmeans_xp.blocks.blocks import Blocks
+from kmeans_xp.blocks.in_memory import InMemory
+from kmeans_xp.blocks.per_row import PerRow
+from kmeans_xp.devices import Array, Device, DType, Namespace, to_host
+from kmeans_xp.kernels import (
+    DenseRows,
+    Rows,
+    SparseRows,
+    SphereRows,
+    added,
+    rows_on_sphere,
+    without_direction,
+)
+
+__all__ = ["on_sphere"]
+
+#: rows without a direction that an error names
+_MOST_NAMED = 5
+
+
+def on_sphere(given: Blocks) -> Blocks:
+    """Return the same rows, each at length ``RADIUS`` from zero.
+
+    Parameters
+    ----------
+    given : Blocks
+        Measured from zero.
+
+    Returns
+    -------
+    Blocks
+        Rows that are read block by block are looked at in the first visit of each.
+
+    Raises
+    ------
+    ValueError
+        If a row is zero and so has no direction; of rows in memory here, of others in a visit.
+    """
+    if given.whole is None:
+        return OnSphere(given)
+    if int(given.reduce(_n_without)) > 0:
+        raise ValueError(_without_direction(given))
+    return InMemory(rows_on_sphere(given.whole), xp=given.xp)
+
+
+class _WithoutDirectionError(ValueError):
+    """A row of a block is zero."""
+
+
+class OnSphere:
+    """Blocks whose rows are scaled when they are visited: no row is copied but for that.
+
+    Parameters
+    ----------
+    given : Blocks
+        Measured from zero.
+    origin : array of shape (n_features,), or None
+        Point that scaled rows are measured from.
+    """
+
+    whole: Rows | None = None
+
+    def __init__(self, given: Blocks, origin: Array | None = None) -> None:
+        self._given = given
+        self._origin = origin
+        self.xp: Namespace = given.xp
+
+    @property
+    def n_points(self) -> int:
+        """Number of rows."""
+        return self._given.n_points
+
+    @property
+    def n_features(self) -> int:
+        """Number of columns."""
+        return self._given.n_features
+
+    @property
+    def device(self) -> Device:
+        """Device that operands must be on."""
+        return self._given.device
+
+    @property
+    def dtype(self) -> DType:
+        """Dtype that the rows are computed in."""
+        return self._given.dtype
+
+    @property
+    def is_weighted(self) -> bool:
+        """Whether rows have weights."""
+        return self._given.is_weighted
+
+    @property
+    def sizes(self) -> tuple[int, ...]:
+        """Number of rows of each block."""
+        return self._given.sizes
+
+    @property
+    def starts(self) -> PerRow:
+        """Index of the first row of each block."""
+        return self._given.starts
+
+    def reduce(
+        self,
+        function: Callable[..., Any],
+        *operands: Any,
+        per_row: tuple[PerRow, ...] = (),
+        merge: Callable[[Any, Any], Any] = added,
+    ) -> Any:
+        """Return the partial results of all blocks, merged in a fixed tree over their order."""
+        scaling = partial(_with_scaled, function, self._origin)
+        try:
+            return self._given.reduce(scaling, *operands, per_row=per_row, merge=merge)
+        except _WithoutDirectionError:
+            # Named as all rows are numbered, for which they are visited once more.
+            raise ValueError(_without_direction(self._given)) from None
+
+    def map_rows(
+        self, function: Callable[..., Any], *operands: Any, per_row: tuple[PerRow, ...] = ()
+    ) -> PerRow:
+        """Return what ``function`` gives for each row."""
+        scaling = partial(_with_scaled, function, self._origin)
+        try:
+            return self._given.map_rows(scaling, *operands, per_row=per_row)
+        except _WithoutDirectionError:
+            raise ValueError(_without_direction(self._given)) from None
+
+    def cut(self, values: Array) -> PerRow:
+        """Return an array that has an entry for each row, cut as the rows are."""
+        return self._given.cut(values)
+
+    def take(self, indices: Array) -> DenseRows:
+        """Return rows by their index among all, with their weights, relative to the origin."""
+        points, weights, _ = self._given.take(indices)
+        return DenseRows(SphereRows(points, origin=self._origin).centred(), weights)
+
+    def gathered(self, indices: Array) -> Rows:
+        """Return what ``take`` does as the rows are stored."""
+        rows = self._given.gathered(indices)
+        if isinstance(rows, SparseRows):
+            return rows_on_sphere(rows).seen_from(self._origin)
+        return self.take(indices)
+
+    def seen_from(self, origin: Array | None) -> "OnSphere":
+        """Return the same rows, measured from another origin."""
+        return OnSphere(self._given, origin)
+
+
+def _with_scaled(
+    function: Callable[..., Any],
+    origin: Array | None,
+    rows: Rows,
+    *others: Any,
+    xp: Namespace,
+) -> Any:
+    """Call a function with scaled rows; a look at them takes less than to read them did."""
+    if int(_n_without(rows, xp=xp)) > 0:
+        raise _WithoutDirectionError(_without_direction(InMemory(rows, xp=xp)))
+    return function(rows_on_sphere(rows).seen_from(origin), *others, xp=xp)
+
+
+def _n_without(rows: Rows, *, xp: Namespace) -> Array:
+    return xp.count_nonzero(without_direction(rows, xp=xp))
+
+
+def _without_direction(given: Blocks) -> str:
+    """Return which rows have no direction, as the text of an error."""
+    is_zero = given.map_rows(without_direction).whole()
+    (indices,) = np.nonzero(to_host(is_zero))
+    named = ", ".join(map(str, indices[:_MOST_NAMED].tolist()))
+    more = f" and {len(indices) - _MOST_NAMED:,} more" if len(indices) > _MOST_NAMED else ""
+    return (
+        "metric='cosine' compares directions, and a row of zeros has none: "
+        f"row {named}{more}. Drop such rows first, or use metric='euclidean'."
+    )

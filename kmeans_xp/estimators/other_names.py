@@ -1,0 +1,52 @@
+"""What parameters of other k-means are called here: an error says it, for code that is moved."""
+
+import functools
+import inspect
+from collections.abc import Callable
+from typing import Any, TypeVar, cast
+
+__all__ = ["telling_other_names"]
+
+F = TypeVar("F", bound=Callable[..., None])
+
+#: parameter -> the library that has it, and what to do here
+_OTHERS: dict[str, tuple[str, str]] = {
+    "convert_dtype": ("cuML", "nothing to set: rows of other dtypes are converted"),
+    "device_buffer_samples": (
+        "cuML",
+        "nothing to set: rows that do not fit on the device are brought block by block; "
+        "open_rows(X, block_rows=...) says how many at a time",
+    ),
+    "gpu": ("faiss", 'device="cuda"'),
+    "handle": ("cuML", "nothing to set: work is queued on the current stream of X's device"),
+    "max_samples_per_batch": ("cuML", "nothing to set: tiles follow from the shapes"),
+    "n_jobs": ("an older scikit-learn", "config_context(n_threads=...) or set_config"),
+    "niter": ("faiss", "max_iter"),
+    "nredo": ("faiss", "n_init"),
+    "output_type": ("cuML", "nothing to set: results are of X's library, on X's device"),
+    "oversampling_factor": (
+        "cuML",
+        "init=kmeans_parallel(X, n_clusters, oversampling=...)[0]",
+    ),
+    "precompute_distances": ("an older scikit-learn", "nothing to set"),
+    "seed": ("faiss", "random_state"),
+    "spherical": ("faiss", 'metric="cosine"'),
+}
+
+
+def telling_other_names(init: F) -> F:
+    """Let a TypeError of a parameter that another library has say what to do here."""
+    known = frozenset(inspect.signature(init).parameters)
+
+    @functools.wraps(init)
+    def checked(self: Any, *args: Any, **kwargs: Any) -> None:
+        for name in kwargs.keys() - known:
+            if name in _OTHERS:
+                library, instead = _OTHERS[name]
+                raise TypeError(
+                    f"{type(self).__name__} has no parameter {name!r}, which is one of {library}. "
+                    f"Here: {instead}."
+                )
+        init(self, *args, **kwargs)
+
+    return cast(F, checked)

@@ -1,0 +1,157 @@
+"""Rows of which only the direction counts: dense ones are scaled a tile at a time."""
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from kmeans_xp.devices import (
+    Array,
+    Device,
+    DType,
+    Namespace,
+    computing_dtype,
+    namespace_of,
+    scaled_data,
+)
+from kmeans_xp.kernels.rows import DenseRows, Rows, in_tiles
+from kmeans_xp.kernels.sparse_rows import SparseRows
+
+__all__ = ["RADIUS", "SphereRows", "on_sphere", "rows_on_sphere"]
+
+#: Length that rows are scaled to. |u - v|^2 = 2 (1 - cos) for unit vectors, so at this length the
+#: squared distance of two rows is their cosine distance: inertia needs no factor anywhere.
+RADIUS = 0.5**0.5
+
+
+class SphereRows(NamedTuple):
+    """Rows of one dense array, each seen at length ``RADIUS``: no scaled copy of them is kept.
+
+    Parameters
+    ----------
+    points : array of shape (n_points, n_features)
+        As of ``DenseRows``, not scaled. A row of zeros stays one.
+    weights : array of shape (n_points,), or None
+        As of ``Rows``.
+    origin : array of shape (n_features,), or None
+        As of ``Rows``; subtracted from the scaled rows.
+    """
+
+    points: Array
+    weights: Array | None = None
+    origin: Array | None = None
+
+    @property
+    def n_points(self) -> int:
+        """Number of rows."""
+        return self.points.shape[0]  # type: ignore[no-any-return]
+
+    @property
+    def n_features(self) -> int:
+        """Number of columns."""
+        return self.points.shape[1]  # type: ignore[no-any-return]
+
+    @property
+    def n_stored(self) -> int:
+        """Numbers of a row."""
+        return max(1, self.n_features)
+
+    @property
+    def dtype(self) -> DType:
+        """Dtype that the rows are computed in."""
+        return DenseRows(self.points).dtype
+
+    @property
+    def device(self) -> Device:
+        """Device of the points."""
+        return DenseRows(self.points).device
+
+    def centred(self, dtype: DType | None = None) -> Array:
+        """Return the scaled points - origin as one array."""
+        return self.scaled(dtype).centred(dtype)
+
+    def scaled(self, dtype: DType | None = None) -> DenseRows:
+        """Return the same rows as a scaled copy: for one tile."""
+        return self._scaled(self.points, dtype)._replace(weights=self.weights, origin=self.origin)
+
+    def part(self, start: int, stop: int) -> "SphereRows":
+        """Return the rows from ``start`` up to ``stop``, without a copy."""
+        weights = None if self.weights is None else self.weights[start:stop]
+        return SphereRows(self.points[start:stop, :], weights, self.origin)
+
+    def tiles(self, size: int) -> Iterator[tuple[slice, "SphereRows"]]:
+        """Yield consecutive tiles of at most ``size`` rows, each with its place."""
+        return in_tiles(self, size)
+
+    def take(self, indices: Array) -> DenseRows:
+        """Return some rows, scaled and relative to the origin."""
+        xp = namespace_of(self.points)
+        rows = self._scaled(xp.take(self.points, indices, axis=0))._replace(origin=self.origin)
+        weights = None if self.weights is None else xp.take(self.weights, indices)
+        return DenseRows(rows.centred(), weights)
+
+    def gathered(self, indices: Array) -> DenseRows:
+        """Return some rows, scaled and relative to the origin."""
+        return self.take(indices)
+
+    def seen_from(self, origin: Array | None) -> "SphereRows":
+        """Return the same rows, measured from another origin."""
+        return SphereRows(self.points, self.weights, origin)
+
+    def unweighted(self) -> "SphereRows":
+        """Return the same rows, each of weight 1."""
+        return SphereRows(self.points, None, self.origin)
+
+    def weighted(self, weights: Array) -> "SphereRows":
+        """Return the same rows with these weights in place of their own."""
+        return SphereRows(self.points, weights, self.origin)
+
+    def computed_in(self, dtype: DType) -> DenseRows:
+        """Return the same rows, scaled in that dtype and relative to the origin."""
+        return self.scaled(dtype).computed_in(dtype)
+
+    def as_given(self, about: Array) -> Array:
+        """Return the scaled rows measured from zero."""
+        return self.seen_from(None).centred()
+
+    @staticmethod
+    def _scaled(points: Array, dtype: DType | None = None) -> DenseRows:
+        xp = namespace_of(points)
+        dtype = computing_dtype(points.dtype, xp=xp) if dtype is None else dtype
+        return DenseRows(on_sphere(xp.astype(points, dtype, copy=False), xp=xp))
+
+
+def on_sphere(vectors: Array, *, xp: Namespace) -> Array:
+    """Return vectors scaled to length ``RADIUS``; zeros stay zeros.
+
+    Parameters
+    ----------
+    vectors : array of shape (n_vectors, n_features)
+        Real floating and of any length: squares are taken of numbers up to 1.
+    xp : namespace
+
+    Returns
+    -------
+    array of shape (n_vectors, n_features)
+    """
+    greatest = xp.max(xp.abs(vectors), axis=1, keepdims=True)
+    vectors = vectors / xp.where(greatest > 0.0, greatest, xp.ones_like(greatest))
+    lengths = xp.sqrt(xp.vecdot(vectors, vectors))[:, None]
+    return vectors * (RADIUS / xp.where(lengths > 0.0, lengths, xp.ones_like(lengths)))
+
+
+def rows_on_sphere(rows: Rows) -> Rows:
+    """Return the same rows, each seen at length ``RADIUS``; of sparse ones the numbers are copied.
+
+    Parameters
+    ----------
+    rows : DenseRows or SparseRows
+        Without an origin.
+
+    Returns
+    -------
+    SphereRows or SparseRows
+    """
+    if isinstance(rows, SparseRows):
+        csr = rows.csr._replace(data=scaled_data(rows.csr, RADIUS))
+        return SparseRows(csr, rows.weights, n_stored=rows.n_stored)
+    assert isinstance(rows, DenseRows)
+    return SphereRows(rows.points, rows.weights)

@@ -1,0 +1,141 @@
+"""Kernels on rows of a sphere: every body gives what rows that were scaled before give."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from scipy import sparse
+
+from conftest import Library
+from kmeans_xp.devices import Csr, csr_parts, from_host, namespace_of
+from kmeans_xp.kernels import (
+    RADIUS,
+    DenseRows,
+    SparseRows,
+    SphereRows,
+    kernels,
+    on_sphere,
+    rows_on_sphere,
+)
+from tests.kernels.test_sparse_rows import NAMES, flat
+from tests.kernels.test_sparse_rows import Problem as SparseProblem
+
+#: rows, features, clusters: one of each; parts of vectors and more than one; many numbers of
+#: centroids, which tasks do not have sums of their own for
+SHAPES = [(1, 1, 1), (203, 3, 5), (90, 16, 9), (130, 70, 3), (61, 700, 100)]
+DTYPES = ["float64", "float32", "float64", "float32", "float32"]
+LAYOUTS = ["C", "Fortran", "strided", "strided", "C"]
+RTOL = {"float32": 4e-6, "float64": 1e-13}
+
+
+def scaled(host: NDArray[Any]) -> NDArray[Any]:
+    wide = host.astype(np.float64)
+    lengths = np.sqrt((wide**2).sum(axis=1, keepdims=True))
+    return RADIUS * wide / np.where(lengths > 0.0, lengths, 1.0)
+
+
+def laid_out(array: Any, layout: str) -> Any:
+    xp = namespace_of(array)
+    if layout == "Fortran":
+        return xp.matrix_transpose(xp.asarray(xp.matrix_transpose(array), copy=True))
+    if layout == "strided":
+        return xp.concat([array, array], axis=1)[:, : array.shape[1]]
+    return array
+
+
+@pytest.mark.parametrize("name", sorted({*NAMES} - {"silhouette_distances"}))
+@pytest.mark.parametrize(("case", "shape"), list(enumerate(SHAPES)), ids=str)
+def test_every_body_gives_what_scaled_rows_give(
+    name: str, case: int, shape: tuple[int, int, int], library: Library
+) -> None:
+    dtype = DTYPES[case]
+    n_points, n_features, n_clusters = shape
+    rng = np.random.default_rng(sum(shape) + case)
+    host = rng.normal(size=(n_points, n_features)) * 10.0 ** rng.integers(-6, 6, (n_points, 1))
+    host[1:2] = 0.0
+    host = host.astype(dtype)
+    weights = rng.integers(0, 4, n_points) if case % 2 else None
+    origin = rng.normal(size=n_features) / 8.0 if case > 1 else None
+    centroids = rng.normal(size=(n_clusters, n_features)) / np.sqrt(2.0 * n_features)
+    labels, closest = rng.integers(0, n_clusters, n_points), rng.random(n_points)
+
+    def problem(kind: str, rows: Any) -> SparseProblem:
+        mass, about = (None if x is None else library.asarray(x, kind) for x in (weights, origin))
+        return SparseProblem(
+            rows,
+            DenseRows(library.asarray(scaled(host), kind), mass, about),
+            library.asarray(centroids, kind),
+            library.asarray(labels, "int32"),
+            library.asarray(closest, kind),
+            n_clusters,
+            library.asarray(np.arange(n_clusters) % 3, "float64"),
+            None,
+            (),
+        )
+
+    given = problem(dtype, None)
+    points = laid_out(library.asarray(host), LAYOUTS[case])
+    rows = SphereRows(points, given.dense.weights, given.dense.origin)
+    kernel, wide = kernels[name], problem("float64", None)
+    truth = flat(kernel.portable(*wide.arguments(name, wide.dense), xp=library.xp))
+    for body in (kernel.portable, *kernel.overrides(library.name, SphereRows)):
+        result = body(*given.arguments(name, rows), xp=library.xp)
+        if result is NotImplemented:
+            assert body is not kernel.portable
+            continue
+        for found, expected in zip(flat(result), truth, strict=True):
+            exact = library.to_host(expected).astype(np.float64)
+            atol = RTOL[dtype] * max(1.0, float(np.abs(exact).max()))
+            np.testing.assert_allclose(
+                library.to_host(found).astype(np.float64),
+                exact,
+                rtol=RTOL[dtype],
+                atol=atol,
+                err_msg=f"{body.__module__}.{body.__name__}",
+            )
+
+
+def test_rows_are_taken_and_measured_as_scaled_ones(library: Library) -> None:
+    rng = np.random.default_rng(0)
+    host, origin = rng.normal(size=(9, 4)).astype("f4"), rng.normal(size=4).astype("f4")
+    rows = SphereRows(library.asarray(host), origin=library.asarray(origin))
+    expected = scaled(host)
+    indices = library.asarray([7, 0, 7])
+    for found, wanted in (
+        (rows.centred(), expected - origin),
+        (rows.take(indices).points, (expected - origin)[[7, 0, 7]]),
+        (rows.gathered(indices).centred(), (expected - origin)[[7, 0, 7]]),
+        (rows.part(2, 5).centred(), (expected - origin)[2:5]),
+        (rows.as_given(rows.origin), expected),
+        (rows.computed_in(library.xp.float32).centred(), expected - origin),
+    ):
+        np.testing.assert_allclose(library.to_host(found), wanted, atol=1e-6)
+
+
+@pytest.mark.parametrize("scale", [1.0, 1e-30, 1e30])
+def test_vectors_of_any_length_are_scaled(scale: float, library: Library) -> None:
+    host = np.random.default_rng(0).normal(size=(5, 3)) * scale
+    host[2] = 0.0
+    vectors = library.asarray(host, "float32")
+    found = library.to_host(on_sphere(vectors, xp=library.xp))
+    np.testing.assert_allclose(found, scaled(host), atol=1e-6)
+
+
+@pytest.mark.skip_library(
+    "array_api_strict", "torch", "jax", "dpnp", reason="has no sparse matrices"
+)
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_the_numbers_of_sparse_rows_are_scaled(dtype: str, library: Library) -> None:
+    rng = np.random.default_rng(0)
+    host = rng.normal(size=(40, 6)) * (rng.random((40, 6)) < 0.3)
+    host *= 10.0 ** rng.integers(-15, 15, (40, 1))
+    host[[0, 7, 8, 39]] = 0.0
+    stored = csr_parts(sparse.csr_array(host.astype(dtype)))
+    parts = (from_host(part, xp=library.xp, device=library.device) for part in stored[:3])
+    rows = SparseRows(Csr(*parts, stored.n_features))
+    before = library.to_host(rows.csr.data).copy()
+    for start, stop in ((0, 40), (5, 30), (7, 9)):
+        found = rows_on_sphere(rows.part(start, stop)).centred()
+        np.testing.assert_allclose(library.to_host(found), scaled(host[start:stop]), atol=1e-6)
+    np.testing.assert_array_equal(library.to_host(rows.csr.data), before)
