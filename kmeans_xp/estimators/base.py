@@ -18,7 +18,6 @@ from sklearn.base import (
     ClusterMixin,
     TransformerMixin,
 )
-from sklearn.callback import CallbackSupportMixin, with_callbacks
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils._param_validation import (
     Interval,
@@ -50,6 +49,7 @@ from kmeans_xp.devices import (
     to_host,
 )
 from kmeans_xp.devices.protocols import ArrayT, SupportsSparse, Tabular
+from kmeans_xp.estimators.callback_support import CallbackSupportMixin
 from kmeans_xp.estimators.fitted_state import (
     History,
     Kind,
@@ -84,7 +84,6 @@ __all__ = [
     "drawn_part",
     "part_to_seed",
     "resolved_init",
-    "watched",
 ]
 
 #: names of ``init``, and what chooses the rows
@@ -111,11 +110,6 @@ def all_or_nothing(method: F) -> F:
             raise
 
     return cast(F, guarded)
-
-
-def watched(method: F) -> F:
-    """Let scikit-learn's callbacks watch a fit; the type of the method stays."""
-    return cast(F, with_callbacks(method))
 
 
 def _satisfies_one(value: Any, constraints: list[Any]) -> bool:

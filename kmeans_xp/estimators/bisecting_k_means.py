@@ -6,7 +6,7 @@ from numbers import Integral
 from typing import Any, ClassVar, Self, cast
 
 import numpy as np
-import sklearn.cluster
+from sklearn.cluster import BisectingKMeans as SklearnBisectingKMeans
 from sklearn.utils._param_validation import Interval, StrOptions
 
 from kmeans_xp.algorithms import (
@@ -21,7 +21,8 @@ from kmeans_xp.algorithms import (
 from kmeans_xp.algorithms.bisecting import Children, Strategy
 from kmeans_xp.blocks import Blocks
 from kmeans_xp.devices import Array, Placement, bring, from_host, send, to_host
-from kmeans_xp.estimators.base import SEEDINGS, BaseKMeans, Fitted, all_or_nothing, watched
+from kmeans_xp.estimators.base import SEEDINGS, BaseKMeans, Fitted, all_or_nothing
+from kmeans_xp.estimators.callback_support import watched
 from kmeans_xp.estimators.fitted_state import Kind, Numbers, Tree
 from kmeans_xp.estimators.preparation import Prepared
 from kmeans_xp.estimators.progress import Progress
@@ -317,7 +318,7 @@ class BisectingKMeans(BaseKMeans):
         return nodes[0]
 
     def _sklearn_class(self) -> Any:
-        return sklearn.cluster.BisectingKMeans
+        return SklearnBisectingKMeans
 
 
 def _n_splits(children: Children) -> int:

@@ -9,7 +9,7 @@ from numbers import Integral, Real
 from typing import Any, ClassVar, Self
 
 import numpy as np
-import sklearn.cluster
+from sklearn.cluster import MiniBatchKMeans as SklearnMiniBatchKMeans
 from sklearn.utils._param_validation import Interval
 
 from kmeans_xp.algorithms import (
@@ -32,8 +32,8 @@ from kmeans_xp.estimators.base import (
     drawn_part,
     part_to_seed,
     resolved_init,
-    watched,
 )
+from kmeans_xp.estimators.callback_support import watched
 from kmeans_xp.estimators.fitted_state import Kind, Numbers, Source, Whole
 from kmeans_xp.estimators.preparation import Prepared
 from kmeans_xp.estimators.progress import Progress
@@ -483,4 +483,4 @@ class MiniBatchKMeans(BaseKMeans):
         return made
 
     def _sklearn_class(self) -> Any:
-        return sklearn.cluster.MiniBatchKMeans
+        return SklearnMiniBatchKMeans
