@@ -317,7 +317,8 @@ class KMeans(BaseKMeans):
         if n_distinct < self.n_clusters:
             self._warn_of_distinct(n_distinct)
 
-    def _sklearn_class(self) -> Any:
+    @classmethod
+    def _sklearn_class(cls) -> Any:
         return SklearnKMeans
 
 
