@@ -65,6 +65,7 @@ from kmeans_xp.estimators.fitted_state import (
     Real as RealNumber,
 )
 from kmeans_xp.estimators.labels_file import written_labels
+from kmeans_xp.estimators.pickled import as_they_lay, on_host
 from kmeans_xp.estimators.preparation import Prepared, check_range, prepared
 from kmeans_xp.estimators.validation import (
     as_random_state,
@@ -477,6 +478,24 @@ class BaseKMeans(
         """
         loaded: Self = persistence.load_estimator(path, expected=cls)
         return loaded if device is None else loaded.to_device(device)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return what a pickle holds: no array that only a GPU could load."""
+        return on_host(super().__getstate__())
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(as_they_lay(state))
+
+    # Copies within a process leave arrays where they are.
+    def __copy__(self) -> Self:
+        made = type(self).__new__(type(self))
+        made.__dict__.update(vars(self))
+        return made
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        made = memo[id(self)] = type(self).__new__(type(self))
+        made.__dict__.update(deepcopy(vars(self), memo))
+        return made
 
     def _check_state(self, state: Mapping[str, Any]) -> None:
         """Raise ValueError, which names the field, if these are no attributes of a fit."""
