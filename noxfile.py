@@ -40,6 +40,17 @@ VERSION_TESTS = (
     "tests/test_selection.py",
 )
 
+#: packages that take the estimators, or what was fitted
+INTEROP = (
+    "faiss-cpu",
+    "imbalanced-learn",
+    "mlflow",
+    "onnxruntime",
+    "skl2onnx",
+    "skops",
+    "yellowbrick",
+)
+
 #: scikit-learn's tests of k-means
 SKLEARN_KMEANS = (
     "--pyargs",
@@ -228,6 +239,14 @@ def newest(session: nox.Session) -> None:
     """The newest version of every package, also before its release."""
     session.install("--prerelease", "allow", "--upgrade", "-e", ".[test]")
     _pytest(session, "-n", "2", "--library", "numpy", *VERSION_TESTS, env=FEW_EXAMPLES)
+
+
+@nox.session(default=False)
+def interop(session: nox.Session) -> None:
+    """The packages that users of k-means use beside it, of which none may be missing."""
+    _install(session, "-e", ".[test]", *INTEROP)
+    chosen = ("tests/test_interop.py", "tests/test_docs.py", "-k", "interop")
+    _pytest(session, *chosen, env={"KMEANS_XP_TEST_INTEROP": "all"})
 
 
 @nox.session(default=False)
