@@ -16,8 +16,10 @@ from typing import Any
 import hypothesis
 import numpy as np
 import pytest
+import sklearn
 from array_api_compat import array_namespace, device
 from numpy.typing import ArrayLike, DTypeLike, NDArray
+from sklearn.utils.fixes import parse_version
 
 # JAX reads this once, on import. The default would make every float64 a float32; set it to 0
 # to run the tests that way ("jax-x32").
@@ -175,6 +177,7 @@ def pytest_configure(config: pytest.Config) -> None:
         "skip_library(*names, reason): skip on these libraries or variants",
         "lent: about arrays that another library's kernels compute with",
         "xfail_library(*names, reason): must fail on these libraries or variants",
+        "since_sklearn(version): skip with an older scikit-learn",
     ):
         config.addinivalue_line("markers", line)
     asked_for = [name for value in config.getoption("library") for name in value.split(",")]
@@ -230,6 +233,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     asked_for = config.stash[_asked_for]
     without_library = []
     for item in items:
+        _skip_with_older_sklearn(item)
         if (library := _library_of(item)) is not None:
             if library.is_lent_only and item.get_closest_marker("lent") is None:
                 without_library.append(item)
@@ -239,6 +243,14 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     if without_library:
         config.hook.pytest_deselected(items=without_library)
         items[:] = [item for item in items if item not in set(without_library)]
+
+
+def _skip_with_older_sklearn(item: pytest.Item) -> None:
+    if (mark := item.get_closest_marker("since_sklearn")) is not None:
+        (version,) = mark.args
+        is_older = parse_version(sklearn.__version__) < parse_version(version)
+        reason = f"scikit-learn {sklearn.__version__} is older than {version}"
+        item.add_marker(pytest.mark.skipif(is_older, reason=reason))
 
 
 def _library_of(item: pytest.Item) -> Library | None:

@@ -28,6 +28,44 @@ FIT_TESTS = (
     "tests/algorithms/test_seeding.py",
 )
 
+#: what other packages do otherwise in other versions
+VERSION_TESTS = (
+    "tests/blocks",
+    "tests/cli",
+    "tests/devices",
+    "tests/estimators",
+    "tests/plotting",
+    "tests/test_accelerate.py",
+    "tests/test_metrics.py",
+    "tests/test_selection.py",
+)
+
+#: packages that take the estimators, or what was fitted
+INTEROP = (
+    "faiss-cpu",
+    "imbalanced-learn",
+    "mlflow",
+    "onnxruntime",
+    "skl2onnx",
+    "skops",
+    "yellowbrick",
+)
+
+#: scikit-learn's tests of k-means
+SKLEARN_KMEANS = (
+    "--pyargs",
+    "sklearn.cluster.tests.test_k_means",
+    "sklearn.cluster.tests.test_bisect_k_means",
+)
+
+#: its tests of what uses k-means
+SKLEARN_USERS = (
+    "sklearn.cluster.tests.test_bicluster",
+    "sklearn.cluster.tests.test_spectral",
+    "sklearn.mixture.tests.test_gaussian_mixture",
+    "sklearn.preprocessing.tests.test_discretization",
+)
+
 #: What Hypothesis finds with one library, it mostly finds with NumPy, where trying is fast.
 FEW_EXAMPLES = {"HYPOTHESIS_PROFILE": os.environ.get("HYPOTHESIS_PROFILE", "few")}
 
@@ -117,6 +155,7 @@ def torch(session: nox.Session) -> None:
     """The tests of array code on PyTorch."""
     _install(session, "-e", ".[test]", "torch==2.13.0")
     _library_tests(session, "torch", *ARRAY_TESTS)
+    _sklearn_suite(session, "--arrays", "torch", *SKLEARN_KMEANS)
 
 
 @nox.session(default=False)
@@ -184,19 +223,49 @@ def cupy_emulated(session: nox.Session) -> None:
     session.run(*pytest, *DEVICE_TESTS, env=env | two, external=True)
 
 
+# Only uv can be asked for the lowest versions.
+@nox.session(default=False, venv_backend="uv")
+def lowest(session: nox.Session) -> None:
+    """The lowest version of every package that pyproject.toml names."""
+    session.install("--resolution", "lowest-direct", "-e", ".[test]")
+    # Old packages warn of what has changed in the newer ones that they need.
+    # scikit-learn 1.6 makes one of its checks with SciPy 1.14 and later only.
+    chosen = ("-W", "default", "-k", "not check_array_api_input", *VERSION_TESTS)
+    _pytest(session, "-n", "2", "--library", "numpy", *chosen, env=FEW_EXAMPLES)
+
+
+@nox.session(default=False, venv_backend="uv")
+def newest(session: nox.Session) -> None:
+    """The newest version of every package, also before its release."""
+    session.install("--prerelease", "allow", "--upgrade", "-e", ".[test]")
+    _pytest(session, "-n", "2", "--library", "numpy", *VERSION_TESTS, env=FEW_EXAMPLES)
+
+
+@nox.session(default=False)
+def interop(session: nox.Session) -> None:
+    """The packages that users of k-means use beside it, of which none may be missing."""
+    _install(session, "-e", ".[test]", *INTEROP)
+    chosen = ("tests/test_interop.py", "tests/test_docs.py", "-k", "interop")
+    _pytest(session, *chosen, env={"KMEANS_XP_TEST_INTEROP": "all"})
+
+
 @nox.session(default=False)
 def sklearn_suite(session: nox.Session) -> None:
-    """scikit-learn's own k-means tests, by run-sklearn in the folder PEER_SUITES."""
-    if "PEER_SUITES" not in os.environ:
-        session.error("set PEER_SUITES to the folder that holds run-sklearn")
-    _install(session, "-e", ".", "pytest")
+    """scikit-learn's own tests of k-means and of its users, on this package in its place."""
+    _install(session, "-e", ".", "array-api-strict", "hypothesis", "pytest", "pytest-xdist")
+    _sklearn_suite(session, *SKLEARN_KMEANS, *SKLEARN_USERS)
+    _sklearn_suite(session, "--arrays", "array_api_strict", *SKLEARN_KMEANS)
+
+
+def _sklearn_suite(session: nox.Session, *arguments: str) -> None:
     find = "import sklearn; print(sklearn.__path__[0])"
     sklearn = session.run("python", "-c", find, silent=True).strip()
     # scikit-learn's tests are not to run by this project's pytest settings and conftest.py,
     # above them when the environment lies in this folder.
     isolated = ("-c", os.devnull, "--rootdir", sklearn, "--confcutdir", sklearn)
-    command = str(Path(os.environ["PEER_SUITES"]) / "run-sklearn")
-    session.run(command, *isolated, *session.posargs, external=True)
+    plugins = ("-p", "tests.sklearn_suite", "-p", "no:cacheprovider", "-n", "2")
+    env = {"SKLEARN_RUN_FLOAT32_TESTS": "1"}
+    _pytest(session, "-q", *plugins, *isolated, *arguments, env=env)
 
 
 @nox.session(default=False)

@@ -2,6 +2,7 @@
 
 from kmeans_xp import devices
 from kmeans_xp._version import __version__
+from kmeans_xp.accelerate import accelerate
 from kmeans_xp.blocks import open_rows
 from kmeans_xp.config import config_context
 from kmeans_xp.estimators import (
@@ -25,6 +26,7 @@ __all__ = [
     "MiniBatchKMeans",
     "ProgressLine",
     "__version__",
+    "accelerate",
     "assign",
     "config_context",
     "devices",

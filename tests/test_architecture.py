@@ -25,6 +25,7 @@ LAYERS = {
     "blocks": 2,
     "algorithms": 3,
     "estimators": 4,
+    "accelerate": 5,
     "metrics": 5,
     "plotting": 5,
     "selection": 5,

@@ -15,6 +15,9 @@ import kmeans_xp.selection
 # are let off EX01 too: their class has the example.
 LET_OFF = {"ES01", "GL01", "GL02", "PR06", "RT02", "SA01", "SS05", "YD01"}
 
+#: the package of the same name is what numpydoc finds first
+HIDDEN = {"accelerate": "accelerate.acceleration.accelerate"}
+
 
 def own_methods(cls: type) -> list[str]:
     """Return the public functions that the package itself defines on the class."""
@@ -44,5 +47,5 @@ METHODS = [
 @pytest.mark.parametrize("name", EXPORTED + METHODS)
 def test_docstring_is_complete(name: str) -> None:
     let_off = LET_OFF | ({"EX01"} if name in METHODS else set())
-    errors = validate(f"kmeans_xp.{name}")["errors"]
+    errors = validate(f"kmeans_xp.{HIDDEN.get(name, name)}")["errors"]
     assert [error for error in errors if error[0] not in let_off] == []

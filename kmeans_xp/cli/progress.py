@@ -8,6 +8,7 @@ from rich.status import Status
 
 from kmeans_xp import ProgressLine
 from kmeans_xp.cli.console import messages
+from kmeans_xp.estimators.callback_support import HAS_CALLBACKS
 
 __all__ = ["fit_progress", "progress"]
 
@@ -31,7 +32,8 @@ def progress(text: str) -> Iterator[Status | None]:
 def fit_progress(estimator: Any, text: str, *callbacks: Any) -> Iterator[None]:
     """Show `text` and the iterations of the estimator's `fit` in the body, with these callbacks."""
     with progress(text) as status:
-        estimator.set_callbacks(*callbacks, _lines(text, status))
+        told = [_lines(text, status)] if HAS_CALLBACKS else []
+        estimator.set_callbacks(*callbacks, *told)
         try:
             yield
         finally:

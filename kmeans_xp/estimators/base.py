@@ -18,7 +18,6 @@ from sklearn.base import (
     ClusterMixin,
     TransformerMixin,
 )
-from sklearn.callback import CallbackSupportMixin, with_callbacks
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils._param_validation import (
     Interval,
@@ -52,6 +51,8 @@ from kmeans_xp.devices import (
     to_host,
 )
 from kmeans_xp.devices.protocols import ArrayT, SupportsSparse, Tabular
+from kmeans_xp.estimators import exchange
+from kmeans_xp.estimators.callback_support import CallbackSupportMixin
 from kmeans_xp.estimators.fitted_state import (
     History,
     Kind,
@@ -66,6 +67,7 @@ from kmeans_xp.estimators.fitted_state import (
     Real as RealNumber,
 )
 from kmeans_xp.estimators.labels_file import written_labels
+from kmeans_xp.estimators.pickled import as_they_lay, on_host
 from kmeans_xp.estimators.preparation import Prepared, check_range, prepared, published
 from kmeans_xp.estimators.validation import (
     as_random_state,
@@ -87,7 +89,6 @@ __all__ = [
     "drawn_part",
     "part_to_seed",
     "resolved_init",
-    "watched",
 ]
 
 #: names of ``init``, and what chooses the rows
@@ -114,11 +115,6 @@ def all_or_nothing(method: F) -> F:
             raise
 
     return cast(F, guarded)
-
-
-def watched(method: F) -> F:
-    """Let scikit-learn's callbacks watch a fit; the type of the method stays."""
-    return cast(F, with_callbacks(method))
 
 
 def _satisfies_one(value: Any, constraints: list[Any]) -> bool:
@@ -356,18 +352,29 @@ class BaseKMeans(
                     setattr(moved, name, bring(value, placement))
         return moved
 
-    def to_sklearn(self) -> Any:
+    def to_sklearn(self, *, centred: bool = False) -> Any:
         """Return scikit-learn's estimator with the same parameters and the fitted state.
+
+        Parameters
+        ----------
+        centred : bool, default=False
+            Return a pipeline of two steps: the first subtracts the mean that the rows were seen
+            from, the second has the centroids relative to it. For float32 rows far from zero,
+            it then gives the labels of ``predict``, and so does what others make of it (ONNX).
 
         Returns
         -------
-        estimator of ``sklearn.cluster``
+        estimator of ``sklearn.cluster``, or ``sklearn.pipeline.Pipeline``
             On NumPy arrays; predicts without kmeans_xp.
 
         Raises
         ------
         ValueError
             If ``metric`` is not "euclidean", the only one that scikit-learn has.
+
+        See Also
+        --------
+        from_sklearn : The other way.
         """
         check_is_fitted(self)
         if self.metric != "euclidean":
@@ -382,7 +389,73 @@ class BaseKMeans(
             if name in self._sklearn_attributes:
                 # Copies: scikit-learn goes on in place where it goes on.
                 setattr(made, name, to_host(value).copy() if is_array(value) else deepcopy(value))
-        return made
+        if not centred:
+            return made
+        placement = choose(self.cluster_centers_)
+        seen = self._seen_centroids(placement, self.cluster_centers_.dtype, as_published=False)
+        origin, made.cluster_centers_ = (to_host(part).copy() for part in seen)
+        return exchange.centred_pipeline(origin, made)
+
+    @classmethod
+    def from_sklearn(cls, fitted: Any, *, device: str | None = None) -> Self:
+        """Return an estimator with the parameters and the fitted state of scikit-learn's.
+
+        Parameters
+        ----------
+        fitted : estimator of ``sklearn.cluster``, or pipeline that ``to_sklearn`` returned
+            Of the class of this name.
+        device : {None, "cpu", "cuda", "cuda:N"}
+            Where its arrays go, as of ``to_device``; None gives NumPy arrays.
+
+        Returns
+        -------
+        estimator
+            With the same ``cluster_centers_``, to the last bit. There is no ``history_``.
+
+        Raises
+        ------
+        TypeError
+            If it is no such estimator.
+        sklearn.exceptions.NotFittedError
+            If it is not fitted.
+
+        See Also
+        --------
+        to_sklearn : The other way.
+        """
+        origin, theirs = exchange.origin_and_estimator(fitted)
+        if not isinstance(theirs, cls._sklearn_class()):
+            raise TypeError(
+                f"{cls.__name__}.from_sklearn takes scikit-learn's {cls.__name__}, got a "
+                f"{type(theirs).__name__}."
+            )
+        check_is_fitted(theirs)
+        made = cls(**exchange.shared_params(theirs, cls()))
+        state = {
+            name: deepcopy(value)
+            for name, value in vars(theirs).items()
+            if name in cls._sklearn_attributes
+        }
+        state |= cls._state_of_sklearn(theirs, origin)
+        made._check_state(state)
+        made.__dict__.update(state)
+        return made if device is None else made.to_device(device)
+
+    @classmethod
+    def _state_of_sklearn(cls, theirs: Any, origin: Any) -> dict[str, Any]:
+        """Return what scikit-learn's estimator has under other names, or not at all."""
+        centroids = theirs.cluster_centers_
+        if origin is None:
+            origin = centroids.mean(axis=0)
+            published, centroids = centroids.copy(), centroids - origin
+        else:
+            published, centroids = centroids + origin, centroids.copy()
+        return {
+            "cluster_centers_": published,
+            "_origin": origin,
+            "_centroids": centroids,
+            "device_reason_": "fitted by scikit-learn",
+        }
 
     def save(self, path: str | PathLike[str]) -> None:
         """Write the estimator to a file, as safetensors: loading it runs no code.
@@ -423,6 +496,24 @@ class BaseKMeans(
         loaded: Self = persistence.load_estimator(path, expected=cls)
         return loaded if device is None else loaded.to_device(device)
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Return what a pickle holds: no array that only a GPU could load."""
+        return on_host(super().__getstate__())
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(as_they_lay(state))
+
+    # Copies within a process leave arrays where they are.
+    def __copy__(self) -> Self:
+        made = type(self).__new__(type(self))
+        made.__dict__.update(vars(self))
+        return made
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        made = memo[id(self)] = type(self).__new__(type(self))
+        made.__dict__.update(deepcopy(vars(self), memo))
+        return made
+
     def _check_state(self, state: Mapping[str, Any]) -> None:
         """Raise ValueError, which names the field, if these are no attributes of a fit."""
         checked_state(self, state, self._state_schema, self._state_needed)
@@ -440,13 +531,13 @@ class BaseKMeans(
         }
     )
 
-    def _sklearn_class(self) -> Any:
+    @classmethod
+    def _sklearn_class(cls) -> Any:
         raise NotImplementedError
 
     def _sklearn_params(self) -> dict[str, Any]:
         """Return the parameters that scikit-learn's estimator knows too."""
-        known = self._sklearn_class()().get_params()
-        params = {name: value for name, value in self.get_params().items() if name in known}
+        params = exchange.shared_params(self, self._sklearn_class()())
         if is_array(params["init"]):
             params["init"] = to_host(params["init"])
         elif isinstance(params["init"], str) and params["init"] in ("auto", "k-means||"):

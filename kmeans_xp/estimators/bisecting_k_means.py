@@ -6,7 +6,7 @@ from numbers import Integral
 from typing import Any, ClassVar, Self, cast
 
 import numpy as np
-import sklearn.cluster
+from sklearn.cluster import BisectingKMeans as SklearnBisectingKMeans
 from sklearn.utils._param_validation import Interval, StrOptions
 
 from kmeans_xp.algorithms import (
@@ -21,7 +21,9 @@ from kmeans_xp.algorithms import (
 from kmeans_xp.algorithms.bisecting import Children, Strategy
 from kmeans_xp.blocks import Blocks
 from kmeans_xp.devices import Array, Placement, bring, from_host, send, to_host
-from kmeans_xp.estimators.base import SEEDINGS, BaseKMeans, Fitted, all_or_nothing, watched
+from kmeans_xp.estimators import exchange
+from kmeans_xp.estimators.base import SEEDINGS, BaseKMeans, Fitted, all_or_nothing
+from kmeans_xp.estimators.callback_support import watched
 from kmeans_xp.estimators.fitted_state import Kind, Numbers, Tree
 from kmeans_xp.estimators.other_names import telling_other_names
 from kmeans_xp.estimators.preparation import Prepared
@@ -298,18 +300,48 @@ class BisectingKMeans(BaseKMeans):
         left_and_right = to_host(self._children).tolist()
         return tree_labels, centroids, tuple((left, right) for left, right in left_and_right)
 
-    def to_sklearn(self) -> Any:
+    def to_sklearn(self, *, centred: bool = False) -> Any:
         """Return scikit-learn's estimator with the same parameters and the fitted state.
+
+        Parameters
+        ----------
+        centred : bool, default=False
+            Return a pipeline of two steps, as of ``KMeans``.
 
         Returns
         -------
-        sklearn.cluster.BisectingKMeans
+        sklearn.cluster.BisectingKMeans, or ``sklearn.pipeline.Pipeline``
             On NumPy arrays; predicts without kmeans_xp.
         """
-        made = super().to_sklearn()
-        made._X_mean = to_host(self._origin).copy()
-        made._bisecting_tree = self._sklearn_tree()
+        made = super().to_sklearn(centred=centred)
+        _, theirs = exchange.origin_and_estimator(made)
+        origin = to_host(self._origin)
+        theirs._X_mean = np.zeros_like(origin) if centred else origin.copy()
+        theirs._bisecting_tree = self._sklearn_tree()
         return made
+
+    @classmethod
+    def _state_of_sklearn(cls, theirs: Any, origin: Any) -> dict[str, Any]:
+        """Return what scikit-learn's estimator has under other names, or not at all."""
+        state = super()._state_of_sklearn(theirs, origin)
+        nodes, children = [theirs._bisecting_tree], []
+        for node in nodes:  # which grows: children come after their parents
+            if node.left is None:
+                children.append(LEAF)
+            else:
+                children.append((len(nodes), len(nodes) + 1))
+                nodes += [node.left, node.right]
+        centroids = np.stack([node.center for node in nodes])
+        if origin is None:
+            # Nodes are relative to the mean of dense rows, and to zero of sparse ones.
+            origin = getattr(theirs, "_X_mean", np.zeros_like(state["_origin"]))
+            state["_origin"] = origin.copy()
+            state["_centroids"] = theirs.cluster_centers_ - origin
+        return {
+            **state,
+            "_node_centroids": centroids,
+            "_children": np.asarray(children, dtype=np.int32),
+        }
 
     def _sklearn_tree(self) -> Any:
         from sklearn.cluster._bisect_k_means import _BisectingTree
@@ -323,8 +355,9 @@ class BisectingKMeans(BaseKMeans):
             leaf.label = label
         return nodes[0]
 
-    def _sklearn_class(self) -> Any:
-        return sklearn.cluster.BisectingKMeans
+    @classmethod
+    def _sklearn_class(cls) -> Any:
+        return SklearnBisectingKMeans
 
 
 def _n_splits(children: Children) -> int:

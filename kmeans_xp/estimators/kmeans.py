@@ -6,12 +6,13 @@ from functools import partial
 from typing import Any, ClassVar, Self
 
 import numpy as np
-import sklearn.cluster
+from sklearn.cluster import KMeans as SklearnKMeans
 from sklearn.utils._param_validation import StrOptions
 
 from kmeans_xp.algorithms import ALGORITHMS, Iteration, LloydResult, best_of, lloyd, runs_from
 from kmeans_xp.devices import Array, Namespace, to_host
-from kmeans_xp.estimators.base import BaseKMeans, all_or_nothing, watched
+from kmeans_xp.estimators.base import BaseKMeans, all_or_nothing
+from kmeans_xp.estimators.callback_support import watched
 from kmeans_xp.estimators.other_names import telling_other_names
 from kmeans_xp.estimators.preparation import Prepared
 from kmeans_xp.estimators.progress import Progress
@@ -332,8 +333,9 @@ class KMeans(BaseKMeans):
         if n_distinct < self.n_clusters:
             self._warn_of_distinct(n_distinct)
 
-    def _sklearn_class(self) -> Any:
-        return sklearn.cluster.KMeans
+    @classmethod
+    def _sklearn_class(cls) -> Any:
+        return SklearnKMeans
 
 
 def _inertia(iteration: Iteration, data: Prepared) -> float:

@@ -4,12 +4,13 @@ import math
 import warnings
 from collections.abc import Mapping
 from contextlib import closing
+from copy import deepcopy
 from functools import partial
 from numbers import Integral, Real
 from typing import Any, ClassVar, Self
 
 import numpy as np
-import sklearn.cluster
+from sklearn.cluster import MiniBatchKMeans as SklearnMiniBatchKMeans
 from sklearn.utils._param_validation import Interval
 
 from kmeans_xp.algorithms import (
@@ -25,6 +26,7 @@ from kmeans_xp.algorithms import (
 from kmeans_xp.algorithms.minibatch import Reassignment
 from kmeans_xp.blocks import Blocks, Elsewhere, elsewhere
 from kmeans_xp.devices import Array, Placement, bring, from_host, send, to_host
+from kmeans_xp.estimators import exchange
 from kmeans_xp.estimators.base import (
     BaseKMeans,
     Fitted,
@@ -32,8 +34,8 @@ from kmeans_xp.estimators.base import (
     drawn_part,
     part_to_seed,
     resolved_init,
-    watched,
 )
+from kmeans_xp.estimators.callback_support import watched
 from kmeans_xp.estimators.fitted_state import Kind, Numbers, Source, Whole
 from kmeans_xp.estimators.other_names import telling_other_names
 from kmeans_xp.estimators.preparation import Prepared
@@ -478,17 +480,35 @@ class MiniBatchKMeans(BaseKMeans):
         "n_steps_",
     }
 
-    def to_sklearn(self) -> Any:
+    def to_sklearn(self, *, centred: bool = False) -> Any:
         """Return scikit-learn's estimator with the same parameters and the fitted state.
+
+        Parameters
+        ----------
+        centred : bool, default=False
+            Return a pipeline of two steps, as of ``KMeans``.
 
         Returns
         -------
-        sklearn.cluster.MiniBatchKMeans
+        sklearn.cluster.MiniBatchKMeans, or ``sklearn.pipeline.Pipeline``
             On NumPy arrays; predicts, and goes on with ``partial_fit``, without kmeans_xp.
         """
-        made = super().to_sklearn()
-        made._counts = made._counts.astype(made.cluster_centers_.dtype)
+        made = super().to_sklearn(centred=centred)
+        _, theirs = exchange.origin_and_estimator(made)
+        theirs._counts = theirs._counts.astype(theirs.cluster_centers_.dtype)
         return made
 
-    def _sklearn_class(self) -> Any:
-        return sklearn.cluster.MiniBatchKMeans
+    @classmethod
+    def _state_of_sklearn(cls, theirs: Any, origin: Any) -> dict[str, Any]:
+        """Return what scikit-learn's estimator has under other names, or not at all."""
+        # It keeps a source of random numbers from the first partial_fit on.
+        source = getattr(theirs, "_random_state", theirs.random_state)
+        return {
+            **super()._state_of_sklearn(theirs, origin),
+            "_counts": theirs._counts.astype(np.float64),
+            "_random_state": deepcopy(as_random_state(source)),
+        }
+
+    @classmethod
+    def _sklearn_class(cls) -> Any:
+        return SklearnMiniBatchKMeans

@@ -439,7 +439,12 @@ def test_lists_are_of_one_length() -> None:
     [
         pa.array([1.0, 2.0, 3.0, None]),
         pa.array([1, 2, 3, None]),
-        pa.array([[1.0], [1.0], [1.0], None], pa.list_(pa.float64(), 1)),
+        pytest.param(
+            pa.array([[1.0], [1.0], [1.0], None], pa.list_(pa.float64(), 1)),
+            marks=pytest.mark.skipif(
+                int(pa.__version__.partition(".")[0]) < 26, reason="older ones cannot read such"
+            ),
+        ),
         pa.array([[1.0], [1.0], [1.0], [None]], pa.list_(pa.float64())),
     ],
 )

@@ -398,6 +398,7 @@ def test_the_environment_chooses_the_device(
     assert "abacus" in done.stderr
 
 
+@pytest.mark.since_sklearn("1.9")
 @pytest.mark.parametrize("is_terminal", [True, False])
 def test_a_fit_tells_how_it_goes(is_terminal: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     screen = Console(file=io.StringIO(), force_terminal=is_terminal, width=200, record=True)
@@ -425,6 +426,7 @@ class Killed(BaseException):
     """As an interrupt from the keyboard."""
 
 
+@pytest.mark.since_sklearn("1.9")
 @pytest.mark.parametrize("options", [(), ("--mini-batch",), ("--n-init", 3, "--scale")], ids=str)
 def test_what_was_killed_goes_on(
     options: tuple[Any, ...], run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -454,6 +456,7 @@ def test_what_was_killed_goes_on(
     assert sorted(tmp_path.iterdir()) == [out, whole]
 
 
+@pytest.mark.since_sklearn("1.9")
 def test_a_fit_whose_files_cannot_be_written_is_kept(
     run: Run, csv_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -474,6 +477,7 @@ def test_a_fit_whose_files_cannot_be_written_is_kept(
     assert not kept.exists()
 
 
+@pytest.mark.since_sklearn("1.9")
 def test_the_checkpoint_of_another_command_is_refused(
     run: Run, csv_file: Path, tmp_path: Path
 ) -> None:

@@ -387,6 +387,7 @@ class StopsAfterTwo:
         return len(self.seen) == 2
 
 
+@pytest.mark.since_sklearn("1.9")
 def test_a_callback_sees_the_splits_and_may_stop() -> None:
     callback = StopsAfterTwo()
     model = BisectingKMeans(8, random_state=0).set_callbacks(callback).fit(HOST)
@@ -397,12 +398,14 @@ def test_a_callback_sees_the_splits_and_may_stop() -> None:
     assert_array_equal(model.predict(HOST), model.labels_)
 
 
+@pytest.mark.since_sklearn("1.9")
 def test_a_progress_line_counts_splits(capsys: pytest.CaptureFixture[str]) -> None:
     BisectingKMeans(5, random_state=0).set_callbacks(ProgressLine(seconds=0.0)).fit(HOST)
     captured = capsys.readouterr()
     assert "iteration 4 of 4" in captured.out + captured.err
 
 
+@pytest.mark.since_sklearn("1.9")
 def test_a_checkpoint_is_refused(tmp_path: Path) -> None:
     model = BisectingKMeans(5).set_callbacks(Checkpoint(tmp_path / "fit"))
     with pytest.raises(ValueError, match="BisectingKMeans writes no checkpoints"):

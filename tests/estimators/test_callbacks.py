@@ -5,12 +5,13 @@ from typing import Any
 
 import numpy as np
 import pytest
-from sklearn.callback import ProgressBar
 from sklearn.exceptions import ConvergenceWarning
 
 from conftest import Library
 from kmeans_xp import KMeans, MiniBatchKMeans
 from tests.datasets import blobs, cloud
+
+pytestmark = pytest.mark.since_sklearn("1.9")
 
 
 class Recording:
@@ -231,6 +232,8 @@ def test_the_progress_bar_is_drawn(
     estimator_class: type, capsys: pytest.CaptureFixture[str]
 ) -> None:
     pytest.importorskip("rich")
+    from sklearn.callback import ProgressBar
+
     estimator = estimator_class(5, random_state=0, n_init=2).set_callbacks(ProgressBar())
     labels = estimator.fit_predict(cloud())
     np.testing.assert_array_equal(

@@ -23,6 +23,8 @@ from tests.datasets import cloud, positive_weights
 from tests.estimators.test_callbacks import Recording
 from tests.interrupted import CASES, bits_of
 
+pytestmark = pytest.mark.since_sklearn("1.9")
+
 ROOT = Path(__file__).parents[2]
 ESTIMATORS = [KMeans, MiniBatchKMeans]
 

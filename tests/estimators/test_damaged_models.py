@@ -198,6 +198,7 @@ def watched_fit(make: Any, path: Path) -> Any:
     return model.set_callbacks(Checkpoint(path, keep=True)).fit(SMALL)
 
 
+@pytest.mark.since_sklearn("1.9")
 @pytest.mark.parametrize("make", [KMeans, MiniBatchKMeans])
 def test_a_damaged_checkpoint_is_refused_or_gone_on_with(make: Any, tmp_path: Path) -> None:
     mutations, path = Mutations(0), tmp_path / "checkpoint"

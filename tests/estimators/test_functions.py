@@ -22,6 +22,7 @@ def test_every_public_name_is_there() -> None:
         "MiniBatchKMeans",
         "ProgressLine",
         "__version__",
+        "accelerate",
         "assign",
         "config_context",
         "devices",

@@ -28,6 +28,7 @@ def crowded() -> np.ndarray:
     return np.vstack([cloud(400, 2) * 0.1, cloud(60, 2, seed=1) * 10.0])
 
 
+@pytest.mark.since_sklearn("1.9")  # which draws by weight
 @pytest.mark.parametrize("dtype", PRECISIONS)
 @pytest.mark.parametrize(
     "params",
@@ -54,6 +55,7 @@ def test_same_seed_takes_scikit_learns_steps(
     assert ours.n_iter_ == theirs.n_iter_
 
 
+@pytest.mark.since_sklearn("1.9")  # which draws by weight
 @pytest.mark.needs("float64")
 def test_reassignment_moves_the_same_centroids_as_scikit_learn(library: Library) -> None:
     host = crowded()
@@ -87,6 +89,7 @@ def test_verbose_tells_of_steps_and_reassignment(
     assert "Converged (lack of improvement in inertia) at step" in printed
 
 
+@pytest.mark.since_sklearn("1.9")  # which draws by weight
 @pytest.mark.parametrize("dtype", PRECISIONS)
 def test_weights_are_the_chance_to_be_drawn_as_in_scikit_learn(
     dtype: str, library: Library
@@ -147,6 +150,7 @@ def test_inertia_is_that_of_the_labels_and_centroids(dtype: str, library: Librar
     assert estimator.inertia_ == pytest.approx(expected, rel=INERTIA_RTOL[dtype])
 
 
+@pytest.mark.since_sklearn("1.9")  # which draws by weight
 def test_without_labels_inertia_is_scikit_learns_estimate(library: Library) -> None:
     host, _ = blobs()
     params: dict[str, Any] = {"batch_size": 50, "random_state": 3, "compute_labels": False}
@@ -248,6 +252,7 @@ def test_small_init_size_warns(library: Library) -> None:
         MiniBatchKMeans(5, init_size=3, random_state=0).fit(points)
 
 
+@pytest.mark.since_sklearn("1.9")  # which draws by weight
 def test_callable_and_array_init_are_used(library: Library) -> None:
     host, _ = blobs()
     points = library.asarray(host, "float32")

@@ -189,6 +189,7 @@ def test_attributes_that_cannot_be_stored_are_named(value: Any, tmp_path: Path) 
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.since_sklearn("1.9")
 def test_callbacks_are_left_out(points: np.ndarray, tmp_path: Path) -> None:
     from sklearn.callback import ScoringMonitor
 

@@ -11,6 +11,8 @@ from kmeans_xp.estimators import progress_line
 from tests.datasets import cloud
 from tests.estimators.test_callbacks import Recording
 
+pytestmark = pytest.mark.since_sklearn("1.9")
+
 LINE = (
     r"(run \d+ of \d+, )?iteration (?P<iteration>[\d,]+) of (?P<most>[\d,]+) at most, "
     r"inertia (?P<inertia>[\d.e+]+), (?P<rate>[\d,]+) rows a second, "

@@ -248,7 +248,8 @@ def test_to_sklearn_goes_on_in_scikit_learn(estimator_class: type, dtype: type) 
     assert theirs.score(points) == pytest.approx(ours.score(points), rel=1e-3)
     assert theirs.get_feature_names_out().tolist() == ours.get_feature_names_out().tolist()
     refitted = clone(theirs).fit(points)
-    assert refitted.inertia_ == pytest.approx(ours.inertia_, rel=1e-3)
+    # Other versions of scikit-learn draw other batches.
+    assert refitted.inertia_ == pytest.approx(ours.inertia_, rel=1e-2)
     if estimator_class is MiniBatchKMeans:
         assert theirs.partial_fit(points[:50]).n_steps_ == ours.n_steps_ + 1
 

@@ -23,6 +23,8 @@ from PIL import Image  # noqa: E402
 
 from kmeans_xp.plotting.convergence import evenly  # noqa: E402
 
+pytestmark = pytest.mark.since_sklearn("1.9")
+
 # Six rows on a line: both centroids begin at the left and part in three iterations.
 LINE = np.array([[0.0, 0.0], [1.0, 0.0], [2.0, 0.0], [8.0, 0.0], [9.0, 0.0], [10.0, 0.0]])
 

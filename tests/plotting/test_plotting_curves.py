@@ -22,6 +22,7 @@ def line_of(ax: Any) -> np.ndarray:
     return np.asarray(ax.lines[0].get_xydata())
 
 
+@pytest.mark.since_sklearn("1.9")
 def test_the_history_is_the_inertia_after_each_iteration(library: Library) -> None:
     points = cloud()
     path = CentroidPath()

@@ -1,0 +1,45 @@
+"""Pickles of estimators whose arrays lie on an accelerator, for machines that may have none."""
+
+from typing import Any
+
+from kmeans_xp.devices import (
+    DeviceUnavailableError,
+    bring,
+    choose,
+    device_of,
+    is_array,
+    library_of,
+    namespace_of,
+    to_host,
+)
+
+__all__ = ["as_they_lay", "on_host"]
+
+#: where the devices of arrays stand in a pickled state
+_DEVICES = "_pickled_devices"
+
+
+def on_host(state: dict[str, Any]) -> dict[str, Any]:
+    """Return a state with the arrays of accelerators copied to the host, and where they lay."""
+    away = {name: value for name, value in state.items() if _is_on_accelerator(value)}
+    if not away:
+        return state
+    devices = {name: f"cuda:{device_of(value).id}" for name, value in away.items()}
+    return {**state, **{name: to_host(value) for name, value in away.items()}, _DEVICES: devices}
+
+
+def as_they_lay(state: dict[str, Any]) -> dict[str, Any]:
+    """Return a state with its arrays where they lay, or on the host if that cannot be used here."""
+    state = dict(state)
+    for name, device in state.pop(_DEVICES, {}).items():
+        try:
+            placement = choose(state[name], device)
+        except DeviceUnavailableError:
+            continue
+        with placement.working():
+            state[name] = bring(state[name], placement)
+    return state
+
+
+def _is_on_accelerator(value: Any) -> bool:
+    return is_array(value) and library_of(namespace_of(value)).on_accelerator is True
