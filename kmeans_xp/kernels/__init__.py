@@ -23,7 +23,12 @@ from kmeans_xp.kernels.portable.assignment import (
     sq_distances,
 )
 from kmeans_xp.kernels.portable.batches import BatchMeans, batch_means
-from kmeans_xp.kernels.portable.bounds import Bounds, bounded_step, keeps_bounds
+from kmeans_xp.kernels.portable.bounds import (
+    Bounds,
+    bounded_step,
+    keeps_bounds,
+    rules_out_scores,
+)
 from kmeans_xp.kernels.portable.least import places_of_least
 from kmeans_xp.kernels.portable.moments import (
     BothMoments,
@@ -102,6 +107,7 @@ __all__ = [
     "nearest_labels",
     "places_of_least",
     "row_uniforms",
+    "rules_out_scores",
     "running_total",
     "silhouette_distances",
     "spread",

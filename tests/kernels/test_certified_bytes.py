@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from sklearn import datasets
 
 from kmeans_xp import KMeans
+from kmeans_xp.algorithms.bounded import bounds_for
 from kmeans_xp.kernels import DenseRows, cluster_sums, lloyd_step, nearest_labels
 from kmeans_xp.kernels.threads import threads_each
 from tests.certified_problems import KINDS, problem_of
@@ -254,18 +255,33 @@ def test_where_bounds_are_too_wide_rows_are_scored_densely() -> None:
     assert counts.n_dense > 0.7 * 20_000
 
 
-def test_a_fit_has_the_bits_of_one_by_the_dense_kernel(monkeypatch: pytest.MonkeyPatch) -> None:
-    rows, _ = embedded(4000, 64, 1)
+@pytest.mark.parametrize("algorithm", ["auto", "lloyd", "hamerly"])
+def test_a_fit_has_the_bits_of_one_by_the_dense_kernel(
+    algorithm: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows, _ = embedded(16_000, 64, 1)
     fits = []
-    for fewest in (0, 10**9):
-        monkeypatch.setattr(certified, "_FEWEST_ROWS", fewest)
-        fits.append(KMeans(150, random_state=0, max_iter=12).fit(rows.points))
-    proved, dense = fits
+    for fewest, name in ((0, algorithm), (10**9, "lloyd")):
+        monkeypatch.setattr(certified, "_FEWEST_PRODUCTS", fewest)
+        model = KMeans(150, random_state=0, max_iter=18, algorithm=name).fit(rows.points)
+        fits.append((model, model.predict(rows.points)))
+    (proved, predicted), (dense, _) = fits
     np.testing.assert_array_equal(proved.cluster_centers_, dense.cluster_centers_)
     np.testing.assert_array_equal(proved.labels_, dense.labels_)
-    np.testing.assert_array_equal(proved.predict(rows.points), proved.labels_)
+    np.testing.assert_array_equal(predicted, proved.labels_)
     assert proved.inertia_ == dense.inertia_
-    assert proved.n_iter_ == dense.n_iter_
+    assert proved.n_iter_ == dense.n_iter_ == 18
+
+
+def test_plain_steps_are_taken_where_they_leave_out_scores() -> None:
+    rows, centroids = embedded(21_000, 256, 200)
+    bounded = bounds_for(rows, 200, "auto", xp=xp)
+    assert bounded is not None
+    keeps = []
+    for _ in range(11):
+        bounded(rows, centroids, xp=xp)
+        keeps.append(bounded.bounds.labels is not None)
+    assert keeps == [False] * 10 + [True]
 
 
 _COMMON = "+sse,+sse2,+sse3,+ssse3,+sse4.1,+sse4.2,+popcnt,+avx,+avx2,+fma,+f16c"

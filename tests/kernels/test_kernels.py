@@ -100,7 +100,7 @@ FIXED_SHAPES = [
 ]
 
 #: one for bodies that are for many features and clusters: it takes the oracle too long
-WIDE_SHAPE = (2100, 50, 140)
+WIDE_SHAPE = (2100, 300, 140)
 
 #: rows of which each pair is measured, at most
 MOST_PAIRED = 1000
@@ -423,6 +423,10 @@ def verify_bounded_step(result: Any, trial: Trial, truth: Truth) -> None:
     plain = lloyd_step(trial.rows, trial.centroids, xp=trial.xp)
     for part, expected in zip(result, plain, strict=True):
         assert to_host(part).tobytes() == to_host(expected).tobytes()
+
+
+def verify_is_a_choice(result: Any, trial: Trial, truth: Truth) -> None:
+    assert isinstance(result, bool)
 
 
 def verify_keeps_bounds(result: Any, trial: Trial, truth: Truth) -> None:
@@ -956,6 +960,7 @@ CONTRACTS = {
     "nearest_labels": Contract(rows_and_centroids, verify_nearest_labels),
     "places_of_least": Contract(distances_and_a_half, verify_places_of_least),
     "row_uniforms": Contract(rows_and_their_numbers, verify_row_uniforms),
+    "rules_out_scores": Contract(lambda trial: (trial.rows, trial.shape[2]), verify_is_a_choice),
     "silhouette_distances": Contract(rows_in_clusters, verify_silhouette_distances),
     "spread": Contract(moments_about, verify_spread),
     "sq_distances": Contract(rows_and_centroids, verify_sq_distances),

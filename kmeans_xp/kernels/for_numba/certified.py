@@ -74,6 +74,7 @@ from kmeans_xp.kernels.for_numba.tiling import (
 )
 from kmeans_xp.kernels.for_numba.vectors import pack_chosen, panel_rows
 from kmeans_xp.kernels.portable.assignment import nearest_labels
+from kmeans_xp.kernels.portable.bounds import rules_out_scores
 from kmeans_xp.kernels.portable.steps import lloyd_step
 from kmeans_xp.kernels.rows import DenseRows
 from kmeans_xp.kernels.trees import merged_in_tree
@@ -93,7 +94,11 @@ _DENSE, _CANDIDATES, _MEASURED, _CHAINED, _DOUBTFUL, _N_COUNTS = range(6)
 # What a row takes, in multiply-adds of the dense kernel.
 _A_CANDIDATE, _A_MEASURED, _FEATURES_A_MEASURED, _FEATURES_A_CHAIN = 256, 640, 4, 64
 #: below these, coding and proving cost what they save
-_FEWEST_CLUSTERS, _FEWEST_FEATURES, _FEWEST_ROWS = 128, 48, 2048
+_FEWEST_CLUSTERS, _FEWEST_FEATURES, _FEWEST_ROWS = 64, 48, 2048
+#: products of a row, times what the processor multiplies at a time, as it is for both dtypes
+_FEWEST_PRODUCTS, _FEWEST_PRODUCTS_64 = 4 * 40_000, 4 * 14_000
+#: sums of more products of bytes might not fit in 32 bits
+_MOST_FEATURES = 2**15
 #: tiles that are scored densely after one whose bounds were too wide, at first
 _PAUSE = 8
 
@@ -439,12 +444,16 @@ class Counts(NamedTuple):
     n_doubtful: int
 
 
-def _pays(rows: DenseRows, centroids: Floats) -> bool:
-    n_clusters, n_features = centroids.shape
+@override(rules_out_scores)
+def has_long_scores(rows: DenseRows, n_clusters: int) -> bool:
+    """Rule centroids out where their scores cost more than to code and to prove."""
+    n_features, is_single = rows.n_features, rows.points.dtype == np.float32
+    fewest = (_FEWEST_PRODUCTS if is_single else _FEWEST_PRODUCTS_64) // PRODUCTS_A_MULTIPLY_ADD
     return (
         HAS_PRODUCTS
         and n_clusters >= _FEWEST_CLUSTERS
-        and n_features >= _FEWEST_FEATURES
+        and _FEWEST_FEATURES <= n_features <= _MOST_FEATURES
+        and n_clusters * n_features >= fewest
         and rows.n_points >= _FEWEST_ROWS
     )
 
@@ -486,7 +495,7 @@ def _labelled(
 @override(nearest_labels)
 def proved(rows: DenseRows, centroids: Floats) -> Any:
     """Rule most centroids out by products of bytes."""
-    found = certified_labels(rows, centroids) if _pays(rows, centroids) else None
+    found = certified_labels(rows, centroids) if has_long_scores(rows, len(centroids)) else None
     return NotImplemented if found is None else found[0]
 
 
@@ -494,7 +503,7 @@ def proved(rows: DenseRows, centroids: Floats) -> Any:
 def proved_and_added(rows: DenseRows, centroids: Floats) -> Any:
     """Label some rows by products of bytes, and add them to their clusters."""
     n_clusters, n_features = centroids.shape
-    if not _pays(rows, centroids):
+    if not has_long_scores(rows, len(centroids)):
         return NotImplemented
     has_totals, n_tasks = has_own_totals(*centroids.shape), n_step_tasks(rows, n_clusters)
     found = _labelled(rows, centroids, n_tasks, has_totals=has_totals)
