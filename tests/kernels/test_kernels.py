@@ -100,7 +100,7 @@ FIXED_SHAPES = [
 ]
 
 #: one for bodies that are for many features and clusters: it takes the oracle too long
-WIDE_SHAPE = (2100, 300, 140)
+WIDE_SHAPE = (4100, 300, 140)
 
 #: rows of which each pair is measured, at most
 MOST_PAIRED = 1000

@@ -86,15 +86,15 @@ _ROWS = 8 * CODED_ROWS
 #: centroids whose scores of these rows are kept at a time
 _COLUMNS = 1024
 #: candidates of a row that are kept; with more of them it is scored by the dense kernel
-_MOST_CANDIDATES = 128
+_MOST_CANDIDATES = 512
 
 # What is counted.
-_DENSE, _CANDIDATES, _MEASURED, _CHAINED, _DOUBTFUL, _N_COUNTS = range(6)
+_DENSE, _CANDIDATES, _MEASURED, _CHAINED, _DOUBTFUL, _DEAR, _N_COUNTS = range(7)
 
 # What a row takes, in multiply-adds of the dense kernel.
-_A_CANDIDATE, _A_MEASURED, _FEATURES_A_MEASURED, _FEATURES_A_CHAIN = 256, 640, 4, 64
+_A_CANDIDATE, _A_MEASURED, _FEATURES_A_MEASURED, _FEATURES_A_CHAIN = 900, 2500, 8, 32
 #: below these, coding and proving cost what they save
-_FEWEST_CLUSTERS, _FEWEST_FEATURES, _FEWEST_ROWS = 64, 48, 2048
+_FEWEST_CLUSTERS, _FEWEST_FEATURES, _FEWEST_ROWS = 64, 48, 4096
 #: products of a row, times what the processor multiplies at a time, as it is for both dtypes
 _FEWEST_PRODUCTS, _FEWEST_PRODUCTS_64 = 4 * 40_000, 4 * 14_000
 #: sums of more products of bytes might not fit in 32 bits
@@ -173,12 +173,11 @@ def _collect(n_rows, first_block, n_blocks, numbers, room):
     for row in range(n_rows):
         if scales[row] == 0.0:
             continue
-        least, first, number = (
-            greatest_lane(lows, row * LANES),
-            row * _MOST_CANDIDATES,
-            n_found[row],
-        )
+        least, number = greatest_lane(lows, row * LANES), n_found[row]
+        first = row * _MOST_CANDIDATES
         for block in range(n_blocks):
+            if number > _MOST_CANDIDATES:
+                break
             mask = lanes_above(tops, (row * n_blocks + block) * LANES, least)
             while mask != 0:
                 start = block * CODED_BLOCK + lowest_bit(mask)
@@ -328,14 +327,12 @@ def _label_certified(
 
 
 @inline
-def _cost(before, counts, n_features, n_products):
-    """Return roughly what was counted took, in multiply-adds."""
+def _cost(before, counts, n_features):
+    """Return roughly what was counted took, but for doubtful rows, in multiply-adds."""
     cost = (counts[_CANDIDATES] - before[_CANDIDATES]) * _A_CANDIDATE
-    cost += (counts[_MEASURED] - before[_MEASURED]) * (
-        _A_MEASURED + _FEATURES_A_MEASURED * n_features
-    )
-    cost += (counts[_CHAINED] - before[_CHAINED]) * _FEATURES_A_CHAIN * n_features
-    return cost + (counts[_DOUBTFUL] - before[_DOUBTFUL]) * n_products
+    a_measured = _A_MEASURED + _FEATURES_A_MEASURED * n_features
+    cost += (counts[_MEASURED] - before[_MEASURED]) * a_measured
+    return cost + (counts[_CHAINED] - before[_CHAINED]) * _FEATURES_A_CHAIN * n_features
 
 
 @compiled(
@@ -411,8 +408,11 @@ def _certified_rows(
                     labels[row + doubtful[number] - first] = found[number]
             counts[_DOUBTFUL] += n_doubtful
             saved = n_rows * n_products - n_rows * n_products // PRODUCTS_A_MULTIPLY_ADD
-            if _cost(before, counts, n_features, n_products) > saved:
+            # Doubtful rows take whole panels.
+            n_scored = -(-n_doubtful // panel_rows(panels)) * panel_rows(panels)
+            if _cost(before, counts, n_features) + n_scored * n_products > saved:
                 n_dense, pause = pause * _ROWS, 2 * pause
+                counts[_DEAR] += 1
         if totals.shape[0] > 0:
             add_tile(tile_points, first, n_rows, row, origin, weights, labels[row:], totals)
         row += n_rows
@@ -434,6 +434,8 @@ class Counts(NamedTuple):
         Pairs that were scored in the order of the dense kernel: what is left is nearly a tie.
     n_doubtful : int
         Rows that had too many candidates, and were scored by the dense kernel.
+    n_dear : int
+        Tiles in which so much was left that the dense kernel would have been faster.
     """
 
     n_points: int
@@ -442,6 +444,7 @@ class Counts(NamedTuple):
     n_measured: int
     n_chained: int
     n_doubtful: int
+    n_dear: int
 
 
 @override(rules_out_scores)
@@ -463,24 +466,27 @@ def certified_labels(rows: DenseRows, centroids: Floats) -> tuple[Labels, Counts
 
     None where no centroids can be coded.
     """
-    n_tasks = n_tasks_for(rows.n_points, step_cost(*centroids.shape))
-    found = _labelled(rows, centroids, n_tasks, has_totals=False)
-    return None if found is None else (found[0], found[2])
-
-
-def _labelled(
-    rows: DenseRows, centroids: Floats, n_tasks: int, *, has_totals: bool
-) -> tuple[Labels, list[Floats], Counts] | None:
-    points, (n_clusters, n_features) = rows.points, centroids.shape
     coded = CodedCentroids.of(centroids)
-    if coded is None:
-        return None
+    return None if coded is None else _labelled(rows, coded)
+
+
+def _labelled(rows: DenseRows, coded: CodedCentroids) -> tuple[Labels, Counts]:
+    n_tasks = n_tasks_for(rows.n_points, step_cost(coded.n_clusters, rows.n_features))
+    labels, _, counts = _labelled_and_added(rows, coded, n_tasks, n_summed=0)
+    return labels, counts
+
+
+def _labelled_and_added(
+    rows: DenseRows, coded: CodedCentroids, n_tasks: int, n_summed: int
+) -> tuple[Labels, list[Floats], Counts]:
+    """Return the labels, the totals of each task for so many clusters, and the counts."""
+    points, n_features = rows.points, rows.n_features
     dtype, origin, weights = points.dtype, origin_of(rows), weights_of(rows)
     tile = tile_rows(rows.n_points, n_features, dtype)
     labels = np.empty(rows.n_points, np.int32)
 
     def label(start: int, stop: int) -> tuple[Floats, NDArray[np.int64]]:
-        totals = no_totals(n_clusters if has_totals else 0, n_features)
+        totals = no_totals(n_summed, n_features)
         counts = np.zeros(_N_COUNTS, np.int64)
         _certified_rows[dtype](
             points, start, stop, tile, origin, weights, *coded, labels, totals, counts
@@ -492,24 +498,36 @@ def _labelled(
     return labels, [totals for totals, _ in parts], counts
 
 
+def _coded_if_worth_it(rows: DenseRows, centroids: Floats) -> CodedCentroids | None:
+    """Return the centroids coded, or None where the dense kernel is faster."""
+    if not has_long_scores(rows, len(centroids)):
+        return None
+    coded = CodedCentroids.of(centroids)
+    if coded is None:
+        return None
+    # A task of few rows has no time to find out by itself.
+    some = rows.points[:: rows.n_points // _ROWS, :][:_ROWS, :]
+    _, counts = _labelled(DenseRows(some, None, rows.origin), coded)
+    return None if counts.n_dear else coded
+
+
 @override(nearest_labels)
 def proved(rows: DenseRows, centroids: Floats) -> Any:
     """Rule most centroids out by products of bytes."""
-    found = certified_labels(rows, centroids) if has_long_scores(rows, len(centroids)) else None
-    return NotImplemented if found is None else found[0]
+    coded = _coded_if_worth_it(rows, centroids)
+    return NotImplemented if coded is None else _labelled(rows, coded)[0]
 
 
 @override(lloyd_step)
 def proved_and_added(rows: DenseRows, centroids: Floats) -> Any:
     """Label some rows by products of bytes, and add them to their clusters."""
     n_clusters, n_features = centroids.shape
-    if not has_long_scores(rows, len(centroids)):
+    coded = _coded_if_worth_it(rows, centroids)
+    if coded is None:
         return NotImplemented
-    has_totals, n_tasks = has_own_totals(*centroids.shape), n_step_tasks(rows, n_clusters)
-    found = _labelled(rows, centroids, n_tasks, has_totals=has_totals)
-    if found is None:
-        return NotImplemented
-    labels, totals, _ = found
-    if not has_totals:
+    n_summed = n_clusters if has_own_totals(n_clusters, n_features) else 0
+    n_tasks = n_step_tasks(rows, n_clusters)
+    labels, totals, _ = _labelled_and_added(rows, coded, n_tasks, n_summed)
+    if n_summed == 0:
         return added_by_features(rows, labels, n_clusters)
     return split_totals(merged_in_tree(totals), n_features)
