@@ -40,7 +40,7 @@ N_CANDIDATES = 5
 N_PAIRED = 1000
 
 #: kernels that say how work is done, and do none
-SAYING_HOW = {"batched_steps_of", "keeps_bounds", "steps_of"}
+SAYING_HOW = {"batched_steps_of", "keeps_bounds", "rules_out_scores", "steps_of"}
 
 
 def arguments(kernel_name: str, size: Size, library: Any) -> tuple[Any, ...]:

@@ -11,6 +11,7 @@ from kmeans_xp.kernels import (
     keeps_bounds,
     lloyd_step,
     nearest_labels,
+    rules_out_scores,
 )
 
 __all__ = ["ALGORITHMS", "BoundedStep", "bounds_for"]
@@ -52,6 +53,8 @@ class Patience(NamedTuple):
 _ENDLESS = Patience()
 _LONG = Patience(pause=1, share=0.85)
 _SHORT = Patience(n_plain=6, pause=8, share=0.4)
+#: where plain steps leave out most scores of a row, and a step with bounds none
+_RARE = Patience(n_plain=10, pause=16, share=0.25)
 
 
 class BoundedStep:
@@ -127,8 +130,9 @@ def bounds_for(rows: Rows, n_clusters: int, algorithm: str, *, xp: Namespace) ->
         return BoundedStep()
     if not _is_worth_bounds(rows, n_clusters):
         return None
-    is_much = n_clusters * rows.n_features >= _MANY_PRODUCTS
-    return BoundedStep(_LONG if is_much else _SHORT)
+    if n_clusters * rows.n_features < _MANY_PRODUCTS:
+        return BoundedStep(_SHORT)
+    return BoundedStep(_RARE if rules_out_scores(rows, n_clusters, xp=xp) else _LONG)
 
 
 def _is_worth_bounds(rows: Rows, n_clusters: int) -> bool:

@@ -24,7 +24,12 @@ from kmeans_xp.kernels.portable.assignment import (
     sq_distances,
 )
 from kmeans_xp.kernels.portable.batches import BatchMeans, batch_means
-from kmeans_xp.kernels.portable.bounds import Bounds, bounded_step, keeps_bounds
+from kmeans_xp.kernels.portable.bounds import (
+    Bounds,
+    bounded_step,
+    keeps_bounds,
+    rules_out_scores,
+)
 from kmeans_xp.kernels.portable.directions import without_direction
 from kmeans_xp.kernels.portable.least import places_of_least
 from kmeans_xp.kernels.portable.moments import (
@@ -116,6 +121,7 @@ __all__ = [
     "places_of_least",
     "row_uniforms",
     "rows_on_sphere",
+    "rules_out_scores",
     "running_total",
     "silhouette_distances",
     "spread",

@@ -99,6 +99,9 @@ FIXED_SHAPES = [
     (60, 33, 2100),
 ]
 
+#: one for bodies that are for many features and clusters: it takes the oracle too long
+WIDE_SHAPE = (4100, 300, 140)
+
 #: rows of which each pair is measured, at most
 MOST_PAIRED = 1000
 
@@ -422,6 +425,10 @@ def verify_bounded_step(result: Any, trial: Trial, truth: Truth) -> None:
         assert to_host(part).tobytes() == to_host(expected).tobytes()
 
 
+def verify_is_a_choice(result: Any, trial: Trial, truth: Truth) -> None:
+    assert isinstance(result, bool)
+
+
 def verify_keeps_bounds(result: Any, trial: Trial, truth: Truth) -> None:
     """Whether a step of the same library leaves bounds."""
     assert isinstance(result, bool)
@@ -546,10 +553,16 @@ def verify_lloyd_steps(result: Any, trial: Trial, truth: Truth) -> None:
 
 
 def beside(body: Callable[..., Any], kernel: Kernel[..., Any], library: Library) -> Any:
-    """Return the kernel's override in the folder of another kernel's; the kernel for a portable."""
+    """Return what runs the kernel's overrides in the folder of another's; of a portable, all."""
     folder = body.__module__.rpartition(".")[0]
     overrides = () if folder.endswith("portable") else kernel.overrides(library.name)
-    return next((each for each in overrides if each.__module__.startswith(folder)), kernel)
+    mine = [each for each in overrides if each.__module__.startswith(folder)]
+
+    def first_that_takes(*arguments: Any, xp: Any) -> Any:
+        results = (each(*arguments, xp=xp) for each in (*mine, kernel))
+        return next(result for result in results if result is not NotImplemented)
+
+    return first_that_takes
 
 
 #: how many steps, at most, each step of a walk says are left: the fourth and the last are
@@ -959,6 +972,7 @@ CONTRACTS = {
     "nearest_labels": Contract(rows_and_centroids, verify_nearest_labels),
     "places_of_least": Contract(distances_and_a_half, verify_places_of_least),
     "row_uniforms": Contract(rows_and_their_numbers, verify_row_uniforms),
+    "rules_out_scores": Contract(lambda trial: (trial.rows, trial.shape[2]), verify_is_a_choice),
     "silhouette_distances": Contract(rows_in_clusters, verify_silhouette_distances),
     "spread": Contract(moments_about, verify_spread),
     "sq_distances": Contract(rows_and_centroids, verify_sq_distances),
@@ -1197,8 +1211,10 @@ def test_results_do_not_depend_on_the_number_of_threads(
 
 @every_kernel
 def test_every_override_takes_some_problem(name: str, library: Library) -> None:
+    wide = [problem_of(WIDE_SHAPE, "float32")] if library.name == "numpy" else []
     for body in kernels[name].overrides(library.name):
-        for problem in fixed_problems("float32") + fixed_problems(accumulation_name(library)):
+        each_dtype = fixed_problems("float32") + fixed_problems(accumulation_name(library))
+        for problem in each_dtype + wide:
             try:
                 bytes_of(body, name, library, problem)
             except Declined:

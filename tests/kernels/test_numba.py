@@ -50,7 +50,8 @@ def printed(command: str, **environment: str) -> list[str]:
 
 def test_compiled_kernels_are_tried_first_and_can_be_left_out() -> None:
     modules, inertia, *labels = printed(FIT)
-    assert modules == f"{KERNELS}.for_numba.assignment,{KERNELS}.for_numpy.assignment"
+    names = ("for_numba.certified", "for_numba.assignment", "for_numpy.assignment")
+    assert modules == ",".join(f"{KERNELS}.{name}" for name in names)
     for setting in ({"KMEANS_XP_NUMBA": "0"}, {"NUMBA_DISABLE_JIT": "1"}):
         modules, plain_inertia, *plain_labels = printed(FIT, **setting)
         assert modules == f"{KERNELS}.for_numpy.assignment"

@@ -8,6 +8,7 @@ threads. Importing a module here registers its kernels.
 from kmeans_xp.kernels.for_numba import (
     assignment,
     bounds,
+    certified,
     measuring,
     seeding,
     silhouette,
@@ -23,6 +24,7 @@ from kmeans_xp.kernels.for_numba import (
 __all__ = [
     "assignment",
     "bounds",
+    "certified",
     "measuring",
     "seeding",
     "silhouette",

@@ -76,6 +76,7 @@ __all__ = [
     "has_own_totals",
     "is_updated_in_lanes",
     "label_panels",
+    "n_step_tasks",
     "no_totals",
     "scored",
     "split_totals",
@@ -306,6 +307,7 @@ def step_cost(n_clusters: int, n_features: int) -> float:
 
 
 def n_step_tasks(rows: Dense, n_clusters: int) -> int:
+    """Return into how many tasks a step is cut, each with totals of its own."""
     n_features = rows.n_features
     return n_tasks_for(
         rows.n_points, step_cost(n_clusters, n_features), n_clusters * (n_features + 1)

@@ -28,8 +28,10 @@ __all__ = [
     "MATRIX",
     "NUMBER",
     "NUMBERS",
+    "NUMBERS_32",
     "NUMBERS_64",
     "RESULTS",
+    "RESULTS_32",
     "ROWS",
     "ROWS_64",
     "STACK",
@@ -93,6 +95,8 @@ NUMBERS, NUMBERS_64 = Parameter(1, None, "C"), Parameter(1, types.float64, "C")
 COUNT, NUMBER, FLAG = (Parameter(0, kind) for kind in (types.int64, types.float64, types.boolean))
 
 RESULTS, MATRIX, STACK = (Parameter(n_dims, None, "C", True) for n_dims in (1, 2, 3))
+NUMBERS_32 = Parameter(1, types.float32, "C")
+RESULTS_32 = Parameter(1, types.float32, "C", True)
 SUMS, TOTALS, STACKED_TOTALS = (Parameter(n_dims, types.float64, "C", True) for n_dims in (1, 2, 3))
 LABEL_RESULTS = Parameter(1, types.int32, "C", True)
 INDICES = Parameter(1, types.int64, "C", True)

@@ -1,0 +1,349 @@
+"""Vector instructions for codes: rows and centroids as integers of 8 bits, times each other.
+
+Rows are coded as signed bytes, row after row. Centroids are coded as unsigned ones and held as
+*blocks* of ``CODED_BLOCK`` in the lanes, four features at a time: a product of four bytes of a row,
+read once for all lanes, is one instruction where the processor has it (VNNI), and three elsewhere.
+"""
+
+import functools
+from typing import Any
+
+from llvmlite import ir
+from numba import types
+from numba.core import cgutils
+from numba.extending import intrinsic
+
+from kmeans_xp.kernels.for_numba.vectors import (
+    _BYTES,
+    _I8,
+    _I32,
+    _I64,
+    _Array,
+    _Code,
+    _has,
+    _name,
+    _vector_code,
+)
+
+__all__ = [
+    "CENTRE",
+    "CODED_BLOCK",
+    "CODED_ROWS",
+    "HAS_PRODUCTS",
+    "LANES",
+    "MOST_CODE",
+    "PRODUCTS_A_MULTIPLY_ADD",
+    "centre_row",
+    "chain_scores",
+    "code_row",
+    "greatest_lane",
+    "lanes_above",
+    "lowest_bit",
+    "score_codes",
+    "score_row",
+]
+
+_HAS_VNNI = _has("avx512vnni") if _BYTES == 64 else _has("avxvnni")
+#: whether the processor multiplies bytes, and floating numbers with one rounding
+HAS_PRODUCTS: bool = _has("fma") and _has("avx512bw" if _BYTES == 64 else "avx2")
+#: added to the codes of centroids, which makes them unsigned. Without VNNI two products are added
+#: in 16 bits: codes of 7 bits keep them from saturating.
+CENTRE = 128 if _HAS_VNNI else 64
+#: the greatest code of a centroid
+MOST_CODE = CENTRE - 1
+#: lanes of a vector of sums
+LANES = _BYTES // 4
+#: products of bytes that take as long as a multiply-add of the dense kernel
+PRODUCTS_A_MULTIPLY_ADD = 4 if _HAS_VNNI else 2
+#: vectors of a block of centroids, and rows that are scored at a time: their sums, a block and what
+#: is read fill the 32 or 16 registers
+_VECTORS, CODED_ROWS = (4, 6) if _BYTES == 64 else (2, 4)
+#: centroids of a block
+CODED_BLOCK = _VECTORS * LANES
+#: candidates of a row whose chains are computed side by side
+_CHAINS = 8
+
+
+def _call(code: _Code, name: str, result: Any, *arguments: Any) -> Any:
+    kind = ir.FunctionType(result, [each.type for each in arguments])
+    function = cgutils.get_or_insert_function(code.builder.module, kind, name)
+    return code.builder.call(function, arguments)
+
+
+def _of_lanes(code: _Code, name: str, vector: Any) -> Any:
+    return _call(code, f"llvm.{name}.{_name(vector.type)}", vector.type, vector)
+
+
+def _greatest_of(code: _Code, vector: Any) -> Any:
+    while vector.type.count > 1:
+        half = vector.type.count // 2
+        low, high = (code.shuffle(vector, vector, list(range(i, i + half))) for i in (0, half))
+        vector = code.greatest(low, high)
+    return code.builder.extract_element(vector, _I32(0))
+
+
+@functools.partial(_vector_code, result=None)
+def greatest_lane(code: _Code, array: _Array, at: Any) -> Any:
+    """Return the greatest number of the vector that begins at ``array[at]``."""
+    return _greatest_of(code, code.load(array.at(at)))
+
+
+@intrinsic
+def lowest_bit(_context: Any, mask: Any) -> Any:
+    """Return the number of the lowest bit that is set, of a mask that is not zero."""
+
+    def generate(_: Any, builder: Any, _signature: Any, values: Any) -> Any:
+        return builder.cttz(values[0], ir.Constant(ir.IntType(1), 1))
+
+    return types.int64(types.int64), generate
+
+
+@functools.partial(_vector_code, result=None)
+def centre_row(
+    code: _Code,
+    points: _Array,
+    row: Any,
+    origin: _Array,
+    n_features: Any,
+    centred: _Array,
+    at: Any,
+) -> Any:
+    """Write ``points[row] - origin`` to ``centred[at]`` and on, and zeros up to a whole vector.
+
+    Returns the greatest absolute value of its numbers.
+    """
+    builder, point, target = code.builder, points.row(row), centred.at(at)
+
+    def centre(index: Any, most: list[Any], read: Any) -> list[Any]:
+        here = builder.fsub(read(code.shifted(point, index)), read(origin.at(index)))
+        code.store(here, code.shifted(target, index))
+        return [code.greatest(_of_lanes(code, "fabs", here), most[0])]
+
+    whole = builder.and_(n_features, _I64(-code.n_lanes))
+    left = builder.sub(n_features, whole)
+    most = [ir.Constant(code.vector, None)]
+    most = code.loop(_I64(0), whole, code.n_lanes, most, lambda i, m: centre(i, m, code.load))
+    rest = functools.partial(code.load_first, n=left)
+    (most,) = code.loop(whole, n_features, code.n_lanes, most, lambda i, m: centre(i, m, rest))
+    return _greatest_of(code, most)
+
+
+@_vector_code
+def code_row(
+    code: _Code,
+    centred: _Array,
+    at: Any,
+    n_features: Any,
+    scale: Any,
+    inverse: Any,
+    most: Any,
+    codes: _Array,
+    code_at: Any,
+    sums: _Array,
+) -> None:
+    """Round ``centred[at]`` and on, times ``inverse``, to codes of -most to most.
+
+    Writes to ``sums`` the squared length of what is left, ``x - scale * code``, that of the codes,
+    and the sum of the codes.
+    """
+    builder = code.builder
+    scales, inverses, most = code.splat(scale), code.splat(inverse), code.splat(most)
+    bytes_ = ir.VectorType(_I8, code.n_lanes)
+
+    def add(index: Any, so_far: list[Any]) -> list[Any]:
+        lost, length, total = so_far
+        here = code.load(centred.at(builder.add(at, index)))
+        number = _of_lanes(code, "rint", builder.fmul(here, inverses))
+        # Ordered comparisons: what is no number becomes one here, and is seen by what it loses.
+        number = code.greatest(code.least(most, number), builder.fneg(most))
+        left = code.multiply_add(builder.fneg(scales), number, here)
+        place = builder.bitcast(codes.at(builder.add(code_at, index)), bytes_.as_pointer())
+        builder.store(builder.fptosi(number, bytes_), place, align=1)
+        return [
+            code.multiply_add(left, left, lost),
+            code.multiply_add(number, number, length),
+            builder.fadd(number, total),
+        ]
+
+    zeros = [ir.Constant(code.vector, None)] * 3
+    found = code.loop(_I64(0), n_features, code.n_lanes, zeros, add)
+    for number, vector in enumerate(found):
+        builder.store(code.total(vector), sums.at(_I64(number)))
+
+
+def _add_products(code: _Code, unsigned: Any, signed: Any, sums: Any) -> Any:
+    """Add to each lane the products of four unsigned and four signed bytes, exactly."""
+    builder = code.builder
+    if _HAS_VNNI:
+        # LLVM 22 wants bytes, and takes the types of older versions too.
+        name = f"llvm.x86.avx512.vpdpbusd.{8 * _BYTES}"
+        return _call(code, name, sums.type, sums, unsigned, signed)
+    bytes_, words = ir.VectorType(_I8, _BYTES), ir.VectorType(ir.IntType(16), _BYTES // 2)
+    names = ("avx512.pmaddubs.w.512", "avx512.pmaddw.d.512")
+    if _BYTES == 32:
+        names = ("avx2.pmadd.ub.sw", "avx2.pmadd.wd")
+    factors = (builder.bitcast(each, bytes_) for each in (unsigned, signed))
+    pairs = _call(code, f"llvm.x86.{names[0]}", words, *factors)
+    ones = ir.Constant(words, [1] * (_BYTES // 2))
+    return builder.add(sums, _call(code, f"llvm.x86.{names[1]}", sums.type, pairs, ones))
+
+
+@_vector_code
+def score_codes(
+    code: _Code,
+    scores: _Array,
+    codes: _Array,
+    row_bytes: Any,
+    n_quads: Any,
+    row: Any,
+    starts: _Array,
+    row_numbers: _Array,
+    blocks: _Array,
+    block: Any,
+    scales: _Array,
+    biases: _Array,
+    block_numbers: _Array,
+    place: Any,
+    n_columns: Any,
+    tops: _Array,
+    lows: _Array,
+) -> None:
+    """Score ``CODED_ROWS`` rows against a block of centroids, the ``place``th of its columns.
+
+    Writes the scores; of each lane the greatest that a true score may be, to ``tops``; and keeps
+    in ``lows`` the greatest of what some score is at least.
+    """
+    builder = code.builder
+    wide = ir.VectorType(_I32, LANES)
+    lane = _I64(LANES)
+
+    def numbers(array: _Array, index: Any) -> Any:
+        return code.load(array.at(index))
+
+    block_at = builder.mul(block, n_quads)
+
+    def multiply(quad: Any, sums: list[Any]) -> list[Any]:
+        first = builder.mul(builder.add(block_at, quad), _I64(CODED_BLOCK))
+        there = [
+            code.load(blocks.at(builder.add(first, _I64(v * LANES))), wide) for v in range(_VECTORS)
+        ]
+        new = []
+        for r in range(CODED_ROWS):
+            start = builder.mul(builder.add(row, _I64(r)), row_bytes)
+            four = codes.at(builder.add(start, builder.mul(quad, _I64(4))))
+            four = builder.load(builder.bitcast(four, _I32.as_pointer()), align=4)
+            here = code.splat(four, wide)
+            new += [
+                _add_products(code, there[v], here, sums[r * _VECTORS + v]) for v in range(_VECTORS)
+            ]
+        return new
+
+    initial = []
+    for r in range(CODED_ROWS):
+        start = builder.load(starts.at(builder.add(row, _I64(r))))
+        initial += [code.splat(start, wide)] * _VECTORS
+    sums = code.loop(_I64(0), n_quads, 1, initial, multiply)
+
+    column = builder.mul(block, _I64(CODED_BLOCK))
+    scale = [numbers(scales, builder.add(column, _I64(v * LANES))) for v in range(_VECTORS)]
+    bias = [numbers(biases, builder.add(column, _I64(v * LANES))) for v in range(_VECTORS)]
+    most = [
+        code.splat(
+            builder.load(block_numbers.at(builder.add(builder.mul(block, _I64(3)), _I64(i))))
+        )
+        for i in range(3)
+    ]
+    for r in range(CODED_ROWS):
+        number = builder.add(row, _I64(r))
+        mine = [
+            code.splat(
+                builder.load(row_numbers.at(builder.add(builder.mul(number, _I64(3)), _I64(i))))
+            )
+            for i in range(3)
+        ]
+        target = builder.add(builder.mul(number, n_columns), builder.mul(place, _I64(CODED_BLOCK)))
+        greatest = None
+        for v in range(_VECTORS):
+            product = builder.sitofp(sums[r * _VECTORS + v], code.vector)
+            score = code.multiply_add(bias[v], mine[0], builder.fmul(product, scale[v]))
+            code.store(score, scores.at(builder.add(target, _I64(v * LANES))))
+            greatest = score if greatest is None else code.greatest(score, greatest)
+        error = builder.fmul(most[0], mine[0])
+        error = code.multiply_add(most[1], mine[1], error)
+        error = code.multiply_add(most[2], mine[2], error)
+        n_blocks = builder.sdiv(n_columns, _I64(CODED_BLOCK))
+        top = builder.mul(builder.add(builder.mul(number, n_blocks), place), lane)
+        code.store(builder.fadd(greatest, error), tops.at(top))
+        low = lows.at(builder.mul(number, lane))
+        code.store(code.greatest(builder.fsub(greatest, error), code.load(low)), low)
+
+
+@functools.partial(_vector_code, result=types.int64)
+def lanes_above(code: _Code, tops: _Array, at: Any, threshold: Any) -> Any:
+    """Return a bit for each lane of ``tops[at]`` and on that is not below the threshold."""
+    builder = code.builder
+    is_above = builder.fcmp_ordered(">=", code.load(tops.at(at)), code.splat(threshold))
+    return builder.zext(builder.bitcast(is_above, ir.IntType(LANES)), _I64)
+
+
+@functools.partial(_vector_code, result=None)
+def score_row(
+    code: _Code, centred: _Array, at: Any, n_features: Any, centroids: _Array, first: Any
+) -> Any:
+    """Return ``x . c`` of a centred row and the centroid at ``first``, in the lanes' order."""
+    builder = code.builder
+    row, centroid = centred.at(at), centroids.at(first)
+
+    def add(index: Any, sums: list[Any], read: Any) -> list[Any]:
+        here, there = (read(code.shifted(each, index)) for each in (row, centroid))
+        return [code.multiply_add(here, there, sums[0])]
+
+    whole = builder.and_(n_features, _I64(-code.n_lanes))
+    left = builder.sub(n_features, whole)
+    zeros = [ir.Constant(code.vector, None)]
+    sums = code.loop(_I64(0), whole, code.n_lanes, zeros, lambda i, s: add(i, s, code.load))
+    rest = functools.partial(code.load_first, n=left)
+    sums = code.loop(whole, n_features, code.n_lanes, sums, lambda i, s: add(i, s, rest))
+    return code.total(sums[0])
+
+
+@_vector_code
+def chain_scores(
+    code: _Code,
+    centred: _Array,
+    at: Any,
+    n_features: Any,
+    centroids: _Array,
+    biases: _Array,
+    chosen: _Array,
+    first: Any,
+    n_chosen: Any,
+    scores: _Array,
+) -> None:
+    """Write the scores of the chosen centroids, as ``score_group`` computes them, to the bit."""
+    builder = code.builder
+    last = builder.sub(n_chosen, _I64(1))
+
+    def several(index: Any, _: list[Any]) -> list[Any]:
+        places, chains = [], []
+        for number in range(_CHAINS):
+            place = builder.add(index, _I64(number))
+            place = builder.select(builder.icmp_signed("<", place, n_chosen), place, last)
+            label = builder.sext(builder.load(chosen.at(builder.add(first, place))), _I64)
+            places.append((place, centroids.at(builder.mul(label, n_features))))
+            chains.append(builder.load(biases.at(label)))
+
+        def add(feature: Any, so_far: list[Any]) -> list[Any]:
+            here = builder.load(centred.at(builder.add(at, feature)))
+            name = f"llvm.fmuladd.f{8 * code.itemsize}"
+            return [
+                _call(code, name, code.scalar, here, builder.load(code.shifted(c, feature)), s)
+                for (_, c), s in zip(places, so_far, strict=True)
+            ]
+
+        chains = code.loop(_I64(0), n_features, 1, chains, add)
+        for (place, _), score in zip(places, chains, strict=True):
+            builder.store(score, scores.at(place))
+        return []
+
+    code.loop(_I64(0), n_chosen, _CHAINS, [], several)

@@ -1,0 +1,204 @@
+"""Rows and centroids as bytes, and how far a product of bytes may be from a score.
+
+The theory stands in docs/design.md. All bounds are in units: those of a row are its own scale, and
+everything is in units of the longest centroid.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kmeans_xp.kernels.for_numba.assignment import Groups
+from kmeans_xp.kernels.for_numba.code_vectors import (
+    CENTRE,
+    CODED_BLOCK,
+    MOST_CODE,
+    centre_row,
+    code_row,
+)
+from kmeans_xp.kernels.for_numba.compiled import (
+    COUNT,
+    LABEL_RESULTS,
+    NUMBER,
+    NUMBERS,
+    RESULTS_32,
+    ROWS,
+    compiled,
+    inline,
+)
+from kmeans_xp.kernels.for_numba.tiling import Floats, aligned
+
+__all__ = [
+    "CODED",
+    "LEAST",
+    "LENGTH",
+    "LOST",
+    "N_NUMBERS",
+    "CodedCentroids",
+    "code_tile",
+    "coded_width",
+    "error_of",
+]
+
+#: the greatest code of a row
+_MOST_ROW_CODE = 127.0
+#: scales of rows and centroids, in units of the longest centroid, and that unit: far from where
+#: float32 overflows or is subnormal
+_LEAST_SCALE, _MOST_SCALE, _MOST_UNIT = 2.0**-60, 2.0**20, 2.0**40
+#: what is added to a bound for scores below the normal numbers, in such units
+LEAST = 2.0**-56
+#: for the rounding of the bounds themselves
+_UP = 1.0 + 2.0**-12
+
+# What bounds are made of: of each row, and of each centroid.
+INVERSE, LOST, CODED, N_NUMBERS = range(4)
+BIAS, LENGTH, CODE_LOST = range(3)
+
+
+@inline
+def coded_width(n_features):
+    """Return how many numbers, or codes, apart coded rows begin."""
+    return -(-n_features // 64) * 64
+
+
+@inline
+def _scale_of(most, most_code, unit):
+    """Return the scale of codes, in units, of a row or centroid whose greatest number is given."""
+    return np.float64(np.float32(max(np.float64(most) / (most_code * unit), _LEAST_SCALE)))
+
+
+@inline
+def _length_of(squares, lost_squares, step):
+    """Return the root of a sum of squares, in steps, rounded up.
+
+    Squares of very small numbers may have been lost below the normal numbers.
+    """
+    return (np.sqrt(np.float64(squares)) + lost_squares) / step * _UP
+
+
+@inline
+def code_tile(points, first, n_rows, origin, unit, centred, codes, starts, scales, bounds, sums):
+    """Centre and code rows; the scale of those that cannot be coded is 0."""
+    n_features, dtype = points.shape[1], centred.dtype.type
+    width, tiny = coded_width(n_features), _lost_squares(centred)
+    for row in range(n_rows):
+        at, place = row * width, row * N_NUMBERS
+        most = centre_row(points, first + row, origin, n_features, centred, at)
+        scale = _scale_of(most, _MOST_ROW_CODE, unit)
+        step = scale * unit
+        code_row(
+            *(centred, at, n_features, dtype(step), dtype(1.0 / step), dtype(_MOST_ROW_CODE)),
+            *(codes, at, sums),
+        )
+        lost = _length_of(sums[0], tiny, step)
+        is_coded = scale <= _MOST_SCALE and lost < np.inf
+        scales[row] = scale if is_coded else 0.0
+        # All codes of centroids are greater by CENTRE than they should be.
+        starts[row] = -CENTRE * np.int64(sums[2]) if is_coded else 0
+        bounds[place + INVERSE] = 1.0 / scale
+        bounds[place + LOST] = lost
+        bounds[place + CODED] = _length_of(sums[1], 0.0, 1.0)
+
+
+@inline
+def _lost_squares(centred):
+    n_features = len(centred)
+    return 2.0 * np.sqrt(np.float64(np.finfo(centred.dtype).tiny) * n_features)
+
+
+@inline
+def error_of(cluster, numbers, row, bounds):
+    """Return how far the score of a coded pair may be from that of the dense kernel."""
+    at, mine = cluster * N_NUMBERS, row * N_NUMBERS
+    error = numbers[at + BIAS] * bounds[mine + INVERSE]
+    error += numbers[at + LENGTH] * bounds[mine + LOST]
+    return error + numbers[at + CODE_LOST] * bounds[mine + CODED]
+
+
+@inline
+def _made_unsigned(word):
+    """Add CENTRE to each of four bytes."""
+    if CENTRE == 128:
+        return word ^ 0x80808080
+    return ((word & 0x7F7F7F7F) + 0x40404040) ^ (word & 0x80808080)
+
+
+@compiled(
+    *(ROWS, COUNT, NUMBER, NUMBER, NUMBERS, LABEL_RESULTS, RESULTS_32, RESULTS_32, RESULTS_32)
+)
+def _code_centroids(centroids, n_quads, unit, eps, biases, blocks, scales, coded_biases, numbers):
+    """Write the codes of centroids in blocks, four in one number, and what they lose."""
+    n_clusters, n_features = centroids.shape
+    width = coded_width(n_features)
+    centred, zeros = aligned(width, centroids), np.zeros(n_features, centroids.dtype)
+    codes, sums = np.zeros(width, np.int8), np.zeros(3, centroids.dtype)
+    words, dtype, tiny = codes.view(np.int32), centroids.dtype.type, _lost_squares(centred)
+    most_code = np.float64(MOST_CODE)
+    for cluster in range(len(scales)):
+        scale = lost = length = 0.0
+        bias = -np.inf  # what is missing in the last block can never be the best
+        if cluster < n_clusters:
+            most = centre_row(centroids, cluster, zeros, n_features, centred, 0)
+            scale = _scale_of(most, most_code, unit)
+            step = scale * unit
+            code_row(
+                *(centred, 0, n_features, dtype(step), dtype(1.0 / step), dtype(most_code)),
+                *(codes, 0, sums),
+            )
+            lost = _length_of(sums[0], tiny, step)
+            length = _length_of(sums[1], 0.0, 1.0)
+            bias = np.float64(biases[cluster]) / (unit * unit)
+        at = cluster // CODED_BLOCK * n_quads * CODED_BLOCK + cluster % CODED_BLOCK
+        for quad in range(n_quads):
+            blocks[at + quad * CODED_BLOCK] = _made_unsigned(np.int64(words[quad]))
+        scales[cluster], coded_biases[cluster] = scale, bias
+        first = cluster * N_NUMBERS
+        lost, length = lost * scale, (lost + length) * scale
+        numbers[first + BIAS] = (eps * abs(bias) + LEAST) * _UP if cluster < n_clusters else 0.0
+        numbers[first + LENGTH] = length * (1.0 + eps) * _UP
+        numbers[first + CODE_LOST] = (lost + eps * (length + lost)) * _UP
+
+
+class CodedCentroids(NamedTuple):
+    """Centroids laid out for ``_certified_rows``."""
+
+    unit: float
+    eps: float
+    n_clusters: int
+    numbers: Floats
+    groups: Floats
+    biases: Floats
+    codes: NDArray[np.int32]
+    scales: Floats
+    coded_biases: Floats
+    bounds: Floats
+    block_bounds: Floats
+
+    @classmethod
+    def of(cls, centroids: Floats) -> "CodedCentroids | None":
+        """Return the centroids coded; None if they have no length that float32 can hold."""
+        n_clusters, n_features = centroids.shape
+        centroids = np.ascontiguousarray(centroids)
+        most = max(float(centroids.max()), -float(centroids.min()))
+        if not 0.0 < most < _MOST_UNIT / n_features or most < n_features / _MOST_UNIT:
+            return None
+        # A power of two, by which scaling is exact; no centroid is longer.
+        unit = 2.0 ** np.ceil(np.log2(most * np.sqrt(n_features)))
+        # finfo's eps is twice what a rounding is off by: enough for two scores.
+        eps = 1.01 * (n_features + 8) * float(np.finfo(centroids.dtype).eps)
+        coded_eps = eps + 16 * float(np.finfo(np.float32).eps)
+        groups = Groups.of(centroids)
+        n_padded = -(-n_clusters // CODED_BLOCK) * CODED_BLOCK
+        n_quads = -(-n_features // 4)
+        codes = np.empty(n_padded * n_quads, np.int32)
+        scales, biases = np.empty(n_padded, np.float32), np.empty(n_padded, np.float32)
+        bounds = np.empty(n_padded * N_NUMBERS, np.float32)
+        _code_centroids[centroids.dtype](
+            centroids, n_quads, unit, coded_eps, groups.biases, codes, scales, biases, bounds
+        )
+        block_bounds = bounds.reshape(-1, CODED_BLOCK, N_NUMBERS).max(axis=1).reshape(-1)
+        return cls(
+            *(unit, eps, n_clusters, centroids.reshape(-1), groups.numbers, groups.biases),
+            *(codes, scales, biases, bounds, block_bounds),
+        )
