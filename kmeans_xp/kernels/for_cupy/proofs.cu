@@ -115,7 +115,7 @@ __device__ __forceinline__ Row row_of(float sq, float sq_lost, float scale, floa
                            + 1.0f / 524288.0f                       // a column in the low bits
                            + (depth + 3) * 1.02f / 16777216.0f);    // the chain
     // Below the normal numbers the chain rounds to multiples of 2^-149.
-    error += (depth + 3) * (scale * 2.6e-23f) * (centroid_scale * 5.3e-23f);
+    error += (depth + 3) * (scale * 2.65e-23f) * (centroid_scale * 5.3e-23f);
     // Where a sum of the chain may be infinite, it does not tell centroids apart.
     if (!(reach / scale / centroid_scale < 1e38f)) error = INFINITE;
     return {lost, sq * 1.0002f, 2.002f * error};
