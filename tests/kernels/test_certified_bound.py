@@ -1,8 +1,8 @@
 """The bound of docs/design.md, term by term: rows just below it are in doubt, rows above are not.
 
 No label need be wrong where a term is too small by half, since terms are hardly ever at their worst
-together. So each problem is made for some terms: rounding takes off only what they say, and rows lie
-some hundredths to one side of the bound, which is evaluated here in float64.
+together. So each problem is made for some terms: rounding takes off only what they say, and rows
+lie some hundredths to one side of the bound, which is evaluated here in float64.
 """
 
 from typing import Any, NamedTuple
