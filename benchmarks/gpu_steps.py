@@ -45,8 +45,8 @@ PARITY = {"float32": 1e-5, "float64": 1e-10}
 #: NumPy gets the first rows, as many as take this many operations an iteration
 _PARITY_OPERATIONS = 1.5e11
 
-#: iterations after which a small problem is replayed from a recording, if it is at all
-_SETTLED = 12
+#: iterations after which a small problem is replayed from a recording, and how many at once
+_SETTLED, _AT_ONCE = 16, 8
 
 
 def answer_step(name: str, setting: Setting, answer: Answer) -> None:
@@ -257,7 +257,7 @@ def _iteration_s(blocks: Blocks, centroids: Any, budget_s: float) -> float:
 
 def _loop_iteration_s(blocks: Blocks, centroids: Any, iteration_s: float, budget_s: float) -> float:
     """Return what one more iteration adds to the loop that fit runs, its reads included."""
-    more = max(2, min(40, int(budget_s / 10 / iteration_s)))
+    more = _AT_ONCE * max(1, min(5, int(budget_s / 10 / iteration_s / _AT_ONCE)))
 
     def loop(n_iter: int) -> float:
         work = partial(lloyd, blocks, centroids, max_iter=n_iter, tol=-1.0)
@@ -331,7 +331,7 @@ def _syncs_of(size: Size, setting: Setting, found: Callable[..., None], answer: 
     def loop(n_iter: int) -> None:
         lloyd(blocks, centroids, max_iter=n_iter, tol=-1.0)
 
-    more = 5 if setting.is_quick else 20
+    more = _AT_ONCE * (1 if setting.is_quick else 3)
     for work in (seeding, step, lambda: loop(_SETTLED + more)):
         work()  # compiled before it is counted
     with counted_waits() as while_seeding:
@@ -422,7 +422,7 @@ def _peers(setting: Setting, answer: Answer) -> None:
 def _peers_of(size: Size, setting: Setting, found: Callable[..., None], answer: Answer) -> None:
     points = cupy.asarray(_points(size))
     centroids = points[: size.n_clusters].copy()
-    few, many = (1, 3) if setting.is_quick else (_SETTLED, _SETTLED + 10)
+    few, many = (1, 3) if setting.is_quick else (_SETTLED, _SETTLED + 2 * _AT_ONCE)
     usable, inertias = {}, {}
     for name, made in PEERS.items():
         try:

@@ -38,6 +38,7 @@ PAGE = ROOT / "docs" / "cuda_kernels.md"
 SOURCES = (
     "labels.cu",
     "certified.cu",
+    "certified_wide.cu",
     "moments.cu",
     "sorting.cu",
     "sums.cu",
@@ -48,8 +49,9 @@ SOURCES = (
 ARCHITECTURES = (75, 80, 90, 100, 120)
 
 #: the first architecture of a source that does not compile for all
-OLDEST = {"certified.cu": 80}
+OLDEST = {"certified.cu": 80, "certified_wide.cu": 80}
 
+_INCLUDE = re.compile(r'^#include "(\w+\.cu)"\n', re.MULTILINE)
 _TEMPLATE = r"(?:template\s*<(?P<parameters>[^>]*)>\s*)?"
 _QUALIFIERS = r'(?:extern\s+"C"\s+)?__global__\s+void\s+(?:__launch_bounds__\([^)]*\)\s*)?'
 _DECLARATION = re.compile(rf"{_TEMPLATE}{_QUALIFIERS}(?P<name>\w+)\s*\(")
@@ -109,9 +111,16 @@ class Compilation(NamedTuple):
 
 
 def source(name: str) -> str:
-    """Return a CUDA source, one of ``SOURCES``, behind what all of them begin with."""
-    folder = ROOT / "kmeans_xp" / "kernels" / "for_cupy"
-    return "".join((folder / each).read_text() for each in ("common.cu", name))
+    """Return a CUDA source, one of ``SOURCES``, with what it includes, each file once."""
+    folder, names = ROOT / "kmeans_xp" / "kernels" / "for_cupy", [name]
+    # Said again, so that this runs without CuPy; a test holds it equal to what is compiled.
+    text = (folder / name).read_text()
+    while match := _INCLUDE.search(text):
+        is_new = match[1] not in names
+        names.append(match[1])
+        part = (folder / match[1]).read_text() if is_new else ""
+        text = text[: match.start()] + part + text[match.end() :]
+    return text
 
 
 def listed(name: str) -> list[str]:
@@ -149,7 +158,6 @@ def choices() -> dict[str, Sequence[tuple[str, ...]]]:
     numbers = {
         "D": labels._WIDTHS,
         "L": seeding._CANDIDATES,
-        "ROWS": certified._BLOCK_ROWS,
         "DEPTH": certified._DEPTHS,
     }
     return choices_of(launching.C_TYPES, **numbers)
@@ -259,9 +267,9 @@ that the modules of `kmeans_xp/kernels/for_cupy` can ask for. Spills on all
 architectures: {spills}.
 
 `In` is the type of the points, `T` the one computed in; the number is the padded number of
-features, or of candidates of k-means++, or of the rows of a block of `exact_labels`. `few_step`
-and `few_labels` are launched with more shared memory, by the size of the problem and up to 96 KiB,
-and `certified_wide_labels` with 72 KiB more. Kernels of tensor cores need sm_80.
+features, or of candidates of k-means++. `few_step` and `few_labels` are launched with more shared
+memory, by the size of the problem and up to 96 KiB, and `certified_wide_labels` with 72 KiB more.
+Kernels of tensor cores need sm_80.
 
 Written by `python benchmarks/kernel_resources.py --write`, which needs CuPy and no GPU.
 

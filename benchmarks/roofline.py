@@ -111,10 +111,10 @@ H100 = Rates("H100 SXM", {4: 67e12, 8: 34e12}, 3.35e12, 350e12, 14.8e12)
 #: Assumed, not measured: seconds that a launch takes of a queue of small kernels.
 LAUNCH_S = (2.5e-6, 5e-6)
 
-#: Assumed, not measured: parts of the datasheet's rates that the design reaches. In the one-pass
-#: kernel each load from shared memory feeds two multiply-adds, which halves the rate at best; a
-#: tiled kernel that waits for its loads reaches less than cuBLAS, which reaches 0.7.
-EFFICIENCY = {"one pass": 0.4, "chain": 0.5}
+#: Assumed, not measured: parts of the datasheet's rates that the design reaches. The one-pass
+#: kernel chooses and adds up beside its multiply-adds; a tiled kernel that waits for its loads
+#: reaches less than cuBLAS, which reaches 0.7.
+EFFICIENCY = {"one pass": 0.5, "chain": 0.5}
 #: Instructions that choose, for each score on tensor cores.
 CHOOSING = 5
 #: Assumed of all rows: left to the chain. docs/design.md has what was counted.
@@ -125,11 +125,13 @@ READ_EFFICIENCY = 0.85
 _SHARED_BYTES = 96 * 2**10
 _PART_ROWS = 2**24
 _WIDTHS = (2, 4, 8, 16, 32, 64)
+_MOST_BYTES_OF_TWO = 64
+_LEAST_SORTED = (16, 48, 1536, 2**28)
+_MOST_BATCHED = 2**22
 _THREADS = 256
 _DEPTHS = (16, 32, 64, 128)
 _WIDE_DEPTH = 64
 _COLUMNS = 128
-_HALVES_BYTES = 64 * 2**20
 _LEAST_FEATURES = 8
 _LEAST_CLUSTERS = 16
 _LEAST_WORK = 2**26
@@ -166,7 +168,7 @@ def binding(
 def design_of(n_points: int, n_features: int, n_clusters: int, itemsize: int) -> Design:
     """Return how for_cupy/labels.py does an iteration of this size on data with an origin."""
     data = n_points * n_features * itemsize
-    if fits_one_pass(n_features, n_clusters, itemsize):
+    if is_one_pass(n_points, n_features, n_clusters, itemsize):
         # The step, its merge, the means; the signals by themselves where clusters are many.
         return Design("one pass", 3 if n_clusters <= 128 else 4, data)
     # Labels: centroids made ready, then a launch or more. Rows sorted by label, then summed with
@@ -175,14 +177,8 @@ def design_of(n_points: int, n_features: int, n_clusters: int, itemsize: int) ->
     if not is_certified(n_points, n_features, n_clusters, itemsize):
         is_few = _few_bytes(n_features, n_clusters, itemsize) <= _SHARED_BYTES
         return Design("chain", 3 if is_few else 4, n_bytes)
-    depth = padded_features(n_features)
-    parts = [min(_PART_ROWS, n_points - start) for start in range(0, n_points, _PART_ROWS)]
-    if depth in _DEPTHS:
-        return Design("certified", 3 + 2 * len(parts), n_bytes)
-    # Halves of a tile of rows are written, and read by a second launch.
-    tile_rows = _HALVES_BYTES // (2 * depth)
-    n_launches = 3 + sum(1 + 2 * -(-rows // tile_rows) for rows in parts)
-    return Design("certified", n_launches, n_bytes + 4 * n_points * depth)
+    # Halves of more than 128 features are written too, but stay in the L2 cache.
+    return Design("certified", 3 + -(-n_points // _PART_ROWS), n_bytes)
 
 
 def is_certified(n_points: int, n_features: int, n_clusters: int, itemsize: int) -> bool:
@@ -201,9 +197,25 @@ def padded_features(n_features: int) -> int:
     return next((depth for depth in _DEPTHS if depth >= n_features), in_whole)
 
 
+def is_one_pass(n_points: int, n_features: int, n_clusters: int, itemsize: int) -> bool:
+    """Return whether an iteration reads the rows once: it could, and no other way is faster."""
+    if not fits_one_pass(n_features, n_clusters, itemsize):
+        return False
+    width = next(width for width in _WIDTHS if width >= n_features)
+    least_width, clusters, numbers, work = _LEAST_SORTED
+    return not (
+        width >= least_width
+        and n_clusters >= clusters
+        and width * n_clusters >= numbers
+        and n_points * n_features * n_clusters >= work
+        and n_points * n_features > _MOST_BATCHED
+        and is_certified(n_points, n_features, n_clusters, itemsize)
+    )
+
+
 def fits_one_pass(n_features: int, n_clusters: int, itemsize: int) -> bool:
     """Return whether a tile of rows, the centroids and one set of sums fit shared memory."""
-    weights_and_labels = (itemsize + 4) * _THREADS
+    weights_and_labels = (itemsize + 4) * _tile_rows(n_features, itemsize)
     sums = 8 * n_clusters * (n_features + 1)
     values = _few_bytes(n_features, n_clusters, itemsize)
     return values + weights_and_labels + sums <= _SHARED_BYTES
@@ -212,7 +224,12 @@ def fits_one_pass(n_features: int, n_clusters: int, itemsize: int) -> bool:
 def _few_bytes(n_features: int, n_clusters: int, itemsize: int) -> float:
     """Return what a tile of rows and the centroids take, where a thread can have a row."""
     width = next((width for width in _WIDTHS if width >= n_features), math.inf)
-    return itemsize * (width + 1) * (_THREADS + n_clusters)
+    return itemsize * (width + 1) * (_tile_rows(n_features, itemsize) + n_clusters)
+
+
+def _tile_rows(n_features: int, itemsize: int) -> int:
+    width = next((width for width in _WIDTHS if width >= n_features), math.inf)
+    return 2 * _THREADS if width * itemsize <= _MOST_BYTES_OF_TWO else _THREADS
 
 
 def reach_s(size: Size, itemsize: int, rates: Rates) -> float:
@@ -235,7 +252,11 @@ def reach_s(size: Size, itemsize: int, rates: Rates) -> float:
         n_scores = size.n_points * n_columns
         products = 2.0 * n_scores * padded_features(size.n_features) / rates.half_products
         choosing = n_scores * CHOOSING / rates.choices
-        labels = max(products, choosing, reading) + DOUBTFUL * in_chain
+        # Of more than 128 features a block reads its rows first, and then multiplies.
+        is_wide = padded_features(size.n_features) not in _DEPTHS
+        multiplying = max(products, choosing)
+        labels = multiplying + reading if is_wide else max(multiplying, reading)
+        labels += DOUBTFUL * in_chain
     return max(labels + moving - reading, launching)
 
 

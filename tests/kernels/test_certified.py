@@ -147,6 +147,32 @@ def test_rows_in_parts_are_labelled_and_counted_as_in_one(
     np.testing.assert_allclose(step.sums.get(), sums, atol=1e-9)
 
 
+@pytest.mark.parametrize("order", ["reverse", None])
+@pytest.mark.parametrize(("n_features", "n_points"), [(16, 700), (150, 385), (150, 31)])
+def test_rows_without_a_proof_are_labelled_whichever_blocks_they_are_of(
+    n_features: int,
+    n_points: int,
+    order: str | None,
+    library: Library,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    rng = np.random.default_rng(0)
+    centroids = np.repeat(rng.standard_normal((20, n_features)), 2, axis=0).astype(np.float32)
+    points = rng.standard_normal((n_points, n_features)).astype(np.float32)
+    # Each nearest centroid is there twice, so no row has a proof; some rows of each block get one.
+    for n_alone in (0, 150):
+        points[n_points // 2 :][:n_alone] += 50
+        centroids[1] = 50 if n_alone else centroids[0]
+        if order:
+            monkeypatch.setenv("CUPY_ON_CPU_ORDER", order)
+        rows = DenseRows(library.xp.asarray(points))
+        labels, n_doubtful = labelled(rows, library.xp.asarray(centroids))
+        nothing = np.zeros(n_features, np.float32)
+        np.testing.assert_array_equal(labels, chain_labels(points, nothing, centroids))
+        n_proven = min(n_alone, n_points - n_points // 2)
+        assert n_points - n_proven - 40 <= n_doubtful <= n_points - n_proven
+
+
 # ---- the share of rows without a proof: the chain hides a bound that proves nothing ----
 
 

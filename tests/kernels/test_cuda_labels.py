@@ -78,10 +78,12 @@ def test_every_kernel_gives_the_labels_of_the_chain(
 
 
 def take_tensor_cores(patch: pytest.MonkeyPatch) -> None:
-    from kmeans_xp.kernels.for_cupy import certified
+    from kmeans_xp.kernels.for_cupy import certified, labels
 
     for bound in ("_LEAST_FEATURES", "_LEAST_CLUSTERS", "_LEAST_WORK"):
         patch.setattr(certified, bound, 1)
+    patch.setattr(labels, "_LEAST_SORTED", (1, 1, 1, 1))
+    patch.setattr(labels, "_MOST_BATCHED", 0)
 
 
 def check_all_kernels(problem: Problem, seed: int, library: Library) -> None:

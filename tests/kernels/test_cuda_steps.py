@@ -1,4 +1,4 @@
-"""How steps are queued on CuPy: ahead of the host's check, and small ones as CUDA graphs."""
+"""How steps are queued on CuPy: ahead of the host's check, and small ones eight in a CUDA graph."""
 
 from typing import Any
 
@@ -85,52 +85,91 @@ def test_a_replayed_step_gives_what_the_step_gives(
         totals = lloyd_step(rows, centroids, xp=library.xp)
         return (*totals, *update_centroids(totals, centroids, xp=library.xp))
 
-    starts = starts_of(rows, 20)
+    starts = starts_of(rows, 6)
     expected = [bytes_of(step(start), library) for start in starts]
     assert is_kernels_alone(rows, starts[0])
-    repeated, results = Replay(step, lambda array: True), []
+    repeated, results = Replay(step), []
     for number, start in enumerate(starts, start=1):
         results.append(repeated(start))
-        # A result stays as it is until the third call after it.
-        kept = slice(max(0, number - 3), number)
+        # A result stays as it is until the second call after it.
+        kept = slice(max(0, number - 2), number)
         assert [bytes_of(result, library) for result in results[kept]] == expected[kept]
 
 
 def test_work_that_cannot_be_recorded_is_never_replayed(library: Library, counters: Any) -> None:
-    from kmeans_xp.kernels.for_cupy.replay import Replay
+    from kmeans_xp.kernels.for_cupy.stepping import StepsInGraphs
 
-    rows = rows_of(library)
-
-    def step(centroids: Any) -> Any:
-        return lloyd_step(rows, centroids, xp=library.xp)
-
-    before = counters.read()["graph_launches"]
-    plain, recorded = Replay(step, lambda array: False), Replay(step, lambda array: True)
-    for start in starts_of(rows, 20):
-        plain(start)
-    assert counters.read()["graph_launches"] == before
-    for start in starts_of(rows, 20):
-        recorded(start)
-    assert counters.read()["graph_launches"] > before
+    rows = rows_of(library, n_features=70)  # whose restarts are taken one by one
+    blocks = InMemory(rows, xp=library.xp)
+    steps = StepsInGraphs(rows, blocks.reduce, lloyd_step_batched, xp=library.xp)
+    before = counters.read()
+    centroids = library.xp.stack(starts_of(rows, 2))
+    for number in range(12):
+        centroids = steps.take(centroids, n_left=12 - number).update.centroids
+    read = counters.read()
+    assert read["graph_launches"] == before["graph_launches"]
+    assert read["d2h_count"] - before["d2h_count"] == 12
 
 
-def test_steps_are_launched_as_graphs_where_rows_are_few(
-    is_small: bool, library: Library, counters: Any
-) -> None:
-    rows = rows_of(library)
-    steps, (centroids,) = steps_over(rows, library), starts_of(rows, 1)
-    before = counters.read()["graph_launches"]
-    for number in range(20):
-        step = steps.take(centroids, n_left=20 - number)
+def check_walk(steps: Steps, rows: DenseRows, n_steps: int, library: Library) -> None:
+    """Hold steps from one start against those of the kernels."""
+    (centroids,) = starts_of(rows, 1)
+    for number in range(n_steps):
+        step = steps.take(centroids, n_left=n_steps - number)
         totals = lloyd_step(rows, centroids, xp=library.xp)
         update = update_centroids(totals, centroids, xp=library.xp)
         found = (step.before, *step.totals, *step.update, step.signals)
         expected = (centroids, *totals, *update, update.signals)
         assert bytes_of(found, library) == bytes_of(expected, library)
         centroids = step.update.centroids
-    n_graphs = counters.read()["graph_launches"] - before
-    # All but those before the first that is recorded.
-    assert n_graphs == (12 if is_small else 0)
+
+
+@pytest.mark.parametrize("n_features", [3, 70])
+def test_eight_steps_are_a_graph_and_a_read_where_rows_are_few(
+    n_features: int, is_small: bool, library: Library, counters: Any
+) -> None:
+    rows = rows_of(library, n_features=n_features)
+    steps = steps_over(rows, library)
+    check_walk(steps, rows, 8, library)
+    before = counters.read()
+    (start,) = starts_of(rows, 1)
+    for number in range(20):
+        step = steps.take(start, n_left=20 - number)
+        start = step.update.centroids
+    read = counters.read()
+    assert read["graph_launches"] - before["graph_launches"] == (3 if is_small else 0)
+    assert read["d2h_count"] - before["d2h_count"] == (3 if is_small else 20)
+    assert read["d2h_bytes"] - before["d2h_bytes"] == 24 * (24 if is_small else 20)
+
+
+def test_steps_from_graphs_have_the_bits_of_the_plain_loop(
+    is_small: bool, library: Library
+) -> None:
+    rows = rows_of(library)
+    steps = steps_over(rows, library)
+    check_walk(steps, rows, 20, library)
+    # From other centroids than those that were offered: what is ahead is dropped.
+    check_walk(steps, rows, 3, library)
+    check_walk(steps, rows, 11, library)
+
+
+def test_runs_that_end_inside_a_graph_have_the_results_of_plain_ones(
+    is_small: bool, library: Library, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from kmeans_xp.kernels.for_cupy import stepping
+
+    rows = rows_of(library, 900)
+    blocks, (start,) = InMemory(rows, xp=library.xp), starts_of(rows, 1)
+    # A centroid far away is left empty and takes a row; a run of its own length for each.
+    start = library.xp.concat([start[1:, :], start[:1, :] + 50])
+    results = []
+    for n_plain in (0, 3, 10**6):
+        monkeypatch.setattr(stepping, "_PLAIN_STEPS", n_plain)
+        found = lloyd(blocks, start, max_iter=60)
+        results.append((bytes_of([found.centroids], library), found.iterations, found.inertia))
+    assert results[0] == results[1] == results[2]
+    assert 10 < len(results[0][1]) < 60
+    assert results[0][1][0].n_empty == 1
 
 
 def test_restarts_are_taken_together_where_rows_are_few(is_small: bool, library: Library) -> None:

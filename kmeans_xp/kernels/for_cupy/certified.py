@@ -1,13 +1,14 @@
 """Labels by the chain of docs/design.md, and by tensor cores where each can be proven."""
 
 import functools
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import cupy
 import numpy as np
 
 from kmeans_xp.devices import Array, within_budget
-from kmeans_xp.kernels.for_cupy.launching import N_THREADS, NULL, launch, row_arguments
+from kmeans_xp.kernels.for_cupy.launching import N_THREADS, launch, row_arguments
 from kmeans_xp.kernels.rows import DenseRows
 
 __all__ = ["PART_ROWS", "Labelling", "is_certified"]
@@ -15,10 +16,7 @@ __all__ = ["PART_ROWS", "Labelling", "is_certified"]
 #: rows that share a list of doubtful ones: 4 bytes each
 PART_ROWS = 2**24
 
-#: rows of a block of ``exact_labels``: of all rows, and of the few that are listed
-_BLOCK_ROWS = (128, 32)
-#: blocks for the doubtful rows, whose number the host does not know
-_DOUBTFUL_BLOCKS = 528
+_CHAIN_ROWS = 128  # of a block, as in the source
 
 #: padded numbers of features that are compiled for tensor cores
 _DEPTHS = (16, 32, 64, 128)
@@ -28,8 +26,11 @@ _CERTIFIED_ROWS = 128  # of a block, as in the source
 _COLUMNS = 128  # centroids at a time, as in the source: a multiple of what each kernel takes
 #: two tiles of 128 rows and 128 centroids, of 64 features and 16 bytes more each
 _WIDE_SHARED_BYTES = 2 * 256 * 2 * (_WIDE_DEPTH + 8)
-#: rows in half precision at a time: a small multiple of an L2 cache
-_HALVES_BYTES = 64 * 2**20
+#: rows in half precision at a time, 128 for each multiprocessor: up to 3800 features on an H100
+_HALVES_BYTES = 128 * 2**20
+#: what is counted for a part: three numbers, and one for each batch of rows without a proof
+_COUNTERS = 3
+_BATCH = 32
 _PREPARING = 1024  # threads of a block that prepares, as in the source
 _MOST_PREPARED_PARTS = 64  # as in the source
 
@@ -53,6 +54,7 @@ class _Prepared(NamedTuple):
     halves: Array
     biases: Array
     limits: Array
+    counters: Array
 
 
 class Labelling:
@@ -83,31 +85,33 @@ class Labelling:
         self.centroids = centroids
         self.types = types
         self.sq_norms = cupy.empty(len(centroids), dtype=centroids.dtype)
-        #: of each part, how many rows had no proof; of none where the chain labels all
-        self.counts: Array | None = None
         self._prepared: _Prepared | None = None
         if by_tensor_cores is None:
             by_tensor_cores = is_certified(rows, centroids, types)
         if by_tensor_cores:
-            self.counts = cupy.empty(-(-rows.n_points // part_rows), dtype=np.int32)
-            self._prepared = self._prepare(self.counts)
+            n_batches = -(-min(rows.n_points, part_rows) // _BATCH)
+            n_parts = -(-rows.n_points // part_rows)
+            self._prepared = self._prepare((n_parts, _COUNTERS + n_batches))
         else:
             self._take_norms()
 
+    @property
+    def counts(self) -> Array | None:
+        """Of each part, how many rows had no proof; None where the chain labels all."""
+        return None if self._prepared is None else self._prepared.counters[:, 0]
+
     def write(self, number: int, part: DenseRows, labels: Array) -> None:
         """Write the labels of a part, the ``number``-th."""
-        if self._prepared is None or self.counts is None:
-            self._write_exact(part, (NULL, NULL), labels)
+        prepared = self._prepared
+        if prepared is None:
+            self._write_exact(part, labels)
             return
         listed = cupy.empty(part.n_points, dtype=np.int32)
-        doubtful = (listed, self.counts[number : number + 1])
-        if self._prepared.depth in _DEPTHS:
-            self._write_certified(part, self._prepared, (labels, *doubtful))
-        else:
-            self._write_certified_wide(part, self._prepared, (labels, *doubtful))
-        self._write_exact(part, doubtful, labels)
+        is_wide = prepared.depth not in _DEPTHS
+        write = self._write_certified_wide if is_wide else self._write_certified
+        write(part, prepared, (labels, listed, prepared.counters[number, :]))
 
-    def _prepare(self, counts: Array) -> _Prepared:
+    def _prepare(self, of_counters: tuple[int, int]) -> _Prepared:
         n_clusters, n_features = self.centroids.shape
         in_whole = -(-n_features // _WIDE_DEPTH) * _WIDE_DEPTH
         depth = next((depth for depth in _DEPTHS if depth >= n_features), in_whole)
@@ -116,7 +120,8 @@ class Labelling:
         halves = cupy.empty((n_padded, depth), dtype=np.float16)
         biases = cupy.empty(n_padded, dtype=np.float32)
         limits = cupy.empty(3 * _MOST_PREPARED_PARTS + 1, dtype=np.float32)
-        sizes = (n_clusters, n_features, n_padded, depth, len(counts))
+        counters = cupy.empty(of_counters, dtype=np.int32)
+        sizes = (n_clusters, n_features, n_padded, depth, counters.size)
         launch(
             "prepare_centroids",
             "certified.cu",
@@ -128,11 +133,11 @@ class Labelling:
                 halves,
                 biases,
                 limits,
-                counts,
+                counters,
             ),
             n_threads=_PREPARING,
         )
-        return _Prepared(depth, n_padded, n_parts, halves, biases, limits)
+        return _Prepared(depth, n_padded, n_parts, halves, biases, limits, counters)
 
     def _take_norms(self) -> None:
         n_clusters, n_features = self.centroids.shape
@@ -144,102 +149,61 @@ class Labelling:
         )
 
     def _write_certified(
-        self, part: DenseRows, prepared: _Prepared, results: tuple[Any, ...]
+        self, part: DenseRows, prepared: _Prepared, results: tuple[Array, ...]
     ) -> None:
         launch(
             f"certified_labels<{self.types[0]}, {prepared.depth}>",
             "certified.cu",
             -(-part.n_points // _CERTIFIED_ROWS),
-            (
-                *row_arguments(part),
-                np.int64(part.n_points),
-                np.int32(part.n_features),
-                prepared.halves,
-                prepared.biases,
-                prepared.limits,
-                np.int32(prepared.n_parts),
-                np.int32(prepared.n_padded),
-                *results,
-            ),
+            (*self._choice(part), *prepared[3:6], *_sizes(prepared), *results),
             n_threads=_CERTIFIED_ROWS,
         )
 
     def _write_certified_wide(
-        self, part: DenseRows, prepared: _Prepared, results: tuple[Any, ...]
+        self, part: DenseRows, prepared: _Prepared, results: tuple[Array, ...]
     ) -> None:
-        size = min(part.n_points, wide_rows(prepared.depth))
-        halves = cupy.empty((size, prepared.depth), dtype=np.float16)
-        known, ratios = (cupy.empty(shape, dtype=np.float32) for shape in ((size, 3), size))
-        for place, tile in part.tiles(size):
-            n_points, depth = np.int64(tile.n_points), np.int32(prepared.depth)
-            launch(
-                f"halve_rows<{self.types[0]}>",
-                "certified.cu",
-                -(-tile.n_points * 32 // N_THREADS),
-                (
-                    *row_arguments(tile),
-                    n_points,
-                    np.int32(tile.n_features),
-                    depth,
-                    prepared.limits,
-                    np.int32(prepared.n_parts),
-                    halves,
-                    known,
-                    ratios,
-                ),
-            )
-            launch(
-                "certified_wide_labels",
-                "certified.cu",
-                -(-tile.n_points // _CERTIFIED_ROWS),
-                (
-                    halves,
-                    known,
-                    ratios,
-                    n_points,
-                    np.int64(place.start),
-                    depth,
-                    prepared.halves,
-                    prepared.biases,
-                    prepared.limits,
-                    np.int32(prepared.n_parts),
-                    np.int32(prepared.n_padded),
-                    *results,
-                ),
-                shared_bytes=_WIDE_SHARED_BYTES,
-            )
-
-    def _write_exact(self, part: DenseRows, listed: tuple[Any, Any], labels: Array) -> None:
-        """Label all rows of a part, or those that are listed."""
-        is_of_all = listed[0] is NULL
-        n_rows = _BLOCK_ROWS[0 if is_of_all else 1]
-        n_blocks = -(-part.n_points // n_rows)
-        n_clusters, n_features = self.centroids.shape
+        of_block = _CERTIFIED_ROWS * prepared.depth
+        n_blocks = min(-(-part.n_points // _CERTIFIED_ROWS), wide_blocks(prepared.depth))
+        halves = cupy.empty(n_blocks * of_block, dtype=np.float16)
+        depth = np.int32(prepared.depth)
         launch(
-            f"exact_labels<{self.types[0]}, {self.types[1]}, {n_rows}>",
-            "labels.cu",
-            n_blocks if is_of_all else min(n_blocks, _DOUBTFUL_BLOCKS),
-            (
-                *row_arguments(part),
-                self.centroids,
-                self.sq_norms,
-                np.int64(part.n_points),
-                np.int32(n_features),
-                np.int32(n_clusters),
-                *listed,
-                labels,
-            ),
+            f"certified_wide_labels<{self.types[0]}>",
+            "certified_wide.cu",
+            n_blocks,
+            (*self._choice(part), depth, halves, *prepared[3:6], *_sizes(prepared), *results),
+            shared_bytes=_WIDE_SHARED_BYTES,
         )
 
+    def _write_exact(self, part: DenseRows, labels: Array) -> None:
+        launch(
+            f"exact_labels<{self.types[0]}, {self.types[1]}>",
+            "labels.cu",
+            -(-part.n_points // _CHAIN_ROWS),
+            (*self._choice(part), labels),
+        )
 
-def wide_rows(depth: int) -> int:
-    """Return how many rows of so many padded features are in half precision at a time."""
-    return max(1, within_budget(_HALVES_BYTES) // (2 * depth))
+    def _choice(self, part: DenseRows) -> Iterator[Any]:
+        """Return the rows and the centroids to choose from, as kernels take them."""
+        n_clusters, n_features = self.centroids.shape
+        yield from row_arguments(part)
+        yield from (self.centroids, self.sq_norms, np.int64(part.n_points))
+        yield from (np.int32(n_features), np.int32(n_clusters))
+
+
+def _sizes(prepared: _Prepared) -> tuple[Any, Any]:
+    return np.int32(prepared.n_parts), np.int32(prepared.n_padded)
+
+
+def wide_blocks(depth: int) -> int:
+    """Return how many blocks have halves of 128 rows each: one for each multiprocessor at most."""
+    of_block = 2 * _CERTIFIED_ROWS * depth
+    n_multiprocessors = _n_multiprocessors(cupy.cuda.runtime.getDevice())
+    return max(1, min(within_budget(_HALVES_BYTES) // of_block, n_multiprocessors))
 
 
 def is_certified(rows: DenseRows, centroids: Array, types: tuple[str, str]) -> bool:
     """Return whether tensor cores score rows faster than the chain does."""
-    n_clusters, n_features = centroids.shape
+    *_, n_clusters, n_features = centroids.shape
     return (
         types[1] == "float"
         and _LEAST_FEATURES <= n_features <= _MOST_FEATURES
@@ -253,3 +217,9 @@ def is_certified(rows: DenseRows, centroids: Array, types: tuple[str, str]) -> b
 def _has_tensor_cores(device: int) -> bool:
     """Return whether they take what the source asks for: m16n8k16, and copies beside it."""
     return int(cupy.cuda.Device(device).compute_capability) >= 80
+
+
+@functools.cache
+def _n_multiprocessors(device: int) -> int:
+    number: int = cupy.cuda.Device(device).attributes["MultiProcessorCount"]
+    return number

@@ -34,14 +34,25 @@ _ADDING_THREADS = 64
 
 _PARTIALS_BYTES = 16 * 2**20
 
-#: padded numbers of features that are compiled for one thread a row
+#: padded numbers of features that are compiled for one thread a row, or two rows
 _WIDTHS = (2, 4, 8, 16, 32, 64)
+#: a row of no more bytes is one of two of a thread
+_MOST_BYTES_OF_TWO = 64
+#: of shared memory of a block whose threads have two rows: three blocks at a time on an H100
+_BYTES_OF_TWO = 72 * 2**10
+
+#: Padded features, clusters, numbers of all centroids and multiply-adds, from which labels by
+#: tensor cores and sums of sorted rows take less time than one pass, though they read the rows
+#: twice (docs/roofline.md). Not where restarts may run as one batch: it adds up in another order.
+_LEAST_SORTED = (16, 48, 1536, 2**28)
+_MOST_BATCHED = 2**22
 
 
 class _Few(NamedTuple):
     """How a kernel for few features is launched."""
 
     width: int
+    tile_rows: int
     n_groups: int
     shared_bytes: int
 
@@ -52,11 +63,10 @@ def one_pass_step(rows: DenseRows, centroids: Array, *, xp: Namespace) -> Any:
     types = types_of(rows, centroids)
     if types is None:
         return NotImplemented
-    n_clusters, n_features = centroids.shape
-    few = _few(n_features, n_clusters, centroids.dtype.itemsize, with_sums=True)
+    few = _one_pass(rows, centroids, types)
     if few is None:
         labels = running_minimum_labels(rows, centroids, xp=xp)
-        return sorted_sums(rows, labels, n_clusters, xp=xp)
+        return sorted_sums(rows, labels, len(centroids), xp=xp)
     sums, mass = _few_step(rows, centroids[None, :, :], types, few)
     return ClusterTotals(sums[0], mass[0])
 
@@ -65,8 +75,7 @@ def one_pass_step(rows: DenseRows, centroids: Array, *, xp: Namespace) -> Any:
 def batched_step(rows: DenseRows, centroids: Array, *, xp: Namespace) -> Any:
     """Give each restart blocks of its own, in the same two launches."""
     types = types_of(rows, centroids)
-    _, n_clusters, n_features = centroids.shape
-    few = _few(n_features, n_clusters, centroids.dtype.itemsize, with_sums=True)
+    few = None if types is None else _one_pass(rows, centroids, types)
     if types is None or few is None:
         return NotImplemented
     return _few_step(rows, centroids, types, few)
@@ -74,9 +83,8 @@ def batched_step(rows: DenseRows, centroids: Array, *, xp: Namespace) -> Any:
 
 def reads_rows_once(rows: DenseRows, centroids: Array) -> bool:
     """Return whether ``lloyd_step`` is two launches."""
-    *_, n_clusters, n_features = centroids.shape
-    few = _few(n_features, n_clusters, centroids.dtype.itemsize, with_sums=True)
-    return few is not None and types_of(rows, centroids) is not None
+    types = types_of(rows, centroids)
+    return types is not None and _one_pass(rows, centroids, types) is not None
 
 
 def is_kernels_alone(rows: DenseRows, centroids: Array) -> bool:
@@ -103,7 +111,7 @@ def running_minimum_labels(rows: DenseRows, centroids: Array, *, xp: Namespace) 
         for number, (place, part) in enumerate(rows.tiles(PART_ROWS)):
             labelling.write(number, part, labels[place])
         return labels
-    rows_per_block, n_blocks = split(rows.n_points, 16 * MOST_BLOCKS)
+    rows_per_block, n_blocks = split(rows.n_points, 16 * MOST_BLOCKS, few.tile_rows)
     launch(
         f"few_labels<{types[0]}, {types[1]}, {few.width}>",
         "labels.cu",
@@ -130,7 +138,7 @@ def _few_step(
     n_cells = n_restarts * n_clusters * (n_features + 1)
     # As many as for one restart, whatever their number: the order of adding must not change.
     most = max(1, _PARTIALS_BYTES * n_restarts // (8 * n_cells))
-    rows_per_block, n_blocks = split(rows.n_points, min(MOST_BLOCKS, most))
+    rows_per_block, n_blocks = split(rows.n_points, min(MOST_BLOCKS, most), few.tile_rows)
     partials = cupy.empty((n_blocks, n_cells), dtype=np.float64)
     launch(
         f"few_step<{types[0]}, {types[1]}, {few.width}>",
@@ -155,22 +163,47 @@ def _few_step(
     )
 
 
+def _one_pass(rows: DenseRows, centroids: Array, types: tuple[str, str]) -> _Few | None:
+    """Return how a pass that also adds up is launched; None if two readings are faster."""
+    *_, n_clusters, n_features = centroids.shape
+    few = _few(n_features, n_clusters, centroids.dtype.itemsize, with_sums=True)
+    if few is None:
+        return None
+    width, clusters, numbers, work = _LEAST_SORTED
+    is_slower = (
+        few.width >= width
+        and n_clusters >= clusters
+        and few.width * n_clusters >= numbers
+        and rows.n_points * n_clusters * n_features >= work
+        and rows.points.size > _MOST_BATCHED
+        and is_certified(rows, centroids, types)
+    )
+    return None if is_slower else few
+
+
 def _few(n_features: int, n_clusters: int, itemsize: int, *, with_sums: bool) -> _Few | None:
     """Return how to launch a kernel for few features, or None if shared memory is too small."""
     width = next((width for width in _WIDTHS if width >= n_features), None)
     if width is None:
         return None
-    n_bytes = itemsize * (N_THREADS * (width + 1) + n_clusters * (width + 1))
+    n_rows = _tile_rows(width, itemsize)
+    n_bytes = itemsize * (n_rows + n_clusters) * (width + 1)
     most = _most_shared_bytes(cupy.cuda.runtime.getDevice())
     if not with_sums:
-        return _Few(width, 0, n_bytes) if n_bytes <= most else None
-    n_bytes += (itemsize + 4) * N_THREADS  # weights and labels
+        return _Few(width, n_rows, 0, n_bytes) if n_bytes <= most else None
+    n_bytes += (itemsize + 4) * n_rows  # weights and labels
     of_group = 8 * n_clusters * (n_features + 1)
     wanted = N_THREADS // n_features
-    n_groups = min((SHARED_BYTES - n_bytes) // of_group, wanted)
+    usual = min(SHARED_BYTES if n_rows == N_THREADS else _BYTES_OF_TWO, most)
+    n_groups = min((usual - n_bytes) // of_group, wanted)
     if n_groups * n_features < _ADDING_THREADS:
         n_groups = min((most - n_bytes) // of_group, wanted)
-    return _Few(width, n_groups, n_bytes + n_groups * of_group) if n_groups > 0 else None
+    return _Few(width, n_rows, n_groups, n_bytes + n_groups * of_group) if n_groups > 0 else None
+
+
+def _tile_rows(width: int, itemsize: int) -> int:
+    """Return how many rows are in shared memory at a time, as in the source."""
+    return N_THREADS * (2 if width * itemsize <= _MOST_BYTES_OF_TWO else 1)
 
 
 @functools.cache

@@ -55,6 +55,8 @@ _KERNEL = re.compile(
     r"(?:__launch_bounds__\([^)]*\)\s*)?(\w+)\s*\("
 )
 
+_INCLUDE = re.compile(r'^#include "(\w+\.cu)"\n', re.MULTILINE)
+
 
 def types_of(rows: DenseRows, *arrays: Array) -> tuple[str, str] | None:
     """Return the C types of the points and of the computation; None to decline."""
@@ -80,10 +82,10 @@ def row_arguments(rows: DenseRows, *, with_weights: bool = False) -> Iterator[An
     yield from (NULL if array is None else array for array in optional)
 
 
-def split(n_rows: int, most_blocks: int) -> tuple[int, int]:
-    """Return rows a block, in whole tiles of N_THREADS rows, and the number of blocks."""
-    n_tiles = -(-n_rows // N_THREADS)
-    rows_per_block = -(-n_tiles // most_blocks) * N_THREADS
+def split(n_rows: int, most_blocks: int, tile_rows: int = N_THREADS) -> tuple[int, int]:
+    """Return rows a block, in whole tiles of ``tile_rows``, and the number of blocks."""
+    n_tiles = -(-n_rows // tile_rows)
+    rows_per_block = -(-n_tiles // most_blocks) * tile_rows
     return rows_per_block, -(-n_rows // rows_per_block)
 
 
@@ -131,6 +133,20 @@ def _templates(source: str) -> dict[str, str]:
 
 
 def source_text(source: str) -> str:
-    """Return a source of this folder behind what all of them begin with."""
-    folder = importlib.resources.files(__package__)
-    return "".join(folder.joinpath(name).read_text() for name in ("common.cu", source))
+    """Return a source of this folder with what it includes, each file once.
+
+    NVRTC could include files itself, but CuPy keeps compiled code by the text that it is given.
+    """
+    folder, seen = importlib.resources.files(__package__), {source}
+
+    def text_of(name: str) -> str:
+        return _INCLUDE.sub(included, folder.joinpath(name).read_text())
+
+    def included(match: re.Match[str]) -> str:
+        name = match[1]
+        if name in seen:
+            return ""
+        seen.add(name)
+        return text_of(name)
+
+    return text_of(source)

@@ -1,5 +1,7 @@
 // Totals of parts.
 
+#include "common.cu"
+
 // out[cell] = sum over parts of partials[part, cell], in a fixed order: the lanes of a warp lie
 // across cells, and the warps of a block across parts.
 extern "C" __global__ void __launch_bounds__(1024)

@@ -1,5 +1,7 @@
 // Sums of the rows and of their squares, column by column.
 
+#include "common.cu"
+
 // Of a block's rows: n_features sums, as many sums of squares, and how many rows; if there are
 // weights the same again with them. Threads lie across the features, then across rows, so that
 // neighbours read neighbours however few features there are; the second dimension of the grid

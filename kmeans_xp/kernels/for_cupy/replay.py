@@ -10,40 +10,32 @@ __all__ = ["Replay", "replayed"]
 
 T = TypeVar("T")
 
-#: A graph costs some launches to make: loops that end soon are better off without.
-_PLAIN_CALLS = 8
-
-#: A result stays as it is until the third call after it. Lloyd looks at the step that was
-#: queued last, at the one before, and at the centroids that that one began from.
-_RECORDS = 3
+#: A result stays as it is until the second call after it. Lloyd looks at the steps that were taken
+#: last, and at the centroids that they began from.
+_RECORDS = 2
 
 
 class Replay(Generic[T]):
-    """A function from one CuPy array to arrays, recorded after some calls and then replayed.
+    """A function from one CuPy array to arrays, recorded twice and then replayed.
 
-    Each result is overwritten by the third call after it.
+    Each result is overwritten by the second call after it.
 
     Parameters
     ----------
     function : callable
-        From an array to an array, or to nested tuples of arrays; the same work for every array
-        of that shape.
-    can_record : callable
-        Whether the work for an array is launches of kernels alone: CuPy cannot record cuBLAS.
+        From an array to an array, or to nested tuples of arrays; the same work for every array.
+        The work is launches of kernels alone: CuPy cannot record cuBLAS.
     """
 
-    def __init__(self, function: Callable[[Array], T], can_record: Callable[[Array], bool]) -> None:
+    def __init__(self, function: Callable[[Array], T]) -> None:
         self.function = function
-        self.can_record = can_record
         self.n_calls = 0
         self.records: list[_Record] = []
 
     def __call__(self, array: Array) -> T:
         """Return ``function(array)``."""
+        turn = self.n_calls % _RECORDS
         self.n_calls += 1
-        if self.n_calls <= _PLAIN_CALLS or not self.can_record(array):
-            return self.function(array)
-        turn = (self.n_calls - _PLAIN_CALLS - 1) % _RECORDS
         if turn == len(self.records):
             self.records.append(_recorded(self.function, array))
         record = self.records[turn]

@@ -1,6 +1,8 @@
 // Distances by differences: of assigned rows, and of the candidates of k-means++; and random
 // numbers of rows.
 
+#include "common.cu"
+
 // The squared distance of a row to a centroid, in the first of n_lanes threads side by side, a power
 // of two and at most a warp. More threads than features add zeros, which change no bit.
 template <typename In, typename T>

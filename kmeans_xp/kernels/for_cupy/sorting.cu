@@ -1,5 +1,7 @@
 // Rows in the order of their labels.
 
+#include "common.cu"
+
 #define CHUNK_BITS 12
 #define DIGIT_BITS 6
 #define N_DIGITS (1 << DIGIT_BITS)

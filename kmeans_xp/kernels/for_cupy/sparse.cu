@@ -2,6 +2,8 @@
 // rows begin; they are read as T (float or double), and everything is computed in double, from
 // the stored numbers alone. Every sum is taken in an order that the launch alone decides.
 
+#include "common.cu"
+
 #define EPS 2.220446049250313e-16
 #define EPS_FLOAT 1.1920928955078125e-07
 #define ROUNDINGS 16.0  // of what is not added number by number

@@ -1,5 +1,7 @@
 // The new centroids, and sums of sorted rows that make them at once.
 
+#include "common.cu"
+
 // ---- the new centroids, and the three numbers that steer the loop ----
 
 // Signals are added up in one order, whoever does: over the features of a warp, over the warps of

@@ -100,7 +100,13 @@ def sorted_sums(rows: DenseRows, labels: Array, n_clusters: int, *, xp: Namespac
     return _summed(rows, labels, n_clusters)
 
 
-def updated_sums(rows: DenseRows, labels: Array, centroids: Array, zeros: Zeros) -> Any:
+def updated_sums(
+    rows: DenseRows,
+    labels: Array,
+    centroids: Array,
+    zeros: Zeros,
+    signals: Array | None = None,
+) -> Any:
     """Return the totals and the update that follows from them, or NotImplemented.
 
     To the bits of ``cluster_sums`` and ``update_centroids``, in no more launches than the first.
@@ -110,7 +116,8 @@ def updated_sums(rows: DenseRows, labels: Array, centroids: Array, zeros: Zeros)
     if not is_one_part or types_of(rows, centroids) is None:
         return NotImplemented
     n_parts = _parts_of(n_clusters, n_features)
-    new, signals = cupy.empty_like(centroids), cupy.empty(3, dtype=np.float64)
+    new = cupy.empty_like(centroids)
+    signals = cupy.empty(3, dtype=np.float64) if signals is None else signals
     means = _Means(centroids, new, cupy.empty((n_parts, 3), dtype=np.float64), signals)
     totals = _summed(rows, labels, n_clusters, means, zeros)
     return totals if totals is NotImplemented else (totals, Update(new, signals))
@@ -198,14 +205,19 @@ def sorted_by_label(
 
 
 @update_centroids.override("cupy")
-def fused_update(totals: ClusterTotals, centroids: Array, *, xp: Namespace) -> Any:
-    """Take the means and the loop's three numbers in a launch, or in two where there are many."""
+def fused_update(
+    totals: ClusterTotals, centroids: Array, *, signals: Array | None = None, xp: Namespace
+) -> Any:
+    """Take the means and the loop's three numbers in a launch, or in two where there are many.
+
+    The numbers are written to ``signals`` where it is given.
+    """
     if centroids.dtype.name not in ("float32", "float64") or not are_plain(*totals, centroids):
         return NotImplemented
     *restarts, n_clusters, n_features = centroids.shape
     n_restarts, n_parts = math.prod(restarts), _parts_of(n_clusters, n_features)
     new = cupy.empty_like(centroids)
-    signals = cupy.empty((*restarts, 3), dtype=np.float64)
+    signals = cupy.empty((*restarts, 3), dtype=np.float64) if signals is None else signals
     parts = cupy.empty((n_restarts, n_parts, 3), dtype=np.float64)
     is_one_block = n_parts <= _ONE_BLOCK
     n_warps = 32 if is_one_block else N_THREADS // 32
