@@ -1,5 +1,6 @@
 """The command ``kmeans-xp``: clusters tables and pictures from the shell."""
 
+import io
 import sys
 
 __all__ = ["main"]
@@ -9,6 +10,10 @@ _EXTRA = ("PIL", "pyarrow", "rich", "typer")
 
 def main() -> None:
     """Run the command line, or say what to install for it."""
+    for stream in (sys.stdout, sys.stderr):
+        # A terminal may lack the letters of a column's name: that is no reason to fail.
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     try:
         from kmeans_xp.cli.app import app
     except ModuleNotFoundError as error:

@@ -14,17 +14,21 @@ from rich.table import Table
 
 from kmeans_xp import plotting
 from kmeans_xp.cli import inputs, streaming, tables
+from kmeans_xp.cli.asked import Asked, Missing
 from kmeans_xp.cli.console import note, reported, results
 from kmeans_xp.cli.inputs import Inputs
 from kmeans_xp.cli.options import (
     ColumnsOption,
     DeviceOption,
+    ExcludeOption,
     InputFile,
     Metric,
     MetricOption,
+    MissingOption,
     NInitOption,
     SeedOption,
     check_files,
+    n_starts,
 )
 from kmeans_xp.cli.outputs import print_written, staged
 from kmeans_xp.cli.progress import progress
@@ -56,12 +60,14 @@ def choose_k(
     first: Annotated[int, typer.Option("--from", min=1, help="Fewest clusters to try.")] = 2,
     last: Annotated[int, typer.Option("--to", min=1, help="Most clusters to try.")] = 10,
     column_names: ColumnsOption = None,
+    exclude: ExcludeOption = None,
+    missing: MissingOption = Missing.fail,
     scale: Annotated[
         bool,
         typer.Option("--scale", help="First bring each column to mean 0 and standard deviation 1."),
     ] = False,
     seed: SeedOption = 0,
-    n_init: NInitOption = 10,
+    n_init: NInitOption = None,
     criterion: Annotated[
         Criterion,
         typer.Option(
@@ -104,12 +110,13 @@ def choose_k(
         if temporary.picture:
             plotting.check_format(temporary.picture)
         source = streaming if streaming.is_needed(file) else inputs
-        data = source.read(file, column_names, scale=scale)
+        asked = Asked(column_names, exclude, missing, scale)
+        data = source.read(file, asked)
         selection = _chosen(
             data,
             range(first, last + 1),
             criterion=criterion.value,
-            n_init=n_init,
+            n_init=n_starts(n_init, data.points.shape, last),
             n_references=references,
             random_state=seed,
             metric=metric.value,
@@ -119,7 +126,7 @@ def choose_k(
             _write(temporary, file, selection)
     _print(file, data, selection)
     console = results()
-    command = _next_command(file, column_names, scale, seed, selection)
+    command = _next_command(file, asked, seed, selection)
     console.print(f"Next: {command}", soft_wrap=True)
     console.print(f"Time: {time.perf_counter() - started:.2f} s")
     print_written(*outputs)
@@ -213,13 +220,10 @@ def _table(selection: Selection) -> Table:
     return made
 
 
-def _next_command(
-    file: Path, column_names: str | None, scale: bool, seed: int, selection: Selection
-) -> str:
+def _next_command(file: Path, asked: Asked, seed: int, selection: Selection) -> str:
     """Return the command that clusters the rows into the recommended number."""
     words = ["kmeans-xp", "cluster", str(file), "-k", str(selection.n_clusters)]
-    words += ["--columns", column_names] if column_names is not None else []
-    words += ["--scale"] if scale else []
+    words += asked.words()
     words += ["--seed", str(seed)] if seed else []
     metric = selection.estimator.metric
     words += ["--metric", metric] if metric != Metric.euclidean else []

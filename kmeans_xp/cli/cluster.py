@@ -9,22 +9,27 @@ import typer
 
 from kmeans_xp import Checkpoint, KMeans, MiniBatchKMeans, persistence, plotting
 from kmeans_xp.cli import inputs, labels, streaming, summary
+from kmeans_xp.cli.asked import Asked, Missing
 from kmeans_xp.cli.console import note, reported, results
 from kmeans_xp.cli.fitting import Fit, fit
 from kmeans_xp.cli.inputs import Inputs
 from kmeans_xp.cli.options import (
     ColumnsOption,
     DeviceOption,
+    ExcludeOption,
     InputFile,
+    LabelColumnOption,
     LabelledFile,
     MaxIterOption,
     Metric,
     MetricOption,
+    MissingOption,
     NClustersOption,
     NInitOption,
     ScaleOption,
     SeedOption,
     check_files,
+    n_starts,
 )
 from kmeans_xp.cli.outputs import print_written, staged
 from kmeans_xp.cli.pictures import clusters_picture
@@ -49,9 +54,11 @@ def cluster(
     file: InputFile,
     n_clusters: NClustersOption,
     column_names: ColumnsOption = None,
+    exclude: ExcludeOption = None,
+    missing: MissingOption = Missing.fail,
     scale: ScaleOption = False,
     seed: SeedOption = 0,
-    n_init: NInitOption = 1,
+    n_init: NInitOption = None,
     max_iter: MaxIterOption = 300,
     mini_batch: Annotated[
         bool, typer.Option("--mini-batch", help="Learn from small batches: faster, less exact.")
@@ -66,6 +73,7 @@ def cluster(
         ),
     ] = None,
     out: LabelledFile = None,
+    label_column: LabelColumnOption = None,
     model: Annotated[
         Path | None, typer.Option(help="Write the fitted model here, as safetensors.")
     ] = None,
@@ -89,12 +97,15 @@ def cluster(
         if temporary.picture:
             plotting.check_format(temporary.picture)
         source = streaming if streaming.is_needed(file) else inputs
-        data = source.read(file, column_names, scale=scale)
+        data = source.read(file, Asked(column_names, exclude, missing, scale))
         if temporary.labelled:
             labels.check_writable(data.table, temporary.labelled)
+        column = labels.label_column(data.table, label_column, is_written=out is not None)
+        # Mini-batches try first centroids on a sample, and are fitted once.
+        starts = (n_init or 1) if mini_batch else n_starts(n_init, data.points.shape, n_clusters)
         estimator = (MiniBatchKMeans if mini_batch else KMeans)(
             n_clusters,
-            n_init=n_init,
+            n_init=starts,
             max_iter=max_iter,
             random_state=seed,
             metric=metric.value,
@@ -102,7 +113,7 @@ def cluster(
         )
         result = _fit(estimator, data, checkpoint)
         with progress("Writing"):
-            _write(temporary, file, data, result)
+            _write(temporary, file, data, result, column)
         clusters = summary.summarize(
             data.points,
             result.labels,
@@ -131,12 +142,11 @@ def _fit(estimator: Any, data: Inputs, path: Path | None) -> Fit:
     return result
 
 
-def _write(outputs: _Outputs, file: Path, data: Inputs, result: Fit) -> None:
+def _write(outputs: _Outputs, file: Path, data: Inputs, result: Fit, label_column: str) -> None:
     if outputs.labelled:
-        streaming.write_labelled(file, data, result.labels, outputs.labelled)
+        streaming.write_labelled(file, data, result.labels, outputs.labelled, label_column)
     if outputs.model:
-        arrays = data.scaling.to_arrays() if data.scaling else None
-        persistence.save(result.estimator, outputs.model, arrays)
+        persistence.save(result.estimator, outputs.model, data.arrays())
     if outputs.picture:
         clusters_picture(file, data, result).savefig(outputs.picture)
 
@@ -150,5 +160,7 @@ def _print(file: Path, data: Inputs, result: Fit, clusters: summary.Summary) -> 
     (inertia,) = formatted(np.asarray([result.estimator.inertia_]), n_digits=6)
     unit = "sum of 1 - cos" if metric == Metric.cosine else f"squared {data.unit}"
     console.print(f"Inertia: {inertia} ({unit})")
-    console.print(f"Iterations: {result.estimator.n_iter_}")
+    n_init = result.estimator.n_init
+    starts = f" (the best of {n_init} starts)" if n_init > 1 else ""
+    console.print(f"Iterations: {result.estimator.n_iter_}{starts}")
     console.print(f"Device: {result.estimator.device_reason_}")

@@ -1,5 +1,6 @@
 """Which columns of a table are clustered, and their values as one matrix."""
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -11,10 +12,16 @@ import pyarrow.compute as pc
 from kmeans_xp.cli.labels import LABEL_COLUMN
 from kmeans_xp.cli.tables import TableError
 
-__all__ = ["Chosen", "choose", "matrix", "named"]
+__all__ = ["Chosen", "check_all", "choose", "matrix", "named", "numbering"]
 
 NUMBER = r"^\s*[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?\s*$"
+#: what pandas calls the numbers of the rows in a file
+INDEX = re.compile(r"__index_level_\d+__")
+#: what the labels of an earlier run are called
+LABELS = re.compile(rf"{LABEL_COLUMN}(_\d+)?")
 ROWS_TOLD = 5
+#: rows that are too few to say that a column numbers them
+FEW_ROWS = 10
 
 
 class Chosen(NamedTuple):
@@ -24,30 +31,53 @@ class Chosen(NamedTuple):
     skipped: dict[str, str]
 
 
-def choose(table: pa.Table, path: Path) -> Chosen:
-    """Take the columns of numbers."""
+def choose(table: pa.Table, path: Path, excluded: Sequence[str] = ()) -> Chosen:
+    """Take the columns of numbers, but those that are excluded or number the rows."""
+    _check_there(table, excluded, path)
     kinds = {field.name: _kind(field.type) for field in table.schema}
-    names = [name for name, kind in kinds.items() if kind == "numbers"]
-    skipped = {name: kind for name, kind in kinds.items() if kind != "numbers"}
+    names = [name for name, kind in kinds.items() if kind == "numbers" and name not in excluded]
+    skipped = {name: f"holds {kind}" for name, kind in kinds.items() if kind != "numbers"}
+    skipped |= dict.fromkeys(excluded, "excluded")
     for name in skipped:
-        _check_not_spoiled(table, name, path)
-    if LABEL_COLUMN in names and len(names) > 1:
-        names.remove(LABEL_COLUMN)
-        skipped[LABEL_COLUMN] = "labels of an earlier run"
+        if name not in excluded:
+            _check_not_spoiled(table, name, path)
+    for name in list(names):
+        if (kind := _no_feature(name, table.column_names)) and len(names) > 1:
+            names.remove(name)
+            skipped[name] = f"holds {kind}"
     if not names:
         found = ", ".join(f"{name} ({kind})" for name, kind in skipped.items())
         raise TableError(f"{path} has no column of numbers to cluster. Its columns: {found}.")
-    return Chosen(names, skipped)
+    return Chosen(names, {name or "the one without a name": why for name, why in skipped.items()})
+
+
+def _no_feature(name: str, names: Sequence[str]) -> str | None:
+    """Return what a column of numbers holds, by its name, if that is no feature of the rows."""
+    # R and pandas write the rows' names or numbers first, under no name; pandas reads that as
+    # "Unnamed: 0", and has a name of its own in Parquet.
+    is_first = name == names[0]
+    if (is_first and name.strip() in ("", "Unnamed: 0")) or INDEX.fullmatch(name):
+        return "row numbers"
+    if LABELS.fullmatch(name):
+        return "labels of an earlier run"
+    return None
+
+
+def numbering(values: np.ndarray[Any, Any], names: Sequence[str]) -> list[str]:
+    """Return the columns that hold a greater whole number in each row than in the row before."""
+    if len(values) < FEW_ROWS:
+        return []
+    with np.errstate(invalid="ignore"):
+        return [
+            name
+            for name, column in zip(names, values.T, strict=True)
+            if np.all(np.diff(column) > 0) and np.all(column == np.floor(column))
+        ]
 
 
 def named(table: pa.Table, names: Sequence[str], path: Path) -> list[str]:
     """Take the columns of these names; true and false count as 1 and 0."""
-    missing = [name for name in names if name not in table.column_names]
-    if missing:
-        raise TableError(
-            f"{path} has no column {', '.join(map(repr, missing))}. "
-            f"Its columns: {', '.join(table.column_names)}."
-        )
+    _check_there(table, names, path)
     for name in names:
         kind = _kind(table.schema.field(name).type)
         if kind not in ("numbers", "true or false", "nothing"):
@@ -57,16 +87,24 @@ def named(table: pa.Table, names: Sequence[str], path: Path) -> list[str]:
 
 
 def matrix(table: pa.Table, names: Sequence[str], path: Path) -> np.ndarray[Any, Any]:
-    """Return columns as float64, or float32 if all of them are no wider."""
+    """Return columns as float64, or float32 if all of them are no wider; NaN where one lacks."""
     types = [table.schema.field(name).type for name in names]
     narrow = all(t in (pa.float16(), pa.float32()) for t in types)
     points = np.empty((table.num_rows, len(names)), np.float32 if narrow else np.float64)
     for i, name in enumerate(names):
         column = pc.cast(table.column(name), pa.from_numpy_dtype(points.dtype), safe=False)
         points[:, i] = column.fill_null(np.nan).to_numpy()
-    _check_all(~np.isnan(points), "missing values", names, path)
-    _check_all(~np.isinf(points), "infinite values", names, path)
+    check_all(~np.isinf(points), "infinite values", names, path)
     return points
+
+
+def _check_there(table: pa.Table, names: Sequence[str], path: Path) -> None:
+    missing = [name for name in names if name not in table.column_names]
+    if missing:
+        raise TableError(
+            f"{path} has no column {', '.join(map(repr, missing))}. "
+            f"Its columns: {', '.join(table.column_names)}."
+        )
 
 
 def _kind(dtype: pa.DataType) -> str:
@@ -104,7 +142,8 @@ def _check_not_spoiled(table: pa.Table, name: str, path: Path) -> None:
         )
 
 
-def _check_all(good: np.ndarray[Any, Any], what: str, names: Sequence[str], path: Path) -> None:
+def check_all(good: np.ndarray[Any, Any], what: str, names: Sequence[str], path: Path) -> None:
+    """Raise for rows that are not good in all columns."""
     rows = np.flatnonzero(~good.all(axis=1))
     if not len(rows):
         return
@@ -114,5 +153,6 @@ def _check_all(good: np.ndarray[Any, Any], what: str, names: Sequence[str], path
     raise TableError(
         f"{len(rows):,} of {len(good):,} rows of {path} have {what}, in {where}; "
         f"rows {first}{', ...' if len(rows) > ROWS_TOLD else ''} (the first row of data is 1). "
-        "Fill in or delete these rows, or choose other columns with --columns."
+        "Fill in or delete these rows, choose other columns with --columns or --exclude"
+        f"{', or say --missing drop, mean or median' if what == 'missing values' else ''}."
     )

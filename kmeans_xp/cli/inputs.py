@@ -1,5 +1,6 @@
 """The rows that a command clusters, and what the user should know of them."""
 
+import shlex
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -7,10 +8,12 @@ import numpy as np
 import pyarrow as pa
 
 from kmeans_xp.cli import columns, tables
+from kmeans_xp.cli.asked import Asked
+from kmeans_xp.cli.missing import Fill, made_whole
 from kmeans_xp.cli.progress import progress
 from kmeans_xp.cli.scaling import Scaling
 
-__all__ = ["Inputs", "read", "unit"]
+__all__ = ["Inputs", "chosen", "read", "unit"]
 
 # Above this ratio of spreads, one column decides the distances almost alone.
 UNEVEN_SPREAD = 10.0
@@ -32,6 +35,22 @@ class Inputs(NamedTuple):
     points: Any
     scaling: Scaling | None
     notes: list[str]
+    #: for each row of the table whether it is clustered; None for all
+    is_kept: Matrix | None = None
+    fill: Fill | None = None
+
+    def arrays(self) -> dict[str, Matrix]:
+        """Return what a model file keeps, so that new rows are treated alike."""
+        parts = (part for part in (self.scaling, self.fill) if part is not None)
+        return {name: array for part in parts for name, array in part.to_arrays().items()}
+
+    def of_all_rows(self, labels: Matrix) -> Matrix:
+        """Return the labels of all rows of the table, masked where a row was left out."""
+        if self.is_kept is None:
+            return labels
+        found = np.zeros(len(self.is_kept), labels.dtype)
+        found[self.is_kept] = labels
+        return np.ma.MaskedArray(found, ~self.is_kept)
 
     @property
     def unit(self) -> str:
@@ -54,34 +73,41 @@ def unit(scaling: Scaling | None) -> str:
     return "standard deviations" if scaling else "units"
 
 
-def read(file: Path, column_names: str | None, *, scale: bool) -> Inputs:
+def read(file: Path, asked: Asked) -> Inputs:
     """Read the columns of `file` that are asked for, or else all that hold numbers."""
     with progress(f"Reading {file.name}"):
         table = tables.read(file)
-        names, skipped = _chosen(table, column_names, file)
-        values = columns.matrix(table, names, file)
+        names, skipped = chosen(table, asked, file)
+        whole = made_whole(columns.matrix(table, names, file), names, file, asked.missing)
+    values, is_kept, fill, note = whole
     notes = []
-    if skipped and column_names is None:
+    if skipped and asked.names is None:
         told = ", ".join(f"{name} ({reason})" for name, reason in skipped.items())
         notes.append(f"columns left out: {told}")
-    if scale:
-        scaling = Scaling.of(values)
-        return Inputs(table, names, skipped, values, scaling.apply(values), scaling, notes)
-    notes += _uneven_spread(values, names)
-    return Inputs(table, names, skipped, values, values, None, notes)
+    notes += [note] if note else []
+    notes += _numbering(values, names) if asked.names is None and len(names) > 1 else []
+    data = Inputs(table, names, skipped, values, values, None, notes, is_kept, fill)
+    if not asked.scale:
+        return data._replace(notes=notes + _uneven_spread(values, names))
+    scaling = Scaling.of(values)
+    return data._replace(points=scaling.apply(values), scaling=scaling)
 
 
-def _chosen(
-    table: pa.Table, column_names: str | None, file: Path
-) -> tuple[list[str], dict[str, str]]:
+def chosen(table: pa.Table, asked: Asked, file: Path) -> columns.Chosen:
     """Return the columns to cluster, and for each other one why it is left out."""
-    if column_names is None:
-        names, kinds = columns.choose(table, file)
-        return names, {name: f"holds {kind}" for name, kind in kinds.items()}
-    asked_for = [name.strip() for name in column_names.split(",")]
-    names = columns.named(table, list(dict.fromkeys(asked_for)), file)
+    if asked.names is None:
+        return columns.choose(table, file, asked.excluded)
+    names = columns.named(table, asked.names, file)
     others = [name for name in table.column_names if name not in names]
-    return names, dict.fromkeys(others, "not asked for")
+    return columns.Chosen(names, dict.fromkeys(others, "not asked for"))
+
+
+def _numbering(values: Matrix, names: list[str]) -> list[str]:
+    return [
+        f"column {name} holds a greater whole number in each row: if it numbers the rows, "
+        f"leave it out by --exclude {shlex.quote(name)}"
+        for name in columns.numbering(values, names)
+    ]
 
 
 def _uneven_spread(values: Matrix, names: list[str]) -> list[str]:

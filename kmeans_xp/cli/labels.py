@@ -10,10 +10,37 @@ import numpy as np
 import pyarrow as pa
 
 from kmeans_xp.cli import tables
+from kmeans_xp.cli.console import note
 
-__all__ = ["LABEL_COLUMN", "check_writable", "write_labelled"]
+__all__ = ["LABEL_COLUMN", "LEFT_OUT", "check_writable", "label_column", "write_labelled"]
 
 LABEL_COLUMN = "cluster"
+#: label of a row that was left out, where labels cannot be empty
+LEFT_OUT = -1
+
+
+def label_column(table: pa.Table, asked_for: str | None, *, is_written: bool) -> str:
+    """Return the name of the column of labels: of no column that the table has.
+
+    Parameters
+    ----------
+    table : pyarrow.Table
+        Its columns stay as they are.
+    asked_for : str or None
+        None for "cluster", or the first of cluster_1, cluster_2, ... that is free.
+    is_written : bool
+        Whether the user is to be told of another name.
+    """
+    names = table.column_names
+    if asked_for is not None:
+        if asked_for in names:
+            raise ValueError(f"--label-column {asked_for!r} is a column already: name another.")
+        return asked_for
+    numbered = (f"{LABEL_COLUMN}_{i}" for i in itertools.count(1))
+    name = next(n for n in itertools.chain([LABEL_COLUMN], numbered) if n not in names)
+    if is_written and name != LABEL_COLUMN:
+        note(f"column {LABEL_COLUMN} stays as it is: the labels are in {name}")
+    return name
 
 
 def check_writable(table: pa.Table, temporary: Path) -> None:
@@ -28,29 +55,31 @@ def check_writable(table: pa.Table, temporary: Path) -> None:
 
 
 def write_labelled(
-    source: Path, table: pa.Table, labels: np.ndarray[Any, Any], target: Path
+    source: Path, table: pa.Table, labels: np.ndarray[Any, Any], target: Path, column: str
 ) -> None:
-    """Write the rows of `source`, read as `table`, in their order with a column of labels."""
+    """Write the rows of `source`, read as `table`, in their order with a column of labels.
+
+    Those of rows that were left out are masked, and stay empty.
+    """
     delimiter = tables.DELIMITERS.get(target.suffix.lower())
     if delimiter and tables.format_of(source) in tables.DELIMITERS:
         with target.open("w", encoding="utf-8", errors="surrogateescape", newline="") as file:
             writer = csv.writer(file, delimiter=delimiter, lineterminator="\n")
-            writer.writerows(_labelled_text(source, table.column_names, labels))
+            writer.writerows(_labelled_text(source, table.column_names, labels, column))
         return
-    if LABEL_COLUMN in table.column_names:
-        table = table.drop_columns([LABEL_COLUMN])
-    tables.write(table.append_column(LABEL_COLUMN, pa.array(labels)), target)
+    is_left_out = np.ma.getmask(labels) if np.ma.isMaskedArray(labels) else None
+    found = pa.array(np.ma.getdata(labels), mask=is_left_out)
+    tables.write(table.append_column(column, found), target)
 
 
 def _labelled_text(
-    source: Path, names: list[str], labels: np.ndarray[Any, Any]
+    source: Path, names: list[str], labels: np.ndarray[Any, Any], column: str
 ) -> Iterator[list[str]]:
     """Return the cells as they were written, not as numbers printed again."""
-    kept = [i for i, name in enumerate(names) if name != LABEL_COLUMN]
     rows = tables.text_rows(source)
     first = next(rows)
-    yield [*(names[i] for i in kept), LABEL_COLUMN]
-    if first != names:
+    yield [*names, column]
+    if [name.strip() for name in first] != [name.strip() for name in names]:
         rows = itertools.chain([first], rows)
     for row, label in zip(rows, labels.tolist(), strict=True):
-        yield [*(row[i] for i in kept), str(label)]
+        yield [*row, "" if label is None else str(label)]

@@ -9,22 +9,31 @@ from typing import Annotated
 import typer
 
 from kmeans_xp.cli import tables
+from kmeans_xp.cli.asked import Missing
 
 __all__ = [
     "ColumnsOption",
     "DeviceOption",
+    "ExcludeOption",
     "InputFile",
+    "LabelColumnOption",
     "LabelledFile",
     "MaxIterOption",
     "Metric",
     "MetricOption",
+    "MissingOption",
     "NClustersOption",
     "NInitOption",
     "ScaleOption",
     "SeedOption",
     "check_distinct",
     "check_files",
+    "n_starts",
 ]
+
+#: numbers of a step (rows x columns x clusters) of which several fits take a second or so
+SMALL = 10_000_000
+MANY_STARTS = 10
 
 
 class Metric(StrEnum):
@@ -51,6 +60,24 @@ ColumnsOption = Annotated[
         "--columns", metavar="A,B,...", help="Columns to cluster; else all that hold numbers."
     ),
 ]
+ExcludeOption = Annotated[
+    str | None,
+    typer.Option("--exclude", metavar="A,B,...", help="Columns not to cluster, such as an id."),
+]
+MissingOption = Annotated[
+    Missing,
+    typer.Option(
+        help="Rows that lack a number: fail, drop them (their label stays empty), or fill in the "
+        "mean or median of the column, which the model keeps for `kmeans-xp predict`."
+    ),
+]
+LabelColumnOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME",
+        help="Name of the column of labels; else cluster, or cluster_1 if FILE has that.",
+    ),
+]
 ScaleOption = Annotated[
     bool,
     typer.Option(
@@ -61,7 +88,12 @@ ScaleOption = Annotated[
 ]
 SeedOption = Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Runs of the same seed agree.")]
 NInitOption = Annotated[
-    int, typer.Option(min=1, help="Starts to try; the one of least inertia is kept.")
+    int | None,
+    typer.Option(
+        min=1,
+        help="Number of random starts; the best is kept. By default 10 where a fit takes less than "
+        "a second (rows x columns x clusters up to 10 million), else 1.",
+    ),
 ]
 MaxIterOption = Annotated[int, typer.Option(min=1, help="Most iterations of one start.")]
 MetricOption = Annotated[
@@ -79,6 +111,13 @@ DeviceOption = Annotated[
         help="Where to compute; auto takes CUDA where it is usable and pays.",
     ),
 ]
+
+
+def n_starts(asked_for: int | None, shape: tuple[int, int], n_clusters: int) -> int:
+    """Return the number of random starts, by the size of the rows where none was asked for."""
+    if asked_for is not None:
+        return asked_for
+    return MANY_STARTS if shape[0] * shape[1] * n_clusters <= SMALL else 1
 
 
 def check_files(file: Path, out: Path | None, *others: Path | None) -> None:

@@ -1,6 +1,7 @@
 """``kmeans-xp predict``: the clusters of new rows by a saved model."""
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -10,9 +11,17 @@ import typer
 
 from kmeans_xp import KMeans, MiniBatchKMeans, persistence
 from kmeans_xp.cli import columns, inputs, labels, streaming, summary, tables
+from kmeans_xp.cli.asked import Missing
 from kmeans_xp.cli.console import note, reported, results
 from kmeans_xp.cli.inputs import Inputs
-from kmeans_xp.cli.options import DeviceOption, InputFile, LabelledFile, check_files
+from kmeans_xp.cli.missing import Fill, filled, made_whole
+from kmeans_xp.cli.options import (
+    DeviceOption,
+    InputFile,
+    LabelColumnOption,
+    LabelledFile,
+    check_files,
+)
 from kmeans_xp.cli.outputs import print_written
 from kmeans_xp.cli.progress import progress
 from kmeans_xp.cli.scaling import Scaling
@@ -26,23 +35,35 @@ Choose = Callable[[pa.Table], list[str]]
 def predict(
     model: Annotated[Path, typer.Argument(exists=True, dir_okay=False, metavar="MODEL")],
     file: InputFile,
+    drop_missing: Annotated[
+        bool,
+        typer.Option(
+            "--drop-missing", help="Leave out rows that lack a number: their label stays empty."
+        ),
+    ] = False,
     device: DeviceOption = "auto",
     out: LabelledFile = None,
+    label_column: LabelColumnOption = None,
 ) -> None:
     """Find the nearest cluster of MODEL for each row of FILE.
 
     Columns are matched by name, in any order; a model fitted without names takes the
-    columns of numbers in their order. Rows are scaled as the model's were.
+    columns of numbers in their order. Rows are scaled, and missing values filled in, as the
+    model's were.
     """
     check_files(file, out, model)
     with reported(), persistence.staged(*filter(None, [out])) as staged:
         estimator, arrays = persistence.load(model, expected=(KMeans, MiniBatchKMeans))
         if not hasattr(estimator, "cluster_centers_"):
             raise ValueError(f"{model} holds a {type(estimator).__name__} that was not fitted.")
-        scaling = Scaling.from_arrays(arrays)
+        scaling, fill = Scaling.from_arrays(arrays), Fill.from_arrays(arrays)
+        missing = Missing.drop if drop_missing else Missing.fail
         centroids = to_host(estimator.cluster_centers_)
-        read = _opened if streaming.is_needed(file) else _read
-        data = read(file, lambda table: _names(estimator, table, model, file), scaling)
+        choose = partial(_names, estimator, model, file)
+        if streaming.is_needed(file):
+            data = _opened(file, choose, scaling)
+        else:
+            data = _read(file, choose, scaling, fill, missing)
         points, names = data.points, data.names
         if isinstance(points, np.ndarray):
             points = points.astype(centroids.dtype, copy=False)
@@ -50,11 +71,12 @@ def predict(
             note(text)
         for temporary in staged:
             labels.check_writable(data.table, temporary)
+        column = labels.label_column(data.table, label_column, is_written=out is not None)
         n_rows = points.shape[0]
         with progress(f"Predicting {n_rows:,} rows"):
             found = to_host(estimator.set_params(device=device).predict(points))
         for temporary in staged:
-            streaming.write_labelled(file, data, found, temporary)
+            streaming.write_labelled(file, data, found, temporary, column)
         centres = scaling.undo(centroids) if scaling else centroids
         clusters = summary.summarize(points, found, centroids, centres, names, estimator.metric)
     console = results()
@@ -65,13 +87,20 @@ def predict(
     print_written(out)
 
 
-def _read(file: Path, choose: Choose, scaling: Scaling | None) -> Inputs:
+def _read(
+    file: Path, choose: Choose, scaling: Scaling | None, fill: Fill | None, missing: Missing
+) -> Inputs:
     with progress(f"Reading {file.name}"):
         table = tables.read(file)
         names = choose(table)
         values = columns.matrix(table, names, file)
-    points = scaling.apply(values) if scaling else values
-    return Inputs(table, names, {}, values, points, scaling, [])
+        if fill is None or missing is Missing.drop:
+            whole = made_whole(values, names, file, missing)
+        else:
+            whole = filled(values, names, fill, "what the model was fitted with")
+    points = scaling.apply(whole.values) if scaling else whole.values
+    notes = [whole.note] if whole.note else []
+    return Inputs(table, names, {}, whole.values, points, scaling, notes, whole.is_kept)
 
 
 def _opened(file: Path, choose: Choose, scaling: Scaling | None) -> Inputs:
@@ -82,7 +111,7 @@ def _opened(file: Path, choose: Choose, scaling: Scaling | None) -> Inputs:
     return Inputs(table, names, {}, rows, points, scaling, [streaming.why(file)])
 
 
-def _names(estimator: Any, table: pa.Table, model: Path, file: Path) -> list[str]:
+def _names(estimator: Any, model: Path, file: Path, table: pa.Table) -> list[str]:
     """Return the columns of `table` that the model was fitted on."""
     # Taken off the estimator, which gets a matrix in its order and would warn of no names.
     fitted_on = vars(estimator).pop("feature_names_in_", None)

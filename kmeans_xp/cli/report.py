@@ -15,6 +15,7 @@ import typer
 
 from kmeans_xp import KMeans, __version__, persistence, plotting
 from kmeans_xp.cli import inputs, quality, summary
+from kmeans_xp.cli.asked import Asked, Missing
 from kmeans_xp.cli.console import reported, results
 from kmeans_xp.cli.fitting import Fit, fit
 from kmeans_xp.cli.html import Html, table, tag, void
@@ -22,13 +23,16 @@ from kmeans_xp.cli.inputs import Inputs
 from kmeans_xp.cli.options import (
     ColumnsOption,
     DeviceOption,
+    ExcludeOption,
     InputFile,
     MaxIterOption,
+    MissingOption,
     NClustersOption,
     NInitOption,
     ScaleOption,
     SeedOption,
     check_files,
+    n_starts,
 )
 from kmeans_xp.cli.pictures import clusters_picture
 from kmeans_xp.cli.progress import progress
@@ -59,9 +63,11 @@ def report(
     file: InputFile,
     n_clusters: NClustersOption,
     column_names: ColumnsOption = None,
+    exclude: ExcludeOption = None,
+    missing: MissingOption = Missing.fail,
     scale: ScaleOption = False,
     seed: SeedOption = 0,
-    n_init: NInitOption = 1,
+    n_init: NInitOption = None,
     max_iter: MaxIterOption = 300,
     device: DeviceOption = "auto",
     out: Annotated[Path, typer.Option("--out", "-o", help="Write the report here (.html).")] = Path(
@@ -80,28 +86,30 @@ def report(
     check_files(file, None, out)
     with reported(), persistence.staged(out) as (temporary,):
         plotting.check_format("picture.svg")
-        data = inputs.read(file, column_names, scale=scale)
+        asked = Asked(column_names, exclude, missing, scale)
+        data = inputs.read(file, asked)
         estimator = KMeans(
-            n_clusters, n_init=n_init, max_iter=max_iter, random_state=seed, device=device
+            n_clusters,
+            n_init=n_starts(n_init, data.points.shape, n_clusters),
+            max_iter=max_iter,
+            random_state=seed,
+            device=device,
         )
         result = fit(estimator, data)
         with progress("Writing"):
-            command = _command(file, column_names, scale, estimator, out)
+            command = _command(file, asked, estimator, out)
             page = _page(_measured(file, command, data, result))
             temporary.write_text(page, encoding="utf-8", errors="replace")
             size = temporary.stat().st_size
     results().print(f"Wrote: {out} ({size / 1000:,.0f} kB)", soft_wrap=True)
 
 
-def _command(
-    file: Path, column_names: str | None, scale: bool, estimator: KMeans, out: Path
-) -> str:
+def _command(file: Path, asked: Asked, estimator: KMeans, out: Path) -> str:
     """Return the command that makes the same report."""
     words = ["kmeans-xp", "report", str(file), "-k", str(estimator.n_clusters)]
-    words += ["--columns", column_names] if column_names is not None else []
-    words += ["--scale"] if scale else []
+    words += asked.words()
     words += ["--seed", str(estimator.random_state)]
-    words += ["--n-init", str(estimator.n_init)] if estimator.n_init != 1 else []
+    words += ["--n-init", str(estimator.n_init)]
     words += ["--max-iter", str(estimator.max_iter)] if estimator.max_iter != 300 else []
     words += ["--device", str(estimator.device), "--out", str(out)]
     return shlex.join(words)

@@ -12,8 +12,9 @@ from pyarrow import ipc, parquet
 from sklearn.preprocessing import StandardScaler
 
 from kmeans_xp.blocks import RowSource, open_rows
-from kmeans_xp.cli import columns, labels, tables
-from kmeans_xp.cli.inputs import Inputs
+from kmeans_xp.cli import labels, tables
+from kmeans_xp.cli.asked import Asked, Missing
+from kmeans_xp.cli.inputs import Inputs, chosen
 from kmeans_xp.cli.progress import progress
 from kmeans_xp.cli.scaling import Scaling
 from kmeans_xp.devices import available_memory
@@ -52,18 +53,14 @@ def is_needed(file: Path) -> bool:
     return available is not None and file.stat().st_size * growth > available / 2
 
 
-def read(file: Path, column_names: str | None, *, scale: bool) -> Inputs:
+def read(file: Path, asked: Asked) -> Inputs:
     """Open the columns of a file that are asked for, or else all that hold numbers."""
+    if asked.missing is not Missing.fail:
+        raise ValueError(f"{why(file)}, and --missing needs all of them: fill them in before.")
     table = table_without_rows(file)
-    asked_for = None if column_names is None else [n.strip() for n in column_names.split(",")]
-    if asked_for is None:
-        names, kinds = columns.choose(table, file)
-        skipped = {name: f"holds {kind}" for name, kind in kinds.items()}
-    else:
-        names = columns.named(table, list(dict.fromkeys(asked_for)), file)
-        skipped = {n: "not asked for" for n in table.column_names if n not in names}
+    names, skipped = chosen(table, asked, file)
     rows = open_columns(file, table, names)
-    if not scale:
+    if not asked.scale:
         return Inputs(table, names, skipped, rows, rows, None, [why(file)])
     scaling = _scaling_of(rows, file)
     return Inputs(table, names, skipped, rows, scaled(rows, scaling), scaling, [why(file)])
@@ -94,17 +91,19 @@ def sample(rows: RowSource, *others: Matrix) -> list[Matrix]:
     return [rows.take(drawn).points, *(each[drawn] for each in others)]
 
 
-def write_labelled(source: Path, data: Inputs, found: Matrix, target: Path) -> None:
+def write_labelled(
+    source: Path, data: Inputs, found: Matrix, target: Path, column: str = labels.LABEL_COLUMN
+) -> None:
     """Write the rows of a file in their order with a column of labels, streamed if they were."""
-    suffix = target.suffix.lower()
+    suffix, found = target.suffix.lower(), data.of_all_rows(found)
     if suffix == ".npy":
-        np.save(target, found)
+        np.save(target, np.ma.filled(found, labels.LEFT_OUT))
         return
     is_text = {suffix, tables.format_of(source)} <= tables.DELIMITERS.keys()
     if is_text or not isinstance(data.points, RowSource):  # text is copied line by line anyway
-        labels.write_labelled(source, data.table, found, target)
+        labels.write_labelled(source, data.table, found, target, column)
         return
-    batches = _labelled(source, found)
+    batches = _labelled(source, found, column)
     first = next(batches)
     with _writer(target, first.schema) as writer:
         writer.write(first)
@@ -130,15 +129,13 @@ def _scaling_of(rows: RowSource, file: Path) -> Scaling:
     return Scaling(scaler.mean_, scaler.scale_)
 
 
-def _labelled(source: Path, found: Matrix) -> Iterator[pa.RecordBatch]:
+def _labelled(source: Path, found: Matrix, column: str) -> Iterator[pa.RecordBatch]:
     """Yield the rows of a file as record batches, with their labels as the last column."""
     start = 0
     for batch in _batches(source):
-        if labels.LABEL_COLUMN in batch.schema.names:
-            batch = batch.drop_columns([labels.LABEL_COLUMN])
         here = pa.array(found[start : start + batch.num_rows])
         start += batch.num_rows
-        yield batch.append_column(labels.LABEL_COLUMN, here)
+        yield batch.append_column(column, here)
 
 
 def _batches(source: Path) -> Iterator[pa.RecordBatch]:

@@ -21,6 +21,9 @@ __all__ = ["READABLE", "WRITABLE", "TableError", "format_of", "read", "text_rows
 DELIMITERS = {".csv": ",", ".tsv": "\t"}
 COMPRESSED: dict[str, Callable[..., Any]] = {".gz": gzip.open, ".bz2": bz2.open}
 
+# A polygon as text, say, is longer than the 131,072 characters that a cell may have by default.
+csv.field_size_limit(2**31 - 1)
+
 DECODING_ERRORS = (csv.Error, zipfile.BadZipFile, zlib.error)
 
 
@@ -85,6 +88,8 @@ def _read_csv(path: Path) -> pa.Table:
         table = table.rename_columns(_numbered(table.num_columns))
     else:
         table = _parsed_csv(path)
+        table = table.rename_columns([name.strip() for name in table.column_names])
+    _check_quotes(path)
     with _opened(path, "rb") as file:
         file.seek(-1, 2)
         if file.read(1) not in b"\r\n":
@@ -94,6 +99,26 @@ def _read_csv(path: Path) -> pa.Table:
                 stacklevel=2,
             )
     return table
+
+
+def _check_quotes(path: Path) -> None:
+    """Raise where a quote is never closed: all that follows it would be one cell."""
+    with _opened(path, "rb") as file:
+        n_quotes = sum(part.count(b'"') for part in iter(lambda: file.read(2**20), b""))
+    if n_quotes % 2 == 0:
+        return
+    delimiter = DELIMITERS[format_of(path)]
+    with _opened(path, "rt", encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
+        rows, line = csv.reader(file, delimiter=delimiter, strict=True), 0
+        try:
+            for _ in rows:
+                line = rows.line_num
+        except csv.Error as error:
+            if "unexpected end" in str(error):
+                raise TableError(
+                    f"{path} has a quote after line {line:,} that is never closed: "
+                    "what follows would be one cell."
+                ) from error
 
 
 def _tell_of_another_delimiter(path: Path, header: list[str], row: list[str]) -> None:

@@ -81,8 +81,10 @@ def _run_beside(work: Callable[[], None], n_others: int) -> None:
     """Run ``work`` here and in ``n_others`` threads of the pool until all have returned."""
     others: list[Future[None]] = []
     try:
-        # A context each: they carry this thread's np.errstate, and cannot be shared.
-        others = [worker.submit(copy_context().run, work) for worker in _workers(n_others)]
+        # No thread begins once the interpreter is ending: in atexit, or after the main thread.
+        with contextlib.suppress(RuntimeError):
+            # A context each: they carry this thread's np.errstate, and cannot be shared.
+            others.extend(worker.submit(copy_context().run, work) for worker in _workers(n_others))
         work()
     finally:
         # One that waits behind another caller's work is not needed any more.

@@ -235,15 +235,26 @@ def test_cells_of_a_csv_file_are_copied_as_written(run: Run, tmp_path: Path) -> 
     assert [row.rpartition(",")[0] for row in rows] == lines[1:]
 
 
-def test_an_earlier_cluster_column_is_replaced_not_clustered(
-    run: Run, csv_file: Path, tmp_path: Path
+@pytest.mark.parametrize("suffix", [".csv", ".parquet"])
+def test_an_earlier_cluster_column_is_kept_not_clustered(
+    suffix: str, run: Run, csv_file: Path, tmp_path: Path
 ) -> None:
-    once, twice = tmp_path / "once.csv", tmp_path / "twice.csv"
+    once, twice, thrice = (tmp_path / f"{name}{suffix}" for name in ("once", "twice", "thrice"))
     run("cluster", csv_file, "-k", 3, "--out", once)
     done = run("cluster", once, "-k", 3, "--out", twice)
     assert done.exit_code == 0, done.output
     assert "cluster (holds labels of an earlier run)" in done.stderr
-    assert twice.read_text() == once.read_text()
+    assert "column cluster stays as it is: the labels are in cluster_1" in done.stderr
+    found = tables.read(twice)
+    assert found.column_names == [*tables.read(once).column_names, "cluster_1"]
+    assert found["cluster"] == found["cluster_1"] == tables.read(once)["cluster"]
+    done = run("cluster", twice, "-k", 3, "--out", thrice, "--label-column", "again")
+    assert done.exit_code == 0, done.output
+    assert tables.read(thrice).column_names[-2:] == ["cluster_1", "again"]
+    assert "cluster_1 (holds labels of an earlier run)" in done.stderr
+    done = run("cluster", twice, "-k", 3, "--out", thrice, "--label-column", "height")
+    assert done.exit_code == 1
+    assert "--label-column 'height' is a column already" in done.stderr
 
 
 @pytest.mark.parametrize(
@@ -541,7 +552,10 @@ BAD_FILES: dict[str, tuple[bytes, str]] = {
         "cannot be read as .csv: CSV parse error: Expected 2 columns.*cut off",
     ),
     "ragged.csv": (b"a,b\n1,2\n3,4,5\n", "Expected 2 columns, got 3"),
-    "text.csv": (b"a,b\nx,y\n", r"no column of numbers to cluster. Its columns: a \(text\), b"),
+    "text.csv": (
+        b"a,b\nx,y\n",
+        r"no column of numbers to cluster. Its columns: a \(holds text\), b",
+    ),
     "twice.csv": (b"a,a\n1,2\n", "columns of the same name: a, a"),
     "spoiled.csv": (
         b"a,b\n1,2\n3,4\n5,1e\n",

@@ -21,6 +21,7 @@ from typer.testing import CliRunner  # noqa: E402
 
 from kmeans_xp.cli import choose_k, inputs, progress, tables  # noqa: E402
 from kmeans_xp.cli.app import app  # noqa: E402
+from kmeans_xp.cli.asked import Asked  # noqa: E402
 from kmeans_xp.selection import choose_n_clusters  # noqa: E402
 from tests.datasets import blobs  # noqa: E402
 
@@ -170,7 +171,7 @@ def test_numbers_may_begin_with_one(run: Run, csv_file: Path) -> None:
 def test_parts_are_counted_on_a_terminal(monkeypatch: pytest.MonkeyPatch, csv_file: Path) -> None:
     screen = Console(file=io.StringIO(), force_terminal=True, width=80, record=True)
     monkeypatch.setattr(progress, "messages", lambda: screen)
-    data = inputs.read(csv_file, None, scale=False)
+    data = inputs.read(csv_file, Asked())
     choose_k._chosen(data, range(2, 4), n_init=1, n_references=2, random_state=0)
     assert "Clustering 90 rows x 2 columns: 6 of 6 parts" in screen.export_text()
 

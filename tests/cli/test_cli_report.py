@@ -27,6 +27,7 @@ import kmeans_xp  # noqa: E402
 from kmeans_xp import KMeans  # noqa: E402
 from kmeans_xp.cli import html, inputs, report, tables  # noqa: E402
 from kmeans_xp.cli.app import app  # noqa: E402
+from kmeans_xp.cli.asked import Asked  # noqa: E402
 
 WEATHER = Path(__file__).parents[2] / "examples" / "data" / "jfk_weather_2013.csv"
 VOID = {"meta", "img", "br", "link", "input", "hr"}
@@ -140,7 +141,7 @@ def test_its_numbers_are_those_of_the_fit(scale: bool, run: Run, table_file: Pat
     page = page_of(Path("report.html"))
     values = points_of(table_file)
     points = (values - values.mean(axis=0)) / values.std(axis=0) if scale else values
-    kmeans = KMeans(3, random_state=7, n_init=1).fit(points)
+    kmeans = KMeans(3, random_state=7, n_init=10).fit(points)
     sizes = np.bincount(kmeans.labels_)
     _, *rows = page.table("Sizes.")
     assert [number(row[1]) for row in rows] == sizes.tolist()
@@ -382,7 +383,7 @@ def test_markup_is_only_what_was_made_as_markup() -> None:
 
 
 def test_columns_not_asked_for_are_told(table_file: Path) -> None:
-    data = inputs.read(table_file, "kg", scale=False)
+    data = inputs.read(table_file, Asked("kg"))
     assert data.names == ["kg"]
     assert data.skipped == {"name": "not asked for", "metres": "not asked for"}
     assert data.notes == []

@@ -1,0 +1,101 @@
+"""Rows that have no number in some column: dropped, or filled in."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple, Self
+
+import numpy as np
+
+from kmeans_xp.cli.asked import Missing
+from kmeans_xp.cli.columns import check_all
+
+__all__ = ["Fill", "Whole", "filled", "made_whole"]
+
+Matrix = np.ndarray[Any, Any]
+
+
+class Fill(NamedTuple):
+    """What stands in for a missing number of each column.
+
+    Parameters
+    ----------
+    values : array of shape (n_columns,)
+    """
+
+    values: Matrix
+
+    @classmethod
+    def from_arrays(cls, arrays: Mapping[str, Matrix]) -> Self | None:
+        """Take what `to_arrays` gave; None if it is not there."""
+        return cls(arrays["input_fill"]) if "input_fill" in arrays else None
+
+    def to_arrays(self) -> dict[str, Matrix]:
+        """Return what a model file keeps of it."""
+        return {"input_fill": self.values}
+
+    def apply(self, values: Matrix) -> Matrix:
+        """Return the rows with all their numbers."""
+        return np.where(np.isnan(values), self.values.astype(values.dtype), values)
+
+
+class Whole(NamedTuple):
+    """Rows without a missing number.
+
+    Parameters
+    ----------
+    values : array of shape (n_rows, n_columns)
+    is_kept : array of bool, or None
+        For each row of the table whether it is there; None for all.
+    fill : Fill or None
+        What stands in for missing numbers.
+    note : str or None
+        What the user should know.
+    """
+
+    values: Matrix
+    is_kept: Matrix | None = None
+    fill: Fill | None = None
+    note: str | None = None
+
+
+def made_whole(values: Matrix, names: list[str], file: Path, how: Missing) -> Whole:
+    """Return the rows as they are to be clustered, or raise where one lacks a number."""
+    if how is Missing.fail:
+        check_all(~np.isnan(values), "missing values", names, file)
+        return Whole(values)
+    if how is Missing.drop:
+        return _dropped(values, names, file)
+    if empty := [name for name, column in zip(names, values.T, strict=True) if _is_empty(column)]:
+        raise ValueError(f"{file} has no number at all in {', '.join(empty)}.")
+    measure = np.nanmean if how is Missing.mean else np.nanmedian
+    fill = Fill(np.asarray(measure(values.astype(np.float64, copy=False), axis=0)))
+    return filled(values, names, fill, f"the {how.value} of their column")
+
+
+def filled(values: Matrix, names: list[str], fill: Fill, by: str) -> Whole:
+    """Return all rows, their missing numbers filled in."""
+    where = _where(values, names)
+    n_rows = int(np.isnan(values).any(axis=1).sum())
+    told = f"missing values of {n_rows:,} rows are filled in by {by}: in {where}"
+    return Whole(fill.apply(values), None, fill, told if n_rows else None)
+
+
+def _dropped(values: Matrix, names: list[str], file: Path) -> Whole:
+    is_kept = np.asarray(~np.isnan(values).any(axis=1))
+    n_rows = len(values) - int(is_kept.sum())
+    if n_rows == 0:
+        return Whole(values)
+    where = _where(values, names)
+    if n_rows == len(values):
+        raise ValueError(f"Every row of {file} has missing values, in {where}: none is left.")
+    told = f"{n_rows:,} of {len(values):,} rows have missing values and are left out: in {where}"
+    return Whole(values[is_kept], is_kept, None, told)
+
+
+def _where(values: Matrix, names: list[str]) -> str:
+    counts = zip(names, np.isnan(values).sum(axis=0), strict=True)
+    return ", ".join(f"{name} ({count:,})" for name, count in counts if count)
+
+
+def _is_empty(column: Matrix) -> bool:
+    return bool(np.isnan(column).all())
