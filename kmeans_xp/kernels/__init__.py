@@ -35,6 +35,7 @@ from kmeans_xp.kernels.portable.moments import (
     column_moments,
     spread,
 )
+from kmeans_xp.kernels.portable.problems import ProblemOptions, Solved, solved_at_once
 from kmeans_xp.kernels.portable.seeding import (
     Candidate,
     best_candidate,
@@ -79,8 +80,10 @@ __all__ = [
     "LloydSteps",
     "Moments",
     "Nearest",
+    "ProblemOptions",
     "Rows",
     "SilhouetteDistances",
+    "Solved",
     "SparseRows",
     "SphereRows",
     "Spread",
@@ -118,6 +121,7 @@ __all__ = [
     "rows_on_sphere",
     "running_total",
     "silhouette_distances",
+    "solved_at_once",
     "spread",
     "sq_distances",
     "steps_of",
