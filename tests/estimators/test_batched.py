@@ -19,6 +19,10 @@ from tests.assertions import PRECISIONS, assert_at_home
 Host = NDArray[Any]
 
 
+#: the squares of the second problem's rows are too large for float32
+FAR_APART = (np.eye(50)[None, :, :3] * np.array([1.0, 1e25])[:, None, None]).astype(np.float32)
+
+
 def problems(shape: tuple[int, int, int], dtype: str, seed: int = 0) -> Host:
     """Return rows of clusters that touch each other, in each problem about another place."""
     rng = np.random.default_rng(seed)
@@ -163,7 +167,7 @@ def test_a_source_of_random_numbers_gives_one_int() -> None:
         ({"sample_weight": np.ones((2, 49))}, "sample_weight.shape"),
         ({"sample_weight": np.stack([np.ones(50), np.zeros(50)])}, "none in 1 of them, such as 1"),
         ({"sample_weight": -np.ones((2, 50))}, "Negative values"),
-        ({"X": np.stack([np.eye(50)[:, :3], 1e200 * np.eye(50)[:, :3]])}, "In problem 1: The rows"),
+        ({"X": FAR_APART}, "In problem 1: The rows"),
     ],
     ids=lambda each: "" if isinstance(each, str) else next(iter(each)),
 )
