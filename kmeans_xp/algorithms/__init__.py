@@ -22,7 +22,7 @@ from kmeans_xp.algorithms.minibatch import (
     minibatch_start,
     minibatch_step,
 )
-from kmeans_xp.algorithms.restarts import best_of, runs_from
+from kmeans_xp.algorithms.restarts import SAME_INERTIA, best_of, runs_from
 from kmeans_xp.algorithms.seeding import (
     Seeds,
     kmeans_plusplus,
@@ -35,6 +35,7 @@ __all__ = [
     "ALGORITHMS",
     "LEAF",
     "METRICS",
+    "SAME_INERTIA",
     "Bisected",
     "Bisection",
     "BoundedStep",

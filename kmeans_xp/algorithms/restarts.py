@@ -15,10 +15,10 @@ from kmeans_xp.kernels import (
     update_centroids,
 )
 
-__all__ = ["best_of", "is_better", "lloyd_restarts", "runs_from"]
+__all__ = ["SAME_INERTIA", "best_of", "is_better", "lloyd_restarts", "runs_from"]
 
 #: runs that end in the same clustering differ by rounding; the first of them is kept
-_SAME_INERTIA = 1e-6
+SAME_INERTIA = 1e-6
 
 
 def best_of(results: Iterable[LloydResult]) -> LloydResult | None:
@@ -32,7 +32,7 @@ def best_of(results: Iterable[LloydResult]) -> LloydResult | None:
 
 def is_better(result: LloydResult, best: LloydResult) -> bool:
     """Return whether a result has less inertia, by more than rounding."""
-    return result.inertia < best.inertia * (1.0 - _SAME_INERTIA)
+    return result.inertia < best.inertia * (1.0 - SAME_INERTIA)
 
 
 def runs_from(

@@ -1,5 +1,6 @@
 """scikit-learn's face of the algorithms: validate, place, run, store."""
 
+from kmeans_xp.estimators.batched import k_means_batched
 from kmeans_xp.estimators.bisecting_k_means import BisectingKMeans
 from kmeans_xp.estimators.checkpoint import Checkpoint
 from kmeans_xp.estimators.functions import (
@@ -23,6 +24,7 @@ __all__ = [
     "assign",
     "inertia",
     "k_means",
+    "k_means_batched",
     "kmeans_parallel",
     "kmeans_plusplus",
     "lloyd",

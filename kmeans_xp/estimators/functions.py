@@ -601,8 +601,10 @@ def _chosen_rows(
         # From X itself: adding the origin back would round.
         if blocks.elsewhere(points) is None:
             return dense_at(points, indices), indices
-        taken = blocks.of(points, None, placement).take(chosen.indices)
-        return send(taken.points, placement), indices
+        given = data.blocks.seen_from(None)
+        if metric == "cosine":  # of those the rows are scaled
+            given = blocks.of(points, None, placement)
+        return send(given.take(chosen.indices).points, placement), indices
 
 
 def _placed(points: Any, device: str | None) -> tuple[Array, Placement]:

@@ -9,12 +9,19 @@ from kmeans_xp.blocks import Blocks
 from kmeans_xp.devices import Array, Placement, namespace_of, to_host
 from kmeans_xp.kernels import Rows, both_moments, spread
 
-__all__ = ["Prepared", "check_range", "prepared", "published"]
+__all__ = [
+    "GREATEST_VARIANCE",
+    "LEAST_VARIANCE",
+    "Prepared",
+    "check_range",
+    "prepared",
+    "published",
+]
 
 #: variances between which the squares of a dtype, and their differences, keep their digits: also
 #: where numbers below the least normal one are taken for 0, as CUDA's are
-_LEAST_VARIANCE = {4: 1e-30, 8: 1e-290}
-_GREATEST_VARIANCE = {4: 1e36, 8: 1e300}
+LEAST_VARIANCE = {4: 1e-30, 8: 1e-290}
+GREATEST_VARIANCE = {4: 1e36, 8: 1e300}
 
 
 class Prepared(NamedTuple):
@@ -93,8 +100,8 @@ def check_range(data: Prepared) -> None:
     itemsize = 8 if data.blocks.dtype == data.blocks.xp.float64 else 4
     variance, n_features = data.mean_variance, data.blocks.n_features
     # Not a number where the differences themselves are too large.
-    is_too_large = not variance * n_features <= _GREATEST_VARIANCE[itemsize]
-    if not is_too_large and not 0.0 < variance < _LEAST_VARIANCE[itemsize]:
+    is_too_large = not variance * n_features <= GREATEST_VARIANCE[itemsize]
+    if not is_too_large and not 0.0 < variance < LEAST_VARIANCE[itemsize]:
         return
     name = f"float{8 * itemsize}"
     spread = f"{variance**0.5:.1e}" if math.isfinite(variance) else "too far to say"

@@ -40,6 +40,7 @@ from kmeans_xp.kernels.portable.moments import (
     column_moments,
     spread,
 )
+from kmeans_xp.kernels.portable.problems import ProblemOptions, Solved, solved_at_once
 from kmeans_xp.kernels.portable.seeding import (
     Candidate,
     best_candidate,
@@ -84,8 +85,10 @@ __all__ = [
     "LloydSteps",
     "Moments",
     "Nearest",
+    "ProblemOptions",
     "Rows",
     "SilhouetteDistances",
+    "Solved",
     "SparseRows",
     "SphereRows",
     "Spread",
@@ -124,6 +127,7 @@ __all__ = [
     "rules_out_scores",
     "running_total",
     "silhouette_distances",
+    "solved_at_once",
     "spread",
     "sq_distances",
     "steps_of",

@@ -108,8 +108,9 @@ class SilhouetteDisplay:
         """
         fitted_centroids(estimator)
         labels = predicted(estimator, X)
+        metric = getattr(estimator, "metric", "euclidean")  # scikit-learn's have none
         return cls.from_predictions(
-            X, labels, ax=ax, sample_size=sample_size, random_state=random_state
+            X, labels, ax=ax, sample_size=sample_size, random_state=random_state, metric=metric
         )
 
     @classmethod
@@ -121,6 +122,7 @@ class SilhouetteDisplay:
         ax: Axes | None = None,
         sample_size: int | None = 10_000,
         random_state: int = 0,
+        metric: str = "euclidean",
     ) -> Self:
         """Draw the silhouettes of X under these labels.
 
@@ -136,6 +138,8 @@ class SilhouetteDisplay:
             Take a random sample of this many points when there are more; None for all.
         random_state : int, default=0
             Picks that sample.
+        metric : {"euclidean", "cosine"}, default="euclidean"
+            Of the distances.
 
         Returns
         -------
@@ -148,7 +152,7 @@ class SilhouetteDisplay:
         rows = sampled(n_points, sample_size, generator_of(random_state))
         drawn = labels if rows is None else labels[rows]
         _check_n_labels(drawn)
-        silhouettes = _silhouettes(points if rows is None else taken(points, rows), drawn)
+        silhouettes = _silhouettes(points if rows is None else taken(points, rows), drawn, metric)
         return cls(silhouettes=silhouettes, labels=drawn, n_points=n_points).plot(ax)
 
     def plot(self, ax: Axes | None = None) -> Self:
@@ -220,6 +224,7 @@ def silhouette(
     ax: Axes | None = None,
     sample_size: int | None = 10_000,
     random_state: int = 0,
+    metric: str = "euclidean",
 ) -> Axes:
     """Draw the silhouette of each point as one knife a cluster, with the mean.
 
@@ -240,6 +245,8 @@ def silhouette(
         the title says so. None for all.
     random_state : int, default=0
         Picks that sample.
+    metric : {"euclidean", "cosine"}, default="euclidean"
+        Of the distances.
 
     Returns
     -------
@@ -271,7 +278,7 @@ def silhouette(
     'silhouette (dashed: mean 0.889)'
     """
     return SilhouetteDisplay.from_predictions(
-        X, labels, ax=ax, sample_size=sample_size, random_state=random_state
+        X, labels, ax=ax, sample_size=sample_size, random_state=random_state, metric=metric
     ).ax_
 
 
@@ -284,7 +291,8 @@ def _check_n_labels(labels: HostArray) -> None:
         )
 
 
-def _silhouettes(points: Any, labels: HostArray) -> HostArray:
+def _silhouettes(points: Any, labels: HostArray, metric: str) -> HostArray:
     from kmeans_xp.metrics import silhouette_samples
 
-    return devices.to_host(any_array(silhouette_samples(points, labels), "silhouettes"))
+    silhouettes = silhouette_samples(points, labels, metric=metric)
+    return devices.to_host(any_array(silhouettes, "silhouettes"))

@@ -28,6 +28,7 @@ def test_every_public_name_is_there() -> None:
         "devices",
         "inertia",
         "k_means",
+        "k_means_batched",
         "kmeans_parallel",
         "kmeans_plusplus",
         "lloyd",

@@ -38,6 +38,7 @@ from kmeans_xp.kernels import (
     LloydSteps,
     Moments,
     Nearest,
+    ProblemOptions,
     SilhouetteDistances,
     Spread,
     Step,
@@ -929,6 +930,45 @@ def verify_places_of_least(result: Any, trial: Trial, truth: Truth) -> None:
     np.testing.assert_array_equal(places, np.argsort(trial.closest, kind="stable")[:n])
 
 
+def two_problems(trial: Trial) -> tuple[Any, ...]:
+    """Return the rows, and the same backwards."""
+    points, weights = trial.problem.points, trial.problem.weights
+    placed = trial.placed(points, trial.problem.dtype)
+    both = trial.xp.stack([placed, trial.xp.flip(placed, axis=0)])
+    if weights is not None:
+        weights = trial.library.asarray(np.stack([weights, weights[::-1]]) + 1.0, weights.dtype)
+    n_clusters = min(len(trial.problem.centroids), len(points))
+    uniforms = np.random.default_rng(0).random((2, 1 + (n_clusters - 1) * 3))
+    return both, weights, uniforms, ProblemOptions(n_clusters, 4, 1e-4, 1e-30, 1e30, 1e-6)
+
+
+def verify_solved_at_once(result: Any, trial: Trial, truth: Truth) -> None:
+    """Each problem has labels of the nearest of its centroids, and their inertia."""
+    if result is None:
+        return
+    n_points, n_features = trial.problem.points.shape
+    weights = np.ones(n_points) if trial.problem.weights is None else trial.problem.weights + 1.0
+    for backwards, labels, centroids, inertia, n_iter in zip((1, -1), *result, strict=True):
+        if n_iter == 0:
+            continue
+        points = trial.problem.points[::backwards].astype(np.float64)
+        assert 1 <= n_iter <= 4
+        distances = oracle_distances(points, centroids)
+        own = np.take_along_axis(distances, labels[:, None].astype(int), axis=1)[:, 0]
+        # Centroids are rounded where the mean is added to them.
+        off = 8.0 * np.finfo(centroids.dtype).eps * np.abs(points).max() * np.sqrt(n_features)
+        assert (np.sqrt(own) <= np.sqrt(distances.min(axis=1)) + 64.0 * off).all()
+        total = (weights[::backwards] * own).sum()
+        assert np.sqrt(inertia) == pytest.approx(
+            np.sqrt(total), rel=1e-5, abs=8.0 * off * np.sqrt(weights.sum())
+        )
+
+
+def oracle_distances(points: Host, centroids: Host) -> Host:
+    wide = centroids.astype(np.float64)
+    return np.array([((points - centroid) ** 2).sum(axis=1) for centroid in wide]).T
+
+
 def rows_of_which_some_are_the_origin(trial: Trial) -> tuple[Any, ...]:
     """Measure from the last row, which others may equal."""
     points = trial.problem.points.astype(trial.problem.computing)
@@ -978,6 +1018,7 @@ CONTRACTS = {
     "sq_distances": Contract(rows_and_centroids, verify_sq_distances),
     "steps_of": Contract(rows_reduce_and_tol, verify_steps_of, walked),
     "update_centroids": Contract(totals_and_centroids, verify_update_centroids),
+    "solved_at_once": Contract(two_problems, verify_solved_at_once),
     "without_direction": Contract(rows_of_which_some_are_the_origin, verify_without_direction),
 }
 

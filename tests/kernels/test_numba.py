@@ -257,7 +257,7 @@ def test_memory_layouts_share_one_compiled_function() -> None:
     read_only.flags.writeable = False
     for same in (np.asfortranarray(points), np.repeat(points, 2, axis=1)[:, ::2], read_only):
         np.testing.assert_array_equal(nearest_labels(DenseRows(same), centroids, xp=xp), expected)
-    compiled = assignment._label_rows.of_dtype[points.dtype]
+    compiled = assignment.label_rows.of_dtype[points.dtype]
     assert len(compiled.signatures) == 1
 
 

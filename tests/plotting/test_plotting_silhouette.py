@@ -131,3 +131,11 @@ def test_it_draws_on_the_axes_given() -> None:
     axes = Figure().add_subplot()
     assert plotting.silhouette(np.arange(4.0)[:, None], [0, 0, 1, 1], ax=axes) is axes
     assert not devices.is_array(axes)
+
+
+def test_silhouettes_are_of_the_estimators_distances() -> None:
+    points = blobs()[0] + 5.0
+    kmeans = KMeans(4, random_state=0, metric="cosine").fit(points)
+    display = SilhouetteDisplay.from_estimator(kmeans, points)
+    expected = sklearn.metrics.silhouette_samples(points, kmeans.labels_, metric="cosine")
+    np.testing.assert_allclose(display.silhouettes, expected, atol=1e-6)

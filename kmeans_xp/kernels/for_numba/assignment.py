@@ -76,8 +76,11 @@ __all__ = [
     "has_own_totals",
     "is_updated_in_lanes",
     "label_panels",
+    "label_rows",
     "n_step_tasks",
     "no_totals",
+    "pack_groups",
+    "run_steps",
     "scored",
     "split_totals",
     "step_cost",
@@ -139,7 +142,8 @@ def pack_groups(centroids, groups, biases):
 
 
 @compiled(ROWS, COUNT, COUNT, COUNT, NUMBER, NUMBERS, NUMBERS, NUMBERS, COUNT, LABEL_RESULTS)
-def _label_rows(points, start, stop, tile, length, origin, groups, biases, n_clusters, labels):
+def label_rows(points, start, stop, tile, length, origin, groups, biases, n_clusters, labels):
+    """Write the nearest centroid of each row, and keep no score."""
     n_features = points.shape[1]
     panels, best = aligned(tile * n_features, points), aligned(tile, points)
     found, scratch = np.empty(tile, np.int32), scratch_for(points, tile, length)
@@ -252,7 +256,7 @@ _pack_centroids, _label_add, _update_step = (
     TOTALS,
     returns=types.int64,
 )
-def _run_steps(
+def run_steps(
     points, tile, origin, weights, start, tol, groups, biases, found, sums, mass, centroids, signals
 ):
     """Take steps until one that ends the run or leaves a cluster empty; return their number."""
@@ -361,7 +365,7 @@ def steps_in_a_call(rows: DenseRows, centroids: Floats, n_steps: int, tol: float
     shape, groups = (n_steps, n_clusters, n_features), Groups.empty(n_clusters, n_features, dtype)
     sums, new = np.empty(shape), np.empty(shape, dtype)
     mass, signals = np.empty(shape[:2]), np.empty((n_steps, 3))
-    n_done = _run_steps[dtype](
+    n_done = run_steps[dtype](
         points,
         tile,
         origin_of(rows),
@@ -427,7 +431,7 @@ def scored(rows: Dense, centroids: Floats) -> Labels:
     labels = np.empty(rows.n_points, np.int32)
 
     def label(start: int, stop: int) -> None:
-        _label_rows[dtype](
+        label_rows[dtype](
             points,
             start,
             stop,

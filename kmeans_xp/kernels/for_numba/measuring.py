@@ -33,6 +33,7 @@ from kmeans_xp.kernels.for_numba.tiling import (
     override,
     pack_tile,
     scratch_for,
+    sum_lanes,
     tile_of,
     tile_rows,
     weights_of,
@@ -49,7 +50,7 @@ from kmeans_xp.kernels.portable.moments import Moments, Spread, column_moments, 
 from kmeans_xp.kernels.rows import DenseRows
 from kmeans_xp.kernels.trees import merged_in_tree
 
-__all__: list[str] = []
+__all__ = ["add_distances", "add_moments", "inertia_cost", "measure_spread", "moments_cost"]
 
 
 @compiled(ROWS, COUNT, COUNT, COUNT, NUMBER, NUMBERS, LABELS, NUMBERS, RESULTS)
@@ -90,7 +91,8 @@ def row_by_row(rows: Dense, labels: Labels, centroids: Floats) -> Floats:
 @compiled(
     ROWS, COUNT, COUNT, COUNT, NUMBER, NUMBERS, COLUMN, LABELS, NUMBERS, returns=types.float64
 )
-def _add_distances(points, start, stop, tile, length, origin, weights, labels, centroids):
+def add_distances(points, start, stop, tile, length, origin, weights, labels, centroids):
+    """Return the weighted sum of squared distances of rows to their centroids."""
     n_features, scratch, total = points.shape[1], scratch_for(points, tile, length), 0.0
     for row in range(start, stop, tile):
         n_rows = min(tile, stop - row)
@@ -105,6 +107,11 @@ def _add_distances(points, start, stop, tile, length, origin, weights, labels, c
     return total
 
 
+def inertia_cost(n_features: int) -> float:
+    """Return roughly how many nanoseconds of one thread the distance of a row takes."""
+    return 4.0 + n_features / 3
+
+
 @override(assigned_inertia, on_sphere=True)
 def added_as_measured(rows: Dense, labels: Labels, centroids: Floats) -> Floats:
     """Hold no distance in memory."""
@@ -115,12 +122,12 @@ def added_as_measured(rows: Dense, labels: Labels, centroids: Floats) -> Floats:
     flat, labels = np.ascontiguousarray(centroids).reshape(-1), int32_labels(labels)
 
     def total(start: int, stop: int) -> float:
-        added: float = _add_distances[dtype](
+        added: float = add_distances[dtype](
             points, start, stop, tile, length, origin, weights, labels, flat
         )
         return added
 
-    n_tasks = n_tasks_for(rows.n_points, 4.0 + n_features / 3)
+    n_tasks = n_tasks_for(rows.n_points, inertia_cost(n_features))
     return np.asarray(merged_in_tree(in_parts(total, rows.n_points, n_tasks, dtype)))
 
 
@@ -148,7 +155,7 @@ def looked_at_until_one_differs(rows: DenseRows) -> Floats:
 
 
 @compiled(ROWS, COUNT, COUNT, COUNT, NUMBER, NUMBERS, COLUMN, SUMS, SUMS)
-def _add_moments(points, start, stop, tile, length, origin, weights, sums, squares):
+def add_moments(points, start, stop, tile, length, origin, weights, sums, squares):
     """Add rows and their squares to lanes of float64, as many as a panel has numbers."""
     n_features = points.shape[1]
     panels, scratch = aligned(tile * n_features, points), scratch_for(points, tile, length)
@@ -173,6 +180,11 @@ def _add_moments(points, start, stop, tile, length, origin, weights, sums, squar
                     squares[feature * panel + lane] += weighted * value
 
 
+def moments_cost(n_features: int) -> float:
+    """Return roughly how many nanoseconds of one thread the moments of a row take."""
+    return 2.0 + n_features / 2
+
+
 @override(column_moments, on_sphere=True)
 def added_in_lanes(rows: Dense) -> Moments:
     """Add rows and squares in one pass, each lane of a panel on its own until the end."""
@@ -183,19 +195,22 @@ def added_in_lanes(rows: Dense) -> Moments:
 
     def moments(start: int, stop: int) -> Moments:
         sums, squares = np.zeros(n_features * panel), np.zeros(n_features * panel)
-        _add_moments[dtype](points, start, stop, tile, length, origin, weights, sums, squares)
+        add_moments[dtype](points, start, stop, tile, length, origin, weights, sums, squares)
         mass = float(stop - start) if rows.weights is None else _mass(weights[start:stop])
-        added = (lanes.reshape(n_features, panel).sum(axis=1) for lanes in (sums, squares))
+        added = np.empty(n_features), np.empty(n_features)
+        for lanes, total in zip((sums, squares), added, strict=True):
+            sum_lanes[dtype](lanes, panel, total)
         return Moments(np.asarray(mass), *added)
 
-    n_tasks = n_tasks_for(rows.n_points, 2.0 + n_features / 2)
+    n_tasks = n_tasks_for(rows.n_points, moments_cost(n_features))
     return merged_in_tree(in_parts(moments, rows.n_points, n_tasks, dtype))
 
 
 @compiled(NUMBER, COLUMN_64, COLUMN_64, NUMBER, COLUMN_64, COLUMN_64, COLUMN, RESULTS, SUMS)
-def _measure_spread(
+def measure_spread(
     mass, sums, squares, weighted_mass, weighted_sums, weighted_squares, about, origin, numbers
 ):
+    """Write the mean, and the numbers of a ``Spread``."""
     n_features, variance, total_sq = len(about), 0.0, 0.0
     for feature in range(n_features):
         mean = sums[feature] / mass
@@ -215,7 +230,7 @@ def spread_in_a_call(plain: Moments, weighted: Moments, about: Floats, *, xp: Na
         return NotImplemented
     origin, numbers = np.empty(len(about), about.dtype), np.empty(3)
     parts = (float(plain.mass), plain.sums, plain.sq_sums, float(weighted.mass))
-    _measure_spread[about.dtype](*parts, weighted.sums, weighted.sq_sums, about, origin, numbers)
+    measure_spread[about.dtype](*parts, weighted.sums, weighted.sq_sums, about, origin, numbers)
     return Spread(origin, numbers)
 
 

@@ -35,6 +35,7 @@ from kmeans_xp.kernels.for_numba.tiling import (
     override,
     pack_tile,
     scratch_for,
+    sum_lanes,
     tile_of,
     tile_rows,
     weights_of,
@@ -58,25 +59,37 @@ from kmeans_xp.kernels.portable.seeding import (
 from kmeans_xp.kernels.threads import in_threads
 from kmeans_xp.kernels.trees import merged_in_tree
 
-__all__: list[str] = []
+__all__ = [
+    "DRAWN_BLOCK",
+    "MANY_FEATURES",
+    "SOME",
+    "add_blocks",
+    "find",
+    "first_least",
+    "fold_panels",
+    "fold_rows",
+    "keep_nearer_panels",
+    "keep_nearer_rows",
+    "potentials_cost",
+]
 
 #: rows whose mass is added up before one is drawn
-_DRAWN_BLOCK = 4096
+DRAWN_BLOCK = 4096
 #: sums that the mass of a block is added up in
 _PARTS = 32
 
 #: features from which rows are measured one by one, features in the lanes of vectors
-_MANY_FEATURES = 16
+MANY_FEATURES = 16
 
-_MANY, _SOME = ROW_CANDIDATES
+MANY, SOME = ROW_CANDIDATES
 
 
 @compiled(NUMBERS, NUMBERS, COUNT, COUNT, SUMS)
-def _add_blocks(values, weights, first, last, totals):
+def add_blocks(values, weights, first, last, totals):
     """Add up weight * value of each block of rows."""
     parts = np.empty(_PARTS)  # each addition waits for the last one of its part
     for block in range(first, last):
-        start, stop = block * _DRAWN_BLOCK, min((block + 1) * _DRAWN_BLOCK, len(values))
+        start, stop = block * DRAWN_BLOCK, min((block + 1) * DRAWN_BLOCK, len(values))
         whole = stop - (stop - start) % _PARTS
         for part in range(_PARTS):
             parts[part] = 0.0
@@ -99,7 +112,7 @@ def _add_blocks(values, weights, first, last, totals):
 
 
 @compiled(COLUMN, COLUMN, SUMS, NUMBERS_64, FLAG, INDICES)
-def _find(values, weights, totals, uniforms, is_left, indices):
+def find(values, weights, totals, uniforms, is_left, indices):
     """Find the block that each uniform's part of the whole lies in, then the row in there."""
     whole, last_block = 0.0, 0
     for block in range(len(totals)):
@@ -113,8 +126,8 @@ def _find(values, weights, totals, uniforms, is_left, indices):
             if after >= threshold if is_left else after > threshold:
                 break
             running, block = after, block + 1
-        found = block * _DRAWN_BLOCK
-        for row in range(found, min(found + _DRAWN_BLOCK, len(values))):
+        found = block * DRAWN_BLOCK
+        for row in range(found, min(found + DRAWN_BLOCK, len(values))):
             mass = np.float64(values[row] * weights[row] if weights.shape[0] > 0 else values[row])
             running += mass
             if mass > 0.0:
@@ -135,22 +148,23 @@ def found_by_blocks(
         return NotImplemented
     values = np.ascontiguousarray(values)
     weighted = np.empty(0, dtype) if weights is None else np.ascontiguousarray(weights)
-    n_blocks = -(-n_points // _DRAWN_BLOCK)
+    n_blocks = -(-n_points // DRAWN_BLOCK)
     totals, indices = np.empty(n_blocks), np.empty(len(uniforms), np.int64)
     share = -(-n_blocks // n_tasks_for(n_points, 1.0))
 
     def add(task: int) -> None:
         last = min((task + 1) * share, n_blocks)
-        _add_blocks[dtype](values, weighted, task * share, last, totals)
+        add_blocks[dtype](values, weighted, task * share, last, totals)
 
     in_threads(add, -(-n_blocks // share))
     uniforms = np.ascontiguousarray(uniforms, np.float64)
-    _find[dtype](values, weighted, totals, uniforms, side == "left", indices)
+    find[dtype](values, weighted, totals, uniforms, side == "left", indices)
     return indices
 
 
 @compiled(NUMBERS_64, NUMBER, returns=types.int64)
-def _first_least(potentials, slack):
+def first_least(potentials, slack):
+    """Return the first of those that are the least but for rounding."""
     least = potentials[0]
     for number in range(1, len(potentials)):
         least = min(least, potentials[number])
@@ -168,14 +182,15 @@ def first_of_the_least(
     if potentials.dtype != np.float64 or candidates.dtype not in PANEL:
         return NotImplemented
     slack = 1e-12 if candidates.dtype == np.float64 else 1e-6
-    best = _first_least[candidates.dtype](np.ascontiguousarray(potentials), slack)
+    best = first_least[candidates.dtype](np.ascontiguousarray(potentials), slack)
     return Candidate(indices[best : best + 1], candidates[best : best + 1])
 
 
 @compiled(ROWS, COUNT, COUNT, COUNT, NUMBER, NUMBERS, COLUMN, COLUMN, NUMBERS, COUNT, SUMS)
-def _fold_panels(
+def fold_panels(
     points, start, stop, tile, length, origin, weights, closest, groups, n_candidates, lanes
 ):
+    """Add what each candidate would leave of the inertia, rows in the lanes of vectors."""
     n_features = points.shape[1]
     panels, scratch = aligned(tile * n_features, points), scratch_for(points, tile, length)
     nearest, wide = np.zeros(tile, points.dtype), np.ones(tile, np.float64)
@@ -202,7 +217,8 @@ def _fold_panels(
 
 
 @compiled(ROWS, COUNT, COUNT, COUNT, NUMBER, NUMBERS, COLUMN, NUMBERS, RESULTS)
-def _keep_nearer_panels(points, start, stop, tile, length, origin, closest, candidate, folded):
+def keep_nearer_panels(points, start, stop, tile, length, origin, closest, candidate, folded):
+    """Fold a centroid into the distances so far, rows in the lanes of vectors."""
     n_features = points.shape[1]
     panels, scratch = aligned(tile * n_features, points), scratch_for(points, tile, length)
     nearest, panel = np.zeros(tile, points.dtype), panel_rows(panels)
@@ -218,7 +234,8 @@ def _keep_nearer_panels(points, start, stop, tile, length, origin, closest, cand
 
 
 @compiled(ROWS, COUNT, COUNT, COUNT, NUMBER, NUMBERS, COLUMN, COLUMN, NUMBERS, SUMS)
-def _fold_rows(points, start, stop, tile, length, origin, weights, closest, candidates, sums):
+def fold_rows(points, start, stop, tile, length, origin, weights, closest, candidates, sums):
+    """Add what each candidate would leave of the inertia, features in the lanes of vectors."""
     n_features, scratch, weight = points.shape[1], scratch_for(points, tile, length), 1.0
     for row in range(start, stop, tile):
         n_rows = min(tile, stop - row)
@@ -229,7 +246,7 @@ def _fold_rows(points, start, stop, tile, length, origin, weights, closest, cand
                 weight = np.float64(weights[row + number])
             first = 0
             while first < len(sums):
-                size = _MANY if len(sums) - first >= _MANY else _SOME
+                size = MANY if len(sums) - first >= MANY else SOME
                 fold_row(
                     tile_points,
                     size,
@@ -246,7 +263,8 @@ def _fold_rows(points, start, stop, tile, length, origin, weights, closest, cand
 
 
 @compiled(ROWS, COUNT, COUNT, COUNT, NUMBER, NUMBERS, COLUMN, NUMBERS, RESULTS)
-def _keep_nearer_rows(points, start, stop, tile, length, origin, closest, candidate, folded):
+def keep_nearer_rows(points, start, stop, tile, length, origin, closest, candidate, folded):
+    """Fold a centroid into the distances so far, features in the lanes of vectors."""
     n_features, scratch = points.shape[1], scratch_for(points, tile, length)
     for row in range(start, stop, tile):
         n_rows = min(tile, stop - row)
@@ -256,16 +274,20 @@ def _keep_nearer_rows(points, start, stop, tile, length, origin, closest, candid
             folded[row + number] = min(closest[row + number], distance)
 
 
+def potentials_cost(n_candidates: int, n_features: int) -> float:
+    """Return roughly how many nanoseconds of one thread the potentials of a row take."""
+    return 2.0 + n_features / 4 + n_candidates * (1.0 + n_features / 25)
+
+
 @override(candidate_potentials, on_sphere=True)
 def all_trials_in_a_pass(rows: Dense, closest: Floats, candidates: Floats) -> Floats:
     """Hold the distances to all candidates in registers, by differences."""
     points, (n_candidates, n_features) = rows.points, candidates.shape
     dtype, tile = points.dtype, tile_rows(rows.n_points, n_features, points.dtype)
     shared = (tile, length_of(rows), origin_of(rows), weights_of(rows), closest)
-    in_lanes = _in_row_lanes if n_features >= _MANY_FEATURES else _in_panel_lanes
+    in_lanes = _in_row_lanes if n_features >= MANY_FEATURES else _in_panel_lanes
     task = in_lanes(points, shared, candidates)
-    cost = 2.0 + n_features / 4 + n_candidates * (1.0 + n_features / 25)
-    n_tasks = n_tasks_for(rows.n_points, cost)
+    n_tasks = n_tasks_for(rows.n_points, potentials_cost(n_candidates, n_features))
     return merged_in_tree(in_parts(task, rows.n_points, n_tasks, dtype))
 
 
@@ -277,9 +299,10 @@ def _in_panel_lanes(
 
     def potentials(start: int, stop: int) -> Floats:
         lanes = np.zeros(len(groups.biases) * panel)
-        fold = _fold_panels[points.dtype]
+        fold = fold_panels[points.dtype]
         fold(points, start, stop, *shared, groups.numbers, n_candidates, lanes)
-        sums: Floats = lanes.reshape(-1, panel)[:n_candidates].sum(axis=1)
+        sums = np.empty(n_candidates)
+        sum_lanes[points.dtype](lanes, panel, sums)
         return sums
 
     return potentials
@@ -290,13 +313,13 @@ def _in_row_lanes(
 ) -> Callable[[int, int], Floats]:
     """Return the task that has features in the lanes: no turning of rows."""
     n_candidates, n_features = candidates.shape
-    n_padded = -(-n_candidates // _SOME) * _SOME
+    n_padded = -(-n_candidates // SOME) * SOME
     padded = np.zeros((n_padded, n_features), points.dtype)
     padded[:n_candidates] = candidates
 
     def potentials(start: int, stop: int) -> Floats:
         sums = np.zeros(n_padded)
-        _fold_rows[points.dtype](points, start, stop, *shared, padded.reshape(-1), sums)
+        fold_rows[points.dtype](points, start, stop, *shared, padded.reshape(-1), sums)
         return sums[:n_candidates]
 
     return potentials
@@ -314,7 +337,7 @@ def folded_in_a_pass(rows: Dense, closest: Floats, candidate: Floats) -> Floats:
         closest,
         np.ascontiguousarray(candidate).reshape(-1),
     )
-    keep_nearer = _keep_nearer_rows if n_features >= _MANY_FEATURES else _keep_nearer_panels
+    keep_nearer = keep_nearer_rows if n_features >= MANY_FEATURES else keep_nearer_panels
     folded = np.empty(rows.n_points, dtype)
 
     def fold(start: int, stop: int) -> None:

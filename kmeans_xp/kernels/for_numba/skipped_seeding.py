@@ -24,7 +24,7 @@ from kmeans_xp.kernels.portable.seeding import (
 )
 from kmeans_xp.kernels.rows import DenseRows
 
-__all__: list[str] = []
+__all__ = ["may_hold_rows_by_cluster"]
 
 #: features up to which rows are held as panels: the copy is then about as large as what else is
 #: kept for a row, and ``closer_of`` measures by panels too
@@ -48,11 +48,16 @@ def chosen_by_clusters(
     n_chosen, dtype = len(trials), closest.dtype
     if last is None or dtype not in PANEL or rows.points.dtype != dtype:
         return None
-    if rows.n_features > _MOST_FEATURES or rows.n_features == 0 or n_chosen < _FEWEST_CHOSEN:
-        return None
-    if rows.n_points < _FEWEST_ROWS * n_chosen or np.isfinite(closest).any():
+    if not may_hold_rows_by_cluster(rows, n_chosen) or np.isfinite(closest).any():
         return None
     return _Chosen(rows, closest, last, xp=xp).all_of(trials)
+
+
+def may_hold_rows_by_cluster(rows: DenseRows, n_chosen: int) -> bool:
+    """Return whether rows of this shape may be held by cluster, to choose so many of them."""
+    if rows.n_features > _MOST_FEATURES or rows.n_features == 0 or n_chosen < _FEWEST_CHOSEN:
+        return False
+    return rows.n_points >= _FEWEST_ROWS * n_chosen
 
 
 class _Chosen:

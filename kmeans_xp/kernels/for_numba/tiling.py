@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kmeans_xp.devices import Namespace
-from kmeans_xp.kernels.for_numba.compiled import inline
+from kmeans_xp.kernels.for_numba.compiled import COUNT, NUMBERS_64, SUMS, compiled, inline
 from kmeans_xp.kernels.for_numba.vectors import (
     GROUPS,
     LINE,
@@ -43,6 +43,7 @@ __all__ = [
     "override",
     "pack_tile",
     "scratch_for",
+    "sum_lanes",
     "tile_of",
     "tile_rows",
     "weights_of",
@@ -246,6 +247,16 @@ def copy(source, n_numbers, target, at):
     """Copy the first numbers to ``target[at]`` and on; slices take numba a second to compile."""
     for number in range(n_numbers):
         target[at + number] = source[number]
+
+
+@compiled(NUMBERS_64, COUNT, SUMS)
+def sum_lanes(lanes, n_lanes, sums):
+    """Add up so many neighbouring lanes to each of the sums; there may be more lanes."""
+    for number in range(len(sums)):
+        total = 0.0
+        for lane in range(number * n_lanes, (number + 1) * n_lanes):
+            total += lanes[lane]
+        sums[number] = total
 
 
 @inline

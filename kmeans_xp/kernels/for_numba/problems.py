@@ -1,0 +1,318 @@
+"""Small problems, each solved from first to last in compiled code: no Python between its steps.
+
+All is done by the functions that a fit of one such problem calls one by one, in the same order:
+so results have its bits.
+"""
+
+from typing import Any
+
+import numpy as np
+from numba import types
+
+from kmeans_xp.devices import Namespace
+from kmeans_xp.kernels.for_numba.assignment import (
+    has_own_totals,
+    label_rows,
+    n_step_tasks,
+    no_totals,
+    pack_groups,
+    run_steps,
+)
+from kmeans_xp.kernels.for_numba.compiled import (
+    COUNT,
+    NUMBER,
+    STACK,
+    SUMS,
+    TOTALS,
+    Parameter,
+    compiled,
+    inline,
+)
+from kmeans_xp.kernels.for_numba.measuring import (
+    add_distances,
+    add_moments,
+    inertia_cost,
+    measure_spread,
+    moments_cost,
+)
+from kmeans_xp.kernels.for_numba.seeding import (
+    DRAWN_BLOCK,
+    MANY_FEATURES,
+    SOME,
+    add_blocks,
+    find,
+    first_least,
+    fold_panels,
+    fold_rows,
+    keep_nearer_panels,
+    keep_nearer_rows,
+    potentials_cost,
+)
+from kmeans_xp.kernels.for_numba.skipped_seeding import may_hold_rows_by_cluster
+from kmeans_xp.kernels.for_numba.tiling import LARGE, Floats, n_tasks_for, sum_lanes, tile_rows
+from kmeans_xp.kernels.for_numba.vectors import PANEL, as_rows, panel_rows
+from kmeans_xp.kernels.portable.problems import ProblemOptions, Solved, solved_at_once
+from kmeans_xp.kernels.rows import DenseRows
+from kmeans_xp.kernels.threads import in_threads
+
+__all__: list[str] = []
+
+#: steps that are taken in one call, as of a fit of one problem
+_STEPS_IN_A_CALL = 16
+#: so that problems are shared out evenly, however many threads there are
+_MOST_TASKS = 64
+
+_add_moments, _sum_lanes, _measure_spread = (
+    each.inline for each in (add_moments, sum_lanes, measure_spread)
+)
+_add_blocks, _find, _first_least = (each.inline for each in (add_blocks, find, first_least))
+_keep_nearer_panels, _keep_nearer_rows = keep_nearer_panels.inline, keep_nearer_rows.inline
+_fold_panels, _fold_rows = fold_panels.inline, fold_rows.inline
+_pack_groups, _run_steps = pack_groups.inline, run_steps.inline
+_label_rows, _add_distances = label_rows.inline, add_distances.inline
+
+#: the rows of all problems, their weights, the random numbers of each run, and labels
+_POINTS, _WEIGHTS, _UNIFORMS = (
+    Parameter(3),
+    Parameter(2, None, "C"),
+    Parameter(2, types.float64, "C"),
+)
+_LABELS = Parameter(2, types.int32, "C", True)
+_COUNTS = Parameter(1, types.int64, "C", True)
+
+
+@inline
+def _measure(points, tile, origin, numbers):
+    """Write the mean of the rows, and how much they vary, as of a fit."""
+    n_points, n_features = points.shape
+    first, none = np.empty(n_features, origin.dtype), np.empty(0, origin.dtype)
+    for feature in range(n_features):
+        first[feature] = points[0, feature]
+    panel = panel_rows(origin)
+    lanes, square_lanes = np.zeros(n_features * panel), np.zeros(n_features * panel)
+    _add_moments(points, 0, n_points, tile, 0.0, first, none, lanes, square_lanes)
+    sums, squares = np.empty(n_features), np.empty(n_features)
+    _sum_lanes(lanes, panel, sums)
+    _sum_lanes(square_lanes, panel, squares)
+    mass = np.float64(n_points)
+    _measure_spread(mass, sums, squares, mass, sums, squares, first, origin, numbers)
+
+
+@inline
+def _choose(points, tile, origin, weights, uniforms, n_trials, chosen):
+    """Write rows less the origin, chosen by greedy k-means++."""
+    n_points, n_features = points.shape
+    kind, none = origin.dtype.type, np.empty(0, origin.dtype)
+    totals, indices = np.empty(-(-n_points // DRAWN_BLOCK)), np.empty(max(1, n_trials), np.int64)
+    if weights.shape[0] > 0:
+        _add_blocks(weights, none, 0, len(totals), totals)
+        _find(weights, none, totals, uniforms[:1], False, indices)
+    else:
+        indices[0] = np.int64(min(uniforms[0] * n_points, n_points - 1))
+    for feature in range(n_features):
+        chosen[0, feature] = points[indices[0], feature] - origin[feature]
+    closest, panel = np.full(n_points, kind(np.inf), origin.dtype), panel_rows(origin)
+    # Those that are missing in the last vector are zeros.
+    n_padded = -(-n_trials // SOME) * SOME
+    flat = np.zeros(n_padded * n_features, origin.dtype)
+    candidates, last = flat.reshape(n_padded, n_features), np.empty(n_features, origin.dtype)
+    groups, biases = (
+        np.empty((n_trials + LARGE) * n_features, origin.dtype),
+        np.empty(n_trials + LARGE, origin.dtype),
+    )
+    lanes, sums = np.empty((n_trials + LARGE) * panel), np.empty(n_padded)
+    for step in range(1, len(chosen)):
+        for feature in range(n_features):
+            last[feature] = chosen[step - 1, feature]
+        if n_features >= MANY_FEATURES:
+            _keep_nearer_rows(points, 0, n_points, tile, 0.0, origin, closest, last, closest)
+        else:
+            _keep_nearer_panels(points, 0, n_points, tile, 0.0, origin, closest, last, closest)
+        trials = uniforms[1 + (step - 1) * n_trials : 1 + step * n_trials]
+        _add_blocks(closest, weights, 0, len(totals), totals)
+        _find(closest, weights, totals, trials, True, indices)
+        for trial in range(n_trials):
+            for feature in range(n_features):
+                candidates[trial, feature] = points[indices[trial], feature] - origin[feature]
+        for number in range(n_padded):
+            sums[number] = 0.0
+        if n_features >= MANY_FEATURES:
+            _fold_rows(points, 0, n_points, tile, 0.0, origin, weights, closest, flat, sums)
+        else:
+            _pack_groups(as_rows(candidates[:n_trials]), groups, biases)
+            for lane in range(len(lanes)):
+                lanes[lane] = 0.0
+            _fold_panels(
+                points, 0, n_points, tile, 0.0, origin, weights, closest, groups, n_trials, lanes
+            )
+            _sum_lanes(lanes, panel, sums[:n_trials])
+        best = _first_least_of(sums, n_trials, origin)
+        for feature in range(n_features):
+            chosen[step, feature] = candidates[best, feature]
+
+
+@inline
+def _first_least_of(potentials, n_trials, like):
+    return _first_least(potentials[:n_trials], 1e-12 if like.itemsize == 8 else 1e-6)
+
+
+@compiled(
+    _POINTS,
+    _WEIGHTS,
+    _UNIFORMS,
+    COUNT,
+    COUNT,
+    COUNT,
+    COUNT,
+    COUNT,
+    NUMBER,
+    NUMBER,
+    NUMBER,
+    NUMBER,
+    TOTALS,
+    _LABELS,
+    STACK,
+    SUMS,
+    _COUNTS,
+)
+def _solve(
+    points,
+    weights,
+    uniforms,
+    first,
+    stop,
+    tile,
+    n_trials,
+    max_iter,
+    tol,
+    least,
+    greatest,
+    margin,
+    found,
+    labels,
+    centroids,
+    inertia,
+    n_iter,
+):
+    _, n_points, n_features = points.shape
+    n_clusters, n_steps = centroids.shape[1], min(_STEPS_IN_A_CALL, max_iter)
+    dtype = centroids.dtype
+    origin, numbers = np.empty(n_features, dtype), np.empty(3)
+    start, own_labels = np.empty((n_clusters, n_features), dtype), np.empty(n_points, np.int32)
+    flat = np.empty(n_clusters * n_features, dtype)
+    groups = np.empty((n_clusters + LARGE) * n_features, dtype)
+    biases = np.empty(n_clusters + LARGE, dtype)
+    sums, mass = np.empty((n_steps, n_clusters, n_features)), np.empty((n_steps, n_clusters))
+    steps, signals = np.empty((n_steps, n_clusters, n_features), dtype), np.empty((n_steps, 3))
+    for problem in range(first, stop):
+        own, own_weights = as_rows(points[problem]), weights[problem]
+        n_iter[problem] = 0
+        _measure(own, tile, origin, numbers)
+        variance = numbers[0]
+        if not variance * n_features <= greatest or 0.0 < variance < least:
+            continue
+        for run in range(len(uniforms)):
+            _choose(own, tile, origin, own_weights, uniforms[run], n_trials, start)
+            n_done, is_empty, is_done = 0, False, False
+            while n_done < max_iter and not is_done and not is_empty:
+                n_more = min(n_steps, max_iter - n_done)
+                n_taken = _run_steps(
+                    own,
+                    tile,
+                    origin,
+                    own_weights,
+                    as_rows(start),
+                    tol * variance,
+                    groups,
+                    biases,
+                    found,
+                    sums,
+                    mass,
+                    steps,
+                    signals[:n_more],
+                )
+                n_done += n_taken
+                is_done = signals[n_taken - 1, 0] <= tol * variance
+                is_empty = signals[n_taken - 1, 1] > 0.0
+                for cluster in range(n_clusters):
+                    for feature in range(n_features):
+                        start[cluster, feature] = steps[n_taken - 1, cluster, feature]
+            if is_empty:
+                n_iter[problem] = 0
+                break
+            _pack_groups(as_rows(start), groups, biases)
+            _label_rows(own, 0, n_points, tile, 0.0, origin, groups, biases, n_clusters, own_labels)
+            for cluster in range(n_clusters):
+                for feature in range(n_features):
+                    flat[cluster * n_features + feature] = start[cluster, feature]
+            total = _add_distances(
+                own, 0, n_points, tile, 0.0, origin, own_weights, own_labels, flat
+            )
+            if run > 0 and not total < inertia[problem] * (1.0 - margin):
+                continue
+            inertia[problem], n_iter[problem] = total, n_done
+            for row in range(n_points):
+                labels[problem, row] = own_labels[row]
+            for cluster in range(n_clusters):
+                for feature in range(n_features):
+                    centroids[problem, cluster, feature] = start[cluster, feature] + origin[feature]
+
+
+@solved_at_once.override("numpy", rank=1)
+def solved_in_threads(
+    points: Floats,
+    weights: Floats | None,
+    uniforms: Floats,
+    options: ProblemOptions,
+    *,
+    xp: Namespace,
+) -> Any:
+    """Give each thread some problems, which it solves without a word of Python."""
+    n_problems, n_points, n_features = points.shape
+    n_clusters, dtype = options.n_clusters, points.dtype
+    n_trials = (uniforms.shape[1] - 1) // max(1, n_clusters - 1)
+    rows = DenseRows(points[0]) if dtype in PANEL else None
+    if rows is None or not _is_one_task(rows, n_clusters, n_trials):
+        return None
+    solved = Solved(
+        np.empty((n_problems, n_points), np.int32),
+        np.empty((n_problems, n_clusters, n_features), dtype),
+        np.empty(n_problems),
+        np.zeros(n_problems, np.int64),
+    )
+    if weights is None:
+        weights = np.empty((n_problems, 0), dtype)
+    shared = (
+        tile_rows(n_points, n_features, dtype),
+        n_trials,
+        options.max_iter,
+        options.tol,
+        options.least_variance,
+        options.greatest_variance,
+        options.margin,
+    )
+    n_tasks = min(n_problems, _MOST_TASKS)
+
+    def solve(task: int) -> None:
+        start, stop = (n_problems * each // n_tasks for each in (task, task + 1))
+        found = no_totals(n_clusters, n_features)
+        _solve[dtype](points, weights, uniforms, start, stop, *shared, found, *solved)
+
+    in_threads(solve, n_tasks)
+    return solved
+
+
+def _is_one_task(rows: DenseRows, n_clusters: int, n_trials: int) -> bool:
+    """Return whether a fit of such rows adds up all of them in one task, as is done here."""
+    n_points, n_features = rows.points.shape
+    costs = (
+        moments_cost(n_features),
+        potentials_cost(n_trials, n_features),
+        inertia_cost(n_features),
+    )
+    return (
+        has_own_totals(n_clusters, n_features)
+        and not may_hold_rows_by_cluster(rows, n_clusters - 1)
+        and n_step_tasks(rows, n_clusters) == 1
+        and all(n_tasks_for(n_points, cost) == 1 for cost in costs)
+    )

@@ -1,0 +1,85 @@
+"""Many small problems of k-means, each with rows of its own, in one call."""
+
+from typing import NamedTuple
+
+from kmeans_xp.devices import Array, Namespace
+from kmeans_xp.kernels.kernel import kernel
+
+__all__ = ["ProblemOptions", "Solved", "solved_at_once"]
+
+
+class ProblemOptions(NamedTuple):
+    """What is asked of each problem.
+
+    Parameters
+    ----------
+    n_clusters : int
+        At most n_points.
+    max_iter : int
+    tol : float
+        Times the mean variance of a problem's features.
+    least_variance, greatest_variance : float
+        A problem is not solved whose mean variance lies between 0 and the least, or that is above
+        the greatest over the number of features.
+    margin : float
+        A later run is better if its inertia is less by more than this part.
+    """
+
+    n_clusters: int
+    max_iter: int
+    tol: float
+    least_variance: float
+    greatest_variance: float
+    margin: float
+
+
+class Solved(NamedTuple):
+    """The results of all problems; where ``n_iter`` is 0, a problem was not solved.
+
+    Parameters
+    ----------
+    labels : array of int32, shape (n_problems, n_points)
+    centroids : array of shape (n_problems, n_clusters, n_features)
+        Measured from zero.
+    inertia : array of float64, shape (n_problems,)
+    n_iter : array of int64, shape (n_problems,)
+        Iterations of the run that was kept.
+    """
+
+    labels: Array
+    centroids: Array
+    inertia: Array
+    n_iter: Array
+
+
+@kernel(points="bnd", weights="bn", uniforms="ru")
+def solved_at_once(
+    points: Array,  # noqa: ARG001 (what overrides look at)
+    weights: Array | None,  # noqa: ARG001
+    uniforms: Array,  # noqa: ARG001
+    options: ProblemOptions,  # noqa: ARG001
+    *,
+    xp: Namespace,  # noqa: ARG001
+) -> Solved | None:
+    """Solve many small problems by k-means++ and Lloyd's algorithm, or return None.
+
+    Parameters
+    ----------
+    points : array of shape (n_problems, n_points, n_features)
+        Finite.
+    weights : array of shape (n_problems, n_points), or None
+        In the points' dtype; some of each problem's are positive.
+    uniforms : ndarray of float64, shape (n_init, 1 + (n_clusters - 1) * n_trials)
+        On the host: for each run the numbers that ``kmeans_plusplus`` draws, the same for all
+        problems.
+    options : ProblemOptions
+    xp : namespace
+
+    Returns
+    -------
+    Solved or None
+        Bit-equal to fits of the problems one after another. A problem whose range needs a
+        warning or an error, or that left a cluster empty, is not solved. None where one call
+        for all would be no faster, or not bit-equal.
+    """
+    return None

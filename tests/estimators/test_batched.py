@@ -1,0 +1,186 @@
+"""k_means_batched gives what k_means gives for each problem, to the bit."""
+
+import warnings
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+from sklearn.exceptions import ConvergenceWarning
+
+from conftest import Library
+from kmeans_xp import k_means, k_means_batched
+from kmeans_xp.devices import why_numba_is_unusable
+from kmeans_xp.kernels import solved_at_once
+from tests.assertions import PRECISIONS, assert_at_home
+
+Host = NDArray[Any]
+
+
+#: the squares of the second problem's rows are too large for float32
+FAR_APART = (np.eye(50)[None, :, :3] * np.array([1.0, 1e25])[:, None, None]).astype(np.float32)
+
+
+def problems(shape: tuple[int, int, int], dtype: str, seed: int = 0) -> Host:
+    """Return rows of clusters that touch each other, in each problem about another place."""
+    rng = np.random.default_rng(seed)
+    places = rng.normal(size=(shape[0], 1, shape[2])) * 20.0
+    groups = rng.integers(0, 3, (*shape[:2], 1)) * 2.0
+    return (rng.normal(size=shape) + places + groups).astype(dtype)
+
+
+def assert_each_is_its_own(
+    found: Any, X: Any, library: Library, weights: Any = None, **options: Any
+) -> None:
+    """Compare to fits of the problems one after another, bit by bit."""
+    for number in range(int(X.shape[0])):
+        given = None if weights is None else weights[number, ...]
+        centroids, labels, inertia, n_iter = k_means(
+            X[number, ...], sample_weight=given, return_n_iter=True, **options
+        )
+        for one, other in ((found.centroids, centroids), (found.labels, labels)):
+            np.testing.assert_array_equal(
+                library.to_host(one)[number], library.to_host(other), err_msg=str(number)
+            )
+        assert library.to_host(found.inertia)[number] == inertia
+        assert library.to_host(found.n_iter)[number] == n_iter
+
+
+@pytest.mark.parametrize("dtype", PRECISIONS)
+@pytest.mark.parametrize("is_weighted", [False, True])
+@pytest.mark.parametrize("n_init", [1, 3])
+def test_each_problem_has_the_bits_of_its_own_fit(
+    dtype: str, is_weighted: bool, n_init: int, library: Library
+) -> None:
+    host = problems((3, 60, 4), dtype)
+    X, weights = library.asarray(host), None
+    if is_weighted:
+        host_weights = np.random.default_rng(1).integers(0, 3, host.shape[:2])
+        host_weights[0, 40:] = host_weights[2, :9] = 0  # problems of fewer rows
+        weights = library.asarray(host_weights, dtype)
+    options: dict[str, Any] = {"n_clusters": 5, "random_state": 3, "n_init": n_init}
+    found = k_means_batched(X, sample_weight=weights, **options)
+    assert_at_home(found.centroids, library, dtype, (3, 5, 4))
+    assert_at_home(found.labels, library, "int32", (3, 60))
+    assert_each_is_its_own(found, X, library, weights, **options)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"init": "random", "n_init": 2},
+        {"metric": "cosine"},
+        {"max_iter": 1},
+        {"max_iter": 17, "tol": 0.0},
+        {"tol": 0.5},
+        {"n_clusters": 1},
+    ],
+    ids=str,
+)
+def test_options_are_those_of_k_means(options: dict[str, Any], library: Library) -> None:
+    X = library.asarray(problems((2, 50, 3), "float32"))
+    given = {"n_clusters": 4, "random_state": 0, **options}
+    assert_each_is_its_own(k_means_batched(X, **given), X, library, **given)
+
+
+@given(
+    n_points=st.sampled_from([6, 31, 32, 33, 70, 300]),
+    n_features=st.sampled_from([1, 2, 8, 9, 15, 16, 17, 40]),
+    n_clusters=st.sampled_from([1, 2, 5, 6]),
+    is_weighted=st.booleans(),
+    n_init=st.integers(1, 2),
+    dtype=st.sampled_from(["float32", "float64"]),
+    seed=st.integers(0, 2**31 - 1),
+)
+def test_problems_of_any_shape(
+    n_points: int,
+    n_features: int,
+    n_clusters: int,
+    is_weighted: bool,
+    n_init: int,
+    dtype: str,
+    seed: int,
+) -> None:
+    rng = np.random.default_rng(seed)
+    X = problems((2, n_points, n_features), dtype, seed)
+    X[1] = X[1].round()  # some rows are equal
+    weights = rng.integers(0, 3, X.shape[:2]).astype(dtype) if is_weighted else None
+    if weights is not None:
+        weights[:, :6] = 1.0
+    options: dict[str, Any] = {"n_clusters": n_clusters, "random_state": seed, "n_init": n_init}
+    library = Library("numpy", "numpy", np, None)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)  # rows may be too few that differ
+        found = k_means_batched(X, sample_weight=weights, **options)
+        assert_each_is_its_own(found, X, library, weights, **options)
+
+
+def test_a_problem_of_equal_rows_is_like_any_other() -> None:
+    X = problems((3, 40, 2), "float64")
+    X[1] = 7.0
+    with pytest.warns(ConvergenceWarning, match="Number of distinct clusters"):
+        found = k_means_batched(X, 3, random_state=0)
+    assert found.inertia[1] == 0.0
+    assert (found.n_iter > 0).all()
+    alone = k_means_batched(X[[0, 2]], 3, random_state=0)
+    np.testing.assert_array_equal(found.labels[[0, 2]], alone.labels)
+
+
+def test_larger_problems_are_solved_in_turn() -> None:
+    X = problems((2, 30_000, 3), "float32")
+    options: dict[str, Any] = {"n_clusters": 4, "random_state": 0, "max_iter": 3}
+    found = k_means_batched(X, **options)
+    assert_each_is_its_own(found, X, Library("numpy", "numpy", np, None), **options)
+
+
+def test_results_do_not_depend_on_layout_or_number_of_problems() -> None:
+    X = problems((70, 40, 5), "float32")
+    found = k_means_batched(X, 3, random_state=0)
+    for laid_out in (np.asfortranarray(X), np.repeat(X, 2, axis=2)[:, :, ::2], X.tolist()):
+        again = k_means_batched(np.asarray(laid_out, dtype=np.float32), 3, random_state=0)
+        np.testing.assert_array_equal(again.labels, found.labels)
+        np.testing.assert_array_equal(again.centroids, found.centroids)
+    first = k_means_batched(X[:1], 3, random_state=0)
+    np.testing.assert_array_equal(first.centroids[0], found.centroids[0])
+
+
+def test_a_source_of_random_numbers_gives_one_int() -> None:
+    X = problems((2, 40, 3), "float64")
+    seed = np.random.RandomState(5).randint(2**31 - 1)
+    found = k_means_batched(X, 3, random_state=np.random.RandomState(5))
+    expected = k_means_batched(X, 3, random_state=seed)
+    np.testing.assert_array_equal(found.centroids, expected.centroids)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"X": np.zeros((4, 3))}, "n_problems, n_samples, n_features"),
+        ({"X": np.zeros((2, 0, 3))}, "none of them 0"),
+        ({"X": np.full((2, 9, 3), np.nan)}, "NaN"),
+        ({"n_clusters": 60}, "n_samples=50 should be >= n_clusters=60"),
+        ({"n_clusters": 0}, "n_clusters"),
+        ({"init": "nearest"}, "init"),
+        ({"metric": "manhattan"}, "metric"),
+        ({"sample_weight": np.ones((2, 49))}, "sample_weight.shape"),
+        ({"sample_weight": np.stack([np.ones(50), np.zeros(50)])}, "none in 1 of them, such as 1"),
+        ({"sample_weight": -np.ones((2, 50))}, "Negative values"),
+        ({"X": FAR_APART}, "In problem 1: The rows"),
+    ],
+    ids=lambda each: "" if isinstance(each, str) else next(iter(each)),
+)
+def test_what_cannot_be_used_is_refused(change: dict[str, Any], message: str) -> None:
+    given = {"X": problems((2, 50, 3), "float64"), "n_clusters": 3, **change}
+    with pytest.raises(ValueError, match=message):
+        k_means_batched(given.pop("X"), random_state=0, **given)
+
+
+@pytest.mark.skipif(why_numba_is_unusable() is not None, reason="only numba solves them at once")
+def test_numba_solves_small_problems_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not one after another, which would have the same results."""
+    X = problems((5, 50, 3), "float32")
+    monkeypatch.setattr("kmeans_xp.estimators.batched.KMeans.fit", None)
+    assert (k_means_batched(X, 3, random_state=0).n_iter > 0).all()
+    assert len(solved_at_once.overrides("numpy", np.ndarray)) == 1
