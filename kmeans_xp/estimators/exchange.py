@@ -34,7 +34,12 @@ def origin_and_estimator(fitted: Any) -> tuple[np.ndarray[Any, Any] | None, Any]
     if not isinstance(fitted, Pipeline):
         return None, fitted
     centring, estimator = fitted[0], fitted[-1]
-    is_centred = isinstance(centring, StandardScaler) and not centring.with_std and len(fitted) == 2
+    is_centred = (
+        len(fitted) == 2
+        and isinstance(centring, StandardScaler)
+        and centring.with_mean
+        and not centring.with_std
+    )
     if not is_centred:
         raise TypeError(
             "from_sklearn takes an estimator, or the pipeline that to_sklearn(centred=True) made."

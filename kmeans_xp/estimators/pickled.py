@@ -1,4 +1,4 @@
-"""Pickles of estimators whose arrays lie on an accelerator, for machines that may have none."""
+"""Pickles of estimators whose arrays would not load on machines without such a device."""
 
 from typing import Any
 
@@ -20,11 +20,15 @@ _DEVICES = "_pickled_devices"
 
 
 def on_host(state: dict[str, Any]) -> dict[str, Any]:
-    """Return a state with the arrays of accelerators copied to the host, and where they lay."""
-    away = {name: value for name, value in state.items() if _is_on_accelerator(value)}
+    """Return a state with such arrays copied to the host, and on which CUDA device they lay."""
+    away = {name: value for name, value in state.items() if _is_bound_to_device(value)}
     if not away:
         return state
-    devices = {name: f"cuda:{device_of(value).id}" for name, value in away.items()}
+    devices = {
+        name: f"cuda:{device_of(value).id}"
+        for name, value in away.items()
+        if library_of(namespace_of(value)).on_accelerator
+    }
     return {**state, **{name: to_host(value) for name, value in away.items()}, _DEVICES: devices}
 
 
@@ -41,5 +45,5 @@ def as_they_lay(state: dict[str, Any]) -> dict[str, Any]:
     return state
 
 
-def _is_on_accelerator(value: Any) -> bool:
-    return is_array(value) and library_of(namespace_of(value)).on_accelerator is True
+def _is_bound_to_device(value: Any) -> bool:
+    return is_array(value) and not library_of(namespace_of(value)).pickles_load_anywhere

@@ -115,7 +115,7 @@ def test_nothing_is_shared(estimator_class: Any) -> None:
 @pytest.mark.needs("float64")
 def test_centroids_that_a_user_has_set_are_taken(library: Library) -> None:
     ours = KMeans(3, random_state=0).fit(library.asarray(HOST))
-    ours.cluster_centers_ = ours.cluster_centers_[::-1, :] + 1.0
+    ours.cluster_centers_ = library.xp.flip(ours.cluster_centers_, axis=0) + 1.0
     pipeline = ours.to_sklearn(centred=True)
     assert_array_equal(pipeline.predict(HOST), library.to_host(ours.predict(library.asarray(HOST))))
 
@@ -129,6 +129,13 @@ def test_centroids_that_a_user_has_set_are_taken(library: Library) -> None:
         (sklearn.cluster.KMeans(2), NotFittedError, "not fitted"),
         (make_pipeline(StandardScaler(), sklearn.cluster.KMeans()), TypeError, "the pipeline that"),
         (make_pipeline(sklearn.cluster.KMeans()), TypeError, "the pipeline that"),
+        (
+            make_pipeline(
+                StandardScaler(with_mean=False, with_std=False), sklearn.cluster.KMeans()
+            ),
+            TypeError,
+            "the pipeline that",
+        ),
     ],
 )
 def test_what_is_no_fitted_estimator_is_refused(

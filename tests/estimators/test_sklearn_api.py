@@ -14,7 +14,8 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import check_estimator, parametrize_with_checks
 
-from kmeans_xp import KMeans, MiniBatchKMeans
+from kmeans_xp import KMeans, MiniBatchKMeans, ProgressLine
+from kmeans_xp.estimators.callback_support import HAS_CALLBACKS
 from tests.datasets import blobs, positive_weights
 
 pd = pytest.importorskip("pandas")
@@ -260,6 +261,15 @@ def test_to_sklearn_shares_no_memory_that_it_writes() -> None:
     ours.to_sklearn().partial_fit(HOST[:50])
     np.testing.assert_array_equal(ours.cluster_centers_, centroids)
     np.testing.assert_array_equal(ours.predict(HOST), labels)
+
+
+@pytest.mark.skipif(HAS_CALLBACKS, reason="scikit-learn has callbacks")
+def test_callbacks_of_an_older_scikit_learn_are_an_error_that_says_so() -> None:
+    assert KMeans().set_callbacks().get_params() == KMeans().get_params()
+    with pytest.raises(
+        ImportError, match=r"Callbacks need scikit-learn 1\.9 or later, and this is"
+    ):
+        KMeans().set_callbacks(ProgressLine())
 
 
 @pytest.mark.parametrize("estimator_class", ESTIMATORS)

@@ -48,6 +48,7 @@ class CuPy(Library):
     kernels = ("for_cupy",)
     on_accelerator = True
     uploads_ahead = True
+    pickles_load_anywhere = False  # only on a GPU
 
     def to_host(self, array: Any) -> Host:
         """Return a copy on the host."""

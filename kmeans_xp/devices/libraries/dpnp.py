@@ -13,6 +13,7 @@ class Dpnp(Library):
     """Works on devices with queues, of which the host may be one."""
 
     out_of_memory = ("USMAllocationError",)
+    pickles_load_anywhere = False  # nowhere: there are none
 
     def to_host(self, array: Any) -> Host:
         """Return a copy on the host, which is never made by itself."""

@@ -41,6 +41,8 @@ class Library:
     uploads_ahead = False
     #: whether it lacks too much of the Array API to compute by itself
     needs_lender = False
+    #: whether a pickle of its arrays loads wherever it can be imported
+    pickles_load_anywhere = True
     #: words of its errors when memory runs out, where it has no subclass of MemoryError
     out_of_memory: tuple[str, ...] = ()
 
