@@ -1,6 +1,6 @@
 """Labels by products of bytes on a CPU: how many pairs are left, and what a step takes.
 
-``python -m benchmarks.certified_bytes`` prints the table of ``docs/cpu_comparison.md``: rows that
+``python -m benchmarks.certified_bytes`` prints the table of ``docs/performance.md``: rows that
 are real where they can be had offline, a step of scikit-learn, of the dense kernel and of ours in
 turn, medians of the rounds' ratios by the clock. ``--rows FILE.npy`` adds rows of your own,
 ``--only NAME`` picks a set, ``--clusters N ...`` sets the numbers of clusters. The rows of texts
