@@ -1,11 +1,12 @@
 """Labels by products of bytes on a CPU: how many pairs are left, and what a step takes.
 
-``python -m benchmarks.certified_bytes`` prints the table of ``docs/cpu_comparison.md``: rows that
+``python -m benchmarks.certified_bytes`` prints the table of ``docs/performance.md``: rows that
 are real where they can be had offline, a step of scikit-learn, of the dense kernel and of ours in
 turn, medians of the rounds' ratios by the clock. ``--rows FILE.npy`` adds rows of your own,
 ``--only NAME`` picks a set, ``--clusters N ...`` sets the numbers of clusters. The rows of texts
 are paragraphs of the documentation of the installed packages; word embeddings of them want the
-package ``wordllama``, which has its weights in itself. Exits with 1 if a label differs.
+package ``wordllama``, which has its weights in itself. ``--fuzz N`` labels N hard problems instead.
+Exits with 1 if a label differs.
 """
 
 import argparse
@@ -209,6 +210,28 @@ def _line(name: str, rows: DenseRows, n_clusters: int, number: int, found: Measu
     )
 
 
+def _fuzz(n_problems: int) -> int:
+    """Label hard problems in both dtypes, from two sets of centroids; return the wrong labels."""
+    from tests.certified_problems import problem_of
+
+    n_rows = n_proved = n_wrong = 0
+    for seed in range(n_problems):
+        problem = problem_of(seed, 300, is_wide=seed % 3 == 2)
+        for dtype in ("float32", "float64"):
+            points, centroids = (each.astype(dtype) for each in (problem.points, problem.centroids))
+            origin = None if problem.origin is None else problem.origin.astype(dtype)
+            rows = DenseRows(points, None, origin)
+            for given in (centroids, points[: len(centroids)].copy()):
+                found = certified.certified_labels(rows, given)
+                if found is not None:
+                    labels, counts = found
+                    n_rows += len(labels)
+                    n_proved += len(labels) - counts.n_doubtful - counts.n_dense
+                    n_wrong += int((labels != assignment.scored(rows, given)).sum())
+    print(f"{n_rows} rows of {n_problems} problems, {n_proved} proved, {n_wrong} wrong")
+    return n_wrong
+
+
 def _main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rows", help="a .npy file of rows")
@@ -216,7 +239,11 @@ def _main() -> int:
     parser.add_argument("--points", type=int, default=50_000)
     parser.add_argument("--clusters", type=int, nargs="*", default=list(N_CLUSTERS))
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--fuzz", type=int, metavar="N", help="label N hard problems instead")
     asked = parser.parse_args()
+    if asked.fuzz:
+        with np.errstate(all="ignore"):
+            return 1 if _fuzz(asked.fuzz) else 0
     print(
         "| rows, clusters | iteration | candidates | measured | chained | doubtful | dense "
         "| dense / scikit-learn | ours / scikit-learn | ours / dense |"
