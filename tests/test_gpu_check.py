@@ -140,14 +140,19 @@ def test_the_formula_knows_what_the_kernels_do(library: Library) -> None:
 
 @with_cupy_alone
 @pytest.mark.parametrize(
-    "size", [*QUICK_GRID, Size("certified", 5500, 80, 160), Size("wide", 3000, 140, 160)]
+    "size", [*QUICK_GRID, Size("certified", 700, 80, 160), Size("wide", 400, 140, 160)]
 )
-def test_the_formula_counts_the_launches(size: Size, library: Library) -> None:
+def test_the_formula_counts_the_launches(
+    size: Size, library: Library, monkeypatch: pytest.MonkeyPatch
+) -> None:
     stats = pytest.importorskip("cupy_on_cpu_stats", reason="needs a count of launches")
     from kmeans_xp.kernels import DenseRows
+    from kmeans_xp.kernels.for_cupy import certified
     from kmeans_xp.kernels.for_cupy.stepping import step_and_update
     from kmeans_xp.kernels.for_cupy.sums import Zeros
 
+    for module in (certified, roofline):
+        monkeypatch.setattr(module, "_LEAST_WORK", 2**22)
     points = library.asarray(np.random.default_rng(0).random((size.n_points, size.n_features)))
     points = library.xp.astype(points, library.xp.float32)
     rows = DenseRows(points, None, points[0, :])
@@ -167,14 +172,20 @@ def test_the_formula_counts_the_launches(size: Size, library: Library) -> None:
 
 
 @with_cupy_alone
-@pytest.mark.parametrize(("n_points", "is_shared"), [(5500, True), (300, False)])
+@pytest.mark.parametrize(("n_points", "is_shared"), [(700, True), (300, False)])
 def test_rows_without_a_proof_are_told_where_tensor_cores_make_labels(
-    n_points: int, is_shared: bool, library: Library, tmp_path: Path
+    n_points: int,
+    is_shared: bool,
+    library: Library,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     from benchmarks.gpu_answer import Answer
     from benchmarks.gpu_steps import _labels
     from kmeans_xp.kernels import DenseRows
+    from kmeans_xp.kernels.for_cupy import certified
 
+    monkeypatch.setattr(certified, "_LEAST_WORK", 2**22)
     rng = np.random.default_rng(0)
     points = library.asarray(rng.standard_normal((n_points, 80)), "float32")
     answer = Answer(tmp_path / "answer.json")

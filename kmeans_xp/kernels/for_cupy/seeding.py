@@ -154,80 +154,115 @@ def chosen_without_the_host(
     no row again; which one that is stays on the device. Of many long rows, those are not read
     that the triangle inequality shows to be nearer to a centre than to any candidate.
     """
-    n_centres, n_trials = trials.shape
-    candidates = cupy.empty((n_trials, rows.n_features), dtype=closest.dtype)
-    given = (closest, candidates) if last is None else (closest, candidates, last)
-    is_plain = trials.dtype == np.float64 and are_plain(trials)
-    kept_bytes = n_trials * closest.nbytes
-    is_short = within_budget(_MOST_KEPT_BYTES) < _MOST_KEPT_BYTES  # as after memory ran out
-    is_short |= kept_bytes > _MOST_KEPT_BYTES
-    if not n_centres or is_short or not is_plain or not _takes(rows, *given):
+    if not _chooses_at_once(rows, closest, last, trials):
         return None
-    types = types_of(rows)
-    assert types is not None
-    n_points, n_features, dtype = rows.n_points, rows.n_features, closest.dtype
-    kept = cupy.empty((n_trials, n_points), dtype=dtype)
-    nearest = cupy.empty_like(closest)
-    state = cupy.zeros(3, dtype=np.int32)  # Seeding, in seeding.cu
-    indices = cupy.empty(n_trials, dtype=np.int64)
-    centres = cupy.empty((1 + n_centres, n_features), dtype=dtype)
-    chosen = Candidate(cupy.empty(n_centres, dtype=np.int64), centres[1:])
-    rows_per_block, n_blocks = split(n_points, MOST_BLOCKS)
-    block_mass = cupy.empty(n_blocks, dtype=np.float64)
-    partials = cupy.empty((_measuring_blocks(rows)[1], n_trials), dtype=np.float64)
-    slack = 1e-12 if dtype == np.float64 else 1e-6
-    measuring = _Measuring(kept, False, partials, slack, indices, state, *chosen)
-    labels: Any = NULL
-    is_small = rows.points.size <= _FEW_NUMBERS
-    if not is_small and n_features * rows.points.dtype.itemsize >= _WIDE_ROW_BYTES:
-        labels = cupy.empty(n_points, dtype=np.int32)
-        quarters = cupy.empty((1 + n_centres, n_trials), dtype=dtype)
-        measuring = measuring._replace(labels=labels, quarters=quarters)
-    # Each of three distances is off by n_features + 3 roundings of itself at most, and by a square
-    # that is too small for the dtype for each feature.
-    share = dtype.type(0.25 * (1.0 - 8 * (n_features + 6) * np.finfo(dtype).eps))
-    least = dtype.type(n_features * 1e3 * np.finfo(dtype).tiny)
-    points, weights, origin = row_arguments(rows, with_weights=True)
-    sizes = (np.int64(n_points), np.int64(rows_per_block))
+    choosing = _Choosing(rows, closest, last, trials)
+    choosing.take(closest, NULL if last is None else choosing.measuring.kept)
+    n_left = len(trials) - 1
+    if n_left >= _FEWEST_REPLAYED and rows.points.size <= _FEW_NUMBERS:
+        replayed(choosing.take_next, n_left)
+    else:
+        for _ in range(n_left):
+            choosing.take_next()
+    return choosing.chosen
 
-    def choose(before: Array, of_last: Any) -> None:
+
+def _chooses_at_once(rows: DenseRows, closest: Array, last: Array | None, trials: Array) -> bool:
+    """Return whether there is a kernel for it, and memory for the distances of all candidates."""
+    n_centres, n_trials = trials.shape
+    is_short = within_budget(_MOST_KEPT_BYTES) < _MOST_KEPT_BYTES  # as after memory ran out
+    is_short |= n_trials * closest.nbytes > _MOST_KEPT_BYTES
+    is_plain = trials.dtype == np.float64 and are_plain(trials)
+    given = (closest,) if last is None else (closest, last)
+    is_few = 0 < n_trials <= _CANDIDATES[-1] and rows.n_features > 0
+    has_kernel = is_few and types_of(rows, *given) is not None
+    return n_centres > 0 and not is_short and is_plain and has_kernel
+
+
+class _Choosing:
+    """The arrays that all centres share, and the launches of one."""
+
+    def __init__(self, rows: DenseRows, closest: Array, last: Array | None, trials: Array) -> None:
+        (n_centres, n_trials), dtype = trials.shape, closest.dtype
+        self.rows, self.trials = rows, trials
+        self.candidates = cupy.empty((n_trials, rows.n_features), dtype=dtype)
+        self.nearest = cupy.empty_like(closest)
+        self.centres = cupy.empty((1 + n_centres, rows.n_features), dtype=dtype)
+        self.chosen = Candidate(cupy.empty(n_centres, dtype=np.int64), self.centres[1:])
+        self.rows_per_block, n_blocks = split(rows.n_points, MOST_BLOCKS)
+        self.block_mass = cupy.empty(n_blocks, dtype=np.float64)
+        self.measuring = _Measuring(
+            kept=cupy.empty((n_trials, rows.n_points), dtype=dtype),
+            partials=cupy.empty((_measuring_blocks(rows)[1], n_trials), dtype=np.float64),
+            slack=1e-12 if dtype == np.float64 else 1e-6,
+            indices=cupy.empty(n_trials, dtype=np.int64),
+            state=cupy.zeros(3, dtype=np.int32),  # Seeding, in seeding.cu
+            chosen=self.chosen.index,
+            chosen_points=self.chosen.point,
+        )
+        is_long = rows.n_features * rows.points.dtype.itemsize >= _WIDE_ROW_BYTES
+        if rows.points.size > _FEW_NUMBERS and is_long:
+            self.measuring = self.measuring._replace(
+                labels=cupy.empty(rows.n_points, dtype=np.int32),
+                quarters=cupy.empty((1 + n_centres, n_trials), dtype=dtype),
+            )
+        if last is not None:
+            self.centres[0] = last[0]
+            # As wide as the others: another kernel would be compiled for one launch.
+            _measure(rows, closest, last, _Measuring(kept=self.measuring.kept), width=n_trials)
+
+    def take_next(self) -> None:
+        """Choose one more centre."""
+        self.take(self.nearest, self.measuring.kept)
+
+    def take(self, before: Array, of_last: Any) -> None:
+        """Choose a centre, by each row's least distance before the last one and that to it."""
+        rows, asked = self.rows, self.measuring
+        types = types_of(rows)
+        assert types is not None
+        points, weights, origin = row_arguments(rows, with_weights=True)
+        n_points, n_features = np.int64(rows.n_points), np.int32(rows.n_features)
+        sizes, n_blocks = (n_points, np.int64(self.rows_per_block)), len(self.block_mass)
         launch(
             f"fold_chosen<{types[1]}>",
             "seeding.cu",
             n_blocks,
-            (before, of_last, weights, state, *sizes, nearest, labels, block_mass),
+            (
+                *(before, of_last, weights, asked.state, *sizes),
+                *(self.nearest, asked.labels, self.block_mass),
+            ),
         )
         launch(
             f"draw_candidates<{types[0]}, {types[1]}>",
             "seeding.cu",
-            n_trials,
+            len(self.candidates),
             (
-                *(points, weights, origin, nearest, block_mass, np.int32(n_blocks), trials),
-                *(sizes[0], np.int32(n_features), sizes[1], state, indices, candidates),
+                *(points, weights, origin, self.nearest, self.block_mass, np.int32(n_blocks)),
+                *(self.trials, n_points, n_features, sizes[1]),
+                *(asked.state, asked.indices, self.candidates),
             ),
         )
-        if measuring.labels is not NULL:
-            widths = (np.int32(n_trials), np.int32(n_features))
-            launch(
-                f"centre_distances<{types[1]}>",
-                "seeding.cu",
-                -(-len(centres) * 32 // N_THREADS),
-                (centres, candidates, *widths, state, share, least, measuring.quarters),
-            )
-        _measure(rows, nearest, candidates, measuring)
+        if asked.labels is not NULL:
+            self._measure_centres(types[1])
+        _measure(rows, self.nearest, self.candidates, asked)
 
-    if last is not None:
-        centres[0] = last[0]
-        # As wide as the others: another kernel would be compiled for one launch.
-        _measure(rows, closest, last, _Measuring(kept=kept), width=n_trials)
-    choose(closest, NULL if last is None else kept)
-    n_left = n_centres - 1
-    if n_left >= _FEWEST_REPLAYED and is_small:
-        replayed(lambda: choose(nearest, kept), n_left)
-    else:
-        for _ in range(n_left):
-            choose(nearest, kept)
-    return chosen
+    def _measure_centres(self, computed: str) -> None:
+        """Tell which centres no candidate is near, so that their rows need not be read."""
+        n_trials, n_features = self.candidates.shape
+        dtype = self.candidates.dtype
+        # Each of three distances is off by n_features + 3 roundings of itself at most, and by a
+        # square that is too small for the dtype for each feature.
+        share = dtype.type(0.25 * (1.0 - 8 * (n_features + 6) * np.finfo(dtype).eps))
+        least = dtype.type(n_features * 1e3 * np.finfo(dtype).tiny)
+        launch(
+            f"centre_distances<{computed}>",
+            "seeding.cu",
+            -(-len(self.centres) * 32 // N_THREADS),
+            (
+                *(self.centres, self.candidates, np.int32(n_trials), np.int32(n_features)),
+                *(self.measuring.state, share, least, self.measuring.quarters),
+            ),
+        )
 
 
 def _takes(rows: DenseRows, closest: Array, candidates: Array, *others: Array) -> bool:
