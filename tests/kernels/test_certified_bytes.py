@@ -22,10 +22,12 @@ from tests.chain import chain_labels
 
 numba = pytest.importorskip("numba", reason="about kernels that numba compiles")
 
-from kmeans_xp.kernels.for_numba import assignment, certified, codes  # noqa: E402
 from kmeans_xp.kernels.for_numba.code_vectors import HAS_PRODUCTS  # noqa: E402
 
-pytestmark = pytest.mark.skipif(not HAS_PRODUCTS, reason="this processor multiplies no bytes")
+if not HAS_PRODUCTS:
+    pytest.skip("this processor multiplies no bytes", allow_module_level=True)
+
+from kmeans_xp.kernels.for_numba import assignment, certified, codes  # noqa: E402
 
 Host = NDArray[Any]
 

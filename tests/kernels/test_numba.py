@@ -50,8 +50,9 @@ def printed(command: str, **environment: str) -> list[str]:
 
 def test_compiled_kernels_are_tried_first_and_can_be_left_out() -> None:
     modules, inertia, *labels = printed(FIT)
-    names = ("for_numba.certified", "for_numba.assignment", "for_numpy.assignment")
-    assert modules == ",".join(f"{KERNELS}.{name}" for name in names)
+    names = ["for_numba.assignment", "for_numpy.assignment"]
+    expected = ",".join(f"{KERNELS}.{name}" for name in names)
+    assert modules in (expected, f"{KERNELS}.for_numba.certified,{expected}")
     for setting in ({"KMEANS_XP_NUMBA": "0"}, {"NUMBA_DISABLE_JIT": "1"}):
         modules, plain_inertia, *plain_labels = printed(FIT, **setting)
         assert modules == f"{KERNELS}.for_numpy.assignment"

@@ -8,7 +8,6 @@ threads. Importing a module here registers its kernels.
 from kmeans_xp.kernels.for_numba import (
     assignment,
     bounds,
-    certified,
     measuring,
     problems,
     seeding,
@@ -21,11 +20,14 @@ from kmeans_xp.kernels.for_numba import (
     sparse_silhouette,
     sparse_stepping,
 )
+from kmeans_xp.kernels.for_numba.code_vectors import HAS_PRODUCTS
+
+if HAS_PRODUCTS:  # what it compiles to are instructions of such processors
+    from kmeans_xp.kernels.for_numba import certified  # noqa: F401
 
 __all__ = [
     "assignment",
     "bounds",
-    "certified",
     "measuring",
     "problems",
     "seeding",
