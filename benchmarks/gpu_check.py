@@ -11,11 +11,12 @@ What is installed comes first, so it must be recent enough itself (scikit-learn 
 ``benchmarks/_vendor`` is found by itself, another folder by ``--vendor FOLDER``.
 
 Steps: the environment; copy bandwidth and GEMM rate; each size of ``benchmarks/roofline.py``, held
-against the floor from those rates and against NumPy; waits for the device; memory; other libraries
-where they can be imported; the tests on CuPy. Each is a process of its own with a time limit, so
-one that fails, hangs or breaks the device leaves the others be. ``results.json`` and
-``results.md`` are written after each step, to ``benchmarks/results/GPU`` by default. Exits with 1
-if any step failed. ``--quick`` runs the same steps on tiny sizes: its times mean nothing.
+against the floor from those rates and against NumPy; a batch of sets of float16 rows; waits for the
+device; memory; other libraries where they can be imported; the tests on CuPy. Each is a process of
+its own with a time limit, so one that fails, hangs or breaks the device leaves the others be.
+``results.json`` and ``results.md`` are written after each step, to ``benchmarks/results/GPU`` by
+default. Exits with 1 if any step failed. ``--quick`` runs the same steps on tiny sizes: its times
+mean nothing.
 """
 
 import argparse
@@ -66,6 +67,7 @@ def steps(grid: Sequence[Size]) -> list[Step]:
         Step("environment", 45),
         Step("rates", 45),
         *(Step(f"size: {size.name}", 60) for size in grid),
+        Step("batch", 45),
         Step("syncs", 45),
         Step("memory", 45),
         Step("peers", 90),
@@ -261,6 +263,7 @@ def table(report: dict[str, Any]) -> str:
         _heading(report),
         _table_of_steps(report),
         _table_of_sizes(report),
+        _line_of_the_batch(report),
         _table_of_peers(report),
         _table_of_waits(report),
         _lines_of_memory(report),
@@ -299,8 +302,8 @@ def _table_of_steps(report: dict[str, Any]) -> str:
 
 def _table_of_sizes(report: dict[str, Any]) -> str:
     head = "size, dtype, floor us, binds, iteration us, of the floor, in the loop us, seeding ms"
-    head += ", labels us, by the chain us, without a proof, predict us, fit ms, iterations, parity"
-    head += ", bit-equal"
+    head += ", labels us, by the chain us, without a proof, products TFLOP/s, predict us, fit ms"
+    head += ", its parts ms, iterations, parity, bit-equal"
     rows = [
         (
             size.name,
@@ -314,8 +317,10 @@ def _table_of_sizes(report: dict[str, Any]) -> str:
             _scaled(found.get("labels_s"), 1e-6),
             _scaled(found.get("chain_labels_s"), 1e-6),
             _share(found.get("doubtful_share")),
+            _rate(found.get("products_per_s")),
             _scaled(found.get("predict_s"), 1e-6),
             _scaled(found.get("fit_s"), 1e-3),
+            _scaled(found.get("fit_parts_s"), 1e-3),
             str(found.get("fit_n_iter", "?")),
             _scaled(found.get("parity", {}).get("relative_difference"), 1.0),
             _told(found.get("is_bit_equal")),
@@ -323,6 +328,16 @@ def _table_of_sizes(report: dict[str, Any]) -> str:
         for size, dtype, found in _sizes(report)
     ]
     return _markdown(head.split(", "), rows)
+
+
+def _line_of_the_batch(report: dict[str, Any]) -> str:
+    found = _result(report, "batch")
+    if not found:
+        return ""
+    return (
+        f"A step of each of {found['size']}: {_scaled(found['all_s'], 1e-3)} ms, "
+        f"{_rate(found['products_per_s'])} TFLOP/s of products, sums and all."
+    )
 
 
 def _table_of_peers(report: dict[str, Any]) -> str:
@@ -394,6 +409,10 @@ def _markdown(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 def _scaled(value: float | None, unit: float) -> str:
     return "?" if value is None else f"{value / unit:.3g}"
+
+
+def _rate(per_s: float | None) -> str:
+    return "" if per_s is None else f"{per_s / 1e12:.3g}"
 
 
 def _share(share: float | None) -> str:

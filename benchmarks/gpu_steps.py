@@ -23,14 +23,17 @@ import kmeans_xp
 from benchmarks.gpu_answer import Answer, Setting
 from benchmarks.gpu_peers import PEERS, UnusableError
 from benchmarks.gpu_syncs import WHAT_IS_COUNTED, counted_waits, host_is_ahead
-from benchmarks.roofline import GRID, QUICK_GRID, Size
+from benchmarks.roofline import GRID, QUICK_GRID, Size, padded_columns, padded_features
 from kmeans_xp.algorithms import kmeans_plusplus, lloyd
+from kmeans_xp.algorithms.lloyd import inertia_of
 from kmeans_xp.blocks import Blocks
 from kmeans_xp.devices import choose, memory, namespace_of
 from kmeans_xp.estimators.preparation import prepared
 from kmeans_xp.kernels import DenseRows, lloyd_step, nearest_labels, update_centroids
 from kmeans_xp.kernels.for_cupy.certified import Labelling, is_certified
 from kmeans_xp.kernels.for_cupy.launching import types_of
+from kmeans_xp.kernels.for_cupy.stepping import step_and_update
+from kmeans_xp.kernels.for_cupy.sums import Zeros
 
 __all__ = ["answer_step"]
 
@@ -191,14 +194,24 @@ def _size_and_dtype(
 
     iteration_s = _iteration_s(blocks, seen, budget_s)
     found(iteration_s=iteration_s)
-    found(loop_iteration_s=_loop_iteration_s(blocks, seen, iteration_s, budget_s))
+    loop_s = _loop_iteration_s(blocks, seen, iteration_s, budget_s)
+    found(loop_iteration_s=loop_s)
     found(**_labels(DenseRows(points, None, data.origin), seen, budget_s, answer))
 
     def seeds() -> Any:
         return kmeans_plusplus(blocks, size.n_clusters, np.random.RandomState(0)).indices
 
-    found(seeding_s=_median_s(seeds, budget_s=budget_s, least=1, most=5))
-    _fit(points, size.n_clusters, budget_s, found, answer)
+    def begin() -> None:
+        prepared(points, None, choose(points, None))
+
+    def finish() -> None:
+        inertia_of(blocks, blocks.map_rows(nearest_labels, seen), seen)
+
+    seeding_s = _median_s(seeds, budget_s=budget_s, least=1, most=5)
+    ends_s = [_median_s(work, budget_s=budget_s / 4) for work in (begin, finish)]
+    found(seeding_s=seeding_s, preparing_s=ends_s[0], finishing_s=ends_s[1])
+    n_iter = _fit(points, size.n_clusters, budget_s, found, answer)
+    found(fit_parts_s=sum(ends_s) + seeding_s + n_iter * loop_s)
 
     def bits() -> list[bytes]:
         result = lloyd(blocks, seen, max_iter=15)
@@ -214,7 +227,8 @@ def _size_and_dtype(
 def _labels(rows: DenseRows, centroids: Any, budget_s: float, answer: Answer) -> dict[str, Any]:
     """Return times of labels, and of those of the chain alone; the share of rows without a proof.
 
-    The share is None where labels are not made by tensor cores.
+    The share is None where labels are not made by tensor cores, as is the rate of their products,
+    padding included.
     """
     xp = namespace_of(centroids)
     types = types_of(rows, centroids)
@@ -230,14 +244,21 @@ def _labels(rows: DenseRows, centroids: Any, budget_s: float, answer: Answer) ->
     usual = nearest_labels(rows, centroids, xp=xp)
     if not bool((usual == by_the_chain()).all()):
         answer.fail(f"{rows.points.dtype}: labels are not the chain's")
-    share = None
+    share = products = None
     if is_certified(rows, centroids, types):
         labelling = Labelling(rows, centroids, types, rows.n_points, by_tensor_cores=True)
         labelling.write(0, rows, usual)
         share = float(cupy.sum(labelling.counts)) / rows.n_points
+        products = 2.0 * rows.n_points * padded_columns(len(centroids))
+        products *= padded_features(rows.n_features)
     labels_s = _median_s(lambda: nearest_labels(rows, centroids, xp=xp), budget_s=budget_s)
     chain_s = _median_s(by_the_chain, budget_s=budget_s)
-    return {"labels_s": labels_s, "chain_labels_s": chain_s, "doubtful_share": share}
+    return {
+        "labels_s": labels_s,
+        "chain_labels_s": chain_s,
+        "doubtful_share": share,
+        "products_per_s": None if products is None else products / labels_s,
+    }
 
 
 def _iteration_s(blocks: Blocks, centroids: Any, budget_s: float) -> float:
@@ -272,7 +293,8 @@ def _fit(
     budget_s: float,
     found: Callable[..., None],
     answer: Answer,
-) -> None:
+) -> int:
+    """Time a fit and what it gives; return its number of iterations."""
     model = kmeans_xp.KMeans(n_clusters, random_state=0)
     fit_s = _median_s(lambda: model.fit(points), budget_s=3 * budget_s, least=1, most=3)
     found(fit_s=fit_s, fit_n_iter=model.n_iter_, fit_inertia=model.inertia_)
@@ -281,6 +303,7 @@ def _fit(
     found(n_predicted_otherwise=n_other)
     if n_other:
         answer.fail(f"{points.dtype}: predict differs from labels_ for {n_other} rows")
+    return int(model.n_iter_)
 
 
 def _parity(host: Any, size: Size, found: Callable[..., None], answer: Answer) -> None:
@@ -303,6 +326,29 @@ def _parity(host: Any, size: Size, found: Callable[..., None], answer: Answer) -
     )
     if not difference <= PARITY[dtype]:
         answer.fail(f"{dtype}: inertia differs from NumPy's by {difference:.2g} of it")
+
+
+def _batch(setting: Setting, answer: Answer) -> None:
+    """Time a step of each of several sets of half-precision rows, as one batch of them."""
+    n_sets, *shape = (2, 300, 80, 20) if setting.is_quick else (32, 131_072, 128, 1000)
+    n_points, n_features, n_clusters = shape
+    rng = cupy.random.default_rng(0)
+    points = rng.standard_normal((n_sets, n_points, n_features), dtype=np.float32)
+    sets = [DenseRows(each) for each in points.astype(np.float16)]
+    starts = [rows.points[:n_clusters].astype(np.float32) for rows in sets]
+    zeros = Zeros()
+
+    def steps() -> None:
+        for rows, start in zip(sets, starts, strict=True):
+            step_and_update(rows, start, zeros, xp=namespace_of(start))
+
+    all_s = _median_s(steps, budget_s=0.1 if setting.is_quick else 2.0)
+    products = 2.0 * n_sets * n_points * padded_columns(n_clusters) * padded_features(n_features)
+    answer.add(
+        size=f"{n_sets} x {n_points} x {n_features}, k={n_clusters}, float16",
+        all_s=all_s,
+        products_per_s=products / all_s,
+    )
 
 
 # ---- waits, memory, peers, tests ----
@@ -495,6 +541,7 @@ def _tests(setting: Setting, answer: Answer) -> None:
 _STEPS: dict[str, Callable[[Setting, Answer], None]] = {
     "environment": _environment,
     "rates": _rates,
+    "batch": _batch,
     "syncs": _syncs,
     "memory": _memory,
     "peers": _peers,

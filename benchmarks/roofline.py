@@ -20,6 +20,8 @@ __all__ = [
     "binding",
     "design_of",
     "floor_s",
+    "padded_columns",
+    "padded_features",
     "page_tables",
     "reach_s",
 ]
@@ -197,6 +199,11 @@ def padded_features(n_features: int) -> int:
     return next((depth for depth in _DEPTHS if depth >= n_features), in_whole)
 
 
+def padded_columns(n_clusters: int) -> int:
+    """Return how many centroids tensor cores multiply."""
+    return -(-n_clusters // _COLUMNS) * _COLUMNS
+
+
 def is_one_pass(n_points: int, n_features: int, n_clusters: int, itemsize: int) -> bool:
     """Return whether an iteration reads the rows once: it could, and no other way is faster."""
     if not fits_one_pass(n_features, n_clusters, itemsize):
@@ -248,8 +255,7 @@ def reach_s(size: Size, itemsize: int, rates: Rates) -> float:
     if design.path == "chain":
         labels = max(in_chain, reading)
     else:
-        n_columns = -(-size.n_clusters // _COLUMNS) * _COLUMNS
-        n_scores = size.n_points * n_columns
+        n_scores = size.n_points * padded_columns(size.n_clusters)
         products = 2.0 * n_scores * padded_features(size.n_features) / rates.half_products
         choosing = n_scores * CHOOSING / rates.choices
         # Of more than 128 features a block reads its rows first, and then multiplies.

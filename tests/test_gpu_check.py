@@ -24,7 +24,9 @@ OF_A_SIZE = {
     "chain_labels_s",
     "doubtful_share",
     "fit_inertia",
+    "finishing_s",
     "fit_n_iter",
+    "fit_parts_s",
     "fit_s",
     "floor_s",
     "is_bit_equal",
@@ -35,6 +37,8 @@ OF_A_SIZE = {
     "n_predicted_otherwise",
     "parity",
     "predict_s",
+    "preparing_s",
+    "products_per_s",
     "seeding_s",
 }
 
@@ -195,8 +199,12 @@ def test_rows_without_a_proof_are_told_where_tensor_cores_make_labels(
     assert found["chain_labels_s"] > 0
     if is_shared:
         assert 0 < found["doubtful_share"] < 0.1
+        # 80 features are multiplied as 128, and 160 centroids as 256.
+        operations = 2 * 700 * 128 * 256
+        assert found["products_per_s"] == pytest.approx(operations / found["labels_s"])
     else:
         assert found["doubtful_share"] is None
+        assert found["products_per_s"] is None
 
 
 # ---- peers and waits ----
@@ -326,6 +334,9 @@ def test_every_size_is_measured(library: Library, report: dict[str, Any]) -> Non
         for dtype, found in result.items():
             assert set(found) == OF_A_SIZE
             assert found["iteration_s"] > 0
+            in_loop = found["fit_n_iter"] * found["loop_iteration_s"]
+            ends = found["preparing_s"] + found["seeding_s"] + found["finishing_s"]
+            assert found["fit_parts_s"] == pytest.approx(in_loop + ends)
             rates = report["steps"]["rates"]["result"]
             by = (rates["gemm_per_s"][dtype], rates["copy_bytes_per_s"])
             assert found["floor_s"] == floor_s(*size.shape, gpu_check.ITEMSIZES[dtype], *by)
@@ -348,6 +359,7 @@ def test_the_environment_rates_memory_and_peers_are_told(
     (peers,) = result["peers"].values()
     assert set(peers) == {"kmeans_xp", "torch", "cuml", "flash_kmeans"}
     assert all("unusable" in each or each["iteration_s"] for each in peers.values())
+    assert result["batch"]["products_per_s"] > 0
     assert result["tests"]["counts"]["tests"] > 0  # collected
 
 
