@@ -24,7 +24,7 @@ from kmeans_xp.kernels import DenseRows
 from tests import oracle
 from tests.assertions import PRECISIONS
 from tests.datasets import blobs, cloud, positive_weights
-from tests.doubles import Chopped, sizes_of
+from tests.doubles import Chopped, sizes_of, skip_many_launches
 
 algorithm = importlib.import_module("kmeans_xp.algorithms.kmeans_parallel")
 
@@ -86,6 +86,7 @@ def test_candidates_are_those_of_a_loop_over_the_rows(
 def test_rows_in_blocks_have_the_same_candidates_in_few_visits(
     size: int, weighted: bool, library: Library
 ) -> None:
+    skip_many_launches(size, library.xp)
     weights = np.random.default_rng(0).integers(0, 4, 103).astype(float) if weighted else None
     rows = rows_of(library, cloud(103, 3), weights)
     expected = candidates_of(InMemory(rows, xp=library.xp), library)

@@ -41,17 +41,11 @@ from kmeans_xp.kernels import (
     nearest_labels,
     sq_distances,
 )
-from tests.doubles import Chopped, sizes_of
+from tests.doubles import Chopped, sizes_of, skip_many_launches
 
 N_POINTS, N_FEATURES, N_CLUSTERS = 103, 3, 5
 
 Make = Callable[[Rows, Any], Blocks]
-
-
-def skip_many_launches(size: int, xp: Any) -> None:
-    """Leave blocks of one row to NumPy: an emulated CUDA takes minutes for so many launches."""
-    if size == 1 and library_name(xp) == "cupy":
-        pytest.skip("blocks of 2 rows show the same")
 
 
 def chopped(size: int, rows: Rows, xp: Any) -> Blocks:
