@@ -330,11 +330,11 @@ def test_callbacks_and_verbose_cost_nothing_when_off(library: Library) -> None:
     ("shape", "n_launches"),
     [
         *(((4000, 4, 6), 3), ((3000, 16, 100), 3), ((2000, 128, 30), 4), ((1500, 70, 300), 4)),
-        ((300, 70, 64), 5),
+        ((300, 70, 64), 4),
     ],
     ids=["few features", "many clusters", "many features", "many of both", "tensor cores"],
 )
-def test_an_iteration_is_at_most_five_launches(
+def test_an_iteration_is_at_most_four_launches(
     shape: tuple[int, int, int],
     n_launches: int,
     dtype: str,
@@ -342,7 +342,7 @@ def test_an_iteration_is_at_most_five_launches(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     n_points, n_features, n_clusters = shape
-    if n_launches == 5:  # by tensor cores in float32, however little there is to do
+    if n_points == 300:  # by tensor cores in float32, however little there is to do
         monkeypatch.setattr("kmeans_xp.kernels.for_cupy.certified._LEAST_WORK", 0)
     host = cloud(n_points, n_features)
     blocks = InMemory(
@@ -360,8 +360,6 @@ def test_an_iteration_is_at_most_five_launches(
     few, many = (counted(lambda max_iter=n: run(max_iter)) for n in (3, 7))
     n_more = many["kernel_launches"] - few["kernel_launches"]
     assert n_more <= 4 * n_launches
-    if n_launches == 5:
-        assert (n_more == 4 * n_launches) == (dtype == "float32")
     assert many["memset_count"] == few["memset_count"]
 
 
