@@ -183,6 +183,18 @@ def test_to_sklearn_is_scikit_learns_own(name: str) -> None:
         assert type(model.to_sklearn()) is THEIRS[name]
 
 
+@pytest.mark.parametrize("metric", ["euclidean", "cosine"])
+@pytest.mark.parametrize("name", CLASSES)
+def test_from_sklearn_takes_a_stand_in_as_it_is(name: str, metric: str) -> None:
+    with accelerate():
+        theirs = getattr(sklearn.cluster, name)(3, random_state=0, metric=metric).fit(HOST)
+        ours = getattr(kmeans_xp, name).from_sklearn(theirs)
+    assert type(ours) is getattr(kmeans_xp, name)
+    assert ours.get_params() == theirs.get_params()
+    np.testing.assert_array_equal(ours.predict(HOST), theirs.labels_)
+    assert ours.cluster_centers_ is not theirs.cluster_centers_
+
+
 def test_a_model_file_is_of_the_class_it_stands_for(tmp_path: Path) -> None:
     with accelerate():
         model = sklearn.cluster.KMeans(5, random_state=0).fit(HOST)

@@ -169,6 +169,7 @@ ESTIMATOR: Mapping[str, Values] = {
     "verbose": {"str": "a", "negative": -1, "object": NOTHING},
     "random_state": SEED,
     "device": DEVICE,
+    "metric": CHOICE,
     "init": {
         **CHOICE,
         "fewer columns": CENTROIDS[:, :1],
@@ -228,11 +229,17 @@ def of_estimators() -> Iterator[Called]:
         path = {"None": None, "number": 3, "folder": "/", "no folder": "/no/such/model"}
         yield Called(f"{name}.save", fitted.save, {"path": "/no/such/model"}, {"path": path})
         yield Called(f"{name}.load", kind.load, {"path": "/no/such/model"}, {"path": path})
+        yield Called(f"{name}.to_sklearn", fitted.to_sklearn, {}, {"centred": FLAG})
+        theirs = fitted.to_sklearn()
+        fits = {"None": None, "number": 3, "object": NOTHING, "a class": kind, "ours": fitted}
+        fits["not fitted"] = type(theirs)(2)
+        wrong = {"fitted": fits, "device": DEVICE}
+        yield Called(f"{name}.from_sklearn", kind.from_sklearn, {"fitted": theirs}, wrong)
 
 
 def of_functions() -> Iterator[Called]:
     of_rows = {"X": ROWS, "n_clusters": CLUSTERS, "sample_weight": WEIGHTS_OF}
-    shared = {**of_rows, "random_state": SEED, "device": DEVICE}
+    shared = {**of_rows, "random_state": SEED, "metric": CHOICE, "device": DEVICE}
     good = {"X": X, "n_clusters": 2, "random_state": 0}
     yield Called("k_means", kmeans_xp.k_means, good, {**ESTIMATOR, **shared, "algorithm": CHOICE})
     norms = {"too few": WEIGHTS[:-1], "str": "a", "object": NOTHING, "2-D": X}
@@ -241,7 +248,7 @@ def of_functions() -> Iterator[Called]:
     parallel = {**shared, "oversampling": {**AMOUNT, "zero": 0.0}, "n_rounds": COUNT}
     yield Called("kmeans_parallel", kmeans_xp.kmeans_parallel, good, parallel)
 
-    placed = {"points": ROWS, "centroids": CENTROIDS_OF, "device": DEVICE}
+    placed = {"points": ROWS, "centroids": CENTROIDS_OF, "metric": CHOICE, "device": DEVICE}
     good = {"points": X, "centroids": CENTROIDS}
     lloyd = {**placed, "weights": WEIGHTS_OF, "max_iter": COUNT, "tol": AMOUNT}
     yield Called("lloyd", kmeans_xp.lloyd, good, lloyd)
@@ -249,6 +256,23 @@ def of_functions() -> Iterator[Called]:
     outside = {"too large": LABELS + 5, "negative": LABELS - 1, "halves": LABELS * 0.5}
     of_inertia = {"labels": but(LABELS_OF, "None") | outside, "weights": WEIGHTS_OF}
     yield Called("inertia", kmeans_xp.inertia, good, {**placed, **of_inertia})
+
+    wrong = {
+        **but(ESTIMATOR, "verbose"),
+        "X": {**as_problem(ROWS), "2-D": X},
+        "n_clusters": CLUSTERS,
+        "sample_weight": {**as_problem(WEIGHTS_OF), "1-D": WEIGHTS},
+    }
+    good = {"X": X[None], "n_clusters": 2, "random_state": 0}
+    yield Called("k_means_batched", kmeans_xp.k_means_batched, good, wrong)
+
+
+def as_problem(values: Values) -> Values:
+    """Return the wrong things as the only one of several problems."""
+    return {
+        name: value[None] if isinstance(value, np.ndarray) else value
+        for name, value in values.items()
+    }
 
 
 def with_settings(**settings: Any) -> None:
@@ -296,7 +320,7 @@ def of_metrics() -> Iterator[Called]:
             good = {"labels_true": LABELS, "labels_pred": LABELS}
         else:
             wrong = {**on_rows, "labels": labels, "centroids": but(CENTROIDS_OF, "None")}
-            wrong |= {"sample_size": OPTIONAL_COUNT, "random_state": SEED}
+            wrong |= {"sample_size": OPTIONAL_COUNT, "random_state": SEED, "metric": CHOICE}
             good = {"X": X, "labels": LABELS}
             if "sample_size" in parameters:
                 good["sample_size"] = 30  # the seed is of no use without
@@ -325,6 +349,7 @@ def of_selection() -> Iterator[Called]:
         "max_iter": COUNT,
         "random_state": SEED,
         "n_jobs": but(COUNT, "None", "negative"),
+        "metric": CHOICE,
         "device": DEVICE,
         "progress": {"number": 3, "str": "a"},
     }
@@ -377,6 +402,7 @@ def of_pictures() -> Iterator[Called]:
         "ax": AXES,
         "sample_size": OPTIONAL_COUNT,
         "random_state": SEED,
+        "metric": CHOICE,
     }
     yield Called("plotting.silhouette", plotting.silhouette, {"X": X, "labels": LABELS}, silhouette)
 
@@ -461,7 +487,7 @@ def test_nothing_public_is_left_out() -> None:
     names = {called.name.partition("(")[0].partition(".")[0] for called in EVERY_CALL}
     pictures = {called.name.partition(".")[2] for called in of_pictures()}
     public = {*kmeans_xp.__all__, *metrics.__all__, "choose_n_clusters"}
-    assert public - names == {"__version__", "devices"}
+    assert public - names == {"__version__", "accelerate", "devices"}  # which take no argument
     functions = {name for name in plotting.__all__ if name[0].islower()}
     assert functions - pictures == {"check_format"}
     assert sum(len(values) for called in EVERY_CALL for values in called.wrong.values()) > 1900

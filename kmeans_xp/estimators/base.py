@@ -21,7 +21,6 @@ from sklearn.base import (
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils._param_validation import (
     Interval,
-    InvalidParameterError,
     StrOptions,
     make_constraint,
 )
@@ -37,6 +36,7 @@ from kmeans_xp.algorithms import (
     random_rows,
 )
 from kmeans_xp.blocks import Blocks, Elsewhere
+from kmeans_xp.checks import check_flag
 from kmeans_xp.devices import (
     Array,
     DType,
@@ -77,6 +77,7 @@ from kmeans_xp.estimators.validation import (
     checked_points,
     checked_weights,
     is_array_like,
+    refuse_flag,
     refuse_unmeasurable,
 )
 from kmeans_xp.kernels import RADIUS, Rows, assigned_inertia, nearest_labels, sq_distances
@@ -376,6 +377,7 @@ class BaseKMeans(
         --------
         from_sklearn : The other way.
         """
+        check_flag("centred", centred)
         check_is_fitted(self)
         if self.metric != "euclidean":
             raise ValueError(
@@ -403,7 +405,7 @@ class BaseKMeans(
         Parameters
         ----------
         fitted : estimator of ``sklearn.cluster``, or pipeline that ``to_sklearn`` returned
-            Of the class of this name.
+            Of the class of this name; or what ``accelerate`` put in its place, taken as it is.
         device : {None, "cpu", "cuda", "cuda:N"}
             Where its arrays go, as of ``to_device``; None gives NumPy arrays.
 
@@ -430,6 +432,10 @@ class BaseKMeans(
                 f"{type(theirs).__name__}."
             )
         check_is_fitted(theirs)
+        if isinstance(theirs, BaseKMeans):  # it stands in scikit-learn's place, by ``accelerate``
+            made = cls(**theirs.get_params())
+            made.__dict__.update(deepcopy(vars(theirs)))
+            return made if device is None else made.to_device(device)
         made = cls(**exchange.shared_params(theirs, cls()))
         state = {
             name: deepcopy(value)
@@ -565,11 +571,8 @@ class BaseKMeans(
                 continue
             if not _satisfies_one(value, constraints):
                 super()._validate_params()  # raises, in scikit-learn's words
-            if isinstance(value, bool) and self._is_number(name):
-                raise InvalidParameterError(
-                    f"The {name!r} parameter of {type(self).__name__} must be a number. Got "
-                    f"{value} instead."
-                )
+            if self._is_number(name):
+                refuse_flag(name, value, type(self).__name__)
 
     @classmethod
     def _is_number(cls, name: str) -> bool:

@@ -23,7 +23,12 @@ from kmeans_xp.devices.protocols import ArrayT, Tabular
 from kmeans_xp.estimators.base import SEEDINGS
 from kmeans_xp.estimators.kmeans import KMeans
 from kmeans_xp.estimators.preparation import GREATEST_VARIANCE, LEAST_VARIANCE
-from kmeans_xp.estimators.validation import as_random_state, checked_points, checked_weights
+from kmeans_xp.estimators.validation import (
+    as_random_state,
+    checked_points,
+    checked_weights,
+    refuse_flag,
+)
 from kmeans_xp.kernels import ProblemOptions, Solved, solved_at_once
 
 __all__ = ["Clusterings", "k_means_batched"]
@@ -147,9 +152,9 @@ def k_means_batched(
            [ 5. , 75. ]])
     """
     _check_options(n_clusters, init, n_init, max_iter, tol, metric)
-    seed = random_state
+    random, seed = as_random_state(random_state), random_state
     if isinstance(seed, bool) or not isinstance(seed, int | np.integer):
-        seed = as_random_state(random_state).randint(2**31 - 1)
+        seed = random.randint(2**31 - 1)
     options = {
         "init": init,
         "n_init": n_init,
@@ -258,13 +263,13 @@ def _check_options(
         "metric": metric,
     }
     validate_parameter_constraints(constraints, given, caller_name="k_means_batched")
+    for name in names:
+        refuse_flag(name, given[name], "k_means_batched")
 
 
 def _checked_rows(X: Any, n_clusters: int) -> tuple[Array, tuple[int, int, int]]:
     """Return the rows of all problems one after another, checked, and the shape that they had."""
-    given = adopted(X)
-    if not hasattr(given, "ndim"):
-        given = np.asarray(given)
+    given = _as_array("X", X)
     if given.ndim != 3 or 0 in given.shape:
         raise ValueError(
             "X must be of shape (n_problems, n_samples, n_features), none of them 0; got "
@@ -280,12 +285,20 @@ def _checked_rows(X: Any, n_clusters: int) -> tuple[Array, tuple[int, int, int]]
 def _flat_weights(sample_weight: Any, shape: tuple[int, int, int]) -> Array | None:
     if sample_weight is None:
         return None
-    given = adopted(sample_weight)
-    if not hasattr(given, "ndim"):
-        given = np.asarray(given)
+    given = _as_array("sample_weight", sample_weight)
     if tuple(given.shape) != shape[:2]:
         raise ValueError(f"sample_weight.shape == {tuple(given.shape)}, expected {shape[:2]}!")
     return namespace_of(given).reshape(given, (-1,))
+
+
+def _as_array(name: str, value: Any) -> Array:
+    given = adopted(value)
+    if hasattr(given, "ndim"):
+        return given
+    try:
+        return np.asarray(given)
+    except ValueError as error:
+        raise ValueError(f"{name} must be an array: {error}") from error
 
 
 def _uniforms(seed: int, n_runs: int, n_clusters: int) -> NDArray[np.float64]:

@@ -83,6 +83,9 @@ def _on_sphere(given: Blocks, placement: Placement) -> Prepared:
     _, numbers = spread(plain, weighted, centre, xp=xp)
     total_sq = xp.sum(weighted.sq_sums)
     mean_variance, _, mass = to_host(numbers).tolist()
+    # It is a difference of numbers up to 1. For rows in one direction only rounding is left of it,
+    # which may be below 0: no shift of centroids is within a tolerance that is.
+    mean_variance = max(mean_variance, float(xp.finfo(numbers.dtype).eps))
     mass = _checked_mass(mass)
     return Prepared(given, centre, mean_variance, float(total_sq), mass, placement, "cosine")
 

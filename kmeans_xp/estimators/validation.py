@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 from sklearn.utils import check_array, check_random_state
+from sklearn.utils._param_validation import InvalidParameterError
 from sklearn.utils.validation import validate_data
 
 from kmeans_xp.algorithms import METRICS
@@ -39,6 +40,7 @@ __all__ = [
     "checked_points",
     "checked_weights",
     "is_array_like",
+    "refuse_flag",
     "refuse_unmeasurable",
 ]
 
@@ -141,6 +143,14 @@ def check_enough_rows(points: Any, n_clusters: int) -> None:
     """Raise ValueError if there are fewer rows than clusters."""
     if int(points.shape[0]) < n_clusters:
         raise ValueError(f"n_samples={points.shape[0]} should be >= n_clusters={n_clusters}.")
+
+
+def refuse_flag(name: str, value: Any, caller: str) -> None:
+    """Raise InvalidParameterError for True and False in the place of a number: to Python, ints."""
+    if isinstance(value, bool):
+        raise InvalidParameterError(
+            f"The {name!r} parameter of {caller} must be a number. Got {value} instead."
+        )
 
 
 def check_metric(metric: Any) -> None:

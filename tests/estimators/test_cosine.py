@@ -294,6 +294,18 @@ def test_steps_are_those_of_normalised_rows(
     assert model.inertia_ == pytest.approx((weights * own).sum(), rel=1e-4, abs=slack * n_points)
 
 
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+@pytest.mark.parametrize("n_features", [1, 3])
+def test_rows_in_one_direction_converge(n_features: int) -> None:
+    """Their variance about the centre of the sphere is rounding, which may be below zero."""
+    for seed in range(30):
+        rng = np.random.default_rng(seed)
+        rows = rng.uniform(1.0, 9.0, size=(60, 1)) * rng.uniform(0.1, 1.0, size=n_features)
+        model = KMeans(3, init=rows[:3], metric="cosine").fit(rows)
+        assert model.n_iter_ < 10, seed
+        assert model.inertia_ == pytest.approx(0.0, abs=1e-12)
+
+
 def test_callable_init_is_given_unit_vectors() -> None:
     rows, start = bundles()
     seen = []
