@@ -168,6 +168,7 @@ ESTIMATOR: Mapping[str, Values] = {
     "tol": AMOUNT,
     "verbose": {"str": "a", "negative": -1, "object": NOTHING},
     "random_state": SEED,
+    "metric": CHOICE,
     "device": DEVICE,
     "init": {
         **CHOICE,
@@ -205,6 +206,14 @@ class Called(NamedTuple):
     wrong: Mapping[str, Values]
 
 
+def of_two(values: Values) -> Values:
+    """Return the wrong things of two problems, where they are arrays."""
+    return {
+        name: value[None].repeat(2, axis=0) if isinstance(value, np.ndarray) else value
+        for name, value in values.items()
+    }
+
+
 def fitted_with(estimator_class: type, **parameters: Any) -> Any:
     return estimator_class(**parameters).fit(X)
 
@@ -232,7 +241,7 @@ def of_estimators() -> Iterator[Called]:
 
 def of_functions() -> Iterator[Called]:
     of_rows = {"X": ROWS, "n_clusters": CLUSTERS, "sample_weight": WEIGHTS_OF}
-    shared = {**of_rows, "random_state": SEED, "device": DEVICE}
+    shared = {**of_rows, "random_state": SEED, "metric": CHOICE, "device": DEVICE}
     good = {"X": X, "n_clusters": 2, "random_state": 0}
     yield Called("k_means", kmeans_xp.k_means, good, {**ESTIMATOR, **shared, "algorithm": CHOICE})
     norms = {"too few": WEIGHTS[:-1], "str": "a", "object": NOTHING, "2-D": X}
@@ -241,7 +250,13 @@ def of_functions() -> Iterator[Called]:
     parallel = {**shared, "oversampling": {**AMOUNT, "zero": 0.0}, "n_rounds": COUNT}
     yield Called("kmeans_parallel", kmeans_xp.kmeans_parallel, good, parallel)
 
-    placed = {"points": ROWS, "centroids": CENTROIDS_OF, "device": DEVICE}
+    batch = {"X": of_two(ROWS), "sample_weight": of_two(WEIGHTS_OF), "init": ESTIMATOR["init"]}
+    of_two_problems = {"X": np.stack([X, X]), "n_clusters": 2, "random_state": 0}
+    batched = {**ESTIMATOR, **shared, **batch}
+    del batched["verbose"]
+    yield Called("k_means_batched", kmeans_xp.k_means_batched, of_two_problems, batched)
+
+    placed = {"points": ROWS, "centroids": CENTROIDS_OF, "metric": CHOICE, "device": DEVICE}
     good = {"points": X, "centroids": CENTROIDS}
     lloyd = {**placed, "weights": WEIGHTS_OF, "max_iter": COUNT, "tol": AMOUNT}
     yield Called("lloyd", kmeans_xp.lloyd, good, lloyd)
@@ -285,7 +300,7 @@ def of_settings() -> Iterator[Called]:
 
 
 def of_metrics() -> Iterator[Called]:
-    on_rows = {"X": ROWS, "device": DEVICE}
+    on_rows = {"X": ROWS, "metric": CHOICE, "device": DEVICE}
     labels = {**LABELS_OF, "one cluster": LABELS * 0, "a cluster a row": np.arange(N)}
     for name in metrics.__all__:
         function = getattr(metrics, name)
@@ -325,6 +340,7 @@ def of_selection() -> Iterator[Called]:
         "max_iter": COUNT,
         "random_state": SEED,
         "n_jobs": but(COUNT, "None", "negative"),
+        "metric": CHOICE,
         "device": DEVICE,
         "progress": {"number": 3, "str": "a"},
     }
@@ -377,6 +393,7 @@ def of_pictures() -> Iterator[Called]:
         "ax": AXES,
         "sample_size": OPTIONAL_COUNT,
         "random_state": SEED,
+        "metric": CHOICE,
     }
     yield Called("plotting.silhouette", plotting.silhouette, {"X": X, "labels": LABELS}, silhouette)
 
@@ -461,7 +478,7 @@ def test_nothing_public_is_left_out() -> None:
     names = {called.name.partition("(")[0].partition(".")[0] for called in EVERY_CALL}
     pictures = {called.name.partition(".")[2] for called in of_pictures()}
     public = {*kmeans_xp.__all__, *metrics.__all__, "choose_n_clusters"}
-    assert public - names == {"__version__", "devices"}
+    assert public - names == {"__version__", "accelerate", "devices"}  # which take nothing
     functions = {name for name in plotting.__all__ if name[0].islower()}
     assert functions - pictures == {"check_format"}
     assert sum(len(values) for called in EVERY_CALL for values in called.wrong.values()) > 1900
