@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pytest
 
-from kmeans_xp.kernels import Bounds, ClusterTotals, DenseRows, Moments, kernels
+from kmeans_xp.kernels import Bounds, ClusterTotals, DenseRows, Moments, ProblemOptions, kernels
 
 
 class Size(NamedTuple):
@@ -39,6 +39,9 @@ N_CANDIDATES = 5
 #: rows of which each pair is measured
 N_PAIRED = 1000
 
+#: problems that are solved at once
+N_PROBLEMS = 8
+
 #: kernels that say how work is done, and do none
 SAYING_HOW = {"batched_steps_of", "keeps_bounds", "rules_out_scores", "steps_of"}
 
@@ -54,18 +57,27 @@ def arguments(kernel_name: str, size: Size, library: Any) -> tuple[Any, ...]:
     rows = DenseRows(library.asarray(host), None, library.asarray(origin))
     uniforms = library.asarray(rng.random(N_CANDIDATES))
     sums = np.asarray(centroids, dtype=np.float64)
-    totals = ClusterTotals(library.asarray(sums), library.asarray(np.ones(size.n_clusters)))
+    mass = library.asarray(np.ones(size.n_clusters))
+    totals = ClusterTotals(library.asarray(sums), mass)
     moments = Moments(library.asarray(np.float64(1.0)), *map(library.asarray, sums[:2]))
     placed = library.asarray(centroids)
+    trials = rng.random((size.n_clusters - 1, N_CANDIDATES))
+    problems = library.xp.stack([rows.points] * N_PROBLEMS)
+    draws = np.append(trials.reshape(-1), 0.5)[None, :]
+    options = ProblemOptions(size.n_clusters, 3, 0.0, 0.0, np.inf, 0.0)
+    infinite = library.asarray(np.full(size.n_points, np.inf, dtype=np.float32))
     n_paired = min(N_PAIRED, size.n_points)
     order = library.asarray(np.arange(n_paired))
     clusters = library.asarray(np.repeat([0, 1], [1, n_paired - 1]).astype(np.int32))
     of_kernel: dict[str, tuple[Any, ...]] = {
         "assigned_inertia": (rows, labels, placed),
         "assigned_sq_distances": (rows, labels, placed),
+        "batch_means": (rows, placed, mass),
         "best_candidate": (closest[: size.n_clusters], labels[: size.n_clusters], placed),
+        "both_moments": (rows,),
         "bounded_step": (rows, placed, Bounds()),
         "candidate_potentials": (rows, closest, placed[:N_CANDIDATES, :]),
+        "chosen_at_once": (rows, infinite, placed[:1, :], library.asarray(trials)),
         "closer_of": (rows, closest, placed[:1, :]),
         "cluster_sums": (rows, labels, size.n_clusters),
         "column_moments": (rows,),
@@ -75,8 +87,10 @@ def arguments(kernel_name: str, size: Size, library: Any) -> tuple[Any, ...]:
         "places_of_least": (closest, N_CANDIDATES),
         "row_uniforms": (rows, 0, (1, 2), 0),
         "silhouette_distances": (rows.part(0, n_paired), clusters, order, (0, 1, n_paired)),
+        "solved_at_once": (problems, None, draws, options),
         "spread": (moments, moments, rows.origin),
         "update_centroids": (totals, placed),
+        "without_direction": (rows,),
     }
     return of_kernel.get(kernel_name, (rows, placed))
 
@@ -94,13 +108,14 @@ def test_kernel(
     if body == "override" and not overrides:
         pytest.skip(f"{kernel_name} has no override for {library.name}")
     bodies = (kernel.portable,) if body == "portable" else overrides
-    # The first that takes these sizes, as the kernel would choose it.
+    # The first that takes these sizes, as the kernel would choose it; None says that others do it.
     for run in bodies:
         given = arguments(kernel_name, size, library)
-        if run(*given, xp=library.xp) is not NotImplemented:
+        result = run(*given, xp=library.xp)
+        if result is not NotImplemented and result is not None:
             break
     else:
-        pytest.skip(f"{kernel_name} has no override for this size")
+        pytest.skip(f"{kernel_name} has no {body} for this size")
     result = benchmark(run, *arguments(kernel_name, size, library), xp=library.xp)
     assert all(np.isfinite(library.to_host(part)).all() for part in _arrays_in(result))
 

@@ -168,6 +168,7 @@ ESTIMATOR: Mapping[str, Values] = {
     "tol": AMOUNT,
     "verbose": {"str": "a", "negative": -1, "object": NOTHING},
     "random_state": SEED,
+    "metric": CHOICE,
     "device": DEVICE,
     "metric": CHOICE,
     "init": {
@@ -204,6 +205,14 @@ class Called(NamedTuple):
     function: Callable[..., Any]
     good: Mapping[str, Any]
     wrong: Mapping[str, Values]
+
+
+def of_two(values: Values) -> Values:
+    """Return the wrong things of two problems, where they are arrays."""
+    return {
+        name: value[None].repeat(2, axis=0) if isinstance(value, np.ndarray) else value
+        for name, value in values.items()
+    }
 
 
 def fitted_with(estimator_class: type, **parameters: Any) -> Any:
@@ -309,7 +318,7 @@ def of_settings() -> Iterator[Called]:
 
 
 def of_metrics() -> Iterator[Called]:
-    on_rows = {"X": ROWS, "device": DEVICE}
+    on_rows = {"X": ROWS, "metric": CHOICE, "device": DEVICE}
     labels = {**LABELS_OF, "one cluster": LABELS * 0, "a cluster a row": np.arange(N)}
     for name in metrics.__all__:
         function = getattr(metrics, name)

@@ -642,8 +642,9 @@ class BaseKMeans(
 
     def _given_init(self, init: Any, n_clusters: int, points: Array, placement: Placement) -> Array:
         """Return initial centroids that the user gives, where the computation is."""
-        checked = checked_centroids(init, n_clusters, points, placement)
-        return checked if self.metric == "euclidean" else centroids_on_sphere(checked, "init")
+        return checked_centroids(
+            init, points, placement, "init", n_clusters=n_clusters, metric=self.metric
+        )
 
     def _initial_centroids(
         self,

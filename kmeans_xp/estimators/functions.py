@@ -20,7 +20,6 @@ from kmeans_xp.estimators.kmeans import KMeans
 from kmeans_xp.estimators.preparation import prepared, published
 from kmeans_xp.estimators.validation import (
     as_random_state,
-    centroids_on_sphere,
     check_enough_rows,
     check_metric,
     checked_centroids,
@@ -460,7 +459,7 @@ def lloyd(
     check_metric(metric)
     points, placement = _placed(points, device)
     with placement.working():
-        initial = _given_centroids(centroids, points, placement, metric)
+        initial = checked_centroids(centroids, points, placement, "centroids", metric=metric)
         check_enough_rows(points, int(initial.shape[0]))
         data = prepared(points, checked_weights(weights, points, placement), placement, metric)
         start = initial - data.origin
@@ -612,17 +611,11 @@ def _placed(points: Any, device: str | None) -> tuple[Array, Placement]:
     return checked, choose(checked, device)
 
 
-def _given_centroids(centroids: Any, points: Array, placement: Placement, metric: str) -> Array:
-    n_clusters = int(np.shape(centroids)[0]) if np.ndim(centroids) else 0
-    given = checked_centroids(centroids, n_clusters, points, placement, "centroids")
-    return given if metric == "euclidean" else centroids_on_sphere(given, "centroids")
-
-
 def _seen_from_centroids(
     points: Array, weights: Array | None, centroids: Any, placement: Placement, metric: str
 ) -> tuple[Blocks, Array]:
     """Return the points and the centroids, relative to the centroids' mean or on a sphere."""
-    given = _given_centroids(centroids, points, placement, metric)
+    given = checked_centroids(centroids, points, placement, "centroids", metric=metric)
     rows = blocks.of(points, weights, placement)
     if metric == "cosine":
         return blocks.on_sphere(rows), given

@@ -197,15 +197,24 @@ def checked_weights(sample_weight: Any, points: Any, placement: Placement) -> An
 
 
 def checked_centroids(
-    centroids: Any, n_clusters: int, points: Array, placement: Placement, name: str = "init"
+    centroids: Any,
+    points: Array,
+    placement: Placement,
+    name: str,
+    *,
+    n_clusters: int | None = None,
+    metric: str = "euclidean",
 ) -> Array:
-    """Return given centroids where the computation is, in the dtype of the computation."""
+    """Return given centroids where the computation is, in its dtype; for "cosine" on the sphere.
+
+    ``n_clusters`` is how many there have to be; None for any number.
+    """
     if is_known_array(centroids):
         centroids = adopted(centroids)
     if not _is_plain(centroids):
         centroids = _checked_rows(centroids, name)
     shape = tuple(int(size) for size in centroids.shape)
-    if shape[0] != n_clusters:
+    if n_clusters is not None and shape[0] != n_clusters:
         raise ValueError(
             f"The shape of the initial centers {shape} does not "
             f"match the number of clusters {n_clusters}."
@@ -215,7 +224,8 @@ def checked_centroids(
             f"The shape of the initial centers {shape} does not "
             f"match the number of features of the data {points.shape[1]}."
         )
-    return bring(centroids, placement, dtype=_computing_like(points, placement))
+    placed = bring(centroids, placement, dtype=_computing_like(points, placement))
+    return placed if metric == "euclidean" else centroids_on_sphere(placed, name)
 
 
 def centroids_on_sphere(centroids: Array, name: str) -> Array:

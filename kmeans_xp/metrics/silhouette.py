@@ -247,14 +247,13 @@ def simplified_silhouette_score(
             if metric == "cosine":
                 means = centroids_on_sphere(means, "the clusters' means")
             return _mean_simplified(data, data.labels, means, metric)
-        n_clusters = int(np.shape(centroids)[0]) if np.ndim(centroids) else 0
-        given = checked_centroids(centroids, n_clusters, points, data.placement, "centroids")
+        given = checked_centroids(centroids, points, data.placement, "centroids")
         xp, device = data.placement.xp, data.placement.device
         dtype = accumulation_dtype(device, xp=xp)
         given, origin = (xp.astype(each, dtype, copy=False) for each in (given, data.origin))
         if metric == "cosine":
             given = centroids_on_sphere(given, "centroids")
-        indices = from_host(_indices(on_host, n_clusters), xp=xp, device=device)
+        indices = from_host(_indices(on_host, int(given.shape[0])), xp=xp, device=device)
         return _mean_simplified(data, data.blocks.cut(indices), given - origin, metric)
 
 

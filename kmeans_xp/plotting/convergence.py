@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 import numpy as np
 
+from kmeans_xp.checks import check_integer
 from kmeans_xp.plotting.centroid_path import CentroidPath
 from kmeans_xp.plotting.figures import new_grid
 from kmeans_xp.plotting.inputs import (
@@ -338,10 +339,9 @@ def convergence(
 def _chosen(panels: int | Sequence[int] | None, n_iterations: int, n_axes: int | None) -> list[int]:
     if panels is None:
         panels = PANELS if n_axes is None else n_axes
-    if isinstance(panels, int):
-        if panels < 1:
-            raise ValueError(f"panels must be at least 1, got {panels}")
-        chosen = evenly(n_iterations, panels)
+    if isinstance(panels, int | np.integer):
+        check_integer("panels", panels, 1)
+        chosen = evenly(n_iterations, int(panels))
     else:
         chosen = [int(number) for number in panels]
     if not chosen or not 1 <= min(chosen) <= max(chosen) <= n_iterations:

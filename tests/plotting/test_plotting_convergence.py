@@ -217,7 +217,7 @@ def test_many_points_are_sampled() -> None:
         ([np.full((2, 2), np.nan)] * 2, {}, "must be finite"),
         ([LINE[:2]] * 3, {"panels": [3]}, r"iterations from 1 to 2, .* got \[3\]"),
         ([LINE[:2]] * 3, {"panels": []}, "iterations from 1 to 2"),
-        ([LINE[:2]] * 3, {"panels": 0}, "panels must be at least 1, got 0"),
+        ([LINE[:2]] * 3, {"panels": 0}, "panels must be an integer of at least 1, got 0"),
         ([LINE[:2]] * 3, {"axes": Figure().subplots(1, 3)}, "one for each of 2 panels, got 3"),
         ([LINE[:2]] * 3, {"feature_names": ["a"]}, "must have 2 names"),
     ],

@@ -1,7 +1,6 @@
 """``open_rows``: the source for a path, an array, a data set or a callable."""
 
 from collections.abc import Callable, Iterator, Sequence
-from numbers import Integral
 from os import PathLike, fspath
 from typing import Any
 
@@ -15,6 +14,7 @@ from kmeans_xp.blocks.sources.parquet import ParquetSource, is_parquet
 from kmeans_xp.blocks.sources.paths import opened_paths
 from kmeans_xp.blocks.sources.source import RowSource
 from kmeans_xp.blocks.sources.tables import TableSource
+from kmeans_xp.checks import check_integer
 
 __all__ = ["open_rows"]
 
@@ -74,7 +74,8 @@ def open_rows(
     >>> rows.n_features, rows.sizes()
     (3, (2, 2, 2, 2))
     """
-    options = columns, weight, _checked_block_rows(block_rows)
+    check_integer("block_rows", block_rows, 1, or_none=True)
+    options = columns, weight, None if block_rows is None else int(block_rows)
     if isinstance(source, RowSource):
         if options != (None, None, None):
             raise ValueError("Rows that are open already cannot be opened with other options.")
@@ -123,11 +124,3 @@ def _opened_dataset(source: Any, *options: Any) -> RowSource:
         source = dataset.dataset(source)
     opened = ParquetSource if is_parquet(source) else TableSource
     return opened(source, *options, name=name)
-
-
-def _checked_block_rows(block_rows: Any) -> int | None:
-    if block_rows is None:
-        return None
-    if not isinstance(block_rows, Integral) or block_rows < 1:
-        raise ValueError(f"block_rows={block_rows!r} must be a positive integer or None.")
-    return int(block_rows)

@@ -367,7 +367,7 @@ def _certified_rows(
     )
     data, n_features = _Data(unit, eps, n_clusters), points.shape[1]
     n_products = n_clusters * n_features
-    room, scratch = _room(points, n_features), scratch_for(points, max(tile, _ROWS))
+    room, scratch = _room(points, n_features), scratch_for(points, max(tile, _ROWS), 0.0)
     size = max(tile, -(-_ROWS // panel_rows(points)) * panel_rows(points))
     panels, best = aligned(size * n_features, points), aligned(size, points)
     found, doubtful = np.empty(size, np.int32), np.empty(_ROWS, np.int64)
@@ -376,7 +376,7 @@ def _certified_rows(
     while row < stop:
         is_dense = n_dense > 0
         n_rows = min(tile if is_dense else _ROWS, stop - row)
-        tile_points, first = tile_of(points, row, n_rows, scratch)
+        tile_points, first = tile_of(points, row, n_rows, 0.0, scratch)
         if is_dense:
             pack_tile(tile_points, first, n_rows, origin, panels)
             label_panels(panels, n_rows, n_features, groups, biases, n_clusters, best, found)
