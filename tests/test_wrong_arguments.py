@@ -170,7 +170,6 @@ ESTIMATOR: Mapping[str, Values] = {
     "random_state": SEED,
     "metric": CHOICE,
     "device": DEVICE,
-    "metric": CHOICE,
     "init": {
         **CHOICE,
         "fewer columns": CENTROIDS[:, :1],
@@ -205,14 +204,6 @@ class Called(NamedTuple):
     function: Callable[..., Any]
     good: Mapping[str, Any]
     wrong: Mapping[str, Values]
-
-
-def of_two(values: Values) -> Values:
-    """Return the wrong things of two problems, where they are arrays."""
-    return {
-        name: value[None].repeat(2, axis=0) if isinstance(value, np.ndarray) else value
-        for name, value in values.items()
-    }
 
 
 def fitted_with(estimator_class: type, **parameters: Any) -> Any:

@@ -5,6 +5,7 @@ from typing import Any, Generic, NamedTuple, TypedDict, Unpack, overload
 
 import numpy as np
 from numpy.typing import NDArray
+from sklearn.utils._param_validation import StrOptions, validate_parameter_constraints
 
 from kmeans_xp.algorithms import SAME_INERTIA
 from kmeans_xp.devices import (
@@ -162,7 +163,6 @@ def k_means_batched(
         "random_state": seed,
         "metric": metric,
     }
-    _check_options(n_clusters, options)
     flat, shape = _checked_rows(X, n_clusters)
     placement = choose(flat, device)
     with placement.working():
