@@ -29,6 +29,11 @@ from kmeans_xp.devices import to_host
 
 __all__ = ["predict"]
 
+_ADVICE = (
+    "Fill in or delete these rows, say --drop-missing, or fit the model with --missing mean or "
+    "median, which it keeps"
+)
+
 Choose = Callable[[pa.Table], list[str]]
 
 
@@ -95,7 +100,7 @@ def _read(
         names = choose(table)
         values = columns.matrix(table, names, file)
         if fill is None or missing is Missing.drop:
-            whole = made_whole(values, names, file, missing)
+            whole = made_whole(values, names, file, missing, _ADVICE)
         else:
             whole = filled(values, names, fill, "what the model was fitted with")
     points = scaling.apply(whole.values) if scaling else whole.values
