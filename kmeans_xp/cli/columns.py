@@ -20,6 +20,7 @@ INDEX = re.compile(r"__index_level_\d+__")
 #: what the labels of an earlier run are called
 LABELS = re.compile(rf"{LABEL_COLUMN}(_\d+)?")
 ROWS_TOLD = 5
+_ADVICE = "Fill in or delete these rows, or choose other columns with --columns or --exclude"
 #: rows that are too few to say that a column numbers them
 FEW_ROWS = 10
 
@@ -142,8 +143,10 @@ def _check_not_spoiled(table: pa.Table, name: str, path: Path) -> None:
         )
 
 
-def check_all(good: np.ndarray[Any, Any], what: str, names: Sequence[str], path: Path) -> None:
-    """Raise for rows that are not good in all columns."""
+def check_all(
+    good: np.ndarray[Any, Any], what: str, names: Sequence[str], path: Path, advice: str = _ADVICE
+) -> None:
+    """Raise for rows that are not good in all columns, and say what to do."""
     rows = np.flatnonzero(~good.all(axis=1))
     if not len(rows):
         return
@@ -153,6 +156,5 @@ def check_all(good: np.ndarray[Any, Any], what: str, names: Sequence[str], path:
     raise TableError(
         f"{len(rows):,} of {len(good):,} rows of {path} have {what}, in {where}; "
         f"rows {first}{', ...' if len(rows) > ROWS_TOLD else ''} (the first row of data is 1). "
-        "Fill in or delete these rows, choose other columns with --columns or --exclude"
-        f"{', or say --missing drop, mean or median' if what == 'missing values' else ''}."
+        f"{advice}."
     )

@@ -13,6 +13,11 @@ __all__ = ["Fill", "Whole", "filled", "made_whole"]
 
 Matrix = np.ndarray[Any, Any]
 
+_ADVICE = (
+    "Fill in or delete these rows, choose other columns with --columns or --exclude, or say "
+    "--missing drop, mean or median"
+)
+
 
 class Fill(NamedTuple):
     """What stands in for a missing number of each column.
@@ -58,10 +63,12 @@ class Whole(NamedTuple):
     note: str | None = None
 
 
-def made_whole(values: Matrix, names: list[str], file: Path, how: Missing) -> Whole:
+def made_whole(
+    values: Matrix, names: list[str], file: Path, how: Missing, advice: str = _ADVICE
+) -> Whole:
     """Return the rows as they are to be clustered, or raise where one lacks a number."""
     if how is Missing.fail:
-        check_all(~np.isnan(values), "missing values", names, file)
+        check_all(~np.isnan(values), "missing values", names, file, advice)
         return Whole(values)
     if how is Missing.drop:
         return _dropped(values, names, file)

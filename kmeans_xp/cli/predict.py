@@ -29,6 +29,11 @@ from kmeans_xp.devices import to_host
 
 __all__ = ["predict"]
 
+_ADVICE = (
+    "Fill in or delete these rows, say --drop-missing, or fit the model with --missing mean or "
+    "median, which it keeps"
+)
+
 Choose = Callable[[pa.Table], list[str]]
 
 
@@ -61,6 +66,11 @@ def predict(
         centroids = to_host(estimator.cluster_centers_)
         choose = partial(_names, estimator, model, file)
         if streaming.is_needed(file):
+            if drop_missing:
+                raise ValueError(
+                    f"{streaming.why(file)}, and --drop-missing needs all of them: "
+                    "drop such rows before."
+                )
             data = _opened(file, choose, scaling)
         else:
             data = _read(file, choose, scaling, fill, missing)
@@ -95,7 +105,7 @@ def _read(
         names = choose(table)
         values = columns.matrix(table, names, file)
         if fill is None or missing is Missing.drop:
-            whole = made_whole(values, names, file, missing)
+            whole = made_whole(values, names, file, missing, _ADVICE)
         else:
             whole = filled(values, names, fill, "what the model was fitted with")
     points = scaling.apply(whole.values) if scaling else whole.values

@@ -81,7 +81,12 @@ def open_columns(file: Path, table: pa.Table, names: list[str]) -> RowSource:
 
 def scaled(rows: RowSource, scaling: Scaling) -> RowSource:
     """Return the same rows, scaled as they are read."""
-    return open_rows(lambda: (scaling.apply(block.points) for block in rows.read()))
+
+    def read_scaled() -> Iterator[Matrix]:
+        return (scaling.apply(block.points) for block in rows.read())
+
+    read_scaled.__qualname__ = rows.name  # what messages call the rows
+    return open_rows(read_scaled)
 
 
 def sample(rows: RowSource, *others: Matrix) -> list[Matrix]:

@@ -22,7 +22,7 @@ from rich.console import Console  # noqa: E402
 from typer.testing import CliRunner  # noqa: E402
 
 import kmeans_xp  # noqa: E402
-from kmeans_xp import Checkpoint, KMeans, devices, persistence  # noqa: E402
+from kmeans_xp import Checkpoint, KMeans, devices, persistence, plotting  # noqa: E402
 from kmeans_xp.cli import progress, summary, tables  # noqa: E402
 from kmeans_xp.cli.app import app  # noqa: E402
 from tests.estimators.test_callbacks import Recording  # noqa: E402
@@ -868,3 +868,27 @@ def test_metric_is_that_of_the_library_and_kept_by_the_model(run: Run, tmp_path:
     told = run("choose-k", str(file), "--to", "5", "--references", "2", "--metric", "cosine").output
     assert "Inertia: in cosine distances" in told
     assert "--metric cosine" in told
+
+
+def test_centroids_that_are_directions_are_drawn_among_their_rows(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rng = np.random.default_rng(0)
+    rows = np.eye(2)[np.arange(60) % 2] * rng.uniform(50.0, 99.0, size=(60, 1)) + 0.1
+    np.save(tmp_path / "rows.npy", rows)
+    drawn: list[np.ndarray] = []
+    clusters = plotting.clusters
+
+    def spied(points: Any, labels: Any, centroids: Any, **options: Any) -> Any:
+        drawn.append(centroids)
+        return clusters(points, labels, centroids, **options)
+
+    monkeypatch.setattr(plotting, "clusters", spied)
+    for options in ([], ["--scale"]):
+        picture = ["--metric", "cosine", "--plot", str(tmp_path / "picture.png")]
+        done = run("cluster", str(tmp_path / "rows.npy"), "-k", "2", *picture, *options)
+        assert done.exit_code == 0, done.output
+    means = np.stack([rows[0::2].mean(axis=0), rows[1::2].mean(axis=0)])
+    for centroids in drawn:
+        found = centroids[np.argsort(-centroids[:, 0])]
+        np.testing.assert_allclose(found, means, atol=0.1 * means.max())

@@ -98,7 +98,7 @@ def test_cluster_prints_and_writes_the_same(
     found = run(*arguments, "--plot", tmp_path / "plot.png")
     assert f"rows.{kind} (0.0 GiB) may not fit in memory: its rows are read block" in found.output
     assert clusters_of(found) == clusters_of(expected)
-    assert "block by block" in found.stdout.split("Device:")[1].splitlines()[0]
+    assert f"/rows.{kind} are read block by block" in found.stdout.split("Device:")[1]
     assert_same_rows(tables.read(out), _read_text(written, tmp_path))
     assert (tmp_path / "plot.png").stat().st_size > 1000
 
@@ -175,3 +175,13 @@ def test_the_memory_that_is_available(tmp_path: Path, monkeypatch: pytest.Monkey
     assert available_memory() == 2500
     (tmp_path / "memory.max").write_text("max\n")
     assert available_memory() == 5000
+
+
+def test_dropping_rows_needs_all_of_them(run: Run, tmp_path: Path, little_memory: Any) -> None:
+    file, model = tmp_path / "rows.csv", tmp_path / "m.safetensors"
+    csv.write_csv(table(), file)
+    run("cluster", file, "-k", 3, "--model", model)
+    little_memory()
+    done = CliRunner().invoke(app, ["predict", str(model), str(file), "--drop-missing"])
+    assert done.exit_code == 1
+    assert "--drop-missing needs all of them" in " ".join(done.output.split())

@@ -118,6 +118,9 @@ def test_a_column_that_may_number_the_rows_is_told_and_can_be_excluded(
     done = run("cluster", file, "-k", 2, "--exclude", "height,ids")
     assert done.exit_code == 1
     assert "has no column 'ids'" in done.stderr
+    done = run("cluster", file, "-k", 2, "--columns", "width,height", "--exclude", "height")
+    assert done.exit_code == 1
+    assert "--columns and --exclude both name height" in done.stderr
 
 
 # Missing values
@@ -154,7 +157,10 @@ def test_rows_with_missing_values_are_left_out(
     assert "57 rows x 2 columns" in done.stdout
     assert_labels_but_of_gaps(out)
     again = tmp_path / f"again{suffix}"
-    assert "missing values" in run("predict", model, with_gaps, "--out", again).stderr
+    told = run("predict", model, with_gaps, "--out", again).stderr
+    assert "missing values, in width (2), height (2)" in told
+    assert "--drop-missing" in told
+    assert "--columns" not in told  # which only the fit has
     done = run("predict", model, with_gaps, "--drop-missing", "--out", again)
     assert done.exit_code == 0, done.output
     assert_labels_but_of_gaps(again)
