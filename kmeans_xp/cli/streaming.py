@@ -116,7 +116,7 @@ def table_without_rows(file: Path) -> pa.Table:
     rows = open_rows(file)
     schema = getattr(rows, "schema", None)
     if schema is None:  # an array
-        names = [f"x{i}" for i in range(rows.n_features)]
+        names = tables.numbered(rows.n_features)
         schema = pa.schema([(name, pa.from_numpy_dtype(rows.dtype)) for name in names])
     return schema.empty_table()
 
@@ -143,8 +143,8 @@ def _batches(source: Path) -> Iterator[pa.RecordBatch]:
     if hasattr(rows, "batches"):
         yield from rows.batches()
         return
+    names = tables.numbered(rows.n_features)
     for block in rows.read():
-        names = [f"x{i}" for i in range(rows.n_features)]
         yield pa.record_batch([np.ascontiguousarray(c) for c in block.points.T], names)
 
 
