@@ -61,6 +61,7 @@ def predict(
         centroids = to_host(estimator.cluster_centers_)
         choose = partial(_names, estimator, model, file)
         if streaming.is_needed(file):
+            streaming.refuse_missing(file, missing, "--drop-missing")
             data = _opened(file, choose, scaling)
         else:
             data = _read(file, choose, scaling, fill, missing)
