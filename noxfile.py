@@ -140,9 +140,11 @@ def doctests(session: nox.Session) -> None:
 
 @nox.session
 def numpy(session: nox.Session) -> None:
-    """All tests, on NumPy; some again without numba, and with AVX-512 off."""
+    """All tests, on NumPy; some again without numba, and with AVX-512 off; benchmarks, once."""
     _install(session, "-e", ".[test]")
     _library_tests(session, "numpy")
+    # Not timed: so that every kernel and every job still has its benchmark.
+    _pytest(session, "-n", "2", "--library", "numpy", "benchmarks", "-k", "500x4x5")
     without = {"KMEANS_XP_NUMBA": "0"}
     _pytest(session, "-n", "2", "--library", "numpy", *FIT_TESTS, env=without)
     # Vectors of half the length, where the processor has the long ones.

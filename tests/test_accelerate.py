@@ -88,6 +88,21 @@ def test_an_error_in_the_block_puts_them_back() -> None:
     assert sklearn.cluster.KMeans is THEIRS["KMeans"]
 
 
+def test_a_module_that_cannot_be_changed_leaves_all_as_it_was(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    class Fixed(ModuleType):
+        def __setattr__(self, name: str, value: Any) -> None:
+            raise AttributeError(f"{name} is fixed")
+
+    fixed = Fixed("fixed")
+    vars(fixed).update(THEIRS)
+    monkeypatch.setitem(sys.modules, "fixed", fixed)
+    with pytest.raises(AttributeError, match="is fixed"):
+        accelerate()
+    assert {name: getattr(sklearn.cluster, name) for name in NAMES} == THEIRS
+
+
 @pytest.fixture
 def calls(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """What of this package is called, by name."""

@@ -38,7 +38,7 @@ class Acceleration:
         if self in _in_force:
             _in_force.remove(self)
             if not _in_force:
-                list(_swapped((ours, theirs) for theirs, ours in STAND_INS))
+                _put_back()
 
     def __enter__(self) -> Self:
         return self
@@ -95,9 +95,18 @@ def accelerate() -> Acceleration:
     >>> "sklearn.cluster.KMeans" in acceleration.replaced
     True
     """
-    acceleration = Acceleration(_swapped(STAND_INS))
+    try:
+        acceleration = Acceleration(_swapped(STAND_INS))
+    except BaseException:  # a module that takes no new value, or an interrupt
+        if not _in_force:
+            _put_back()
+        raise
     _in_force.append(acceleration)
     return acceleration
+
+
+def _put_back() -> None:
+    list(_swapped((ours, theirs) for theirs, ours in STAND_INS))
 
 
 def _swapped(pairs: Iterable[tuple[Any, Any]]) -> Iterator[str]:

@@ -37,7 +37,7 @@ def on_sphere(given: Blocks) -> Blocks:
     Returns
     -------
     Blocks
-        Rows that are read block by block are looked at in the first visit of each.
+        Rows that are read block by block are looked at in every visit: they may have changed.
 
     Raises
     ------

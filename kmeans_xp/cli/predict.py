@@ -66,11 +66,7 @@ def predict(
         centroids = to_host(estimator.cluster_centers_)
         choose = partial(_names, estimator, model, file)
         if streaming.is_needed(file):
-            if drop_missing:
-                raise ValueError(
-                    f"{streaming.why(file)}, and --drop-missing needs all of them: "
-                    "drop such rows before."
-                )
+            streaming.refuse_missing(file, missing, "--drop-missing")
             data = _opened(file, choose, scaling)
         else:
             data = _read(file, choose, scaling, fill, missing)

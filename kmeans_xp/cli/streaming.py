@@ -23,6 +23,7 @@ __all__ = [
     "is_needed",
     "open_columns",
     "read",
+    "refuse_missing",
     "sample",
     "scaled",
     "table_without_rows",
@@ -55,8 +56,7 @@ def is_needed(file: Path) -> bool:
 
 def read(file: Path, asked: Asked) -> Inputs:
     """Open the columns of a file that are asked for, or else all that hold numbers."""
-    if asked.missing is not Missing.fail:
-        raise ValueError(f"{why(file)}, and --missing needs all of them: fill them in before.")
+    refuse_missing(file, asked.missing, "--missing")
     table = table_without_rows(file)
     names, skipped = chosen(table, asked, file)
     rows = open_columns(file, table, names)
@@ -64,6 +64,12 @@ def read(file: Path, asked: Asked) -> Inputs:
         return Inputs(table, names, skipped, rows, rows, None, [why(file)])
     scaling = _scaling_of(rows, file)
     return Inputs(table, names, skipped, rows, scaled(rows, scaling), scaling, [why(file)])
+
+
+def refuse_missing(file: Path, missing: Missing, option: str) -> None:
+    """Raise if rows that lack a number are to be dropped or filled in: that takes all rows."""
+    if missing is not Missing.fail:
+        raise ValueError(f"{why(file)}, and {option} needs all of them: fill them in before.")
 
 
 def why(file: Path) -> str:
@@ -121,7 +127,7 @@ def table_without_rows(file: Path) -> pa.Table:
     rows = open_rows(file)
     schema = getattr(rows, "schema", None)
     if schema is None:  # an array
-        names = [f"x{i}" for i in range(rows.n_features)]
+        names = tables.numbered(rows.n_features)
         schema = pa.schema([(name, pa.from_numpy_dtype(rows.dtype)) for name in names])
     return schema.empty_table()
 
@@ -148,8 +154,8 @@ def _batches(source: Path) -> Iterator[pa.RecordBatch]:
     if hasattr(rows, "batches"):
         yield from rows.batches()
         return
+    names = tables.numbered(rows.n_features)
     for block in rows.read():
-        names = [f"x{i}" for i in range(rows.n_features)]
         yield pa.record_batch([np.ascontiguousarray(c) for c in block.points.T], names)
 
 

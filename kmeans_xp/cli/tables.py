@@ -16,7 +16,16 @@ import pyarrow as pa
 import pyarrow.csv
 from pyarrow import feather, ipc, parquet
 
-__all__ = ["READABLE", "WRITABLE", "TableError", "format_of", "read", "text_rows", "write"]
+__all__ = [
+    "READABLE",
+    "WRITABLE",
+    "TableError",
+    "format_of",
+    "numbered",
+    "read",
+    "text_rows",
+    "write",
+]
 
 DELIMITERS = {".csv": ",", ".tsv": "\t"}
 COMPRESSED: dict[str, Callable[..., Any]] = {".gz": gzip.open, ".bz2": bz2.open}
@@ -85,7 +94,7 @@ def _read_csv(path: Path) -> pa.Table:
             stacklevel=2,
         )
         table = _parsed_csv(path, autogenerate_column_names=True)
-        table = table.rename_columns(_numbered(table.num_columns))
+        table = table.rename_columns(numbered(table.num_columns))
     else:
         table = _parsed_csv(path)
         table = table.rename_columns([name.strip() for name in table.column_names])
@@ -155,7 +164,8 @@ def _is_number(text: str) -> bool:
     return True
 
 
-def _numbered(n_columns: int) -> list[str]:
+def numbered(n_columns: int) -> list[str]:
+    """Return the names of columns that have none."""
     return [f"x{i}" for i in range(n_columns)]
 
 
@@ -189,7 +199,7 @@ def _from_array(array: np.ndarray[Any, Any], path: Path) -> pa.Table:
     if array.ndim not in (1, 2):
         raise TableError(f"{path} holds an array of shape {array.shape}: it must be 2-D.")
     columns = array.T if array.ndim == 2 else [array]
-    return pa.Table.from_arrays([_column(c, path) for c in columns], _numbered(len(columns)))
+    return pa.Table.from_arrays([_column(c, path) for c in columns], numbered(len(columns)))
 
 
 def _column(numbers: np.ndarray[Any, Any], path: Path) -> pa.Array:

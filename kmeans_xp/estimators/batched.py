@@ -43,10 +43,11 @@ class Clusterings(NamedTuple, Generic[ArrayT]):
     Parameters
     ----------
     centroids : array of shape (n_problems, n_clusters, n_features)
+        Of float64 if X is, else float32; for "cosine" of length 1.
     labels : array of int32, shape (n_problems, n_samples)
         Nearest centroid of each row, of the row's own problem.
     inertia : array of float64, shape (n_problems,)
-        In squared units of X.
+        In squared units of X; for "cosine" sums of 1 - cos.
     n_iter : array of int64, shape (n_problems,)
         Iterations of the run that was kept.
     """

@@ -45,10 +45,11 @@ class Clustering(NamedTuple, Generic[ArrayT]):
     Parameters
     ----------
     centroids : array of shape (n_clusters, n_features)
+        Of float64 if the points are, else float32; for "cosine" of length 1.
     labels : array of int32, shape (n_points,)
         Nearest centroid of each point.
     inertia : float
-        Weighted sum of squared distances, in squared units of the points.
+        Weighted sum of squared distances, in squared units of the points; for "cosine" of 1 - cos.
     n_iter : int
         Iterations run.
     """

@@ -205,10 +205,7 @@ def checked_centroids(
     n_clusters: int | None = None,
     metric: str = "euclidean",
 ) -> Array:
-    """Return given centroids where the computation is, in its dtype; for "cosine" on the sphere.
-
-    ``n_clusters`` is how many there have to be; None for any number.
-    """
+    """Return given centroids, if there are so many, where the computation is and in its dtype."""
     if is_known_array(centroids):
         centroids = adopted(centroids)
     if not _is_plain(centroids):

@@ -255,9 +255,9 @@ def test_choices_take_no_longer_than_the_rounds(
 @pytest.mark.parametrize(
     ("params", "message"),
     [
-        ({"n_clusters": 0}, "n_clusters must be an int of at least 1, got 0"),
+        ({"n_clusters": 0}, "n_clusters must be an integer of at least 1, got 0"),
         ({"n_clusters": 31}, r"n_samples=30 should be >= n_clusters=31\."),
-        ({"n_clusters": 3, "n_rounds": 0}, "n_rounds must be an int of at least 1, got 0"),
+        ({"n_clusters": 3, "n_rounds": 0}, "n_rounds must be an integer of at least 1, got 0"),
         ({"n_clusters": 3, "oversampling": 0.0}, r"oversampling must be .* above 0, got 0\.0"),
         ({"n_clusters": 3, "oversampling": np.inf}, "oversampling must be .* above 0, got inf"),
     ],

@@ -153,6 +153,24 @@ def test_columns_are_chosen_by_the_same_rules(run: Run, tmp_path: Path, little_m
     assert "no column 'y'" in bad.output
 
 
+def test_missing_values_are_not_looked_for_block_by_block(
+    run: Run, tmp_path: Path, little_memory: Any
+) -> None:
+    file, model = tmp_path / "rows.parquet", tmp_path / "m.safetensors"
+    parquet.write_table(table(), file)
+    run("cluster", file, "-k", 3, "--model", model)
+    little_memory()
+    commands = {
+        "--missing": ["cluster", file, "-k", 3, "--missing", "drop"],
+        "--drop-missing": ["predict", model, file, "--drop-missing"],
+    }
+    runner = CliRunner(env={"COLUMNS": "500", "TERMINAL_WIDTH": "500", "NO_COLOR": "1"})
+    for option, words in commands.items():
+        bad = runner.invoke(app, [str(word) for word in words])
+        assert bad.exit_code == 1
+        assert f"{option} needs all of them" in bad.output
+
+
 def test_a_file_that_fits_is_read_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file = tmp_path / "rows.npy"
     file.write_bytes(b"0" * 1000)
