@@ -97,6 +97,9 @@ def chosen(table: pa.Table, asked: Asked, file: Path) -> columns.Chosen:
     """Return the columns to cluster, and for each other one why it is left out."""
     if asked.names is None:
         return columns.choose(table, file, asked.excluded)
+    if not asked.names:
+        there = ", ".join(table.column_names)
+        raise ValueError(f"--columns names no column. Those of {file}: {there}.")
     if both := [name for name in asked.names if name in asked.excluded]:
         raise ValueError(f"--columns and --exclude both name {', '.join(both)}.")
     names = columns.named(table, asked.names, file)

@@ -55,7 +55,9 @@ def summarize(
 
 def what_mean_distances_are(metric: str, unit: str) -> str:
     """Return the line that says what the mean distances of a summary are."""
-    measured = "1 - cos" if metric == "cosine" else f"in {unit} of the columns"
+    measured = f"in {unit} of the columns"
+    if metric == "cosine":
+        measured = f"1 - cos; centres are of length 1, {measured}"
     return f"Mean distance: to the cluster's centre, {measured}"
 
 

@@ -121,6 +121,9 @@ def test_a_column_that_may_number_the_rows_is_told_and_can_be_excluded(
     done = run("cluster", file, "-k", 2, "--columns", "width,height", "--exclude", "height")
     assert done.exit_code == 1
     assert "--columns and --exclude both name height" in done.stderr
+    done = run("cluster", file, "-k", 2, "--columns", "")
+    assert done.exit_code == 1
+    assert "--columns names no column" in done.stderr
 
 
 # Missing values
