@@ -146,16 +146,16 @@ def k_means_batched(
     array([[ 0.5,  9. ],
            [ 5. , 75. ]])
     """
-    seed = _seed_of(random_state)
-    options = {
+    options: dict[str, Any] = {
         "init": init,
         "n_init": n_init,
         "max_iter": max_iter,
         "tol": tol,
-        "random_state": seed,
+        "random_state": random_state,
         "metric": metric,
     }
     _check_options(n_clusters, options)
+    seed = options["random_state"] = _seed_of(random_state)
     flat, shape = _checked_rows(X, n_clusters)
     placement = choose(flat, device)
     with placement.working():
