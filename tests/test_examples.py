@@ -3,6 +3,7 @@
 import contextlib
 import functools
 import io
+import os
 import runpy
 import sys
 import tempfile
@@ -55,6 +56,7 @@ def ran(name: str, *arguments: str) -> SimpleNamespace:
     with (
         mock.patch.object(sys, "argv", [f"{name}.py", *arguments]),
         mock.patch.object(plt, "show"),
+        mock.patch.dict(os.environ),  # what an example sets is not for other tests
         contextlib.redirect_stdout(printed),
     ):
         plt.switch_backend("agg")

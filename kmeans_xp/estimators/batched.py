@@ -5,7 +5,6 @@ from typing import Any, Generic, NamedTuple, TypedDict, Unpack, overload
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.utils._param_validation import StrOptions, validate_parameter_constraints
 
 from kmeans_xp.algorithms import SAME_INERTIA
 from kmeans_xp.devices import (
@@ -23,12 +22,7 @@ from kmeans_xp.devices.protocols import ArrayT, Tabular
 from kmeans_xp.estimators.base import SEEDINGS
 from kmeans_xp.estimators.kmeans import KMeans
 from kmeans_xp.estimators.preparation import GREATEST_VARIANCE, LEAST_VARIANCE
-from kmeans_xp.estimators.validation import (
-    as_random_state,
-    checked_points,
-    checked_weights,
-    refuse_flag,
-)
+from kmeans_xp.estimators.validation import as_random_state, checked_points, checked_weights
 from kmeans_xp.kernels import ProblemOptions, Solved, solved_at_once
 
 __all__ = ["Clusterings", "k_means_batched"]
@@ -152,18 +146,16 @@ def k_means_batched(
     array([[ 0.5,  9. ],
            [ 5. , 75. ]])
     """
-    _check_options(n_clusters, init, n_init, max_iter, tol, metric)
-    random, seed = as_random_state(random_state), random_state
-    if isinstance(seed, bool) or not isinstance(seed, int | np.integer):
-        seed = random.randint(2**31 - 1)
-    options = {
+    options: dict[str, Any] = {
         "init": init,
         "n_init": n_init,
         "max_iter": max_iter,
         "tol": tol,
-        "random_state": seed,
+        "random_state": random_state,
         "metric": metric,
     }
+    _check_options(n_clusters, options)
+    seed = options["random_state"] = _seed_of(random_state)
     flat, shape = _checked_rows(X, n_clusters)
     placement = choose(flat, device)
     with placement.working():
@@ -248,29 +240,36 @@ class _Problems:
         return model.labels_, model.cluster_centers_, model.inertia_, model.n_iter_
 
 
-def _check_options(
-    n_clusters: Any, init: Any, n_init: Any, max_iter: Any, tol: Any, metric: Any
-) -> None:
-    known = KMeans._parameter_constraints
-    names = ("n_clusters", "n_init", "max_iter", "tol")
-    constraints = {name: known[name] for name in names}
-    constraints |= {"init": [StrOptions({"auto", *SEEDINGS})], "metric": known["metric"]}
-    given = {
-        "n_clusters": n_clusters,
-        "n_init": n_init,
-        "max_iter": max_iter,
-        "tol": tol,
-        "init": init,
-        "metric": metric,
-    }
-    validate_parameter_constraints(constraints, given, caller_name="k_means_batched")
-    for name in names:
-        refuse_flag(name, given[name], "k_means_batched")
+def _seed_of(random_state: Any) -> int:
+    """Return an int as it is, and of other sources of random numbers one that is drawn."""
+    checked = as_random_state(random_state)
+    if isinstance(random_state, int | np.integer) and not isinstance(random_state, bool):
+        return int(random_state)
+    return int(checked.randint(2**31 - 1))
+
+
+def _check_options(n_clusters: Any, options: dict[str, Any]) -> None:
+    """Raise ValueError for what no fit of a problem takes."""
+    KMeans(n_clusters, **options)._validate_params()
+    if not isinstance(options["init"], str):
+        known = ", ".join(("auto", *SEEDINGS))
+        raise ValueError(f"init must be one of {known} for many problems, got {options['init']!r}.")
+
+
+def _as_array(given: Any, name: str) -> Array:
+    """Return an array of its own library; lists become NumPy's."""
+    given = adopted(given)
+    if hasattr(given, "ndim"):
+        return given
+    try:
+        return np.asarray(given)
+    except ValueError as error:  # of several lengths
+        raise ValueError(f"{name} must be an array of numbers: {error}") from error
 
 
 def _checked_rows(X: Any, n_clusters: int) -> tuple[Array, tuple[int, int, int]]:
     """Return the rows of all problems one after another, checked, and the shape that they had."""
-    given = _as_array("X", X)
+    given = _as_array(X, "X")
     if given.ndim != 3 or 0 in given.shape:
         raise ValueError(
             "X must be of shape (n_problems, n_samples, n_features), none of them 0; got "
@@ -286,20 +285,10 @@ def _checked_rows(X: Any, n_clusters: int) -> tuple[Array, tuple[int, int, int]]
 def _flat_weights(sample_weight: Any, shape: tuple[int, int, int]) -> Array | None:
     if sample_weight is None:
         return None
-    given = _as_array("sample_weight", sample_weight)
+    given = _as_array(sample_weight, "sample_weight")
     if tuple(given.shape) != shape[:2]:
         raise ValueError(f"sample_weight.shape == {tuple(given.shape)}, expected {shape[:2]}!")
     return namespace_of(given).reshape(given, (-1,))
-
-
-def _as_array(name: str, value: Any) -> Array:
-    given = adopted(value)
-    if hasattr(given, "ndim"):
-        return given
-    try:
-        return np.asarray(given)
-    except ValueError as error:
-        raise ValueError(f"{name} must be an array: {error}") from error
 
 
 def _uniforms(seed: int, n_runs: int, n_clusters: int) -> NDArray[np.float64]:

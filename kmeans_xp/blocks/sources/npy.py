@@ -35,7 +35,8 @@ class NpySource(SlicedSource):
     Parameters
     ----------
     opened : callable
-        Returns the file, opened to be read without a buffer; called once a pass.
+        Returns the file, opened to be read without a buffer; called once a pass, or for each block
+        that is read apart.
     columns, weight, block_rows : optional
         As of ``open_rows``.
     name : str
