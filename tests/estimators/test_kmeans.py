@@ -248,7 +248,6 @@ def test_one_weight_for_all_rows_scales_the_inertia_alone(library: Library) -> N
     assert scaled.inertia_ == pytest.approx(2.0 * plain.inertia_, rel=1e-6)
 
 
-@pytest.mark.needs("float16")
 @pytest.mark.needs("float64")
 @pytest.mark.parametrize("metric", ["euclidean", "cosine"])
 @pytest.mark.parametrize("fitted", ["float32", "float64"])
@@ -269,6 +268,7 @@ def test_distances_are_of_the_wider_dtype_as_scikit_learns_are(
     np.testing.assert_allclose(library.to_host(distances), expected, atol=tolerance)
 
 
+@pytest.mark.needs("float16")
 def test_float16_is_computed_in_float32(library: Library) -> None:
     host = blobs()[0].astype(np.float16)
     half = KMeans(5, random_state=0).fit(library.asarray(host))
