@@ -571,7 +571,7 @@ class BaseKMeans(
                 continue
             if not _satisfies_one(value, constraints):
                 super()._validate_params()  # raises, in scikit-learn's words
-            if self._is_number(name):
+            if isinstance(value, bool) and self._is_number(name):
                 refuse_flag(name, value, type(self).__name__)
 
     @classmethod

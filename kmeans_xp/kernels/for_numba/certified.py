@@ -511,14 +511,18 @@ def _coded_if_worth_it(rows: DenseRows, centroids: Floats) -> CodedCentroids | N
     return None if counts.n_dear else coded
 
 
-@override(nearest_labels)
+def _has_enough(rows: DenseRows, centroids: Floats) -> bool:
+    return len(centroids) >= _FEWEST_CLUSTERS
+
+
+@override(nearest_labels, when=_has_enough)
 def proved(rows: DenseRows, centroids: Floats) -> Any:
     """Rule most centroids out by products of bytes."""
     coded = _coded_if_worth_it(rows, centroids)
     return NotImplemented if coded is None else _labelled(rows, coded)[0]
 
 
-@override(lloyd_step)
+@override(lloyd_step, when=_has_enough)
 def proved_and_added(rows: DenseRows, centroids: Floats) -> Any:
     """Label some rows by products of bytes, and add them to their clusters."""
     n_clusters, n_features = centroids.shape

@@ -108,17 +108,23 @@ def tile_rows(n_points: int, n_features: int, dtype: np.dtype[Any]) -> int:
 
 
 def override(
-    kernel: Kernel[..., Any], *, on_sphere: bool = False
+    kernel: Kernel[..., Any],
+    *,
+    on_sphere: bool = False,
+    when: Callable[..., bool] | None = None,
 ) -> Callable[[Callable[..., R]], Callable[..., R]]:
     """Register a body for float32 and float64; it is called without the namespace.
 
-    ``on_sphere`` says that it reads tiles by ``tile_of``, and so is for ``SphereRows`` too.
+    ``on_sphere`` says that it reads tiles by ``tile_of``, and so is for ``SphereRows`` too;
+    ``when`` is asked first, so that a body which declines most problems costs a small fit little.
     """
 
     def register(body: Callable[..., R]) -> Callable[..., R]:
         @kernel.override("numpy", rows=DenseRows | SphereRows if on_sphere else DenseRows, rank=1)
         @functools.wraps(body)
         def declining(rows: Dense, *operands: Any, xp: Namespace) -> Any:
+            if when is not None and not when(rows, *operands):
+                return NotImplemented
             return body(rows, *operands) if _takes(rows, operands) else NotImplemented
 
         return body
