@@ -28,6 +28,9 @@ FIT_TESTS = (
     "tests/algorithms/test_seeding.py",
 )
 
+#: the kernels whose vectors are written by hand
+VECTOR_KERNELS = "nearest or lloyd or bounded or closer or candidate or cluster_sums"
+
 #: what other packages do otherwise in other versions
 VERSION_TESTS = (
     "tests/blocks",
@@ -149,7 +152,7 @@ def numpy(session: nox.Session) -> None:
     _pytest(session, "-n", "2", "--library", "numpy", *FIT_TESTS, env=without)
     # Vectors of half the length, where the processor has the long ones.
     shorter = {"NUMBA_CPU_NAME": "haswell", "NUMBA_CPU_FEATURES": "+avx,+avx2,+fma"}
-    chosen = ("-k", "fixed_shapes and float32")
+    chosen = ("-k", f"fixed_shapes and float32 and ({VECTOR_KERNELS})")
     _pytest(session, "-n", "2", "--library", "numpy", KERNEL_TESTS, *chosen, env=shorter)
 
 
