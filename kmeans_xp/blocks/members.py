@@ -5,14 +5,15 @@ from functools import partial
 from typing import Any, Self
 
 from kmeans_xp.blocks.blocks import Blocks
+from kmeans_xp.blocks.over import OverBlocks
 from kmeans_xp.blocks.per_row import PerRow
-from kmeans_xp.devices import Array, Device, DType, Namespace
+from kmeans_xp.devices import Array, Namespace
 from kmeans_xp.kernels import DenseRows, Rows, added
 
 __all__ = ["Members"]
 
 
-class Members:
+class Members(OverBlocks):
     """The rows of which a label is kept that says so, as blocks of all rows with weights of 0.
 
     No row is copied; each visit goes over all rows.
@@ -27,44 +28,12 @@ class Members:
         The set that is meant.
     """
 
-    whole: Rows | None = None
     is_weighted = True
 
     def __init__(self, given: Blocks, labels: PerRow, label: int) -> None:
-        self._given = given
+        super().__init__(given)
         self._labels = labels
         self._label = label
-        self.xp: Namespace = given.xp
-
-    @property
-    def n_points(self) -> int:
-        """Number of all rows."""
-        return self._given.n_points
-
-    @property
-    def n_features(self) -> int:
-        """Number of columns."""
-        return self._given.n_features
-
-    @property
-    def device(self) -> Device:
-        """Device that operands must be on."""
-        return self._given.device
-
-    @property
-    def dtype(self) -> DType:
-        """Dtype that the rows are computed in."""
-        return self._given.dtype
-
-    @property
-    def sizes(self) -> tuple[int, ...]:
-        """Number of all rows of each block."""
-        return self._given.sizes
-
-    @property
-    def starts(self) -> PerRow:
-        """Index of the first row of each block."""
-        return self._given.starts
 
     def reduce(
         self,
@@ -85,10 +54,6 @@ class Members:
         """Return what ``function`` gives for each row, also for those that weigh nothing."""
         of_members = partial(_with_members, function, self._label)
         return self._given.map_rows(of_members, *operands, per_row=(self._labels, *per_row))
-
-    def cut(self, values: Array) -> PerRow:
-        """Return an array that has an entry for each row, cut as the rows are."""
-        return self._given.cut(values)
 
     def take(self, indices: Array) -> DenseRows:
         """Return rows by their index among all, with the weights that they were given."""

@@ -8,8 +8,9 @@ import numpy as np
 
 from kmeans_xp.blocks.blocks import Blocks
 from kmeans_xp.blocks.in_memory import InMemory
+from kmeans_xp.blocks.over import OverBlocks
 from kmeans_xp.blocks.per_row import PerRow
-from kmeans_xp.devices import Array, Device, DType, Namespace, to_host
+from kmeans_xp.devices import Array, Namespace, to_host
 from kmeans_xp.kernels import (
     DenseRows,
     Rows,
@@ -55,7 +56,7 @@ class _WithoutDirectionError(ValueError):
     """A row of a block is zero."""
 
 
-class OnSphere:
+class OnSphere(OverBlocks):
     """Blocks whose rows are scaled when they are visited: no row is copied but for that.
 
     Parameters
@@ -66,47 +67,14 @@ class OnSphere:
         Point that scaled rows are measured from.
     """
 
-    whole: Rows | None = None
-
     def __init__(self, given: Blocks, origin: Array | None = None) -> None:
-        self._given = given
+        super().__init__(given)
         self._origin = origin
-        self.xp: Namespace = given.xp
-
-    @property
-    def n_points(self) -> int:
-        """Number of rows."""
-        return self._given.n_points
-
-    @property
-    def n_features(self) -> int:
-        """Number of columns."""
-        return self._given.n_features
-
-    @property
-    def device(self) -> Device:
-        """Device that operands must be on."""
-        return self._given.device
-
-    @property
-    def dtype(self) -> DType:
-        """Dtype that the rows are computed in."""
-        return self._given.dtype
 
     @property
     def is_weighted(self) -> bool:
         """Whether rows have weights."""
         return self._given.is_weighted
-
-    @property
-    def sizes(self) -> tuple[int, ...]:
-        """Number of rows of each block."""
-        return self._given.sizes
-
-    @property
-    def starts(self) -> PerRow:
-        """Index of the first row of each block."""
-        return self._given.starts
 
     def reduce(
         self,
@@ -132,10 +100,6 @@ class OnSphere:
             return self._given.map_rows(scaling, *operands, per_row=per_row)
         except _WithoutDirectionError:
             raise ValueError(_without_direction(self._given)) from None
-
-    def cut(self, values: Array) -> PerRow:
-        """Return an array that has an entry for each row, cut as the rows are."""
-        return self._given.cut(values)
 
     def take(self, indices: Array) -> DenseRows:
         """Return rows by their index among all, with their weights, relative to the origin."""
