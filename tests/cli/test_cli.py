@@ -19,12 +19,10 @@ pytest.importorskip("typer")
 
 from pyarrow import csv, feather, ipc, parquet  # noqa: E402
 from rich.console import Console  # noqa: E402
-from typer.testing import CliRunner  # noqa: E402
 
 import kmeans_xp  # noqa: E402
 from kmeans_xp import Checkpoint, KMeans, devices, persistence, plotting  # noqa: E402
 from kmeans_xp.cli import progress, summary, tables  # noqa: E402
-from kmeans_xp.cli.app import app  # noqa: E402
 from tests.estimators.test_callbacks import Recording  # noqa: E402
 
 #: the module, beside which the package has a command of its name
@@ -33,21 +31,6 @@ clustering = importlib.import_module("kmeans_xp.cli.cluster")
 WEATHER = Path(__file__).parents[2] / "examples" / "data" / "jfk_weather_2013.csv"
 
 Run = Callable[..., Any]
-
-
-@pytest.fixture(autouse=True)
-def _no_device_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("KMEANS_XP_DEVICE", raising=False)
-
-
-@pytest.fixture
-def run() -> Run:
-    def invoke(*arguments: object) -> Any:
-        # A wide terminal, so that the frames of usage errors break no message.
-        runner = CliRunner(env={"COLUMNS": "500", "TERMINAL_WIDTH": "500", "NO_COLOR": "1"})
-        return runner.invoke(app, [str(argument) for argument in arguments])
-
-    return invoke
 
 
 @pytest.fixture

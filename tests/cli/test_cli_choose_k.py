@@ -5,6 +5,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +18,8 @@ pytest.importorskip("matplotlib").use("Agg")
 
 from pyarrow import csv, feather, parquet  # noqa: E402
 from rich.console import Console  # noqa: E402
-from typer.testing import CliRunner  # noqa: E402
 
 from kmeans_xp.cli import choose_k, inputs, progress, tables  # noqa: E402
-from kmeans_xp.cli.app import app  # noqa: E402
 from kmeans_xp.cli.asked import Asked  # noqa: E402
 from kmeans_xp.selection import choose_n_clusters  # noqa: E402
 from tests.datasets import blobs  # noqa: E402
@@ -31,19 +30,9 @@ FEW = ("--to", 5, "--n-init", 2, "--references", 3)
 Run = Callable[..., Any]
 
 
-@pytest.fixture(autouse=True)
-def _no_device_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("KMEANS_XP_DEVICE", raising=False)
-
-
 @pytest.fixture
-def run() -> Run:
-    def invoke(*arguments: object) -> Any:
-        # A wide terminal, so that the frames of usage errors break no message.
-        runner = CliRunner(env={"COLUMNS": "500", "TERMINAL_WIDTH": "500", "NO_COLOR": "1"})
-        return runner.invoke(app, ["choose-k", *(str(argument) for argument in arguments)])
-
-    return invoke
+def run(run: Run) -> Run:
+    return partial(run, "choose-k")
 
 
 @pytest.fixture

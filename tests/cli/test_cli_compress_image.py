@@ -4,6 +4,7 @@ import io
 import re
 import struct
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,27 +17,16 @@ pytest.importorskip("PIL")
 
 from PIL import Image, ImageCms
 from sklearn.datasets import load_sample_image
-from typer.testing import CliRunner
 
 from kmeans_xp import devices
 from kmeans_xp.cli import images, quantization
-from kmeans_xp.cli.app import app
 
 Run = Callable[..., Any]
 
 
-@pytest.fixture(autouse=True)
-def _no_device_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("KMEANS_XP_DEVICE", raising=False)
-
-
 @pytest.fixture
-def run() -> Run:
-    def invoke(*arguments: object) -> Any:
-        runner = CliRunner(env={"COLUMNS": "500", "TERMINAL_WIDTH": "500", "NO_COLOR": "1"})
-        return runner.invoke(app, ["compress-image", *map(str, arguments)])
-
-    return invoke
+def run(run: Run) -> Run:
+    return partial(run, "compress-image")
 
 
 @pytest.fixture

@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from functools import partial
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -21,12 +22,10 @@ pytest.importorskip("typer")
 pytest.importorskip("matplotlib").use("Agg")
 
 from pyarrow import csv, parquet  # noqa: E402
-from typer.testing import CliRunner  # noqa: E402
 
 import kmeans_xp  # noqa: E402
 from kmeans_xp import KMeans  # noqa: E402
 from kmeans_xp.cli import html, inputs, report, tables  # noqa: E402
-from kmeans_xp.cli.app import app  # noqa: E402
 from kmeans_xp.cli.asked import Asked  # noqa: E402
 
 WEATHER = Path(__file__).parents[2] / "examples" / "data" / "jfk_weather_2013.csv"
@@ -93,20 +92,10 @@ class Page(HTMLParser):
         return [attributes for name, attributes in self.elements if name == tag]
 
 
-@pytest.fixture(autouse=True)
-def _no_device_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("KMEANS_XP_DEVICE", raising=False)
-
-
 @pytest.fixture
-def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
+def run(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
     monkeypatch.chdir(tmp_path)
-
-    def invoke(*arguments: object) -> Any:
-        runner = CliRunner(env={"COLUMNS": "500", "TERMINAL_WIDTH": "500", "NO_COLOR": "1"})
-        return runner.invoke(app, ["report", *map(str, arguments)])
-
-    return invoke
+    return partial(run, "report")
 
 
 @pytest.fixture

@@ -25,21 +25,18 @@ Run = Callable[..., Any]
 
 
 @pytest.fixture(autouse=True)
-def _no_device_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("KMEANS_XP_DEVICE", raising=False)
-    # Several blocks, also of few rows.
+def _several_blocks_of_few_rows(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(source, "_BLOCK_BYTES", 1000)
 
 
 @pytest.fixture
-def run() -> Run:
-    def invoke(*arguments: object) -> Any:
-        runner = CliRunner(env={"COLUMNS": "500", "TERMINAL_WIDTH": "500", "NO_COLOR": "1"})
-        result = runner.invoke(app, [str(argument) for argument in arguments])
+def run(run: Run) -> Run:
+    def succeed(*arguments: object) -> Any:
+        result = run(*arguments)
         assert result.exit_code == 0, result.output
         return result
 
-    return invoke
+    return succeed
 
 
 @pytest.fixture

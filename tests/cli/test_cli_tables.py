@@ -11,10 +11,9 @@ import numpy as np
 import pandas as pd
 import pytest
 from sklearn.metrics import adjusted_rand_score
-from typer.testing import CliRunner
 
 from kmeans_xp import KMeans, persistence
-from kmeans_xp.cli import app, tables
+from kmeans_xp.cli import tables
 from kmeans_xp.cli.asked import names_of
 
 Run = Callable[..., Any]
@@ -29,15 +28,6 @@ TABLE = pd.DataFrame(
         "height": 5.0 * TRUTH + rng.normal(size=N_ROWS),
     }
 )
-
-
-@pytest.fixture
-def run() -> Run:
-    def invoke(*arguments: object) -> Any:
-        runner = CliRunner(env={"COLUMNS": "500", "TERMINAL_WIDTH": "500", "NO_COLOR": "1"})
-        return runner.invoke(app.app, [str(argument) for argument in arguments])
-
-    return invoke
 
 
 def labels_of(path: Path, column: str = "cluster") -> np.ndarray:
