@@ -79,11 +79,12 @@ def stored(matrix: SparseMatrix) -> Any:
 
 def csr_parts(matrix: SparseMatrix) -> Csr:
     """Return the arrays of a matrix in CSR form, without a copy of the numbers if it can be."""
-    is_scipy = scipy.sparse.issparse(matrix)
+    is_scipy, n_features = scipy.sparse.issparse(matrix), int(matrix.shape[1])
+    if is_scipy:  # before SciPy, which does not look, counts by them
+        _check_columns(matrix.indices[: int(matrix.indptr[-1])], n_features)
     if not matrix.has_canonical_format and (not is_scipy or _repeats_columns(matrix)):
         matrix = matrix.copy()  # what the user has stays as it is
         matrix.sum_duplicates()
-    n_features = int(matrix.shape[1])
     if n_features > np.iinfo(np.int32).max:
         raise ValueError(
             f"Sparse rows may have up to {np.iinfo(np.int32).max} features, got {n_features}: "
@@ -93,7 +94,6 @@ def csr_parts(matrix: SparseMatrix) -> Csr:
     if is_scipy:
         n_stored = int(indptr[-1])  # what lies after them is of no row, and may be anything
         data, indices = data[:n_stored], indices[:n_stored]
-        _check_columns(indices, n_features)
     # One kind of each, so that kernels need no variants: half of the bytes of int64 columns.
     return Csr(
         data.astype(data.dtype, order="C", copy=False),
@@ -107,7 +107,6 @@ def _repeats_columns(matrix: SparseMatrix) -> bool:
     """Return whether a row of a matrix of SciPy has two numbers for one column."""
     n_rows, n_features = matrix.shape
     n_stored = int(matrix.indptr[-1])
-    _check_columns(matrix.indices[:n_stored], n_features)
     pattern = scipy_csr(
         Csr(np.zeros(n_stored, np.int8), matrix.indices[:n_stored], matrix.indptr, n_features)
     )
