@@ -7,7 +7,7 @@ Run on an idle machine, from a checkout, with those libraries that are to be com
     python benchmarks/compare.py --redraw
 
 Each command adds what it measures to ``docs/cpu_comparison.json``, in the place of what was
-measured of the same cases before, and writes ``cpu_comparison.md`` and ``.png`` beside it. A
+measured of the same cases before, and writes ``cpu_comparison.md`` and two pictures beside it. A
 library that gives another result than scikit-learn ends the command. ``--quick`` does the jobs
 on tiny sizes, in a temporary folder: its times mean nothing.
 
@@ -148,6 +148,7 @@ def _commit() -> str:
 def _write(store: Store, folder: Path) -> None:
     picture = folder / f"{_NAME}.png"
     is_drawn = draw(store.records, picture)
+    draw(store.records, folder / f"{_NAME}_fits.png", jobs=["fit"])  # README.md shows it
     text = page(store.machine, store.records, picture.name if is_drawn else None)
     write_whole(folder / f"{_NAME}.md", text)
     print(f"written: {shlex.quote(str(folder / _NAME))}.json, .md" + (", .png" * is_drawn))

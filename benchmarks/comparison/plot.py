@@ -40,14 +40,14 @@ _PANEL_INCHES = 0.55
 _SPREAD = 0.5
 
 
-def draw(records: Sequence[Record], path: Path) -> bool:
-    """Draw the picture; return False if there is nothing to draw, or no matplotlib."""
+def draw(records: Sequence[Record], path: Path, jobs: Sequence[str] = tuple(_PANELS)) -> bool:
+    """Draw the picture of some jobs; return False if there is nothing to draw, or no matplotlib."""
     try:
         from matplotlib.backends.backend_agg import FigureCanvasAgg
         from matplotlib.figure import Figure
     except ImportError:
         return False
-    rows = {job: _rows(job, records) for job in _PANELS}
+    rows = {job: _rows(job, records) for job in jobs}
     rows = {job: of_job for job, of_job in rows.items() if of_job}
     dtypes = sorted({record["dtype"] for of_job in rows.values() for _, record in of_job})
     if not rows:

@@ -1,0 +1,143 @@
+"""Lists what is hard to read: ``python -m tests.prose`` looks at pages, docstrings and comments.
+
+A sentence of more than `LONGEST` words, or with one of the phrases in `BANNED`, is printed with its
+place, and the exit status is 1.
+"""
+
+import ast
+import io
+import re
+import sys
+import tokenize
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+from markdown_it import MarkdownIt
+
+#: words in a sentence
+LONGEST = 30
+
+#: what a reader with school English stumbles over, and what to say instead
+BANNED = {
+    r"\b(?:is|are|was|were|be|been) told\b": "say who reports what",
+    r"\bof none\b": "'no ...'",
+    r"\bof which none\b": "'none of them'",
+    r"\bheld against\b": "'compared with'",
+    r"\bso many\b": "the number, or 'as many as'",
+    r"\bat the begin\b": "'at the start'",
+    r"\bof whom\b": "'whose', or a second sentence",
+    r"\bwhich else\b|\belse the\b": "'otherwise'",
+    r"\bout of which\b": "a second sentence",
+    r"\bso as not to\b": "'to avoid'",
+    r"\bis of the opinion\b": "'thinks'",
+    r"\bby what\b": "'how', or name it",
+    r"\bfor to\b": "'to'",
+}
+
+FOLDERS = ("kmeans_xp", "benchmarks", "examples", "tests")
+PAGES = ("*.md", "docs/*.md")
+
+
+class Passage(NamedTuple):
+    """A paragraph, a comment or a message, and where it begins."""
+
+    path: Path
+    line: int
+    text: str
+
+
+def main() -> int:
+    root = Path(__file__).parents[1]
+    faults = [
+        f"{passage.path.relative_to(root)}:{passage.line}: {fault}"
+        for passage in passages(root)
+        for fault in faults_of(passage.text)
+    ]
+    print(*faults, sep="\n")
+    print(f"{len(faults)} hard to read")
+    return bool(faults)
+
+
+def passages(root: Path) -> Iterator[Passage]:
+    """All prose of the project."""
+    for pattern in PAGES:
+        for path in sorted(root.glob(pattern)):
+            yield from _of_markdown(path)
+    for folder in FOLDERS:
+        for path in sorted((root / folder).rglob("*.py")):
+            if path != Path(__file__):
+                yield from _of_python(path)
+
+
+def faults_of(text: str) -> Iterator[str]:
+    """What is hard to read in a paragraph."""
+    plain = re.sub(r"``?[^`]+``?", "code", " ".join(text.split()))
+    for sentence in re.split(r"(?<=[.!?:])[)\"']*\s+(?=\S)", plain):
+        n_words = len(re.findall(r"\S*\w\S*", sentence))
+        if n_words > LONGEST:
+            yield f"{n_words} words: {sentence}"
+        for phrase, better in BANNED.items():
+            if found := re.search(phrase, sentence, re.IGNORECASE):
+                yield f"{found[0]!r}, say {better}: {sentence}"
+
+
+def _of_markdown(path: Path) -> Iterator[Passage]:
+    tokens = MarkdownIt("commonmark").enable("table").parse(path.read_text())
+    for before, token in zip([None, *tokens], tokens, strict=False):
+        in_table = before is not None and before.type in ("td_open", "th_open")
+        if token.type == "inline" and token.map and not in_table:
+            words = (
+                "code" if child.type == "code_inline" else child.content or " "
+                for child in token.children or ()
+            )
+            yield Passage(path, token.map[0] + 1, "".join(words))
+
+
+def _of_python(path: Path) -> Iterator[Passage]:
+    source = path.read_text()
+    yield from _of_docstrings(path, ast.parse(source))
+    yield from _of_comments(path, source)
+
+
+def _of_docstrings(path: Path, tree: ast.Module) -> Iterator[Passage]:
+    documented = (ast.Module, ast.ClassDef, ast.FunctionDef)
+    for node in ast.walk(tree):
+        if isinstance(node, documented) and (text := ast.get_docstring(node)):
+            # A paragraph ends at a blank line, at an item, and where the indentation changes.
+            for paragraph in re.split(r"\n\s*\n|\n(?=\s*[-*] )|\n(?=    )|(?<=\n    .*)\n(?=\S)", text) if False else _paragraphs(text):
+                yield Passage(path, node.body[0].lineno, paragraph)
+
+
+def _paragraphs(text: str) -> Iterator[str]:
+    kept: list[str] = []
+    indent = 0
+    for line in [*text.splitlines(), ""]:
+        stripped = line.strip()
+        this_indent = len(line) - len(line.lstrip())
+        is_code = stripped.startswith((">>>", "...", "---", "|"))
+        if kept and (not stripped or is_code or this_indent != indent or stripped[0] in "-*"):
+            yield " ".join(kept)
+            kept = []
+        if stripped and not is_code:
+            kept.append(stripped)
+            indent = this_indent
+
+
+def _of_comments(path: Path, source: str) -> Iterator[Passage]:
+    kept: list[str] = []
+    last = first = 0
+    for token in tokenize.generate_tokens(io.StringIO(source).readline):
+        if token.type == tokenize.COMMENT:
+            if kept and token.start[0] != last + 1:
+                yield Passage(path, first, " ".join(kept))
+                kept = []
+            first = first if kept else token.start[0]
+            last = token.start[0]
+            kept.append(token.string.lstrip("#: "))
+    if kept:
+        yield Passage(path, first, " ".join(kept))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
