@@ -104,12 +104,12 @@ def _of_docstrings(path: Path, tree: ast.Module) -> Iterator[Passage]:
     documented = (ast.Module, ast.ClassDef, ast.FunctionDef)
     for node in ast.walk(tree):
         if isinstance(node, documented) and (text := ast.get_docstring(node)):
-            # A paragraph ends at a blank line, at an item, and where the indentation changes.
-            for paragraph in re.split(r"\n\s*\n|\n(?=\s*[-*] )|\n(?=    )|(?<=\n    .*)\n(?=\S)", text) if False else _paragraphs(text):
+            for paragraph in _paragraphs(text):
                 yield Passage(path, node.body[0].lineno, paragraph)
 
 
 def _paragraphs(text: str) -> Iterator[str]:
+    # A paragraph ends at a blank line, at an item, and where the indentation changes.
     kept: list[str] = []
     indent = 0
     for line in [*text.splitlines(), ""]:

@@ -1101,6 +1101,7 @@ def test_bodies_compute_half_precision_in_float32(
     check_bodies(name, library, data.draw(problems(dtype, max_points=60, few_shapes=few_shapes)))
 
 
+@pytest.mark.skip_library("array_api_strict-device1", reason="drawn shapes show its device")
 @every_kernel
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("index", range(len(FIXED_SHAPES)), ids=map(str, FIXED_SHAPES))
