@@ -86,7 +86,8 @@ def lloyd(
     """Run Lloyd's algorithm from the given centroids.
 
     Sums are added in a fixed order, so labels that did not change give centroids that did not
-    move, and a shift of zero is strict convergence.
+    move, and a shift of zero is strict convergence. Where rows differ by rounding alone, labels may
+    alternate for ever: a run also ends when its iterations repeat those before them.
 
     Parameters
     ----------
@@ -123,13 +124,31 @@ def lloyd(
     """
     steps = steps_over(blocks, int(centroids.shape[0]), algorithm, tol, metric)
     iterations = list(before)
-    while len(iterations) < max_iter and not (iterations and iterations[-1].sq_shift <= tol):
+    while len(iterations) < max_iter and not has_ended(iterations, tol):
         step = steps.take(centroids, n_left=max_iter - len(iterations))
         centroids, iteration = updated(blocks, step, len(iterations) + 1, steps.update)
         iterations.append(iteration)
         if on_iteration is not None and on_iteration(iteration, centroids):
             break
     return finished(blocks, centroids, iterations, steps)
+
+
+def has_ended(iterations: Sequence[Iteration], tol: float) -> bool:
+    """Return whether the centroids have settled, or go round in a circle."""
+    if not iterations:
+        return False
+    return iterations[-1].sq_shift <= tol or _go_round(iterations)
+
+
+def _go_round(iterations: Sequence[Iteration]) -> bool:
+    """Return whether the last iterations have the very numbers of those before them."""
+    if len(iterations) < 2 or iterations[-1].explained > iterations[-2].explained:
+        return False  # of a circle, one iteration at least does not explain more
+    steps = [iteration[1:] for iteration in iterations]
+    return any(
+        steps[-1] == steps[-1 - period] and steps[-period:] == steps[-2 * period : -period]
+        for period in range(1, len(steps) // 2 + 1)
+    )
 
 
 def steps_over(blocks: Blocks, n_clusters: int, algorithm: str, tol: float, metric: str) -> Steps:

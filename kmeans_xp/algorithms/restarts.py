@@ -3,7 +3,15 @@
 from collections.abc import Iterable
 from typing import Any
 
-from kmeans_xp.algorithms.lloyd import UPDATES, Iteration, LloydResult, finished, lloyd, updated
+from kmeans_xp.algorithms.lloyd import (
+    UPDATES,
+    Iteration,
+    LloydResult,
+    finished,
+    has_ended,
+    lloyd,
+    updated,
+)
 from kmeans_xp.blocks import Blocks
 from kmeans_xp.devices import Array
 from kmeans_xp.kernels import (
@@ -108,7 +116,7 @@ def lloyd_restarts(
             after[run], iteration = updated(blocks, _of_run(batch, run), number, update_centroids)
             is_intact &= iteration.n_empty == 0
             iterations[run].append(iteration)
-            if iteration.sq_shift <= tol or number == max_iter:
+            if has_ended(iterations[run], tol) or number == max_iter:
                 ended[run] = xp.asarray(after[run], copy=True)  # later steps write there
         if len(ended) == len(starts):
             break

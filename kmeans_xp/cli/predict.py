@@ -33,6 +33,7 @@ _ADVICE = (
     "Fill in or delete these rows, say --drop-missing, or fit the model with --missing mean or "
     "median, which it keeps"
 )
+_BY_MODEL = "what the model was fitted with"
 
 Choose = Callable[[pa.Table], list[str]]
 
@@ -67,7 +68,7 @@ def predict(
         choose = partial(_names, estimator, model, file)
         if streaming.is_needed(file):
             streaming.refuse_missing(file, missing, "--drop-missing")
-            data = _opened(file, choose, scaling)
+            data = _opened(file, choose, scaling, fill)
         else:
             data = _read(file, choose, scaling, fill, missing)
         points, names = data.points, data.names
@@ -103,18 +104,22 @@ def _read(
         if fill is None or missing is Missing.drop:
             whole = made_whole(values, names, file, missing, _ADVICE)
         else:
-            whole = filled(values, names, fill, "what the model was fitted with")
+            whole = filled(values, names, fill, _BY_MODEL)
     points = scaling.apply(whole.values) if scaling else whole.values
     notes = [whole.note] if whole.note else []
     return Inputs(table, names, {}, whole.values, points, scaling, notes, whole.is_kept)
 
 
-def _opened(file: Path, choose: Choose, scaling: Scaling | None) -> Inputs:
-    table = streaming.table_without_rows(file)
+def _opened(file: Path, choose: Choose, scaling: Scaling | None, fill: Fill | None) -> Inputs:
+    table, notes = streaming.table_without_rows(file), [streaming.why(file)]
     names = choose(table)
-    rows = streaming.open_columns(file, table, names)
+    if fill is None:
+        rows = streaming.open_columns(file, table, names)
+    else:
+        rows = streaming.filled(file, names, fill)
+        notes.append(f"missing values, if there are any, are filled in by {_BY_MODEL}")
     points = streaming.scaled(rows, scaling) if scaling else rows
-    return Inputs(table, names, {}, rows, points, scaling, [streaming.why(file)])
+    return Inputs(table, names, {}, rows, points, scaling, notes)
 
 
 def _names(estimator: Any, model: Path, file: Path, table: pa.Table) -> list[str]:

@@ -12,14 +12,16 @@ from pyarrow import ipc, parquet
 from sklearn.preprocessing import StandardScaler
 
 from kmeans_xp.blocks import RowSource, open_rows
-from kmeans_xp.cli import labels, tables
+from kmeans_xp.cli import columns, labels, tables
 from kmeans_xp.cli.asked import Asked, Missing
 from kmeans_xp.cli.inputs import Inputs, chosen
+from kmeans_xp.cli.missing import Fill
 from kmeans_xp.cli.progress import progress
 from kmeans_xp.cli.scaling import Scaling
 from kmeans_xp.devices import available_memory
 
 __all__ = [
+    "filled",
     "is_needed",
     "open_columns",
     "read",
@@ -83,6 +85,17 @@ def open_columns(file: Path, table: pa.Table, names: list[str]) -> RowSource:
     if tables.format_of(file) != ".npy":
         return open_rows(file, columns=names)
     return open_rows(file, columns=[table.column_names.index(name) for name in names])
+
+
+def filled(file: Path, names: list[str], fill: Fill) -> RowSource:
+    """Open some columns of a file, by their names, and fill in what they lack as they are read."""
+
+    def read_filled() -> Iterator[Matrix]:
+        for batch in _batches(file):
+            yield fill.apply(columns.matrix(pa.Table.from_batches([batch]), names, file))
+
+    read_filled.__qualname__ = os.fspath(file)  # what messages call the rows
+    return open_rows(read_filled)
 
 
 def scaled(rows: RowSource, scaling: Scaling) -> RowSource:
@@ -155,8 +168,11 @@ def _batches(source: Path) -> Iterator[pa.RecordBatch]:
         yield from rows.batches()
         return
     names = tables.numbered(rows.n_features)
-    for block in rows.read():
-        yield pa.record_batch([np.ascontiguousarray(c) for c in block.points.T], names)
+    array, start = np.load(source, mmap_mode="r"), 0
+    for size in rows.sizes():
+        block = array[start : start + size]
+        start += size
+        yield pa.record_batch([np.ascontiguousarray(c) for c in block.T], names)
 
 
 def _writer(target: Path, schema: pa.Schema) -> Any:

@@ -213,8 +213,8 @@ def _solve(
             continue
         for run in range(len(uniforms)):
             _choose(own, tile, origin, own_weights, uniforms[run], n_trials, start)
-            n_done, is_empty, is_done = 0, False, False
-            while n_done < max_iter and not is_done and not is_empty:
+            n_done, is_left, is_done, explained = 0, False, False, -np.inf
+            while n_done < max_iter and not is_done and not is_left:
                 n_more = min(n_steps, max_iter - n_done)
                 n_taken = _run_steps(
                     own,
@@ -233,11 +233,15 @@ def _solve(
                 )
                 n_done += n_taken
                 is_done = signals[n_taken - 1, 0] <= tol * variance
-                is_empty = signals[n_taken - 1, 1] > 0.0
+                is_left = signals[n_taken - 1, 1] > 0.0
+                for number in range(n_taken - is_done):
+                    # Centroids may go round in a circle: `lloyd` looks for that.
+                    is_left |= signals[number, 2] <= explained
+                    explained = signals[number, 2]
                 for cluster in range(n_clusters):
                     for feature in range(n_features):
                         start[cluster, feature] = steps[n_taken - 1, cluster, feature]
-            if is_empty:
+            if is_left:
                 n_iter[problem] = 0
                 break
             _pack_groups(as_rows(start), groups, biases)
