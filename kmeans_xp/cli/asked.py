@@ -25,12 +25,15 @@ class Asked(NamedTuple):
         Names, separated by commas.
     missing : Missing
     scale : bool
+    encode : bool
+        Whether columns of text become columns of 0 and 1.
     """
 
     columns: str | None = None
     exclude: str | None = None
     missing: Missing = Missing.fail
     scale: bool = False
+    encode: bool = False
 
     @property
     def names(self) -> list[str] | None:
@@ -47,6 +50,7 @@ class Asked(NamedTuple):
         words = [] if self.columns is None else ["--columns", self.columns]
         words += [] if self.exclude is None else ["--exclude", self.exclude]
         words += [] if self.missing is Missing.fail else ["--missing", self.missing.value]
+        words += ["--encode"] if self.encode else []
         return words + (["--scale"] if self.scale else [])
 
 

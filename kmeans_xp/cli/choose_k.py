@@ -20,6 +20,7 @@ from kmeans_xp.cli.inputs import Inputs
 from kmeans_xp.cli.options import (
     ColumnsOption,
     DeviceOption,
+    EncodeOption,
     ExcludeOption,
     InputFile,
     Metric,
@@ -61,6 +62,7 @@ def choose_k(
     last: Annotated[int, typer.Option("--to", min=1, help="Most clusters to try.")] = 10,
     column_names: ColumnsOption = None,
     exclude: ExcludeOption = None,
+    encode: EncodeOption = False,
     missing: MissingOption = Missing.fail,
     scale: Annotated[
         bool,
@@ -110,7 +112,7 @@ def choose_k(
         if temporary.picture:
             plotting.check_format(temporary.picture)
         source = streaming if streaming.is_needed(file) else inputs
-        asked = Asked(column_names, exclude, missing, scale)
+        asked = Asked(column_names, exclude, missing, scale, encode)
         data = source.read(file, asked)
         selection = _chosen(
             data,

@@ -16,6 +16,7 @@ from kmeans_xp.cli.inputs import Inputs
 from kmeans_xp.cli.options import (
     ColumnsOption,
     DeviceOption,
+    EncodeOption,
     ExcludeOption,
     InputFile,
     LabelColumnOption,
@@ -55,6 +56,7 @@ def cluster(
     n_clusters: NClustersOption,
     column_names: ColumnsOption = None,
     exclude: ExcludeOption = None,
+    encode: EncodeOption = False,
     missing: MissingOption = Missing.fail,
     scale: ScaleOption = False,
     seed: SeedOption = 0,
@@ -97,7 +99,7 @@ def cluster(
         if temporary.picture:
             plotting.check_format(temporary.picture)
         source = streaming if streaming.is_needed(file) else inputs
-        data = source.read(file, Asked(column_names, exclude, missing, scale))
+        data = source.read(file, Asked(column_names, exclude, missing, scale, encode))
         if temporary.labelled:
             labels.check_writable(data.table, temporary.labelled)
         column = labels.label_column(data.table, label_column, is_written=out is not None)

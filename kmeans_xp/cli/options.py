@@ -14,6 +14,7 @@ from kmeans_xp.cli.asked import Missing
 __all__ = [
     "ColumnsOption",
     "DeviceOption",
+    "EncodeOption",
     "ExcludeOption",
     "InputFile",
     "LabelColumnOption",
@@ -63,6 +64,15 @@ ColumnsOption = Annotated[
 ExcludeOption = Annotated[
     str | None,
     typer.Option("--exclude", metavar="A,B,...", help="Columns not to cluster, such as an id."),
+]
+EncodeOption = Annotated[
+    bool,
+    typer.Option(
+        "--encode",
+        help="Cluster columns of text, too: each value becomes a column of 0 and 1 (one-hot). "
+        "Taken are those of at most 20 values, unless --columns names others. The model keeps the "
+        "values for `kmeans-xp predict`.",
+    ),
 ]
 MissingOption = Annotated[
     Missing,

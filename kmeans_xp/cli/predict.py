@@ -13,6 +13,7 @@ from kmeans_xp import KMeans, MiniBatchKMeans, persistence
 from kmeans_xp.cli import columns, inputs, labels, streaming, summary, tables
 from kmeans_xp.cli.asked import Missing
 from kmeans_xp.cli.console import note, reported, results
+from kmeans_xp.cli.encoding import Encoding
 from kmeans_xp.cli.inputs import Inputs
 from kmeans_xp.cli.missing import Fill, filled, made_whole
 from kmeans_xp.cli.options import (
@@ -34,7 +35,7 @@ _ADVICE = (
     "median, which it keeps"
 )
 
-Choose = Callable[[pa.Table], list[str]]
+Choose = Callable[[pa.Table], pa.Table]
 
 
 def predict(
@@ -62,14 +63,19 @@ def predict(
         if not hasattr(estimator, "cluster_centers_"):
             raise ValueError(f"{model} holds a {type(estimator).__name__} that was not fitted.")
         scaling, fill = Scaling.from_arrays(arrays), Fill.from_arrays(arrays)
+        encoding = Encoding.from_arrays(arrays)
         missing = Missing.drop if drop_missing else Missing.fail
         centroids = to_host(estimator.cluster_centers_)
-        choose = partial(_names, estimator, model, file)
+        choose = partial(_features, estimator, model, file, encoding)
         if streaming.is_needed(file):
             streaming.refuse_missing(file, missing, "--drop-missing")
+            if encoding:
+                streaming.refuse_encoding(file, f"{model} with its columns of text")
             data = _opened(file, choose, scaling)
         else:
             data = _read(file, choose, scaling, fill, missing)
+            if encoding and (unknown := encoding.note_of_unknown(data.table)):
+                data.notes.append(unknown)
         points, names = data.points, data.names
         if isinstance(points, np.ndarray):
             points = points.astype(centroids.dtype, copy=False)
@@ -98,8 +104,9 @@ def _read(
 ) -> Inputs:
     with progress(f"Reading {file.name}"):
         table = tables.read(file)
-        names = choose(table)
-        values = columns.matrix(table, names, file)
+        features = choose(table)
+        names = features.column_names
+        values = columns.matrix(features, names, file)
         if fill is None or missing is Missing.drop:
             whole = made_whole(values, names, file, missing, _ADVICE)
         else:
@@ -111,22 +118,28 @@ def _read(
 
 def _opened(file: Path, choose: Choose, scaling: Scaling | None) -> Inputs:
     table = streaming.table_without_rows(file)
-    names = choose(table)
+    names = choose(table).column_names
     rows = streaming.open_columns(file, table, names)
     points = streaming.scaled(rows, scaling) if scaling else rows
     return Inputs(table, names, {}, rows, points, scaling, [streaming.why(file)])
 
 
-def _names(estimator: Any, model: Path, file: Path, table: pa.Table) -> list[str]:
-    """Return the columns of `table` that the model was fitted on."""
+def _features(
+    estimator: Any, model: Path, file: Path, encoding: Encoding | None, table: pa.Table
+) -> pa.Table:
+    """Return the features of `table` that the model was fitted on."""
     # Taken off the estimator, which gets a matrix in its order and would warn of no names.
     fitted_on = vars(estimator).pop("feature_names_in_", None)
+    if encoding is not None:
+        columns.check_there(table, encoding.texts, file)
+        columns.named(table, encoding.numbers, file)
+        return encoding.apply(table)
     if fitted_on is not None:
-        return columns.named(table, fitted_on.tolist(), file)
+        return table.select(columns.named(table, fitted_on.tolist(), file))
     names = columns.choose(table, file).names
     if len(names) != estimator.n_features_in_:
         raise ValueError(
             f"{model} was fitted on {estimator.n_features_in_} columns without names; "
             f"{file} has {len(names)} columns of numbers: {', '.join(names)}."
         )
-    return names
+    return table.select(names)

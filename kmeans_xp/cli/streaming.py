@@ -23,6 +23,7 @@ __all__ = [
     "is_needed",
     "open_columns",
     "read",
+    "refuse_encoding",
     "refuse_missing",
     "sample",
     "scaled",
@@ -57,6 +58,8 @@ def is_needed(file: Path) -> bool:
 def read(file: Path, asked: Asked) -> Inputs:
     """Open the columns of a file that are asked for, or else all that hold numbers."""
     refuse_missing(file, asked.missing, "--missing")
+    if asked.encode:
+        refuse_encoding(file, "--encode")
     table = table_without_rows(file)
     names, skipped = chosen(table, asked, file)
     rows = open_columns(file, table, names)
@@ -70,6 +73,11 @@ def refuse_missing(file: Path, missing: Missing, option: str) -> None:
     """Raise if rows that lack a number are to be dropped or filled in: that takes all rows."""
     if missing is not Missing.fail:
         raise ValueError(f"{why(file)}, and {option} needs all of them: fill them in before.")
+
+
+def refuse_encoding(file: Path, what: str) -> None:
+    """Raise: the values of a column of text are known when all rows are read."""
+    raise ValueError(f"{why(file)}, and {what} needs all of them: encode the columns before.")
 
 
 def why(file: Path) -> str:
