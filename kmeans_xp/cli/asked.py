@@ -4,6 +4,8 @@ import csv
 from enum import StrEnum
 from typing import NamedTuple
 
+from kmeans_xp.cli.text_format import TextFormat
+
 __all__ = ["Asked", "Missing"]
 
 
@@ -27,6 +29,8 @@ class Asked(NamedTuple):
     scale : bool
     encode : bool
         Whether columns of text become columns of 0 and 1.
+    text : TextFormat
+        How a text file is written.
     """
 
     columns: str | None = None
@@ -34,6 +38,7 @@ class Asked(NamedTuple):
     missing: Missing = Missing.fail
     scale: bool = False
     encode: bool = False
+    text: TextFormat = TextFormat()
 
     @property
     def names(self) -> list[str] | None:
@@ -50,6 +55,7 @@ class Asked(NamedTuple):
         words = [] if self.columns is None else ["--columns", self.columns]
         words += [] if self.exclude is None else ["--exclude", self.exclude]
         words += [] if self.missing is Missing.fail else ["--missing", self.missing.value]
+        words += self.text.words()
         words += ["--encode"] if self.encode else []
         return words + (["--scale"] if self.scale else [])
 

@@ -19,8 +19,11 @@ from kmeans_xp.cli.console import note, reported, results
 from kmeans_xp.cli.inputs import Inputs
 from kmeans_xp.cli.options import (
     ColumnsOption,
+    DecimalOption,
+    DelimiterOption,
     DeviceOption,
     EncodeOption,
+    EncodingOption,
     ExcludeOption,
     InputFile,
     Metric,
@@ -28,8 +31,10 @@ from kmeans_xp.cli.options import (
     MissingOption,
     NInitOption,
     SeedOption,
+    ThousandsOption,
     check_files,
     n_starts,
+    text_format,
 )
 from kmeans_xp.cli.outputs import print_written, staged
 from kmeans_xp.cli.progress import progress
@@ -86,6 +91,10 @@ def choose_k(
         ),
     ] = 10,
     metric: MetricOption = Metric.euclidean,
+    delimiter: DelimiterOption = None,
+    decimal: DecimalOption = None,
+    thousands: ThousandsOption = None,
+    encoding: EncodingOption = None,
     device: DeviceOption = "auto",
     out: Annotated[
         Path | None,
@@ -107,12 +116,13 @@ def choose_k(
     started = time.perf_counter()
     outputs = _Outputs(out, plot)
     _check_options(first, last, criterion, references, outputs)
+    text = text_format(delimiter, decimal, thousands, encoding)
     check_files(file, *outputs)
     with reported(), staged(outputs) as temporary:
         if temporary.picture:
             plotting.check_format(temporary.picture)
         source = streaming if streaming.is_needed(file) else inputs
-        asked = Asked(column_names, exclude, missing, scale, encode)
+        asked = Asked(column_names, exclude, missing, scale, encode, text)
         data = source.read(file, asked)
         selection = _chosen(
             data,

@@ -9,9 +9,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from kmeans_xp.cli.encoding import FEW_VALUES, counts_of, is_text
+from kmeans_xp.cli.encoding import FEW_VALUES, as_text, counts_of, is_text
 from kmeans_xp.cli.labels import LABEL_COLUMN
 from kmeans_xp.cli.tables import TableError
+from kmeans_xp.cli.text_format import perhaps_a_number
 
 __all__ = ["Chosen", "check_all", "check_there", "choose", "matrix", "named", "numbering"]
 
@@ -22,6 +23,9 @@ INDEX = re.compile(r"__index_level_\d+__")
 LABELS = re.compile(rf"{LABEL_COLUMN}(_\d+)?")
 ROWS_TOLD = 5
 _ADVICE = "Fill in or delete these rows, or choose other columns with --columns or --exclude"
+#: rows by which to see whether text may be numbers
+ROWS_SEEN = 1_000
+_STYLE_ADVICE = "; --decimal and --thousands say how the numbers of a text file are written"
 #: rows that are too few to say that a column numbers them
 FEW_ROWS = 10
 #: values of a column of text that is asked for: each becomes a column
@@ -63,6 +67,8 @@ def choose(
             skipped[name] = f"holds {kind}"
     if not names:
         found = ", ".join(f"{name} ({kind})" for name, kind in skipped.items())
+        if any(_perhaps_numbers(table, name) for name in table.column_names):
+            found += _STYLE_ADVICE
         raise TableError(f"{path} has no column of numbers to cluster. Its columns: {found}.")
     return Chosen(names, {name or "the one without a name": why for name, why in skipped.items()})
 
@@ -123,6 +129,8 @@ def named(table: pa.Table, names: Sequence[str], path: Path, *, encode: bool = F
         _check_not_spoiled(table, name, path)
         if kind != "text" or not encode:
             advice = "; --encode makes columns of 0 and 1 of it" if kind == "text" else ""
+            if _perhaps_numbers(table, name):
+                advice = _STYLE_ADVICE
             raise TableError(f"Column {name!r} of {path} holds {kind}, not numbers{advice}.")
         if (n_values := len(counts_of(table.column(name)))) > MOST_VALUES:
             raise TableError(
@@ -181,8 +189,17 @@ def _check_not_spoiled(table: pa.Table, name: str, path: Path) -> None:
         raise TableError(
             f"Column {name!r} of {path} holds numbers, but also text in {len(others):,} of "
             f"{len(column):,} rows, first {column[int(first)].as_py()!r} in row {first + 1}. "
-            "Correct or empty these cells, or choose other columns with --columns."
+            "Correct or empty these cells, or choose other columns with --columns"
+            f"{_STYLE_ADVICE if _perhaps_numbers(table, name) else ''}."
         )
+
+
+def _perhaps_numbers(table: pa.Table, name: str) -> bool:
+    """Return whether text would be numbers, were it said how they are written."""
+    column = table.column(name)
+    if not is_text(column.type):
+        return False
+    return any(map(perhaps_a_number, as_text(column.slice(0, ROWS_SEEN)).to_pylist()))
 
 
 def check_all(

@@ -13,6 +13,7 @@ from kmeans_xp.cli.encoding import Encoding
 from kmeans_xp.cli.missing import Fill, made_whole
 from kmeans_xp.cli.progress import progress
 from kmeans_xp.cli.scaling import Scaling
+from kmeans_xp.cli.text_format import TextFormat
 
 __all__ = ["Inputs", "chosen", "read", "unit"]
 
@@ -41,6 +42,7 @@ class Inputs(NamedTuple):
     is_kept: Matrix | None = None
     fill: Fill | None = None
     encoding: Encoding | None = None
+    text: TextFormat = TextFormat()
 
     def arrays(self) -> dict[str, Matrix]:
         """Return what a model file keeps, so that new rows are treated alike."""
@@ -80,7 +82,7 @@ def unit(scaling: Scaling | None) -> str:
 def read(file: Path, asked: Asked) -> Inputs:
     """Read the columns of `file` that are asked for, or else all that hold numbers."""
     with progress(f"Reading {file.name}"):
-        table = tables.read(file)
+        table = tables.read(file, asked.text)
         names, skipped = chosen(table, asked, file)
         encoding = Encoding.of(table, names) if asked.encode else None
         features, names = (encoding.apply(table), encoding.names) if encoding else (table, names)
@@ -92,7 +94,9 @@ def read(file: Path, asked: Asked) -> Inputs:
         notes.append(f"columns left out: {told}")
     notes += [note] if note else []
     notes += _numbering(values, names) if asked.names is None and len(names) > 1 else []
-    data = Inputs(table, names, skipped, values, values, None, notes, is_kept, fill, encoding)
+    data = Inputs(
+        table, names, skipped, values, values, None, notes, is_kept, fill, encoding, asked.text
+    )
     if not asked.scale:
         return data._replace(notes=notes + _uneven_spread(values, names))
     scaling = Scaling.of(values)

@@ -17,15 +17,21 @@ from kmeans_xp.cli.encoding import Encoding
 from kmeans_xp.cli.inputs import Inputs
 from kmeans_xp.cli.missing import Fill, filled, made_whole
 from kmeans_xp.cli.options import (
+    DecimalOption,
+    DelimiterOption,
     DeviceOption,
+    EncodingOption,
     InputFile,
     LabelColumnOption,
     LabelledFile,
+    ThousandsOption,
     check_files,
+    text_format,
 )
 from kmeans_xp.cli.outputs import print_written
 from kmeans_xp.cli.progress import progress
 from kmeans_xp.cli.scaling import Scaling
+from kmeans_xp.cli.text_format import TextFormat
 from kmeans_xp.devices import to_host
 
 __all__ = ["predict"]
@@ -47,6 +53,10 @@ def predict(
             "--drop-missing", help="Leave out rows that lack a number: their label stays empty."
         ),
     ] = False,
+    delimiter: DelimiterOption = None,
+    decimal: DecimalOption = None,
+    thousands: ThousandsOption = None,
+    encoding: EncodingOption = None,
     device: DeviceOption = "auto",
     out: LabelledFile = None,
     label_column: LabelColumnOption = None,
@@ -57,30 +67,32 @@ def predict(
     columns of numbers in their order. Rows are scaled, and missing values filled in, as the
     model's were.
     """
+    text = text_format(delimiter, decimal, thousands, encoding)
     check_files(file, out, model)
     with reported(), persistence.staged(*filter(None, [out])) as staged:
         estimator, arrays = persistence.load(model, expected=(KMeans, MiniBatchKMeans))
         if not hasattr(estimator, "cluster_centers_"):
             raise ValueError(f"{model} holds a {type(estimator).__name__} that was not fitted.")
         scaling, fill = Scaling.from_arrays(arrays), Fill.from_arrays(arrays)
-        encoding = Encoding.from_arrays(arrays)
+        features = Encoding.from_arrays(arrays)
         missing = Missing.drop if drop_missing else Missing.fail
         centroids = to_host(estimator.cluster_centers_)
-        choose = partial(_features, estimator, model, file, encoding)
+        choose = partial(_features, estimator, model, file, features)
         if streaming.is_needed(file):
             streaming.refuse_missing(file, missing, "--drop-missing")
-            if encoding:
+            streaming.refuse_style(file, text)
+            if features:
                 streaming.refuse_encoding(file, f"{model} with its columns of text")
             data = _opened(file, choose, scaling)
         else:
-            data = _read(file, choose, scaling, fill, missing)
-            if encoding and (unknown := encoding.note_of_unknown(data.table)):
+            data = _read(file, text, choose, scaling, fill, missing)
+            if features and (unknown := features.note_of_unknown(data.table)):
                 data.notes.append(unknown)
         points, names = data.points, data.names
         if isinstance(points, np.ndarray):
             points = points.astype(centroids.dtype, copy=False)
-        for text in data.notes:
-            note(text)
+        for told in data.notes:
+            note(told)
         for temporary in staged:
             labels.check_writable(data.table, temporary)
         column = labels.label_column(data.table, label_column, is_written=out is not None)
@@ -100,10 +112,15 @@ def predict(
 
 
 def _read(
-    file: Path, choose: Choose, scaling: Scaling | None, fill: Fill | None, missing: Missing
+    file: Path,
+    text: TextFormat,
+    choose: Choose,
+    scaling: Scaling | None,
+    fill: Fill | None,
+    missing: Missing,
 ) -> Inputs:
     with progress(f"Reading {file.name}"):
-        table = tables.read(file)
+        table = tables.read(file, text)
         features = choose(table)
         names = features.column_names
         values = columns.matrix(features, names, file)
@@ -113,7 +130,7 @@ def _read(
             whole = filled(values, names, fill, "what the model was fitted with")
     points = scaling.apply(whole.values) if scaling else whole.values
     notes = [whole.note] if whole.note else []
-    return Inputs(table, names, {}, whole.values, points, scaling, notes, whole.is_kept)
+    return Inputs(table, names, {}, whole.values, points, scaling, notes, whole.is_kept, text=text)
 
 
 def _opened(file: Path, choose: Choose, scaling: Scaling | None) -> Inputs:

@@ -23,8 +23,11 @@ from kmeans_xp.cli.html import Html, table, tag, void
 from kmeans_xp.cli.inputs import Inputs
 from kmeans_xp.cli.options import (
     ColumnsOption,
+    DecimalOption,
+    DelimiterOption,
     DeviceOption,
     EncodeOption,
+    EncodingOption,
     ExcludeOption,
     InputFile,
     MaxIterOption,
@@ -33,8 +36,10 @@ from kmeans_xp.cli.options import (
     NInitOption,
     ScaleOption,
     SeedOption,
+    ThousandsOption,
     check_files,
     n_starts,
+    text_format,
 )
 from kmeans_xp.cli.pictures import clusters_picture
 from kmeans_xp.cli.progress import progress
@@ -72,6 +77,10 @@ def report(
     seed: SeedOption = 0,
     n_init: NInitOption = None,
     max_iter: MaxIterOption = 300,
+    delimiter: DelimiterOption = None,
+    decimal: DecimalOption = None,
+    thousands: ThousandsOption = None,
+    encoding: EncodingOption = None,
     device: DeviceOption = "auto",
     out: Annotated[Path, typer.Option("--out", "-o", help="Write the report here (.html).")] = Path(
         "report.html"
@@ -86,10 +95,11 @@ def report(
         raise typer.BadParameter(
             f"a report is written as .html, not {out.suffix!r}", param_hint="--out"
         )
+    text = text_format(delimiter, decimal, thousands, encoding)
     check_files(file, None, out)
     with reported(), persistence.staged(out) as (temporary,):
         plotting.check_format("picture.svg")
-        asked = Asked(column_names, exclude, missing, scale, encode)
+        asked = Asked(column_names, exclude, missing, scale, encode, text)
         data = inputs.read(file, asked)
         estimator = KMeans(
             n_clusters,

@@ -690,23 +690,6 @@ def test_columns_that_no_csv_file_can_hold_are_refused(run: Run, tmp_path: Path)
     assert list(tmp_path.iterdir()) == [file]
 
 
-@pytest.mark.parametrize(
-    ("name", "text", "needed"),
-    [
-        ("t.csv", "a;b\n1;2\n", "',' between its cells, not ';'"),
-        ("t.csv", "a;b\n1,5;2\n", "',' between its cells, not ';'"),
-        ("t.tsv", "a,b\n1,2\n", r"'\t' between its cells, not ','"),
-    ],
-)
-def test_another_delimiter_is_told(
-    name: str, text: str, needed: str, run: Run, tmp_path: Path
-) -> None:
-    (tmp_path / name).write_text(text)
-    done = run("cluster", tmp_path / name, "-k", 1)
-    assert done.exit_code == 1
-    assert needed in done.stderr
-
-
 def test_a_name_may_hold_a_delimiter(run: Run, tmp_path: Path) -> None:
     (tmp_path / "t.csv").write_text("length; cm\n1\n2\n")
     done = run("cluster", tmp_path / "t.csv", "-k", 1)
