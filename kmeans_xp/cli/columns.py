@@ -11,6 +11,7 @@ import pyarrow.compute as pc
 
 from kmeans_xp.cli.encoding import FEW_VALUES, as_text, counts_of, is_text
 from kmeans_xp.cli.labels import LABEL_COLUMN
+from kmeans_xp.cli.lists import are_lists_of_numbers
 from kmeans_xp.cli.tables import TableError
 from kmeans_xp.cli.text_format import perhaps_a_number
 
@@ -165,7 +166,12 @@ def matrix(table: pa.Table, names: Sequence[str], path: Path) -> np.ndarray[Any,
 def _kind(dtype: pa.DataType) -> str:
     """Return what a column holds, in words."""
     types = pa.types
-    if types.is_integer(dtype) or types.is_floating(dtype) or types.is_decimal(dtype):
+    if (
+        are_lists_of_numbers(dtype)
+        or types.is_integer(dtype)
+        or types.is_floating(dtype)
+        or types.is_decimal(dtype)
+    ):
         return "numbers"
     if types.is_boolean(dtype):
         return "true or false"

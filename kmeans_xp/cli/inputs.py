@@ -10,6 +10,7 @@ import pyarrow as pa
 from kmeans_xp.cli import columns, tables
 from kmeans_xp.cli.asked import Asked
 from kmeans_xp.cli.encoding import Encoding
+from kmeans_xp.cli.lists import unnested
 from kmeans_xp.cli.missing import Fill, made_whole
 from kmeans_xp.cli.progress import progress
 from kmeans_xp.cli.scaling import Scaling
@@ -84,8 +85,10 @@ def read(file: Path, asked: Asked) -> Inputs:
     with progress(f"Reading {file.name}"):
         table = tables.read(file, asked.text)
         names, skipped = chosen(table, asked, file)
-        encoding = Encoding.of(table, names) if asked.encode else None
-        features, names = (encoding.apply(table), encoding.names) if encoding else (table, names)
+        features = unnested(table, names, file)
+        encoding = Encoding.of(features, features.column_names) if asked.encode else None
+        features = encoding.apply(features) if encoding else features
+        names = features.column_names
         whole = made_whole(columns.matrix(features, names, file), names, file, asked.missing)
     values, is_kept, fill, note = whole
     notes = [encoding.note()] if encoding else []

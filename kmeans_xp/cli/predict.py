@@ -1,9 +1,8 @@
 """``kmeans-xp predict``: the clusters of new rows by a saved model."""
 
-from collections.abc import Callable
-from functools import partial
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NamedTuple, Self
 
 import numpy as np
 import pyarrow as pa
@@ -15,6 +14,7 @@ from kmeans_xp.cli.asked import Missing
 from kmeans_xp.cli.console import note, reported, results
 from kmeans_xp.cli.encoding import Encoding
 from kmeans_xp.cli.inputs import Inputs
+from kmeans_xp.cli.lists import sources_of, unnested
 from kmeans_xp.cli.missing import Fill, filled, made_whole
 from kmeans_xp.cli.options import (
     DecimalOption,
@@ -40,8 +40,6 @@ _ADVICE = (
     "Fill in or delete these rows, say --drop-missing, or fit the model with --missing mean or "
     "median, which it keeps"
 )
-
-Choose = Callable[[pa.Table], pa.Table]
 
 
 def predict(
@@ -74,20 +72,14 @@ def predict(
         if not hasattr(estimator, "cluster_centers_"):
             raise ValueError(f"{model} holds a {type(estimator).__name__} that was not fitted.")
         scaling, fill = Scaling.from_arrays(arrays), Fill.from_arrays(arrays)
-        features = Encoding.from_arrays(arrays)
+        wanted = _Wanted.of(model, estimator, arrays)
         missing = Missing.drop if drop_missing else Missing.fail
         centroids = to_host(estimator.cluster_centers_)
-        choose = partial(_features, estimator, model, file, features)
         if streaming.is_needed(file):
             streaming.refuse_missing(file, missing, "--drop-missing")
-            streaming.refuse_style(file, text)
-            if features:
-                streaming.refuse_encoding(file, f"{model} with its columns of text")
-            data = _opened(file, choose, scaling)
+            data = _opened(file, text, wanted, scaling)
         else:
-            data = _read(file, text, choose, scaling, fill, missing)
-            if features and (unknown := features.note_of_unknown(data.table)):
-                data.notes.append(unknown)
+            data = _read(file, text, wanted, scaling, fill, missing)
         points, names = data.points, data.names
         if isinstance(points, np.ndarray):
             points = points.astype(centroids.dtype, copy=False)
@@ -111,17 +103,74 @@ def predict(
     print_written(out)
 
 
+class _Wanted(NamedTuple):
+    """What of a table a model clusters.
+
+    Parameters
+    ----------
+    model : Path
+    n_features : int
+    names : list of str, or None
+        Of the features that the model was fitted on, if they had names.
+    encoding : Encoding or None
+        How they are made from columns of text.
+    """
+
+    model: Path
+    n_features: int
+    names: list[str] | None
+    encoding: Encoding | None
+
+    @classmethod
+    def of(cls, model: Path, estimator: Any, arrays: Mapping[str, Any]) -> Self:
+        """Take the names off the estimator, which gets a matrix and would warn of no names."""
+        names = vars(estimator).pop("feature_names_in_", None)
+        listed = None if names is None else names.tolist()
+        return cls(model, estimator.n_features_in_, listed, Encoding.from_arrays(arrays))
+
+    def columns(self, table: pa.Table, file: Path) -> list[str]:
+        """Return the columns of a table that the features come from."""
+        if self.encoding is not None:
+            columns.check_there(table, self.encoding.texts, file)
+            columns.named(table, sources_of(self.encoding.numbers, table), file)
+            return sources_of(dict.fromkeys(self.encoding.columns), table)
+        if self.names is not None:
+            return columns.named(table, sources_of(self.names, table), file)
+        return columns.choose(table, file).names
+
+    def features(self, table: pa.Table, file: Path) -> pa.Table:
+        """Return the features, made from columns of a table."""
+        found = unnested(table, self.columns(table, file), file)
+        if self.encoding is not None:
+            found = self.encoding.apply(found)
+        self.check(found.column_names, file)
+        return found
+
+    def check(self, names: Sequence[str], file: Path) -> None:
+        """Raise unless these are the features, in their order."""
+        if self.names is not None and list(names) != self.names:
+            raise ValueError(
+                f"{self.model} was fitted on {len(self.names):,} features; of {file} come "
+                f"{len(names):,} in their place: are its lists of another length?"
+            )
+        if len(names) != self.n_features:
+            raise ValueError(
+                f"{self.model} was fitted on {self.n_features} columns without names; "
+                f"{file} has {len(names)} columns of numbers: {', '.join(names)}."
+            )
+
+
 def _read(
     file: Path,
     text: TextFormat,
-    choose: Choose,
+    wanted: _Wanted,
     scaling: Scaling | None,
     fill: Fill | None,
     missing: Missing,
 ) -> Inputs:
     with progress(f"Reading {file.name}"):
         table = tables.read(file, text)
-        features = choose(table)
+        features = wanted.features(table, file)
         names = features.column_names
         values = columns.matrix(features, names, file)
         if fill is None or missing is Missing.drop:
@@ -129,34 +178,19 @@ def _read(
         else:
             whole = filled(values, names, fill, "what the model was fitted with")
     points = scaling.apply(whole.values) if scaling else whole.values
-    notes = [whole.note] if whole.note else []
+    unknown = wanted.encoding.note_of_unknown(table) if wanted.encoding else None
+    notes = [told for told in (whole.note, unknown) if told]
     return Inputs(table, names, {}, whole.values, points, scaling, notes, whole.is_kept, text=text)
 
 
-def _opened(file: Path, choose: Choose, scaling: Scaling | None) -> Inputs:
+def _opened(file: Path, text: TextFormat, wanted: _Wanted, scaling: Scaling | None) -> Inputs:
+    streaming.refuse_style(file, text)
+    if wanted.encoding is not None:
+        streaming.refuse_encoding(file, f"{wanted.model} with its columns of text")
     table = streaming.table_without_rows(file)
-    names = choose(table).column_names
-    rows = streaming.open_columns(file, table, names)
+    columns_to_read = wanted.columns(table, file)
+    rows = streaming.open_columns(file, table, columns_to_read)
+    names = list(rows.feature_names or columns_to_read)
+    wanted.check(names, file)
     points = streaming.scaled(rows, scaling) if scaling else rows
     return Inputs(table, names, {}, rows, points, scaling, [streaming.why(file)])
-
-
-def _features(
-    estimator: Any, model: Path, file: Path, encoding: Encoding | None, table: pa.Table
-) -> pa.Table:
-    """Return the features of `table` that the model was fitted on."""
-    # Taken off the estimator, which gets a matrix in its order and would warn of no names.
-    fitted_on = vars(estimator).pop("feature_names_in_", None)
-    if encoding is not None:
-        columns.check_there(table, encoding.texts, file)
-        columns.named(table, encoding.numbers, file)
-        return encoding.apply(table)
-    if fitted_on is not None:
-        return table.select(columns.named(table, fitted_on.tolist(), file))
-    names = columns.choose(table, file).names
-    if len(names) != estimator.n_features_in_:
-        raise ValueError(
-            f"{model} was fitted on {estimator.n_features_in_} columns without names; "
-            f"{file} has {len(names)} columns of numbers: {', '.join(names)}."
-        )
-    return table.select(names)

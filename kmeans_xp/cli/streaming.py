@@ -67,6 +67,7 @@ def read(file: Path, asked: Asked) -> Inputs:
     table = table_without_rows(file)
     names, skipped = chosen(table, asked, file)
     rows = open_columns(file, table, names)
+    names = list(rows.feature_names or names)
     if not asked.scale:
         return Inputs(table, names, skipped, rows, rows, None, [why(file)])
     scaling = _scaling_of(rows, file)

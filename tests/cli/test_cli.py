@@ -280,7 +280,7 @@ def test_left_out_columns_are_told_with_the_reason(run: Run, tmp_path: Path) -> 
         "day": pa.array([1, 2, 3], pa.date32()),
         "flag": [True, False, True],
         "empty": pa.nulls(3),
-        "list": [[1], [2], [3]],
+        "list": [["a"], ["b"], ["c"]],
     }
     parquet.write_table(pa.table(mixed), file)
     done = run("cluster", file, "-k", 2)
