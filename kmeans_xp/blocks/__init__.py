@@ -25,7 +25,7 @@ from kmeans_xp.blocks.making import elsewhere, of, of_rows, place
 from kmeans_xp.blocks.members import Members
 from kmeans_xp.blocks.on_dask import computed
 from kmeans_xp.blocks.per_row import PerRow
-from kmeans_xp.blocks.sources import RowSource, open_rows
+from kmeans_xp.blocks.sources import RowSource, open_rows, unnested
 from kmeans_xp.blocks.sphere import on_sphere
 
 __all__ = [
@@ -41,4 +41,5 @@ __all__ = [
     "on_sphere",
     "open_rows",
     "place",
+    "unnested",
 ]

@@ -13,6 +13,7 @@ from kmeans_xp.blocks.blocks import Blocks
 from kmeans_xp.blocks.elsewhere import Elsewhere
 from kmeans_xp.blocks.reading_ahead import read_ahead
 from kmeans_xp.blocks.sources import RowSource, open_rows
+from kmeans_xp.blocks.sources.frames import header_of
 from kmeans_xp.blocks.sources.weighted import WeightedSource
 from kmeans_xp.blocks.streamed import Streamed
 from kmeans_xp.devices import Placement, choose, free_memory
@@ -43,8 +44,7 @@ class Stream(Elsewhere):
     @property
     def header(self) -> Any:
         """Columns without rows."""
-        names = self.source.feature_names
-        return np.empty((0, self.source.n_features)) if names is None else _frame_of_no_rows(names)
+        return header_of(self.source.feature_names, self.source.n_features)
 
     @property
     def dtype(self) -> Any:
@@ -109,17 +109,6 @@ def found(X: Any) -> Stream | None:
     if isinstance(X, np.memmap) and X.ndim == 2 and X.nbytes > _SMALLEST_MAP:
         return Stream(open_rows(X))
     return None
-
-
-def _frame_of_no_rows(names: tuple[str, ...]) -> Any:
-    """Return a data frame, whose names scikit-learn reads, of a library that names come from."""
-    try:
-        import pyarrow as pa
-    except ImportError:
-        import pandas as pd
-
-        return pd.DataFrame(columns=list(names))
-    return pa.table({name: pa.array([], pa.float64()) for name in names})
 
 
 def streamed(points: Any, weights: NDArray[Any] | None, placement: Placement) -> Streamed:

@@ -4,6 +4,8 @@ import csv
 from enum import StrEnum
 from typing import NamedTuple
 
+from kmeans_xp.cli.text_format import TextFormat
+
 __all__ = ["Asked", "Missing"]
 
 
@@ -25,12 +27,18 @@ class Asked(NamedTuple):
         Names, separated by commas.
     missing : Missing
     scale : bool
+    encode : bool
+        Whether columns of text become columns of 0 and 1.
+    text : TextFormat
+        How a text file is written.
     """
 
     columns: str | None = None
     exclude: str | None = None
     missing: Missing = Missing.fail
     scale: bool = False
+    encode: bool = False
+    text: TextFormat = TextFormat()
 
     @property
     def names(self) -> list[str] | None:
@@ -47,6 +55,8 @@ class Asked(NamedTuple):
         words = [] if self.columns is None else ["--columns", self.columns]
         words += [] if self.exclude is None else ["--exclude", self.exclude]
         words += [] if self.missing is Missing.fail else ["--missing", self.missing.value]
+        words += self.text.words()
+        words += ["--encode"] if self.encode else []
         return words + (["--scale"] if self.scale else [])
 
 

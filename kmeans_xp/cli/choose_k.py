@@ -19,7 +19,11 @@ from kmeans_xp.cli.console import note, reported, results
 from kmeans_xp.cli.inputs import Inputs
 from kmeans_xp.cli.options import (
     ColumnsOption,
+    DecimalOption,
+    DelimiterOption,
     DeviceOption,
+    EncodeOption,
+    EncodingOption,
     ExcludeOption,
     InputFile,
     Metric,
@@ -27,8 +31,10 @@ from kmeans_xp.cli.options import (
     MissingOption,
     NInitOption,
     SeedOption,
+    ThousandsOption,
     check_files,
     n_starts,
+    text_format,
 )
 from kmeans_xp.cli.outputs import print_written, staged
 from kmeans_xp.cli.progress import progress
@@ -61,6 +67,7 @@ def choose_k(
     last: Annotated[int, typer.Option("--to", min=1, help="Most clusters to try.")] = 10,
     column_names: ColumnsOption = None,
     exclude: ExcludeOption = None,
+    encode: EncodeOption = False,
     missing: MissingOption = Missing.fail,
     scale: Annotated[
         bool,
@@ -84,6 +91,10 @@ def choose_k(
         ),
     ] = 10,
     metric: MetricOption = Metric.euclidean,
+    delimiter: DelimiterOption = None,
+    decimal: DecimalOption = None,
+    thousands: ThousandsOption = None,
+    encoding: EncodingOption = None,
     device: DeviceOption = "auto",
     out: Annotated[
         Path | None,
@@ -105,12 +116,13 @@ def choose_k(
     started = time.perf_counter()
     outputs = _Outputs(out, plot)
     _check_options(first, last, criterion, references, outputs)
+    text = text_format(delimiter, decimal, thousands, encoding)
     check_files(file, *outputs)
     with reported(), staged(outputs) as temporary:
         if temporary.picture:
             plotting.check_format(temporary.picture)
         source = streaming if streaming.is_needed(file) else inputs
-        asked = Asked(column_names, exclude, missing, scale)
+        asked = Asked(column_names, exclude, missing, scale, encode, text)
         data = source.read(file, asked)
         selection = _chosen(
             data,

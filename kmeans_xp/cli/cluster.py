@@ -15,7 +15,11 @@ from kmeans_xp.cli.fitting import Fit, fit
 from kmeans_xp.cli.inputs import Inputs
 from kmeans_xp.cli.options import (
     ColumnsOption,
+    DecimalOption,
+    DelimiterOption,
     DeviceOption,
+    EncodeOption,
+    EncodingOption,
     ExcludeOption,
     InputFile,
     LabelColumnOption,
@@ -28,8 +32,10 @@ from kmeans_xp.cli.options import (
     NInitOption,
     ScaleOption,
     SeedOption,
+    ThousandsOption,
     check_files,
     n_starts,
+    text_format,
 )
 from kmeans_xp.cli.outputs import print_written, staged
 from kmeans_xp.cli.pictures import clusters_picture
@@ -55,6 +61,7 @@ def cluster(
     n_clusters: NClustersOption,
     column_names: ColumnsOption = None,
     exclude: ExcludeOption = None,
+    encode: EncodeOption = False,
     missing: MissingOption = Missing.fail,
     scale: ScaleOption = False,
     seed: SeedOption = 0,
@@ -64,6 +71,10 @@ def cluster(
         bool, typer.Option("--mini-batch", help="Learn from small batches: faster, less exact.")
     ] = False,
     metric: MetricOption = Metric.euclidean,
+    delimiter: DelimiterOption = None,
+    decimal: DecimalOption = None,
+    thousands: ThousandsOption = None,
+    encoding: EncodingOption = None,
     device: DeviceOption = "auto",
     checkpoint: Annotated[
         Path | None,
@@ -92,12 +103,13 @@ def cluster(
     """
     started = time.perf_counter()
     outputs = _Outputs(out, model, plot)
+    text = text_format(delimiter, decimal, thousands, encoding)
     check_files(file, *outputs, checkpoint)
     with reported(), staged(outputs) as temporary:
         if temporary.picture:
             plotting.check_format(temporary.picture)
         source = streaming if streaming.is_needed(file) else inputs
-        data = source.read(file, Asked(column_names, exclude, missing, scale))
+        data = source.read(file, Asked(column_names, exclude, missing, scale, encode, text))
         if temporary.labelled:
             labels.check_writable(data.table, temporary.labelled)
         column = labels.label_column(data.table, label_column, is_written=out is not None)

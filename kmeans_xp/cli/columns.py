@@ -1,7 +1,7 @@
 """Which columns of a table are clustered, and their values as one matrix."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -9,10 +9,13 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from kmeans_xp.cli.encoding import FEW_VALUES, as_text, counts_of, is_text
 from kmeans_xp.cli.labels import LABEL_COLUMN
+from kmeans_xp.cli.lists import are_lists_of_numbers
 from kmeans_xp.cli.tables import TableError
+from kmeans_xp.cli.text_format import perhaps_a_number
 
-__all__ = ["Chosen", "check_all", "choose", "matrix", "named", "numbering"]
+__all__ = ["Chosen", "check_all", "check_there", "choose", "matrix", "named", "numbering"]
 
 NUMBER = r"^\s*[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?\s*$"
 #: what pandas calls the numbers of the rows in a file
@@ -21,8 +24,13 @@ INDEX = re.compile(r"__index_level_\d+__")
 LABELS = re.compile(rf"{LABEL_COLUMN}(_\d+)?")
 ROWS_TOLD = 5
 _ADVICE = "Fill in or delete these rows, or choose other columns with --columns or --exclude"
+#: rows by which to see whether text may be numbers
+ROWS_SEEN = 1_000
+_STYLE_ADVICE = "; --decimal and --thousands say how the numbers of a text file are written"
 #: rows that are too few to say that a column numbers them
 FEW_ROWS = 10
+#: values of a column of text that is asked for: each becomes a column
+MOST_VALUES = 1_000
 
 
 class Chosen(NamedTuple):
@@ -32,24 +40,57 @@ class Chosen(NamedTuple):
     skipped: dict[str, str]
 
 
-def choose(table: pa.Table, path: Path, excluded: Sequence[str] = ()) -> Chosen:
-    """Take the columns of numbers, but those that are excluded or number the rows."""
-    _check_there(table, excluded, path)
-    kinds = {field.name: _kind(field.type) for field in table.schema}
-    names = [name for name, kind in kinds.items() if kind == "numbers" and name not in excluded]
-    skipped = {name: f"holds {kind}" for name, kind in kinds.items() if kind != "numbers"}
+def choose(
+    table: pa.Table, path: Path, excluded: Sequence[str] = (), *, encode: bool = False
+) -> Chosen:
+    """Take the columns of numbers, but those that are excluded or number the rows.
+
+    With `encode`, take columns of true and false, and of text of few values, too.
+    """
+    check_there(table, excluded, path)
+    skipped = {
+        name: f"holds {kind}" for name in table.column_names if (kind := _other(table, name))
+    }
     skipped |= dict.fromkeys(excluded, "excluded")
     for name in skipped:
         if name not in excluded:
             _check_not_spoiled(table, name, path)
+    if encode:
+        for name in [name for name in skipped if name not in excluded]:
+            if (why := _why_not_encoded(table, name)) is None:
+                del skipped[name]
+            else:
+                skipped[name] = why
+    names = [name for name in table.column_names if name not in skipped]
     for name in list(names):
         if (kind := _no_feature(name, table.column_names)) and len(names) > 1:
             names.remove(name)
             skipped[name] = f"holds {kind}"
     if not names:
         found = ", ".join(f"{name} ({kind})" for name, kind in skipped.items())
+        if any(_perhaps_numbers(table, name) for name in table.column_names):
+            found += _STYLE_ADVICE
         raise TableError(f"{path} has no column of numbers to cluster. Its columns: {found}.")
     return Chosen(names, {name or "the one without a name": why for name, why in skipped.items()})
+
+
+def _other(table: pa.Table, name: str) -> str | None:
+    """Return what a column holds, if that is not numbers."""
+    kind = _kind(table.schema.field(name).type)
+    return None if kind == "numbers" else kind
+
+
+def _why_not_encoded(table: pa.Table, name: str) -> str | None:
+    """Return why a column that holds no numbers is not encoded; None if it is."""
+    kind = _other(table, name)
+    if kind != "text":
+        return None if kind == "true or false" else f"holds {kind}"
+    n_values = len(counts_of(table.column(name)))
+    if n_values < 2:
+        return "holds the same text in all rows"
+    if n_values > min(FEW_VALUES, table.num_rows // 2):
+        return f"holds {n_values:,} different texts"
+    return None
 
 
 def _no_feature(name: str, names: Sequence[str]) -> str | None:
@@ -76,15 +117,38 @@ def numbering(values: np.ndarray[Any, Any], names: Sequence[str]) -> list[str]:
         ]
 
 
-def named(table: pa.Table, names: Sequence[str], path: Path) -> list[str]:
-    """Take the columns of these names; true and false count as 1 and 0."""
-    _check_there(table, names, path)
+def named(table: pa.Table, names: Sequence[str], path: Path, *, encode: bool = False) -> list[str]:
+    """Take the columns of these names; true and false count as 1 and 0.
+
+    With `encode`, they may hold text.
+    """
+    check_there(table, names, path)
     for name in names:
         kind = _kind(table.schema.field(name).type)
-        if kind not in ("numbers", "true or false", "nothing"):
-            _check_not_spoiled(table, name, path)
-            raise TableError(f"Column {name!r} of {path} holds {kind}, not numbers.")
+        if kind in ("numbers", "true or false", "nothing"):
+            continue
+        _check_not_spoiled(table, name, path)
+        if kind != "text" or not encode:
+            advice = "; --encode makes columns of 0 and 1 of it" if kind == "text" else ""
+            if _perhaps_numbers(table, name):
+                advice = _STYLE_ADVICE
+            raise TableError(f"Column {name!r} of {path} holds {kind}, not numbers{advice}.")
+        if (n_values := len(counts_of(table.column(name)))) > MOST_VALUES:
+            raise TableError(
+                f"Column {name!r} of {path} holds {n_values:,} different texts, each of which "
+                f"would become a column: --encode takes at most {MOST_VALUES:,}."
+            )
     return list(names)
+
+
+def check_there(table: pa.Table, names: Iterable[str], path: Path) -> None:
+    """Raise if the table has no column of one of these names."""
+    missing = [name for name in names if name not in table.column_names]
+    if missing:
+        raise TableError(
+            f"{path} has no column {', '.join(map(repr, missing))}. "
+            f"Its columns: {', '.join(table.column_names)}."
+        )
 
 
 def matrix(table: pa.Table, names: Sequence[str], path: Path) -> np.ndarray[Any, Any]:
@@ -99,19 +163,15 @@ def matrix(table: pa.Table, names: Sequence[str], path: Path) -> np.ndarray[Any,
     return points
 
 
-def _check_there(table: pa.Table, names: Sequence[str], path: Path) -> None:
-    missing = [name for name in names if name not in table.column_names]
-    if missing:
-        raise TableError(
-            f"{path} has no column {', '.join(map(repr, missing))}. "
-            f"Its columns: {', '.join(table.column_names)}."
-        )
-
-
 def _kind(dtype: pa.DataType) -> str:
     """Return what a column holds, in words."""
     types = pa.types
-    if types.is_integer(dtype) or types.is_floating(dtype) or types.is_decimal(dtype):
+    if (
+        are_lists_of_numbers(dtype)
+        or types.is_integer(dtype)
+        or types.is_floating(dtype)
+        or types.is_decimal(dtype)
+    ):
         return "numbers"
     if types.is_boolean(dtype):
         return "true or false"
@@ -119,17 +179,13 @@ def _kind(dtype: pa.DataType) -> str:
         return "times"
     if types.is_null(dtype):
         return "nothing"
-    return "text" if _is_text(dtype) else str(dtype)
-
-
-def _is_text(dtype: pa.DataType) -> bool:
-    return bool(pa.types.is_string(dtype) or pa.types.is_large_string(dtype))
+    return "text" if is_text(dtype) else str(dtype)
 
 
 def _check_not_spoiled(table: pa.Table, name: str, path: Path) -> None:
     """Raise for a column of numbers that a few cells turn into text."""
     column = table.column(name)
-    if not _is_text(column.type):
+    if not (pa.types.is_string(column.type) or pa.types.is_large_string(column.type)):
         return
     numeric = pc.fill_null(pc.match_substring_regex(column, NUMBER), True).to_numpy()
     others = np.flatnonzero(~numeric)
@@ -139,8 +195,17 @@ def _check_not_spoiled(table: pa.Table, name: str, path: Path) -> None:
         raise TableError(
             f"Column {name!r} of {path} holds numbers, but also text in {len(others):,} of "
             f"{len(column):,} rows, first {column[int(first)].as_py()!r} in row {first + 1}. "
-            "Correct or empty these cells, or choose other columns with --columns."
+            "Correct or empty these cells, or choose other columns with --columns"
+            f"{_STYLE_ADVICE if _perhaps_numbers(table, name) else ''}."
         )
+
+
+def _perhaps_numbers(table: pa.Table, name: str) -> bool:
+    """Return whether text would be numbers, were it said how they are written."""
+    column = table.column(name)
+    if not is_text(column.type):
+        return False
+    return any(map(perhaps_a_number, as_text(column.slice(0, ROWS_SEEN)).to_pylist()))
 
 
 def check_all(

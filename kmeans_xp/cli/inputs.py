@@ -9,9 +9,12 @@ import pyarrow as pa
 
 from kmeans_xp.cli import columns, tables
 from kmeans_xp.cli.asked import Asked
+from kmeans_xp.cli.encoding import Encoding
+from kmeans_xp.cli.lists import unnested
 from kmeans_xp.cli.missing import Fill, made_whole
 from kmeans_xp.cli.progress import progress
 from kmeans_xp.cli.scaling import Scaling
+from kmeans_xp.cli.text_format import TextFormat
 
 __all__ = ["Inputs", "chosen", "read", "unit"]
 
@@ -22,8 +25,9 @@ Matrix = np.ndarray[Any, Any]
 
 
 class Inputs(NamedTuple):
-    """A table, its columns to cluster, and their values as read and as clustered.
+    """A table, the names of its features, and their values as read and as clustered.
 
+    A feature is a column of numbers, or stands for a value of a column of text.
     Values and points are matrices, or rows that are read block by block, of which the table has
     none.
     """
@@ -38,10 +42,13 @@ class Inputs(NamedTuple):
     #: for each row of the table whether it is clustered; None for all
     is_kept: Matrix | None = None
     fill: Fill | None = None
+    encoding: Encoding | None = None
+    text: TextFormat = TextFormat()
 
     def arrays(self) -> dict[str, Matrix]:
         """Return what a model file keeps, so that new rows are treated alike."""
-        parts = (part for part in (self.scaling, self.fill) if part is not None)
+        kept = (self.scaling, self.fill, self.encoding)
+        parts = (part for part in kept if part is not None)
         return {name: array for part in parts for name, array in part.to_arrays().items()}
 
     def of_all_rows(self, labels: Matrix) -> Matrix:
@@ -76,17 +83,23 @@ def unit(scaling: Scaling | None) -> str:
 def read(file: Path, asked: Asked) -> Inputs:
     """Read the columns of `file` that are asked for, or else all that hold numbers."""
     with progress(f"Reading {file.name}"):
-        table = tables.read(file)
+        table = tables.read(file, asked.text)
         names, skipped = chosen(table, asked, file)
-        whole = made_whole(columns.matrix(table, names, file), names, file, asked.missing)
+        features = unnested(table, names, file)
+        encoding = Encoding.of(features, features.column_names) if asked.encode else None
+        features = encoding.apply(features) if encoding else features
+        names = features.column_names
+        whole = made_whole(columns.matrix(features, names, file), names, file, asked.missing)
     values, is_kept, fill, note = whole
-    notes = []
+    notes = [encoding.note()] if encoding else []
     if skipped and asked.names is None:
         told = ", ".join(f"{name} ({reason})" for name, reason in skipped.items())
         notes.append(f"columns left out: {told}")
     notes += [note] if note else []
     notes += _numbering(values, names) if asked.names is None and len(names) > 1 else []
-    data = Inputs(table, names, skipped, values, values, None, notes, is_kept, fill)
+    data = Inputs(
+        table, names, skipped, values, values, None, notes, is_kept, fill, encoding, asked.text
+    )
     if not asked.scale:
         return data._replace(notes=notes + _uneven_spread(values, names))
     scaling = Scaling.of(values)
@@ -96,13 +109,13 @@ def read(file: Path, asked: Asked) -> Inputs:
 def chosen(table: pa.Table, asked: Asked, file: Path) -> columns.Chosen:
     """Return the columns to cluster, and for each other one why it is left out."""
     if asked.names is None:
-        return columns.choose(table, file, asked.excluded)
+        return columns.choose(table, file, asked.excluded, encode=asked.encode)
     if not asked.names:
         there = ", ".join(table.column_names)
         raise ValueError(f"--columns names no column. Those of {file}: {there}.")
     if both := [name for name in asked.names if name in asked.excluded]:
         raise ValueError(f"--columns and --exclude both name {', '.join(both)}.")
-    names = columns.named(table, asked.names, file)
+    names = columns.named(table, asked.names, file, encode=asked.encode)
     others = [name for name in table.column_names if name not in names]
     return columns.Chosen(names, dict.fromkeys(others, "not asked for"))
 

@@ -11,6 +11,8 @@ import pyarrow as pa
 
 from kmeans_xp.cli import tables
 from kmeans_xp.cli.console import note
+from kmeans_xp.cli.paths import DELIMITERS, format_of
+from kmeans_xp.cli.text_format import TextFormat
 
 __all__ = ["LABEL_COLUMN", "LEFT_OUT", "check_writable", "label_column", "write_labelled"]
 
@@ -55,28 +57,37 @@ def check_writable(table: pa.Table, temporary: Path) -> None:
 
 
 def write_labelled(
-    source: Path, table: pa.Table, labels: np.ndarray[Any, Any], target: Path, column: str
+    source: Path,
+    table: pa.Table,
+    labels: np.ndarray[Any, Any],
+    target: Path,
+    column: str,
+    text: TextFormat,
 ) -> None:
     """Write the rows of `source`, read as `table`, in their order with a column of labels.
 
-    Those of rows that were left out are masked, and stay empty.
+    Those of rows that were left out are masked, and stay empty. A text file of the same format
+    is written as the source is, but not compressed.
     """
-    delimiter = tables.DELIMITERS.get(target.suffix.lower())
-    if delimiter and tables.format_of(source) in tables.DELIMITERS:
-        with target.open("w", encoding="utf-8", errors="surrogateescape", newline="") as file:
-            writer = csv.writer(file, delimiter=delimiter, lineterminator="\n")
-            writer.writerows(_labelled_text(source, table.column_names, labels, column))
+    suffix = target.suffix.lower()
+    if suffix in DELIMITERS and format_of(source) in DELIMITERS:
+        found = text.of(source)
+        delimiter = found.delimiter if suffix == format_of(source) else DELIMITERS[suffix]
+        errors = "surrogateescape" if found.encoding == "utf-8" else "strict"
+        with target.open("w", encoding=found.encoding, errors=errors, newline="") as file:
+            writer = csv.writer(file, delimiter=delimiter or ",", lineterminator="\n")
+            writer.writerows(_labelled_text(source, found, table.column_names, labels, column))
         return
     is_left_out = np.ma.getmask(labels) if np.ma.isMaskedArray(labels) else None
-    found = pa.array(np.ma.getdata(labels), mask=is_left_out)
-    tables.write(table.append_column(column, found), target)
+    column_of_labels = pa.array(np.ma.getdata(labels), mask=is_left_out)
+    tables.write(table.append_column(column, column_of_labels), target)
 
 
 def _labelled_text(
-    source: Path, names: list[str], labels: np.ndarray[Any, Any], column: str
+    source: Path, text: TextFormat, names: list[str], labels: np.ndarray[Any, Any], column: str
 ) -> Iterator[list[str]]:
     """Return the cells as they were written, not as numbers printed again."""
-    rows = tables.text_rows(source)
+    rows = tables.text_rows(source, text)
     first = next(rows)
     yield [*names, column]
     if [name.strip() for name in first] != [name.strip() for name in names]:

@@ -10,10 +10,16 @@ import typer
 
 from kmeans_xp.cli import tables
 from kmeans_xp.cli.asked import Missing
+from kmeans_xp.cli.paths import format_of
+from kmeans_xp.cli.text_format import TextFormat, delimiter_named
 
 __all__ = [
     "ColumnsOption",
+    "DecimalOption",
+    "DelimiterOption",
     "DeviceOption",
+    "EncodeOption",
+    "EncodingOption",
     "ExcludeOption",
     "InputFile",
     "LabelColumnOption",
@@ -26,9 +32,11 @@ __all__ = [
     "NInitOption",
     "ScaleOption",
     "SeedOption",
+    "ThousandsOption",
     "check_distinct",
     "check_files",
     "n_starts",
+    "text_format",
 ]
 
 #: numbers of a step (rows x columns x clusters) of which several fits take a second or so
@@ -63,6 +71,45 @@ ColumnsOption = Annotated[
 ExcludeOption = Annotated[
     str | None,
     typer.Option("--exclude", metavar="A,B,...", help="Columns not to cluster, such as an id."),
+]
+EncodeOption = Annotated[
+    bool,
+    typer.Option(
+        "--encode",
+        help="Cluster columns of text, too: each value becomes a column of 0 and 1 (one-hot). "
+        "Taken are those of at most 20 values, unless --columns names others. The model keeps the "
+        "values for `kmeans-xp predict`.",
+    ),
+]
+DelimiterOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="CHARACTER",
+        help="What is between the cells of a text file, or tab or space; else the one character of "
+        ", ; | and tab that cuts all rows alike.",
+    ),
+]
+DecimalOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar=".|,", help="What is before decimals in a text file; else as its numbers show."
+    ),
+]
+ThousandsOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="CHARACTER",
+        help="What is between thousands in a text file, such as , or a space; else as its numbers "
+        "show.",
+    ),
+]
+EncodingOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME",
+        help="Encoding of a text file, such as cp1252 or latin-1; else UTF-8, or UTF-16 if it "
+        "looks so.",
+    ),
 ]
 MissingOption = Annotated[
     Missing,
@@ -120,9 +167,37 @@ def n_starts(asked_for: int | None, shape: tuple[int, int], n_clusters: int) -> 
     return MANY_STARTS if shape[0] * shape[1] * n_clusters <= SMALL else 1
 
 
+def text_format(
+    delimiter: str | None, decimal: str | None, thousands: str | None, encoding: str | None
+) -> TextFormat:
+    """Return how a text file is written, or raise for what cannot be."""
+    if delimiter is not None:
+        try:
+            delimiter = delimiter_named(delimiter)
+        except ValueError as error:
+            raise typer.BadParameter(str(error), param_hint="--delimiter") from error
+    if decimal not in (None, ".", ","):
+        raise typer.BadParameter(f"must be . or , not {decimal!r}", param_hint="--decimal")
+    if thousands is not None and (len(thousands) > 1 or thousands.isalnum()):
+        raise typer.BadParameter(
+            f"must be one character that is in no number, not {thousands!r}",
+            param_hint="--thousands",
+        )
+    if thousands and thousands == (decimal or "."):
+        raise typer.BadParameter(
+            f"{thousands!r} is before decimals; say --decimal too", param_hint="--thousands"
+        )
+    if encoding is not None:
+        try:
+            "".encode(encoding)
+        except LookupError as error:
+            raise typer.BadParameter(str(error), param_hint="--encoding") from error
+    return TextFormat(delimiter, decimal, thousands, encoding)
+
+
 def check_files(file: Path, out: Path | None, *others: Path | None) -> None:
     """Raise if FILE or --out is of an unknown format, or two files are the same."""
-    _check_format(tables.format_of(file), tables.READABLE, "FILE")
+    _check_format(format_of(file), tables.READABLE, "FILE")
     if out is not None:
         _check_format(out.suffix.lower(), tables.WRITABLE, "--out")
     check_distinct(file, out, *others)

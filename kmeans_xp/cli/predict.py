@@ -1,9 +1,8 @@
 """``kmeans-xp predict``: the clusters of new rows by a saved model."""
 
-from collections.abc import Callable
-from functools import partial
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NamedTuple, Self
 
 import numpy as np
 import pyarrow as pa
@@ -13,18 +12,26 @@ from kmeans_xp import KMeans, MiniBatchKMeans, persistence
 from kmeans_xp.cli import columns, inputs, labels, streaming, summary, tables
 from kmeans_xp.cli.asked import Missing
 from kmeans_xp.cli.console import note, reported, results
+from kmeans_xp.cli.encoding import Encoding
 from kmeans_xp.cli.inputs import Inputs
+from kmeans_xp.cli.lists import sources_of, unnested
 from kmeans_xp.cli.missing import Fill, filled, made_whole
 from kmeans_xp.cli.options import (
+    DecimalOption,
+    DelimiterOption,
     DeviceOption,
+    EncodingOption,
     InputFile,
     LabelColumnOption,
     LabelledFile,
+    ThousandsOption,
     check_files,
+    text_format,
 )
 from kmeans_xp.cli.outputs import print_written
 from kmeans_xp.cli.progress import progress
 from kmeans_xp.cli.scaling import Scaling
+from kmeans_xp.cli.text_format import TextFormat
 from kmeans_xp.devices import to_host
 
 __all__ = ["predict"]
@@ -34,8 +41,6 @@ _ADVICE = (
     "median, which it keeps"
 )
 _BY_MODEL = "what the model was fitted with"
-
-Choose = Callable[[pa.Table], list[str]]
 
 
 def predict(
@@ -47,6 +52,10 @@ def predict(
             "--drop-missing", help="Leave out rows that lack a number: their label stays empty."
         ),
     ] = False,
+    delimiter: DelimiterOption = None,
+    decimal: DecimalOption = None,
+    thousands: ThousandsOption = None,
+    encoding: EncodingOption = None,
     device: DeviceOption = "auto",
     out: LabelledFile = None,
     label_column: LabelColumnOption = None,
@@ -57,25 +66,26 @@ def predict(
     columns of numbers in their order. Rows are scaled, and missing values filled in, as the
     model's were.
     """
+    text = text_format(delimiter, decimal, thousands, encoding)
     check_files(file, out, model)
     with reported(), persistence.staged(*filter(None, [out])) as staged:
         estimator, arrays = persistence.load(model, expected=(KMeans, MiniBatchKMeans))
         if not hasattr(estimator, "cluster_centers_"):
             raise ValueError(f"{model} holds a {type(estimator).__name__} that was not fitted.")
         scaling, fill = Scaling.from_arrays(arrays), Fill.from_arrays(arrays)
+        wanted = _Wanted.of(model, estimator, arrays)
         missing = Missing.drop if drop_missing else Missing.fail
         centroids = to_host(estimator.cluster_centers_)
-        choose = partial(_names, estimator, model, file)
         if streaming.is_needed(file):
             streaming.refuse_missing(file, missing, "--drop-missing")
-            data = _opened(file, choose, scaling, fill)
+            data = _opened(file, text, wanted, scaling, fill)
         else:
-            data = _read(file, choose, scaling, fill, missing)
+            data = _read(file, text, wanted, scaling, fill, missing)
         points, names = data.points, data.names
         if isinstance(points, np.ndarray):
             points = points.astype(centroids.dtype, copy=False)
-        for text in data.notes:
-            note(text)
+        for told in data.notes:
+            note(told)
         for temporary in staged:
             labels.check_writable(data.table, temporary)
         column = labels.label_column(data.table, label_column, is_written=out is not None)
@@ -94,44 +104,101 @@ def predict(
     print_written(out)
 
 
+class _Wanted(NamedTuple):
+    """What of a table a model clusters.
+
+    Parameters
+    ----------
+    model : Path
+    n_features : int
+    names : list of str, or None
+        Of the features that the model was fitted on, if they had names.
+    encoding : Encoding or None
+        How they are made from columns of text.
+    """
+
+    model: Path
+    n_features: int
+    names: list[str] | None
+    encoding: Encoding | None
+
+    @classmethod
+    def of(cls, model: Path, estimator: Any, arrays: Mapping[str, Any]) -> Self:
+        """Take the names off the estimator, which gets a matrix and would warn of no names."""
+        names = vars(estimator).pop("feature_names_in_", None)
+        listed = None if names is None else names.tolist()
+        return cls(model, estimator.n_features_in_, listed, Encoding.from_arrays(arrays))
+
+    def columns(self, table: pa.Table, file: Path) -> list[str]:
+        """Return the columns of a table that the features come from."""
+        if self.encoding is not None:
+            columns.check_there(table, self.encoding.texts, file)
+            columns.named(table, sources_of(self.encoding.numbers, table), file)
+            return sources_of(dict.fromkeys(self.encoding.columns), table)
+        if self.names is not None:
+            return columns.named(table, sources_of(self.names, table), file)
+        return columns.choose(table, file).names
+
+    def features(self, table: pa.Table, file: Path) -> pa.Table:
+        """Return the features, made from columns of a table."""
+        found = unnested(table, self.columns(table, file), file)
+        if self.encoding is not None:
+            found = self.encoding.apply(found)
+        self.check(found.column_names, file)
+        return found
+
+    def check(self, names: Sequence[str], file: Path) -> None:
+        """Raise unless these are the features, in their order."""
+        if self.names is not None and list(names) != self.names:
+            raise ValueError(
+                f"{self.model} was fitted on {len(self.names):,} features; of {file} come "
+                f"{len(names):,} in their place: are its lists of another length?"
+            )
+        if len(names) != self.n_features:
+            raise ValueError(
+                f"{self.model} was fitted on {self.n_features} columns without names; "
+                f"{file} has {len(names)} columns of numbers: {', '.join(names)}."
+            )
+
+
 def _read(
-    file: Path, choose: Choose, scaling: Scaling | None, fill: Fill | None, missing: Missing
+    file: Path,
+    text: TextFormat,
+    wanted: _Wanted,
+    scaling: Scaling | None,
+    fill: Fill | None,
+    missing: Missing,
 ) -> Inputs:
     with progress(f"Reading {file.name}"):
-        table = tables.read(file)
-        names = choose(table)
-        values = columns.matrix(table, names, file)
+        table = tables.read(file, text)
+        features = wanted.features(table, file)
+        names = features.column_names
+        values = columns.matrix(features, names, file)
         if fill is None or missing is Missing.drop:
             whole = made_whole(values, names, file, missing, _ADVICE)
         else:
             whole = filled(values, names, fill, _BY_MODEL)
     points = scaling.apply(whole.values) if scaling else whole.values
-    notes = [whole.note] if whole.note else []
-    return Inputs(table, names, {}, whole.values, points, scaling, notes, whole.is_kept)
+    unknown = wanted.encoding.note_of_unknown(table) if wanted.encoding else None
+    notes = [told for told in (whole.note, unknown) if told]
+    return Inputs(table, names, {}, whole.values, points, scaling, notes, whole.is_kept, text=text)
 
 
-def _opened(file: Path, choose: Choose, scaling: Scaling | None, fill: Fill | None) -> Inputs:
+def _opened(
+    file: Path, text: TextFormat, wanted: _Wanted, scaling: Scaling | None, fill: Fill | None
+) -> Inputs:
+    streaming.refuse_style(file, text)
+    if wanted.encoding is not None:
+        streaming.refuse_encoding(file, f"{wanted.model} with its columns of text")
     table, notes = streaming.table_without_rows(file), [streaming.why(file)]
-    names = choose(table)
+    columns_to_read = wanted.columns(table, file)
     if fill is None:
-        rows = streaming.open_columns(file, table, names)
+        rows = streaming.open_columns(file, table, columns_to_read)
+        names = list(rows.feature_names or columns_to_read)
     else:
-        rows = streaming.filled(file, names, fill)
+        rows = streaming.filled(file, columns_to_read, fill)
+        names = wanted.names or columns_to_read
         notes.append(f"missing values, if there are any, are filled in by {_BY_MODEL}")
+    wanted.check(names, file)
     points = streaming.scaled(rows, scaling) if scaling else rows
     return Inputs(table, names, {}, rows, points, scaling, notes)
-
-
-def _names(estimator: Any, model: Path, file: Path, table: pa.Table) -> list[str]:
-    """Return the columns of `table` that the model was fitted on."""
-    # Taken off the estimator, which gets a matrix in its order and would warn of no names.
-    fitted_on = vars(estimator).pop("feature_names_in_", None)
-    if fitted_on is not None:
-        return columns.named(table, fitted_on.tolist(), file)
-    names = columns.choose(table, file).names
-    if len(names) != estimator.n_features_in_:
-        raise ValueError(
-            f"{model} was fitted on {estimator.n_features_in_} columns without names; "
-            f"{file} has {len(names)} columns of numbers: {', '.join(names)}."
-        )
-    return names

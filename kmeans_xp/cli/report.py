@@ -16,13 +16,18 @@ import typer
 from kmeans_xp import KMeans, __version__, persistence, plotting
 from kmeans_xp.cli import inputs, quality, summary
 from kmeans_xp.cli.asked import Asked, Missing
+from kmeans_xp.cli.comparison import Comparison, comparisons
 from kmeans_xp.cli.console import reported, results
 from kmeans_xp.cli.fitting import Fit, fit
 from kmeans_xp.cli.html import Html, table, tag, void
 from kmeans_xp.cli.inputs import Inputs
 from kmeans_xp.cli.options import (
     ColumnsOption,
+    DecimalOption,
+    DelimiterOption,
     DeviceOption,
+    EncodeOption,
+    EncodingOption,
     ExcludeOption,
     InputFile,
     MaxIterOption,
@@ -31,8 +36,10 @@ from kmeans_xp.cli.options import (
     NInitOption,
     ScaleOption,
     SeedOption,
+    ThousandsOption,
     check_files,
     n_starts,
+    text_format,
 )
 from kmeans_xp.cli.pictures import clusters_picture
 from kmeans_xp.cli.progress import progress
@@ -64,11 +71,16 @@ def report(
     n_clusters: NClustersOption,
     column_names: ColumnsOption = None,
     exclude: ExcludeOption = None,
+    encode: EncodeOption = False,
     missing: MissingOption = Missing.fail,
     scale: ScaleOption = False,
     seed: SeedOption = 0,
     n_init: NInitOption = None,
     max_iter: MaxIterOption = 300,
+    delimiter: DelimiterOption = None,
+    decimal: DecimalOption = None,
+    thousands: ThousandsOption = None,
+    encoding: EncodingOption = None,
     device: DeviceOption = "auto",
     out: Annotated[Path, typer.Option("--out", "-o", help="Write the report here (.html).")] = Path(
         "report.html"
@@ -83,10 +95,11 @@ def report(
         raise typer.BadParameter(
             f"a report is written as .html, not {out.suffix!r}", param_hint="--out"
         )
+    text = text_format(delimiter, decimal, thousands, encoding)
     check_files(file, None, out)
     with reported(), persistence.staged(out) as (temporary,):
         plotting.check_format("picture.svg")
-        asked = Asked(column_names, exclude, missing, scale)
+        asked = Asked(column_names, exclude, missing, scale, encode, text)
         data = inputs.read(file, asked)
         estimator = KMeans(
             n_clusters,
@@ -157,6 +170,9 @@ def _lead(report: _Report) -> str:
 def _sections(report: _Report) -> Iterator[tuple[str, list[Html]]]:
     yield "Clusters", _clusters(report)
     yield "Profiles", _profiles(report)
+    n_clusters = len(report.result.centroids)
+    if compared := list(comparisons(report.data, report.result.labels, n_clusters)):
+        yield "Columns left out", [_comparison(each) for each in compared]
     yield "Quality", _quality(report)
     yield "Convergence", _convergence(report)
     yield "Data", _data(report)
@@ -222,6 +238,23 @@ def _profiles(report: _Report) -> list[Html]:
             class_="numbers",
         ),
     ]
+
+
+def _comparison(compared: Comparison) -> Html:
+    sizes = np.maximum(compared.counts.sum(axis=0), 1)
+    rows = [
+        [
+            value or "(empty)",
+            *(f"{n:,} ({n / size:.0%})" for n, size in zip(counts, sizes, strict=True)),
+        ]
+        for value, counts in zip(compared.values, compared.counts, strict=True)
+    ]
+    return table(
+        f"Rows of each {compared.column} in each cluster, and their share of the cluster.",
+        [compared.column, *map(str, range(len(sizes)))],
+        rows,
+        class_="numbers",
+    )
 
 
 def _quality(report: _Report) -> list[Html]:

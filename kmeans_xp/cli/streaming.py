@@ -15,9 +15,12 @@ from kmeans_xp.blocks import RowSource, open_rows
 from kmeans_xp.cli import columns, labels, tables
 from kmeans_xp.cli.asked import Asked, Missing
 from kmeans_xp.cli.inputs import Inputs, chosen
+from kmeans_xp.cli.lists import unnested
 from kmeans_xp.cli.missing import Fill
+from kmeans_xp.cli.paths import DELIMITERS, format_of, is_compressed
 from kmeans_xp.cli.progress import progress
 from kmeans_xp.cli.scaling import Scaling
+from kmeans_xp.cli.text_format import TextFormat
 from kmeans_xp.devices import available_memory
 
 __all__ = [
@@ -25,7 +28,9 @@ __all__ = [
     "is_needed",
     "open_columns",
     "read",
+    "refuse_encoding",
     "refuse_missing",
+    "refuse_style",
     "sample",
     "scaled",
     "table_without_rows",
@@ -46,11 +51,11 @@ _ROWS_DRAWN = 20_000
 
 def is_needed(file: Path) -> bool:
     """Return whether a file would take more than half of the memory that is available."""
-    suffix = tables.format_of(file)
+    suffix = format_of(file)
     if suffix == ".npz":
         return False  # it is unpacked as a whole
     growth = _GROWTH.get(suffix, _GROWTH_OF_OTHERS)
-    if file.suffix.lower() in tables.COMPRESSED:
+    if is_compressed(file):
         growth = _GROWTH_OF_COMPRESSED
     available = available_memory()
     return available is not None and file.stat().st_size * growth > available / 2
@@ -59,9 +64,13 @@ def is_needed(file: Path) -> bool:
 def read(file: Path, asked: Asked) -> Inputs:
     """Open the columns of a file that are asked for, or else all that hold numbers."""
     refuse_missing(file, asked.missing, "--missing")
+    if asked.encode:
+        refuse_encoding(file, "--encode")
+    refuse_style(file, asked.text)
     table = table_without_rows(file)
     names, skipped = chosen(table, asked, file)
     rows = open_columns(file, table, names)
+    names = list(rows.feature_names or names)
     if not asked.scale:
         return Inputs(table, names, skipped, rows, rows, None, [why(file)])
     scaling = _scaling_of(rows, file)
@@ -74,6 +83,17 @@ def refuse_missing(file: Path, missing: Missing, option: str) -> None:
         raise ValueError(f"{why(file)}, and {option} needs all of them: fill them in before.")
 
 
+def refuse_encoding(file: Path, what: str) -> None:
+    """Raise: the values of a column of text are known when all rows are read."""
+    raise ValueError(f"{why(file)}, and {what} needs all of them: encode the columns before.")
+
+
+def refuse_style(file: Path, text: TextFormat) -> None:
+    """Raise for a text file that is not written as its name promises."""
+    if format_of(file) in DELIMITERS and (seen := text.of(file).seen(file)):
+        raise ValueError(f"{why(file)}, and {seen}: save it as Parquet, or as plain CSV, before.")
+
+
 def why(file: Path) -> str:
     """Return what the user should know of it."""
     size = file.stat().st_size / 2**30
@@ -82,7 +102,7 @@ def why(file: Path) -> str:
 
 def open_columns(file: Path, table: pa.Table, names: list[str]) -> RowSource:
     """Open some columns of a file, by their names."""
-    if tables.format_of(file) != ".npy":
+    if format_of(file) != ".npy":
         return open_rows(file, columns=names)
     return open_rows(file, columns=[table.column_names.index(name) for name in names])
 
@@ -92,7 +112,8 @@ def filled(file: Path, names: list[str], fill: Fill) -> RowSource:
 
     def read_filled() -> Iterator[Matrix]:
         for batch in _batches(file):
-            yield fill.apply(columns.matrix(pa.Table.from_batches([batch]), names, file))
+            features = unnested(pa.Table.from_batches([batch]), names, file)
+            yield fill.apply(columns.matrix(features, features.column_names, file))
 
     read_filled.__qualname__ = os.fspath(file)  # what messages call the rows
     return open_rows(read_filled)
@@ -123,9 +144,9 @@ def write_labelled(
     if suffix == ".npy":
         np.save(target, np.ma.filled(found, labels.LEFT_OUT))
         return
-    is_text = {suffix, tables.format_of(source)} <= tables.DELIMITERS.keys()
+    is_text = {suffix, format_of(source)} <= DELIMITERS.keys()
     if is_text or not isinstance(data.points, RowSource):  # text is copied line by line anyway
-        labels.write_labelled(source, data.table, found, target, column)
+        labels.write_labelled(source, data.table, found, target, column, data.text)
         return
     batches = _labelled(source, found, column)
     first = next(batches)
@@ -179,7 +200,7 @@ def _writer(target: Path, schema: pa.Schema) -> Any:
     suffix = target.suffix.lower()
     if suffix in (".parquet", ".pq"):
         return parquet.ParquetWriter(target, schema)
-    if suffix in tables.DELIMITERS:
-        options = arrow_csv.WriteOptions(delimiter=tables.DELIMITERS[suffix])
+    if suffix in DELIMITERS:
+        options = arrow_csv.WriteOptions(delimiter=DELIMITERS[suffix])
         return arrow_csv.CSVWriter(target, schema, write_options=options)
     return ipc.new_file(os.fspath(target), schema)

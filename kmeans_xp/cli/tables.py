@@ -1,9 +1,7 @@
 """Reading and writing tables; the extension of a file says its format."""
 
-import bz2
 import csv
 import functools
-import gzip
 import warnings
 import zipfile
 import zlib
@@ -13,22 +11,22 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.csv
 from pyarrow import feather, ipc, parquet
+
+from kmeans_xp.cli.paths import DELIMITERS, format_of, opened_bytes, opened_text
+from kmeans_xp.cli.text_format import TextFormat, pattern_of
 
 __all__ = [
     "READABLE",
     "WRITABLE",
     "TableError",
-    "format_of",
     "numbered",
     "read",
     "text_rows",
     "write",
 ]
-
-DELIMITERS = {".csv": ",", ".tsv": "\t"}
-COMPRESSED: dict[str, Callable[..., Any]] = {".gz": gzip.open, ".bz2": bz2.open}
 
 # A polygon as text, say, is longer than the 131,072 characters that a cell may have by default.
 csv.field_size_limit(2**31 - 1)
@@ -36,24 +34,29 @@ csv.field_size_limit(2**31 - 1)
 DECODING_ERRORS = (csv.Error, zipfile.BadZipFile, zlib.error)
 
 
+_TEXT_ADVICE = (
+    " --delimiter, --decimal, --thousands and --encoding (such as cp1252) say how it is written."
+)
+
+
 class TableError(ValueError):
     """A file that cannot be read as the table its name says it is."""
 
 
-def format_of(path: Path) -> str:
-    """Return the extension that tells the format: ".csv" for ``a.CSV`` and ``a.csv.gz``."""
-    suffixes = [suffix.lower() for suffix in path.suffixes]
-    if suffixes and suffixes[-1] in COMPRESSED:
-        suffixes.pop()
-    return suffixes[-1] if suffixes else ""
+def read(path: Path, text: TextFormat | None = None) -> pa.Table:
+    """Read a table; columns without names become x0, x1, ...
 
-
-def read(path: Path) -> pa.Table:
-    """Read a table; columns without names become x0, x1, ..."""
+    Parameters
+    ----------
+    path : Path
+    text : TextFormat or None
+        How a text file is written; None for what can be seen.
+    """
     if path.stat().st_size == 0:
         raise TableError(f"{path} is empty.")
+    is_text = format_of(path) in DELIMITERS
     try:
-        table = READABLE[format_of(path)](path)
+        table = _read_text(path, text) if is_text else READABLE[format_of(path)](path)
         names = table.column_names  # decoded here: they may not be UTF-8
     except TableError:
         raise
@@ -61,6 +64,7 @@ def read(path: Path) -> pa.Table:
         raise TableError(
             f"{path} cannot be read as {format_of(path)}: {str(e).rstrip('.')}. "
             "Is it cut off, or of another format than its name says?"
+            + (_TEXT_ADVICE if is_text else "")
         ) from e
     if table.num_rows == 0:
         raise TableError(f"{path} has no rows.")
@@ -74,51 +78,53 @@ def write(table: pa.Table, path: Path) -> None:
     WRITABLE[path.suffix.lower()](table, path)
 
 
-def text_rows(path: Path) -> Iterator[list[str]]:
-    """Return the rows of a CSV file, its header first if it has one, each cell as written."""
-    with _opened(path, "rt", encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
-        yield from filter(None, csv.reader(file, delimiter=DELIMITERS[format_of(path)]))
+def text_rows(path: Path, text: TextFormat) -> Iterator[list[str]]:
+    """Return the rows of a text file, its header first if it has one, each cell as written."""
+    with opened_text(path, text.encoding or "utf-8") as file:
+        yield from filter(None, csv.reader(file, delimiter=text.delimiter or ","))
 
 
-def _opened(path: Path, mode: str, **options: Any) -> Any:
-    return COMPRESSED.get(path.suffix.lower(), open)(path, mode, **options)
-
-
-def _read_csv(path: Path) -> pa.Table:
-    rows = text_rows(path)
-    header = next(rows, [])
-    _tell_of_another_delimiter(path, header, next(rows, []))
-    if all(map(_is_number, header)) and header != [str(i) for i in range(len(header))]:
+def _read_text(path: Path, asked: TextFormat | None = None) -> pa.Table:
+    asked = asked or TextFormat()
+    text = asked.of(path)
+    if (seen := text.seen(path)) is not None and text != asked:
+        warnings.warn(seen, stacklevel=2)
+    header = next(text_rows(path, text), [])
+    if all(_is_number(cell, text) for cell in header) and not _numbers_columns(header):
         warnings.warn(
             f"{path.name} begins with numbers, not names: its columns are called x0, x1, ...",
             stacklevel=2,
         )
-        table = _parsed_csv(path, autogenerate_column_names=True)
+        table = _parsed_text(path, text, autogenerate_column_names=True)
         table = table.rename_columns(numbered(table.num_columns))
     else:
-        table = _parsed_csv(path)
+        table = _parsed_text(path, text)
         table = table.rename_columns([name.strip() for name in table.column_names])
-    _check_quotes(path)
-    with _opened(path, "rb") as file:
-        file.seek(-1, 2)
-        if file.read(1) not in b"\r\n":
-            warnings.warn(
-                f"{path.name} does not end with a line break: "
-                "if it was cut off, the last value of its last row may be wrong",
-                stacklevel=2,
-            )
-    return table
+    _check_end(path, text)
+    return _with_thousands_read(table, text) if text.thousands else table
 
 
-def _check_quotes(path: Path) -> None:
+def _check_end(path: Path, text: TextFormat) -> None:
     """Raise where a quote is never closed: all that follows it would be one cell."""
-    with _opened(path, "rb") as file:
-        n_quotes = sum(part.count(b'"') for part in iter(lambda: file.read(2**20), b""))
-    if n_quotes % 2 == 0:
-        return
-    delimiter = DELIMITERS[format_of(path)]
-    with _opened(path, "rt", encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
-        rows, line = csv.reader(file, delimiter=delimiter, strict=True), 0
+    n_quotes, end = 0, b""
+    with opened_bytes(path) as file:
+        for part in iter(lambda: file.read(2**20), b""):
+            n_quotes += part.count(b'"')
+            end = part[-2:]
+    if n_quotes % 2:
+        _check_quotes(path, text)
+    is_wide = (text.encoding or "").startswith("utf-16")
+    if (end.strip(b"\0") if is_wide else end[-1:]) not in (b"\n", b"\r"):
+        warnings.warn(
+            f"{path.name} does not end with a line break: "
+            "if it was cut off, the last value of its last row may be wrong",
+            stacklevel=3,
+        )
+
+
+def _check_quotes(path: Path, text: TextFormat) -> None:
+    with opened_text(path, text.encoding or "utf-8") as file:
+        rows, line = csv.reader(file, delimiter=text.delimiter or ",", strict=True), 0
         try:
             for _ in rows:
                 line = rows.line_num
@@ -130,35 +136,43 @@ def _check_quotes(path: Path) -> None:
                 ) from error
 
 
-def _tell_of_another_delimiter(path: Path, header: list[str], row: list[str]) -> None:
-    """Warn where all of a header is one name, as in many a spreadsheet's CSV."""
-    expected = DELIMITERS[format_of(path)]
-    others = [
-        each
-        for each in ",;\t"
-        if each != expected and all(each in "".join(cells) for cells in (header, row))
-    ]
-    if len(header) == 1 and others:
-        warnings.warn(
-            f"{path.name} has one column, called {header[0]!r}: a {format_of(path)} file needs "
-            f"{expected!r} between its cells, not {others[0]!r}",
-            stacklevel=3,
-        )
-
-
-def _parsed_csv(path: Path, **options: Any) -> pa.Table:
+def _parsed_text(path: Path, text: TextFormat, **options: Any) -> pa.Table:
     return pa.csv.read_csv(
         path,
-        read_options=pa.csv.ReadOptions(**options),
-        parse_options=pa.csv.ParseOptions(
-            delimiter=DELIMITERS[format_of(path)], newlines_in_values=True
-        ),
+        read_options=pa.csv.ReadOptions(encoding=text.encoding, **options),
+        parse_options=pa.csv.ParseOptions(delimiter=text.delimiter, newlines_in_values=True),
+        convert_options=pa.csv.ConvertOptions(decimal_point=text.decimal),
     )
 
 
-def _is_number(text: str) -> bool:
+def _with_thousands_read(table: pa.Table, text: TextFormat) -> pa.Table:
+    """Return a table in which text that is numbers with groups of thousands is numbers."""
+    pattern = f"^(?:{pattern_of(text.decimal or '.', text.thousands)}|\\s*)$"
+    for i, field in enumerate(table.schema):
+        column = table.column(i)
+        if not pa.types.is_string(field.type) or not _all(
+            pc.match_substring_regex(column, pattern)
+        ):
+            continue
+        plain = pc.replace_substring(column, text.thousands, "")
+        plain = pc.utf8_trim_whitespace(pc.replace_substring(plain, text.decimal, "."))
+        numbers = pc.if_else(pc.equal(plain, ""), None, plain).cast(pa.float64())
+        table = table.set_column(i, field.name, numbers)
+    return table
+
+
+def _all(found: pa.ChunkedArray) -> bool:
+    return pc.all(found).as_py() is not False
+
+
+def _numbers_columns(header: list[str]) -> bool:
+    """Return whether cells are those that pandas numbers columns by."""
+    return header == [str(i) for i in range(len(header))]
+
+
+def _is_number(cell: str, text: TextFormat) -> bool:
     try:
-        float(text)
+        float(cell.replace(text.thousands or "", "").replace(text.decimal or ".", "."))
     except ValueError:
         return False
     return True
@@ -236,8 +250,8 @@ def _write_npy(table: pa.Table, path: Path) -> None:
 _read_parquet = functools.partial(parquet.read_table, partitioning=None)
 
 READABLE: dict[str, Callable[[Path], pa.Table]] = {
-    ".csv": _read_csv,
-    ".tsv": _read_csv,
+    ".csv": _read_text,
+    ".tsv": _read_text,
     ".parquet": _read_parquet,
     ".pq": _read_parquet,
     ".arrow": _read_ipc,

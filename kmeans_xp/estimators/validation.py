@@ -10,7 +10,7 @@ from sklearn.utils._param_validation import InvalidParameterError
 from sklearn.utils.validation import validate_data
 
 from kmeans_xp.algorithms import METRICS
-from kmeans_xp.blocks import Elsewhere, elsewhere
+from kmeans_xp.blocks import Elsewhere, elsewhere, unnested
 from kmeans_xp.devices import (
     Array,
     DType,
@@ -94,6 +94,11 @@ def checked_points(
                 validate_data(estimator, X, reset=reset, skip_check_array=True)
             return _floating(X)
     _refuse_times(X)
+    if (found := unnested(X)) is not None:
+        X, header = found
+        if estimator is not None:
+            validate_data(estimator, header, reset=reset, skip_check_array=True)
+        return check_array(X, dtype=[np.float64, np.float32], input_name="X")
     if is_sparse(X):
         _refuse_bad_places(X)
         if _is_plain_matrix(X) and _has_known_features(X, estimator, reset=reset):

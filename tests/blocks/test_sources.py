@@ -135,6 +135,7 @@ def polars_frame(points: np.ndarray) -> pl.DataFrame:
     return pl.DataFrame(points, schema=list(NAMES)).with_columns(text=pl.lit("a"))
 
 
+LISTS_32 = {"embedding": pl.List(pl.Float32)}
 LISTS = tuple(f"embedding[{i}]" for i in range(N_FEATURES))
 
 KINDS = {
@@ -152,7 +153,10 @@ KINDS = {
     "h5py": Kind(in_hdf5),
     "zarr": Kind(in_zarr),
     "pandas": Kind(lambda x, _: pandas_frame(x), NAMES),
+    "pandas, arrays": Kind(lambda x, _: pd.DataFrame({"text": "a", "embedding": list(x)}), LISTS),
     "polars": Kind(lambda x, _: polars_frame(x), NAMES),
+    "polars, lists": Kind(lambda x, _: pl.DataFrame({"embedding": x.tolist()}, LISTS_32), LISTS),
+    "polars, arrays": Kind(lambda x, _: pl.DataFrame({"embedding": x}), LISTS),
     "Arrow table": Kind(lambda x, _: table_of(x), NAMES),
     "Parquet": Kind(written_parquet, NAMES),
     "Parquet, directory": Kind(several_parquet, NAMES),

@@ -11,7 +11,8 @@
 ``frames`` and ``arrow`` make points and weights of a chunk.
 """
 
+from kmeans_xp.blocks.sources.frames import unnested
 from kmeans_xp.blocks.sources.opening import open_rows
 from kmeans_xp.blocks.sources.source import RowSource, SourceBlock
 
-__all__ = ["RowSource", "SourceBlock", "open_rows"]
+__all__ = ["RowSource", "SourceBlock", "open_rows", "unnested"]

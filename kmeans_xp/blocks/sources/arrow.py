@@ -13,7 +13,7 @@ from kmeans_xp.blocks.sources.source import Layout
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = ["ArrowColumns", "Filling"]
+__all__ = ["ArrowColumns", "Filling", "has_lists"]
 
 #: numbers of a tile, which is transposed while it lies in the processor's cache
 _TILE = 2**17
@@ -148,6 +148,13 @@ class Filling:
         here = slice(0, self._n_filled)  # copied, so that the rest is freed
         weights = None if self._weights is None else self._weights[here].copy()
         return SourceBlock(self._points[here].copy(), weights)
+
+
+def has_lists(frame: Any) -> bool:
+    """Return whether a table, or polars' frame, has a column of lists."""
+    if hasattr(frame, "dtypes"):
+        return any(hasattr(kind, "inner") for kind in frame.dtypes)
+    return any(_is_list(field.type) for field in getattr(frame, "schema", ()))
 
 
 def _as_arrow(chunk: Any) -> "pa.Table":

@@ -1,17 +1,17 @@
 """Which kind of chunk an iterator gives."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
 from scipy import sparse
 
-from kmeans_xp.blocks.sources.arrow import ArrowColumns
+from kmeans_xp.blocks.sources.arrow import ArrowColumns, has_lists
 from kmeans_xp.blocks.sources.columns import ArrayColumns, Columns
-from kmeans_xp.blocks.sources.pandas_frames import PandasColumns
+from kmeans_xp.blocks.sources.pandas_frames import PandasColumns, holds_lists
 from kmeans_xp.devices import adopted
 
-__all__ = ["columns_of", "library_of"]
+__all__ = ["columns_of", "header_of", "library_of", "unnested"]
 
 
 def library_of(value: Any) -> str:
@@ -30,3 +30,53 @@ def columns_of(chunk: Any, columns: Sequence[Any] | None, weight: Any | None, na
         return ArrayColumns(chunk.shape, chunk.dtype, columns, weight, name, is_sparse=True)
     array = np.asarray(adopted(chunk))
     return ArrayColumns(array.shape, array.dtype, columns, weight, name)
+
+
+def unnested(frame: Any) -> tuple[np.ndarray[Any, Any], Any] | None:
+    """Return the points of a data frame that has a column of lists, and its features' header.
+
+    Parameters
+    ----------
+    frame : object
+
+    Returns
+    -------
+    tuple of array and header, or None
+        Of shape (n_rows, n_features), float32 or float64; `header_of` them. None of anything that
+        is no data frame, or has no such column.
+
+    Raises
+    ------
+    ValueError
+        If another column holds no numbers, or lists have several lengths.
+    """
+    library = library_of(frame)
+    if library == "pandas":
+        has = any(kind == "O" and holds_lists(frame[name]) for name, kind in _kinds(frame))
+    else:
+        has = library in ("polars", "pyarrow") and has_lists(frame)
+    if not has:
+        return None
+    names = frame.column_names if library == "pyarrow" else list(frame.columns)
+    columns = columns_of(frame, names, None, type(frame).__name__)
+    points = columns.block(frame).points
+    return points, header_of(columns.layout.feature_names, points.shape[1])
+
+
+def header_of(names: Sequence[str] | None, n_features: int) -> Any:
+    """Return what has no rows, and names that scikit-learn reads where features have some."""
+    if names is None:
+        return np.empty((0, n_features))
+    try:
+        import pyarrow as pa
+    except ImportError:
+        import pandas as pd
+
+        return pd.DataFrame(columns=list(names))
+    return pa.table({name: pa.array([], pa.float64()) for name in names})
+
+
+def _kinds(frame: Any) -> Iterator[tuple[Any, str]]:
+    """Yield name and kind of the columns of a data frame; none of what has one column only."""
+    if hasattr(frame, "columns"):
+        yield from ((name, dtype.kind) for name, dtype in frame.dtypes.items())

@@ -1,0 +1,57 @@
+"""The clusters beside the columns that were left out: how many rows have which value."""
+
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from kmeans_xp.cli.encoding import FEW_VALUES, as_text
+from kmeans_xp.cli.inputs import Inputs
+
+__all__ = ["Comparison", "comparisons"]
+
+Matrix = np.ndarray[Any, Any]
+
+
+class Comparison(NamedTuple):
+    """A column that was left out, and the clusters.
+
+    Parameters
+    ----------
+    column : str
+        Its name.
+    values : list of str
+        Its values, as text; "" for rows that have none.
+    counts : array of int of shape (n_values, n_clusters)
+        Number of rows of each value in each cluster.
+    """
+
+    column: str
+    values: list[str]
+    counts: Matrix
+
+
+def comparisons(data: Inputs, labels: Matrix, n_clusters: int) -> Iterator[Comparison]:
+    """Yield each column that was left out and has few values, but more than one.
+
+    The numbers of rows and names of all kinds have many, and say nothing of a cluster.
+    """
+    rows = data.table if data.is_kept is None else data.table.filter(pa.array(data.is_kept))
+    for name in rows.column_names:
+        if name not in data.skipped or not _has_text(rows.column(name).type):
+            continue
+        encoded = pc.dictionary_encode(as_text(rows.column(name)).combine_chunks())
+        values = encoded.dictionary.to_pylist()
+        if not 2 <= len(values) <= min(FEW_VALUES, rows.num_rows // 2):
+            continue
+        counts = np.zeros((len(values), n_clusters), np.int64)
+        np.add.at(counts, (encoded.indices.to_numpy(), labels), 1)
+        order = sorted(range(len(values)), key=values.__getitem__)
+        yield Comparison(name, [values[i] for i in order], counts[order])
+
+
+def _has_text(kind: pa.DataType) -> bool:
+    """Return whether the values of a column can be written as text."""
+    return not (pa.types.is_nested(kind) or pa.types.is_binary(kind))

@@ -1,0 +1,179 @@
+"""How a text file writes a table: what is between cells and in numbers, and its encoding."""
+
+import codecs
+import csv
+import itertools
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from kmeans_xp.cli.paths import DELIMITERS, format_of, opened_bytes, opened_text
+
+__all__ = ["TextFormat", "delimiter_named", "pattern_of", "perhaps_a_number"]
+
+#: rows by which to see how a file is written
+_ROWS_SEEN = 200
+_BYTES_SEEN = 2**16
+_DELIMITERS = ",;\t|"
+_NAMED = {"tab": "\t", "\\t": "\t", "space": " ", "comma": ",", "semicolon": ";"}
+_MARKS = (
+    (codecs.BOM_UTF8, "utf-8"),
+    (codecs.BOM_UTF16_LE, "utf-16"),
+    (codecs.BOM_UTF16_BE, "utf-16"),
+)
+#: what separates thousands, beside the one of "." and "," that separates no decimals
+_SPACES = (" ", "\u00a0", "\u202f", "'", "\u2019")
+_STYLES = [
+    (decimal, thousands)
+    for decimal, other in ((".", ","), (",", "."))
+    for thousands in (None, other, *_SPACES)
+]
+_PERHAPS = re.compile(r"[+-]?\d{1,3}(?:[.,]\d{3})+(?:[.,]\d+)?|[+-]?\d+,\d+")
+
+
+class TextFormat(NamedTuple):
+    """How a text file writes a table; None for what is to be seen by the file.
+
+    Parameters
+    ----------
+    delimiter : str or None
+        Between cells.
+    decimal : str or None
+        Before the fraction of a number.
+    thousands : str or None
+        Between groups of three digits; "" for nothing.
+    encoding : str or None
+    """
+
+    delimiter: str | None = None
+    decimal: str | None = None
+    thousands: str | None = None
+    encoding: str | None = None
+
+    def words(self) -> list[str]:
+        """Return what a command line says of all this."""
+        given = zip(self._fields, self, strict=True)
+        return [word for name, value in given if value for word in (f"--{name}", value)]
+
+    def of(self, path: Path) -> "TextFormat":
+        """Return the format of a file, with what can be seen in the place of each None."""
+        expected = DELIMITERS[format_of(path)]
+        encoding = self.encoding or _encoding(path)
+        delimiter = self.delimiter or _delimiter(path, encoding, expected)
+        decimal, thousands = self.decimal, self.thousands
+        if decimal is None or thousands is None:
+            rows = list(_first_rows(path, encoding, delimiter))[1:]
+            seen = _style(rows, decimal, thousands)
+            decimal, thousands = decimal or seen[0], seen[1] if thousands is None else thousands
+        return TextFormat(delimiter, decimal, thousands or "", encoding)
+
+    def seen(self, path: Path) -> str | None:
+        """Return how the file differs from what its name promises; None if it does not.
+
+        Parameters
+        ----------
+        path : Path
+            The file, of which this is the whole format.
+        """
+        told = []
+        if self.delimiter != DELIMITERS[format_of(path)]:
+            told.append(f"{self.delimiter!r} between cells")
+        if self.decimal != ".":
+            told.append(f"{self.decimal!r} before decimals")
+        if self.thousands:
+            told.append(f"{self.thousands!r} between thousands")
+        if self.encoding != "utf-8":
+            told.append(f"encoding {self.encoding}")
+        return f"{path.name} is read with {', '.join(told)}" if told else None
+
+
+def delimiter_named(text: str) -> str:
+    """Return the delimiter of that name, such as "tab", or the character itself."""
+    delimiter = _NAMED.get(text.lower(), text)
+    if len(delimiter) != 1 or delimiter in '"\r\n':
+        raise ValueError(f"must be one character, or tab or space, not {text!r}")
+    return delimiter
+
+
+def pattern_of(decimal: str, thousands: str | None) -> str:
+    """Return the regular expression of a number that is written so."""
+    point, digits = re.escape(decimal), r"\d+"
+    if thousands:
+        digits = rf"(?:\d{{1,3}}(?:{re.escape(thousands)}\d{{3}})+|\d+)"
+    return rf"\s*[+-]?(?:{digits}(?:{point}\d*)?|{point}\d+)(?:[eE][+-]?\d+)?\s*"
+
+
+def perhaps_a_number(cell: str) -> bool:
+    """Return whether a cell would be a number, were it said what "," and "." mean."""
+    return _PERHAPS.fullmatch(cell.strip()) is not None
+
+
+def _encoding(path: Path) -> str:
+    with opened_bytes(path) as file:
+        begin = file.read(_BYTES_SEEN)
+    for mark, encoding in _MARKS:
+        if begin.startswith(mark):
+            return encoding
+    # Text of Latin letters and digits in UTF-16 is zero in every other byte.
+    even, odd = begin[::2].count(0), begin[1::2].count(0)
+    if max(even, odd) > 0.3 * len(begin):
+        return "utf-16-le" if odd > even else "utf-16-be"
+    return "utf-8"
+
+
+def _first_rows(path: Path, encoding: str, delimiter: str) -> Iterator[list[str]]:
+    with opened_text(path, encoding) as file:
+        rows = filter(None, csv.reader(file, delimiter=delimiter))
+        yield from itertools.islice(rows, _ROWS_SEEN)
+
+
+def _delimiter(path: Path, encoding: str, expected: str) -> str:
+    """Return the one delimiter that cuts all rows alike; where none or several do, the expected."""
+    found = []
+    for delimiter in _DELIMITERS:
+        try:
+            widths = {len(row) for row in _first_rows(path, encoding, delimiter)}
+        except csv.Error:
+            continue
+        if len(widths) == 1 and widths != {1}:
+            found.append(delimiter)
+    return found[0] if len(found) == 1 else expected
+
+
+def _style(
+    rows: Sequence[Sequence[str]], decimal: str | None, thousands: str | None
+) -> tuple[str, str | None]:
+    """Return what is before decimals and between thousands, as far as the cells leave no doubt."""
+    allowed = [
+        style
+        for style in _STYLES
+        if decimal in (None, style[0]) and thousands in (None, style[1] or "")
+    ]
+    patterns = {style: re.compile(pattern_of(*style)) for style in allowed}
+    possible = [found for column in _columns(rows) if (found := _possible(column, patterns))]
+    certain = {found[0] for found in possible if len(found) == 1}
+    decimals = {style[0] for style in certain}
+    if len(decimals) > 1:
+        return decimal or ".", thousands
+    point = decimals.pop() if decimals else decimal or "."
+    groups = {style[1] for style in certain if style[1]}
+    for found in possible:
+        # "1 234" is a number whatever the decimals are written with.
+        between = {style[1] for style in found}
+        groups |= {mark for mark in _SPACES if between == {mark}}
+    return point, groups.pop() if len(groups) == 1 else thousands
+
+
+def _columns(rows: Sequence[Sequence[str]]) -> list[list[str]]:
+    """Return the cells of each column that are not empty."""
+    columns = itertools.zip_longest(*rows, fillvalue="")
+    return [cells for column in columns if (cells := [cell for cell in column if cell.strip()])]
+
+
+def _possible(
+    column: list[str], patterns: dict[tuple[str, str | None], re.Pattern[str]]
+) -> list[tuple[str, str | None]]:
+    """Return the styles in which all cells are numbers, without thousands that none has."""
+    fit = [style for style, number in patterns.items() if all(map(number.fullmatch, column))]
+    return [style for style in fit if style[1] is None or (style[0], None) not in fit]
