@@ -302,7 +302,7 @@ def _has_finite_sum(numbers: np.ndarray[Any, Any]) -> bool:
         return False
     with np.errstate(all="ignore"):
         # Of finite numbers whose sum is not, scikit-learn has to say so.
-        return math.isfinite(numbers.sum())
+        return math.isfinite(np.add.reduce(numbers, axis=None))
 
 
 def _has_known_features(X: Array, estimator: Any, *, reset: bool) -> bool:
