@@ -186,6 +186,8 @@ def send(array: Array, placement: Placement) -> Array:
 
 def adopted(value: Any) -> Any:
     """Return ``value`` as it can be computed with; CUDA memory of no known library as CuPy's."""
+    if type(value) is np.ndarray:
+        return value
     value = _settled(value)
     if not foreign_cuda_array(value):
         return value
@@ -220,10 +222,11 @@ def _moved_parts(matrix: SparseMatrix, xp: Namespace, device: Device) -> Csr:
 
 
 def _moved(array: Any, xp: Namespace, device: Device, dtype: DType) -> Array:
+    if type(array) is np.ndarray and namespace_of(array) is xp:  # there is one place for it
+        return array if dtype is None else xp.astype(array, dtype, copy=False)
     if is_sparse(array):
         return sparse_matrix(_moved_parts(array, xp, device))
-    if type(array) is not np.ndarray:
-        array = _settled(array)
+    array = _settled(array)
     if not is_array(array):
         array = np.asarray(array)
     source = namespace_of(array)
