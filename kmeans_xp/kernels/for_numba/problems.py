@@ -49,7 +49,14 @@ from kmeans_xp.kernels.for_numba.seeding import (
     potentials_cost,
 )
 from kmeans_xp.kernels.for_numba.skipped_seeding import may_hold_rows_by_cluster
-from kmeans_xp.kernels.for_numba.tiling import LARGE, Floats, n_tasks_for, sum_lanes, tile_rows
+from kmeans_xp.kernels.for_numba.tiling import (
+    LARGE,
+    Floats,
+    filler_of,
+    n_tasks_for,
+    sum_lanes,
+    tile_rows,
+)
 from kmeans_xp.kernels.for_numba.vectors import PANEL, as_rows, panel_rows
 from kmeans_xp.kernels.portable.problems import ProblemOptions, Solved, solved_at_once
 from kmeans_xp.kernels.rows import DenseRows
@@ -62,14 +69,16 @@ _STEPS_IN_A_CALL = 16
 #: so that problems are shared out evenly, however many threads there are
 _MOST_TASKS = 64
 
-_add_moments, _sum_lanes, _measure_spread = (
-    each.inline for each in (add_moments, sum_lanes, measure_spread)
+_add_moments, _keep_nearer_panels, _keep_nearer_rows = (
+    each.shared for each in (add_moments, keep_nearer_panels, keep_nearer_rows)
 )
-_add_blocks, _find, _first_least = (each.inline for each in (add_blocks, find, first_least))
-_keep_nearer_panels, _keep_nearer_rows = keep_nearer_panels.inline, keep_nearer_rows.inline
-_fold_panels, _fold_rows = fold_panels.inline, fold_rows.inline
-_pack_groups, _run_steps = pack_groups.inline, run_steps.inline
-_label_rows, _add_distances = label_rows.inline, add_distances.inline
+_fold_panels, _fold_rows = fold_panels.shared, fold_rows.shared
+_run_steps, _label_rows, _add_distances = run_steps.shared, label_rows.shared, add_distances.shared
+# Of these a call would be felt.
+_sum_lanes, _measure_spread, _pack_groups, _add_blocks, _find, _first_least = (
+    inline(each.function)
+    for each in (sum_lanes, measure_spread, pack_groups, add_blocks, find, first_least)
+)
 
 #: the rows of all problems, their weights, the random numbers of each run, and labels
 _POINTS, _WEIGHTS, _UNIFORMS = (
@@ -82,7 +91,7 @@ _COUNTS = Parameter(1, types.int64, "C", True)
 
 
 @inline
-def _measure(points, tile, origin, numbers):
+def _measure(points, tile, filler, origin, numbers):
     """Write the mean of the rows, and how much they vary, as of a fit."""
     n_points, n_features = points.shape
     first, none = np.empty(n_features, origin.dtype), np.empty(0, origin.dtype)
@@ -90,7 +99,7 @@ def _measure(points, tile, origin, numbers):
         first[feature] = points[0, feature]
     panel = panel_rows(origin)
     lanes, square_lanes = np.zeros(n_features * panel), np.zeros(n_features * panel)
-    _add_moments(points, 0, n_points, tile, 0.0, first, none, lanes, square_lanes)
+    _add_moments(points, 0, n_points, tile, filler, first, none, lanes, square_lanes)
     sums, squares = np.empty(n_features), np.empty(n_features)
     _sum_lanes(lanes, panel, sums)
     _sum_lanes(square_lanes, panel, squares)
@@ -99,7 +108,7 @@ def _measure(points, tile, origin, numbers):
 
 
 @inline
-def _choose(points, tile, origin, weights, uniforms, n_trials, chosen):
+def _choose(points, tile, filler, origin, weights, uniforms, n_trials, chosen):
     """Write rows less the origin, chosen by greedy k-means++."""
     n_points, n_features = points.shape
     kind, none = origin.dtype.type, np.empty(0, origin.dtype)
@@ -125,9 +134,9 @@ def _choose(points, tile, origin, weights, uniforms, n_trials, chosen):
         for feature in range(n_features):
             last[feature] = chosen[step - 1, feature]
         if n_features >= MANY_FEATURES:
-            _keep_nearer_rows(points, 0, n_points, tile, 0.0, origin, closest, last, closest)
+            _keep_nearer_rows(points, 0, n_points, tile, filler, origin, closest, last, closest)
         else:
-            _keep_nearer_panels(points, 0, n_points, tile, 0.0, origin, closest, last, closest)
+            _keep_nearer_panels(points, 0, n_points, tile, filler, origin, closest, last, closest)
         trials = uniforms[1 + (step - 1) * n_trials : 1 + step * n_trials]
         _add_blocks(closest, weights, 0, len(totals), totals)
         _find(closest, weights, totals, trials, True, indices)
@@ -137,13 +146,13 @@ def _choose(points, tile, origin, weights, uniforms, n_trials, chosen):
         for number in range(n_padded):
             sums[number] = 0.0
         if n_features >= MANY_FEATURES:
-            _fold_rows(points, 0, n_points, tile, 0.0, origin, weights, closest, flat, sums)
+            _fold_rows(points, 0, n_points, tile, filler, origin, weights, closest, flat, sums)
         else:
             _pack_groups(as_rows(candidates[:n_trials]), groups, biases)
             for lane in range(len(lanes)):
                 lanes[lane] = 0.0
             _fold_panels(
-                points, 0, n_points, tile, 0.0, origin, weights, closest, groups, n_trials, lanes
+                points, 0, n_points, tile, filler, origin, weights, closest, groups, n_trials, lanes
             )
             _sum_lanes(lanes, panel, sums[:n_trials])
         best = _first_least_of(sums, n_trials, origin)
@@ -160,6 +169,7 @@ def _first_least_of(potentials, n_trials, like):
     _POINTS,
     _WEIGHTS,
     _UNIFORMS,
+    COUNT,
     COUNT,
     COUNT,
     COUNT,
@@ -182,6 +192,7 @@ def _solve(
     first,
     stop,
     tile,
+    filler,
     n_trials,
     max_iter,
     tol,
@@ -199,7 +210,7 @@ def _solve(
     dtype = centroids.dtype
     origin, numbers = np.empty(n_features, dtype), np.empty(3)
     start, own_labels = np.empty((n_clusters, n_features), dtype), np.empty(n_points, np.int32)
-    flat = np.empty(n_clusters * n_features, dtype)
+    flat, no_sums = np.empty(n_clusters * n_features, dtype), np.empty((0, n_features))
     groups = np.empty((n_clusters + LARGE) * n_features, dtype)
     biases = np.empty(n_clusters + LARGE, dtype)
     sums, mass = np.empty((n_steps, n_clusters, n_features)), np.empty((n_steps, n_clusters))
@@ -207,18 +218,19 @@ def _solve(
     for problem in range(first, stop):
         own, own_weights = as_rows(points[problem]), weights[problem]
         n_iter[problem] = 0
-        _measure(own, tile, origin, numbers)
+        _measure(own, tile, filler, origin, numbers)
         variance = numbers[0]
         if not variance * n_features <= greatest or 0.0 < variance < least:
             continue
         for run in range(len(uniforms)):
-            _choose(own, tile, origin, own_weights, uniforms[run], n_trials, start)
+            _choose(own, tile, filler, origin, own_weights, uniforms[run], n_trials, start)
             n_done, is_empty, is_done = 0, False, False
             while n_done < max_iter and not is_done and not is_empty:
                 n_more = min(n_steps, max_iter - n_done)
                 n_taken = _run_steps(
                     own,
                     tile,
+                    filler,
                     origin,
                     own_weights,
                     as_rows(start),
@@ -241,12 +253,15 @@ def _solve(
                 n_iter[problem] = 0
                 break
             _pack_groups(as_rows(start), groups, biases)
-            _label_rows(own, 0, n_points, tile, 0.0, origin, groups, biases, n_clusters, own_labels)
+            _label_rows(
+                *(own, 0, n_points, tile, filler, origin, own_weights, groups, biases, n_clusters),
+                *(own_labels, no_sums),
+            )
             for cluster in range(n_clusters):
                 for feature in range(n_features):
                     flat[cluster * n_features + feature] = start[cluster, feature]
             total = _add_distances(
-                own, 0, n_points, tile, 0.0, origin, own_weights, own_labels, flat
+                own, 0, n_points, tile, filler, origin, own_weights, own_labels, flat
             )
             if run > 0 and not total < inertia[problem] * (1.0 - margin):
                 continue
@@ -284,6 +299,7 @@ def solved_in_threads(
         weights = np.empty((n_problems, 0), dtype)
     shared = (
         tile_rows(n_points, n_features, dtype),
+        filler_of(rows),
         n_trials,
         options.max_iter,
         options.tol,
