@@ -36,8 +36,15 @@ from kmeans_xp.kernels.for_numba.measuring import (
     moments_cost,
 )
 from kmeans_xp.kernels.for_numba.seeding import DRAWN_BLOCK, add_blocks, find
-from kmeans_xp.kernels.for_numba.small_seeding import choose_rows, is_chosen_in_a_task
-from kmeans_xp.kernels.for_numba.tiling import LARGE, Floats, n_tasks_for, sum_lanes, tile_rows
+from kmeans_xp.kernels.for_numba.small_seeding import choose_rows, folds_of, is_chosen_in_a_task
+from kmeans_xp.kernels.for_numba.tiling import (
+    LARGE,
+    Floats,
+    filler_of,
+    n_tasks_for,
+    sum_lanes,
+    tile_rows,
+)
 from kmeans_xp.kernels.for_numba.vectors import PANEL, as_rows, panel_rows
 from kmeans_xp.kernels.portable.problems import ProblemOptions, Solved, solved_at_once
 from kmeans_xp.kernels.rows import DenseRows
@@ -50,12 +57,12 @@ _STEPS_IN_A_CALL = 16
 #: so that problems are shared out evenly, however many threads there are
 _MOST_TASKS = 64
 
-_add_moments, _sum_lanes, _measure_spread = (
-    each.inline for each in (add_moments, sum_lanes, measure_spread)
+_add_moments, _choose_rows = add_moments.shared, choose_rows.shared
+_run_steps, _label_rows, _add_distances = run_steps.shared, label_rows.shared, add_distances.shared
+# Of these a call would be felt.
+_sum_lanes, _measure_spread, _pack_groups, _add_blocks, _find = (
+    inline(each.function) for each in (sum_lanes, measure_spread, pack_groups, add_blocks, find)
 )
-_add_blocks, _find, _choose_rows = (each.inline for each in (add_blocks, find, choose_rows))
-_pack_groups, _run_steps = pack_groups.inline, run_steps.inline
-_label_rows, _add_distances = label_rows.inline, add_distances.inline
 
 #: the rows of all problems, their weights, the random numbers of each run, and labels
 _POINTS, _WEIGHTS, _UNIFORMS = (
@@ -68,7 +75,7 @@ _COUNTS = Parameter(1, types.int64, "C", True)
 
 
 @inline
-def _measure(points, tile, origin, numbers):
+def _measure(points, tile, filler, origin, numbers):
     """Write the mean of the rows, and how much they vary, as of a fit."""
     n_points, n_features = points.shape
     first, none = np.empty(n_features, origin.dtype), np.empty(0, origin.dtype)
@@ -76,7 +83,7 @@ def _measure(points, tile, origin, numbers):
         first[feature] = points[0, feature]
     panel = panel_rows(origin)
     lanes, square_lanes = np.zeros(n_features * panel), np.zeros(n_features * panel)
-    _add_moments(points, 0, n_points, tile, 0.0, first, none, lanes, square_lanes)
+    _add_moments(points, 0, n_points, tile, filler, first, none, lanes, square_lanes)
     sums, squares = np.empty(n_features), np.empty(n_features)
     _sum_lanes(lanes, panel, sums)
     _sum_lanes(square_lanes, panel, squares)
@@ -85,7 +92,7 @@ def _measure(points, tile, origin, numbers):
 
 
 @inline
-def _choose(points, tile, origin, weights, uniforms, closest, found, chosen):
+def _choose(points, tile, filler, keep, fold, origin, weights, uniforms, closest, found, chosen):
     """Write rows less the origin, chosen by greedy k-means++."""
     n_points, n_features = points.shape
     if weights.shape[0] > 0:
@@ -99,21 +106,17 @@ def _choose(points, tile, origin, weights, uniforms, closest, found, chosen):
     for feature in range(n_features):
         chosen[0, feature] = points[row, feature] - origin[feature]
     closest[:] = np.inf
-    _choose_rows(points, tile, origin, weights, uniforms[1:], closest, found, chosen)
+    _choose_rows(
+        points, tile, filler, keep, fold, origin, weights, uniforms[1:], closest, found, chosen
+    )
 
 
 @compiled(
     _POINTS,
     _WEIGHTS,
     _UNIFORMS,
-    COUNT,
-    COUNT,
-    COUNT,
-    COUNT,
-    NUMBER,
-    NUMBER,
-    NUMBER,
-    NUMBER,
+    *(COUNT,) * 7,
+    *(NUMBER,) * 4,
     TOTALS,
     _LABELS,
     STACK,
@@ -127,6 +130,9 @@ def _solve(
     first,
     stop,
     tile,
+    filler,
+    keep,
+    fold,
     max_iter,
     tol,
     least,
@@ -144,7 +150,7 @@ def _solve(
     origin, numbers = np.empty(n_features, dtype), np.empty(3)
     start, own_labels = np.empty((n_clusters, n_features), dtype), np.empty(n_points, np.int32)
     closest, chosen = np.empty(n_points, dtype), np.empty(n_clusters - 1, np.int64)
-    flat = np.empty(n_clusters * n_features, dtype)
+    flat, no_sums = np.empty(n_clusters * n_features, dtype), np.empty((0, n_features))
     groups = np.empty((n_clusters + LARGE) * n_features, dtype)
     biases = np.empty(n_clusters + LARGE, dtype)
     sums, mass = np.empty((n_steps, n_clusters, n_features)), np.empty((n_steps, n_clusters))
@@ -152,18 +158,31 @@ def _solve(
     for problem in range(first, stop):
         own, own_weights = as_rows(points[problem]), weights[problem]
         n_iter[problem] = 0
-        _measure(own, tile, origin, numbers)
+        _measure(own, tile, filler, origin, numbers)
         variance = numbers[0]
         if not variance * n_features <= greatest or 0.0 < variance < least:
             continue
         for run in range(len(uniforms)):
-            _choose(own, tile, origin, own_weights, uniforms[run], closest, chosen, start)
+            _choose(
+                own,
+                tile,
+                filler,
+                keep,
+                fold,
+                origin,
+                own_weights,
+                uniforms[run],
+                closest,
+                chosen,
+                start,
+            )
             n_done, is_left, is_done, explained = 0, False, False, -np.inf
             while n_done < max_iter and not is_done and not is_left:
                 n_more = min(n_steps, max_iter - n_done)
                 n_taken = _run_steps(
                     own,
                     tile,
+                    filler,
                     origin,
                     own_weights,
                     as_rows(start),
@@ -190,12 +209,15 @@ def _solve(
                 n_iter[problem] = 0
                 break
             _pack_groups(as_rows(start), groups, biases)
-            _label_rows(own, 0, n_points, tile, 0.0, origin, groups, biases, n_clusters, own_labels)
+            _label_rows(
+                *(own, 0, n_points, tile, filler, origin, own_weights, groups, biases, n_clusters),
+                *(own_labels, no_sums),
+            )
             for cluster in range(n_clusters):
                 for feature in range(n_features):
                     flat[cluster * n_features + feature] = start[cluster, feature]
             total = _add_distances(
-                own, 0, n_points, tile, 0.0, origin, own_weights, own_labels, flat
+                own, 0, n_points, tile, filler, origin, own_weights, own_labels, flat
             )
             if run > 0 and not total < inertia[problem] * (1.0 - margin):
                 continue
@@ -233,6 +255,8 @@ def solved_in_threads(
         weights = np.empty((n_problems, 0), dtype)
     shared = (
         tile_rows(n_points, n_features, dtype),
+        filler_of(rows),
+        *folds_of(n_features, dtype),
         options.max_iter,
         options.tol,
         options.least_variance,
