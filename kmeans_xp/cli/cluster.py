@@ -28,6 +28,8 @@ from kmeans_xp.cli.options import (
     NInitOption,
     ScaleOption,
     SeedOption,
+    SizeMaxOption,
+    SizeMinOption,
     check_files,
     n_starts,
 )
@@ -64,6 +66,8 @@ def cluster(
         bool, typer.Option("--mini-batch", help="Learn from small batches: faster, less exact.")
     ] = False,
     metric: MetricOption = Metric.euclidean,
+    size_min: SizeMinOption = None,
+    size_max: SizeMaxOption = None,
     device: DeviceOption = "auto",
     checkpoint: Annotated[
         Path | None,
@@ -93,6 +97,10 @@ def cluster(
     started = time.perf_counter()
     outputs = _Outputs(out, model, plot)
     check_files(file, *outputs, checkpoint)
+    asked_for = {"size_min": size_min, "size_max": size_max}
+    sizes: dict[str, Any] = {name: size for name, size in asked_for.items() if size is not None}
+    if sizes and mini_batch:
+        raise typer.BadParameter("--mini-batch takes no --size-min and --size-max")
     with reported(), staged(outputs) as temporary:
         if temporary.picture:
             plotting.check_format(temporary.picture)
@@ -110,6 +118,7 @@ def cluster(
             random_state=seed,
             metric=metric.value,
             device=device,
+            **sizes,
         )
         result = _fit(estimator, data, checkpoint)
         with progress("Writing"):
