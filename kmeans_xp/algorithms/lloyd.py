@@ -4,7 +4,9 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from kmeans_xp.algorithms.bounded import bounds_for
+from kmeans_xp.algorithms.constrained import ConstrainedStep
 from kmeans_xp.algorithms.relocation import relocated
+from kmeans_xp.algorithms.transport import SizeBounds
 from kmeans_xp.blocks import Blocks, PerRow
 from kmeans_xp.devices import Array
 from kmeans_xp.kernels import (
@@ -60,7 +62,7 @@ class LloydResult(NamedTuple):
     centroids : array of shape (n_clusters, n_features)
         Relative to the blocks' origin.
     labels : PerRow of int32
-        Nearest of these centroids, for each row.
+        Nearest of these centroids, for each row; with bounds of sizes, nearest in all.
     inertia : float
         Of these labels and centroids.
     iterations : tuple of Iteration
@@ -80,6 +82,7 @@ def lloyd(
     tol: float = 0.0,
     algorithm: str = "lloyd",
     metric: str = "euclidean",
+    sizes: SizeBounds | None = None,
     before: Sequence[Iteration] = (),
     on_iteration: Callable[[Iteration, Array], bool | None] | None = None,
 ) -> LloydResult:
@@ -105,6 +108,9 @@ def lloyd(
     metric : {"euclidean", "cosine"}
         "cosine" for rows and centroids on a sphere, measured from zero: the algorithm is then
         spherical k-means [2]_.
+    sizes : SizeBounds, optional
+        How many rows a cluster may have, for rows in one piece: labels are then those that keep to
+        it at the least inertia, instead of the nearest.
     before : sequence of Iteration
         Those that led to these centroids: the run goes on as if it had not been interrupted.
     on_iteration : callable, optional
@@ -122,7 +128,7 @@ def lloyd(
     .. [2] I. S. Dhillon and D. S. Modha, "Concept decompositions for large sparse text data using
        clustering", Machine Learning 42 (2001).
     """
-    steps = steps_over(blocks, int(centroids.shape[0]), algorithm, tol, metric)
+    steps = steps_over(blocks, int(centroids.shape[0]), algorithm, tol, metric, sizes)
     iterations = list(before)
     while len(iterations) < max_iter and not has_ended(iterations, tol):
         step = steps.take(centroids, n_left=max_iter - len(iterations))
@@ -151,9 +157,21 @@ def _go_round(iterations: Sequence[Iteration]) -> bool:
     )
 
 
-def steps_over(blocks: Blocks, n_clusters: int, algorithm: str, tol: float, metric: str) -> Steps:
+def steps_over(
+    blocks: Blocks,
+    n_clusters: int,
+    algorithm: str,
+    tol: float,
+    metric: str,
+    sizes: SizeBounds | None,
+) -> Steps:
     """Return what takes the steps: with bounds or not, one pass at a time or as is faster."""
     xp, rows, update = blocks.xp, blocks.whole, UPDATES[metric]
+    if sizes is not None:
+        if rows is None:
+            raise ValueError("Bounds of sizes need all rows on the device in one piece.")
+        constrained = ConstrainedStep(sizes)
+        return Steps(blocks.reduce, constrained, constrained.labels, update, xp=xp)
     bounded = None if rows is None else bounds_for(rows, n_clusters, algorithm, xp=xp)
     if bounded is not None:
         return Steps(blocks.reduce, bounded, bounded.labels, update, xp=xp)

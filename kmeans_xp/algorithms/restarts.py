@@ -12,6 +12,7 @@ from kmeans_xp.algorithms.lloyd import (
     lloyd,
     updated,
 )
+from kmeans_xp.algorithms.transport import SizeBounds
 from kmeans_xp.blocks import Blocks
 from kmeans_xp.devices import Array
 from kmeans_xp.kernels import (
@@ -51,6 +52,7 @@ def runs_from(
     tol: float = 0.0,
     algorithm: str = "lloyd",
     metric: str = "euclidean",
+    sizes: SizeBounds | None = None,
 ) -> Iterable[LloydResult]:
     """Run Lloyd's algorithm from each start, all at once where that is faster.
 
@@ -60,10 +62,11 @@ def runs_from(
     starts : iterable of arrays of shape (n_clusters, n_features)
         Relative to the blocks' origin.
     max_iter : int
-        As of ``lloyd``, as the next three.
+        As of ``lloyd``, as the next four.
     tol : float
     algorithm : str
     metric : str
+    sizes : SizeBounds, optional
 
     Returns
     -------
@@ -71,13 +74,13 @@ def runs_from(
         In the order of the starts.
     """
     rows, batched = blocks.whole, None
-    if rows is not None and UPDATES[metric] is update_centroids:
+    if rows is not None and UPDATES[metric] is update_centroids and sizes is None:
         batched = batched_steps_of(rows, blocks.reduce, xp=blocks.xp)
     given = starts if batched is None else list(starts)
     if batched is not None and isinstance(given, list) and len(given) > 1:
         return lloyd_restarts(blocks, given, batched, max_iter=max_iter, tol=tol)
     options: dict[str, Any] = {"max_iter": max_iter, "tol": tol, "algorithm": algorithm}
-    return (lloyd(blocks, start, metric=metric, **options) for start in given)
+    return (lloyd(blocks, start, metric=metric, sizes=sizes, **options) for start in given)
 
 
 def lloyd_restarts(

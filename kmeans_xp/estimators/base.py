@@ -631,6 +631,7 @@ class BaseKMeans(
         is_measured = self.device != "cpu"
         points = checked_points(X, estimator=self, anywhere=True, is_measured=is_measured)
         check_enough_rows(points, self.n_clusters)
+        self._check_request(points, sample_weight)
         placement = blocks.place(points, self.device)
         with placement.working():
             init = self.init
@@ -642,6 +643,9 @@ class BaseKMeans(
             if self.metric == "euclidean":  # cosine distances do not depend on the range
                 check_range(data)
             yield init, data
+
+    def _check_request(self, points: Any, sample_weight: Any) -> None:
+        """Raise ValueError where parameters do not go with the rows; each estimator has its own."""
 
     def _given_init(self, init: Any, n_clusters: int, points: Array, placement: Placement) -> Array:
         """Return initial centroids that the user gives, where the computation is."""

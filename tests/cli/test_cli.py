@@ -94,6 +94,21 @@ def test_it_agrees_with_the_library(run: Run, csv_file: Path, table: pa.Table) -
     assert saved.random_state == 5
 
 
+def test_sizes_are_kept(run: Run, csv_file: Path) -> None:
+    model = csv_file.with_name("m")
+    done = run("cluster", csv_file, "-k", 4, "--size-min", 20, "--size-max", 30, "--model", model)
+    assert done.exit_code == 0, done.output
+    sizes = np.bincount(KMeans.load(model).labels_)
+    assert sizes.min() >= 20
+    assert sizes.max() <= 30
+    done = run("cluster", csv_file, "-k", 4, "--size-min", 26)
+    assert done.exit_code == 1
+    assert "need 104 rows" in done.stderr
+    done = run("cluster", csv_file, "-k", 4, "--size-min", 20, "--mini-batch")
+    assert done.exit_code == 2
+    assert "--mini-batch takes no --size-min" in done.stderr
+
+
 def test_the_same_seed_gives_the_same_files(run: Run, csv_file: Path, tmp_path: Path) -> None:
     files = [tmp_path / name for name in ("1.csv", "2.csv")]
     for file in files:

@@ -192,6 +192,18 @@ def test_given_centroids_and_weights_go_on_too(path: Path) -> None:
     assert_same_fit(estimator, uninterrupted)
 
 
+@pytest.mark.parametrize("after", [3, 12])
+def test_bounds_of_sizes_go_on_too(after: int, path: Path) -> None:
+    def make() -> KMeans:
+        return KMeans(6, size_min=60, init="random", n_init=2, max_iter=8, tol=0.0, random_state=0)
+
+    points = np.round(cloud())  # where labels tie
+    kill(make(), points, path, after)
+    estimator, uninterrupted = make(), make().fit(points)
+    assert go_on(estimator, points, path) is not None
+    assert_same_fit(estimator, uninterrupted)
+
+
 @pytest.mark.parametrize("estimator_class", ESTIMATORS)
 def test_rows_that_are_read_from_a_file_go_on_too(
     estimator_class: type, path: Path, tmp_path: Path
