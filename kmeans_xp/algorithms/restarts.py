@@ -1,4 +1,4 @@
-"""The best of several runs of Lloyd's algorithm, in turn or all at once."""
+"""The best of several runs of Lloyd's algorithm, one after another or all at once."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -31,7 +31,7 @@ SAME_INERTIA = 1e-6
 
 
 def best_of(results: Iterable[LloydResult]) -> LloydResult | None:
-    """Return the result of least inertia, or None of no results; the first of equal ones."""
+    """Return the first result with the smallest inertia, or None if there are no results."""
     best: LloydResult | None = None
     for result in results:
         if best is None or is_better(result, best):
@@ -40,7 +40,7 @@ def best_of(results: Iterable[LloydResult]) -> LloydResult | None:
 
 
 def is_better(result: LloydResult, best: LloydResult) -> bool:
-    """Return whether a result has less inertia, by more than rounding."""
+    """Return whether a result has less inertia; differences within rounding do not count."""
     return result.inertia < best.inertia * (1.0 - SAME_INERTIA)
 
 
@@ -62,7 +62,7 @@ def runs_from(
     starts : iterable of arrays of shape (n_clusters, n_features)
         Relative to the blocks' origin.
     max_iter : int
-        As of ``lloyd``, as the next four.
+        As for ``lloyd``; so are the next four.
     tol : float
     algorithm : str
     metric : str
@@ -97,15 +97,15 @@ def lloyd_restarts(
     steps : Steps
         Takes steps from all starts at once.
     max_iter : int
-        Iterations of a run, at most.
+        Most iterations of a run.
     tol : float
-        As of ``lloyd``, for each run.
+        As for ``lloyd``, in each run.
 
     Returns
     -------
     list of LloydResult
-        Each as ``lloyd`` gives from that start alone. A run that has ended is computed on with
-        the others, and the rest of it ignored.
+        Each is what ``lloyd`` gives from that start alone. A run that has ended is computed on
+        with the others, and its later steps are ignored.
     """
     xp = blocks.xp
     centroids = xp.stack(starts)
