@@ -1,4 +1,4 @@
-"""Which library an array is of, which device it is on, and what is usable here."""
+"""Find an array's library and device, and what is usable on this machine."""
 
 from kmeans_xp.devices.arrays import (
     Array,

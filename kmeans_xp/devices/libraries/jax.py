@@ -10,12 +10,12 @@ __all__ = ["Jax"]
 
 
 class Jax(Library):
-    """Has arrays that cannot be written to, and some that hold no numbers yet."""
+    """Has arrays that cannot be written to, and tracers, which hold no numbers yet."""
 
     out_of_memory = ("RESOURCE_EXHAUSTED",)
 
     def settled(self, array: Any) -> Any:
-        """Return the array; TypeError if it stands for one that will be traced."""
+        """Return the array; TypeError if it is a tracer."""
         if isinstance(array, self.module.core.Tracer):
             raise TypeError(
                 "kmeans_xp got an array that JAX is tracing, inside jax.jit, grad or vmap: "
@@ -25,7 +25,7 @@ class Jax(Library):
         return array
 
     def working(self, device: Any) -> AbstractContextManager[object]:
-        """Return a context of a precision: on a GPU, JAX multiplies in TF32 unless told not to."""
+        """Return a context that sets the precision: on a GPU, JAX's default is TF32."""
         name = "tensorfloat32" if get_config().precision == "tf32" else "float32"
         jax = self.module
         precision: AbstractContextManager[object] = jax.default_matmul_precision(name)
