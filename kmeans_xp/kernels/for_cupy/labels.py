@@ -41,7 +41,7 @@ _MOST_BYTES_OF_TWO = 64
 #: of shared memory of a block whose threads have two rows: three blocks at a time on an H100
 _BYTES_OF_TWO = 72 * 2**10
 
-#: Padded features, clusters, numbers of all centroids and multiply-adds, from which labels by
+#: Padded features, clusters, numbers of all centroids and multiply-adds. From these on, labels by
 #: tensor cores and sums of sorted rows take less time than one pass, though they read the rows
 #: twice (docs/roofline.md). Not where restarts may run as one batch: it adds up in another order.
 _LEAST_SORTED = (16, 48, 1536, 2**28)

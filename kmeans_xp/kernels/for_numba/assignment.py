@@ -211,7 +211,7 @@ def update_cluster(sums, at, mass, old, first, n_features, new, shifts, parts):
     """Do as ``_update`` with one cluster; return its part of the shift, and of what is explained.
 
     Some features lie in the lanes of vectors. The cluster's sums begin at ``at``, its centroid at
-    ``first``; ``shifts`` and ``parts`` are room for so many sums.
+    ``first``; ``shifts`` and ``parts`` are room for as many sums as lanes.
     """
     is_empty = mass <= 0.0
     # Times the inverse is a rounding of float64 away, which float32 does not see.
@@ -314,7 +314,7 @@ class Groups(NamedTuple):
 
     @classmethod
     def empty(cls, n_clusters: int, n_features: int, dtype: np.dtype[Any]) -> "Groups":
-        """Return room for the groups of so many centroids."""
+        """Return room for the groups of ``n_clusters`` centroids."""
         n_padded = n_clusters + LARGE  # the last group may be larger than what is left
         return cls(np.empty(n_padded * n_features, dtype), np.empty(n_padded, dtype))
 

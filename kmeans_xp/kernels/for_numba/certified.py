@@ -1,7 +1,7 @@
 """Labels by products of bytes, each proved to be that of the dense kernel, or computed by it.
 
-The theory stands in docs/design.md. Rows are coded a few at a time and nothing is kept of them, so
-this is no other algorithm, needs no memory for each row, and serves any rows in memory or not.
+The theory stands in docs/design.md. Rows are coded a few at a time and nothing is kept of them. So
+this needs no memory for each row, and works on any rows, in memory or not.
 """
 
 from typing import Any, NamedTuple
@@ -291,7 +291,7 @@ def _label_certified(
         if number == 1:
             labels[row + place] = found[start]
             continue
-        # Scores of the dense kernel, but for rounding: any order of adding will do at first.
+        # Scores of the dense kernel up to rounding: any order of adding will do at first.
         scale = scales[place] * unit
         length = (bounds[place * N_NUMBERS + LOST] + bounds[place * N_NUMBERS + CODED]) * scale
         in_row_units = 1.0 / (scale * unit)
@@ -329,7 +329,7 @@ def _label_certified(
 
 @inline
 def _cost(before, counts, n_features):
-    """Return roughly what was counted took, but for doubtful rows, in multiply-adds."""
+    """Return the approximate cost of what was counted, without doubtful rows, in multiply-adds."""
     cost = (counts[_CANDIDATES] - before[_CANDIDATES]) * _A_CANDIDATE
     a_measured = _A_MEASURED + _FEATURES_A_MEASURED * n_features
     cost += (counts[_MEASURED] - before[_MEASURED]) * a_measured
@@ -481,7 +481,7 @@ def _labelled(rows: DenseRows, coded: CodedCentroids) -> tuple[Labels, Counts]:
 def _labelled_and_added(
     rows: DenseRows, coded: CodedCentroids, n_tasks: int, n_summed: int
 ) -> tuple[Labels, list[Floats], Counts]:
-    """Return the labels, the totals of each task for so many clusters, and the counts."""
+    """Return the labels, the totals of each task for ``n_summed`` clusters, and the counts."""
     points, n_features = rows.points, rows.n_features
     dtype, origin, weights = points.dtype, origin_of(rows), weights_of(rows)
     filler = filler_of(rows)

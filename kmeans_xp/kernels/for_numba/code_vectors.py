@@ -154,7 +154,7 @@ def code_row(
         lost, length, total = so_far
         here = code.load(centred.at(builder.add(at, index)))
         number = _of_lanes(code, "rint", builder.fmul(here, inverses))
-        # Ordered comparisons: what is no number becomes one here, and is seen by what it loses.
+        # Ordered comparisons: NaN becomes a number here; what it loses shows it.
         number = code.greatest(code.least(most, number), builder.fneg(most))
         left = code.multiply_add(builder.fneg(scales), number, here)
         place = builder.bitcast(codes.at(builder.add(code_at, index)), bytes_.as_pointer())

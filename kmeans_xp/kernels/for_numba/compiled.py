@@ -113,8 +113,8 @@ class Compiled:
         returns: Any,
         is_called: bool,
     ) -> None:
-        # numba compiles anew when the function's own file changes; the functions that it calls
-        # stand in other files, and the name is what tells versions of those apart.
+        # numba compiles again when the function's own file changes. The functions that it calls
+        # are in other files, so a digest of those is part of the name.
         function.__qualname__ += f"_{_DIGEST}"
         self.function, self.parameters, self.returns = function, parameters, returns
         self.of_dtype: dict[np.dtype[Any], Any] = {}

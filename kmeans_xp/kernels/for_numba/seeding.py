@@ -164,7 +164,7 @@ def found_by_blocks(
 
 @compiled(NUMBERS_64, NUMBER, returns=types.int64)
 def first_least(potentials, slack):
-    """Return the first of those that are the least but for rounding."""
+    """Return the first of those that equal the least up to rounding."""
     least = potentials[0]
     for number in range(1, len(potentials)):
         least = min(least, potentials[number])

@@ -54,7 +54,7 @@ def chosen_by_clusters(
 
 
 def may_hold_rows_by_cluster(rows: DenseRows, n_chosen: int) -> bool:
-    """Return whether rows of this shape may be held by cluster, to choose so many of them."""
+    """Return whether rows of this shape may be held by cluster, to choose ``n_chosen`` of them."""
     if rows.n_features > _MOST_FEATURES or rows.n_features == 0 or n_chosen < _FEWEST_CHOSEN:
         return False
     return rows.n_points >= _FEWEST_ROWS * n_chosen

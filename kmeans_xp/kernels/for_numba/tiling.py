@@ -88,7 +88,7 @@ _LEAST_SQUARE, _GREATEST_SQUARE = 1e-280, 1e300
 
 
 def n_tasks_for(n_points: int, cost: float, n_cells: int = 0) -> int:
-    """Return into how many tasks to cut rows that take so many nanoseconds each.
+    """Return into how many tasks to cut rows that take ``cost`` nanoseconds each.
 
     Each task adds up ``n_cells`` numbers of its own.
     """
@@ -98,7 +98,7 @@ def n_tasks_for(n_points: int, cost: float, n_cells: int = 0) -> int:
 
 
 def in_parts(task: Callable[[int, int], R], n_points: int, n_tasks: int, dtype: Any) -> list[R]:
-    """Return what ``task`` gives for each of so many parts of the rows."""
+    """Return what ``task`` gives for each of ``n_tasks`` parts of the rows."""
     if n_tasks == 1:
         return [task(0, n_points)]
     panel = PANEL[dtype]
@@ -127,7 +127,7 @@ def override(
 ) -> Callable[[Callable[..., R]], Callable[..., R]]:
     """Register a body for float32 and float64; it is called without the namespace.
 
-    ``on_sphere`` says that it reads tiles by ``tile_of``, and so is for ``SphereRows`` too;
+    ``on_sphere`` says that it reads tiles by ``tile_of``, and so is for ``SphereRows`` too.
     ``when`` is asked first, so that a body which declines most problems costs a small fit little.
     """
 
@@ -270,7 +270,7 @@ def copy(source, n_numbers, target, at):
 
 @compiled(NUMBERS_64, COUNT, SUMS)
 def sum_lanes(lanes, n_lanes, sums):
-    """Add up so many neighbouring lanes to each of the sums; there may be more lanes."""
+    """Add up ``n_lanes`` neighbouring lanes to each of the sums; there may be more lanes."""
     for number in range(len(sums)):
         total = 0.0
         for lane in range(number * n_lanes, (number + 1) * n_lanes):

@@ -1,8 +1,8 @@
 """Vector instructions for kernels that numba compiles.
 
-A compiler vectorises innermost loops; the loops here run over rows in the lanes of vectors, with
-the scores of several centroids held in registers meanwhile, which no compiler makes of plain
-Python loops. They are written as LLVM's portable vector code, so any processor that LLVM knows
+A compiler vectorises innermost loops. The loops here run over rows in the lanes of vectors, and
+hold the scores of several centroids in registers: no compiler makes that of plain Python
+loops. They are written as LLVM's portable vector code, so any processor that LLVM knows
 runs them: only the sizes below follow from the one that is there.
 
 Rows are held as *panels*: ``PANEL[dtype]`` rows, feature by feature, so that a vector holds one
@@ -62,7 +62,7 @@ LINE = 64
 _VECTORS = 2
 #: centroids scored at a time, the largest group first
 GROUPS = (12, 8, 4) if _BYTES == 64 else (6, 4, 2)
-#: candidates that a row is held against at a time, its features in the lanes: many or few
+#: candidates compared with a row at a time, its features in the lanes: many or few
 ROW_CANDIDATES = (8, 4)
 #: rows of a panel
 PANEL = {np.dtype(kind): _VECTORS * _BYTES // np.dtype(kind).itemsize for kind in "fd"}
