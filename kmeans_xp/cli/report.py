@@ -92,7 +92,7 @@ def report(
     """Cluster the rows of FILE and write a report: one HTML file with tables and pictures.
 
     It tells the clusters' sizes and centres in the columns' own units, how good they are and
-    how they were made, and needs no other file and no network to be read.
+    how they were made. It opens without a network or other files.
     """
     if out.suffix.lower() not in SUFFIXES:
         raise typer.BadParameter(

@@ -62,7 +62,7 @@ def is_needed(file: Path) -> bool:
 
 
 def read(file: Path, asked: Asked) -> Inputs:
-    """Open the columns of a file that are asked for, or else all that hold numbers."""
+    """Open the columns of a file that are asked for, or all that hold numbers."""
     refuse_missing(file, asked.missing, "--missing")
     if asked.encode:
         refuse_encoding(file, "--encode")

@@ -811,7 +811,7 @@ def _uncentred(part: Blocks, data: Prepared) -> Array:
 
 
 def drawn_part(data: Prepared, random_state: np.random.RandomState, size: int) -> Blocks:
-    """Return so many rows, drawn with replacement."""
+    """Return ``size`` rows, drawn with replacement."""
     indices = random_state.randint(0, data.blocks.n_points, size)
     xp, device = data.placement.xp, data.placement.device
     return blocks.of_rows(data.blocks.gathered(from_host(indices, xp=xp, device=device)), xp=xp)
@@ -820,7 +820,7 @@ def drawn_part(data: Prepared, random_state: np.random.RandomState, size: int) -
 def part_to_seed(
     data: Prepared, random_state: np.random.RandomState, size: int, n_clusters: int
 ) -> Blocks:
-    """Return all rows, or so many drawn ones if there are more and enough of those have weight."""
+    """Return ``size`` rows, drawn; all rows if there are no more, or too few drawn have weight."""
     if size >= data.blocks.n_points:
         return data.blocks
     part = drawn_part(data, random_state, size)

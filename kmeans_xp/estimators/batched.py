@@ -127,10 +127,10 @@ def k_means_batched(
 
     Notes
     -----
-    On the host with numba, each thread solves some problems in compiled code, if they are so small
-    that a fit of one has a single task (some 10,000 rows of few features), begin with k-means++ and
-    are of Euclidean distances; the code is compiled at the first call, for some seconds. Other
-    problems are solved one after another. Bits are the same.
+    On the host with numba, each thread solves some problems in compiled code, with k-means++ and
+    Euclidean distances. They must be so small that a fit of one has a single task (some 10,000
+    rows of few features). The first call compiles the code, for some seconds. Other problems are
+    solved one after another. Bits are the same.
 
     Rows of weight 0 have labels, and count in the mean variance as they do in ``k_means``.
 

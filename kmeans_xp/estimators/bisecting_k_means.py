@@ -44,7 +44,7 @@ class BisectingKMeans(BaseKMeans):
         Initial centroids of each split, as of ``KMeans``. A callable is given the rows of the
         cluster, 2 and ``random_state=``, and returns two centroids.
     n_init : int, default=1
-        Runs from different initial centroids, for each split, of which the one of least inertia
+        Runs from different initial centroids, for each split; the one with the smallest inertia
         is kept.
     random_state : int, RandomState, Generator or None, default=None
         The same int chooses the same initial rows on every array library.

@@ -32,15 +32,15 @@ class KMeans(BaseKMeans):
     n_clusters : int, default=8
         Number of clusters.
     init : {"auto", "k-means++", "k-means||", "random"}, callable or array, default="auto"
-        Initial centroids. "k-means++" draws rows one after another, far from those before;
+        Initial centroids. "k-means++" draws rows one after another, far from those before.
         "k-means||" finds many such rows in each of five rounds and chooses among them, which is
-        as good and needs few passes over the rows; "auto" is "k-means++" for rows that lie in
-        one piece on a device, else "k-means||". An array is of shape (n_clusters, n_features),
+        as good and needs few passes over the rows. "auto" is "k-means++" for rows in one piece on
+        a device, otherwise "k-means||". An array is of shape (n_clusters, n_features),
         a callable is given X, n_clusters and ``random_state=``; for ``metric="cosine"`` X with
         rows of length 1.
     n_init : "auto" or int, default="auto"
-        Runs from different initial centroids, of which the one of least inertia is kept;
-        "auto" is 10 for "random" and callables, else 1.
+        Runs from different initial centroids; the one with the smallest inertia is kept.
+        "auto" is 10 for "random" and callables, otherwise 1.
     max_iter : int, default=300
         Iterations of a run, at most.
     tol : float, default=1e-4
@@ -78,7 +78,7 @@ class KMeans(BaseKMeans):
         centroid need not be the nearest.
     inertia_ : float
         Weighted sum of the squared distances of the rows to their centroids, in squared units
-        of X, recomputed at the end from differences; for "cosine" the weighted sum of 1 - cos,
+        of X, recomputed at the end from differences. For "cosine" the weighted sum of 1 - cos,
         which is half of the squared distance of unit vectors.
     n_iter_ : int
         Iterations of the run that was kept.
@@ -99,7 +99,7 @@ class KMeans(BaseKMeans):
 
     Notes
     -----
-    Rows are seen from their mean, in ``fit`` and in ``predict``: float32 data far from zero
+    ``fit`` and ``predict`` subtract the mean of the rows first: float32 data far from zero
     lose no digits, and ``predict(X)`` equals ``labels_``. In float32 the mean is added back in
     ``cluster_centers_``, which rounds them; ``predict`` and ``inertia_`` use what was fitted.
 

@@ -75,12 +75,12 @@ class MiniBatchKMeans(BaseKMeans):
         If positive, ``fit`` ends when the sum of squared centroid shifts of a step is at most
         this times the mean variance of the features.
     max_no_improvement : int or None, default=10
-        ``fit`` ends after so many steps without a new minimum of the smoothed inertia.
+        ``fit`` ends after this number of steps without a new minimum of the smoothed inertia.
     init_size : int, default=None
         Rows drawn to choose initial centroids from; None for 3 * batch_size.
     n_init : "auto" or int, default="auto"
-        Initial centroids tried, of which those of least inertia on other rows are kept;
-        "auto" is 3 for "random" and callables, else 1.
+        Initial centroids tried; those with the smallest inertia on other rows are kept.
+        "auto" is 3 for "random" and callables, otherwise 1.
     reassignment_ratio : float, default=0.01
         Centroids of less mass than this share of the greatest are moved to random rows.
     metric : {"euclidean", "cosine"}, default="euclidean"
@@ -330,7 +330,7 @@ class MiniBatchKMeans(BaseKMeans):
         random_state: np.random.RandomState,
         progress: Progress,
     ) -> MiniBatchStanding:
-        """Return where an earlier fit stood, whose values these are, or else the best start."""
+        """Return where an earlier fit with these values stopped, or the best start."""
         if values is not None and values.get("standing") is not None:
             standing = mini_batch_standing(values["standing"], data.blocks)
             progress.resumed(f"step {len(standing.steps)}")

@@ -212,7 +212,7 @@ def checked_centroids(
     n_clusters: int | None = None,
     metric: str = "euclidean",
 ) -> Array:
-    """Return given centroids, if there are so many, where the computation is and in its dtype."""
+    """Return given centroids, checked, where the computation is and in its dtype."""
     if is_known_array(centroids):
         centroids = adopted(centroids)
     if not _is_plain(centroids):
@@ -387,7 +387,7 @@ def _all_finite(X: Array) -> bool:
     if X.dtype not in (xp.float32, xp.float64):
         X = xp.astype(X, xp.float32)
     with np.errstate(all="ignore"):
-        # The sum of finite numbers is finite but for overflow: no n x d array of flags.
+        # Unless it overflows, the sum of finite numbers is finite: no n x d array of flags.
         return bool(xp.isfinite(xp.sum(X))) or bool(xp.all(xp.isfinite(X)))
 
 

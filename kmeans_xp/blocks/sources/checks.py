@@ -124,5 +124,5 @@ def _check_weights(weights: np.ndarray[Any, Any], place: Place) -> None:
 
 def _all_finite(numbers: np.ndarray[Any, Any]) -> bool:
     with np.errstate(all="ignore"):
-        # The sum of finite numbers is finite but for overflow: no array of flags, as a rule.
+        # Unless it overflows, the sum of finite numbers is finite: usually no array of flags.
         return bool(np.isfinite(numbers.sum())) or bool(np.isfinite(numbers).all())
