@@ -38,7 +38,7 @@ def positive_weights(n_points: int = 300, *, seed: int = 0) -> Floats:
 
 
 def nearly_equal(dtype: str = "float64", *, seed: int = 0) -> Floats:
-    """Return 40 rows of tenths that are eight different ones but for rounding."""
+    """Return 40 rows of tenths; up to rounding, eight of them are different."""
     rng = np.random.default_rng(seed)
     tenths = rng.integers(0, 10, (8, 5)) / 10.0
     ulps = rng.integers(-2, 3, (40, 5)) * np.finfo(dtype).eps

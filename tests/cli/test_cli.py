@@ -150,7 +150,7 @@ def test_scaling_equals_scaled_data(run: Run, table: pa.Table, tmp_path: Path) -
     expected = KMeans(3, random_state=0).fit(scaled)
     assert adjusted_rand_score(saved.estimator.labels_, expected.labels_) == 1.0
     assert saved.estimator.inertia_ == pytest.approx(expected.inertia_)
-    # The centres that are told are in the data's own units, thousands in the first column.
+    # The printed centres are in the data's own units, thousands in the first column.
     centres = saved.estimator.cluster_centers_ * saved.arrays["input_scale"]
     largest = (centres + saved.arrays["input_mean"])[:, 0].max()
     assert f" {largest:,.0f} " in done.stdout

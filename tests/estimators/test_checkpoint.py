@@ -34,7 +34,7 @@ class Killed(BaseException):
 
 
 class Killing(Recording):
-    """Records, and kills the fit after so many iterations."""
+    """Records, and kills the fit after ``n_left`` iterations."""
 
     def __init__(self, n_left: int) -> None:
         super().__init__()
@@ -49,7 +49,7 @@ class Killing(Recording):
 
 
 def kill(estimator: Any, X: Any, path: Path, after: int, **options: Any) -> None:
-    """Fit until so many iterations are done."""
+    """Fit until ``after`` iterations are done."""
     with pytest.raises(Killed):
         estimator.set_callbacks(Checkpoint(path, **options), Killing(after)).fit(X)
     assert path.exists()
@@ -385,7 +385,7 @@ class Counting(Checkpoint):
 def test_every_iteration_is_written(path: Path) -> None:
     checkpoint = Counting(path)
     kmeans = KMeans(6, random_state=0).set_callbacks(checkpoint).fit(cloud())
-    # At the begin, when it is seeded, and after each iteration.
+    # At the start, when it is seeded, and after each iteration.
     assert checkpoint.written == [-1, *range(kmeans.n_iter_ + 1)]
 
 
