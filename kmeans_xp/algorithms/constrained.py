@@ -10,15 +10,15 @@ __all__ = ["ConstrainedStep"]
 
 
 class ConstrainedStep:
-    """Does what the kernel ``lloyd_step`` does, with the nearest labels that keep to the bounds.
+    """Does what ``lloyd_step`` does, with labels that keep to bounds of the clusters' sizes.
 
-    Distances are computed where the rows are; the labels, by which their sum is least, on the
-    host.
+    The rows' device computes the distances. The host finds the labels within the bounds that make
+    the sum of squared distances smallest.
 
     Parameters
     ----------
     bounds : SizeBounds
-        Of the number of rows of each cluster, at least one: no cluster is empty then.
+        Bounds of each cluster's number of rows. At least one, so that no cluster is empty.
 
     References
     ----------

@@ -62,8 +62,8 @@ class LloydResult(NamedTuple):
     centroids : array of shape (n_clusters, n_features)
         Relative to the blocks' origin.
     labels : PerRow of int32
-        The nearest of these centroids, for each row. With ``sizes``, the labels of least total
-        distance that keep to the bounds.
+        The nearest of these centroids, for each row. With ``sizes``, the labels within the bounds
+        that have the smallest inertia.
     inertia : float
         Of these labels and centroids, in squared units of the points.
     iterations : tuple of Iteration
@@ -110,8 +110,8 @@ def lloyd(
         "cosine" is for rows and centroids on a sphere around zero: the algorithm is then
         spherical k-means [2]_.
     sizes : SizeBounds, optional
-        How many rows a cluster may have, for rows in one piece: labels are then those that keep to
-        it at the least inertia, instead of the nearest.
+        How many rows a cluster may have; the rows must be in one piece. Labels are then those
+        within the bounds that have the smallest inertia.
     before : sequence of Iteration
         The iterations that led to these centroids. The run continues as if it had not been
         interrupted.
@@ -171,7 +171,7 @@ def steps_over(
     xp, rows, update = blocks.xp, blocks.whole, UPDATES[metric]
     if sizes is not None:
         if rows is None:
-            raise ValueError("Bounds of sizes need all rows on the device in one piece.")
+            raise ValueError("Bounds of cluster sizes need all rows in one piece on one device.")
         constrained = ConstrainedStep(sizes)
         return Steps(blocks.reduce, constrained, constrained.labels, update, xp=xp)
     bounded = None if rows is None else bounds_for(rows, n_clusters, algorithm, xp=xp)

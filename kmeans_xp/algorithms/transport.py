@@ -1,7 +1,7 @@
-"""Rows to clusters at the least cost in all, where the sizes of clusters are bounded.
+"""Assign rows to clusters of bounded size at the smallest total cost.
 
-This is the transport problem. It is solved on the host by shortest paths between clusters, which
-are few, instead of a network with a node for each row: nothing is rounded to integers.
+This is the transport problem. The host solves it by shortest paths between the few clusters,
+instead of a network with a node for each row. No cost is rounded to an integer.
 """
 
 from itertools import pairwise
@@ -12,11 +12,11 @@ from numpy.typing import NDArray
 
 __all__ = ["SizeBounds", "cheapest_labels"]
 
-#: A problem is first solved for each fourth of its rows, as long as a cluster has some rows then:
-#: the prices found there leave few rows to move.
+#: First solve the problem for every fourth row, while clusters keep enough rows: with the prices
+#: found there, few rows have to move.
 _THINNING = 4
 _ROWS_A_CLUSTER = 16
-#: share of the greatest cost within which a price is 0
+#: a price up to this share of the greatest cost counts as 0
 _ROUNDING = 1e-12
 
 Costs = NDArray[np.float64]
@@ -39,27 +39,27 @@ class SizeBounds(NamedTuple):
 
 
 def cheapest_labels(costs: Costs, bounds: SizeBounds) -> Labels:
-    """Return the labels whose costs have the least sum, of all that keep to the bounds.
+    """Return the labels with the smallest total cost that keep to the bounds.
 
     Parameters
     ----------
     costs : float64 array of shape (n_clusters, n_rows)
-        What it costs to have a row in a cluster.
+        Cost of each row in each cluster.
     bounds : SizeBounds
-        Of the number of rows of each cluster.
+        Bounds of each cluster's number of rows.
 
     Returns
     -------
     int32 array of shape (n_rows,)
-        The least sum up to rounding, in float64. The same costs give the same labels.
+        The total cost is smallest up to rounding in float64. Equal costs give equal labels.
 
     Notes
     -----
-    Successive shortest paths [1]_. Each cluster has a price that its rows pay, and each row is in
-    the cluster where its cost and the price are least: such labels are the cheapest of all with the
-    same sizes. While a cluster has too many rows, one row after another moves along the path of
-    clusters that adds the least to the costs; prices follow. A path takes
-    O(n_clusters^2) operations for each of its steps, and a look at the rows of its clusters.
+    Successive shortest paths [1]_. Each cluster has a price that its rows pay. Each row is in the
+    cluster where its cost plus the price is smallest: no other labels with the same sizes cost
+    less. While a cluster has too many rows, rows move along the path of clusters that adds least
+    to the costs, and prices follow. A path takes O(n_clusters^2) operations for each of its steps,
+    and one pass over the rows of its clusters.
 
     References
     ----------
@@ -78,24 +78,25 @@ def _first_prices(costs: Costs, bounds: SizeBounds) -> Costs:
     n_some = some.shape[1]
     theirs = SizeBounds(bounds.least * n_some // n_rows, -(-bounds.most * n_some // n_rows))
     prices = _Residual(some, theirs, _first_prices(some, theirs)).solved().prices
-    # A price of 0 but for rounding would say that its cluster is full.
+    # A price that is 0 up to rounding would mean that its cluster is full.
     prices[np.abs(prices) <= _ROUNDING * np.max(np.abs(some))] = 0.0
     return prices
 
 
 class _Residual:
-    """The graph of what may still be changed: its nodes are the clusters and, last, the market.
+    """The graph of possible changes: its nodes are the clusters and, last, the market.
 
-    An edge from cluster to cluster moves a row there. Each cluster owes the market a number of rows
-    within the bounds, ``due``; an edge to the market raises it by one, an edge from the market
-    lowers it, at no cost. When each cluster has the rows that are due, the labels are found.
+    An edge from cluster to cluster moves a row there. Each cluster owes the market a number of
+    rows within the bounds, ``due``. An edge to the market raises it by one, and an edge from the
+    market lowers it by one, both at no cost. The labels are found when each cluster has the rows
+    that are due.
 
     Parameters
     ----------
     costs : float64 array of shape (n_clusters, n_rows)
     bounds : SizeBounds
     prices : float64 array of shape (n_clusters,)
-        To begin with: any will do, good ones save paths.
+        Initial prices. Any will do; good ones save paths.
     """
 
     def __init__(self, costs: Costs, bounds: SizeBounds, prices: Costs) -> None:
@@ -105,11 +106,10 @@ class _Residual:
         self._prices = np.append(prices, 0.0)
         self.labels: Labels = np.argmin(costs + prices[:, None], axis=0).astype(np.int32)
         self.sizes = np.bincount(self.labels, minlength=n_clusters)
-        # What the prices say: rows pay for a place where there is none left, and are paid to come
-        # where there are too few.
+        # A price above 0 means that the cluster is full; below 0, that it has the fewest allowed.
         due = np.clip(self.sizes, *bounds)
         self.due = np.where(prices > 0.0, bounds.most, np.where(prices < 0.0, bounds.least, due))
-        #: what each edge adds to the costs; at most that, where its row is unknown (-1)
+        #: what each edge adds to the costs; a lower bound where its row is unknown (-1)
         self.lengths = np.full((n_clusters + 1, n_clusters + 1), np.inf)
         self.rows = np.full((n_clusters + 1, n_clusters + 1), -1)
         self._measure_clusters()
@@ -122,7 +122,7 @@ class _Residual:
         return relative
 
     def solved(self) -> "_Residual":
-        """Move rows until each cluster has those that are due."""
+        """Move rows until each cluster has the number that is due."""
         while (excess := self._excess()).any():
             path, raised = self._shortest_path(excess)
             are_measured = [self._is_measured(*edge) for edge in pairwise(path)]
@@ -133,16 +133,16 @@ class _Residual:
         return self
 
     def _excess(self) -> NDArray[np.int64]:
-        """Return how many rows each node has beyond those due."""
+        """Return how many rows each node has above the number due."""
         of_clusters = self.sizes - self.due
         return np.append(of_clusters, -of_clusters.sum())
 
     def _shortest_path(self, excess: NDArray[np.int64]) -> tuple[list[int], Costs]:
-        """Return the shortest path from nodes with too many rows to one with too few.
+        """Return the shortest path from a node with too many rows to one with too few.
 
-        With it, what the prices rise by. By the algorithm of Bellman and Ford.
+        Also return how much each price rises. This is the algorithm of Bellman and Ford.
         """
-        # Of what each edge adds to costs and prices, which is at least 0 but for rounding.
+        # What each edge adds to costs and prices: at least 0, up to rounding.
         reduced = self.lengths + self._prices[None, :] - self._prices[:, None]
         towards = np.ascontiguousarray(np.maximum(reduced, 0.0).T)
         far = np.where(excess > 0, 0.0, np.inf)
@@ -162,7 +162,7 @@ class _Residual:
         return path[::-1], np.maximum(far[end] - far, 0.0)
 
     def _is_measured(self, start: int, end: int) -> bool:
-        """Return whether an edge has the length it was taken for; it has then and afterwards."""
+        """Return whether an edge's length is right; measure it if its row is unknown."""
         if self.market in (start, end) or self.rows[start, end] >= 0:
             return True
         members = np.flatnonzero(self.labels == start)
@@ -174,7 +174,7 @@ class _Residual:
 
     def _move_along(self, path: list[int]) -> None:
         edges = list(pairwise(path))
-        # All rows are those before any moves: one that came on this path does not go on.
+        # Choose all rows before any moves: a row that arrives on this path does not move again.
         moves = [(*edge, int(self.rows[edge])) for edge in edges if self.market not in edge]
         for start, end in edges:
             if end == self.market:
@@ -193,7 +193,7 @@ class _Residual:
         self._measure_market()
 
     def _measure_clusters(self) -> None:
-        """Take the length of all edges between clusters, without their rows."""
+        """Measure all edges between clusters, without their rows."""
         (present,) = np.nonzero(self.sizes)
         order = np.argsort(self.labels, kind="stable")
         starts = (np.cumsum(self.sizes) - self.sizes)[present]
@@ -204,7 +204,7 @@ class _Residual:
         np.fill_diagonal(self.lengths, np.inf)
 
     def _measure_arrival(self, cluster: int, row: int) -> None:
-        """Take the edges of a cluster that a new row of it makes shorter."""
+        """Update the edges of a cluster that its new row makes shorter."""
         added = self.costs[:, row] - self.costs[cluster, row]
         added[cluster] = np.inf
         (ends,) = np.nonzero(added < self.lengths[cluster, : self.market])

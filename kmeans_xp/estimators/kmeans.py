@@ -103,7 +103,7 @@ class KMeans(BaseKMeans):
     lose no digits, and ``predict(X)`` equals ``labels_``. In float32 the mean is added back in
     ``cluster_centers_``, which rounds them; ``predict`` and ``inertia_`` use what was fitted.
 
-    With ``size_min`` or ``size_max``, each iteration takes the labels of least inertia among all
+    With ``size_min`` or ``size_max``, each iteration takes the labels with the smallest inertia
     that keep to the sizes (constrained k-means [5]_). The fit holds 8 bytes for each row and
     cluster, and does this part on the host. ``labels_``, ``inertia_`` and ``fit_predict`` are of
     such labels. ``predict``, ``score`` and ``transform`` know no sizes: ``predict(X)`` is the

@@ -1,4 +1,4 @@
-"""Labels of least cost within bounds of sizes, against every labelling and SciPy's solvers."""
+"""The cheapest labels within bounds of sizes, against every labelling and SciPy's solvers."""
 
 import itertools
 from typing import Any

@@ -28,7 +28,7 @@ def skewed(n_points: int = 100, n_features: int = 3) -> Host:
 
 
 def best_labels(X: Host, centroids: Host, bounds: SizeBounds, metric: str) -> Host:
-    """Return the labels of least inertia by distances of their own."""
+    """Return the labels with the smallest inertia, by scikit-learn's distances."""
     measured = cosine_distances if metric == "cosine" else euclidean_distances
     distances = measured(X.astype(np.float64), centroids.astype(np.float64))
     costs = distances if metric == "cosine" else distances**2

@@ -48,7 +48,7 @@ def add(values, added):
 
 @shared(RESULTS, COUNT)
 def fill_from_room(values, n_numbers):
-    """Take room for so many numbers."""
+    """Take room for ``n_numbers`` numbers."""
     room = np.zeros(n_numbers)
     for number in range(len(values)):
         values[number] = room[number]

@@ -1,6 +1,6 @@
 """Calls of compiled functions where they lie.
 
-numba links a function that it compiled into each of its callers, and compiles it there anew: a
+numba links a function that it compiled into each of its callers, and compiles it there again: a
 fit would wait for each copy. Calls by name or by address leave it one.
 """
 
