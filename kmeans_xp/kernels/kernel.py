@@ -40,7 +40,7 @@ class Kernel(Generic[P, R]):
     Parameters
     ----------
     portable : callable
-        The body written against the Array API alone; takes ``xp`` as a keyword.
+        The body written only against the Array API; takes ``xp`` as a keyword.
     shapes : dict of str to Axes, optional
         As in ``Arguments``.
     """

@@ -1,4 +1,4 @@
-"""The kernels written against the Array API alone: each docstring is the contract.
+"""The kernels written only against the Array API: each docstring is the contract.
 
 Every kernel that takes ``rows`` takes them first, works tile by tile, and never holds an
 n_points x n_clusters matrix. ``centroids`` and candidates are relative to the rows' origin, as

@@ -1,4 +1,4 @@
-"""Which centroid is nearest, how far it is, and the sums of each cluster's rows."""
+"""The nearest centroid of each row, the distance to it, and the sums of each cluster's rows."""
 
 from typing import Generic, NamedTuple
 

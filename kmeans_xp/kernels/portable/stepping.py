@@ -73,7 +73,7 @@ class Steps:
         self.xp = xp
 
     def take(self, centroids: Array, *, n_left: int) -> Step:
-        """Take one step of the at most ``n_left`` left; waits for the device once."""
+        """Take one step from these centroids, of at most ``n_left``; waits for the device once."""
         totals = self.reduce(self.step, centroids)
         update = self.update(totals, centroids, xp=self.xp)
         return Step(centroids, totals, update, to_host(update.signals))
