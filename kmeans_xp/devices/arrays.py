@@ -8,6 +8,7 @@ import array_api_compat.numpy
 import numpy as np
 
 from kmeans_xp.devices.libraries import library_name, library_of
+from kmeans_xp.devices.libraries.record import is_bfloat16
 from kmeans_xp.devices.sparse import dense_types, is_sparse, stored
 
 __all__ = [
@@ -131,7 +132,7 @@ def begin_read(array: Array) -> Callable[[], np.ndarray[Any, Any]]:
 
 def is_of_kind(array: Array, kind: str | tuple[str, ...]) -> bool:
     """Return whether the array's dtype is of a kind that the Array API's ``isdtype`` knows."""
-    if str(array.dtype).endswith("bfloat16"):  # NumPy's and CuPy's isdtype refuse it
+    if is_bfloat16(array.dtype):  # NumPy's and CuPy's isdtype refuse it
         return "real floating" in kind
     return bool(namespace_of(array).isdtype(array.dtype, kind))
 
