@@ -39,7 +39,7 @@ Namespace: TypeAlias = Any
 DType: TypeAlias = Any
 Device: TypeAlias = Any
 
-#: by the type of an array
+#: by the type of an array or a sparse matrix
 _namespaces: dict[type, Namespace] = {np.ndarray: array_api_compat.numpy}
 
 #: kDLCUDA of the DLPack standard
@@ -48,7 +48,7 @@ _DLPACK_CUDA = 2
 
 def is_array(value: object) -> bool:
     """Return whether ``value`` is an array of a library that speaks the Array API."""
-    return type(value) in _namespaces or bool(array_api_compat.is_array_api_obj(value))
+    return type(value) in dense_types or bool(array_api_compat.is_array_api_obj(value))
 
 
 def is_known_array(value: object) -> bool:
@@ -58,7 +58,7 @@ def is_known_array(value: object) -> bool:
 
 def is_host_array(value: object) -> bool:
     """Return whether ``value`` is of NumPy or SciPy, or no array: those become NumPy's."""
-    if not is_array(value) and not is_sparse(value):
+    if not is_sparse(value) and not is_array(value):
         return True
     return library_name(namespace_of(value)) == "numpy"
 
@@ -67,18 +67,19 @@ def namespace_of(*arrays: Array) -> Namespace:
     """Return the Array API namespace of the arrays; TypeError if they are of several libraries."""
     if len(arrays) == 1 and (known := _namespaces.get(type(arrays[0]))) is not None:
         return known  # the look-up takes longer than an operation on few rows
-    arrays = tuple(stored(array) if is_sparse(array) else array for array in arrays)
+    dense = tuple(stored(array) if is_sparse(array) else array for array in arrays)
     try:
-        namespace = array_api_compat.array_namespace(*arrays)
+        namespace = array_api_compat.array_namespace(*dense)
     except TypeError as error:
-        names = sorted({type(array).__module__.partition(".")[0] for array in arrays})
+        names = sorted({type(array).__module__.partition(".")[0] for array in dense})
         raise TypeError(
             f"The arrays are of different libraries ({', '.join(names)}): {error}. "
             "Convert them to one library first."
         ) from error
     if len(arrays) == 1:
         _namespaces[type(arrays[0])] = namespace
-        dense_types.add(type(arrays[0]))
+        if dense[0] is arrays[0]:
+            dense_types.add(type(arrays[0]))
     return namespace
 
 

@@ -310,7 +310,8 @@ class MiniBatchKMeans(BaseKMeans):
         best, least = None, math.inf
         for number in range(1, n_runs + 1):
             part = part_to_seed(data, random_state, self._init_size, self.n_clusters)
-            self._say(f"Init {number}/{n_runs} with method {resolved_init(init, part)}")
+            if self.verbose:  # to write an array takes longer than a small fit
+                self._say(f"Init {number}/{n_runs} with method {resolved_init(init, part)}")
             centroids = self._initial_centroids(init, part, data, random_state, self.n_clusters)
             if n_runs > 1 or self.verbose:
                 labels = valid.map_rows(nearest_labels, centroids)
