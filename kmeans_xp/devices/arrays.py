@@ -8,6 +8,7 @@ import array_api_compat.numpy
 import numpy as np
 
 from kmeans_xp.devices.libraries import library_name, library_of
+from kmeans_xp.devices.libraries.record import is_bfloat16
 from kmeans_xp.devices.sparse import dense_types, is_sparse, stored
 
 __all__ = [
@@ -38,7 +39,7 @@ Namespace: TypeAlias = Any
 DType: TypeAlias = Any
 Device: TypeAlias = Any
 
-#: by the type of an array
+#: by the type of an array or a sparse matrix
 _namespaces: dict[type, Namespace] = {np.ndarray: array_api_compat.numpy}
 
 #: kDLCUDA of the DLPack standard
@@ -47,7 +48,7 @@ _DLPACK_CUDA = 2
 
 def is_array(value: object) -> bool:
     """Return whether ``value`` is an array of a library that supports the Array API."""
-    return type(value) in _namespaces or bool(array_api_compat.is_array_api_obj(value))
+    return type(value) in dense_types or bool(array_api_compat.is_array_api_obj(value))
 
 
 def is_known_array(value: object) -> bool:
@@ -57,7 +58,7 @@ def is_known_array(value: object) -> bool:
 
 def is_host_array(value: object) -> bool:
     """Return whether ``value`` is of NumPy or SciPy, or not an array: NumPy handles all these."""
-    if not is_array(value) and not is_sparse(value):
+    if not is_sparse(value) and not is_array(value):
         return True
     return library_name(namespace_of(value)) == "numpy"
 
@@ -66,18 +67,19 @@ def namespace_of(*arrays: Array) -> Namespace:
     """Return the Array API namespace of the arrays; TypeError if their libraries differ."""
     if len(arrays) == 1 and (known := _namespaces.get(type(arrays[0]))) is not None:
         return known  # the look-up takes longer than an operation on few rows
-    arrays = tuple(stored(array) if is_sparse(array) else array for array in arrays)
+    dense = tuple(stored(array) if is_sparse(array) else array for array in arrays)
     try:
-        namespace = array_api_compat.array_namespace(*arrays)
+        namespace = array_api_compat.array_namespace(*dense)
     except TypeError as error:
-        names = sorted({type(array).__module__.partition(".")[0] for array in arrays})
+        names = sorted({type(array).__module__.partition(".")[0] for array in dense})
         raise TypeError(
             f"The arrays are of different libraries ({', '.join(names)}): {error}. "
             "Convert them to one library first."
         ) from error
     if len(arrays) == 1:
         _namespaces[type(arrays[0])] = namespace
-        dense_types.add(type(arrays[0]))
+        if dense[0] is arrays[0]:
+            dense_types.add(type(arrays[0]))
     return namespace
 
 
@@ -131,7 +133,7 @@ def begin_read(array: Array) -> Callable[[], np.ndarray[Any, Any]]:
 
 def is_of_kind(array: Array, kind: str | tuple[str, ...]) -> bool:
     """Return whether the array's dtype is of the given kind, as in the Array API's ``isdtype``."""
-    if str(array.dtype).endswith("bfloat16"):  # NumPy's and CuPy's isdtype refuse it
+    if is_bfloat16(array.dtype):  # NumPy's and CuPy's isdtype refuse it
         return "real floating" in kind
     return bool(namespace_of(array).isdtype(array.dtype, kind))
 

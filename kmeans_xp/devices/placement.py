@@ -4,7 +4,7 @@ import functools
 import importlib
 import logging
 import re
-from contextlib import AbstractContextManager, ExitStack
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from typing import Any, NamedTuple
 
 import array_api_compat
@@ -35,6 +35,7 @@ __all__ = [
     "bring_parts",
     "choose",
     "device_kind",
+    "kept",
     "lent",
     "send",
     "working_device",
@@ -88,9 +89,12 @@ class Placement(NamedTuple):
         here = working_device(self.xp, self.device)
         if not self.is_lent:
             return here
+        there = library_of(self.home_xp).lending(self.home_device)
+        if isinstance(there, nullcontext):
+            return here
         both = ExitStack()
         both.enter_context(here)
-        both.enter_context(library_of(self.home_xp).lending(self.home_device))
+        both.enter_context(there)
         return both
 
 
@@ -182,6 +186,12 @@ def send(array: Array, placement: Placement) -> Array:
     if int(array.dtype.itemsize) == 8:
         array = narrowed(array, xp.__array_namespace_info__().dtypes(device=device))
     return library_of(xp).shared(array, xp)
+
+
+def kept(array: Array, placement: Placement) -> Array:
+    """Return what an estimator keeps for itself: as a result, or as the lender's on the host."""
+    is_lenders = placement.is_lent and type(array) is np.ndarray
+    return array if is_lenders else send(array, placement)
 
 
 def adopted(value: Any) -> Any:

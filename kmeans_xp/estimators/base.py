@@ -46,6 +46,7 @@ from kmeans_xp.devices import (
     choose,
     from_host,
     is_array,
+    kept,
     send,
     tile_shape,
     to_host,
@@ -699,8 +700,8 @@ class BaseKMeans(
         """Return the attributes that make an estimator which predicts by these centroids."""
         return {
             "cluster_centers_": send(published(centroids, origin, self.metric), placement),
-            "_centroids": send(centroids, placement),
-            "_origin": send(origin, placement),
+            "_centroids": kept(centroids, placement),
+            "_origin": kept(origin, placement),
             "_n_features_out": self.n_clusters,
         }
 

@@ -25,7 +25,7 @@ from kmeans_xp.algorithms import (
 )
 from kmeans_xp.algorithms.minibatch import Reassignment
 from kmeans_xp.blocks import Blocks, Elsewhere, elsewhere
-from kmeans_xp.devices import Array, Placement, bring, from_host, send, to_host
+from kmeans_xp.devices import Array, Placement, bring, from_host, kept, to_host
 from kmeans_xp.estimators import exchange
 from kmeans_xp.estimators.base import (
     BaseKMeans,
@@ -310,7 +310,8 @@ class MiniBatchKMeans(BaseKMeans):
         best, least = None, math.inf
         for number in range(1, n_runs + 1):
             part = part_to_seed(data, random_state, self._init_size, self.n_clusters)
-            self._say(f"Init {number}/{n_runs} with method {resolved_init(init, part)}")
+            if self.verbose:  # to write an array takes longer than a small fit
+                self._say(f"Init {number}/{n_runs} with method {resolved_init(init, part)}")
             centroids = self._initial_centroids(init, part, data, random_state, self.n_clusters)
             if n_runs > 1 or self.verbose:
                 labels = valid.map_rows(nearest_labels, centroids)
@@ -392,7 +393,7 @@ class MiniBatchKMeans(BaseKMeans):
     ) -> None:
         centroids, steps = result.state.centroids, result.steps
         self._store_centroids(centroids, data.origin, data.placement)
-        self._counts = send(result.state.mass, data.placement)
+        self._counts = kept(result.state.mass, data.placement)
         self._random_state = random_state
         self._n_since_last_reassign = 0
         self.n_steps_ = len(steps)
@@ -418,7 +419,7 @@ class MiniBatchKMeans(BaseKMeans):
             self._store_centroids(centroids, data.origin, data.placement)
             xp, device = data.placement.xp, data.placement.device
             zeros = from_host(np.zeros(self.n_clusters), xp=xp, device=device)
-            self._counts = send(zeros, data.placement)
+            self._counts = kept(zeros, data.placement)
         self._random_state = random_state
         self._n_since_last_reassign = 0
         self.n_steps_ = 0
@@ -443,7 +444,7 @@ class MiniBatchKMeans(BaseKMeans):
         )
         self._say_reassigned(step)
         self._store_centroids(state.centroids, batch.origin, placement)
-        self._counts = send(state.mass, placement)
+        self._counts = kept(state.mass, placement)
         self._n_since_last_reassign = reassignment.n_seen
         self.n_steps_ += 1
         if self.compute_labels:

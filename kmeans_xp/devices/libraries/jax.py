@@ -3,10 +3,15 @@
 from contextlib import AbstractContextManager
 from typing import Any
 
+import numpy as np
+
 from kmeans_xp.config import get_config
 from kmeans_xp.devices.libraries.record import Library
 
 __all__ = ["Jax"]
+
+#: bytes of an array that JAX copies in less time than it takes to share it by DLPack
+_SOONER_COPIED = 2**16
 
 
 class Jax(Library):
@@ -30,6 +35,21 @@ class Jax(Library):
         jax = self.module
         precision: AbstractContextManager[object] = jax.default_matmul_precision(name)
         return precision
+
+    def shared(self, array: Any, xp: Any) -> Any:
+        """Return an array of NumPy or CuPy in the same memory, or a copy of a small one."""
+        is_small = isinstance(array, np.ndarray) and array.nbytes <= _SOONER_COPIED
+        return xp.array(array) if is_small and self._is_on_host() else xp.from_dlpack(array)
+
+    def lent(self, array: Any, borrower: Library, xp: Any) -> Any:
+        """Return an array in the same memory."""
+        # A quarter of the time that DLPack takes.
+        return np.asarray(array) if borrower.name == "numpy" else borrower.shared(array, xp)
+
+    def _is_on_host(self) -> bool:
+        """Return whether JAX makes arrays on the host where it is not told where."""
+        jax = self.module
+        return jax.default_backend() == "cpu" and jax.config.jax_default_device is None
 
     def cpu(self, xp: Any) -> tuple[Any, Any]:
         """Return JAX's device."""

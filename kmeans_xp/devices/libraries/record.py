@@ -11,7 +11,7 @@ import numpy as np
 
 from kmeans_xp.devices.availability import on_cuda, why_cupy_is_unusable
 
-__all__ = ["Library"]
+__all__ = ["Library", "is_bfloat16"]
 
 Host = np.ndarray[Any, Any]
 
@@ -80,7 +80,7 @@ class Library:
         if lender == "cupy" and why_cupy_is_unusable() is not None:
             return None
         # NumPy and CuPy have no bfloat16.
-        return None if str(array.dtype).endswith("bfloat16") else lender
+        return None if is_bfloat16(array.dtype) else lender
 
     def shared(self, array: Any, xp: Any) -> Any:
         """Return another library's array as an array of this one, ``xp``, without a copy."""
@@ -114,6 +114,12 @@ class Library:
     def is_accelerator(self, device: Any) -> bool:
         """Return whether a device is not a CPU."""
         return any(word in str(device) for word in ("cuda", "gpu", "mps", "xpu"))
+
+
+@functools.cache
+def is_bfloat16(dtype: Any) -> bool:
+    """Return whether a dtype is the one that NumPy and CuPy do not have."""
+    return str(dtype).endswith("bfloat16")
 
 
 def _has_dlpack(array: Any) -> bool:

@@ -17,6 +17,10 @@ class Torch(Library):
 
     out_of_memory = ("OutOfMemoryError", "can't allocate memory")
 
+    def device(self, array: Any) -> Any:
+        """Return the device of a tensor."""
+        return array.device
+
     def settled(self, array: Any) -> Any:
         """Return a tensor of the same memory without its gradient."""
         # Results with a graph would keep all of it alive.
