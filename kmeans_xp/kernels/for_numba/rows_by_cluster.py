@@ -576,7 +576,7 @@ class RowsByCluster:
         self.clusters.centroids[: centroids.size] = centroids.reshape(-1)
         self.n_clusters = len(centroids)
         self._given = (rows.points, origin_of(rows), weights_of(rows))
-        self.n_measured = 0
+        self.n_measured, self._n_candidates = 0, 1
         # What is found of a new centroid.
         self._places = np.empty(rows.n_points, np.int64)
         self._distances = np.empty(rows.n_points, dtype)
@@ -630,13 +630,13 @@ class RowsByCluster:
         size = len(candidates) if is_small else 1
         starts = range(0, len(candidates), size)
         counts = in_threads(lambda task: measure(starts[task], starts[task] + size), len(starts))
-        self.n_measured = sum(counts)
+        self.n_measured, self._n_candidates = sum(counts), len(candidates)
         return potentials
 
     @property
     def measured_part(self) -> float:
-        """Part of the rows that the last potentials were measured of, in whole panels."""
-        return self.n_measured / max(1, self._n_used)
+        """Part of the rows that measured one of the last candidates, in whole panels."""
+        return self.n_measured / (max(1, self._n_used) * self._n_candidates)
 
     def _labels(self) -> NDArray[np.int32]:
         """Return which centroid each row has its distance from, to the bit."""

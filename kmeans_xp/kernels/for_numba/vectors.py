@@ -28,6 +28,7 @@ __all__ = [
     "LINE",
     "PANEL",
     "ROW_CANDIDATES",
+    "add_closest",
     "add_row",
     "as_rows",
     "copy_scaled",
@@ -851,7 +852,20 @@ def _halved(code: _Code, left: Any, right: Any, length: int) -> Any:
     half = length // 2
     low = [lane for lane in lanes if lane % length < half]
     high = [lane + half for lane in low]
-    return code.builder.fadd(code.shuffle(left, right, low), code.shuffle(left, right, high))
+    is_whole = isinstance(left.type.element, ir.IntType)
+    add = code.builder.add if is_whole else code.builder.fadd
+    return add(code.shuffle(left, right, low), code.shuffle(left, right, high))
+
+
+@_of_sizes(ROW_CANDIDATES)
+def add_closest(
+    code: _Code, like: _Array, size: int, closest: Any, weight: Any, sums: _Array, first: Any
+) -> None:
+    """Do as ``fold_row`` where no candidate is nearer than ``closest``, which is as ``like``."""
+    wide = ir.VectorType(ir.DoubleType(), size)
+    value = code.part(code.splat(closest, ir.VectorType(code.scalar, size)), 0, wide)
+    place = sums.at(first)
+    code.store(code.multiply_add(value, code.splat(weight, wide), code.load(place, wide)), place)
 
 
 @_of_sizes(ROW_CANDIDATES)
