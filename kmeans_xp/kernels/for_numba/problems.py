@@ -169,6 +169,8 @@ def _first_least_of(potentials, n_trials, like):
     NUMBER,
     NUMBER,
     NUMBER,
+    NUMBER,
+    NUMBER,
     TOTALS,
     _LABELS,
     STACK,
@@ -187,6 +189,8 @@ def _solve(
     tol,
     least,
     greatest,
+    least_total,
+    greatest_total,
     margin,
     found,
     labels,
@@ -211,6 +215,10 @@ def _solve(
         variance = numbers[0]
         if not variance * n_features <= greatest or 0.0 < variance < least:
             continue
+        if len(own_weights) > 0:
+            total = variance * own_weights.sum()
+            if not least_total <= total or not total * n_features * n_points <= greatest_total:
+                continue
         for run in range(len(uniforms)):
             _choose(own, tile, origin, own_weights, uniforms[run], n_trials, start)
             n_done, is_left, is_done, explained = 0, False, False, -np.inf
@@ -293,6 +301,8 @@ def solved_in_threads(
         options.tol,
         options.least_variance,
         options.greatest_variance,
+        options.least_total,
+        options.greatest_total,
         options.margin,
     )
     n_tasks = min(n_problems, _MOST_TASKS)

@@ -21,6 +21,9 @@ class ProblemOptions(NamedTuple):
     least_variance, greatest_variance : float
         A problem is not solved whose mean variance lies between 0 and the least, or that is above
         the greatest over the number of features.
+    least_total, greatest_total : float
+        Nor one with weights, if their sum times the mean variance is below the least, or, times the
+        numbers of features and rows too, above the greatest.
     margin : float
         A later run is better if its inertia is less by more than this part.
     """
@@ -30,6 +33,8 @@ class ProblemOptions(NamedTuple):
     tol: float
     least_variance: float
     greatest_variance: float
+    least_total: float
+    greatest_total: float
     margin: float
 
 
@@ -78,8 +83,8 @@ def solved_at_once(
     Returns
     -------
     Solved or None
-        Bit-equal to fits of the problems one after another. A problem whose range needs a
-        warning or an error, or that left a cluster empty, is not solved. None where one call
-        for all would be no faster, or not bit-equal.
+        Bit-equal to fits of the problems one after another. A problem is not solved whose range
+        needs a warning or an error, that left a cluster empty, or whose inertia did not fall. None
+        where one call for all would be no faster, or not bit-equal.
     """
     return None
