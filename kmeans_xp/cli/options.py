@@ -11,6 +11,7 @@ import typer
 from kmeans_xp.cli import tables
 from kmeans_xp.cli.asked import Missing
 from kmeans_xp.cli.paths import format_of
+from kmeans_xp.cli.standard_input import STANDARD_INPUT
 from kmeans_xp.cli.text_format import TextFormat, delimiter_named
 
 __all__ = [
@@ -51,7 +52,16 @@ class Metric(StrEnum):
     cosine = "cosine"
 
 
-InputFile = Annotated[Path, typer.Argument(exists=True, dir_okay=False, metavar="FILE")]
+InputFile = Annotated[
+    Path,
+    typer.Argument(
+        # Typer's own check takes the dash for a file; `check_files` asks whether FILE exists.
+        dir_okay=False,
+        metavar="FILE",
+        help="The table; - reads it from the standard input, where all but TSV is known by how it "
+        "begins.",
+    ),
+]
 LabelledFile = Annotated[
     Path | None,
     typer.Option(
@@ -197,7 +207,10 @@ def text_format(
 
 def check_files(file: Path, out: Path | None, *others: Path | None) -> None:
     """Raise if FILE or --out is of an unknown format, or two files are the same."""
-    _check_format(format_of(file), tables.READABLE, "FILE")
+    if file != STANDARD_INPUT:
+        if not file.exists():
+            raise typer.BadParameter(f"file {str(file)!r} does not exist", param_hint="FILE")
+        _check_format(format_of(file), tables.READABLE, "FILE")
     if out is not None:
         _check_format(out.suffix.lower(), tables.WRITABLE, "--out")
     check_distinct(file, out, *others)

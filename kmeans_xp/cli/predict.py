@@ -31,6 +31,7 @@ from kmeans_xp.cli.options import (
 from kmeans_xp.cli.outputs import print_written
 from kmeans_xp.cli.progress import progress
 from kmeans_xp.cli.scaling import Scaling
+from kmeans_xp.cli.standard_input import readable
 from kmeans_xp.cli.text_format import TextFormat
 from kmeans_xp.devices import to_host
 
@@ -67,7 +68,7 @@ def predict(
     """
     text = text_format(delimiter, decimal, thousands, encoding)
     check_files(file, out, model)
-    with reported(), persistence.staged(*filter(None, [out])) as staged:
+    with reported(), persistence.staged(*filter(None, [out])) as staged, readable(file) as path:
         estimator, arrays = persistence.load(model, expected=(KMeans, MiniBatchKMeans))
         if not hasattr(estimator, "cluster_centers_"):
             raise ValueError(f"{model} holds a {type(estimator).__name__} that was not fitted.")
@@ -75,11 +76,11 @@ def predict(
         wanted = _Wanted.of(model, estimator, arrays)
         missing = Missing.drop if drop_missing else Missing.fail
         centroids = to_host(estimator.cluster_centers_)
-        if streaming.is_needed(file):
-            streaming.refuse_missing(file, missing, "--drop-missing")
-            data = _opened(file, text, wanted, scaling)
+        if streaming.is_needed(path):
+            streaming.refuse_missing(path, missing, "--drop-missing")
+            data = _opened(path, text, wanted, scaling)
         else:
-            data = _read(file, text, wanted, scaling, fill, missing)
+            data = _read(path, text, wanted, scaling, fill, missing)
         points, names = data.points, data.names
         if isinstance(points, np.ndarray):
             points = points.astype(centroids.dtype, copy=False)
@@ -92,11 +93,11 @@ def predict(
         with progress(f"Predicting {n_rows:,} rows"):
             found = to_host(estimator.set_params(device=device).predict(points))
         for temporary in staged:
-            streaming.write_labelled(file, data, found, temporary, column)
+            streaming.write_labelled(path, data, found, temporary, column)
         centres = scaling.undo(centroids) if scaling else centroids
         clusters = summary.summarize(points, found, centroids, centres, names, estimator.metric)
     console = results()
-    console.print(f"\n{file.name}: {n_rows:,} rows, nearest of {len(centroids)} clusters")
+    console.print(f"\n{path.name}: {n_rows:,} rows, nearest of {len(centroids)} clusters")
     summary.print_summary(console, clusters)
     unit = inputs.unit(scaling)
     console.print(summary.what_mean_distances_are(estimator.metric, unit))

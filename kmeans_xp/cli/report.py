@@ -43,6 +43,7 @@ from kmeans_xp.cli.options import (
 )
 from kmeans_xp.cli.pictures import clusters_picture
 from kmeans_xp.cli.progress import progress
+from kmeans_xp.cli.standard_input import readable
 from kmeans_xp.plotting.numerals import counted, formatted
 
 __all__ = ["report"]
@@ -97,10 +98,10 @@ def report(
         )
     text = text_format(delimiter, decimal, thousands, encoding)
     check_files(file, None, out)
-    with reported(), persistence.staged(out) as (temporary,):
+    with reported(), persistence.staged(out) as (temporary,), readable(file) as path:
         plotting.check_format("picture.svg")
         asked = Asked(column_names, exclude, missing, scale, encode, text)
-        data = inputs.read(file, asked)
+        data = inputs.read(path, asked)
         estimator = KMeans(
             n_clusters,
             n_init=n_starts(n_init, data.points.shape, n_clusters),
@@ -111,7 +112,7 @@ def report(
         result = fit(estimator, data)
         with progress("Writing"):
             command = _command(file, asked, estimator, out)
-            page = _page(_measured(file, command, data, result))
+            page = _page(_measured(path, command, data, result))
             temporary.write_text(page, encoding="utf-8", errors="replace")
             size = temporary.stat().st_size
     results().print(f"Wrote: {out} ({size / 1000:,.0f} kB)", soft_wrap=True)
