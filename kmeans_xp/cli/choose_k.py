@@ -79,8 +79,8 @@ def choose_k(
     criterion: Annotated[
         Criterion,
         typer.Option(
-            help="What decides: the greatest mean silhouette, the first peak of the gap "
-            "statistic (1 cluster if there is no structure), or the elbow of the inertia."
+            help="What decides: the greatest mean silhouette, the first gap statistic within one "
+            "error of the next (1 cluster if there is no structure), or the elbow of the inertia."
         ),
     ] = Criterion.silhouette,
     references: Annotated[
@@ -139,8 +139,9 @@ def choose_k(
             _write(temporary, path, selection)
     _print(path, data, selection)
     console = results()
-    command = _next_command(file, asked, seed, selection)
-    console.print(f"Next: {command}", soft_wrap=True)
+    if selection.n_clusters > 1:  # one cluster has nothing to tell
+        command = _next_command(file, asked, seed, selection)
+        console.print(f"Next: {command}", soft_wrap=True)
     console.print(f"Time: {time.perf_counter() - started:.2f} s")
     print_written(*outputs)
 

@@ -1,6 +1,7 @@
 """What is said to the user: results on stdout, the rest on stderr."""
 
 import logging
+import os
 import sys
 import warnings
 from collections.abc import Iterator
@@ -41,11 +42,18 @@ def reported(*, tells_of_compiling: bool = True) -> Iterator[None]:
         try:
             yield
         except (ValueError, OSError, ImportError, MemoryError, DeviceUnavailableError) as error:
-            messages().print(f"Error: {str(error) or 'not enough memory'}", style="red")
+            messages().print(f"Error: {_told(error)}", style="red")
             raise typer.Exit(1) from error
         finally:
             for warning in caught:
                 note(str(warning.message))
+
+
+def _told(error: Exception) -> str:
+    """Return what happened, without the number that the system has for it."""
+    if isinstance(error, OSError) and error.strerror and error.filename is not None:
+        return f"{error.strerror}: {os.fspath(error.filename)!r}"
+    return str(error) or "not enough memory"
 
 
 class _Notes(logging.Handler):

@@ -1,6 +1,7 @@
 """What the commands that read a table have in common."""
 
 import os
+import re
 from collections.abc import Mapping
 from enum import StrEnum
 from pathlib import Path
@@ -160,9 +161,21 @@ MetricOption = Annotated[
         "count as unit vectors, and none may be zero."
     ),
 ]
+
+
+def _checked_device(device: str) -> str:
+    if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", device):
+        advice = ": a GPU is cuda" if device.lower() in ("gpu", "nvidia") else ""
+        raise typer.BadParameter(
+            f"device {device!r} is not known; known are auto, cpu, cuda and cuda:N{advice}"
+        )
+    return device
+
+
 DeviceOption = Annotated[
     str,
     typer.Option(
+        callback=_checked_device,
         metavar="auto|cpu|cuda|cuda:N",
         envvar="KMEANS_XP_DEVICE",
         help="Where to compute; auto takes CUDA where it is usable and pays.",

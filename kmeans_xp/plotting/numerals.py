@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["counted", "formatted"]
+__all__ = ["counted", "formatted", "shortened"]
 
 
 def counted(number: int, noun: str) -> str:
@@ -64,3 +64,26 @@ def formatted(
         return [f"{value:.4g}" for value in values]
     decimals = max(0, n_digits - 1 - math.floor(math.log10(spread)))
     return [f"{value:z,.{decimals}f}" for value in values]
+
+
+def shortened(text: str, length: int) -> str:
+    """Return a text of at most this many characters, its end replaced by an ellipsis.
+
+    Parameters
+    ----------
+    text : str
+        Such as the name of a column.
+    length : int
+        Most characters, at least 1.
+
+    Returns
+    -------
+    str
+        The text itself if it is short enough.
+
+    Examples
+    --------
+    >>> shortened("temperature", 5)
+    'temp…'
+    """
+    return text if len(text) <= length else f"{text[: length - 1]}…"

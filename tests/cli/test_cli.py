@@ -388,8 +388,8 @@ def test_the_environment_chooses_the_device(
 ) -> None:
     monkeypatch.setenv("KMEANS_XP_DEVICE", "abacus")
     done = run("cluster", csv_file, "-k", 2)
-    assert done.exit_code == 1
-    assert "abacus" in done.stderr
+    assert done.exit_code == 2
+    assert "device 'abacus' is not known" in done.stderr
 
 
 @pytest.mark.since_sklearn("1.9")
@@ -512,6 +512,8 @@ def test_version(run: Run) -> None:
 @pytest.mark.parametrize("command", ["cluster", "choose-k", "predict", "report", "devices"])
 def test_help(command: str, run: Run) -> None:
     done = run(command, "--help")
+    assert f"Example: kmeans-xp {command} " in done.output
+    assert run(command, "-h").output == done.output
     assert done.exit_code == 0
     assert command in done.stdout
 
@@ -580,6 +582,7 @@ def assert_one_error(done: Any, message: str, exit_code: int = 1) -> None:
     assert isinstance(done.exception, SystemExit)  # no traceback
     assert done.stdout == ""
     assert re.search(message, done.stderr), done.stderr
+    assert "[Errno" not in done.stderr
     if exit_code == 1:
         errors = [line for line in done.stderr.splitlines() if not line.startswith("Note: ")]
         assert len(errors) == 1
@@ -626,7 +629,8 @@ def test_bad_arrays_are_one_error(
         (["-k", 101], "100 rows are too few for 101 clusters", 1),
         (["-k", 2, "--columns", "height,depth"], "no column 'depth'. Its columns: name, width", 1),
         (["-k", 2, "--columns", "name"], "Column 'name' .* holds text, not numbers", 1),
-        (["-k", 2, "--device", "abacus"], "device='abacus' is not known", 1),
+        (["-k", 2, "--device", "abacus"], "device 'abacus' is not known", 2),
+        (["-k", 2, "--device", "GPU"], "device 'GPU' is not known.* a GPU is cuda", 2),
         (["-k", 0], "Invalid value for '-k'", 2),
         (["-k", 2, "--seed", -1], "Invalid value for '--seed'", 2),
         ([], "Missing option '-k'", 2),
