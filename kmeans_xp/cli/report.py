@@ -53,7 +53,6 @@ SUFFIXES = (".html", ".htm")
 # Whatever a name in the table may hold: the page loads and runs nothing.
 POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
 PIXELS_PER_INCH = 96
-LEAST_SCALE = 0.7
 
 
 class _Report(NamedTuple):
@@ -368,8 +367,8 @@ def _picture(figure: Any, alternative: str, caption: str) -> Html:
         alt=alternative,
         width=width,
         height=height,
-        # A wide picture scrolls, rather than to be too small to be read.
-        style=f"min-width: {LEAST_SCALE * width:.0f}px",
+        # On a narrow screen a picture scrolls, rather than to be too small to be read.
+        style=f"min-width: {width}px",
     )
     scrolling = tag("div", image, class_="picture", role="region", aria_label=caption, tabindex="0")
     return tag("figure", scrolling, tag("figcaption", caption))

@@ -377,7 +377,9 @@ def test_without_matplotlib_it_says_what_to_install() -> None:
 @pytest.mark.parametrize(
     ("values", "expected"),
     [
-        ([1018.1811, 1015.2], ["1,018.18", "1,015.20"]),
+        ([1018.1811, 1015.2], ["1018.18", "1015.20"]),
+        ([1994.6, 1996.3], ["1994.60", "1996.30"]),
+        ([1994.6, 10000.0], ["1,995", "10,000"]),
         ([0.00123, 0.00456], ["0.00123", "0.00456"]),
         ([1234567.8, 23.4], ["1,234,568", "23"]),
         ([0.1, 0.1], ["0.100", "0.100"]),
@@ -394,5 +396,5 @@ def test_numbers_have_the_decimals_that_tell_them_apart(
 
 def test_a_spread_that_is_given_counts() -> None:
     values = np.array([1018.1811, 7.4321])
-    assert formatted(values, spread=7.4321) == ["1,018.18", "7.43"]
+    assert formatted(values, spread=7.4321) == ["1018.18", "7.43"]
     assert formatted(np.array([5.0, 5.0]), spread=0.0) == ["5.00", "5.00"]
