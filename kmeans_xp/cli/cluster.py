@@ -106,7 +106,7 @@ def cluster(
     outputs = _Outputs(out, model, plot)
     text = text_format(delimiter, decimal, thousands, encoding)
     check_files(file, *outputs, checkpoint)
-    with reported(), staged(outputs) as temporary, readable(file) as path:
+    with reported(kept=checkpoint), staged(outputs) as temporary, readable(file) as path:
         if temporary.picture:
             plotting.check_format(temporary.picture)
         source = streaming if streaming.is_needed(path) else inputs

@@ -14,6 +14,7 @@ from kmeans_xp.cli.asked import Missing
 from kmeans_xp.cli.console import note, reported, results
 from kmeans_xp.cli.encoding import Encoding
 from kmeans_xp.cli.inputs import Inputs
+from kmeans_xp.cli.listing import listed
 from kmeans_xp.cli.lists import sources_of, unnested
 from kmeans_xp.cli.missing import Fill, filled, made_whole
 from kmeans_xp.cli.options import (
@@ -157,7 +158,7 @@ class _Wanted(NamedTuple):
         if len(names) != self.n_features:
             raise ValueError(
                 f"{self.model} was fitted on {self.n_features} columns without names; "
-                f"{file} has {len(names)} columns of numbers: {', '.join(names)}."
+                f"{file} has {len(names)} columns of numbers: {listed(names)}."
             )
 
 
