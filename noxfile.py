@@ -4,6 +4,7 @@ Arguments after ``--`` go to pytest: ``nox -s numpy -- -k lloyd``.
 """
 
 import os
+import zipfile
 from pathlib import Path
 
 import nox
@@ -282,6 +283,27 @@ def _sklearn_suite(session: nox.Session, *arguments: str) -> None:
     plugins = ("-p", "tests.sklearn_suite", "-p", "no:cacheprovider", "-n", "2")
     env = {"SKLEARN_RUN_FLOAT32_TESTS": "1"}
     _pytest(session, "-q", *plugins, *isolated, *arguments, env=env)
+
+
+@nox.session(default=False)
+def package(session: nox.Session) -> None:
+    """The source archive, and the wheel that it makes: complete, and enough for a fit."""
+    session.install("build[uv]")
+    folder = Path(session.create_tmp())
+    for older in folder.glob("kmeans_xp-*"):
+        older.unlink()
+    session.run("python", "-m", "build", "--installer", "uv", "--outdir", str(folder))
+    (wheel,) = folder.glob("*.whl")
+    (archive,) = folder.glob("*.tar.gz")
+    # Files that are no modules: CUDA's sources, the report's style, the mark of types.
+    tracked = session.run("git", "ls-files", "kmeans_xp", silent=True, external=True).split()
+    absent = set(tracked) - set(zipfile.ZipFile(wheel).namelist())
+    if absent:
+        session.error(f"{wheel.name}, made from {archive.name}, lacks {', '.join(sorted(absent))}")
+    session.install("--force-reinstall", str(wheel))
+    code = "import numpy as np, kmeans_xp as k; print(k.KMeans(2).fit(np.eye(4)), k.__file__)"
+    with session.chdir(folder):  # away from the folder of the package
+        session.run("python", "-c", code)
 
 
 @nox.session(default=False)

@@ -29,7 +29,7 @@ def _one_command(name: str, command: Any) -> Iterator[str]:
     context = command.make_context(name, [], resilient_parsing=True)
     usage = " ".join(command.collect_usage_pieces(context)).translate({ord(c): "" for c in "{}"})
     yield from (f"## {name}", "", "```sh", f"kmeans-xp {name} {usage}", "```", "")
-    yield from (command.help.strip(), "")
+    yield from (command.help.strip(), "", command.epilog, "")
     records = [parameter.get_help_record(context) for parameter in command.params]
     rows = [_row(*record) for record in records if record and record[0].startswith("-")]
     if rows:

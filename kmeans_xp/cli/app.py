@@ -20,13 +20,26 @@ app = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode="markdown",
     pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
 )
-app.command()(cluster)
-app.command("choose-k")(choose_k)
-app.command()(predict)
-app.command()(report)
-app.command()(compress_image)
-app.command()(devices)
+
+
+def _example(line: str) -> str:
+    return f"Example: `{line}`"
+
+
+app.command(
+    epilog=_example("kmeans-xp cluster shops.csv -k 4 --scale --out labelled.csv --plot shops.png")
+)(cluster)
+app.command("choose-k", epilog=_example("kmeans-xp choose-k shops.csv --to 12 --scale"))(choose_k)
+app.command(epilog=_example("kmeans-xp predict shops.safetensors new.csv --out labelled.csv"))(
+    predict
+)
+app.command(epilog=_example("kmeans-xp report shops.csv -k 4 --scale --out report.html"))(report)
+app.command(epilog=_example("kmeans-xp compress-image photo.png -k 16 --out small.png"))(
+    compress_image
+)
+app.command(epilog=_example("kmeans-xp devices --compile"))(devices)
 
 
 def _print_version(wanted: bool) -> None:

@@ -38,6 +38,7 @@ from kmeans_xp.cli.options import (
 )
 from kmeans_xp.cli.outputs import print_written, staged
 from kmeans_xp.cli.progress import progress
+from kmeans_xp.cli.standard_input import readable
 from kmeans_xp.plotting.numerals import formatted
 from kmeans_xp.selection import Candidate, Selection, choose_n_clusters
 
@@ -78,8 +79,8 @@ def choose_k(
     criterion: Annotated[
         Criterion,
         typer.Option(
-            help="What decides: the greatest mean silhouette, the first peak of the gap "
-            "statistic (1 cluster if there is no structure), or the elbow of the inertia."
+            help="What decides: the greatest mean silhouette, the first gap statistic within one "
+            "error of the next (1 cluster if there is no structure), or the elbow of the inertia."
         ),
     ] = Criterion.silhouette,
     references: Annotated[
@@ -118,12 +119,12 @@ def choose_k(
     _check_options(first, last, criterion, references, outputs)
     text = text_format(delimiter, decimal, thousands, encoding)
     check_files(file, *outputs)
-    with reported(), staged(outputs) as temporary:
+    with reported(), staged(outputs) as temporary, readable(file) as path:
         if temporary.picture:
             plotting.check_format(temporary.picture)
-        source = streaming if streaming.is_needed(file) else inputs
+        source = streaming if streaming.is_needed(path) else inputs
         asked = Asked(column_names, exclude, missing, scale, encode, text)
-        data = source.read(file, asked)
+        data = source.read(path, asked)
         selection = _chosen(
             data,
             range(first, last + 1),
@@ -135,11 +136,12 @@ def choose_k(
             device=device,
         )
         with progress("Writing"):
-            _write(temporary, file, selection)
-    _print(file, data, selection)
+            _write(temporary, path, selection)
+    _print(path, data, selection)
     console = results()
-    command = _next_command(file, asked, seed, selection)
-    console.print(f"Next: {command}", soft_wrap=True)
+    if selection.n_clusters > 1:  # one cluster has nothing to tell
+        command = _next_command(file, asked, seed, selection)
+        console.print(f"Next: {command}", soft_wrap=True)
     console.print(f"Time: {time.perf_counter() - started:.2f} s")
     print_written(*outputs)
 

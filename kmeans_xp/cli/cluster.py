@@ -42,6 +42,7 @@ from kmeans_xp.cli.options import (
 from kmeans_xp.cli.outputs import print_written, staged
 from kmeans_xp.cli.pictures import clusters_picture
 from kmeans_xp.cli.progress import progress
+from kmeans_xp.cli.standard_input import readable
 from kmeans_xp.plotting.numerals import formatted
 
 __all__ = ["cluster"]
@@ -113,11 +114,11 @@ def cluster(
     sizes: dict[str, Any] = {name: size for name, size in asked_for.items() if size is not None}
     if sizes and mini_batch:
         raise typer.BadParameter("--mini-batch takes no --size-min and --size-max")
-    with reported(), staged(outputs) as temporary:
+    with reported(kept=checkpoint), staged(outputs) as temporary, readable(file) as path:
         if temporary.picture:
             plotting.check_format(temporary.picture)
-        source = streaming if streaming.is_needed(file) else inputs
-        data = source.read(file, Asked(column_names, exclude, missing, scale, encode, text))
+        source = streaming if streaming.is_needed(path) else inputs
+        data = source.read(path, Asked(column_names, exclude, missing, scale, encode, text))
         if temporary.labelled:
             labels.check_writable(data.table, temporary.labelled)
         column = labels.label_column(data.table, label_column, is_written=out is not None)
@@ -134,7 +135,7 @@ def cluster(
         )
         result = _fit(estimator, data, checkpoint)
         with progress("Writing"):
-            _write(temporary, file, data, result, column)
+            _write(temporary, path, data, result, column)
         clusters = summary.summarize(
             data.points,
             result.labels,
@@ -145,7 +146,7 @@ def cluster(
         )
     if checkpoint:
         checkpoint.unlink(missing_ok=True)
-    _print(file, data, result, clusters)
+    _print(path, data, result, clusters)
     seconds = time.perf_counter() - started
     console = results()
     console.print(f"Time: {result.seconds:.2f} s to fit, {seconds:.2f} s in all")

@@ -1,5 +1,6 @@
 """Which columns of a table are clustered, and their values as one matrix."""
 
+import difflib
 import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -11,6 +12,7 @@ import pyarrow.compute as pc
 
 from kmeans_xp.cli.encoding import FEW_VALUES, as_text, counts_of, is_text
 from kmeans_xp.cli.labels import LABEL_COLUMN
+from kmeans_xp.cli.listing import listed
 from kmeans_xp.cli.lists import are_lists_of_numbers
 from kmeans_xp.cli.tables import TableError
 from kmeans_xp.cli.text_format import perhaps_a_number
@@ -67,7 +69,7 @@ def choose(
             names.remove(name)
             skipped[name] = f"holds {kind}"
     if not names:
-        found = ", ".join(f"{name} ({kind})" for name, kind in skipped.items())
+        found = listed(f"{name} ({kind})" for name, kind in skipped.items())
         if any(_perhaps_numbers(table, name) for name in table.column_names):
             found += _STYLE_ADVICE
         raise TableError(f"{path} has no column of numbers to cluster. Its columns: {found}.")
@@ -146,8 +148,8 @@ def check_there(table: pa.Table, names: Iterable[str], path: Path) -> None:
     missing = [name for name in names if name not in table.column_names]
     if missing:
         raise TableError(
-            f"{path} has no column {', '.join(map(repr, missing))}. "
-            f"Its columns: {', '.join(table.column_names)}."
+            f"{path} has no column {listed(map(repr, missing))}. {_alike(missing, table)}"
+            f"Its columns: {listed(table.column_names)}."
         )
 
 
@@ -161,6 +163,14 @@ def matrix(table: pa.Table, names: Sequence[str], path: Path) -> np.ndarray[Any,
         points[:, i] = column.fill_null(np.nan).to_numpy()
     check_all(~np.isinf(points), "infinite values", names, path)
     return points
+
+
+def _alike(missing: Sequence[str], table: pa.Table) -> str:
+    """Return which columns have names like those that are missing, as a sentence if any has."""
+    found = [
+        name for each in missing for name in difflib.get_close_matches(each, table.column_names, 1)
+    ]
+    return f"Do you mean {listed(map(repr, found))}? " if found else ""
 
 
 def _kind(dtype: pa.DataType) -> str:
@@ -216,7 +226,7 @@ def check_all(
     if not len(rows):
         return
     counts = zip(names, np.count_nonzero(~good, axis=0), strict=True)
-    where = ", ".join(f"{name} ({count:,})" for name, count in counts if count)
+    where = listed(f"{name} ({count:,})" for name, count in counts if count)
     first = ", ".join(str(row + 1) for row in rows[:ROWS_TOLD])
     raise TableError(
         f"{len(rows):,} of {len(good):,} rows of {path} have {what}, in {where}; "

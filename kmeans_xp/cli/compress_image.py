@@ -12,7 +12,7 @@ from rich.table import Table
 from kmeans_xp import persistence
 from kmeans_xp.cli import images
 from kmeans_xp.cli.console import note, reported, results
-from kmeans_xp.cli.options import DeviceOption, InputFile, SeedOption, check_distinct
+from kmeans_xp.cli.options import DeviceOption, SeedOption, check_distinct
 from kmeans_xp.cli.outputs import print_written
 from kmeans_xp.cli.progress import progress
 from kmeans_xp.cli.quantization import mean_sq_error, psnr, quantized
@@ -21,7 +21,7 @@ __all__ = ["compress_image"]
 
 
 def compress_image(
-    file: InputFile,
+    file: Annotated[Path, typer.Argument(exists=True, dir_okay=False, metavar="FILE")],
     n_colours: Annotated[
         int,
         typer.Option("-k", "--n-colours", min=1, help="Most colours of the new picture, to 256."),

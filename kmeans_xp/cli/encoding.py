@@ -7,6 +7,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from kmeans_xp.cli.listing import listed
+
 __all__ = ["FEW_VALUES", "Encoding", "as_text", "counts_of", "is_text"]
 
 Matrix = np.ndarray[Any, Any]
@@ -46,7 +48,7 @@ class Encoding(NamedTuple):
             return None
         found = cls(np.array(columns, object), np.array(values, object), np.array(encoded))
         if twice := {name for name in found.names if found.names.count(name) > 1}:
-            raise ValueError(f"Encoded columns would have one name: {', '.join(sorted(twice))}.")
+            raise ValueError(f"Encoded columns would have one name: {listed(sorted(twice))}.")
         return found
 
     @classmethod
@@ -140,6 +142,4 @@ def _values(column: pa.ChunkedArray) -> list[str]:
 
 
 def _told(values: Sequence[str]) -> str:
-    told = [value or "(empty)" for value in values[:VALUES_TOLD]]
-    more = len(values) - len(told)
-    return ", ".join([*told, f"{more:,} more"] if more else told)
+    return listed([value or "(empty)" for value in values], VALUES_TOLD)

@@ -10,6 +10,7 @@ import pyarrow as pa
 from kmeans_xp.cli import columns, tables
 from kmeans_xp.cli.asked import Asked
 from kmeans_xp.cli.encoding import Encoding
+from kmeans_xp.cli.listing import listed
 from kmeans_xp.cli.lists import unnested
 from kmeans_xp.cli.missing import Fill, made_whole
 from kmeans_xp.cli.progress import progress
@@ -93,7 +94,7 @@ def read(file: Path, asked: Asked) -> Inputs:
     values, is_kept, fill, note = whole
     notes = [encoding.note()] if encoding else []
     if skipped and asked.names is None:
-        told = ", ".join(f"{name} ({reason})" for name, reason in skipped.items())
+        told = listed(f"{name} ({reason})" for name, reason in skipped.items())
         notes.append(f"columns left out: {told}")
     notes += [note] if note else []
     notes += _numbering(values, names) if asked.names is None and len(names) > 1 else []
@@ -111,10 +112,10 @@ def chosen(table: pa.Table, asked: Asked, file: Path) -> columns.Chosen:
     if asked.names is None:
         return columns.choose(table, file, asked.excluded, encode=asked.encode)
     if not asked.names:
-        there = ", ".join(table.column_names)
+        there = listed(table.column_names)
         raise ValueError(f"--columns names no column. Those of {file}: {there}.")
     if both := [name for name in asked.names if name in asked.excluded]:
-        raise ValueError(f"--columns and --exclude both name {', '.join(both)}.")
+        raise ValueError(f"--columns and --exclude both name {listed(both)}.")
     names = columns.named(table, asked.names, file, encode=asked.encode)
     others = [name for name in table.column_names if name not in names]
     return columns.Chosen(names, dict.fromkeys(others, "not asked for"))

@@ -8,6 +8,7 @@ import numpy as np
 
 from kmeans_xp.cli.asked import Missing
 from kmeans_xp.cli.columns import check_all
+from kmeans_xp.cli.listing import listed
 
 __all__ = ["Fill", "Whole", "filled", "made_whole"]
 
@@ -73,7 +74,7 @@ def made_whole(
     if how is Missing.drop:
         return _dropped(values, names, file)
     if empty := [name for name, column in zip(names, values.T, strict=True) if _is_empty(column)]:
-        raise ValueError(f"{file} has no number at all in {', '.join(empty)}.")
+        raise ValueError(f"{file} has no number at all in {listed(empty)}.")
     measure = np.nanmean if how is Missing.mean else np.nanmedian
     fill = Fill(np.asarray(measure(values.astype(np.float64, copy=False), axis=0)))
     return filled(values, names, fill, f"the {how.value} of their column")
@@ -101,7 +102,7 @@ def _dropped(values: Matrix, names: list[str], file: Path) -> Whole:
 
 def _where(values: Matrix, names: list[str]) -> str:
     counts = zip(names, np.isnan(values).sum(axis=0), strict=True)
-    return ", ".join(f"{name} ({count:,})" for name, count in counts if count)
+    return listed(f"{name} ({count:,})" for name, count in counts if count)
 
 
 def _is_empty(column: Matrix) -> bool:

@@ -1,6 +1,7 @@
 """What the commands that read a table have in common."""
 
 import os
+import re
 from collections.abc import Mapping
 from enum import StrEnum
 from pathlib import Path
@@ -11,6 +12,7 @@ import typer
 from kmeans_xp.cli import tables
 from kmeans_xp.cli.asked import Missing
 from kmeans_xp.cli.paths import format_of
+from kmeans_xp.cli.standard_input import STANDARD_INPUT
 from kmeans_xp.cli.text_format import TextFormat, delimiter_named
 
 __all__ = [
@@ -53,7 +55,16 @@ class Metric(StrEnum):
     cosine = "cosine"
 
 
-InputFile = Annotated[Path, typer.Argument(exists=True, dir_okay=False, metavar="FILE")]
+InputFile = Annotated[
+    Path,
+    typer.Argument(
+        # Typer's own check takes the dash for a file; `check_files` asks whether FILE exists.
+        dir_okay=False,
+        metavar="FILE",
+        help="The table; - reads it from the standard input, where all but TSV is known by how it "
+        "begins.",
+    ),
+]
 LabelledFile = Annotated[
     Path | None,
     typer.Option(
@@ -158,9 +169,21 @@ SizeMinOption = Annotated[
 SizeMaxOption = Annotated[
     int | None, typer.Option("--size-max", min=1, help="Most rows of a cluster.")
 ]
+
+
+def _checked_device(device: str) -> str:
+    if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", device):
+        advice = ": a GPU is cuda" if device.lower() in ("gpu", "nvidia") else ""
+        raise typer.BadParameter(
+            f"device {device!r} is not known; known are auto, cpu, cuda and cuda:N{advice}"
+        )
+    return device
+
+
 DeviceOption = Annotated[
     str,
     typer.Option(
+        callback=_checked_device,
         metavar="auto|cpu|cuda|cuda:N",
         envvar="KMEANS_XP_DEVICE",
         help="Where to compute; auto takes CUDA where it is usable and pays.",
@@ -205,7 +228,10 @@ def text_format(
 
 def check_files(file: Path, out: Path | None, *others: Path | None) -> None:
     """Raise if FILE or --out is of an unknown format, or two files are the same."""
-    _check_format(format_of(file), tables.READABLE, "FILE")
+    if file != STANDARD_INPUT:
+        if not file.exists():
+            raise typer.BadParameter(f"file {str(file)!r} does not exist", param_hint="FILE")
+        _check_format(format_of(file), tables.READABLE, "FILE")
     if out is not None:
         _check_format(out.suffix.lower(), tables.WRITABLE, "--out")
     check_distinct(file, out, *others)

@@ -14,6 +14,7 @@ from kmeans_xp.cli.asked import Missing
 from kmeans_xp.cli.console import note, reported, results
 from kmeans_xp.cli.encoding import Encoding
 from kmeans_xp.cli.inputs import Inputs
+from kmeans_xp.cli.listing import listed
 from kmeans_xp.cli.lists import sources_of, unnested
 from kmeans_xp.cli.missing import Fill, filled, made_whole
 from kmeans_xp.cli.options import (
@@ -31,6 +32,7 @@ from kmeans_xp.cli.options import (
 from kmeans_xp.cli.outputs import print_written
 from kmeans_xp.cli.progress import progress
 from kmeans_xp.cli.scaling import Scaling
+from kmeans_xp.cli.standard_input import readable
 from kmeans_xp.cli.text_format import TextFormat
 from kmeans_xp.devices import to_host
 
@@ -68,7 +70,7 @@ def predict(
     """
     text = text_format(delimiter, decimal, thousands, encoding)
     check_files(file, out, model)
-    with reported(), persistence.staged(*filter(None, [out])) as staged:
+    with reported(), persistence.staged(*filter(None, [out])) as staged, readable(file) as path:
         estimator, arrays = persistence.load(model, expected=(KMeans, MiniBatchKMeans))
         if not hasattr(estimator, "cluster_centers_"):
             raise ValueError(f"{model} holds a {type(estimator).__name__} that was not fitted.")
@@ -76,11 +78,11 @@ def predict(
         wanted = _Wanted.of(model, estimator, arrays)
         missing = Missing.drop if drop_missing else Missing.fail
         centroids = to_host(estimator.cluster_centers_)
-        if streaming.is_needed(file):
-            streaming.refuse_missing(file, missing, "--drop-missing")
-            data = _opened(file, text, wanted, scaling, fill)
+        if streaming.is_needed(path):
+            streaming.refuse_missing(path, missing, "--drop-missing")
+            data = _opened(path, text, wanted, scaling, fill)
         else:
-            data = _read(file, text, wanted, scaling, fill, missing)
+            data = _read(path, text, wanted, scaling, fill, missing)
         points, names = data.points, data.names
         if isinstance(points, np.ndarray):
             points = points.astype(centroids.dtype, copy=False)
@@ -93,11 +95,11 @@ def predict(
         with progress(f"Predicting {n_rows:,} rows"):
             found = to_host(estimator.set_params(device=device).predict(points))
         for temporary in staged:
-            streaming.write_labelled(file, data, found, temporary, column)
+            streaming.write_labelled(path, data, found, temporary, column)
         centres = scaling.undo(centroids) if scaling else centroids
         clusters = summary.summarize(points, found, centroids, centres, names, estimator.metric)
     console = results()
-    console.print(f"\n{file.name}: {n_rows:,} rows, nearest of {len(centroids)} clusters")
+    console.print(f"\n{path.name}: {n_rows:,} rows, nearest of {len(centroids)} clusters")
     summary.print_summary(console, clusters)
     unit = inputs.unit(scaling)
     console.print(summary.what_mean_distances_are(estimator.metric, unit))
@@ -157,7 +159,7 @@ class _Wanted(NamedTuple):
         if len(names) != self.n_features:
             raise ValueError(
                 f"{self.model} was fitted on {self.n_features} columns without names; "
-                f"{file} has {len(names)} columns of numbers: {', '.join(names)}."
+                f"{file} has {len(names)} columns of numbers: {listed(names)}."
             )
 
 

@@ -12,8 +12,8 @@ from kmeans_xp.estimators.callback_support import HAS_CALLBACKS
 
 __all__ = ["fit_progress", "progress"]
 
-#: where lines cannot be overwritten, as in the log of a job: report only fits that take long
-SECONDS_A_LINE = 60.0
+#: where lines cannot be overwritten, as in the log of a job
+SECONDS_A_LINE = 5.0
 SECONDS_A_LOOK = 0.1
 
 

@@ -45,6 +45,7 @@ from kmeans_xp.cli.options import (
 )
 from kmeans_xp.cli.pictures import clusters_picture
 from kmeans_xp.cli.progress import progress
+from kmeans_xp.cli.standard_input import readable
 from kmeans_xp.plotting.numerals import counted, formatted
 
 __all__ = ["report"]
@@ -54,7 +55,6 @@ SUFFIXES = (".html", ".htm")
 # Whatever a name in the table may hold: the page loads and runs nothing.
 POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
 PIXELS_PER_INCH = 96
-LEAST_SCALE = 0.7
 
 
 class _Report(NamedTuple):
@@ -100,10 +100,10 @@ def report(
         )
     text = text_format(delimiter, decimal, thousands, encoding)
     check_files(file, None, out)
-    with reported(), persistence.staged(out) as (temporary,):
+    with reported(), persistence.staged(out) as (temporary,), readable(file) as path:
         plotting.check_format("picture.svg")
         asked = Asked(column_names, exclude, missing, scale, encode, text)
-        data = inputs.read(file, asked)
+        data = inputs.read(path, asked)
         estimator = KMeans(
             n_clusters,
             n_init=n_starts(n_init, data.points.shape, n_clusters),
@@ -115,7 +115,7 @@ def report(
         result = fit(estimator, data)
         with progress("Writing"):
             command = _command(file, asked, estimator, out)
-            page = _page(_measured(file, command, data, result))
+            page = _page(_measured(path, command, data, result))
             temporary.write_text(page, encoding="utf-8", errors="replace")
             size = temporary.stat().st_size
     results().print(f"Wrote: {out} ({size / 1000:,.0f} kB)", soft_wrap=True)
@@ -382,8 +382,8 @@ def _picture(figure: Any, alternative: str, caption: str) -> Html:
         alt=alternative,
         width=width,
         height=height,
-        # A wide picture scrolls, rather than to be too small to be read.
-        style=f"min-width: {LEAST_SCALE * width:.0f}px",
+        # On a narrow screen a picture scrolls, rather than to be too small to be read.
+        style=f"min-width: {width}px",
     )
     scrolling = tag("div", image, class_="picture", role="region", aria_label=caption, tabindex="0")
     return tag("figure", scrolling, tag("figcaption", caption))

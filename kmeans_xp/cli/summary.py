@@ -19,6 +19,8 @@ Matrix = np.ndarray[Any, Any]
 COLUMNS_TOLD = 20
 ROWS_A_STEP = 65_536
 UNLIMITED = 100_000
+#: of one table, also in a file: longer lines are hard to follow
+WIDEST = 200
 
 
 class Summary(NamedTuple):
@@ -76,7 +78,7 @@ def print_summary(console: Console, summary: Summary) -> None:
     told = summary.names[:COLUMNS_TOLD]
     centres = _formatted_centres(summary.centres[:, :COLUMNS_TOLD])
     whole = _size_table(summary, told, centres)
-    if _fits(whole, console):
+    if _fits(whole, console, WIDEST):
         console.print(whole)
     else:
         console.print(_size_table(summary, [], [[] for _ in centres]))
@@ -103,7 +105,7 @@ def _centre_tables(names: Sequence[str], centres: list[list[str]], console: Cons
             _centre_table(names, centres, range(start, min(start + width, n_clusters)))
             for start in range(0, n_clusters, width)
         ]
-        if all(_fits(table, console) for table in tables):
+        if all(_fits(table, console, WIDEST) for table in tables):
             break
     return tables
 
@@ -115,9 +117,9 @@ def _centre_table(names: Sequence[str], centres: list[list[str]], clusters: rang
     return table
 
 
-def _fits(table: Table, console: Console) -> bool:
+def _fits(table: Table, console: Console, widest: int = UNLIMITED) -> bool:
     unlimited = console.options.update(max_width=UNLIMITED)
-    return Measurement.get(console, unlimited, table).maximum <= console.width
+    return Measurement.get(console, unlimited, table).maximum <= min(console.width, widest)
 
 
 def _numeric_table(names: Sequence[str]) -> Table:

@@ -5,6 +5,7 @@ import functools
 import warnings
 import zipfile
 import zlib
+from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ import pyarrow.compute as pc
 import pyarrow.csv
 from pyarrow import feather, ipc, parquet
 
+from kmeans_xp.cli.listing import listed
 from kmeans_xp.cli.paths import DELIMITERS, format_of, opened_bytes, opened_text
 from kmeans_xp.cli.text_format import TextFormat, pattern_of
 
@@ -68,8 +70,8 @@ def read(path: Path, text: TextFormat | None = None) -> pa.Table:
         ) from e
     if table.num_rows == 0:
         raise TableError(f"{path} has no rows.")
-    if len(set(names)) < len(names):
-        raise TableError(f"{path} has columns of the same name: {', '.join(names)}.")
+    if twice := [name for name, count in Counter(names).items() if count > 1]:
+        raise TableError(f"{path} has columns of the same name: {listed(sorted(twice))}.")
     return table
 
 

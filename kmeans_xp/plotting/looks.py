@@ -14,8 +14,17 @@ COLOURS = (
     "#CC79A7",
     "#7F7F7F",
     "#F0E442",
+    # Then darker ones of Tol's muted scheme.
+    "#332288",
+    "#882255",
+    "#999933",
+    "#661100",
+    "#AA4499",
+    "#44AA99",
+    "#117733",
+    "#BFA5D8",
 )
-# One fewer than the colours, so that 56 clusters pass before a pair comes again.
+# Of a number that shares no factor with the colours': 112 clusters pass before a pair comes again.
 MARKERS = "osD^vPX"
 CROWDED = 20
 # More clusters than this are drawn without numbers and legend, which would hide the points.

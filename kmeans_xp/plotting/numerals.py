@@ -7,7 +7,9 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["counted", "formatted"]
+__all__ = ["counted", "formatted", "shortened"]
+
+_LEAST_GROUPED = 10_000
 
 
 def counted(number: int, noun: str) -> str:
@@ -50,17 +52,41 @@ def formatted(
     Returns
     -------
     list of str
-        All with as many decimals.
+        All with as many decimals; with thousands apart if one of them has five digits.
 
     Examples
     --------
     >>> import numpy as np
     >>> formatted(np.array([1018.1811, 1015.2]))
-    ['1,018.18', '1,015.20']
+    ['1018.18', '1015.20']
     """
     largest = float(np.abs(values).max())
     spread = spread or float(np.ptp(values)) or largest
     if not 1e-6 < spread < 1e15 or largest >= 1e15:
         return [f"{value:.4g}" for value in values]
     decimals = max(0, n_digits - 1 - math.floor(math.log10(spread)))
-    return [f"{value:z,.{decimals}f}" for value in values]
+    grouped = "," if largest >= _LEAST_GROUPED else ""  # 1994 may be a year
+    return [f"{value:z{grouped}.{decimals}f}" for value in values]
+
+
+def shortened(text: str, length: int) -> str:
+    """Return a text of at most this many characters, its end replaced by an ellipsis.
+
+    Parameters
+    ----------
+    text : str
+        Such as the name of a column.
+    length : int
+        Most characters, at least 1.
+
+    Returns
+    -------
+    str
+        The text itself if it is short enough.
+
+    Examples
+    --------
+    >>> shortened("temperature", 5)
+    'temp…'
+    """
+    return text if len(text) <= length else f"{text[: length - 1]}…"

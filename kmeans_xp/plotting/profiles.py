@@ -37,6 +37,12 @@ COLOUR_MAP = "RdBu_r"
 # Beyond this number of standard deviations the colour stays the same.
 MOST_DEVIATIONS = 3.0
 MOST_VALUES = 20
+# Inches: as wide as a page, so that no column is beyond its edge.
+WIDEST = 10.0
+# What a digit takes of a font's size, and how much of a figure's width is beside the map.
+DIGIT_WIDTH = 0.6
+MARGIN = 2.6
+FONT_SIZES = (9, 7)
 
 
 class ProfilesDisplay:
@@ -223,7 +229,7 @@ class ProfilesDisplay:
         n_clusters, n_features = self.centres.shape
         longest = max(map(len, self.feature_names))
         labels = 0.09 * longest if self._are_names_upright() else 0.3
-        width = float(np.clip(3.0 + 0.85 * min(n_features, MOST_VALUES), 6.0, 20.0))
+        width = float(np.clip(3.0 + 0.85 * min(n_features, MOST_VALUES), 6.0, WIDEST))
         height = float(np.clip(0.42 * min(n_clusters, MOST_TOLD_APART), 1.8, 18.0))
         return width, height + 0.6 + min(labels, 2.5)
 
@@ -259,7 +265,11 @@ class ProfilesDisplay:
         n_clusters = len(self.centres)
         texts = [formatted(column) for column in self.centres.T]
         longest = max(len(text) for column in texts for text in column)
-        fontsize = 9 if n_clusters <= MOST_VALUES and longest <= 9 else 7
+        cell = 72 * (self.figure_.get_figwidth() - MARGIN) / len(self.feature_names)
+        sizes = FONT_SIZES if n_clusters <= MOST_VALUES else FONT_SIZES[1:]
+        fitting = [size for size in sizes if longest * DIGIT_WIDTH * size <= cell]
+        if not fitting:
+            return
         for (cluster, feature), deviation in np.ndenumerate(self.deviations):
             self.ax_.text(
                 feature,
@@ -267,7 +277,7 @@ class ProfilesDisplay:
                 texts[feature][cluster],
                 ha="center",
                 va="center",
-                fontsize=fontsize,
+                fontsize=fitting[0],
                 # The ends of the colour map are dark.
                 color="white" if abs(deviation) > 0.65 * limit else "black",
             )

@@ -73,9 +73,10 @@ def choose_n_clusters(
     n_clusters : iterable of int, default=range(2, 11)
         Numbers of clusters to try, at least 1 and at most n_samples.
     criterion : {"silhouette", "gap", "elbow"}, default="silhouette"
-        What decides: the greatest mean silhouette; the first peak of the gap statistic; or the
-        bend of the inertia, as the package kneed finds it. The result reports the others too. If
-        the criterion has no answer, the next one decides, and the reason says so.
+        What decides: the greatest mean silhouette; the first gap statistic within one error of
+        the next; or the bend of the inertia, as the package kneed finds it. The result reports
+        the others too. If the criterion has no answer, the next one decides, and the reason says
+        so.
     n_init : int, default=10
         Runs for each number of clusters.
     n_references : int, default=10

@@ -94,7 +94,7 @@ def by_gap(one_cluster: Candidate | None, table: Sequence[Candidate]) -> Verdict
         if each.gap >= following.gap - following.gap_error:
             return Verdict(
                 each.n_clusters,
-                "the gap statistic has its first peak there: "
+                "the gap statistic is for the first time within one error of the next there: "
                 f"{each.gap:.3f}, and {following.gap:.3f} ± {following.gap_error:.3f} at "
                 f"{following.n_clusters}",
             )

@@ -77,7 +77,7 @@ def _draw_gaps(ax: Axes, found: list[Candidate], best: int | None) -> None:
         capsize=3,
     )
     ax.set(title="Gap statistic", xlabel="number of clusters", ylabel="gap")
-    _mark(ax, best, values, "no structure" if best == 1 else "first peak")
+    _mark(ax, best, values, "no structure" if best == 1 else "first within one error of the next")
     _tick(ax, list(values))
 
 

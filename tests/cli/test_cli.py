@@ -403,8 +403,8 @@ def test_the_environment_chooses_the_device(
 ) -> None:
     monkeypatch.setenv("KMEANS_XP_DEVICE", "abacus")
     done = run("cluster", csv_file, "-k", 2)
-    assert done.exit_code == 1
-    assert "abacus" in done.stderr
+    assert done.exit_code == 2
+    assert "device 'abacus' is not known" in done.stderr
 
 
 @pytest.mark.since_sklearn("1.9")
@@ -527,6 +527,8 @@ def test_version(run: Run) -> None:
 @pytest.mark.parametrize("command", ["cluster", "choose-k", "predict", "report", "devices"])
 def test_help(command: str, run: Run) -> None:
     done = run(command, "--help")
+    assert f"Example: kmeans-xp {command} " in done.output
+    assert run(command, "-h").output == done.output
     assert done.exit_code == 0
     assert command in done.stdout
 
@@ -554,7 +556,7 @@ BAD_FILES: dict[str, tuple[bytes, str]] = {
         b"a,b\nx,y\n",
         r"no column of numbers to cluster. Its columns: a \(holds text\), b",
     ),
-    "twice.csv": (b"a,a\n1,2\n", "columns of the same name: a, a"),
+    "twice.csv": (b"a,a\n1,2\n", "columns of the same name: a"),
     "spoiled.csv": (
         b"a,b\n1,2\n3,4\n5,1e\n",
         "Column 'b' of .* holds numbers, but also text in 1 of 3 rows, first '1e' in row 3",
@@ -595,6 +597,7 @@ def assert_one_error(done: Any, message: str, exit_code: int = 1) -> None:
     assert isinstance(done.exception, SystemExit)  # no traceback
     assert done.stdout == ""
     assert re.search(message, done.stderr), done.stderr
+    assert "[Errno" not in done.stderr
     if exit_code == 1:
         errors = [line for line in done.stderr.splitlines() if not line.startswith("Note: ")]
         assert len(errors) == 1
@@ -641,7 +644,8 @@ def test_bad_arrays_are_one_error(
         (["-k", 101], "100 rows are too few for 101 clusters", 1),
         (["-k", 2, "--columns", "height,depth"], "no column 'depth'. Its columns: name, width", 1),
         (["-k", 2, "--columns", "name"], "Column 'name' .* holds text, not numbers", 1),
-        (["-k", 2, "--device", "abacus"], "device='abacus' is not known", 1),
+        (["-k", 2, "--device", "abacus"], "device 'abacus' is not known", 2),
+        (["-k", 2, "--device", "GPU"], "device 'GPU' is not known.* a GPU is cuda", 2),
         (["-k", 0], "Invalid value for '-k'", 2),
         (["-k", 2, "--seed", -1], "Invalid value for '--seed'", 2),
         ([], "Missing option '-k'", 2),
@@ -874,3 +878,50 @@ def test_centroids_that_are_directions_are_drawn_among_their_rows(
     for centroids in drawn:
         found = centroids[np.argsort(-centroids[:, 0])]
         np.testing.assert_allclose(found, means, atol=0.1 * means.max())
+
+
+@pytest.mark.since_sklearn("1.9")
+@pytest.mark.parametrize("has_checkpoint", [False, True])
+def test_an_interrupt_says_what_is_kept(has_checkpoint: bool, tmp_path: Path) -> None:
+    file, checkpoint, out = tmp_path / "t.npy", tmp_path / "c.safetensors", tmp_path / "out.npy"
+    np.save(file, np.random.default_rng(0).normal(size=(1000, 2)))
+    # The interrupt of a terminal, at the third iteration.
+    code = (
+        "import signal, sys\n"
+        "from kmeans_xp.cli import progress\n"
+        "progress.SECONDS_A_LINE = 0.0\n"
+        "from kmeans_xp import ProgressLine\n"
+        "end = ProgressLine.on_fit_task_end\n"
+        "def interrupted(self, estimator, context, *, metadata=None):\n"
+        "    if metadata and metadata['iteration'] == 3: signal.raise_signal(signal.SIGINT)\n"
+        "    return end(self, estimator, context, metadata=metadata)\n"
+        "ProgressLine.on_fit_task_end = interrupted\n"
+        "from kmeans_xp.cli import main\n"
+        "main()\n"
+    )
+    words = ["cluster", file, "-k", "20", "--n-init", "1", "--out", out]
+    words += ["--checkpoint", checkpoint] if has_checkpoint else []
+    command = [sys.executable, "-c", code, *map(str, words)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 130, done.stderr
+    last = done.stderr.splitlines()[-1]
+    if has_checkpoint:
+        expected = f"{checkpoint} keeps where it stood; the same command goes on from there."
+        assert last == f"Stopped: {expected}"
+    else:
+        assert last == "Stopped: no file was written."
+    assert not out.exists()
+    assert checkpoint.exists() == has_checkpoint
+
+
+def test_lines_about_many_columns_are_short(run: Run, tmp_path: Path) -> None:
+    file = tmp_path / "wide.csv"
+    names = [f"a column with number {i}" for i in range(500)]
+    rows = [["text" if j % 2 else str(i * j) for j in range(500)] for i in range(3)]
+    file.write_text("\n".join(",".join(row) for row in [names, *rows]) + "\n")
+    done = run("cluster", file, "-k", 2)
+    assert "238 more" in done.stderr
+    assert max(map(len, done.output.splitlines())) < 500
+    done = run("cluster", file, "-k", 2, "--columns", "a column with numbr 17")
+    assert "Do you mean 'a column with number 17'? Its columns: " in done.stderr
+    assert max(map(len, done.output.splitlines())) < 600

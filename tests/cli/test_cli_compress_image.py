@@ -377,7 +377,8 @@ def test_bad_arguments_are_refused_before_any_work(
 @pytest.mark.usefixtures("_nothing_written")
 def test_bad_devices_and_folders_are_one_error(run: Run, photo: Path, tmp_path: Path) -> None:
     out = tmp_path / "out.png"
-    assert_one_error(run(photo, "-k", 2, "--device", "abacus", "-o", out), "'abacus' is not known")
+    done = run(photo, "-k", 2, "--device", "abacus", "-o", out)
+    assert_one_error(done, "'abacus' is not known", 2)
     done = run(photo, "-k", 2, "-o", tmp_path / "absent" / "out.png")
     assert_one_error(done, "No such file or directory: .*absent/out.png'")
     assert_one_error(run(tmp_path / "absent.png", "-k", 2, "-o", out), "does not exist", 2)

@@ -340,7 +340,7 @@ def test_the_silhouette_of_many_rows_is_sampled(
         (["-k", 2, "-o", "absent/report.html"], "No such file or directory: .*report.html'", 1),
         (["-k", 121], "120 rows are too few for 121 clusters", 1),
         (["-k", 2, "--columns", "depth"], "no column 'depth'", 1),
-        (["-k", 2, "--device", "abacus"], "device='abacus' is not known", 1),
+        (["-k", 2, "--device", "abacus"], "device 'abacus' is not known", 2),
         ([], "Missing option '-k'", 2),
     ],
 )

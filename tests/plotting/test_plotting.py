@@ -92,8 +92,35 @@ def test_more_features_are_drawn_on_their_principal_plane() -> None:
     )
     assert abs(offsets(centre)[0, 0]) == pytest.approx(3.0, abs=0.3)
     shares = centered.var(axis=0) / centered.var(axis=0).sum()
-    assert ax.get_xlabel() == f"PC 1 ({shares[1]:.0%} of variance)"
-    assert ax.get_ylabel() == f"PC 2 ({shares[2]:.0%} of variance)"
+    assert ax.get_xlabel() == f"PC 1 ({shares[1]:.0%} of variance): mainly x1"
+    assert ax.get_ylabel() == f"PC 2 ({shares[2]:.0%} of variance): mainly x2"
+
+
+@pytest.mark.parametrize(
+    ("names", "axes"),
+    [
+        (("latitude", "longitude"), ("longitude", "latitude")),
+        (("Lat", "Lng"), ("Lng", "Lat")),
+        (("longitude", "latitude"), ("longitude", "latitude")),
+        (("latitude", "height"), ("latitude", "height")),
+    ],
+)
+@pytest.mark.parametrize("draw", [plotting.clusters, plotting.voronoi])
+def test_north_is_above(draw: Any, names: tuple[str, str], axes: tuple[str, str]) -> None:
+    points, labels, centroids = blobs(30, 2, size=2)
+    ax = draw(points, labels, centroids, feature_names=names)
+    assert (ax.get_xlabel(), ax.get_ylabel()) == axes
+    columns = [names.index(name) for name in axes]
+    drawn = np.vstack([offsets(group) for group in scatters(ax)[:-1]])
+    assert {tuple(row) for row in drawn} == {tuple(row) for row in points[:, columns]}
+
+
+def test_long_names_of_main_features_are_shortened() -> None:
+    points = np.random.default_rng(0).normal(size=(50, 3)) * [5, 1, 0.1]
+    ax = plotting.clusters(
+        points, np.zeros(50, int), np.zeros((1, 3)), feature_names=["n" * 99] * 3
+    )
+    assert ax.get_xlabel().endswith(f": mainly {'n' * 23}…")
 
 
 def test_one_feature_is_drawn_along_a_line() -> None:
@@ -350,7 +377,9 @@ def test_without_matplotlib_it_says_what_to_install() -> None:
 @pytest.mark.parametrize(
     ("values", "expected"),
     [
-        ([1018.1811, 1015.2], ["1,018.18", "1,015.20"]),
+        ([1018.1811, 1015.2], ["1018.18", "1015.20"]),
+        ([1994.6, 1996.3], ["1994.60", "1996.30"]),
+        ([1994.6, 10000.0], ["1,995", "10,000"]),
         ([0.00123, 0.00456], ["0.00123", "0.00456"]),
         ([1234567.8, 23.4], ["1,234,568", "23"]),
         ([0.1, 0.1], ["0.100", "0.100"]),
@@ -367,5 +396,5 @@ def test_numbers_have_the_decimals_that_tell_them_apart(
 
 def test_a_spread_that_is_given_counts() -> None:
     values = np.array([1018.1811, 7.4321])
-    assert formatted(values, spread=7.4321) == ["1,018.18", "7.43"]
+    assert formatted(values, spread=7.4321) == ["1018.18", "7.43"]
     assert formatted(np.array([5.0, 5.0]), spread=0.0) == ["5.00", "5.00"]
