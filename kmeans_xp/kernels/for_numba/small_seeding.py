@@ -132,7 +132,7 @@ def folds_of(n_features: int, dtype: Any) -> tuple[int, int]:
     is_many = n_features >= MANY_FEATURES
     keep = keep_nearer_rows if is_many else keep_nearer_panels
     fold = fold_many_features if is_many else fold_few_features
-    return keep.address(dtype), fold.address(dtype)
+    return keep.address(dtype, _keep_nearer_at), fold.address(dtype, _fold_at)
 
 
 def is_chosen_in_a_task(rows: DenseRows, n_chosen: int, n_trials: int) -> bool:

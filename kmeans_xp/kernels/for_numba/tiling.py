@@ -172,9 +172,9 @@ def filler_of(rows: Dense) -> int:
     0 where the numbers of a row lie side by side and are taken as they are.
     """
     if isinstance(rows, SphereRows):
-        return _scale.address(rows.points.dtype)
+        return _scale.address(rows.points.dtype, _fill)
     is_dense = rows.points.strides[1] == rows.points.itemsize or rows.n_features == 1
-    return 0 if is_dense else _gather.address(rows.points.dtype)
+    return 0 if is_dense else _gather.address(rows.points.dtype, _fill)
 
 
 def int32_labels(labels: NDArray[Any]) -> Labels:
