@@ -455,7 +455,7 @@ def scored(rows: Dense, centroids: Floats) -> Labels:
     points, (n_clusters, n_features) = rows.points, centroids.shape
     dtype, labels = points.dtype, np.empty(rows.n_points, np.int32)
     tile, groups = tile_rows(rows.n_points, n_features, dtype), Groups.of(centroids)
-    no_weights, totals = np.empty(0, dtype), no_totals(0, n_features)
+    no_weights, totals = np.empty(0, dtype), np.empty((0, 0))
     shared = (tile, filler_of(rows), origin_of(rows), no_weights, *groups, n_clusters)
 
     def label(start: int, stop: int) -> None:
