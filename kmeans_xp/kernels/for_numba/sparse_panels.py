@@ -70,7 +70,7 @@ class Panel(NamedTuple):
 
     @classmethod
     def empty(cls, n_clusters: int, n_features: int, dtype: np.dtype[Any]) -> "Panel":
-        """Return room for so many centroids."""
+        """Return room for the panel of n_clusters centroids."""
         n_units = -(-n_clusters // UNIT)
         of_unit = n_features * UNIT * dtype.itemsize
         most = min(MOST_UNITS, max(_FEWEST_UNITS, _GROUP_BYTES // of_unit))
