@@ -19,19 +19,6 @@ from kmeans_xp.kernels.for_numba.assignment import (
     split_totals,
     step_cost,
 )
-from kmeans_xp.kernels.for_numba.code_vectors import (
-    CODED_BLOCK,
-    CODED_ROWS,
-    HAS_PRODUCTS,
-    LANES,
-    PRODUCTS_A_MULTIPLY_ADD,
-    chain_scores,
-    greatest_lane,
-    lanes_above,
-    lowest_bit,
-    score_codes,
-    score_row,
-)
 from kmeans_xp.kernels.for_numba.codes import (
     CODED,
     LEAST,
@@ -57,6 +44,20 @@ from kmeans_xp.kernels.for_numba.compiled import (
     compiled,
     inline,
 )
+from kmeans_xp.kernels.for_numba.emitted.code_vectors import (
+    CODED_BLOCK,
+    CODED_ROWS,
+    HAS_PRODUCTS,
+    LANES,
+    PRODUCTS_A_MULTIPLY_ADD,
+    chain_scores,
+    greatest_lane,
+    lanes_above,
+    lowest_bit,
+    score_codes,
+    score_row,
+)
+from kmeans_xp.kernels.for_numba.emitted.vectors import pack_chosen, panel_rows
 from kmeans_xp.kernels.for_numba.tiling import (
     Floats,
     Labels,
@@ -73,7 +74,6 @@ from kmeans_xp.kernels.for_numba.tiling import (
     tile_rows,
     weights_of,
 )
-from kmeans_xp.kernels.for_numba.vectors import pack_chosen, panel_rows
 from kmeans_xp.kernels.portable.assignment import nearest_labels
 from kmeans_xp.kernels.portable.bounds import rules_out_scores
 from kmeans_xp.kernels.portable.steps import lloyd_step

@@ -213,7 +213,7 @@ def shared(*parameters: Parameter) -> Callable[[Callable[..., Any]], Any]:
 
 
 def _digest() -> str:
-    sources = sorted(Path(__file__).parent.glob("*.py"))
+    sources = sorted(Path(__file__).parent.rglob("*.py"))
     return hashlib.sha256(b"".join(map(Path.read_bytes, sources))).hexdigest()[:12]
 
 

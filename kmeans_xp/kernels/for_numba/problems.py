@@ -28,6 +28,7 @@ from kmeans_xp.kernels.for_numba.compiled import (
     compiled,
     inline,
 )
+from kmeans_xp.kernels.for_numba.emitted.vectors import PANEL, as_rows, panel_rows
 from kmeans_xp.kernels.for_numba.measuring import (
     add_distances,
     add_moments,
@@ -45,7 +46,6 @@ from kmeans_xp.kernels.for_numba.tiling import (
     sum_lanes,
     tile_rows,
 )
-from kmeans_xp.kernels.for_numba.vectors import PANEL, as_rows, panel_rows
 from kmeans_xp.kernels.portable.problems import ProblemOptions, Solved, solved_at_once
 from kmeans_xp.kernels.rows import DenseRows
 from kmeans_xp.kernels.threads import in_threads

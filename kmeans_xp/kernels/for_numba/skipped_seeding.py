@@ -12,10 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kmeans_xp.devices import Array, Namespace
-from kmeans_xp.kernels.for_numba.code_vectors import HAS_PRODUCTS
+from kmeans_xp.kernels.for_numba.emitted.code_vectors import HAS_PRODUCTS
+from kmeans_xp.kernels.for_numba.emitted.vectors import PANEL
 from kmeans_xp.kernels.for_numba.rows_by_cluster import RowsByCluster
 from kmeans_xp.kernels.for_numba.tiling import Floats, filler_of
-from kmeans_xp.kernels.for_numba.vectors import PANEL
 from kmeans_xp.kernels.portable.seeding import (
     Candidate,
     best_candidate,

@@ -28,6 +28,7 @@ from kmeans_xp.kernels.for_numba.compiled import (
     TOTALS,
     compiled,
 )
+from kmeans_xp.kernels.for_numba.emitted.vectors import PANEL
 from kmeans_xp.kernels.for_numba.sparse_assignment import (
     Pieces,
     add_piece,
@@ -35,7 +36,6 @@ from kmeans_xp.kernels.for_numba.sparse_assignment import (
 )
 from kmeans_xp.kernels.for_numba.sparse_panels import arrays_of, in_ranges, origin_of, weights_of
 from kmeans_xp.kernels.for_numba.tiling import Floats
-from kmeans_xp.kernels.for_numba.vectors import PANEL
 from kmeans_xp.kernels.portable.stepping import Reduce, Step, Steps, steps_of
 from kmeans_xp.kernels.portable.steps import Update, lloyd_step, update_centroids
 from kmeans_xp.kernels.sparse_rows import SparseRows
