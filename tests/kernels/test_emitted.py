@@ -229,4 +229,4 @@ def test_candidates_that_may_be_nearer(width: int) -> None:
     upper = (there[near:] @ rows[3].astype(int)) * of_rows[3, 0] * scale
     upper = upper + of_rows[3, 1] * lengths + of_rows[3, 2] * lost
     assert mask == sum(1 << at for at in range(near) if not upper[at] <= 0.5 + limits[at])
-    assert mask >> 5 & 1  # what is no number proves nothing
+    assert mask >> 5 & 1  # NaN proves nothing

@@ -73,7 +73,7 @@ def may_hold_rows_by_cluster(rows: DenseRows, n_chosen: int) -> bool:
 
 
 def _may_code_rows(rows: DenseRows, n_chosen: int) -> bool:
-    """Return whether rows of this shape may be coded, to choose so many of them."""
+    """Return whether k-means++ may code rows of this shape when it chooses ``n_chosen`` of them."""
     return (
         HAS_PRODUCTS
         and _FEWEST_CODED_FEATURES <= rows.n_features <= _MOST_CODED_FEATURES

@@ -65,7 +65,7 @@ _VECTORS, CODED_ROWS = (4, 6) if _BYTES == 64 else (2, 4)
 CODED_BLOCK = _VECTORS * LANES
 #: candidates of a row whose chains are computed side by side
 _CHAINS = 8
-#: candidates that a coded row is held against at a time
+#: candidates that a coded row is compared with at a time
 NEAR = 8
 
 
@@ -408,7 +408,7 @@ def may_be_nearer(
     upper = code.multiply_add(of_row(1), of_group(1), upper)
     upper = code.multiply_add(of_row(2), of_group(2), upper)
     limits = builder.fadd(code.splat(limit, lanes), of_group(3))
-    # What is no number proves nothing.
+    # NaN proves nothing.
     is_far = builder.fcmp_ordered("<=", upper, limits)
     mask = builder.bitcast(builder.not_(is_far), ir.IntType(NEAR))
     return builder.zext(mask, _I64)
