@@ -22,7 +22,7 @@ from tests.chain import chain_labels
 
 numba = pytest.importorskip("numba", reason="about kernels that numba compiles")
 
-from kmeans_xp.kernels.for_numba.code_vectors import HAS_PRODUCTS  # noqa: E402
+from kmeans_xp.kernels.for_numba.emitted.code_vectors import HAS_PRODUCTS  # noqa: E402
 
 if not HAS_PRODUCTS:
     pytest.skip("this processor multiplies no bytes", allow_module_level=True)

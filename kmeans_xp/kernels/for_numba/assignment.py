@@ -27,6 +27,15 @@ from kmeans_xp.kernels.for_numba.compiled import (
     inline,
     shared,
 )
+from kmeans_xp.kernels.for_numba.emitted.vectors import (
+    LINE,
+    PANEL,
+    add_row,
+    as_rows,
+    panel_rows,
+    score_group,
+    total_width,
+)
 from kmeans_xp.kernels.for_numba.tiling import (
     LARGE,
     Dense,
@@ -46,15 +55,6 @@ from kmeans_xp.kernels.for_numba.tiling import (
     tile_of,
     tile_rows,
     weights_of,
-)
-from kmeans_xp.kernels.for_numba.vectors import (
-    LINE,
-    PANEL,
-    add_row,
-    as_rows,
-    panel_rows,
-    score_group,
-    total_width,
 )
 from kmeans_xp.kernels.portable.assignment import ClusterTotals, cluster_sums, nearest_labels
 from kmeans_xp.kernels.portable.steps import (

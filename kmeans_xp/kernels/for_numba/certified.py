@@ -19,19 +19,6 @@ from kmeans_xp.kernels.for_numba.assignment import (
     split_totals,
     step_cost,
 )
-from kmeans_xp.kernels.for_numba.code_vectors import (
-    CODED_BLOCK,
-    CODED_ROWS,
-    HAS_PRODUCTS,
-    LANES,
-    PRODUCTS_A_MULTIPLY_ADD,
-    chain_scores,
-    greatest_lane,
-    lanes_above,
-    lowest_bit,
-    score_codes,
-    score_row,
-)
 from kmeans_xp.kernels.for_numba.codes import (
     CODED,
     LEAST,
@@ -57,6 +44,20 @@ from kmeans_xp.kernels.for_numba.compiled import (
     compiled,
     inline,
 )
+from kmeans_xp.kernels.for_numba.emitted.code_vectors import (
+    CODED_BLOCK,
+    CODED_ROWS,
+    HAS_PRODUCTS,
+    LANES,
+    PRODUCTS_A_MULTIPLY_ADD,
+    chain_scores,
+    greatest_lane,
+    lanes_above,
+    lowest_bit,
+    score_codes,
+    score_row,
+)
+from kmeans_xp.kernels.for_numba.emitted.vectors import pack_chosen, panel_rows
 from kmeans_xp.kernels.for_numba.tiling import (
     Floats,
     Labels,
@@ -73,7 +74,6 @@ from kmeans_xp.kernels.for_numba.tiling import (
     tile_rows,
     weights_of,
 )
-from kmeans_xp.kernels.for_numba.vectors import pack_chosen, panel_rows
 from kmeans_xp.kernels.portable.assignment import nearest_labels
 from kmeans_xp.kernels.portable.bounds import rules_out_scores
 from kmeans_xp.kernels.portable.steps import lloyd_step
@@ -336,6 +336,18 @@ def _cost(before, counts, n_features):
     return cost + (counts[_CHAINED] - before[_CHAINED]) * _FEATURES_A_CHAIN * n_features
 
 
+@inline
+def _label_densely(
+    points, chosen, n_chosen, origin, groups, biases, n_clusters, panels, best, found
+):
+    """Label some rows by the dense kernel."""
+    n_features = points.shape[1]
+    for at in range(0, n_chosen, panel_rows(panels)):
+        pack_chosen(points, chosen, at, n_chosen - at, origin, n_features, panels, at * n_features)
+    if n_chosen > 0:
+        label_panels(panels, n_chosen, n_features, groups, biases, n_clusters, best, found)
+
+
 @compiled(
     *(ROWS, COUNT, COUNT, COUNT, COUNT, NUMBERS, COLUMN, NUMBER, NUMBER, COUNT),
     *(NUMBERS, NUMBERS, NUMBERS, COLUMNS, NUMBERS_32, NUMBERS_32, NUMBERS_32, NUMBERS_32),
@@ -391,23 +403,12 @@ def _certified_rows(
                 *(tile_points, first, n_rows, origin, data, centroids, room, labels, row, counts),
                 doubtful,
             )
-            for at in range(0, n_doubtful, panel_rows(panels)):
-                pack_chosen(
-                    tile_points,
-                    doubtful,
-                    at,
-                    n_doubtful - at,
-                    origin,
-                    n_features,
-                    panels,
-                    at * n_features,
-                )
-            if n_doubtful > 0:
-                label_panels(
-                    panels, n_doubtful, n_features, groups, biases, n_clusters, best, found
-                )
-                for number in range(n_doubtful):
-                    labels[row + doubtful[number] - first] = found[number]
+            _label_densely(
+                *(tile_points, doubtful, n_doubtful, origin, groups, biases, n_clusters),
+                *(panels, best, found),
+            )
+            for number in range(n_doubtful):
+                labels[row + doubtful[number] - first] = found[number]
             counts[_DOUBTFUL] += n_doubtful
             saved = n_rows * n_products - n_rows * n_products // PRODUCTS_A_MULTIPLY_ADD
             # Doubtful rows take whole panels.

@@ -223,7 +223,7 @@ def shared(*parameters: Parameter) -> Callable[[Callable[..., Any]], Any]:
 
 def _digest() -> str:
     here = Path(__file__).parent
-    sources = [*sorted(here.glob("*.py")), *sorted(here.parent.glob("*.py"))]
+    sources = [*sorted(here.rglob("*.py")), *sorted(here.parent.glob("*.py"))]
     return hashlib.sha256(b"".join(map(Path.read_bytes, sources))).hexdigest()[:12]
 
 

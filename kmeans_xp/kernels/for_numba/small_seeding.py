@@ -23,6 +23,7 @@ from kmeans_xp.kernels.for_numba.compiled import (
     call_at,
     compiled,
 )
+from kmeans_xp.kernels.for_numba.emitted.vectors import PANEL, as_rows, panel_rows
 from kmeans_xp.kernels.for_numba.seeding import (
     DRAWN_BLOCK,
     MANY_FEATURES,
@@ -47,7 +48,6 @@ from kmeans_xp.kernels.for_numba.tiling import (
     tile_rows,
     weights_of,
 )
-from kmeans_xp.kernels.for_numba.vectors import PANEL, as_rows, panel_rows
 from kmeans_xp.kernels.portable.seeding import Candidate, chosen_at_once
 from kmeans_xp.kernels.rows import DenseRows
 

@@ -21,6 +21,7 @@ from kmeans_xp.kernels.for_numba.compiled import (
     compiled,
     inline,
 )
+from kmeans_xp.kernels.for_numba.emitted.sparse_vectors import UNIT, add_numbers, keep_greatest
 from kmeans_xp.kernels.for_numba.sparse_panels import (
     Panel,
     arrays_of,
@@ -32,7 +33,6 @@ from kmeans_xp.kernels.for_numba.sparse_panels import (
     row_cost,
     weights_of,
 )
-from kmeans_xp.kernels.for_numba.sparse_vectors import UNIT, add_numbers, keep_greatest
 from kmeans_xp.kernels.for_numba.tiling import Floats, Labels, copy, int32_labels, n_tasks_for
 from kmeans_xp.kernels.portable.assignment import ClusterTotals, cluster_sums, nearest_labels
 from kmeans_xp.kernels.portable.steps import lloyd_step

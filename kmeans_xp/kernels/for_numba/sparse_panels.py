@@ -17,9 +17,9 @@ from kmeans_xp.kernels.for_numba.compiled import (
     compiled,
     inline,
 )
-from kmeans_xp.kernels.for_numba.sparse_vectors import LANES, MOST_UNITS, UNIT, add_products
+from kmeans_xp.kernels.for_numba.emitted.sparse_vectors import LANES, MOST_UNITS, UNIT, add_products
+from kmeans_xp.kernels.for_numba.emitted.vectors import PANEL
 from kmeans_xp.kernels.for_numba.tiling import Floats, n_tasks_for
-from kmeans_xp.kernels.for_numba.vectors import PANEL
 from kmeans_xp.kernels.kernel import Kernel
 from kmeans_xp.kernels.sparse_rows import SparseRows
 from kmeans_xp.kernels.threads import in_threads

@@ -34,6 +34,7 @@ from kmeans_xp.kernels.for_numba.compiled import (
     TOTALS,
     compiled,
 )
+from kmeans_xp.kernels.for_numba.emitted.vectors import PANEL, as_rows
 from kmeans_xp.kernels.for_numba.sparse_assignment import (
     Pieces,
     add_piece,
@@ -51,7 +52,6 @@ from kmeans_xp.kernels.for_numba.sparse_panels import (
     weights_of,
 )
 from kmeans_xp.kernels.for_numba.tiling import Floats
-from kmeans_xp.kernels.for_numba.vectors import PANEL, as_rows
 from kmeans_xp.kernels.portable.assignment import ClusterTotals
 from kmeans_xp.kernels.portable.stepping import Reduce, Step, StepsInOneCall, steps_of
 from kmeans_xp.kernels.portable.steps import (

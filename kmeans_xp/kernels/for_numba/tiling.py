@@ -21,7 +21,7 @@ from kmeans_xp.kernels.for_numba.compiled import (
     inline,
     shared,
 )
-from kmeans_xp.kernels.for_numba.vectors import (
+from kmeans_xp.kernels.for_numba.emitted.vectors import (
     GROUPS,
     LINE,
     PANEL,
