@@ -57,8 +57,19 @@ def is_needed(file: Path) -> bool:
     growth = _GROWTH.get(suffix, _GROWTH_OF_OTHERS)
     if is_compressed(file):
         growth = _GROWTH_OF_COMPRESSED
-    available = available_memory()
-    return available is not None and file.stat().st_size * growth > available / 2
+    available, size = available_memory(), file.stat().st_size * growth
+    if suffix in (".parquet", ".pq"):
+        size = max(size, _unpacked(file))
+    return available is not None and size > available / 2
+
+
+def _unpacked(file: Path) -> int:
+    """Return the bytes of a Parquet file's numbers: a value that all rows have takes a few."""
+    try:
+        metadata = parquet.read_metadata(file)
+    except Exception:  # noqa: BLE001 (whoever reads it says what is wrong)
+        return 0
+    return 2 * 8 * int(metadata.num_rows) * int(metadata.num_columns)
 
 
 def read(file: Path, asked: Asked) -> Inputs:
