@@ -1,5 +1,6 @@
 """Files that do not fit in memory: their rows are read block by block."""
 
+import itertools
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,6 +15,7 @@ from sklearn.preprocessing import StandardScaler
 from kmeans_xp.blocks import RowSource, open_rows
 from kmeans_xp.cli import columns, labels, tables
 from kmeans_xp.cli.asked import Asked, Missing
+from kmeans_xp.cli.formulas import Formulas
 from kmeans_xp.cli.inputs import Inputs, chosen
 from kmeans_xp.cli.lists import unnested
 from kmeans_xp.cli.missing import Fill
@@ -159,12 +161,16 @@ def write_labelled(
     if is_text or not isinstance(data.points, RowSource):  # text is copied line by line anyway
         labels.write_labelled(source, data.table, found, target, column, data.text)
         return
-    batches = _labelled(source, found, column)
+    batches, formulas = _labelled(source, found, column), Formulas()
     first = next(batches)
+    formulas.add(first.schema.names)
     with _writer(target, first.schema) as writer:
-        writer.write(first)
-        for batch in batches:
+        for batch in itertools.chain([first], batches):
             writer.write(batch)
+            if suffix in DELIMITERS:
+                formulas.add_table(batch)
+    if suffix in DELIMITERS:
+        formulas.tell()
 
 
 def table_without_rows(file: Path) -> pa.Table:
