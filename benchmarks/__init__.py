@@ -1,1 +1,1 @@
-"""Measurements, and what they are held against; run from the checkout."""
+"""Measurements, and what we compare them with; run from the checkout."""

@@ -1,8 +1,8 @@
 """Labels by products of bytes on a CPU: how many pairs are left, and what a step takes.
 
-``python -m benchmarks.certified_bytes`` prints the table of ``docs/performance.md``: rows that
-are real where they can be had offline, a step of scikit-learn, of the dense kernel and of ours in
-turn, medians of the rounds' ratios by the clock. ``--rows FILE.npy`` adds rows of your own,
+``python -m benchmarks.certified_bytes`` prints the table of ``docs/performance.md``. Rows are real
+where they can be had offline. It takes a step of scikit-learn, of the dense kernel and of ours in
+turn, and prints medians of the rounds' ratios by the clock. ``--rows FILE.npy`` adds your own rows,
 ``--only NAME`` picks a set, ``--clusters N ...`` sets the numbers of clusters. The rows of texts
 are paragraphs of the documentation of the installed packages; word embeddings of them want the
 package ``wordllama``, which has its weights in itself. ``--fuzz N`` labels N hard problems instead.

@@ -11,8 +11,11 @@ measured of the same cases before, and writes ``cpu_comparison.md`` and two pict
 library that gives another result than scikit-learn ends the command. ``--quick`` does the jobs
 on tiny sizes, in a temporary folder: its times mean nothing.
 
-Sizes: 0 is 100k x 16, k=8; 1 is 1M x 2, k=10; 2 is 1M x 16, k=100; 3 is 200k x 128, k=256; 4 is
-500k x 3, k=64; 5 is 100k x 768, k=1000; 6 is digits.
+Sizes:
+
+- 0 is 100k x 16, k=8; 1 is 1M x 2, k=10; 2 is 1M x 16, k=100;
+- 3 is 200k x 128, k=256; 4 is 500k x 3, k=64; 5 is 100k x 768, k=1000;
+- 6 is digits.
 """
 
 import argparse

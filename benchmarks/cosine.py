@@ -1,7 +1,7 @@
 """What metric="cosine" adds to a fit: ``python -m benchmarks.cosine`` prints a table of ratios.
 
 Each line is the time of a job with ``metric="cosine"`` over that with ``"euclidean"`` on the same
-rows, in this process and in turn; the median of ``--rounds N`` ratios of processor time. The last
+rows, in this process and in turn: the median of ``--rounds N`` ratios of processor time. The last
 column is the same on rows that were brought to unit length in a copy, plus the time to make it.
 """
 

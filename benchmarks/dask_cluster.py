@@ -37,7 +37,7 @@ PEER_CASES = (
 
 @contextmanager
 def cluster(n_workers: int) -> Iterator[Client]:
-    """Yield the client of so many workers of this machine."""
+    """Yield the client of ``n_workers`` workers of this machine."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         with (
@@ -58,7 +58,7 @@ def blobs(n_points: int, n_features: int, n_clusters: int) -> np.ndarray[Any, An
 
 
 def an_iteration(fit: Callable[[int], Any], n_more: int = 10, n_times: int = 3) -> float:
-    """Return the seconds of one iteration: what so many more of them take, by the median."""
+    """Return the median seconds of one iteration, from the time that ``n_more`` of them take."""
     fit(1)
     times = []
     for _ in range(n_times):
@@ -72,7 +72,7 @@ def an_iteration(fit: Callable[[int], Any], n_more: int = 10, n_times: int = 3) 
 
 
 def ours(X: Any, centroids: Any, **options: Any) -> Callable[[int], KMeans]:
-    """Return what fits for so many iterations."""
+    """Return a function that fits for a number of iterations."""
 
     def fit(n_iterations: int) -> KMeans:
         # Nothing converges: n_iter_ is asserted below.
@@ -85,7 +85,7 @@ def ours(X: Any, centroids: Any, **options: Any) -> Callable[[int], KMeans]:
 
 
 def steps_over(X: Any, centroids: Any) -> Callable[[int], Any]:
-    """Return what takes so many steps of Lloyd's algorithm over rows that are held already."""
+    """Return a function that takes steps of Lloyd's algorithm over rows already in memory."""
     there = elsewhere(X)
     assert there is not None
     data = prepared(there, None, there.placement(None))

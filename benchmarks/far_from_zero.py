@@ -1,7 +1,7 @@
 """Whether ``predict`` gives ``labels_``, and the inertia is right, for float32 far from zero.
 
 ``python benchmarks/far_from_zero.py`` compares with scikit-learn on 20,000 x 8 rows in four
-clusters; the inertia is held against a float64 fit of the same rows.
+clusters. It compares the inertia with a float64 fit of the same rows.
 """
 
 import numpy as np

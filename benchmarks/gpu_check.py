@@ -10,10 +10,10 @@ its tests need may be carried along in a folder, which is looked at after what i
 What is installed comes first, so it must be recent enough itself (scikit-learn 1.9).
 ``benchmarks/_vendor`` is found by itself, another folder by ``--vendor FOLDER``.
 
-Steps: the environment; copy bandwidth and GEMM rate; each size of ``benchmarks/roofline.py``, held
-against the floor from those rates and against NumPy; a batch of sets of float16 rows; waits for the
-device; memory; other libraries where they can be imported; the tests on CuPy. Each is a process of
-its own with a time limit, so one that fails, hangs or breaks the device leaves the others be.
+Steps: the environment; copy bandwidth and GEMM rate; each size of ``benchmarks/roofline.py``,
+compared with the least time at those rates, and with NumPy. Then a batch of sets of float16 rows;
+waits for the device; memory; other libraries where they can be imported; the tests on CuPy. Each
+runs in a process with a time limit: if it fails, hangs or breaks the device, the others still run.
 ``results.json`` and ``results.md`` are written after each step, to ``benchmarks/results/GPU`` by
 default. Exits with 1 if any step failed. ``--quick`` runs the same steps on tiny sizes: its times
 mean nothing.

@@ -113,7 +113,7 @@ def host_is_ahead(work: Callable[[], Any], spin_s: float) -> bool | None:
     Returns
     -------
     bool or None
-        None if the device ran the kernel at once, so that this cannot be told.
+        None if the device ran the kernel at once: then this cannot be measured.
     """
     spin = cupy.RawKernel(_SPIN, "spin")
     kilohertz = cupy.cuda.runtime.deviceGetAttribute(_CLOCK_RATE, cupy.cuda.Device().id)

@@ -1,9 +1,9 @@
 """Fits of arrays that NumPy's kernels compute with in place, beside fits of NumPy arrays.
 
-``python -m benchmarks.lent torch`` (or ``jax``, ``mlx``) prints a table: the time of a default fit
-of that library's array over that of the same numbers in NumPy's, interleaved in one process, the
-median of the rounds' ratios; whether the results have the same bits; and the peak of memory that
-each fit allocates on the host. ``--rounds N`` sets their number.
+``python -m benchmarks.lent torch`` (or ``jax``, ``mlx``) prints a table. It has the time of a
+default fit of that library's array over that of the same numbers in NumPy's: the median of the
+rounds' ratios, interleaved in one process. It also says whether the results have the same bits, and
+the peak of memory that each fit allocates on the host. ``--rounds N`` sets the number of rounds.
 """
 
 import argparse
@@ -50,7 +50,7 @@ def arrays_of(library: str) -> Callable[[np.ndarray[Any, Any]], Any]:
 
 
 def fitted(X: Any, size: Size) -> KMeans:
-    """Return a default fit, but for a bound of its iterations."""
+    """Return a default fit, except for a bound of its iterations."""
     return KMeans(size.n_clusters, random_state=0, max_iter=MAX_ITER).fit(X)
 
 

@@ -1,16 +1,16 @@
-"""Random fits beside scikit-learn and an oracle of long doubles, for as long as is asked.
+"""Random fits, checked against scikit-learn and an oracle of long doubles, for a given time.
 
 ``python -m benchmarks.random_jobs --minutes 60 [--first 0]`` draws jobs: rows (of several kinds,
 scales, offsets; dense or sparse; float32 or float64), weights, first centroids, an estimator. Each
 is fitted, and
 
 - ``predict`` of the same rows gives ``labels_``;
-- each label is that of a nearest centroid, but for rounding, by long doubles;
-- ``inertia_`` is what long doubles say of those labels and centroids;
+- each label is that of a nearest centroid, up to rounding, by long doubles;
+- ``inertia_`` is what long doubles give for those labels and centroids;
 - the inertia does not rise from iteration to iteration;
-- scikit-learn, given the same centroids in float64, finds the same labels, but for rounding.
+- scikit-learn, given the same centroids in float64, finds the same labels, up to rounding.
 
-A job that fails is told with its number: ``--first N --jobs 1`` repeats it.
+The number of each job that fails is printed: ``--first N --jobs 1`` repeats it.
 """
 
 import argparse
@@ -193,7 +193,7 @@ class _Exact(NamedTuple):
 
 
 def main() -> None:
-    """Try jobs until the time is over, or so many."""
+    """Try jobs until the time is over, or the number of jobs is reached."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--minutes", type=float, default=60.0)
     parser.add_argument("--jobs", type=int, default=None)

@@ -167,7 +167,7 @@ class Clock:
 
 
 def passes(path: str, n_clusters: int, n_passes: int, **_: Any) -> dict[str, float]:
-    """Fit KMeans within so many passes over the file, all that it does counted in."""
+    """Fit KMeans within ``n_passes`` passes over the file, with all passes counted."""
     from kmeans_xp import KMeans, open_rows
 
     counting = CountedRows(path)
@@ -206,7 +206,7 @@ class CountedRows:
 
 
 def partial_fits(path: str, n_clusters: int, n_passes: int, library: str) -> dict[str, float]:
-    """Do so many passes of ``partial_fit`` over the blocks, of one library or the other."""
+    """Do ``n_passes`` passes of ``partial_fit`` over the blocks, with one library or the other."""
     import sklearn.cluster
 
     import kmeans_xp

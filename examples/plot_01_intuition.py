@@ -2,10 +2,12 @@
 What k-means does: divide the plane among centroids
 ===================================================
 
-K-means is given points and a number of clusters, and nothing else. It looks for that many
-*centroids* such that the points lie near to them: the sum of squared distances from each point to
-its nearest centroid, the *inertia*, is to be small. The pictures show the points as they come, the
-regions that the centroids found divide the plane into, and the points by region: the clusters.
+K-means takes points and a number of clusters, and nothing else. It looks for that number of
+*centroids*, so that the points lie near to them. The *inertia* is the sum of squared distances
+from each point to its nearest centroid; k-means makes it small.
+
+The pictures show the points as they come, the regions of the centroids, and the points by region:
+the clusters.
 """
 
 import argparse
@@ -22,8 +24,8 @@ device = parser.parse_known_args()[0].device
 
 
 # %%
-# The same three pictures are drawn for made and for measured data. ``fit`` finds the centroids;
-# ``labels_`` holds the number of the nearest one for each point.
+# The example draws the same three pictures for made and for measured data. ``fit`` finds the
+# centroids. ``labels_`` holds the number of the nearest centroid for each point.
 def three_pictures(points, model, names, height):
     _, axes = plt.subplots(1, 3, figsize=(15, height), layout="constrained")
     raw, regions, clusters = axes
@@ -50,12 +52,14 @@ def print_clusters(model, names):
 # %%
 # Made data
 # ---------
-# Four heaps of 75 points, whose true centres we know. On the left we see them at once, but the
-# computer only has 300 pairs of numbers. In the middle, each border is straight: it runs half-way
-# between two centroids, at right angles to the line between them. That is all that k-means can
-# draw, whatever the shape of the data. Where two heaps touch, the border goes through both, and
-# some points end on the wrong side; the *adjusted Rand index* against the truth (1 for the same
-# partition, 0 for chance) says how many.
+# Four blobs of 75 points, whose true centres we know. On the left we see them at once, but the
+# computer only has 300 pairs of numbers. In the middle, each border is straight. It runs half-way
+# between two centroids, at right angles to the line between them. K-means can draw nothing else,
+# whatever the shape of the data.
+#
+# Where two blobs touch, the border goes through both, and some points end on the wrong side. The
+# *adjusted Rand index* measures the agreement with the truth: 1 for the same partition, 0 for
+# chance.
 blobs, truth = make_blobs(300, centers=4, cluster_std=0.8, random_state=0)
 model = KMeans(4, n_init=10, random_state=0, device=device).fit(blobs)
 rand_index = adjusted_rand_score(truth, model.labels_)
@@ -67,8 +71,8 @@ three_pictures(blobs, model, ["x0", "x1"], height=6)
 # %%
 # Measured data
 # -------------
-# The petals of 150 irises of three species, measured in 1936. K-means was not told the species.
-# One of them has small petals and lies apart; the other two meet, and the straight border between
+# The petals of 150 irises of three species, measured in 1936. K-means does not know the species.
+# One of them has small petals and lies apart. The other two meet, and the straight border between
 # their centroids gives a few flowers to the wrong one.
 iris = load_iris()
 petals, petal_names = iris.data[:, 2:], ["petal length (cm)", "petal width (cm)"]

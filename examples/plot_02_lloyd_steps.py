@@ -2,11 +2,13 @@
 Lloyd's algorithm, step by step
 ===============================
 
-An iteration of k-means has two halves: each point is given to its nearest centroid, then each
-centroid moves to the mean of its points. Neither half can make the inertia (the sum of squared
-distances to the centroids) rise: the nearest centroid is no farther than the one before, and no
-place has a smaller sum of squared distances to some points than their mean. There are only so many
-ways to divide the points, so the algorithm ends: at the latest when nothing moves any more.
+An iteration of k-means has two halves. First, each point is assigned to its nearest centroid. Then
+each centroid moves to the mean of its points.
+
+Neither half can increase the inertia, the sum of squared distances to the centroids. The nearest
+centroid is no farther than the one before. And no place has a smaller sum of squared distances to
+some points than their mean. There is a finite number of ways to divide the points, so the algorithm
+ends, at the latest when nothing moves.
 """
 
 import argparse
@@ -27,8 +29,8 @@ device = parser.parse_known_args()[0].device
 # %%
 # Both halves
 # -----------
-# ``assign`` is the first half, one iteration of ``lloyd`` is both. ``inertia`` measures after each
-# half. The arrays may be of any library: with CuPy arrays this runs on the GPU.
+# ``assign`` is the first half, and one iteration of ``lloyd`` is both. ``inertia`` measures after
+# each half. The arrays may be of any library: CuPy arrays run on the GPU.
 def half_steps(points, centroids, device=None):
     """Return the inertia after each half of each iteration, until moving gains nothing."""
     rows = []
@@ -52,9 +54,9 @@ def print_halves(halves):
 
 
 # %%
-# Four heaps, and four first centroids that all lie in one of them: as bad a start as can be. Read
-# the table like a text, from left to right and then down: no number is higher than the one before
-# it. Here each iteration saves half of what is left, until the heaps have one centroid each.
+# Four blobs, and four first centroids that all lie in one of them: as bad a start as can be. Read
+# the table from left to right and then down: no number is higher than the one before. Each
+# iteration saves half of what is left, until each blob has one centroid.
 blobs, truth = make_blobs(400, centers=4, cluster_std=0.9, random_state=3)
 start = blobs[truth == 0][:4]
 halves = half_steps(blobs, start, device)
@@ -63,10 +65,10 @@ print_halves(halves)
 # %%
 # From the estimator
 # ------------------
-# ``KMeans`` keeps the same in ``history_``: the inertia with which each iteration began, and
-# ``"shift"``, the sum of the squared distances that its centroids moved. With ``tol=0`` it runs
-# until nothing moves; the default, ``tol=1e-4``, ends when the shift is at most 0.01 % of the mean
-# variance of the features. The last column says which of them has been reached.
+# ``KMeans`` keeps the same in ``history_``: the inertia at the start of each iteration, and
+# ``"shift"``, the sum of the squared distances that the centroids moved. With ``tol=0`` it runs
+# until nothing moves. The default, ``tol=1e-4``, ends when the shift is at most 0.01 % of the mean
+# variance of the features. The last column says which of the two is reached.
 
 
 def print_history(model, points):
@@ -87,11 +89,12 @@ print_history(model, blobs)
 # Measured data
 # -------------
 # The weather of 7,873 hours in New York: temperature, dew point, humidity, wind, pressure and
-# visibility, each brought to standard deviation 1. Real data have no gaps between clusters, and
-# the end takes longer. Iterations 3 to 10 save 1 or 2 % each, and one may think that it is over;
-# but a centroid is on its way, and when it arrives (11 to 13) they save up to 3.6 % again. Then
-# come twenty that move a few hours on the borders to and fro: with the default ``tol``, the run
-# would end at iteration 26 of 38, with an inertia 0.006 % higher.
+# visibility, each scaled to standard deviation 1. Real data have no gaps between clusters, and the
+# end takes longer. Iterations 3 to 10 save 1 or 2 % each, and the run seems to be over. But a
+# centroid is on its way: when it arrives (11 to 13), they save up to 3.6 % again.
+#
+# Then twenty iterations move a few hours on the borders to and fro. With the default ``tol``, the
+# run would end at iteration 26 of 38, with an inertia 0.006 % higher.
 folder = Path(__file__).parent if "__file__" in globals() else Path.cwd()
 weather_file = folder / "data" / "jfk_weather_2013.csv"
 weather = np.loadtxt(weather_file, delimiter=",", skiprows=1, usecols=range(1, 7))
@@ -103,7 +106,7 @@ print_history(weather_model, weather)
 # %%
 # The curves fall steeply at first, and then less. They never rise.
 figure, axes = plt.subplots(1, 2, figsize=(12, 4.5), layout="constrained")
-for ax, fitted, title in zip(axes, (model, weather_model), ("Four heaps", "Weather"), strict=True):
+for ax, fitted, title in zip(axes, (model, weather_model), ("Four blobs", "Weather"), strict=True):
     plotting.inertia_history(fitted, ax=ax)
     ax.set_title(title)
 plt.show()

@@ -2,8 +2,8 @@
 Watching k-means converge
 =========================
 
-The centroids begin somewhere, and each iteration moves them to the mean of the points that are
-nearest to them, until they rest. Here this is drawn as panels with arrows, and as an animation.
+The centroids start somewhere. Each iteration moves them to the mean of their nearest points, until
+they rest. This example draws that as panels with arrows, and as an animation.
 """
 
 import argparse
@@ -26,8 +26,8 @@ device = arguments.device
 
 
 # %%
-# ``CentroidPath`` is a callback, as scikit-learn has them: it is told of each iteration, and keeps
-# where the centroids were. Such a callback costs a little time; without one, nothing is kept.
+# ``CentroidPath`` is a callback in scikit-learn's protocol. ``KMeans`` calls it at each iteration,
+# and it keeps the centroids. That costs a little time. Without a callback, nothing is kept.
 def fit_with_path(model, points):
     """Return the centroids before the first iteration, and after each."""
     path = plotting.CentroidPath()
@@ -47,11 +47,11 @@ def print_moves(model, path):
 # %%
 # Made data
 # ---------
-# Five heaps. All first centroids lie at the lower left: five points next to each other. In the
-# first iteration nearly all points are nearest to three of them, which jump; the other two follow
-# when the borders have come near. By iteration 5 all seems settled, but two centroids still share
-# the heap at the left, and one covers two heaps. Then centroid 1 crosses over (see how the longest
-# move grows again in the table), and each heap has its own.
+# Five blobs. All first centroids lie at the lower left: five points next to each other. In the
+# first iteration nearly all points are nearest to three of them, and these three jump. The other
+# two follow when the borders come near. By iteration 5 all seems settled. But two centroids still
+# share the blob at the left, and one covers two blobs. Then centroid 1 crosses over, and each blob
+# has its own. The table shows it: the longest move grows again.
 blobs, _ = make_blobs(500, centers=5, cluster_std=1.3, random_state=51)
 start = blobs[blobs.sum(axis=1).argsort()[:5]]
 model = KMeans(5, init=start, tol=0, device=device)
@@ -65,7 +65,7 @@ print_moves(model, path)
 # As an animation
 # ---------------
 # The same as a film: the points take the colour of the nearest centroid, then the centroids move.
-# It is written to the folder for temporary files, or where ``--gif`` says.
+# The film goes to the folder for temporary files, or to the path in ``--gif``.
 figure, ax = plt.subplots(figsize=(6.4, 4.8))
 film = plotting.animation(blobs, path, ax=ax, max_iterations=10)
 gif = arguments.gif or Path(tempfile.gettempdir()) / "kmeans_converges.gif"
@@ -75,10 +75,10 @@ print(f"{gif.name}: {gif.stat().st_size:,} bytes")
 # %%
 # Measured data
 # -------------
-# 1,797 handwritten digits of 64 pixels, seen in the plane of their first two principal components,
-# where the ten digits overlap. There are no gaps, and nothing jumps: after the first iteration
-# centroid 9 wanders to the right for a dozen iterations, one or two units in each, and pushes
-# centroid 8 down. Of the others, most hardly move.
+# 1,797 handwritten digits of 64 pixels, in the plane of their first two principal components,
+# where the ten digits overlap. There are no gaps, and nothing jumps. After the first iteration,
+# centroid 9 moves to the right for a dozen iterations, one or two units in each, and pushes
+# centroid 8 down. Most of the others hardly move.
 digits = PCA(2, random_state=0).fit_transform(load_digits().data)
 digit_model = KMeans(10, init="random", n_init=1, random_state=0, device=device)
 digit_path = fit_with_path(digit_model, digits)

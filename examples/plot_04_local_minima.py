@@ -1,10 +1,10 @@
 """
-Local minima: where a run begins decides where it ends
-======================================================
+Local minima: the start of a run decides its end
+================================================
 
-Lloyd's algorithm only goes downhill, and ends in the first valley. Twenty runs from rows drawn at
-random end in many different ones. k-means++ draws the first rows far from each other, and so
-begins in a better place; it does not make the best valley certain either.
+Lloyd's algorithm only goes downhill, and ends in the first valley. Twenty runs from random rows
+end in many different valleys. k-means++ draws first rows that are far from each other, and so
+starts in a better place. But it does not make the best valley certain.
 """
 
 import argparse
@@ -25,9 +25,9 @@ N_STARTS = 20
 
 
 # %%
-# The same runs are made for made and for measured data: each seed is one start.
+# The example makes the same runs for made and for measured data. Each seed is one start.
 def fitted(model, points, n_starts=N_STARTS):
-    """Return the model fitted from so many different starts."""
+    """Return the model fitted from `n_starts` different starts."""
     return [clone(model).set_params(random_state=seed).fit(points) for seed in range(n_starts)]
 
 
@@ -61,8 +61,8 @@ def draw_runs(runs, title):
             way = run.history_["inertia"] / best
             highest = max(highest, way[0])
             ways.plot(way, color=colour, alpha=0.5, linewidth=1.2, label=None if i else init)
-    ends.set(xlabel="run, from best to worst", ylabel="final inertia / least", title=title)
-    ways.set(xlabel="iteration", ylabel="inertia / least", title="The way there", yscale="log")
+    ends.set(xlabel="run, from best to worst", ylabel="final inertia / minimum", title=title)
+    ways.set(xlabel="iteration", ylabel="inertia / minimum", title="The way there", yscale="log")
     ends.set_xticks(range(0, N_STARTS + 1, 5))
     ways.set_yticks([1, 2, 5, 10], ["1", "2", "5", "10"])
     ways.set_ylim(0.95, 1.1 * highest)
@@ -74,25 +74,26 @@ def draw_runs(runs, title):
 # %%
 # Made data
 # ---------
-# Twenty heaps in the plane. A start at random gives some heaps two centroids and others none, and
-# a centroid does not cross the empty space between heaps: it stays where it is not needed. On the
-# left, each dot is a run. None of the random starts comes near the best result, the median ends
-# 59 % above it, the worst at three times; of those of k-means++ five reach it, and the worst ends
-# 22 % above. On the right, k-means++ begins (iteration 0) where random starts end, and takes 7
+# Twenty blobs in the plane. A random start gives two centroids to some blobs and none to others. A
+# centroid does not cross the empty space between blobs: it stays where nobody needs it.
+#
+# On the left, each dot is a run. No random start comes near the best result. The median ends 59 %
+# above it, the worst at three times. Of the starts by k-means++, five reach it, and the worst ends
+# 22 % above. On the right, k-means++ starts (iteration 0) where random starts end, and takes 7
 # iterations instead of 12.
 blobs, _ = make_blobs(2000, centers=20, cluster_std=0.5, center_box=(-12, 12), random_state=2)
 blob_runs = all_runs(blobs, 20)
 print_runs(blob_runs)
-draw_runs(blob_runs, "Twenty heaps")
+draw_runs(blob_runs, "Twenty blobs")
 
 # %%
 # Measured data
 # -------------
-# 1,797 handwritten digits of 8 x 8 pixels, ten clusters. Here the clusters touch, centroids can
-# wander, and k-means++ gains less: 13 of its 20 runs end within 1 % of the best, and 9 of the
-# random ones; the worst end 4.6 and 6.5 % above. It takes 16.5 iterations instead of 19.5, and
-# both curves on the right look alike after the first few. How much the start matters is a matter
-# of the data.
+# 1,797 handwritten digits of 8 x 8 pixels, ten clusters. Here the clusters touch, and centroids can
+# move between them, so k-means++ gains less. 13 of its 20 runs end within 1 % of the best, and 9 of
+# the random ones. The worst end 4.6 and 6.5 % above. It takes 16.5 iterations instead of 19.5, and
+# both curves on the right look alike after the first few. How much the start matters depends on the
+# data.
 digits = load_digits().data
 digit_runs = all_runs(digits, 10)
 print_runs(digit_runs)

@@ -1,10 +1,10 @@
 """
-Ways to begin: k-means++ or random, once or ten times
+Ways to start: k-means++ or random, once or ten times
 =====================================================
 
-There are two answers to bad starts: to choose the first centroids with care (``init="k-means++"``),
-and to begin several times and keep the best (``n_init=10``). Fifty runs of each of the four
-combinations show what either brings and costs.
+There are two answers to bad starts. One is to choose the first centroids with care
+(``init="k-means++"``). The other is to start several times and keep the best (``n_init=10``). Fifty
+runs of each of the four combinations show the gain and the cost.
 """
 
 import argparse
@@ -18,7 +18,7 @@ from sklearn.preprocessing import StandardScaler
 
 from kmeans_xp import KMeans
 
-parser = argparse.ArgumentParser(description="Ways to begin k-means.")
+parser = argparse.ArgumentParser(description="Ways to start k-means.")
 parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
 device = parser.parse_known_args()[0].device
 
@@ -40,7 +40,7 @@ def outcomes(model, points, n_runs=N_RUNS):
 
 
 def table(points, n_clusters):
-    KMeans(n_clusters, device=device).fit(points)  # the first fit of all compiles or loads code
+    KMeans(n_clusters, device=device).fit(points)  # the very first fit compiles or loads code
     return {
         (init, n_init): outcomes(
             KMeans(n_clusters, init=init, n_init=n_init, device=device), points
@@ -68,32 +68,32 @@ def draw_table(results, title):
         ax.plot(position + jitter, ratios, "o", color=COLOURS[init], alpha=0.5, markersize=5)
         ax.hlines(ratios.mean(), position - 0.35, position + 0.35, color="black")
     ax.set_xticks(range(len(results)), [f"{init}\nn_init={n_init}" for init, n_init in results])
-    ax.set(ylabel="final inertia / least", title=f"{title}: 50 runs each, and their mean")
+    ax.set(ylabel="final inertia / minimum", title=f"{title}: 50 runs each, and their mean")
 
 
 # %%
 # Made data
 # ---------
-# Ten heaps. In the table, mean, standard deviation and best are of the final inertia of 50 runs;
-# iterations are those of the run that was kept; a tenth of the starts does not take a tenth of the
-# time, since small fits are mostly overhead, and ten starts of them run together.
+# Ten blobs. The table gives mean, standard deviation and best of the final inertia of 50 runs.
+# Iterations are those of the best start of each run. One start does not take a tenth of the time of
+# ten: small fits are mostly overhead, and ten starts run together.
 #
-# The article's claim holds here: one start of k-means++ ends at 1,098 on average, one at random
-# 23 % higher, and spreads 13 times as much. But ten random starts beat one of k-means++. Both
-# together are best and steadiest, and even they miss the best now and then.
+# k-means++ is said to be better and steadier. That holds here: one start ends at 1,098 on average.
+# One random start ends 23 % higher, and spreads 13 times as much. But ten random starts beat one of
+# k-means++. Both together are best and steadiest, and even they miss the best now and then.
 blobs, _ = make_blobs(1000, centers=10, cluster_std=0.8, random_state=1)
 blob_results = table(blobs, 10)
 print_table(blob_results)
-draw_table(blob_results, "Ten heaps")
+draw_table(blob_results, "Ten blobs")
 
 # %%
 # Measured data
 # -------------
-# The chemistry of 178 Italian wines: 13 measurements, each brought to standard deviation 1, in six
-# clusters. Here the claim does not hold: k-means++ is 0.2 % better than random, and no steadier
-# (its standard deviation is even a little larger). The data have three groups of which six
-# clusters are parts, and there are many almost equally good ways to cut. Only more starts help:
-# ten of either kind end 2 % lower.
+# The chemistry of 178 Italian wines: 13 measurements, each scaled to standard deviation 1, in six
+# clusters. Here the claim does not hold. k-means++ is 0.2 % better than random, and no steadier;
+# its standard deviation is even a little larger. The data have three groups, and six clusters
+# divide them. There are many almost equally good ways to do that. Only more starts help: ten of
+# either kind end 2 % lower.
 wine = StandardScaler().fit_transform(load_wine().data)
 wine_results = table(wine, 6)
 print_table(wine_results)

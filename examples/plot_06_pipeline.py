@@ -2,8 +2,8 @@
 A clustering for production
 ===========================
 
-What belongs around k-means before its clusters can be used: scaling, enough starts, a reasoned
-number of clusters, measures of quality, and a description of each cluster in the data's own units.
+Clusters are useful only with the steps around k-means: scaling, enough starts, a reasoned number of
+clusters, measures of quality, and a description of each cluster in the data's own units.
 ``KMeans`` is a scikit-learn estimator, so it goes into a ``Pipeline`` like any other.
 """
 
@@ -27,9 +27,9 @@ device = parser.parse_known_args()[0].device
 # %%
 # The pipeline
 # ------------
-# Scaling comes first: k-means adds squared differences over all features, so one in grams counts a
-# million times as much as the same in kilograms. ``n_init=20`` begins twenty times and keeps the
-# best.
+# Scaling comes first. K-means adds squared differences over all features. So a feature in grams
+# counts a million times as much as the same in kilograms. ``n_init=20`` starts twenty times and
+# keeps the best.
 def pipeline(n_clusters):
     model = KMeans(n_clusters, n_init=20, random_state=0, device=device)
     return make_pipeline(StandardScaler(), model)
@@ -73,8 +73,8 @@ def draw(fitted, points, selection, names):
 # %%
 # Made data
 # ---------
-# Four groups in five features whose spreads differ by factors of up to 10,000. All three criteria
-# find the four, and so does the pipeline, without a mistake.
+# Four groups in five features. The spreads of the features differ by factors of up to 10,000. All
+# three criteria find the four groups, and so does the pipeline, without a mistake.
 points, truth = make_blobs(600, n_features=5, centers=4, cluster_std=1.5, random_state=4)
 points *= [1.0, 1000.0, 10.0, 0.1, 100.0]
 names = [f"feature {i}" for i in range(5)]
@@ -91,11 +91,13 @@ draw(fitted, points, selection, names)
 # Measured data
 # -------------
 # The chemistry of 178 wines from three cultivars. The first picture shows how the inertia falls
-# with k: the curve bends at 3, where the silhouette is greatest too. The second shows the clusters
-# in the plane in which the wines differ most, the third which measurements set a cluster apart:
-# its numbers are in the data's own units, its colours in standard deviations from the mean of all
-# wines. Cluster 2 has much alcohol and proline, cluster 1 much colour and few flavanoids. Against
-# the cultivars, the adjusted Rand index is 0.897.
+# with k. The curve bends at 3, where the silhouette is at its maximum too. The second shows the
+# clusters in the plane in which the wines differ most.
+#
+# The third shows which measurements set a cluster apart. Its numbers are in the data's own units.
+# Its colours are standard deviations from the mean of all wines. Cluster 2 has much alcohol and
+# proline, cluster 1 much colour and few flavanoids. Compared with the cultivars, the adjusted Rand
+# index is 0.897.
 wine = load_wine()
 wine_names = [
     name.replace("_", " ").removesuffix(" of diluted wines") for name in wine.feature_names
@@ -111,7 +113,7 @@ print_result(wine_fitted, wine_quality, wine_names)
 draw(wine_fitted, wine.data, wine_selection, wine_names)
 
 # %%
-# Without scaling, it is 0.371: proline is counted in hundreds, and outweighs the other twelve
+# Without scaling, it is 0.371. Proline is counted in hundreds, and outweighs the other twelve
 # measurements together.
 unscaled = KMeans(wine_selection.n_clusters, n_init=20, random_state=0, device=device)
 unscaled_rand_index = adjusted_rand_score(wine.target, unscaled.fit_predict(wine.data))

@@ -3,9 +3,11 @@ Where k-means fails
 ===================
 
 K-means gives k clusters for any data, without complaint. They are good where clusters are round,
-alike in size and spread, and where all features count. Where this does not hold, they are not what
-one would draw by hand. Each row below has the truth on the left and what k-means found on the
-right, with the adjusted Rand index: 1 for the same partition, 0 for no more than chance.
+have equal sizes and spreads, and where all features count. Elsewhere, they are not what one would
+draw by hand.
+
+Each row below has the truth on the left and the result of k-means on the right. The adjusted Rand
+index is 1 for the same partition, and 0 for chance.
 """
 
 import argparse
@@ -27,11 +29,11 @@ device = parser.parse_known_args()[0].device
 # Made data
 # ---------
 # * **Moons**: k-means can only draw a straight border between two centroids. It cuts both moons.
-# * **Unequal sizes**: 2,000 points beside two heaps of 60. To cut the large heap into three saves
-#   more inertia than to tell the small ones apart, so that is what happens.
-# * **Unequal densities**: the border runs half-way between the centroids, and the wide heap loses
+# * **Unequal sizes**: 2,000 points beside two blobs of 60. Cutting the large blob into three saves
+#   more inertia than separating the small ones, so k-means does that.
+# * **Unequal densities**: the border runs half-way between the centroids, and the wide blob loses
 #   its rim to the narrow ones.
-# * **An irrelevant feature**: two heaps, told apart by ``x0`` alone. ``x1`` says nothing but
+# * **An irrelevant feature**: only ``x0`` separates the two blobs. ``x1`` has no information but
 #   spreads ten times as wide, so k-means divides along ``x1``.
 def datasets():
     """Return a dictionary from name to points and their true clusters."""
@@ -44,12 +46,12 @@ def datasets():
         cluster_std=[2.8, 0.4, 0.4],
         random_state=0,
     )
-    heaps, truth = make_blobs(400, centers=[[-3.0, 0.0], [3.0, 0.0]], random_state=0)
+    blobs, truth = make_blobs(400, centers=[[-3.0, 0.0], [3.0, 0.0]], random_state=0)
     return {
         "moons": moons,
         "unequal sizes": sizes,
         "unequal densities": densities,
-        "an irrelevant feature": (heaps * [1.0, 10.0], truth),
+        "an irrelevant feature": (blobs * [1.0, 10.0], truth),
     }
 
 
@@ -81,9 +83,9 @@ for row, (name, (points, truth)) in zip(axes, made.items(), strict=True):
 # %%
 # What helps
 # ----------
-# Scaling mends the irrelevant feature here: both features then spread alike, and only ``x0`` has a
-# gap. It does not mend the others; for those, other methods are made (density-based ones for
-# moons, mixtures for unequal spreads).
+# Scaling repairs the irrelevant feature here: both features then have the same spread, and only
+# ``x0`` has a gap. It does not repair the others. Other methods suit those: density-based ones for
+# moons, mixtures for unequal spreads.
 scaled_rand_indices = {
     name: clustered(StandardScaler().fit_transform(points), truth)[1]
     for name, (points, truth) in made.items()
@@ -95,7 +97,7 @@ for name, value in scaled_rand_indices.items():
 # Measured data
 # -------------
 # The same in real data: 178 wines of three cultivars, 13 measurements. Proline, in milligrams, has
-# a standard deviation of 315, the others of 0.1 to 14. Unscaled, k-means clusters proline; scaled,
+# a standard deviation of 315, the others of 0.1 to 14. Unscaled, k-means clusters proline. Scaled,
 # it finds the cultivars.
 wine = load_wine()
 wine_points = {"unscaled": wine.data, "scaled": StandardScaler().fit_transform(wine.data)}

@@ -3,7 +3,7 @@ Mini-batches against all rows
 =============================
 
 ``MiniBatchKMeans`` learns from some hundred rows at a time instead of all of them. It is said to be
-much faster, and to end with an inertia 1 to 5 % higher. Here is what was measured.
+much faster, and to end with an inertia 1 to 5 % higher. This example measures both claims.
 """
 
 import argparse
@@ -46,7 +46,7 @@ def comparison(points, n_clusters):
         )
     results = {}
     for name, model in models.items():
-        model.fit(points[:5000])  # the first fit of all compiles or loads code
+        model.fit(points[:5000])  # the very first fit compiles or loads code
         seconds, inertia, fitted = measured(model, points)
         quality = silhouette_score(
             points, fitted.labels_, sample_size=4000, random_state=0, device=device
@@ -68,9 +68,9 @@ def print_comparison(results):
 # %%
 # Made data
 # ---------
-# 50,000 points with 20 features in 20 heaps that overlap. On two processors of a server, batches
-# were 1.4 to 4 times as fast as all rows. Their inertia is 0.1 % lower to 1.5 % higher, which is
-# less than the claim: where all rows too end in different local minima, batches lose little by
+# 50,000 points with 20 features in 20 blobs that overlap. On two processors of a server, batches
+# were 1.4 to 4 times as fast as all rows. Their inertia is 0.1 % lower to 1.5 % higher, less than
+# the claim. Runs on all rows end in different local minima too, so batches lose little by
 # comparison.
 blobs, _ = make_blobs(50_000, n_features=20, centers=20, cluster_std=6.0, random_state=0)
 blobs = blobs.astype(np.float32)
@@ -83,18 +83,20 @@ print_comparison(blob_results)
 # 50,000 pixels of a photograph, by their red, green and blue, in 16 clusters. Here the inertia is
 # 3.4 to 5.6 % higher, about as claimed. But there is little time to save: with three features, all
 # rows take 20 to 40 milliseconds. Batches of 256 were 2.5 to 8 times as fast, larger ones 1 to 2.5
-# times. The silhouettes say nothing against batches in either case; they differ by some
-# hundredths, in both directions. Mini-batches pay where a pass over the rows is slow: for many
-# rows, features and clusters together.
+# times.
+#
+# The silhouettes do not count against batches in either case. They differ by some hundredths, in
+# both directions. Mini-batches pay where a pass over the rows is slow: for many rows, features and
+# clusters together.
 photograph = load_sample_image("china.jpg").reshape(-1, 3).astype(np.float32)
 pixels = photograph[np.random.default_rng(0).choice(len(photograph), 50_000, replace=False)]
 pixel_results = comparison(pixels, 16)
 print_comparison(pixel_results)
 
 # %%
-# Each dot is a size of batches; to the left is faster, below is better.
+# Each dot is a batch size. Further left is faster, lower is better.
 figure, axes = plt.subplots(1, 2, figsize=(12, 4.5), layout="constrained")
-panels = (blob_results, "Twenty heaps"), (pixel_results, "Pixels of a photograph")
+panels = (blob_results, "Twenty blobs"), (pixel_results, "Pixels of a photograph")
 for ax, (results, title) in zip(axes, panels, strict=True):
     full_inertia = results["all rows"][1]
     for name, (seconds, inertia, _) in results.items():

@@ -2,10 +2,11 @@
 Images in few colours
 =====================
 
-Each pixel of a photograph is a point: red, green and blue. The centroids of the pixels are the few
-colours that stand best for all of them, and a file that names the centroid of each pixel is smaller
-than one that gives its colour in full. (On the command line:
-``kmeans-xp compress-image china.jpg -k 16 -o china.png``.)
+Each pixel of a photograph is a point: red, green and blue. The centroids of the pixels are the
+palette: the few colours that represent all of them best. A file that stores the number of a
+centroid for each pixel is smaller than one that stores its full colour.
+
+On the command line: ``kmeans-xp compress-image china.jpg -k 16 -o china.png``.
 """
 
 import argparse
@@ -26,11 +27,11 @@ N_COLOURS = (2, 4, 8, 16, 64, 256)
 
 
 # %%
-# The colours are learned from the *different* colours of the picture, each with its number of
-# pixels as ``sample_weight``: the same clusters, of fewer rows. Centroids are rounded to the 256
-# levels that a file holds; then each pixel takes the nearest of the rounded ones.
+# The fit takes the *different* colours of the picture, each with its number of pixels as
+# ``sample_weight``. The clusters are the same, from fewer rows. Centroids are rounded to the 256
+# levels that a file holds. Then each pixel takes the nearest of the rounded ones.
 def in_few_colours(pixels, colours, counts, model):
-    """Return the palette, and for each pixel the number of its colour in it."""
+    """Return the palette, and each pixel's index in it."""
     model.fit(colours, sample_weight=counts)
     palette = np.round(model.cluster_centers_).astype(np.uint8)
     return palette, assign(pixels, palette.astype(np.float32), device=device).labels
@@ -51,8 +52,8 @@ def size_as_palette(palette, labels):
 
 
 # %%
-# The error is told as the mean of the squared differences (MSE), and as the peak signal-to-noise
-# ratio in decibels: 10 more decibels are a tenth of the error.
+# The mean of the squared differences (MSE) measures the error. So does the peak signal-to-noise
+# ratio (PSNR) in decibels: 10 more decibels are a tenth of the error.
 def compressed(picture, n_colours_list=N_COLOURS):
     """Return a dictionary from k to (bytes, ratio, MSE, PSNR, picture)."""
     full = file_size(Image.fromarray(picture))
@@ -94,10 +95,11 @@ def report(picture, results, title):
 # --------------
 # Red grows from left to right, green from top to bottom. The picture *is* a plane of colours, and
 # so shows what clusters are: regions with straight borders, much like honeycombs when there are
-# many. Four times as many are half as wide, which quarters the error: 6 decibels. The table also
-# shows that fewer colours do not always make a smaller file. PNG stores how a pixel differs from
-# its neighbours, and these ramps always differ by the same; the borders of regions are harder to
-# store.
+# many. Four times as many are half as wide, which quarters the error: 6 decibels.
+#
+# The table also shows that fewer colours do not always make a smaller file. PNG stores how a pixel
+# differs from its neighbours, and these ramps always differ by the same. The borders of regions are
+# harder to store.
 ramp = np.zeros((256, 256, 3), dtype=np.uint8)
 ramp[..., 0], ramp[..., 1], ramp[..., 2] = np.arange(256)[None], np.arange(256)[:, None], 96
 ramp_results = compressed(ramp, N_COLOURS)
@@ -106,12 +108,14 @@ report(ramp, ramp_results, "Two ramps")
 # %%
 # Photographs
 # -----------
-# Here few colours do save. Sixteen give files 7 and 11 times smaller, and one sees steps in the
-# sky and the blurred background, where colours change slowly; 64 hide most of them, and with 256,
-# at a third of the size, one has to look closely. Each fourfold number of colours brings 4 to 6
-# decibels. The JPEG files that the photographs come in take 197 and 143 kB, more than 256 colours
-# do (146 and 104 kB), and are what we call the original here. They are part of scikit-learn:
-# china.jpg by danielbuechele and flower.jpg by vultilion, both on Flickr, under CC BY 2.0.
+# Here few colours do save. Sixteen give files 7 and 11 times smaller. One sees steps in the sky
+# and the blurred background, where colours change slowly. 64 colours hide most of them. With 256,
+# at a third of the size, one has to look closely. Each fourfold number of colours adds 4 to 6
+# decibels.
+#
+# The originals here are the JPEG files of the photographs. They have 197 and 143 kB, more than 256
+# colours (146 and 104 kB). They are part of scikit-learn: china.jpg by danielbuechele and
+# flower.jpg by vultilion, both on Flickr, under CC BY 2.0.
 photographs = {name: load_sample_image(f"{name}.jpg") for name in ("china", "flower")}
 photograph_results = {name: compressed(picture) for name, picture in photographs.items()}
 for name, results in photograph_results.items():

@@ -3,8 +3,8 @@ Customer segments by recency, frequency and monetary value
 ==========================================================
 
 Three numbers say a lot about a customer: how long ago they last bought (*recency*), how often they
-bought (*frequency*), and for how much (*monetary value*). Clusters of them are groups of customers
-who behave alike: segments.
+bought (*frequency*), and for how much (*monetary value*). K-means groups customers who behave alike
+into segments.
 """
 
 import argparse
@@ -28,8 +28,8 @@ COLUMNS = ["recency", "frequency", "monetary"]  # days, purchases, dollars
 
 # %%
 # All three are skewed: most customers bought once or twice, a few a hundred times. In logarithms,
-# 1 and 2 purchases are as far from each other as 10 and 20; scaling then makes the three count
-# alike. The number of segments is that of the greatest silhouette.
+# 1 and 2 purchases are as far apart as 10 and 20. Scaling then gives the three equal influence. The
+# maximum of the silhouette chooses the number of segments.
 def segmented(customers):
     """Return the scaled rows, and the choice of the number of segments."""
     scaled = StandardScaler().fit_transform(np.log1p(customers))
@@ -37,7 +37,7 @@ def segmented(customers):
 
 
 # %%
-# A segment is named by where its centre lies, in standard deviations from the mean of all.
+# A segment's centre gives its name. It is in standard deviations from the mean of all customers.
 def name_of(recency, frequency, monetary):
     if recency > 0:
         return "drifting away" if frequency > 0 else "gone, good orders" if monetary > 0 else "gone"
@@ -47,7 +47,7 @@ def name_of(recency, frequency, monetary):
 
 
 def profile(customers, model):
-    """Return a row a segment: its name, its size, its medians, and its share of all sales."""
+    """Return a row for each segment: its name, size, medians, and share of all sales."""
     segments = customers.groupby(model.labels_)
     table = segments.median()
     table.insert(0, "name", [name_of(*centre) for centre in model.cluster_centers_])
@@ -78,9 +78,12 @@ def draw(scaled, model, selection):
 # four segments, and all but five customers are where they belong. The champions, 15 % of the
 # customers, bring 63 % of the sales.
 #
-# The four pictures are: the mean silhouette for each number of segments; the silhouettes of all
-# customers by segment; the segments' centres in standard deviations; and the customers in the
-# plane of two principal components.
+# The four pictures show:
+#
+# * the mean silhouette for each number of segments;
+# * the silhouettes of all customers, by segment;
+# * the segments' centres, in standard deviations;
+# * the customers in the plane of two principal components.
 def made_customers():
     rng = np.random.default_rng(0)
     typical = {  # customers, days since the last purchase, purchases, dollars
@@ -108,8 +111,8 @@ draw(made_scaled, made_selection.estimator, made_selection)
 # %%
 # Measured data
 # -------------
-# What 2,357 customers bought at the online shop CDNOW from January 1997 to June 1998; all of them
-# made their first purchase in the first three months.
+# The purchases of 2,357 customers at the online shop CDNOW from January 1997 to June 1998. All of
+# them made their first purchase in the first three months.
 def cdnow_customers():
     folder = Path(__file__).parent if "__file__" in globals() else Path.cwd()
     purchases = pd.read_csv(folder / "data" / "cdnow_purchases.csv", parse_dates=["date"])
@@ -127,13 +130,15 @@ print(cdnow_profile.round(2).to_string())
 draw(cdnow_scaled, cdnow_selection.estimator, cdnow_selection)
 
 # %%
-# Real customers are no heaps. The silhouette says two: 1,722 who mostly bought once or twice and
-# then no more, and 635 who came back. The plane shows why: 1,205 customers bought once, all of
-# them about 500 days ago, and lie on a line at the left edge (the dot below its end are the 8 who
-# paid nothing); the others fan out from there without a gap. The gap statistic says three, the
-# elbow four; where there are no gaps, the number is a matter of use. Four segments tell more. The
-# champions, a tenth of all, bring 41 % of the sales, and bought within the last month; the
-# regulars bring 32 %, but were last seen half a year ago, and should hear from the shop.
+# Real customers are not separate blobs. The silhouette says two segments: 1,722 who mostly bought
+# once or twice and then no more, and 635 who came back. The plane shows why. 1,205 customers
+# bought once, about 500 days ago, and lie on a line at the left edge. The dot below its end are
+# the 8 who paid nothing. The others fan out from there without a gap.
+#
+# The gap statistic says three, the elbow four. Without gaps, the use decides the number. Four
+# segments tell more. The champions, a tenth of all, bring 41 % of the sales, and bought within the
+# last month. The regulars bring 32 %, but last bought half a year ago, and should hear from the
+# shop.
 cdnow_model = KMeans(4, n_init=10, random_state=0, device=device).fit(cdnow_scaled)
 cdnow_profile = profile(cdnow, cdnow_model)
 print(cdnow_profile.round(2).to_string())

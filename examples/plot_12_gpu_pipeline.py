@@ -2,9 +2,9 @@
 A whole pipeline on the GPU
 ===========================
 
-Scaling, principal components and clustering, of which each step takes the arrays of the step
-before where they are. With scikit-learn's *array API dispatch*, a ``Pipeline`` of CuPy arrays or
-CUDA tensors never goes through the host's memory: what goes in comes out, library and device.
+Scaling, principal components and clustering. Each step takes the arrays of the previous step where
+they are. With scikit-learn's *array API dispatch*, a ``Pipeline`` of CuPy arrays or CUDA tensors
+never goes through the host's memory. The results have the library and the device of the input.
 """
 
 import os
@@ -29,8 +29,8 @@ from kmeans_xp.metrics import adjusted_rand_score
 # %%
 # Where the arrays live
 # ---------------------
-# CuPy where a GPU is usable, else NumPy; ``--library torch`` makes tensors, on CUDA where torch has
-# it. Nothing below knows which it is.
+# CuPy if a GPU is usable, otherwise NumPy. ``--library torch`` makes tensors, on CUDA if torch has
+# it. No line below depends on the choice.
 def default_library():
     has_cuda = any(each.usable for each in devices.available() if each.library == "cupy")
     return "cupy" if has_cuda else "numpy"
@@ -48,15 +48,15 @@ def placed(host):
 
 
 def on_host(array):
-    """Return an array as NumPy: for pictures alone."""
+    """Return an array as NumPy, for the pictures only."""
     return np.asarray(array.get() if hasattr(array, "get") else array)
 
 
 # %%
 # The pipeline
 # ------------
-# It is the one that a NumPy user writes. ``svd_solver="full"`` is the solver of ``PCA`` that works
-# on arrays of any library.
+# It is the pipeline that a NumPy user writes. ``svd_solver="full"`` is the solver of ``PCA`` that
+# works on arrays of any library.
 def pipeline(n_components, n_clusters):
     return make_pipeline(
         StandardScaler(),
@@ -66,7 +66,7 @@ def pipeline(n_components, n_clusters):
 
 
 def fitted(points, n_components, n_clusters):
-    """Fit where the points are, and say of what kind the result of each step is."""
+    """Fit where the points are, and print the type of each step's result."""
     X = placed(points)
     with config_context(array_api_dispatch=True):
         steps = pipeline(n_components, n_clusters).fit(X)
@@ -92,8 +92,8 @@ def draw(components, labels, model):
 # %%
 # Made data
 # ---------
-# Five groups of 20,000 points in 32 dimensions. Each step returns an array of the library, and
-# the groups are found.
+# 20,000 points in 32 dimensions, in five groups. Each step returns an array of the library, and the
+# clusters agree with the groups.
 blobs, blob_truth = make_blobs(20_000, 32, centers=5, cluster_std=4.0, random_state=0)
 blob_steps, blob_components, blob_labels = fitted(blobs, 4, 5)
 blob_agreement = adjusted_rand_score(blob_truth, blob_labels)
@@ -104,9 +104,9 @@ plt.show()
 # %%
 # Real data
 # ---------
-# 1,797 handwritten digits of 8 x 8 pixels, in 16 components. The clusters agree with the digits
-# at 0.45 (adjusted Rand index): scaling makes pixels at the rim, which few digits touch, as loud
-# as the others.
+# 1,797 handwritten digits of 8 x 8 pixels, in 16 components. The clusters agree with the digits at
+# 0.45 (adjusted Rand index). Few digits touch the pixels at the rim, and scaling gives those
+# pixels as much weight as the others.
 digits, digit_truth = load_digits(return_X_y=True)
 digit_steps, digit_components, digit_labels = fitted(digits, 16, 10)
 digit_agreement = adjusted_rand_score(digit_truth, digit_labels)

@@ -1,4 +1,4 @@
-"""Checks of single parameters: one clear error that names the parameter and what it may be."""
+"""Check single parameters: a clear error names the parameter and the values it may have."""
 
 import math
 import os

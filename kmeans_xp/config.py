@@ -1,4 +1,4 @@
-"""Settings that hold for a thread: set by ``config_context``, else by the environment."""
+"""Settings of a thread, from ``config_context`` or from the environment."""
 
 import os
 import re
@@ -14,20 +14,20 @@ __all__ = ["Config", "config_context", "get_config"]
 
 @dataclass(frozen=True)
 class Config:
-    """What ``config_context`` can set.
+    """The settings of ``config_context``.
 
     Parameters
     ----------
     device : str or None
         Default of the estimators' ``device`` parameter; environment KMEANS_XP_DEVICE.
     n_threads : int or None
-        Threads of the CPU kernels; environment KMEANS_XP_NUM_THREADS, else OMP_NUM_THREADS,
-        else every processor this process may use. Results do not depend on it.
+        Threads of the CPU kernels; environment KMEANS_XP_NUM_THREADS, then OMP_NUM_THREADS, then
+        every processor this process may use. Results do not depend on it.
     precision : {"float32", "tf32"}
-        What JAX computes matrix products of float32 numbers in on a GPU.
+        Precision of JAX's float32 matrix products on a GPU.
     compute : {"fastest", "own"}
-        Whose kernels work on arrays of a library that has none: those of NumPy or CuPy, in the
-        same memory, or none but what that library does itself.
+        What computes on arrays of a library without kernels: the kernels for NumPy or CuPy in the
+        same memory, or the library itself.
     """
 
     device: str | None = None
@@ -40,30 +40,30 @@ _config: ContextVar[Config] = ContextVar("kmeans_xp_config", default=Config())  
 
 
 def get_config() -> Config:
-    """Return the settings in force, the environment's where nothing was set.
+    """Return the current settings; the environment's where ``config_context`` set none.
 
     Returns
     -------
     Config
-        ``device`` and ``n_threads``; None where neither code nor environment says.
+        ``device`` and ``n_threads`` are None where neither code nor environment sets them.
     """
     return replace(_config.get(), device=default_device(), n_threads=default_n_threads())
 
 
 def default_device() -> str | None:
-    """Return the ``device`` of ``get_config`` alone: a small fit asks for it in no time."""
+    """Return only the ``device`` of ``get_config``, which is faster for a small fit."""
     device = _config.get().device
     return (os.environ.get("KMEANS_XP_DEVICE") or None) if device is None else device
 
 
 def default_n_threads() -> int | None:
-    """Return the ``n_threads`` of ``get_config`` alone."""
+    """Return only the ``n_threads`` of ``get_config``."""
     n_threads = _config.get().n_threads
     return _threads_of_environment() if n_threads is None else n_threads
 
 
 def n_threads_of_context() -> int | None:
-    """Return the ``n_threads`` that ``config_context`` has set, whatever the environment says."""
+    """Return the ``n_threads`` of ``config_context``; ignore the environment."""
     return _config.get().n_threads
 
 
@@ -85,21 +85,21 @@ def config_context(
     Parameters
     ----------
     device : {"auto", "cpu", "cuda", "cuda:N"}, optional
-        Device of estimators and functions that were not given one.
+        Device of estimators and functions that get no ``device``.
     n_threads : int, optional
         Threads of the CPU kernels, at least 1. Results are the same for every number.
     precision : {"float32", "tf32"}, optional
-        "tf32" lets JAX round the factors of float32 products to 11 bits on GPUs that gain by
-        it. Rows near a border may then get another label: use it for ``predict`` too, or for
-        neither. Labels on CuPy are float32's with either.
+        "tf32" lets JAX round the factors of float32 products to 11 bits on GPUs where that is
+        faster. Rows near a border may then get another label: use it for both ``fit`` and
+        ``predict``, or for neither. CuPy's labels are the same with both.
     compute : {"fastest", "own"}, optional
-        "fastest" lets NumPy's and CuPy's kernels work on arrays of torch, JAX and other libraries
-        where they lie, without a copy; with "own" their libraries do all of it.
+        With "fastest", the kernels for NumPy and CuPy work on arrays of torch, JAX and other
+        libraries in their own memory, without a copy. With "own", their libraries compute.
 
     Raises
     ------
     ValueError
-        If ``n_threads`` is less than 1, or one of the others is none of these.
+        If ``n_threads`` is less than 1, or another argument has none of the values above.
 
     Examples
     --------
@@ -131,8 +131,8 @@ def config_context(
 
 
 def _threads_of_environment() -> int | None:
-    # OMP_NUM_THREADS counts too: joblib's workers set it so that nested threads do not
-    # take more processors than there are.
+    # OMP_NUM_THREADS counts too: joblib's workers set it, so that nested threads do not
+    # outnumber the processors.
     for variable in ("KMEANS_XP_NUM_THREADS", "OMP_NUM_THREADS"):
         # OpenMP allows a list, one number for each level of nesting.
         first = re.match(r"\s*([0-9]+)", os.environ.get(variable, ""))

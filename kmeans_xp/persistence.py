@@ -1,4 +1,4 @@
-"""Models on disk: safetensors, so that opening one runs no code."""
+"""Models on disk, as safetensors: opening one runs no code."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ METADATA_KEY = "kmeans_xp"
 
 _RANDOM_SOURCES = (np.random.RandomState, np.random.Generator)
 _BIT_GENERATORS = ("MT19937", "PCG64", "PCG64DXSM", "Philox", "SFC64")
-#: numbers in the state of a generator that it reads its own arrays at, or keeps in few bits
+#: greatest value of each number in a generator's state that is a position or has few bits
 _PLACES = {"pos": 624, "buffer_pos": 4, "has_uint32": 1, "uinteger": 2**32 - 1}
 _SCALARS = frozenset(
     np.dtype(kind).name for kind in ("?", "b", "B", "h", "H", "i", "I", "q", "Q", "e", "f", "d")
@@ -51,7 +51,7 @@ _WHAT_TO_SET = {
 }
 
 
-#: what reading values raises that no program wrote
+#: what reading damaged values may raise
 _DAMAGES = (
     AttributeError,
     IndexError,
@@ -65,14 +65,14 @@ _DAMAGES = (
 
 
 class SavedModel(NamedTuple):
-    """What a model file holds."""
+    """The contents of a model file."""
 
     estimator: Any
     arrays: dict[str, np.ndarray[Any, Any]]
 
 
 class _UnstorableError(TypeError):
-    """A value that only pickle could hold."""
+    """A value that only pickle could store."""
 
 
 def save(
@@ -98,8 +98,8 @@ def save(
     Raises
     ------
     ValueError
-        If a parameter or attribute is of a kind that such a file cannot hold: a function
-        as `init`, or a random generator as `random_state`.
+        If a file cannot hold a parameter or attribute: a function as `init`, or a random
+        generator as `random_state`.
     OSError
         If the file cannot be written.
     """
@@ -115,7 +115,7 @@ def save_values(path: str | os.PathLike[str], kind: str, values: Mapping[str, An
     path : path-like
         The file to write. A file of that name is replaced whole, or stays as it was.
     kind : str
-        What the values are, which the reader must ask for.
+        A name for these values; `load_values` needs the same.
     values : mapping of str to object
         Numbers, strings, arrays, random generators, None, and lists, tuples and dicts of them.
 
@@ -143,7 +143,7 @@ def load_values(path: str | os.PathLike[str], kind: str) -> dict[str, Any]:
     path : path-like
         The file to read.
     kind : str
-        As it was written.
+        The name that `save_values` got.
 
     Returns
     -------
@@ -180,8 +180,8 @@ def load(
     path : path-like
         The file to read.
     expected : type or tuple of types
-        The estimator class that the file must hold, or those that it may hold. No other
-        class is looked up or called, whatever the file says.
+        The estimator class that the file must hold, or those that it may hold. The file cannot
+        make this function import or call any other class.
 
     Returns
     -------
@@ -208,7 +208,7 @@ def load(
         estimator._check_state(fitted)
         for name, array in arrays.items():
             if not isinstance(array, np.ndarray):
-                raise ValueError(f"{name!r} is no array")
+                raise ValueError(f"{name!r} is not an array")
     except _DAMAGES as error:
         raise ValueError(
             f"{os.fspath(path)!r} holds a model that cannot be rebuilt: {error}"
@@ -218,7 +218,7 @@ def load(
 
 
 def load_estimator(path: str | os.PathLike[str], *, expected: type[Any]) -> Any:
-    """Read the estimator from a file that `save` wrote, and warn of what is left behind.
+    """Read the estimator from a file that `save` wrote; warn if the file holds more.
 
     Parameters
     ----------
@@ -240,7 +240,7 @@ def load_estimator(path: str | os.PathLike[str], *, expected: type[Any]) -> Any:
     Warns
     -----
     UserWarning
-        If the file holds more arrays, which an estimator does not apply by itself.
+        If the file also holds other arrays, which an estimator does not apply.
     """
     estimator, arrays = load(path, expected=expected)
     if arrays:
@@ -256,23 +256,23 @@ def load_estimator(path: str | os.PathLike[str], *, expected: type[Any]) -> Any:
 
 @contextlib.contextmanager
 def staged(*paths: str | os.PathLike[str]) -> Iterator[tuple[Path, ...]]:
-    """Files that appear under their names all together, or not at all.
+    """Write files that appear under their names all together, or not at all.
 
     Parameters
     ----------
     *paths : path-like
-        The files to be written. Links are followed.
+        The files to write. Links are followed.
 
     Yields
     ------
     tuple of Path
-        An empty file beside each path, of the same suffix, to be written in the body.
-        They are renamed when the body ends, and removed when it raises.
+        An empty file beside each path, with the same suffix, for the body to write. They are
+        renamed when the body ends, and removed if it raises.
 
     Raises
     ------
     OSError
-        If a path cannot be written; before the body runs.
+        If a path cannot be written. The body does not run then.
     """
     for path in paths:
         check_path("path", path)
@@ -295,7 +295,7 @@ def staged(*paths: str | os.PathLike[str]) -> Iterator[tuple[Path, ...]]:
 
 
 def _target_mode(target: Path) -> int | None:
-    """Return the mode of the file to be replaced, None if there is none."""
+    """Return the mode of the file to replace, or None if there is no such file."""
     if not target.exists():
         return None
     if target.is_dir():
@@ -317,12 +317,12 @@ def _created_beside(target: Path) -> Path:
 
 
 def remove_half_written(path: str | os.PathLike[str]) -> None:
-    """Remove what a process left beside `path` that was killed while it wrote.
+    """Remove the temporary files beside `path` of a process that was killed while it wrote.
 
     Parameters
     ----------
     path : path-like
-        A file that no other process is writing now.
+        A file; no other process may be writing it.
     """
     target = Path(os.path.realpath(path))
     name = re.compile(r"\.[0-9a-f]{8}-" + re.escape(target.name))
@@ -346,7 +346,7 @@ def _write(
     with staged(path) as (temporary,):
         try:
             save_file(tensors, temporary, metadata=metadata)
-        except SafetensorError as error:  # of a full disk, too
+        except SafetensorError as error:  # also for a full disk
             raise OSError(f"{os.fspath(path)!r} could not be written: {error}") from error
 
 
@@ -397,7 +397,7 @@ def _encoded_part(name: str, value: Any, tensors: dict[str, np.ndarray[Any, Any]
 
 
 def _encoded(value: Any, name: str, tensors: dict[str, np.ndarray[Any, Any]]) -> Any:
-    """Return `value` as JSON: itself, or an object of one key that names its kind."""
+    """Return `value` as JSON: itself, or an object with one key that names its kind."""
     if isinstance(value, np.generic):
         return _encoded_scalar(value)
     if value is None or isinstance(value, bool | int | str):
@@ -430,7 +430,7 @@ def _encoded_array(
     array: np.ndarray[Any, Any], name: str, tensors: dict[str, np.ndarray[Any, Any]]
 ) -> dict[str, Any]:
     if array.dtype.kind in "biuf" and array.dtype.itemsize <= 8:
-        # safetensors writes the buffer as it lies: one in another order would be permuted.
+        # safetensors writes the buffer as it is: it must be in C order and native byte order.
         tensors[name] = np.asarray(array, dtype=array.dtype.newbyteorder("="), order="C")
         return {"tensor": name}
     strings = array.tolist()
@@ -446,7 +446,7 @@ def _read(
 
     check_path("path", path)
     with open(path, "rb"):
-        pass  # an OSError that names the file, which safetensors' does not
+        pass  # safetensors' own OSError would not name the file
     try:
         with safe_open(path, framework="numpy") as file:
             metadata = file.metadata() or {}
@@ -497,7 +497,7 @@ def _decoded(value: Any, tensors: Mapping[str, np.ndarray[Any, Any]]) -> Any:
         case {"strings": list(strings), "dtype": str(dtype)}:
             if not all(isinstance(string, str) for string in strings):
                 raise ValueError("an array of strings holds something else")
-            # As long as the longest string: a length in a file could be anything.
+            # NumPy takes the length of the longest string: do not trust the file's dtype.
             return np.asarray(strings, dtype=object if dtype.endswith("O") else None)
         case {"scalar": str(dtype), "value": item}:
             return _scalar(dtype, _decoded(item, tensors))
@@ -523,7 +523,7 @@ def _scalar(dtype: str, value: Any) -> np.generic:
     if dtype not in _SCALARS or not isinstance(value, bool | int | float):
         raise ValueError(f"unknown kind of number: {dtype!r:.60}")
     if isinstance(value, float) != dtype.startswith("float"):
-        raise ValueError(f"{value!r} is no {dtype}")
+        raise ValueError(f"{value!r} is not of dtype {dtype}")
     scalar: np.generic = np.dtype(dtype).type(value)
     return scalar
 
@@ -547,7 +547,7 @@ def _bit_generator(state: dict[str, Any]) -> np.random.BitGenerator:
 
 
 def _check_like(value: Any, model: Any, name: str) -> None:
-    """Raise ValueError if a state differs in form from a fresh one: NumPy does not look."""
+    """Raise ValueError if a state differs in form from a new one: NumPy does not check it."""
     if isinstance(model, dict):
         if not isinstance(value, dict) or set(value) != set(model):
             raise ValueError(f"{name} has other parts than {', '.join(model)}")
@@ -556,7 +556,7 @@ def _check_like(value: Any, model: Any, name: str) -> None:
     elif isinstance(model, np.ndarray):
         is_like = isinstance(value, np.ndarray) and value.shape == model.shape
         if not is_like or value.dtype != model.dtype:
-            raise ValueError(f"{name} is no {model.dtype} array of shape {model.shape}")
+            raise ValueError(f"{name} is not an array of {model.dtype} of shape {model.shape}")
     elif isinstance(model, str):
         if value != model:
             raise ValueError(f"{name} is not {model!r}")
@@ -565,4 +565,4 @@ def _check_like(value: Any, model: Any, name: str) -> None:
         most = _PLACES.get(key, 2**128 - 1)
         is_number = isinstance(value, int | np.integer) and not isinstance(value, bool)
         if not is_number or not 0 <= value <= most:
-            raise ValueError(f"{name} is no number from 0 to {most}")
+            raise ValueError(f"{name} is not a number from 0 to {most}")

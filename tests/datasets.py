@@ -35,3 +35,11 @@ def cloud(n_points: int = 400, n_features: int = 4, *, seed: int = 0) -> Floats:
 def positive_weights(n_points: int = 300, *, seed: int = 0) -> Floats:
     """Return weights from 0.25 to 4 in quarters, which float32 adds without rounding."""
     return np.random.default_rng(seed).integers(1, 17, size=n_points) / 4.0
+
+
+def nearly_equal(dtype: str = "float64", *, seed: int = 0) -> Floats:
+    """Return 40 rows of tenths; up to rounding, eight of them are different."""
+    rng = np.random.default_rng(seed)
+    tenths = rng.integers(0, 10, (8, 5)) / 10.0
+    ulps = rng.integers(-2, 3, (40, 5)) * np.finfo(dtype).eps
+    return (tenths[rng.integers(0, 8, 40)] * (1.0 + ulps)).astype(dtype)

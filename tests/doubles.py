@@ -41,7 +41,7 @@ class Chopped(CutBlocks):
 
 
 def skip_many_launches(size: int, xp: Any) -> None:
-    """Leave tiny blocks to other libraries: an emulated CUDA takes minutes for so many launches."""
+    """Leave tiny blocks to other libraries: an emulated CUDA takes minutes for these launches."""
     if size <= 2 and library_name(xp) == "cupy":
         pytest.skip("uneven blocks, one of them of one row, show the same")
 

@@ -32,7 +32,7 @@ CASES: dict[str, tuple[Callable[[], Any], int, bool]] = {
 
 
 class Kill:
-    """Kills this process after so many iterations."""
+    """Kills this process after ``n_left`` iterations."""
 
     def __init__(self, n_left: int) -> None:
         self.n_left = n_left

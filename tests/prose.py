@@ -20,19 +20,22 @@ LONGEST = 30
 
 #: what a reader with school English stumbles over, and what to say instead
 BANNED = {
-    r"\b(?:is|are|was|were|be|been) told\b": "say who reports what",
-    r"\bof none\b": "'no ...'",
-    r"\bof which none\b": "'none of them'",
-    r"\bheld against\b": "'compared with'",
+    r"\b(?:is|are|was|were|be|been) told\b": "who reports what",
+    r"\bof (?:which )?none\b": "'no ...', or a second sentence",
+    r"\bof whom\b": "'whose', or a second sentence",
+    r"\bout of which\b": "a second sentence",
+    r"\b(?:held|hold|holds) (?:it |them )?against\b": "'compare with'",
     r"\bso many\b": "the number, or 'as many as'",
     r"\bat the begin\b": "'at the start'",
-    r"\bof whom\b": "'whose', or a second sentence",
-    r"\bwhich else\b|\belse the\b": "'otherwise'",
-    r"\bout of which\b": "a second sentence",
-    r"\bso as not to\b": "'to avoid'",
-    r"\bis of the opinion\b": "'thinks'",
-    r"\bby what\b": "'how', or name it",
-    r"\bfor to\b": "'to'",
+    r"\b(?:which|or) else\b|\belse the\b": "'otherwise'",
+    r"\b(?:is|are) seen from\b": "'the mean is subtracted'",
+    r"\bmended\b": "'fixed'",
+    r"\banew\b": "'again'",
+    r"\bbut for\b": "'except for'",
+    r"\bby (?:itself|themselves) (?:is|are)\b": "the subject first",
+    r"\bstands? in the place\b": "'replace'",
+    r"\bis no (?:name|number|result)\b": "'is not a ...'",
+    r"\bof least\b": "'with the smallest ...'",
 }
 
 FOLDERS = ("kmeans_xp", "benchmarks", "examples", "tests")

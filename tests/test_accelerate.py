@@ -268,7 +268,7 @@ SAYS = "<class 'kmeans_xp.estimators.kmeans.KMeans'> True ['-q', '--verbose', 'x
 def test_a_script_is_run(program: Path, here: None) -> None:
     done = run("programs/program.py", "-q", "--verbose", "x", cwd=program.parents[1])
     assert (done.returncode, done.stdout) == (3, SAYS)
-    assert done.stderr.startswith("kmeans_xp stands in the place of scikit-learn's k-means in\n")
+    assert done.stderr.startswith("kmeans_xp replaces scikit-learn's k-means in\n")
     assert "\n  sklearn.cluster._spectral: k_means\n" in done.stderr
 
 

@@ -1,4 +1,4 @@
-"""Scores of clusterings, held against scikit-learn's."""
+"""Scores of clusterings, compared with scikit-learn's."""
 
 import inspect
 import tracemalloc
@@ -326,7 +326,7 @@ def test_simplified_silhouette_refuses_labels_of_no_centroid(library: Library) -
     points, labels = blobs(30, 2, 3)
     placed = library.asarray(points)
     for wrong in (labels + 1, labels - 1, labels.astype(float), labels.astype(str)):
-        with pytest.raises(ValueError, match="labels must lie in 0 to 2, an index of centroids"):
+        with pytest.raises(ValueError, match="labels must lie in 0 to 2, as indices of centroids"):
             simplified_silhouette_score(placed, wrong, points[:3])
     with pytest.raises(ValueError, match="centroids must be at least 2 rows, got 1"):
         simplified_silhouette_score(placed, labels, points[:1])

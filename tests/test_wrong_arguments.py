@@ -177,8 +177,12 @@ ESTIMATOR: Mapping[str, Values] = {
         "NaN": CENTROIDS * np.nan,
     },
 }
+SIZES: Mapping[str, Values] = {
+    "size_min": {**OPTIONAL_COUNT, "too large": N},
+    "size_max": {**OPTIONAL_COUNT, "too small": 1},
+}
 ESTIMATORS: Mapping[type, Mapping[str, Values]] = {
-    KMeans: {**ESTIMATOR, "algorithm": CHOICE, "copy_x": FLAG},
+    KMeans: {**ESTIMATOR, **SIZES, "algorithm": CHOICE, "copy_x": FLAG},
     MiniBatchKMeans: {
         **ESTIMATOR,
         "batch_size": COUNT,
@@ -241,7 +245,9 @@ def of_functions() -> Iterator[Called]:
     of_rows = {"X": ROWS, "n_clusters": CLUSTERS, "sample_weight": WEIGHTS_OF}
     shared = {**of_rows, "random_state": SEED, "metric": CHOICE, "device": DEVICE}
     good = {"X": X, "n_clusters": 2, "random_state": 0}
-    yield Called("k_means", kmeans_xp.k_means, good, {**ESTIMATOR, **shared, "algorithm": CHOICE})
+    yield Called(
+        "k_means", kmeans_xp.k_means, good, {**ESTIMATOR, **SIZES, **shared, "algorithm": CHOICE}
+    )
     norms = {"too few": WEIGHTS[:-1], "str": "a", "object": NOTHING, "2-D": X}
     plusplus = {**shared, "n_local_trials": OPTIONAL_COUNT, "x_squared_norms": norms}
     yield Called("kmeans_plusplus", kmeans_xp.kmeans_plusplus, good, plusplus)

@@ -11,8 +11,8 @@ from benchmarks.comparison.peers import BASELINE
 
 __all__ = ["DisagreementError", "check_centroids", "check_labels", "inertia_of"]
 
-#: relative difference of the inertia from scikit-learn's after the same iterations from the same
-#: rows; in float32 a row near a border may go the other way, and others follow it
+#: allowed relative difference of the inertia from scikit-learn's after the same iterations from the
+#: same rows. In float32 a row near a border may go the other way, and others follow it.
 _INERTIA = {"float64": 1e-9, "float32": 1e-3}
 #: faiss computes in float32 whatever it is given
 _INERTIA_OF_FAISS = {"float64": 1e-4, "float32": 1e-3}

@@ -36,7 +36,7 @@ _MINIBATCH_ROWS = 100_000
 
 
 class _Iterations:
-    """How many iterations scikit-learn took, for a library that must be told how many to do."""
+    """How many iterations scikit-learn took, for a library that needs to know the number."""
 
     number = 1
 

@@ -26,7 +26,7 @@ from kmeans_xp.kernels import DenseRows, lloyd_step, update_centroids
 __all__ = ["iteration", "mean_start_inertias", "predict", "seeding"]
 
 _SEED = 0
-#: the mean start inertia is taken over so many seeds, up to so many row-by-centroid products
+#: seeds for the mean start inertia, and most row-by-centroid products for them
 _N_SEEDS = 20
 _MOST_PRODUCTS = 2e8
 

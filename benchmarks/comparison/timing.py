@@ -107,7 +107,7 @@ def interleaved(runs: Sequence[Run], pace: Pace) -> dict[str, Timed]:
 def ratio(seconds: Sequence[float], baseline: Sequence[float]) -> float:
     """Return the median of the ratios of samples of the same round.
 
-    What was called once is held against the median of all rounds.
+    What was called once is compared with the median of all rounds.
     """
     if len(seconds) == 1:
         return seconds[0] / statistics.median(baseline)

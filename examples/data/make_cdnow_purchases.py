@@ -10,7 +10,7 @@ NAMES = ["master_number", "customer", "date", "n_cds", "amount_usd"]
 
 
 def main() -> None:
-    # Found without importing the package, which would need more than its files.
+    # Importing the package would need more than its files, so this finds the file without import.
     (source,) = (file for file in files("lifetimes") if file.name == "CDNOW_sample.txt")
     purchases = pd.read_csv(
         source.locate(), sep=r"\s+", header=None, names=NAMES, dtype={"date": str}

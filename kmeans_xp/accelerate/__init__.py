@@ -1,4 +1,4 @@
-"""K-means of this package in scikit-learn's place, in code that is not changed."""
+"""Replace scikit-learn's k-means by this package's, without a change of the code that uses it."""
 
 from kmeans_xp.accelerate.acceleration import Acceleration, accelerate
 

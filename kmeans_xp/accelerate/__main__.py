@@ -1,4 +1,4 @@
-"""``python -m kmeans_xp.accelerate script.py``: a program, with this package's k-means."""
+"""``python -m kmeans_xp.accelerate script.py`` runs a program with this package's k-means."""
 
 import argparse
 import runpy
@@ -12,10 +12,10 @@ def main() -> None:
     """Run the script or the module that the command line names."""
     parser = argparse.ArgumentParser(
         prog="python -m kmeans_xp.accelerate",
-        description="Run a Python program with kmeans_xp's k-means in scikit-learn's place.",
+        description="Run a Python program with kmeans_xp's k-means instead of scikit-learn's.",
     )
     parser.add_argument("-m", action="store_true", dest="is_module", help="PROGRAM is a module")
-    parser.add_argument("-q", "--quiet", action="store_true", help="do not tell what is replaced")
+    parser.add_argument("-q", "--quiet", action="store_true", help="do not list what is replaced")
     parser.add_argument("program", metavar="PROGRAM", help="a file, or with -m a module")
     parser.add_argument("arguments", nargs=argparse.REMAINDER, help="of the program")
     given = parser.parse_args()

@@ -1,4 +1,4 @@
-"""Put in place, in every module that has scikit-learn's k-means by name, and taken out again."""
+"""Replace scikit-learn's k-means in every module that has it by name, and undo that."""
 
 import sys
 from collections.abc import Iterable, Iterator
@@ -9,12 +9,12 @@ from kmeans_xp.accelerate.stand_ins import STAND_INS
 
 __all__ = ["Acceleration", "accelerate"]
 
-#: where scikit-learn's own keep their names: pickles of its models name these modules
+#: modules in which scikit-learn's own names stay: pickles of its models refer to them
 _HOMES = frozenset(theirs.__module__ for theirs, _ in STAND_INS)
 
 
 class Acceleration:
-    """What ``accelerate`` has replaced; as a context manager it undoes that at its end.
+    """What ``accelerate`` has replaced; as a context manager, it undoes that at its end.
 
     Parameters
     ----------
@@ -24,16 +24,16 @@ class Acceleration:
     Attributes
     ----------
     replaced : tuple of str
-        Path of each name that was replaced, such as "sklearn.cluster.KMeans", in order.
+        Path of each replaced name, such as "sklearn.cluster.KMeans", sorted.
     """
 
     def __init__(self, replaced: Iterable[str]) -> None:
         self.replaced = tuple(sorted(replaced))
 
     def undo(self) -> None:
-        """Put scikit-learn's own back, also in modules that were imported since.
+        """Restore scikit-learn's k-means, also in modules imported since.
 
-        While another acceleration is in force, nothing changes until that one is undone too.
+        If another acceleration is still active, nothing changes until that is undone too.
         """
         if self in _in_force:
             _in_force.remove(self)
@@ -53,36 +53,35 @@ class Acceleration:
             module, _, name = path.rpartition(".")
             names.setdefault(module, []).append(name)
         lines = [f"  {module}: {', '.join(each)}" for module, each in names.items()]
-        return "\n".join(["kmeans_xp stands in the place of scikit-learn's k-means in", *lines])
+        return "\n".join(["kmeans_xp replaces scikit-learn's k-means in", *lines])
 
 
 _in_force: list[Acceleration] = []
 
 
 def accelerate() -> Acceleration:
-    """Put this package's k-means in scikit-learn's place, for code that is not changed.
+    """Replace scikit-learn's k-means by this package's, for code that stays unchanged.
 
     ``sklearn.cluster`` then gives this package's ``KMeans``, ``MiniBatchKMeans``,
-    ``BisectingKMeans``, ``k_means`` and ``kmeans_plusplus``, and every module that has imported
-    those names has them too: scikit-learn's users of k-means (``SpectralClustering``, the
+    ``BisectingKMeans``, ``k_means`` and ``kmeans_plusplus``. So does every module that has
+    imported those names: scikit-learn's users of k-means (``SpectralClustering``, the
     biclustering estimators, ``KBinsDiscretizer``, ``GaussianMixture``), other packages, and
     ``__main__``. From a shell: ``python -m kmeans_xp.accelerate script.py``.
 
     Returns
     -------
     Acceleration
-        Its ``replaced`` says what was replaced and ``undo()`` puts it back; as a context manager,
-        it puts it back at the end of the block. ``print`` shows a report.
+        Its ``replaced`` lists what was replaced, and ``undo()`` restores it. As a context
+        manager, it restores it at the end of the block. ``print`` shows a report.
 
     Notes
     -----
-    The private modules in which scikit-learn defines the names keep them: pickles of its models
-    load as what they are. ``isinstance`` holds for those and for the new ones, whichever of the
-    two classes it is asked about. Pickles of models that were fitted meanwhile need this package,
-    and load without ``accelerate``.
+    scikit-learn's private modules keep their own classes, so pickles of its models load as its
+    models. ``isinstance`` is true for models of both packages, with either package's class.
+    Pickles of models fitted in between need this package, and load without ``accelerate``.
 
-    What is not a name of a module is not found: an element of a list, a default argument. Nor is
-    anything replaced in other processes, unless they call this too.
+    Only names of modules are replaced, not an element of a list or a default argument. Other
+    processes must call this too.
 
     Examples
     --------
@@ -97,7 +96,7 @@ def accelerate() -> Acceleration:
     """
     try:
         acceleration = Acceleration(_swapped(STAND_INS))
-    except BaseException:  # a module that takes no new value, or an interrupt
+    except BaseException:  # a module that refuses a new value, or an interrupt
         if not _in_force:
             _put_back()
         raise
@@ -110,9 +109,9 @@ def _put_back() -> None:
 
 
 def _swapped(pairs: Iterable[tuple[Any, Any]]) -> Iterator[str]:
-    """Put the second of each pair where a module has the first, and yield the paths."""
+    """Replace the first of each pair by the second in all modules, and yield the paths."""
     in_its_place = {id(old): new for old, new in pairs}
-    modules: dict[str, Any] = dict(sys.modules)  # some put there what is no module
+    modules: dict[str, Any] = dict(sys.modules)  # some values are not modules
     for path, module in modules.items():
         if not isinstance(module, ModuleType) or path in _HOMES or _is_own(path):
             continue

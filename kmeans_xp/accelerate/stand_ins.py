@@ -1,7 +1,7 @@
-"""What is put in scikit-learn's place: this package's classes and functions, as names of their own.
+"""Stand-ins for scikit-learn's names: subclasses and wrappers of this package's own.
 
-So ``undo`` knows them wherever a module has imported them to, and ``isinstance`` holds between them
-and scikit-learn's own classes, in both directions.
+As separate objects, ``undo`` finds them in every module that imported them. ``isinstance`` works
+between them and scikit-learn's own classes in both directions.
 """
 
 import functools
@@ -23,34 +23,34 @@ __all__ = [
 
 
 class _StandIn(ABCMeta):
-    """The type of classes that stand in the place of others."""
+    """The metaclass of classes that replace scikit-learn's."""
 
     def __instancecheck__(cls, instance: Any) -> bool:
-        # Models of scikit-learn's own, from a pickle or from before, are still what they were.
-        # A user's subclass has no such instances.
+        # scikit-learn's own models, from a pickle or from before, count as instances too. They
+        # do not count as instances of a user's subclass.
         theirs = cls.__dict__.get("_stands_for", ())
         return super().__instancecheck__(instance) or isinstance(instance, theirs)
 
 
 class KMeans(estimators.KMeans, metaclass=_StandIn):
-    """``kmeans_xp.KMeans`` in the place of scikit-learn's."""
+    """``kmeans_xp.KMeans`` as a replacement of scikit-learn's."""
 
     _stands_for: ClassVar[Any] = sklearn.cluster.KMeans
 
 
 class MiniBatchKMeans(estimators.MiniBatchKMeans, metaclass=_StandIn):
-    """``kmeans_xp.MiniBatchKMeans`` in the place of scikit-learn's."""
+    """``kmeans_xp.MiniBatchKMeans`` as a replacement of scikit-learn's."""
 
     _stands_for: ClassVar[Any] = sklearn.cluster.MiniBatchKMeans
 
 
 class BisectingKMeans(estimators.BisectingKMeans, metaclass=_StandIn):
-    """``kmeans_xp.BisectingKMeans`` in the place of scikit-learn's."""
+    """``kmeans_xp.BisectingKMeans`` as a replacement of scikit-learn's."""
 
     _stands_for: ClassVar[Any] = sklearn.cluster.BisectingKMeans
 
 
-# Not __module__, by which pickle finds a function.
+# Do not copy __module__: pickle finds a function by it.
 @functools.wraps(estimators.k_means, assigned=("__doc__",))
 def k_means(*args: Any, **kwargs: Any) -> Any:  # noqa: D103
     return estimators.k_means(*args, **kwargs)
@@ -63,12 +63,12 @@ def kmeans_plusplus(*args: Any, **kwargs: Any) -> Any:  # noqa: D103
 
 _CLASSES = (KMeans, MiniBatchKMeans, BisectingKMeans)
 
-# scikit-learn's classes are abstract base classes, which take others for subclasses of theirs:
-# code that holds one of them from before knows the stand-in for its instance.
+# scikit-learn's classes are abstract base classes, so they can register the stand-ins. Then a
+# stand-in's models are instances of a class of theirs that was imported before.
 for _class in _CLASSES:
     _class._stands_for.register(_class)
 
-#: scikit-learn's own, and what stands in its place
+#: scikit-learn's own, and the replacement
 STAND_INS: tuple[tuple[Any, Any], ...] = (
     *((each._stands_for, each) for each in _CLASSES),
     (sklearn.cluster.k_means, k_means),

@@ -10,6 +10,7 @@ from kmeans_xp.algorithms.bisecting import (
     tree_labels,
 )
 from kmeans_xp.algorithms.bounded import ALGORITHMS, BoundedStep
+from kmeans_xp.algorithms.constrained import ConstrainedStep
 from kmeans_xp.algorithms.drawing import draw_by_value, draw_by_weight
 from kmeans_xp.algorithms.kmeans_parallel import kmeans_parallel
 from kmeans_xp.algorithms.lloyd import METRICS, Iteration, LloydResult, inertia_of, lloyd
@@ -30,6 +31,7 @@ from kmeans_xp.algorithms.seeding import (
     n_with_weight,
     random_rows,
 )
+from kmeans_xp.algorithms.transport import SizeBounds, cheapest_labels
 
 __all__ = [
     "ALGORITHMS",
@@ -39,6 +41,7 @@ __all__ = [
     "Bisected",
     "Bisection",
     "BoundedStep",
+    "ConstrainedStep",
     "Iteration",
     "LloydResult",
     "MiniBatchResult",
@@ -46,8 +49,10 @@ __all__ = [
     "MiniBatchState",
     "MiniBatchStep",
     "Seeds",
+    "SizeBounds",
     "best_of",
     "bisecting",
+    "cheapest_labels",
     "draw_by_value",
     "draw_by_weight",
     "inertia_of",

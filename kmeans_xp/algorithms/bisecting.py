@@ -35,12 +35,12 @@ __all__ = [
 ]
 
 Strategy = Literal["biggest_inertia", "largest_cluster"]
-#: for each node of the tree its left and its right child, which come after it
+#: the left and the right child of each node; both come after the node
 Children = tuple[tuple[int, int], ...]
 
 #: the children of a node that was not split
 LEAF = (-1, -1)
-#: memory that the rows of a tile may take while they walk down the tree
+#: most memory for a tile's rows while they are labelled
 _TILE_BYTES = 2**25
 
 
@@ -50,15 +50,16 @@ class Bisection(NamedTuple):
     Parameters
     ----------
     centroids : array of shape (n_nodes, n_features)
-        Of every node, relative to the blocks' origin; the root's counts only while it is alone.
+        The centroid of each node, relative to the blocks' origin. The root's counts only while
+        the tree has no other node.
     children : tuple of pairs of int
-        Of every node; ``LEAF`` for those that are clusters.
+        The children of each node; ``LEAF`` where the node is a cluster.
     inertia : float
         Of all clusters, in squared units of the points.
     sq_shift : float
         Sum of the squared distances that the two centroids moved in their last iteration.
     node : int
-        That was split.
+        The node that was split.
     """
 
     centroids: Array
@@ -69,19 +70,20 @@ class Bisection(NamedTuple):
 
 
 class Bisected(NamedTuple):
-    """What bisecting gives.
+    """The result of bisecting.
 
     Parameters
     ----------
     centroids : array of shape (n_nodes, n_features)
-        As of ``Bisection``, as ``children``.
+        As in ``Bisection``.
     children : tuple of pairs of int
+        As in ``Bisection``.
     labels : PerRow of int32
-        Of each row as ``tree_labels`` says.
+        The cluster of each row, by ``tree_labels``.
     inertia : float
-        Of these labels.
+        Of these labels, in squared units of the points.
     n_empty : int
-        Clusters without rows, where too few rows differ.
+        Clusters without rows: there are some where too few rows differ.
     """
 
     centroids: Array
@@ -92,7 +94,7 @@ class Bisected(NamedTuple):
 
 
 class _Sides(NamedTuple):
-    """What lies on the two sides of a split: a number for each."""
+    """The two halves of a split: each array holds one number for each half."""
 
     inertia: Array
     n_rows: Array
@@ -100,7 +102,7 @@ class _Sides(NamedTuple):
 
 
 class _Leaf(NamedTuple):
-    """A cluster: the number of its node, and the way to it from the root in zeros and ones."""
+    """A cluster. ``path`` leads from the root to its node: "0" is left, "1" is right."""
 
     node: int = 0
     path: str = ""
@@ -115,10 +117,10 @@ class _Leaf(NamedTuple):
 
 
 class _Tree:
-    """The nodes so far, and the leaves as a heap: the one to be split next comes first."""
+    """The nodes so far, and a heap of the leaves: the next one to split comes first."""
 
     def __init__(self, centroid: Array, root: _Leaf, strategy: Strategy) -> None:
-        self.centroids = [centroid]  # then of each split two
+        self.centroids = [centroid]  # the root's; then the pair of each split
         self.children = [LEAF]
         self.leaves: list[tuple[tuple[bool, bool, float, str], _Leaf]] = []
         self._is_by_inertia = strategy == "biggest_inertia"
@@ -129,17 +131,17 @@ class _Tree:
         return len(self.children)
 
     def put(self, leaf: _Leaf) -> None:
-        """Add a leaf; of equal ones, the first from the left is split first."""
+        """Add a leaf; of equal leaves, the leftmost is split first."""
         score = leaf.inertia if self._is_by_inertia else leaf.n_rows
         rank = (not leaf.is_divisible, leaf.n_rows == 0, -score, leaf.path)
         heappush(self.leaves, (rank, leaf))
 
     def next_leaf(self) -> _Leaf:
-        """Take out the leaf to be split."""
+        """Take out the leaf to split next."""
         return heappop(self.leaves)[1]
 
     def split(self, leaf: _Leaf, centroids: Array, halves: tuple[_Leaf, _Leaf]) -> None:
-        """Put the two halves in the place of a leaf that was taken out."""
+        """Replace a leaf that was taken out by its two halves."""
         self.children[leaf.node] = (self.n_nodes, self.n_nodes + 1)
         for side, half in zip("01", halves, strict=True):
             self.put(half._replace(node=self.n_nodes, path=leaf.path + side))
@@ -147,7 +149,7 @@ class _Tree:
         self.centroids.append(centroids)
 
     def after(self, leaf: _Leaf, sq_shift: float, *, xp: Namespace) -> Bisection:
-        """Return what is told of the split of a leaf."""
+        """Return the report on the split of a leaf."""
         inertia = sum(each.inertia for _, each in self.leaves)
         centroids = xp.concat(self.centroids)
         return Bisection(centroids, tuple(self.children), inertia, sq_shift, leaf.node)
@@ -160,10 +162,10 @@ class _Parts(Protocol):
         """Return the rows of a leaf."""
 
     def sides(self, node: int, part: Blocks, split: LloydResult) -> _Sides:
-        """Return what lies on the two sides of a split."""
+        """Return the inertia and the counts of the two halves."""
 
     def divide(self, node: int, split: LloydResult, n_left: int, left: int) -> None:
-        """Give the rows of a leaf to two nodes: number ``left``, and the next."""
+        """Give the rows of a leaf to the nodes ``left`` and ``left + 1``."""
 
 
 def bisecting(
@@ -180,25 +182,25 @@ def bisecting(
 ) -> Bisected:
     """Split a cluster in two, beginning with all rows, until there are ``n_clusters``.
 
-    A cluster whose rows are one point, but for rounding, is split only when all are: its second
-    half is then empty.
+    A cluster whose rows are equal, except for rounding, is split only when all clusters are like
+    that. Its second half is then empty.
 
     Parameters
     ----------
     blocks : Blocks
-        The rows. Those of the cluster to be split are gathered if they lie in memory in one
-        piece: a copy of them, and 8 bytes for each row. Of others a label of 4 bytes is kept,
-        and each visit goes over all rows.
+        The rows. If they lie in memory in one piece, each split copies the rows of its cluster;
+        the indices take 8 bytes a row. Otherwise a label of 4 bytes a row is kept, and each split
+        visits all rows.
     n_clusters : int
         At most the number of rows that have weight.
     starts : callable
-        Given the rows of a cluster, returns arrays of shape (2, n_features), relative to their
-        origin: Lloyd's algorithm begins from each, and the best split is kept.
+        Takes the rows of a cluster and returns arrays of shape (2, n_features), relative to their
+        origin. Lloyd's algorithm begins from each, and the best split is kept.
     strategy : {"biggest_inertia", "largest_cluster"}
-        Which cluster is split next: that of the greatest inertia, or of the most rows. The first
-        in the order of the leaves, where several are.
+        Split next the cluster with the greatest inertia, or with the most rows; of several, the
+        first in the order of the leaves.
     max_iter : int
-        As of ``lloyd``, for each split, as the next three.
+        As for ``lloyd``, in each split; so are the next three.
     tol : float
     algorithm : str
     metric : str
@@ -208,8 +210,8 @@ def bisecting(
     Returns
     -------
     Bisected
-        O(n_points * n_features) time an iteration and level of the tree, of which there are
-        from log2(n_clusters) to n_clusters - 1.
+        O(n_points * n_features) time for each iteration and level of the tree. A tree has from
+        log2(n_clusters) to n_clusters - 1 levels.
 
     Raises
     ------
@@ -241,7 +243,7 @@ def bisecting(
     while len(tree.leaves) < n_clusters:
         leaf = tree.next_leaf()
         if not leaf.is_divisible:
-            # So are all: the rows stay on the left, to which ties go.
+            # No leaf is divisible: all rows stay on the left, since ties go there.
             tree.split(leaf, _centroid_twice(leaf, tree, blocks, metric), (leaf, _Leaf()))
             sq_shift = 0.0
         else:
@@ -261,7 +263,7 @@ def bisecting(
 def _best_split(
     leaf: _Leaf, parts: _Parts, runs_in: Callable[[Blocks], Iterable[LloydResult]]
 ) -> tuple[LloydResult, tuple[_Leaf, _Leaf]]:
-    """Return the best of several runs in a leaf, and its halves; the copy of the rows ends here."""
+    """Return the best of several runs in a leaf, and its halves; free the copy of the rows."""
     part = parts.part(leaf.node)
     best = best_of(runs_in(part))
     assert best is not None
@@ -269,7 +271,7 @@ def _best_split(
 
 
 def _centroid_twice(leaf: _Leaf, tree: _Tree, blocks: Blocks, metric: str) -> Array:
-    """Return the centroid of a leaf as those of two; all but the root's came in pairs."""
+    """Return the centroid of a leaf twice; all centroids except the root's came in pairs."""
     if leaf.node == 0:
         point = lloyd(blocks, tree.centroids[0], max_iter=1, metric=metric).centroids
     else:
@@ -296,7 +298,7 @@ def leaves_of(children: Sequence[tuple[int, int]]) -> list[int]:
 
 
 def _from_the_left(children: Sequence[tuple[int, int]]) -> Iterator[tuple[int, tuple[int, int]]]:
-    """Yield nodes, each before its children and the left one's before the right; no recursion."""
+    """Yield each node before its children, and all of the left subtree before the right one."""
     waiting = [0]
     while waiting:
         node = waiting.pop()
@@ -312,11 +314,11 @@ def _halves(sides: _Sides) -> tuple[_Leaf, _Leaf]:
 
 
 class _InOnePiece:
-    """Rows in memory: those of each leaf by their indices, in their order."""
+    """Rows in memory in one piece; each leaf keeps the indices of its rows, in order."""
 
     def __init__(self, blocks: Blocks) -> None:
         self._blocks = blocks
-        self._indices: dict[int, Array | None] = {0: None}  # of the root, all
+        self._indices: dict[int, Array | None] = {0: None}  # the root has all rows
 
     def part(self, node: int) -> Blocks:
         """Return a copy of the rows of a leaf."""
@@ -326,7 +328,7 @@ class _InOnePiece:
         return making.of_rows(self._blocks.gathered(indices), xp=self._blocks.xp)
 
     def sides(self, node: int, part: Blocks, split: LloydResult) -> _Sides:
-        """Return what lies on the two sides of a split."""
+        """Return the inertia and the counts of the two halves."""
         sides: _Sides = part.reduce(_sides, split.centroids, per_row=(split.labels,))
         return sides
 
@@ -335,24 +337,24 @@ class _InOnePiece:
         xp, indices = self._blocks.xp, self._indices.pop(node)
         order = _by_side(split.labels.whole(), xp=xp)
         ordered = order if indices is None else xp.take(indices, order)
-        # Copies: a view would keep the indices of both.
+        # Copies: views would keep the whole array alive.
         self._indices[left] = xp.asarray(ordered[:n_left], copy=True)
         self._indices[left + 1] = xp.asarray(ordered[n_left:], copy=True)
 
 
 class _InBlocks:
-    """Rows in several blocks: the number of the leaf is kept for each row."""
+    """Rows in several blocks; each row keeps the number of its leaf."""
 
     def __init__(self, blocks: Blocks) -> None:
         self._blocks = blocks
-        self._nodes: PerRow | None = None  # all rows are the root's
+        self._nodes: PerRow | None = None  # None: the root has all rows
 
     def part(self, node: int) -> Blocks:
-        """Return all rows, of which those of other leaves weigh nothing."""
+        """Return all rows, with weight zero for those of other leaves."""
         return self._blocks if self._nodes is None else Members(self._blocks, self._nodes, node)
 
     def sides(self, node: int, part: Blocks, split: LloydResult) -> _Sides:
-        """Return what lies on the two sides of a split."""
+        """Return the inertia and the counts of the two halves."""
         if self._nodes is None:
             sides: _Sides = part.reduce(_sides, split.centroids, per_row=(split.labels,))
         else:
@@ -370,14 +372,14 @@ class _InBlocks:
 
 
 def _sides(rows: Rows, labels: Array, centroids: Array, *, xp: Namespace) -> _Sides:
-    """Return what lies on the two sides, of all these rows."""
+    """Return the inertia and the counts of the two halves of all these rows."""
     return _sides_of_node(rows, labels, xp.zeros_like(labels), centroids, 0, xp=xp)
 
 
 def _sides_of_node(
     rows: Rows, labels: Array, nodes: Array, centroids: Array, node: int, *, xp: Namespace
 ) -> _Sides:
-    """Return what lies on the two sides, of the rows of one node."""
+    """Return the inertia and the counts of the two halves of one node's rows."""
     dtype = accumulation_dtype(rows.device, xp=xp)
     squared = assigned_sq_distances(rows, labels, centroids, xp=xp)
     squared = xp.astype(squared, dtype, copy=False)
@@ -412,7 +414,7 @@ def _further_nodes(
 
 
 def tree_labels(rows: Rows, centroids: Array, children: Children, *, xp: Namespace) -> Array:
-    """Return the cluster of each row, walking down from the root to the nearer of two children.
+    """Return the cluster of each row: from the root down, go to the nearer of the two children.
 
     Parameters
     ----------
@@ -420,14 +422,14 @@ def tree_labels(rows: Rows, centroids: Array, children: Children, *, xp: Namespa
     centroids : array of shape (n_nodes, n_features)
         Relative to the rows' origin.
     children : tuple of pairs of int
-        As of ``Bisection``.
+        As in ``Bisection``.
     xp : namespace
 
     Returns
     -------
     array of int32, shape (n_points,)
-        The place of the row's leaf among the leaves, from left to right. Takes a copy of a tile
-        of rows; waits for the device once a node and tile.
+        The place of the row's leaf among the leaves, from left to right. Copies one tile of rows
+        at a time; waits for the device once for each node and tile.
     """
     row_bytes = 8 * rows.n_stored
     size = max(1, min(rows.n_points, within_budget(_TILE_BYTES) // row_bytes))
@@ -436,7 +438,7 @@ def tree_labels(rows: Rows, centroids: Array, children: Children, *, xp: Namespa
 
 
 def _tile_labels(rows: Rows, centroids: Array, children: Children, *, xp: Namespace) -> Array:
-    reached: dict[int, Array | None] = {0: None}  # the root, by all rows
+    reached: dict[int, Array | None] = {0: None}  # all rows reach the root
     places, labels = [], []
     n_leaves = 0
     for node, (left, right) in _from_the_left(children):
@@ -463,4 +465,4 @@ def _tile_labels(rows: Rows, centroids: Array, children: Children, *, xp: Namesp
 
 def _by_side(labels: Array, *, xp: Namespace) -> Array:
     """Return the places of the zeros, then those of the ones, each in their order."""
-    return xp.argsort(xp.astype(labels, xp.int8), stable=True)  # of bytes, NumPy's takes O(n)
+    return xp.argsort(xp.astype(labels, xp.int8), stable=True)  # NumPy sorts bytes in O(n)

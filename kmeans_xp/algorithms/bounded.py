@@ -19,29 +19,29 @@ __all__ = ["ALGORITHMS", "BoundedStep", "bounds_for"]
 #: names that ``lloyd`` knows
 ALGORITHMS = ("auto", "lloyd", "hamerly", "elkan")
 
-#: With less work for each row than this, bounds cost about as much as the scores they save.
+#: With less work a row than this, bounds cost about as much time as the scores they save.
 _FEWEST_CLUSTERS = 20
 _FEWEST_PRODUCTS = 1024
-#: rows for each cluster: distances between centroids are to cost little beside those of rows
+#: least rows a cluster: with fewer, distances between centroids take too much of the time
 _FEWEST_ROWS_A_CLUSTER = 100
-#: work for all rows beside which it costs nothing to prepare a step: some milliseconds
+#: work on all rows, some milliseconds, from which the time to prepare a step is negligible
 _FEWEST_PRODUCTS_IN_ALL = 2**27
-#: work for each row beside which bounds cost next to nothing
+#: work a row from which the time for bounds is negligible
 _MANY_PRODUCTS = 8192
 
 
 class Patience(NamedTuple):
-    """When to go on with plain steps: bounds cost time where rows are visited all the same.
+    """When to go on with plain steps: bounds only cost time where most rows are visited anyway.
 
     Parameters
     ----------
     n_plain : int
-        Steps before the first that keeps bounds.
+        Plain steps before the first one that keeps bounds.
     pause : int
-        Plain steps after the first step that visited too many rows; twice as many each time, so
-        that data on which bounds never pay are hardly slower.
+        Plain steps after the first step that visited too many rows. It doubles each time, so
+        data on which bounds never pay take hardly longer.
     share : float
-        Of the rows, that a step may visit before it is dearer than a plain one.
+        Share of the rows that a step may visit before it is slower than a plain one.
     """
 
     n_plain: int = 0
@@ -49,23 +49,23 @@ class Patience(NamedTuple):
     share: float = 1.0
 
 
-#: "hamerly" does as it is told
+#: "hamerly" always keeps bounds
 _ENDLESS = Patience()
 _LONG = Patience(pause=1, share=0.85)
 _SHORT = Patience(n_plain=6, pause=8, share=0.4)
-#: where plain steps leave out most scores of a row, and a step with bounds none
+#: for rows of which a plain step skips most scores, while a step with bounds skips no score
 _RARE = Patience(n_plain=10, pause=16, share=0.25)
 
 
 class BoundedStep:
-    """Does what the kernel ``lloyd_step`` does, to the same bits, and remembers the rows.
+    """Gives bit for bit what the kernel ``lloyd_step`` gives, and remembers bounds of the rows.
 
-    Since the results are the same, when to keep bounds is a matter of time alone.
+    The results are the same, so bounds change only the time.
 
     Parameters
     ----------
     patience : Patience
-        By default there is no end of it.
+        By default every step keeps bounds.
 
     References
     ----------
@@ -88,7 +88,7 @@ class BoundedStep:
         is_first = self.bounds.labels is None
         totals = bounded_step(rows, centroids, self.bounds, xp=xp)
         self.n_visited.append(self.bounds.n_visited)
-        # The first step from nowhere visits all rows, which says nothing about the second.
+        # A first step has no bounds yet and visits all rows: that predicts nothing.
         is_dear = self.bounds.n_visited > self.patience.share * rows.n_points
         if is_dear and not is_first:
             self.bounds.forget()
@@ -106,23 +106,23 @@ class BoundedStep:
 
 
 def bounds_for(rows: Rows, n_clusters: int, algorithm: str, *, xp: Namespace) -> BoundedStep | None:
-    """Return what does the steps of one run with bounds, or None if plain steps are as fast.
+    """Return a ``BoundedStep`` for one run, or None if plain steps are as fast.
 
     Parameters
     ----------
     rows : Rows
-        All rows: what is kept of each is of use only if the next step finds it.
+        All rows: the next step needs the bounds of each.
     n_clusters : int
         Number of centroids.
     algorithm : {"auto", "lloyd", "hamerly", "elkan"}
-        "auto" keeps Hamerly's bounds where they are likely to pay, "hamerly" always. So does
-        "elkan", scikit-learn's name for bounds of each row and cluster, which were never faster.
+        "auto" keeps Hamerly's bounds where they are likely to pay, "hamerly" always. "elkan" is
+        the same as "hamerly": Elkan's own bounds, one for each row and cluster, were never faster.
     xp : namespace
 
     Returns
     -------
     BoundedStep or None
-        For this run alone.
+        Use it for one run only.
     """
     if algorithm == "lloyd" or not keeps_bounds(rows, xp=xp):
         return None

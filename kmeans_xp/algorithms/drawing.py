@@ -1,8 +1,8 @@
-"""Rows drawn by chance: in proportion to their weights, or to weight times a value of each.
+"""Rows drawn at random, in proportion to their weights, or to weight times a value.
 
-Several blocks are two draws, one of the block by its mass and one inside it; both take the
-row where the running total over all rows reaches a share of the whole, so that the same
-uniform numbers draw the same rows however they are cut.
+A draw takes the row where the running total over all rows reaches a share of the whole. With
+several blocks it first finds the block by its mass, then the row inside it. So the same uniform
+numbers draw the same rows, however they are cut into blocks.
 """
 
 from typing import Any, Literal
@@ -39,7 +39,7 @@ def draw_by_weight(
     uniforms : ndarray
         Numbers in [0, 1), on the host.
     without : ndarray of int, optional
-        Rows that are not to be drawn; for rows that have weights.
+        Rows to leave out; only for rows that have weights.
 
     Returns
     -------
@@ -48,7 +48,7 @@ def draw_by_weight(
         the whole.
     """
     if not blocks.is_weighted:
-        # On the host: float32, all that some devices have, cannot tell 2**24 rows apart.
+        # On the host: some devices have only float32, which cannot tell 2**24 rows apart.
         indices = np.minimum(uniforms * blocks.n_points, blocks.n_points - 1).astype(np.int64)
         return from_host(indices, xp=blocks.xp, device=blocks.device)
     if without is None:
@@ -74,8 +74,8 @@ def draw_by_value(blocks: Blocks, values: PerRow, uniforms: Array) -> Array:
     Returns
     -------
     integer array
-        For each number, where the running total first reaches that share of the whole. Rows in
-        one piece are drawn without a wait for the device.
+        For each number, where the running total first reaches that share of the whole. For rows
+        in one piece, the host does not wait for the device.
     """
     if blocks.whole is not None:
         return drawn(values.whole(), blocks.whole.weights, uniforms, "left", xp=blocks.xp)
@@ -89,7 +89,7 @@ def _drawn(blocks: Blocks, mass: PerRow, uniforms: Array, side: Side) -> Array:
         return drawn(mass.whole(), None, uniforms, side, xp=xp)
     ends = np.cumsum(to_host(mass.reduce(_total, merge=_one_after_another)).astype(np.float64))
     thresholds = to_host(uniforms) * ends[-1]
-    # Rounding may put a threshold at the whole: the last block with mass is meant.
+    # Rounding may put a threshold at the whole: take the last block with mass then.
     last = np.searchsorted(ends, ends[-1], side="left")
     owners = np.minimum(np.searchsorted(ends, thresholds, side=side), last)
     begins = np.concatenate([[0.0], ends[:-1]])
@@ -110,7 +110,7 @@ def _weights(rows: Rows, *, xp: Namespace) -> Any:  # noqa: ARG001 (called as al
 
 
 def _weights_without(rows: Rows, start: int, ordered: Array, *, xp: Namespace) -> Array:
-    """Return the weights with zeros at the given indices, in Array API functions alone."""
+    """Return the weights with zeros at the given indices, by Array API functions only."""
     weights = rows.weights
     indices = xp.arange(start, start + rows.n_points, dtype=ordered.dtype, device=rows.device)
     at = xp.searchsorted(ordered, indices)

@@ -1,4 +1,4 @@
-"""K-means||: many candidates in a few visits of the rows, k-means++ on the candidates."""
+"""K-means||: find many candidates in a few passes over the rows, then run k-means++ on them."""
 
 import math
 from functools import partial
@@ -32,25 +32,25 @@ from kmeans_xp.kernels import (
 
 __all__ = ["kmeans_parallel"]
 
-#: rows that a visit brings back, beyond twice those that it is expected to find
+#: rows that a pass brings back, beyond twice the expected number of candidates
 _MORE_KEPT = 16
 
-#: One choice among the candidates ends, on average, at 3 % more inertia than the best of so many.
+#: most choices among the candidates; a single choice has 3 % more inertia on average
 _MOST_CHOICES = 8
 
-#: Iterations that tell which choice is best: as good as all of them, and these are few.
+#: Iterations before choices are compared: these few find the best as well as whole runs do.
 _ITERATIONS_A_CHOICE = 5
 
-#: Rows for each cluster and each choice: all choices then take no longer than the rounds.
+#: Rows for each cluster and choice: all choices together then take no longer than the rounds.
 _ROWS_A_CHOICE = 16
 
-#: Candidates times clusters times features, of all choices: about a second on two processors.
-#: The candidates of a cluster's rows are in one process, while its workers wait.
+#: Candidates times clusters times features, over all choices: about a second on two processors.
+#: On a cluster, one process chooses among the candidates while the workers wait.
 _MOST_WORK = 2**31
 
 
 class Draw(NamedTuple):
-    """Which random numbers decide a round, and how many rows a visit brings back.
+    """Which random numbers a round uses, and how many rows a pass brings back.
 
     Parameters
     ----------
@@ -65,12 +65,12 @@ class Draw(NamedTuple):
 
 
 class Found(NamedTuple):
-    """The rows most likely to be candidates: those of least key, in the order of their keys.
+    """The rows most likely to be candidates: those with the smallest keys, in that order.
 
     Parameters
     ----------
     potential : accumulated 0-d array
-        Weighted sum of all rows' squared distances, not of these rows' alone.
+        Weighted sum of the squared distances of all rows, not only of these.
     keys : accumulated array of shape (n_found,)
     indices : integer array of shape (n_found,)
     points : array of shape (n_found, n_features)
@@ -83,14 +83,14 @@ class Found(NamedTuple):
 
 
 class Standing(NamedTuple):
-    """What a visit leaves for each row of a block, and ``found`` for the block.
+    """What a pass keeps for each row of a block, and ``found`` for the whole block.
 
     Parameters
     ----------
     sq_distances : array of shape (n_points,)
         To the nearest candidate.
     labels : array of int32, shape (n_points,)
-        Which candidate that is, the first of several.
+        The nearest candidate, or the first of several.
     found : Found or None
     """
 
@@ -109,15 +109,17 @@ def kmeans_parallel(
 ) -> Seeds:
     """Choose rows that are far apart, by k-means||.
 
-    In each round every row becomes a candidate by a chance of its own: the expected number times
-    its share in the sum of weighted squared distances to the candidates so far. The random
-    number of a row follows from its index, so that the same rows become candidates however
-    they are cut into blocks. Of the candidates, weighted by the mass of the rows nearest to
-    each, greedy k-means++ chooses the centroids; up to eight times, since candidates are few, and
-    those are taken from which Lloyd's algorithm on the candidates gets farthest.
+    In each round every row may become a candidate, independently of the others. Its probability
+    is the expected number of candidates times its share in the sum of weighted squared distances
+    to the candidates so far. A row's random number follows from its index, so the same rows
+    become candidates however they are cut into blocks.
 
-    The rows are visited ``n_rounds + 1`` times, once more if they are weighted; k-means++ visits
-    them twice for each centroid.
+    Each candidate then weighs as much as the rows nearest to it, and greedy k-means++ chooses the
+    centroids among them. Candidates are few, so it chooses up to eight times. A few iterations of
+    Lloyd's algorithm on the candidates decide which choice is best.
+
+    This takes ``n_rounds + 1`` passes over the rows, and one more if they are weighted; k-means++
+    takes two for each centroid.
 
     Parameters
     ----------
@@ -128,7 +130,7 @@ def kmeans_parallel(
     random_state : RandomState
         Source of the random numbers; advanced.
     oversampling : float
-        Candidates that a round is expected to find, for each cluster.
+        Expected number of candidates in a round, for each cluster.
     n_rounds : int
         At least 1.
 
@@ -144,7 +146,7 @@ def kmeans_parallel(
     """
     xp = blocks.xp
     found, mass = _candidates(blocks, oversampling * n_clusters, n_rounds, random_state)
-    # A row that equals an earlier candidate is nearest to that one, and none is nearest to it.
+    # A candidate that equals an earlier one has no mass: ties go to the earlier one.
     (kept,) = np.nonzero(to_host(mass) > 0.0)
     places = from_host(kept, xp=xp, device=blocks.device)
     candidates = Seeds(*(xp.take(part, places, axis=0) for part in found))
@@ -161,7 +163,7 @@ def kmeans_parallel(
 
 
 def _n_choices(blocks: Blocks, n_candidates: int, n_clusters: int) -> int:
-    """Return how many choices take little time beside the rounds; of sizes alone."""
+    """Return how many choices take little time beside the rounds; it depends only on sizes."""
     affordable = min(
         blocks.n_points // (_ROWS_A_CHOICE * n_clusters),
         _MOST_WORK // (n_candidates * n_clusters * blocks.n_features),
@@ -187,7 +189,7 @@ def _best_choice(
 def _candidates(
     blocks: Blocks, n_wanted: float, n_rounds: int, random_state: np.random.RandomState
 ) -> tuple[Seeds, Array]:
-    """Return the candidates in the order that they were found, and the mass nearest to each."""
+    """Return the candidates in the order of their rounds, and the mass nearest to each."""
     index = draw_by_weight(blocks, random_state.random_sample(1))
     new = Seeds(blocks.take(index).points, index)
     key = _drawn_key(random_state)
@@ -212,17 +214,18 @@ def _next_round(
     draw: Draw,
     n_wanted: float,
 ) -> tuple[PerRow, Seeds]:
-    """Measure the rows to the new candidates, and return those of the next round.
+    """Measure the rows to the new candidates, and return the candidates of the next round.
 
-    A row with weighted squared distance m is a candidate if u < n_wanted * m / potential, where
-    the potential is the sum of all m and u its uniform number: that is, if its key u / m is less
-    than n_wanted / potential. The potential is known after the visit, the points are at hand
-    during it. So each block gives its ``n_kept`` rows of least key, and of two such sets the
-    n_kept of least key are kept: in the end, those of least key of all rows. If the greatest of
-    these keys is not less than n_wanted / potential, no row that is missing has a key that is:
-    the candidates are among those kept. If it is less, some may be missing, and the rows are
-    visited again for twice as many; the number of candidates has mean n_wanted at most, and at
-    2 * n_wanted + 16 that is less likely than one in a million.
+    Let m be a row's weighted squared distance, u its uniform number, and the potential the sum of
+    all m. The row is a candidate if u < n_wanted * m / potential. That is, if its key u / m is
+    less than n_wanted / potential. The potential is known only after the pass, but the points are
+    at hand only during it. So each block gives the ``n_kept`` rows with the smallest keys, and
+    merging keeps the ``n_kept`` smallest of all.
+
+    If the greatest key kept is at least n_wanted / potential, all candidates are among the rows
+    kept. Otherwise some may be missing, and another pass keeps twice as many. This is rare: the
+    mean number of candidates is at most n_wanted, and the probability of more than
+    2 * n_wanted + 16 is below one in a million.
     """
     function = _measured_first if standing is None else _measured
     given = (blocks.starts,) if standing is None else (blocks.starts, standing)
@@ -234,7 +237,7 @@ def _next_round(
     if n_chosen == draw.n_kept < blocks.n_points:
         more = draw._replace(n_kept=2 * draw.n_kept)
         return _next_round(blocks, standing, new, n_before, more, n_wanted)
-    # In the order of the rows, which no key can change.
+    # In the order of the rows, so that it does not depend on the keys.
     order = from_host(np.argsort(indices[:n_chosen]), xp=blocks.xp, device=blocks.device)
     taken = (blocks.xp.take(part, order, axis=0) for part in (found.points, found.indices))
     return standing, Seeds(*taken)
@@ -259,7 +262,7 @@ def _measured(
     *,
     xp: Namespace,
 ) -> Standing:
-    """Fold new candidates into the distances, and find the rows of least key."""
+    """Fold new candidates into the distances, and find the rows with the smallest keys."""
     sq_distances, labels = _closer(rows, standing, candidates, n_before, xp=xp)
     size, _ = tile_shape(DenseRows(sq_distances[:, None]), 1, xp=xp)
     found = merged_in_tree(
@@ -275,7 +278,7 @@ def _measured(
 def _closer(
     rows: Rows, standing: Standing, candidates: Array, n_before: int, *, xp: Namespace
 ) -> tuple[Array, Array]:
-    """Return the squared distance to the nearest candidate so far, and which that is."""
+    """Return the squared distance to the nearest candidate so far, and its number."""
     if int(candidates.shape[0]) == 0:
         return standing.sq_distances, standing.labels
     new_labels, new_sq_distances = nearest_centroid(rows, candidates, xp=xp)
@@ -324,7 +327,7 @@ def _mass(
 ) -> Array:
     """Return the mass of the rows nearest to each candidate, after a last fold."""
     _, labels = _closer(rows, standing, candidates, n_before, xp=xp)
-    # The sums of the rows themselves are not asked for, and may be large.
+    # Only the masses are needed; sums of the real rows could be large.
     nothing = xp.zeros((rows.n_points, 1), dtype=rows.dtype, device=rows.device)
     return cluster_sums(DenseRows(nothing, rows.weights), labels, n_candidates, xp=xp).mass
 

@@ -4,7 +4,9 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from kmeans_xp.algorithms.bounded import bounds_for
+from kmeans_xp.algorithms.constrained import ConstrainedStep
 from kmeans_xp.algorithms.relocation import relocated
+from kmeans_xp.algorithms.transport import SizeBounds
 from kmeans_xp.blocks import Blocks, PerRow
 from kmeans_xp.devices import Array
 from kmeans_xp.kernels import (
@@ -21,8 +23,8 @@ from kmeans_xp.kernels import (
 
 __all__ = ["METRICS", "UPDATES", "Iteration", "LloydResult", "inertia_of", "lloyd"]
 
-#: of each metric, what makes new centroids of the totals of clusters; cosine distances are those
-#: of rows on a sphere
+#: how each metric makes new centroids from cluster totals; for cosine distances, the rows lie on
+#: a sphere
 UPDATES: dict[str, Callable[..., Update]] = {
     "euclidean": update_centroids,
     "cosine": means_on_sphere,
@@ -38,12 +40,12 @@ class Iteration(NamedTuple):
     number : int
         From 1.
     explained : float
-        Sum of squares about the origin explained by the centroids before the update: the
+        What the centroids before the update explain of the sum of squares about the origin; the
         inertia is that sum less this.
     sq_shift : float
         Sum of the squared distances that the centroids moved.
     n_empty : int
-        Clusters that lost all their rows, before rows were given to them.
+        Clusters that had lost all their rows, before they got new ones.
     """
 
     number: int
@@ -60,9 +62,10 @@ class LloydResult(NamedTuple):
     centroids : array of shape (n_clusters, n_features)
         Relative to the blocks' origin.
     labels : PerRow of int32
-        Nearest of these centroids, for each row.
+        The nearest of these centroids, for each row. With ``sizes``, the labels within the bounds
+        that have the smallest inertia.
     inertia : float
-        Of these labels and centroids.
+        Of these labels and centroids, in squared units of the points.
     iterations : tuple of Iteration
     """
 
@@ -80,32 +83,38 @@ def lloyd(
     tol: float = 0.0,
     algorithm: str = "lloyd",
     metric: str = "euclidean",
+    sizes: SizeBounds | None = None,
     before: Sequence[Iteration] = (),
     on_iteration: Callable[[Iteration, Array], bool | None] | None = None,
 ) -> LloydResult:
     """Run Lloyd's algorithm from the given centroids.
 
-    Sums are added in a fixed order, so labels that did not change give centroids that did not
-    move, and a shift of zero is strict convergence.
+    Sums are added in a fixed order. So equal labels give equal centroids, and a shift of zero
+    means strict convergence. Where rows differ only by rounding, labels may alternate for ever:
+    a run also ends when its iterations repeat earlier ones.
 
     Parameters
     ----------
     blocks : Blocks
         The rows.
     centroids : array of shape (n_clusters, n_features)
-        To begin with; relative to the blocks' origin.
+        The initial ones, relative to the blocks' origin.
     max_iter : int
         At least 1.
     tol : float
         Stop when the sum of squared centroid shifts is at most this (squared units).
     algorithm : {"lloyd", "auto", "hamerly", "elkan"}
         Whether to keep bounds of each row's distances ("elkan" is "hamerly"). The result is
-        bit-equal; what is kept takes 12 or 20 bytes a row.
+        bit-equal; bounds take 12 or 20 bytes a row.
     metric : {"euclidean", "cosine"}
-        "cosine" for rows and centroids on a sphere, measured from zero: the algorithm is then
+        "cosine" is for rows and centroids on a sphere around zero: the algorithm is then
         spherical k-means [2]_.
+    sizes : SizeBounds, optional
+        How many rows a cluster may have; the rows must be in one piece. Labels are then those
+        within the bounds that have the smallest inertia.
     before : sequence of Iteration
-        Those that led to these centroids: the run goes on as if it had not been interrupted.
+        The iterations that led to these centroids. The run continues as if it had not been
+        interrupted.
     on_iteration : callable, optional
         Called with each iteration and its centroids; returning True stops.
 
@@ -121,9 +130,9 @@ def lloyd(
     .. [2] I. S. Dhillon and D. S. Modha, "Concept decompositions for large sparse text data using
        clustering", Machine Learning 42 (2001).
     """
-    steps = steps_over(blocks, int(centroids.shape[0]), algorithm, tol, metric)
+    steps = steps_over(blocks, int(centroids.shape[0]), algorithm, tol, metric, sizes)
     iterations = list(before)
-    while len(iterations) < max_iter and not (iterations and iterations[-1].sq_shift <= tol):
+    while len(iterations) < max_iter and not has_ended(iterations, tol):
         step = steps.take(centroids, n_left=max_iter - len(iterations))
         centroids, iteration = updated(blocks, step, len(iterations) + 1, steps.update)
         iterations.append(iteration)
@@ -132,9 +141,39 @@ def lloyd(
     return finished(blocks, centroids, iterations, steps)
 
 
-def steps_over(blocks: Blocks, n_clusters: int, algorithm: str, tol: float, metric: str) -> Steps:
-    """Return what takes the steps: with bounds or not, one pass at a time or as is faster."""
+def has_ended(iterations: Sequence[Iteration], tol: float) -> bool:
+    """Return whether the centroids have converged, or go round in a circle."""
+    if not iterations:
+        return False
+    return iterations[-1].sq_shift <= tol or _go_round(iterations)
+
+
+def _go_round(iterations: Sequence[Iteration]) -> bool:
+    """Return whether the last iterations repeat the numbers of the ones before them."""
+    if len(iterations) < 2 or iterations[-1].explained > iterations[-2].explained:
+        return False  # in a circle, at least one iteration does not explain more
+    steps = [iteration[1:] for iteration in iterations]
+    return any(
+        steps[-1] == steps[-1 - period] and steps[-period:] == steps[-2 * period : -period]
+        for period in range(1, len(steps) // 2 + 1)
+    )
+
+
+def steps_over(
+    blocks: Blocks,
+    n_clusters: int,
+    algorithm: str,
+    tol: float,
+    metric: str,
+    sizes: SizeBounds | None,
+) -> Steps:
+    """Return the faster way to take steps: with bounds or without, one or several at a time."""
     xp, rows, update = blocks.xp, blocks.whole, UPDATES[metric]
+    if sizes is not None:
+        if rows is None:
+            raise ValueError("Bounds of cluster sizes need all rows in one piece on one device.")
+        constrained = ConstrainedStep(sizes)
+        return Steps(blocks.reduce, constrained, constrained.labels, update, xp=xp)
     bounded = None if rows is None else bounds_for(rows, n_clusters, algorithm, xp=xp)
     if bounded is not None:
         return Steps(blocks.reduce, bounded, bounded.labels, update, xp=xp)
@@ -146,7 +185,7 @@ def steps_over(blocks: Blocks, n_clusters: int, algorithm: str, tol: float, metr
 def updated(
     blocks: Blocks, step: Step, number: int, update_by: Callable[..., Update]
 ) -> tuple[Array, Iteration]:
-    """Return the means of the new clusters, after giving rows to those that were left empty."""
+    """Return the means of the new clusters, after empty ones have got rows."""
     sq_shift, n_empty, explained = step.signals.tolist()
     update = step.update
     if n_empty > 0.0:
@@ -160,13 +199,13 @@ def updated(
 def finished(
     blocks: Blocks, centroids: Array, iterations: list[Iteration], steps: Steps
 ) -> LloydResult:
-    """Assign the rows to the final centroids, and measure the inertia of that."""
+    """Assign the rows to the final centroids, and measure the inertia."""
     labels = blocks.map_rows(steps.labels, centroids)
     return LloydResult(centroids, labels, inertia_of(blocks, labels, centroids), tuple(iterations))
 
 
 def inertia_of(blocks: Blocks, labels: PerRow, centroids: Array) -> float:
-    """Return the inertia of an assignment, by differences and summed in float64.
+    """Return the inertia of an assignment, from differences summed in float64.
 
     The expanded form |x|^2 - 2 x.c + |c|^2 loses all digits where the rows lie close to their
     centroids; the sum of squared differences does not.
@@ -175,7 +214,7 @@ def inertia_of(blocks: Blocks, labels: PerRow, centroids: Array) -> float:
     ----------
     blocks : Blocks
     labels : PerRow
-        Index of the centroid that each row is counted to.
+        Index of each row's centroid.
     centroids : array of shape (n_clusters, n_features)
         Relative to the blocks' origin.
 

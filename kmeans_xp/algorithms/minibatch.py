@@ -24,7 +24,7 @@ __all__ = [
     "minibatch_step",
 ]
 
-#: of batches that are fetched together, where rows lie in no one piece
+#: memory for batches that are fetched together, where the rows are not in one piece
 _FETCHED_BYTES = 64 * 2**20
 _FEWEST_FETCHED = 4
 
@@ -39,7 +39,7 @@ class MiniBatchState(NamedTuple):
     centroids : array of shape (n_clusters, n_features)
         Relative to the blocks' origin.
     mass : array of shape (n_clusters,)
-        Weight that each centroid is the mean of.
+        Total weight of the rows whose mean each centroid is.
     """
 
     centroids: Array
@@ -56,11 +56,11 @@ class MiniBatchStep(NamedTuple):
     inertia : float
         Mean inertia a row of the batch, before the centroids moved.
     smoothed_inertia : float or None
-        Exponentially weighted average of it; None at the first step.
+        Its exponentially weighted average; None at the first step.
     sq_shift : float
         Sum of the squared distances that the centroids moved.
     n_reassigned : int
-        Centroids that were moved to random rows.
+        Number of centroids that were moved to random rows.
     """
 
     number: int
@@ -71,15 +71,15 @@ class MiniBatchStep(NamedTuple):
 
 
 class MiniBatchStanding(NamedTuple):
-    """All that the steps to come depend on, but for the random numbers.
+    """All that later steps depend on, except for the random numbers.
 
     Parameters
     ----------
     state : MiniBatchState
     steps : sequence of MiniBatchStep
-        Those that led there.
+        The steps so far.
     n_seen : int
-        Of ``Reassignment``.
+        As in ``Reassignment``.
     """
 
     state: MiniBatchState
@@ -104,15 +104,15 @@ class MiniBatchResult(NamedTuple):
 
 
 class Reassignment:
-    """When and which centroids of little mass are moved to random rows of the batch.
+    """Decides when centroids of little mass move to random rows of the batch, and which ones.
 
     Parameters
     ----------
     n_clusters : int
     ratio : float
-        Centroids with less than this share of the greatest mass are moved; 0 for never.
+        Move centroids with less than this share of the greatest mass; 0 moves none.
     n_seen : int
-        Rows seen since the last time.
+        Rows seen since the last reassignment.
     """
 
     def __init__(self, n_clusters: int, ratio: float, n_seen: int = 0) -> None:
@@ -131,7 +131,7 @@ class Reassignment:
     def low_mass(
         self, mass: HostArray, batch_size: int
     ) -> np.ndarray[tuple[int], np.dtype[np.bool]]:
-        """Return which centroids to move: at most as many as half of the batch has rows."""
+        """Return which centroids to move: at most half as many as the batch has rows."""
         low: np.ndarray[tuple[int], np.dtype[np.bool]] = mass < self.ratio * mass.max()
         if low.sum() > 0.5 * batch_size:
             low[np.argsort(mass)[int(0.5 * batch_size) :]] = False
@@ -139,7 +139,7 @@ class Reassignment:
 
 
 def minibatch_start(blocks: Blocks, centroids: Array) -> MiniBatchStanding:
-    """Return where mini-batches begin that start from these centroids."""
+    """Return the standing before the first step, from these centroids."""
     zeros = np.zeros(int(centroids.shape[0]))
     mass = from_host(zeros, xp=blocks.xp, device=blocks.device)
     return MiniBatchStanding(MiniBatchState(centroids, mass), (), 0)
@@ -158,28 +158,28 @@ def minibatch(
     metric: str = "euclidean",
     on_step: Callable[[MiniBatchStanding], bool | None] | None = None,
 ) -> MiniBatchResult:
-    """Run mini-batch k-means from the given centroids on.
+    """Run mini-batch k-means from the given standing on.
 
     Parameters
     ----------
     blocks : Blocks
         The rows; batches are drawn with replacement in proportion to weight.
     standing : MiniBatchStanding
-        As of ``minibatch_start``, or of ``on_step`` to go on as if there had been no interruption.
+        From ``minibatch_start``, or from ``on_step`` to continue as if never interrupted.
     random_state : RandomState
         Advanced as scikit-learn does.
     batch_size : int
         Rows of a step.
     max_iter : int
-        Passes over the rows, at most.
+        Most passes over the rows.
     tol : float
         If positive: stop when the sum of squared centroid shifts is at most this.
     max_no_improvement : int or None
-        Stop after so many steps without a new minimum of the smoothed inertia.
+        Stop after this number of steps without a new minimum of the smoothed inertia.
     reassignment_ratio : float
-        As of ``Reassignment``.
+        As ``ratio`` of ``Reassignment``.
     metric : {"euclidean", "cosine"}
-        As of ``minibatch_step``.
+        As in ``minibatch_step``.
     on_step : callable, optional
         Called after each step; returning True stops.
 
@@ -236,9 +236,9 @@ def minibatch_step(
     random_state : RandomState
         Draws the rows that reassigned centroids are moved to.
     reassignment : Reassignment, optional
-        If centroids of little mass are to be moved.
+        Given if the step shall move centroids of little mass.
     metric : {"euclidean", "cosine"}
-        "cosine" for rows and centroids on a sphere: running means are then brought back to it.
+        "cosine" is for rows and centroids on a sphere: running means are scaled back to it.
     xp : namespace
 
     Returns
@@ -252,7 +252,7 @@ def minibatch_step(
     """
     centroids, new_mass, signals = batch_means(batch, *state, xp=xp)
     if metric == "cosine":
-        # Those that the batch says nothing of keep their very bits, as clusters without mass do.
+        # A centroid without a row in the batch keeps its bits, like a cluster without mass.
         is_met = xp.astype(new_mass > state.mass, centroids.dtype)
         update = means_on_sphere(ClusterTotals(centroids, is_met), state.centroids, xp=xp)
         shift = xp.astype(update.signals[:1], signals.dtype, copy=False)
@@ -273,11 +273,11 @@ def minibatch_step(
 
 
 class _Batches:
-    """Rows drawn at random, many batches at a time where to fetch rows may take a pass.
+    """Rows drawn at random; several batches at a time where fetching may take a whole pass.
 
-    The numbers of later batches are foretold by a copy of the random state. Where other draws
-    came between, they are not as foretold, and what was fetched is dropped: the same rows make
-    the same batches wherever they lie.
+    A copy of the random state predicts the numbers of later batches. Where other draws came in
+    between, the prediction is wrong and the fetched rows are dropped. So the batches do not
+    depend on where the rows lie.
     """
 
     def __init__(
@@ -300,7 +300,7 @@ class _Batches:
         return self._fetched.popleft()[1]
 
     def _fetch(self, uniforms: HostArray) -> None:
-        """Fetch a batch and some that are likely to follow: twice as many as were of use."""
+        """Fetch a batch and those likely to follow: twice as many as were used last time."""
         row_bytes = self._blocks.n_features * 8
         most = max(1, _FETCHED_BYTES // (self._size * row_bytes))
         n_fetched = min(most, max(_FEWEST_FETCHED, 2 * self._n_used))
@@ -312,7 +312,7 @@ class _Batches:
         self._n_used = 0
 
     def _drawn(self, uniforms: HostArray) -> Rows:
-        # Weights decide which rows are drawn: within the batch each counts once.
+        # Weights decide which rows are drawn; within the batch each row counts once.
         return self._blocks.gathered(draw_by_weight(self._blocks, uniforms)).unweighted()
 
 
@@ -346,7 +346,7 @@ class _End(NamedTuple):
     max_no_improvement: int | None
 
     def reason(self, steps: Sequence[MiniBatchStep], improvement: _Improvement) -> str | None:
-        """Return why the last of these steps is the last of all, or None."""
+        """Return why to stop after these steps, or None."""
         if len(steps) > 1 and 0.0 < self.tol >= steps[-1].sq_shift:
             return "small centers change"
         most = self.max_no_improvement
@@ -366,7 +366,7 @@ def _reassigned(
 ) -> tuple[MiniBatchState, HostArray]:
     from_batch = np.zeros(len(low), dtype=np.int64)
     from_batch[low] = random_state.choice(batch.n_points, replace=False, size=int(low.sum()))
-    # Not so small a mass that they are moved again at once.
+    # With a smaller mass, they would be moved again at once.
     mass = np.where(low, mass[~low].min() if not low.all() else mass, mass)
     indices, is_low, new_mass = (
         from_host(part, xp=xp, device=batch.device) for part in (from_batch, low, mass)

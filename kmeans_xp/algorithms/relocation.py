@@ -1,4 +1,4 @@
-"""What becomes of clusters that lost all their rows."""
+"""Give new rows to clusters that lost all of theirs."""
 
 from functools import partial
 from typing import NamedTuple
@@ -19,7 +19,7 @@ from kmeans_xp.kernels import (
 
 __all__ = ["relocated"]
 
-#: ulps of a row's norm within which it is its centroid
+#: distance in ulps of a row's norm within which it counts as equal to its centroid
 _ROUNDINGS = 64.0
 
 
@@ -33,9 +33,8 @@ class _Farthest(NamedTuple):
 def relocated(blocks: Blocks, totals: ClusterTotals, centroids: Array) -> ClusterTotals:
     """Give each cluster without mass one of the rows farthest from their centroids.
 
-    Rows that coincide with their centroid, but for rounding, are not moved: where the distinct
-    rows are fewer than the clusters, some stay empty (moving duplicates to and fro would never
-    end).
+    Rows that equal their centroid, except for rounding, stay. So some clusters stay empty where
+    there are fewer distinct rows than clusters; moving duplicates to and fro would never end.
 
     Parameters
     ----------
@@ -47,7 +46,7 @@ def relocated(blocks: Blocks, totals: ClusterTotals, centroids: Array) -> Cluste
     Returns
     -------
     ClusterTotals
-        With those rows taken from their clusters and given to the empty ones.
+        The totals after these rows have moved to the empty clusters.
     """
     xp, n_clusters = blocks.xp, int(centroids.shape[0])
     empty = np.flatnonzero(to_host(totals.mass) <= 0.0)
@@ -62,7 +61,7 @@ def relocated(blocks: Blocks, totals: ClusterTotals, centroids: Array) -> Cluste
     given = cluster_sums(rows, receivers, n_clusters, xp=xp)
     taken = cluster_sums(rows, far.labels[:n_moved], n_clusters, xp=xp)
     left = totals.mass - taken.mass
-    # Weights that do not subtract to zero exactly must not leave a mass to divide by.
+    # A rest from rounding must not stay as a mass to divide by.
     left = xp.where(left <= 1e-12 * totals.mass, xp.zeros_like(left), left)
     return ClusterTotals(totals.sums - taken.sums + given.sums, left + given.mass)
 
@@ -70,12 +69,12 @@ def relocated(blocks: Blocks, totals: ClusterTotals, centroids: Array) -> Cluste
 def _farthest_rows(rows: Rows, centroids: Array, n_rows: int, *, xp: Namespace) -> _Farthest:
     labels, sq_distances = nearest_centroid(rows, centroids, xp=xp)
     weights = xp.ones_like(sq_distances) if rows.weights is None else rows.weights
-    # A row without weight would leave its new cluster without mass, and the mean of equal rows
-    # is that row but for rounding: to move such a row would help nobody, again and again.
+    # A row without weight would leave its new cluster without mass. A row that equals its
+    # centroid, except for rounding, would be moved again and again for nothing.
     slack = (_ROUNDINGS * float(xp.finfo(sq_distances.dtype).eps)) ** 2
     is_apart = sq_distances > slack * _sq_norms(rows, labels, xp=xp)
     sq_distances = xp.where(is_apart & (weights > 0.0), sq_distances, xp.zeros_like(sq_distances))
-    # Of rows that are as far, the last, as scikit-learn takes them.
+    # Of equally far rows take the last, as scikit-learn does.
     backwards = places_of_least(-xp.flip(sq_distances), n_rows, xp=xp)
     chosen = rows.n_points - 1 - backwards
     points = rows.take(chosen).points

@@ -1,9 +1,18 @@
-"""The best of several runs of Lloyd's algorithm, in turn or all at once."""
+"""The best of several runs of Lloyd's algorithm, one after another or all at once."""
 
 from collections.abc import Iterable
 from typing import Any
 
-from kmeans_xp.algorithms.lloyd import UPDATES, Iteration, LloydResult, finished, lloyd, updated
+from kmeans_xp.algorithms.lloyd import (
+    UPDATES,
+    Iteration,
+    LloydResult,
+    finished,
+    has_ended,
+    lloyd,
+    updated,
+)
+from kmeans_xp.algorithms.transport import SizeBounds
 from kmeans_xp.blocks import Blocks
 from kmeans_xp.devices import Array
 from kmeans_xp.kernels import (
@@ -22,7 +31,7 @@ SAME_INERTIA = 1e-6
 
 
 def best_of(results: Iterable[LloydResult]) -> LloydResult | None:
-    """Return the result of least inertia, or None of no results; the first of equal ones."""
+    """Return the first result with the smallest inertia, or None if there are no results."""
     best: LloydResult | None = None
     for result in results:
         if best is None or is_better(result, best):
@@ -31,7 +40,7 @@ def best_of(results: Iterable[LloydResult]) -> LloydResult | None:
 
 
 def is_better(result: LloydResult, best: LloydResult) -> bool:
-    """Return whether a result has less inertia, by more than rounding."""
+    """Return whether a result has less inertia; differences within rounding do not count."""
     return result.inertia < best.inertia * (1.0 - SAME_INERTIA)
 
 
@@ -43,6 +52,7 @@ def runs_from(
     tol: float = 0.0,
     algorithm: str = "lloyd",
     metric: str = "euclidean",
+    sizes: SizeBounds | None = None,
 ) -> Iterable[LloydResult]:
     """Run Lloyd's algorithm from each start, all at once where that is faster.
 
@@ -52,10 +62,11 @@ def runs_from(
     starts : iterable of arrays of shape (n_clusters, n_features)
         Relative to the blocks' origin.
     max_iter : int
-        As of ``lloyd``, as the next three.
+        As for ``lloyd``; so are the next four.
     tol : float
     algorithm : str
     metric : str
+    sizes : SizeBounds, optional
 
     Returns
     -------
@@ -63,13 +74,13 @@ def runs_from(
         In the order of the starts.
     """
     rows, batched = blocks.whole, None
-    if rows is not None and UPDATES[metric] is update_centroids:
+    if rows is not None and UPDATES[metric] is update_centroids and sizes is None:
         batched = batched_steps_of(rows, blocks.reduce, xp=blocks.xp)
     given = starts if batched is None else list(starts)
     if batched is not None and isinstance(given, list) and len(given) > 1:
         return lloyd_restarts(blocks, given, batched, max_iter=max_iter, tol=tol)
     options: dict[str, Any] = {"max_iter": max_iter, "tol": tol, "algorithm": algorithm}
-    return (lloyd(blocks, start, metric=metric, **options) for start in given)
+    return (lloyd(blocks, start, metric=metric, sizes=sizes, **options) for start in given)
 
 
 def lloyd_restarts(
@@ -86,15 +97,15 @@ def lloyd_restarts(
     steps : Steps
         Takes steps from all starts at once.
     max_iter : int
-        Iterations of a run, at most.
+        Most iterations of a run.
     tol : float
-        As of ``lloyd``, for each run.
+        As for ``lloyd``, in each run.
 
     Returns
     -------
     list of LloydResult
-        Each as ``lloyd`` gives from that start alone. A run that has ended is computed on with
-        the others, and the rest of it ignored.
+        Each is what ``lloyd`` gives from that start alone. A run that has ended is computed on
+        with the others, and its later steps are ignored.
     """
     xp = blocks.xp
     centroids = xp.stack(starts)
@@ -108,7 +119,7 @@ def lloyd_restarts(
             after[run], iteration = updated(blocks, _of_run(batch, run), number, update_centroids)
             is_intact &= iteration.n_empty == 0
             iterations[run].append(iteration)
-            if iteration.sq_shift <= tol or number == max_iter:
+            if has_ended(iterations[run], tol) or number == max_iter:
                 ended[run] = xp.asarray(after[run], copy=True)  # later steps write there
         if len(ended) == len(starts):
             break

@@ -1,4 +1,4 @@
-"""Initial centroids: greedy k-means++, also from given centroids on, and rows drawn at random."""
+"""Initial centroids: greedy k-means++, also beginning from given ones, and random rows."""
 
 import math
 from collections.abc import Iterator
@@ -54,10 +54,10 @@ def kmeans_plusplus(
 ) -> Seeds:
     """Choose rows that are far apart, by greedy k-means++.
 
-    Each next row is the best of ``n_trials`` drawn with probability in proportion to weight
-    times squared distance to the nearest row chosen so far. All random numbers are drawn on
-    the host at the start, in scikit-learn's order, and uploaded at once: the same seed
-    chooses the same rows on every library, and the device is never waited for.
+    Each next row is the best of ``n_trials`` rows. These are drawn in proportion to weight times
+    squared distance to the nearest row chosen so far. All random numbers are drawn on the host at
+    the start, in scikit-learn's order. So the same seed chooses the same rows on every library,
+    and the host never waits for the device.
 
     Parameters
     ----------
@@ -142,7 +142,7 @@ def _more(
 def _further(
     blocks: Blocks, closest: PerRow, last: Candidate | None, trials: Array
 ) -> Iterator[Candidate]:
-    """Yield rows chosen one by one, or all at once; ``last`` is yet to be folded in."""
+    """Yield rows chosen one by one, or all at once; ``closest`` does not yet count ``last``."""
     if blocks.whole is not None:
         given = None if last is None else last.point
         all_chosen = blocks.reduce(chosen_at_once, given, trials, per_row=(closest,))
@@ -160,7 +160,7 @@ def _further(
 
 
 def random_rows(blocks: Blocks, n_clusters: int, random_state: np.random.RandomState) -> Seeds:
-    """Choose different rows at random, in proportion to their weights.
+    """Choose distinct rows at random, in proportion to their weights.
 
     Parameters
     ----------
@@ -222,12 +222,12 @@ def _distinct_weighted(
 
 
 def _distinct(n_points: int, n_drawn: int, random_state: np.random.RandomState) -> Indices:
-    """Draw as ``choice(n_points, n_drawn, replace=False, p=equal)``, without n_points numbers."""
+    """Draw as ``choice(n_points, n_drawn, replace=False, p=equal)`` in O(n_drawn) memory."""
     found: Indices = np.empty(0, dtype=np.int64)
     while len(found) < n_drawn:
         uniforms = random_state.random_sample(n_drawn - len(found))
         ranks = np.minimum(uniforms * (n_points - len(found)), n_points - len(found) - 1)
-        # The rank counts the rows not found yet: step over those that are.
+        # The rank counts the rows not found yet: skip the others.
         taken = np.sort(found)
         ranks = ranks.astype(np.int64)
         indices = ranks + np.searchsorted(taken - np.arange(len(taken)), ranks, side="right")

@@ -57,7 +57,7 @@ class _WithoutDirectionError(ValueError):
 
 
 class OnSphere(OverBlocks):
-    """Blocks whose rows are scaled when they are visited: no row is copied but for that.
+    """Blocks whose rows are scaled when they are visited; nothing else copies rows.
 
     Parameters
     ----------

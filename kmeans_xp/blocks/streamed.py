@@ -1,4 +1,4 @@
-"""Rows that are read from a source block by block, in every visit anew."""
+"""Rows that every pass reads from a source, block by block."""
 
 from collections.abc import Callable, Generator, Sequence
 from contextlib import closing, contextmanager

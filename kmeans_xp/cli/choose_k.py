@@ -110,8 +110,8 @@ def choose_k(
 ) -> None:
     """Find how many clusters the rows of FILE form, by clustering them into several numbers.
 
-    Inertia, silhouette and gap statistic are told for each number of clusters, and one is
-    recommended with the reason. The last two are measured on a sample of 10,000 rows where
+    Shows inertia, silhouette and gap statistic for each number of clusters, and recommends one
+    with the reason. The last two are measured on a sample of 10,000 rows where
     there are more.
     """
     started = time.perf_counter()

@@ -32,6 +32,8 @@ from kmeans_xp.cli.options import (
     NInitOption,
     ScaleOption,
     SeedOption,
+    SizeMaxOption,
+    SizeMinOption,
     ThousandsOption,
     check_files,
     n_starts,
@@ -76,6 +78,8 @@ def cluster(
     decimal: DecimalOption = None,
     thousands: ThousandsOption = None,
     encoding: EncodingOption = None,
+    size_min: SizeMinOption = None,
+    size_max: SizeMaxOption = None,
     device: DeviceOption = "auto",
     checkpoint: Annotated[
         Path | None,
@@ -106,6 +110,10 @@ def cluster(
     outputs = _Outputs(out, model, plot)
     text = text_format(delimiter, decimal, thousands, encoding)
     check_files(file, *outputs, checkpoint)
+    asked_for = {"size_min": size_min, "size_max": size_max}
+    sizes: dict[str, Any] = {name: size for name, size in asked_for.items() if size is not None}
+    if sizes and mini_batch:
+        raise typer.BadParameter("--mini-batch takes no --size-min and --size-max")
     with reported(kept=checkpoint), staged(outputs) as temporary, readable(file) as path:
         if temporary.picture:
             plotting.check_format(temporary.picture)
@@ -123,6 +131,7 @@ def cluster(
             random_state=seed,
             metric=metric.value,
             device=device,
+            **sizes,
         )
         result = _fit(estimator, data, checkpoint)
         with progress("Writing"):

@@ -111,7 +111,7 @@ def write(indexed: Indexed, path: Path, icc_profile: bytes | None = None) -> Non
 
 
 def n_bits(n_colours: int) -> int:
-    """Return the bits of an index into so many colours, as PNG stores it."""
+    """Return the bits of an index into ``n_colours`` colours, as PNG stores it."""
     return next(bits for bits in (1, 2, 4, 8) if n_colours <= 2**bits)
 
 

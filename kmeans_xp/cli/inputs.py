@@ -82,7 +82,7 @@ def unit(scaling: Scaling | None) -> str:
 
 
 def read(file: Path, asked: Asked) -> Inputs:
-    """Read the columns of `file` that are asked for, or else all that hold numbers."""
+    """Read the columns of `file` that are asked for, or all that hold numbers."""
     with progress(f"Reading {file.name}"):
         table = tables.read(file, asked.text)
         names, skipped = chosen(table, asked, file)

@@ -31,7 +31,7 @@ def label_column(table: pa.Table, asked_for: str | None, *, is_written: bool) ->
     asked_for : str or None
         None for "cluster", or the first of cluster_1, cluster_2, ... that is free.
     is_written : bool
-        Whether the user is to be told of another name.
+        Whether to report another name to the user.
     """
     names = table.column_names
     if asked_for is not None:

@@ -34,6 +34,8 @@ __all__ = [
     "NInitOption",
     "ScaleOption",
     "SeedOption",
+    "SizeMaxOption",
+    "SizeMinOption",
     "ThousandsOption",
     "check_distinct",
     "check_files",
@@ -160,6 +162,12 @@ MetricOption = Annotated[
         help="Distances: euclidean, or cosine (1 - cos), which compares directions: rows then "
         "count as unit vectors, and none may be zero."
     ),
+]
+SizeMinOption = Annotated[
+    int | None, typer.Option("--size-min", min=1, help="Fewest rows of a cluster.")
+]
+SizeMaxOption = Annotated[
+    int | None, typer.Option("--size-max", min=1, help="Most rows of a cluster.")
 ]
 
 

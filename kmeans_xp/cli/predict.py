@@ -42,6 +42,7 @@ _ADVICE = (
     "Fill in or delete these rows, say --drop-missing, or fit the model with --missing mean or "
     "median, which it keeps"
 )
+_BY_MODEL = "what the model was fitted with"
 
 
 def predict(
@@ -79,7 +80,7 @@ def predict(
         centroids = to_host(estimator.cluster_centers_)
         if streaming.is_needed(path):
             streaming.refuse_missing(path, missing, "--drop-missing")
-            data = _opened(path, text, wanted, scaling)
+            data = _opened(path, text, wanted, scaling, fill)
         else:
             data = _read(path, text, wanted, scaling, fill, missing)
         points, names = data.points, data.names
@@ -178,21 +179,28 @@ def _read(
         if fill is None or missing is Missing.drop:
             whole = made_whole(values, names, file, missing, _ADVICE)
         else:
-            whole = filled(values, names, fill, "what the model was fitted with")
+            whole = filled(values, names, fill, _BY_MODEL)
     points = scaling.apply(whole.values) if scaling else whole.values
     unknown = wanted.encoding.note_of_unknown(table) if wanted.encoding else None
     notes = [told for told in (whole.note, unknown) if told]
     return Inputs(table, names, {}, whole.values, points, scaling, notes, whole.is_kept, text=text)
 
 
-def _opened(file: Path, text: TextFormat, wanted: _Wanted, scaling: Scaling | None) -> Inputs:
+def _opened(
+    file: Path, text: TextFormat, wanted: _Wanted, scaling: Scaling | None, fill: Fill | None
+) -> Inputs:
     streaming.refuse_style(file, text)
     if wanted.encoding is not None:
         streaming.refuse_encoding(file, f"{wanted.model} with its columns of text")
-    table = streaming.table_without_rows(file)
+    table, notes = streaming.table_without_rows(file), [streaming.why(file)]
     columns_to_read = wanted.columns(table, file)
-    rows = streaming.open_columns(file, table, columns_to_read)
-    names = list(rows.feature_names or columns_to_read)
+    if fill is None:
+        rows = streaming.open_columns(file, table, columns_to_read)
+        names = list(rows.feature_names or columns_to_read)
+    else:
+        rows = streaming.filled(file, columns_to_read, fill)
+        names = wanted.names or columns_to_read
+        notes.append(f"missing values, if there are any, are filled in by {_BY_MODEL}")
     wanted.check(names, file)
     points = streaming.scaled(rows, scaling) if scaling else rows
-    return Inputs(table, names, {}, rows, points, scaling, [streaming.why(file)])
+    return Inputs(table, names, {}, rows, points, scaling, notes)

@@ -12,7 +12,7 @@ from kmeans_xp.estimators.callback_support import HAS_CALLBACKS
 
 __all__ = ["fit_progress", "progress"]
 
-#: where nothing can be written over, as in the log of a job
+#: where lines cannot be overwritten, as in the log of a job
 SECONDS_A_LINE = 5.0
 SECONDS_A_LOOK = 0.1
 

@@ -1,17 +1,20 @@
 """How good the clusters are, in numbers with the way to read them."""
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from kmeans_xp import metrics
 from kmeans_xp.cli.fitting import Fit
 from kmeans_xp.cli.inputs import Inputs
+from kmeans_xp.cli.options import Metric
 from kmeans_xp.plotting import SilhouetteDisplay
 from kmeans_xp.plotting.numerals import formatted
 
-__all__ = ["Score", "scores", "why_undefined"]
+__all__ = ["Score", "compared_points", "scores", "why_undefined"]
+
+Matrix = np.ndarray[Any, Any]
 
 
 class Score(NamedTuple):
@@ -32,15 +35,30 @@ def why_undefined(data: Inputs, result: Fit) -> str | None:
     return None
 
 
+def compared_points(data: Inputs, result: Fit) -> Matrix:
+    """Return the points that distances are between: for cosine distances rows at length 1."""
+    points: Matrix = data.points
+    if result.estimator.metric == Metric.cosine:
+        points = points / np.linalg.norm(points, axis=1, keepdims=True)
+    return points
+
+
 def scores(data: Inputs, result: Fit, silhouette: SilhouetteDisplay | None) -> list[Score]:
     """Measure the clusters; `silhouette` is None where they cannot be compared."""
     (inertia,) = formatted(np.asarray([result.estimator.inertia_]), n_digits=6)
+    is_cosine = result.estimator.metric == Metric.cosine
+    summed = (
+        "1 - cos between the rows and their cluster's centre"
+        if is_cosine
+        else "the squared distances of the rows to their cluster's centre, in squared "
+        f"{data.unit} of the columns"
+    )
+    at_length_1 = " Of rows at length 1." if is_cosine else ""
     return [
         Score(
             "Inertia",
             inertia,
-            "Sum of the squared distances of the rows to their cluster's centre, in squared "
-            f"{data.unit} of the columns. More clusters always lower it: compare it for one "
+            f"Sum of {summed}. More clusters always lower it: compare it for one "
             "number of clusters only.",
         ),
         _silhouette_score(silhouette),
@@ -48,13 +66,13 @@ def scores(data: Inputs, result: Fit, silhouette: SilhouetteDisplay | None) -> l
             "Calinski-Harabasz",
             _measured(metrics.calinski_harabasz_score, ",.1f", data, result),
             "Variance between the clusters over that within them. Higher is better, among "
-            "clusterings of the same rows.",
+            f"clusterings of the same rows.{at_length_1}",
         ),
         Score(
             "Davies-Bouldin",
             _measured(metrics.davies_bouldin_score, ".3f", data, result),
             "How wide two clusters are against the distance of their centres, for the worst "
-            "neighbour of each. From 0; lower is better.",
+            f"neighbour of each. From 0; lower is better.{at_length_1}",
         ),
     ]
 
@@ -75,5 +93,6 @@ def _silhouette_score(silhouette: SilhouetteDisplay | None) -> Score:
 def _measured(measure: Callable[..., float], style: str, data: Inputs, result: Fit) -> str:
     if why_undefined(data, result):
         return "not defined"
-    value = measure(data.points, result.labels, device=result.estimator.device)
+    points = compared_points(data, result)
+    value = measure(points, result.labels, device=result.estimator.device)
     return format(value, style)

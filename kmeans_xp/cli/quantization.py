@@ -38,8 +38,8 @@ def quantized(
 ) -> Quantized:
     """Return the picture in at most `n_colours` colours.
 
-    They are learned from all its colours, weighted by their pixels, or where these are more
-    than `max_pixels`, from so many pixels drawn at random. Distances are those of red, green
+    They are learned from all its colours, weighted by their pixels. If these are more than
+    `max_pixels`, that number of pixels is drawn at random. Distances are those of red, green
     and blue; where some pixels are not opaque, of the three times alpha, and alpha.
     """
     distinct, counts = np.unique(picture.packed, return_counts=True)

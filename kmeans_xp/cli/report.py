@@ -31,6 +31,8 @@ from kmeans_xp.cli.options import (
     ExcludeOption,
     InputFile,
     MaxIterOption,
+    Metric,
+    MetricOption,
     MissingOption,
     NClustersOption,
     NInitOption,
@@ -77,6 +79,7 @@ def report(
     seed: SeedOption = 0,
     n_init: NInitOption = None,
     max_iter: MaxIterOption = 300,
+    metric: MetricOption = Metric.euclidean,
     delimiter: DelimiterOption = None,
     decimal: DecimalOption = None,
     thousands: ThousandsOption = None,
@@ -89,7 +92,7 @@ def report(
     """Cluster the rows of FILE and write a report: one HTML file with tables and pictures.
 
     It tells the clusters' sizes and centres in the columns' own units, how good they are and
-    how they were made, and needs no other file and no network to be read.
+    how they were made. It opens without a network or other files.
     """
     if out.suffix.lower() not in SUFFIXES:
         raise typer.BadParameter(
@@ -106,6 +109,7 @@ def report(
             n_init=n_starts(n_init, data.points.shape, n_clusters),
             max_iter=max_iter,
             random_state=seed,
+            metric=metric.value,
             device=device,
         )
         result = fit(estimator, data)
@@ -124,18 +128,22 @@ def _command(file: Path, asked: Asked, estimator: KMeans, out: Path) -> str:
     words += ["--seed", str(estimator.random_state)]
     words += ["--n-init", str(estimator.n_init)]
     words += ["--max-iter", str(estimator.max_iter)] if estimator.max_iter != 300 else []
+    words += ["--metric", estimator.metric] if estimator.metric != Metric.euclidean else []
     words += ["--device", str(estimator.device), "--out", str(out)]
     return shlex.join(words)
 
 
 def _measured(file: Path, command: str, data: Inputs, result: Fit) -> _Report:
+    metric = result.estimator.metric
+    # Directions have no size in the columns' own units.
+    centres = result.centroids if metric == Metric.cosine else result.centres
     clusters = summary.summarize(
-        data.points, result.labels, result.centroids, result.centres, data.names
+        data.points, result.labels, result.centroids, centres, data.names, metric
     )
     silhouette = None
     if quality.why_undefined(data, result) is None:
         silhouette = plotting.SilhouetteDisplay.from_predictions(
-            data.points, result.labels, sample_size=SILHOUETTE_SAMPLE
+            data.points, result.labels, sample_size=SILHOUETTE_SAMPLE, metric=metric
         )
     return _Report(file, command, data, result, clusters, silhouette)
 
@@ -161,10 +169,15 @@ def _page(report: _Report) -> str:
 def _lead(report: _Report) -> str:
     n_rows, n_columns = report.data.points.shape
     scaled = ", each scaled to mean 0 and standard deviation 1" if report.data.scaling else ""
+    compared = "; rows are compared by their direction" if _is_cosine(report) else ""
     return (
         f"{counted(n_rows, 'row')} in {counted(len(report.result.centroids), 'cluster')}, "
-        f"by {counted(n_columns, 'column')}{scaled}."
+        f"by {counted(n_columns, 'column')}{scaled}{compared}."
     )
+
+
+def _is_cosine(report: _Report) -> bool:
+    return bool(report.result.estimator.metric == Metric.cosine)
 
 
 def _sections(report: _Report) -> Iterator[tuple[str, list[Html]]]:
@@ -191,11 +204,11 @@ def _clusters(report: _Report) -> list[Html]:
     plane = {1: "along a line", 2: "by its two columns"}.get(
         len(clusters.names), "in the plane of their first two principal components"
     )
+    unit = "1 - cos" if _is_cosine(report) else f"in {report.data.unit} of the columns"
     return [
         *(tag("p", f"Note: {text}.", class_="note") for text in _notes(report)),
         table(
-            "Sizes. Mean distance: of a cluster's rows to its centre, in "
-            f"{report.data.unit} of the columns.",
+            f"Sizes. Mean distance: of a cluster's rows to its centre, {unit}.",
             ["cluster", "rows", "share", "mean distance"],
             rows,
             class_="numbers",
@@ -216,8 +229,11 @@ def _notes(report: _Report) -> list[str]:
 
 def _profiles(report: _Report) -> list[Html]:
     centres = report.clusters.centres
+    values, what = report.data.values, "in the columns' own units"
+    if _is_cosine(report):
+        values, what = quality.compared_points(report.data, report.result), "of rows at length 1"
     ax = plotting.profiles(
-        centres, report.data.values, report.result.labels, feature_names=report.clusters.names
+        centres, values, report.result.labels, feature_names=report.clusters.names
     )
     rows = [
         [name, *formatted(column)]
@@ -228,11 +244,10 @@ def _profiles(report: _Report) -> list[Html]:
             ax.figure,
             "Heat map of the clusters' centres: a row a cluster, a column a column of the data. "
             "Its values are in the table below.",
-            "Red: above the mean of all rows, blue: below. The values are in the columns' own "
-            "units.",
+            f"Red: above the mean of all rows, blue: below. The values are {what}.",
         ),
         table(
-            "Centres, in the columns' own units.",
+            f"Centres, {what}.",
             ["column", *map(str, range(len(centres)))],
             rows,
             class_="numbers",

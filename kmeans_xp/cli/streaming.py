@@ -12,9 +12,11 @@ from pyarrow import ipc, parquet
 from sklearn.preprocessing import StandardScaler
 
 from kmeans_xp.blocks import RowSource, open_rows
-from kmeans_xp.cli import labels, tables
+from kmeans_xp.cli import columns, labels, tables
 from kmeans_xp.cli.asked import Asked, Missing
 from kmeans_xp.cli.inputs import Inputs, chosen
+from kmeans_xp.cli.lists import unnested
+from kmeans_xp.cli.missing import Fill
 from kmeans_xp.cli.paths import DELIMITERS, format_of, is_compressed
 from kmeans_xp.cli.progress import progress
 from kmeans_xp.cli.scaling import Scaling
@@ -22,6 +24,7 @@ from kmeans_xp.cli.text_format import TextFormat
 from kmeans_xp.devices import available_memory
 
 __all__ = [
+    "filled",
     "is_needed",
     "open_columns",
     "read",
@@ -59,7 +62,7 @@ def is_needed(file: Path) -> bool:
 
 
 def read(file: Path, asked: Asked) -> Inputs:
-    """Open the columns of a file that are asked for, or else all that hold numbers."""
+    """Open the columns of a file that are asked for, or all that hold numbers."""
     refuse_missing(file, asked.missing, "--missing")
     if asked.encode:
         refuse_encoding(file, "--encode")
@@ -102,6 +105,18 @@ def open_columns(file: Path, table: pa.Table, names: list[str]) -> RowSource:
     if format_of(file) != ".npy":
         return open_rows(file, columns=names)
     return open_rows(file, columns=[table.column_names.index(name) for name in names])
+
+
+def filled(file: Path, names: list[str], fill: Fill) -> RowSource:
+    """Open some columns of a file, by their names, and fill in what they lack as they are read."""
+
+    def read_filled() -> Iterator[Matrix]:
+        for batch in _batches(file):
+            features = unnested(pa.Table.from_batches([batch]), names, file)
+            yield fill.apply(columns.matrix(features, features.column_names, file))
+
+    read_filled.__qualname__ = os.fspath(file)  # what messages call the rows
+    return open_rows(read_filled)
 
 
 def scaled(rows: RowSource, scaling: Scaling) -> RowSource:
@@ -174,8 +189,11 @@ def _batches(source: Path) -> Iterator[pa.RecordBatch]:
         yield from rows.batches()
         return
     names = tables.numbered(rows.n_features)
-    for block in rows.read():
-        yield pa.record_batch([np.ascontiguousarray(c) for c in block.points.T], names)
+    array, start = np.load(source, mmap_mode="r"), 0
+    for size in rows.sizes():
+        block = array[start : start + size]
+        start += size
+        yield pa.record_batch([np.ascontiguousarray(c) for c in block.T], names)
 
 
 def _writer(target: Path, schema: pa.Schema) -> Any:

@@ -74,7 +74,7 @@ def _parts(points: Matrix | RowSource) -> Iterator[Matrix]:
 
 
 def print_summary(console: Console, summary: Summary) -> None:
-    """Print one table where it fits the width, else the centres in tables of their own."""
+    """Print one table where it fits the width, otherwise the centres in separate tables."""
     told = summary.names[:COLUMNS_TOLD]
     centres = _formatted_centres(summary.centres[:, :COLUMNS_TOLD])
     whole = _size_table(summary, told, centres)

@@ -1,4 +1,4 @@
-"""Which library an array is of, which device it is on, and what is usable here."""
+"""Find an array's library and device, and what is usable on this machine."""
 
 from kmeans_xp.devices.arrays import (
     Array,
@@ -40,6 +40,7 @@ from kmeans_xp.devices.placement import (
     bring_parts,
     choose,
     device_kind,
+    kept,
     lent,
     send,
     working_device,
@@ -95,6 +96,7 @@ __all__ = [
     "is_of_kind",
     "is_out_of_memory",
     "is_sparse",
+    "kept",
     "lent",
     "library_name",
     "library_of",

@@ -1,4 +1,4 @@
-"""Arrays of any library: which library and device they are of, copies, dtypes."""
+"""Arrays of any library: their library, device, copies and dtypes."""
 
 from collections.abc import Callable
 from typing import Any, TypeAlias
@@ -8,6 +8,7 @@ import array_api_compat.numpy
 import numpy as np
 
 from kmeans_xp.devices.libraries import library_name, library_of
+from kmeans_xp.devices.libraries.record import is_bfloat16
 from kmeans_xp.devices.sparse import dense_types, is_sparse, stored
 
 __all__ = [
@@ -32,13 +33,13 @@ __all__ = [
     "to_host",
 ]
 
-# The Array API has no static types of its own yet; these names say what is meant.
+# The Array API has no static types yet: these names only document.
 Array: TypeAlias = Any
 Namespace: TypeAlias = Any
 DType: TypeAlias = Any
 Device: TypeAlias = Any
 
-#: by the type of an array
+#: by the type of an array or a sparse matrix
 _namespaces: dict[type, Namespace] = {np.ndarray: array_api_compat.numpy}
 
 #: kDLCUDA of the DLPack standard
@@ -46,43 +47,44 @@ _DLPACK_CUDA = 2
 
 
 def is_array(value: object) -> bool:
-    """Return whether ``value`` is an array of a library that speaks the Array API."""
-    return type(value) in _namespaces or bool(array_api_compat.is_array_api_obj(value))
+    """Return whether ``value`` is an array of a library that supports the Array API."""
+    return type(value) in dense_types or bool(array_api_compat.is_array_api_obj(value))
 
 
 def is_known_array(value: object) -> bool:
-    """Return whether ``value`` is of a type that was met as an array; takes no time to tell."""
+    """Return whether the type of ``value`` is already known as an array's; takes no time."""
     return type(value) in dense_types
 
 
 def is_host_array(value: object) -> bool:
-    """Return whether ``value`` is of NumPy or SciPy, or no array: those become NumPy's."""
-    if not is_array(value) and not is_sparse(value):
+    """Return whether ``value`` is of NumPy or SciPy, or not an array: NumPy handles all these."""
+    if not is_sparse(value) and not is_array(value):
         return True
     return library_name(namespace_of(value)) == "numpy"
 
 
 def namespace_of(*arrays: Array) -> Namespace:
-    """Return the Array API namespace of the arrays; TypeError if they are of several libraries."""
+    """Return the Array API namespace of the arrays; TypeError if their libraries differ."""
     if len(arrays) == 1 and (known := _namespaces.get(type(arrays[0]))) is not None:
         return known  # the look-up takes longer than an operation on few rows
-    arrays = tuple(stored(array) if is_sparse(array) else array for array in arrays)
+    dense = tuple(stored(array) if is_sparse(array) else array for array in arrays)
     try:
-        namespace = array_api_compat.array_namespace(*arrays)
+        namespace = array_api_compat.array_namespace(*dense)
     except TypeError as error:
-        names = sorted({type(array).__module__.partition(".")[0] for array in arrays})
+        names = sorted({type(array).__module__.partition(".")[0] for array in dense})
         raise TypeError(
             f"The arrays are of different libraries ({', '.join(names)}): {error}. "
             "Convert them to one library first."
         ) from error
     if len(arrays) == 1:
         _namespaces[type(arrays[0])] = namespace
-        dense_types.add(type(arrays[0]))
+        if dense[0] is arrays[0]:
+            dense_types.add(type(arrays[0]))
     return namespace
 
 
 def device_of(array: Array) -> Device:
-    """Return the device that the array is on, in its library's own terms."""
+    """Return the array's device, in its library's own terms."""
     if type(array) is np.ndarray:
         return "cpu"
     array = stored(array) if is_sparse(array) else array
@@ -90,7 +92,7 @@ def device_of(array: Array) -> Device:
 
 
 def to_host(array: Array) -> np.ndarray[Any, Any]:
-    """Return the array as NumPy; waits for the device and copies if it has one of its own."""
+    """Return a NumPy array; from another device, waits for it and copies."""
     if isinstance(array, np.ndarray):
         return array
     if not is_array(array):
@@ -123,26 +125,26 @@ def dense_at(points: Array, indices: Array) -> Array:
 
 
 def begin_read(array: Array) -> Callable[[], np.ndarray[Any, Any]]:
-    """Start copying a small array to the host; calling the result waits for that copy alone."""
+    """Start copying a small array to the host; calling the result waits only for that copy."""
     if not is_array(array):
         return lambda: to_host(array)
     return library_of(namespace_of(array)).begin_read(array)
 
 
 def is_of_kind(array: Array, kind: str | tuple[str, ...]) -> bool:
-    """Return whether the array's dtype is of a kind that the Array API's ``isdtype`` knows."""
-    if str(array.dtype).endswith("bfloat16"):  # NumPy's and CuPy's isdtype refuse it
+    """Return whether the array's dtype is of the given kind, as in the Array API's ``isdtype``."""
+    if is_bfloat16(array.dtype):  # NumPy's and CuPy's isdtype refuse it
         return "real floating" in kind
     return bool(namespace_of(array).isdtype(array.dtype, kind))
 
 
 def computing_dtype(dtype: DType, *, xp: Namespace) -> DType:
-    """Return the dtype to compute in: float64 for float64, else float32."""
+    """Return the dtype to compute in: float64 for float64, otherwise float32."""
     return xp.float64 if dtype == xp.float64 else xp.float32
 
 
 def accumulation_dtype(device: Device, *, xp: Namespace) -> DType:
-    """Return the dtype to sum in: float64 where the device has it, else float32."""
+    """Return the dtype to sum in: float64 where the device has it, otherwise float32."""
     if library_of(xp).has_float64:
         return xp.float64
     dtypes = xp.__array_namespace_info__().dtypes(device=device, kind="real floating")
@@ -150,7 +152,7 @@ def accumulation_dtype(device: Device, *, xp: Namespace) -> DType:
 
 
 def foreign_cuda_array(value: Any) -> bool:
-    """Return whether ``value`` holds CUDA memory and is of no Array API library."""
+    """Return whether ``value`` holds CUDA memory and does not support the Array API."""
     if is_array(value):
         return False
     if hasattr(value, "to_cupy") or hasattr(value, "__cuda_array_interface__"):
@@ -160,6 +162,6 @@ def foreign_cuda_array(value: Any) -> bool:
 
 
 def narrowed(host: Any, dtypes: dict[str, DType]) -> Any:
-    """Return an array of NumPy or CuPy in a dtype that there is: its own, or half as wide."""
+    """Return an array of NumPy or CuPy in one of ``dtypes``: its own, or half as wide."""
     name = host.dtype.name
     return host if name in dtypes else host.astype(name.replace("64", "32"))

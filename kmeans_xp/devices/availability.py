@@ -1,4 +1,4 @@
-"""Which ways to compute are usable on this machine, and why the others are not."""
+"""What is usable on this machine, and why the rest is not."""
 
 import functools
 import importlib.util
@@ -19,7 +19,7 @@ _INSTALL_CUPY = "pip install 'kmeans_xp[cuda12]' (or cuda13, as your driver supp
 
 
 class DeviceUnavailableError(RuntimeError):
-    """The device that was asked for cannot be used; says why and what to do."""
+    """The given device cannot be used; the message says why and what to do."""
 
 
 def n_threads() -> int:
@@ -30,7 +30,7 @@ def n_threads() -> int:
 
 @functools.cache
 def why_cupy_is_unusable() -> str | None:
-    """Return why CuPy cannot compute here, or None if it can; tried once a process."""
+    """Return why CuPy cannot compute here, or None if it can; one trial for each process."""
     try:
         import cupy
     except ImportError as error:
@@ -39,8 +39,8 @@ def why_cupy_is_unusable() -> str | None:
         return f"CuPy is installed but does not import ({error}); reinstall: {_INSTALL_CUPY}"
     try:
         n_devices = cupy.cuda.runtime.getDeviceCount()
-        # A device that is there may still be unusable (driver older than the toolkit, no
-        # kernels for its architecture): only a computation tells.
+        # A device may exist and still be unusable (driver older than the toolkit, no kernels
+        # for its architecture): only a computation shows it.
         if n_devices and int(cupy.arange(3).sum()) == 3:
             return None
     except Exception as error:  # noqa: BLE001 (CUDA's failures come in many classes)
@@ -53,7 +53,7 @@ def why_cupy_is_unusable() -> str | None:
 
 @functools.cache
 def why_numba_is_unusable() -> str | None:
-    """Return why NumPy's kernels cannot be compiled, or None if they can; tried once a process."""
+    """Return why kernels for NumPy cannot be compiled, or None if they can; one trial a process."""
     if os.environ.get("KMEANS_XP_NUMBA") == "0":
         return "KMEANS_XP_NUMBA=0 is set"
     if importlib.util.find_spec("numba") is None:
@@ -66,7 +66,7 @@ def why_numba_is_unusable() -> str | None:
 
 
 def on_cuda(index: int) -> Any:
-    """Return CuPy's device of this number; DeviceUnavailableError if there is none."""
+    """Return CuPy's device with this number; DeviceUnavailableError if there is none."""
     reason = why_cupy_is_unusable()
     if reason is not None:
         raise DeviceUnavailableError(

@@ -1,4 +1,4 @@
-"""One memory budget: how much of an n_points x n_clusters matrix exists at a time."""
+"""The memory budget: how much of an n_points x n_clusters matrix exists at a time."""
 
 import contextlib
 import threading
@@ -16,12 +16,12 @@ __all__ = [
     "within_budget",
 ]
 
-# Tiles follow from the shapes alone, not from the memory that happens to be free: the order
-# of rounding would change from one call to the next, and predict(X) with it.
+# Tiles depend only on shapes, not on free memory. Otherwise the order of rounding could change
+# from one call to the next, and predict(X) with it.
 _CPU_TILE_BYTES = 8 * 2**20
 _ACCELERATOR_TILE_BYTES = 64 * 2**20
 
-#: with fewer rows than this a matrix product does not reach its speed
+#: with fewer rows, a matrix product does not reach full speed
 _WANTED_ROWS = 1024
 _SMALLEST_TILE_BYTES = 64 * 2**10
 
@@ -32,7 +32,7 @@ _n_halvings = 0
 
 
 class _Sized(Protocol):
-    """Rows, for what a tile of them takes."""
+    """What ``tile_shape`` needs to know about rows."""
 
     @property
     def n_points(self) -> int: ...
@@ -52,10 +52,10 @@ def tile_shape(
     itemsize: int = 8,
     n_numbers: int | None = None,
 ) -> tuple[int, int]:
-    """Return rows and columns of a tile of an (n_points, n_columns) matrix within the budget."""
-    # A tile holds so many numbers of each row too: its features, if nothing else is said.
+    """Return the rows and columns of a tile of an (n_points, n_columns) matrix in the budget."""
+    # A tile must also have room for ``n_numbers`` of each row, by default its features.
     budget = within_budget(_tile_bytes(rows, xp=xp))
-    # Columns are split only where a tile could not hold _WANTED_ROWS rows of all of them.
+    # Split columns only if the budget does not hold _WANTED_ROWS rows of all columns.
     columns = max(1, min(n_columns, budget // (_WANTED_ROWS * itemsize)))
     widest = max(columns, rows.n_features if n_numbers is None else n_numbers)
     n_rows = max(1, min(rows.n_points, budget // (widest * itemsize)))
@@ -63,12 +63,12 @@ def tile_shape(
 
 
 def within_budget(n_bytes: int) -> int:
-    """Return a size that a kernel has set for itself, halved as often as the tiles were."""
+    """Return a kernel's own limit in bytes, halved as often as the budget was."""
     return max(n_bytes >> _n_halvings, _SMALLEST_TILE_BYTES)
 
 
 def shrink_tiles() -> bool:
-    """Halve the budget for the rest of the process; False when it is at its smallest."""
+    """Halve the budget for the rest of the process; return False if it is at its smallest."""
     global _n_halvings
     with _lock:
         if _ACCELERATOR_TILE_BYTES >> _n_halvings <= _SMALLEST_TILE_BYTES:
@@ -78,18 +78,18 @@ def shrink_tiles() -> bool:
 
 
 def available_memory() -> int | None:
-    """Return the bytes of the host that a process may still use, or None if that is not known."""
+    """Return the number of bytes that this process may still use on the host; None if unknown."""
     found = [_of_the_system(), _of_the_container()]
     return min((each for each in found if each is not None), default=None)
 
 
 def free_memory(xp: Namespace, device: Device) -> int | None:
-    """Return the bytes that are free on the device, or None where that is not known."""
+    """Return the number of free bytes on the device; None if unknown."""
     return library_of(xp).free_memory(device)
 
 
 def is_out_of_memory(error: BaseException, *, xp: Namespace) -> bool:
-    """Return whether the error is a library's way to say that memory ran out."""
+    """Return whether the error means that memory ran out."""
     if isinstance(error, MemoryError):  # NumPy's and CuPy's are subclasses
         return True
     said = f"{type(error).__name__}: {error}"
@@ -97,7 +97,7 @@ def is_out_of_memory(error: BaseException, *, xp: Namespace) -> bool:
 
 
 def _of_the_system() -> int | None:
-    """Return what Linux says is available: free, or held by pages that can be dropped."""
+    """Return Linux's "available" memory: free, or in pages that it can drop."""
     with contextlib.suppress(OSError, ValueError, StopIteration), open("/proc/meminfo") as lines:
         line = next(line for line in lines if line.startswith("MemAvailable:"))
         return int(line.split()[1]) * 1024
@@ -105,7 +105,7 @@ def _of_the_system() -> int | None:
 
 
 def _of_the_container() -> int | None:
-    """Return what the limit of a control group leaves."""
+    """Return the rest of the control group's limit."""
     numbers = []
     for name in ("max", "current"):
         with contextlib.suppress(OSError, ValueError), open(_CGROUP + name) as file:

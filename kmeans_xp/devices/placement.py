@@ -1,10 +1,10 @@
-"""Where to compute: the rules of ``device=``, and bringing arrays there and back."""
+"""Where to compute: the rules for ``device=``, and how arrays get there and back."""
 
 import functools
 import importlib
 import logging
 import re
-from contextlib import AbstractContextManager, ExitStack
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from typing import Any, NamedTuple
 
 import array_api_compat
@@ -35,6 +35,7 @@ __all__ = [
     "bring_parts",
     "choose",
     "device_kind",
+    "kept",
     "lent",
     "send",
     "working_device",
@@ -42,8 +43,8 @@ __all__ = [
 
 logger = logging.getLogger("kmeans_xp")
 
-#: "auto" leaves smaller NumPy arrays (bytes) where they are. A choice, not a measurement: below
-#: it a fit takes milliseconds on a CPU, and the first use of CUDA alone takes longer.
+#: "auto" leaves NumPy arrays with fewer bytes on the host. It is a choice, not a measurement: a
+#: fit of fewer takes milliseconds on a CPU, less than the first use of CUDA.
 _WORTH_MOVING = 8 * 2**20
 
 
@@ -57,15 +58,15 @@ class Placement(NamedTuple):
     device : device
         Where to compute, in that library's terms.
     home_xp : namespace
-        Library of the input, to which results return.
+        Library of the input; results return to it.
     home_device : device
         Device of the input.
     reason : str
         One sentence for ``device_reason_``.
     is_streamed : bool
-        Whether an array on the host is brought there block by block, in every visit.
+        Whether every pass copies an array from the host to the device block by block.
     is_lent : bool
-        Whether the computation is another library's, in the memory where the input lies.
+        Whether another library computes, in the memory of the input.
     """
 
     xp: Namespace
@@ -84,13 +85,16 @@ class Placement(NamedTuple):
         return self.device is self.home_device or str(self.device) == str(self.home_device)
 
     def working(self) -> AbstractContextManager[object]:
-        """Let work go where it is to be done, in order with what the input's library does."""
+        """Return a context: work runs on ``device``, in order with the input's library."""
         here = working_device(self.xp, self.device)
         if not self.is_lent:
             return here
+        there = library_of(self.home_xp).lending(self.home_device)
+        if isinstance(there, nullcontext):
+            return here
         both = ExitStack()
         both.enter_context(here)
-        both.enter_context(library_of(self.home_xp).lending(self.home_device))
+        both.enter_context(there)
         return both
 
 
@@ -102,17 +106,17 @@ def choose(points: Array, device: str | None = None) -> Placement:
     points : array of shape (n_points, n_features)
         Of any array library.
     device : {None, "auto", "cpu", "cuda", "cuda:N"}
-        None takes the default of ``config_context`` or KMEANS_XP_DEVICE, else follows the data.
+        None takes the default of ``config_context`` or KMEANS_XP_DEVICE, or follows the data.
 
     Returns
     -------
     Placement
-        With the reason.
+        Its ``reason`` says why.
 
     Raises
     ------
     DeviceUnavailableError
-        If the device that was named cannot be used.
+        If the given device cannot be used.
     ValueError
         If ``device`` is none of the above.
     """
@@ -134,7 +138,7 @@ def choose(points: Array, device: str | None = None) -> Placement:
 
 
 def _lent(points: Array, placement: Placement) -> Placement:
-    """Return a placement in the same memory, with the library that has kernels for it."""
+    """Return a placement in the same memory, for the library that has kernels for it."""
     shared = lent(points)
     if shared is points:
         return placement
@@ -144,7 +148,7 @@ def _lent(points: Array, placement: Placement) -> Placement:
 
 
 def lent(array: Array) -> Array:
-    """Return the same memory as an array of the library whose kernels compute with it."""
+    """Return the array as one of the library that has kernels for it, in the same memory."""
     if type(array) is np.ndarray:
         return array
     library = library_of(namespace_of(array))
@@ -163,12 +167,12 @@ def _compat(library: str) -> Namespace:
 
 
 def bring(array: Any, placement: Placement, *, dtype: DType = None) -> Array:
-    """Return ``array`` (of any library, on the host, or sparse) where the computation is."""
+    """Return ``array`` (of any library, on the host, or sparse) on the placement's device."""
     return _moved(array, placement.xp, placement.device, dtype)
 
 
 def bring_parts(matrix: SparseMatrix, placement: Placement) -> Csr:
-    """Return the arrays of a sparse matrix where the computation is."""
+    """Return the arrays of a sparse matrix on the placement's device."""
     return _moved_parts(matrix, placement.xp, placement.device)
 
 
@@ -184,8 +188,16 @@ def send(array: Array, placement: Placement) -> Array:
     return library_of(xp).shared(array, xp)
 
 
+def kept(array: Array, placement: Placement) -> Array:
+    """Return what an estimator keeps for itself: as a result, or as the lender's on the host."""
+    is_lenders = placement.is_lent and type(array) is np.ndarray
+    return array if is_lenders else send(array, placement)
+
+
 def adopted(value: Any) -> Any:
-    """Return ``value`` as it can be computed with; CUDA memory of no known library as CuPy's."""
+    """Return ``value`` ready to compute with; CUDA memory of an unknown library becomes CuPy's."""
+    if type(value) is np.ndarray:
+        return value
     value = _settled(value)
     if not foreign_cuda_array(value):
         return value
@@ -201,7 +213,7 @@ def adopted(value: Any) -> Any:
 
 
 def _settled(value: Any) -> Any:
-    """Return a value without a gradient; raise if it has masked elements, or no numbers yet."""
+    """Return a value without its gradient; raise if it has masked elements, or no numbers yet."""
     if not isinstance(value, np.ma.MaskedArray):
         return library_of(namespace_of(value)).settled(value) if is_array(value) else value
     if np.ma.is_masked(value):
@@ -220,10 +232,11 @@ def _moved_parts(matrix: SparseMatrix, xp: Namespace, device: Device) -> Csr:
 
 
 def _moved(array: Any, xp: Namespace, device: Device, dtype: DType) -> Array:
+    if type(array) is np.ndarray and namespace_of(array) is xp:  # there is one place for it
+        return array if dtype is None else xp.astype(array, dtype, copy=False)
     if is_sparse(array):
         return sparse_matrix(_moved_parts(array, xp, device))
-    if type(array) is not np.ndarray:
-        array = _settled(array)
+    array = _settled(array)
     if not is_array(array):
         array = np.asarray(array)
     source = namespace_of(array)
@@ -245,7 +258,7 @@ def _size(n_bytes: int) -> str:
 
 
 def device_kind(asked: str) -> tuple[str, int]:
-    """Return "cpu" or "cuda", and the number of the device, that a name asks for."""
+    """Return "cpu" or "cuda", and the number, from a device's name."""
     match = re.fullmatch(r"(cpu|cuda)(?::(\d+))?", str(asked))
     if match is None or (match[1] == "cpu" and match[2]):
         raise ValueError(
@@ -255,7 +268,7 @@ def device_kind(asked: str) -> tuple[str, int]:
 
 
 def working_device(xp: Namespace, device: Device) -> AbstractContextManager[object]:
-    """Return a context in which work goes to ``device``, in the precision that was asked for."""
+    """Return a context in which work runs on ``device``, in the configured precision."""
     return library_of(xp).working(device)
 
 

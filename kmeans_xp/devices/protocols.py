@@ -1,4 +1,4 @@
-"""What users' arrays are to a type checker: what goes in comes out."""
+"""Types for users' arrays: a type checker sees that results have the input's type."""
 
 from collections.abc import Sequence
 from typing import Any, Protocol, TypeAlias, TypeVar
@@ -7,7 +7,7 @@ __all__ = ["ArrayT", "SupportsArray", "SupportsColumns", "SupportsSparse", "Tabu
 
 
 class SupportsArray(Protocol):
-    """An array of any library: it has a shape and a dtype, and parts of it are arrays."""
+    """An array of any library: it has a shape and a dtype, and its parts are arrays."""
 
     @property
     def shape(self) -> Any:
@@ -15,29 +15,29 @@ class SupportsArray(Protocol):
 
     @property
     def dtype(self) -> Any:
-        """What its elements are."""
+        """Type of its elements."""
 
     def __getitem__(self, key: Any, /) -> Any:
         """Return a part."""
 
 
 class SupportsSparse(SupportsArray, Protocol):
-    """A sparse matrix or array: results of its rows are dense, and of its array library."""
+    """A sparse matrix or array: results for its rows are dense arrays of its library."""
 
     def tocsr(self) -> Any:
         """Return it in CSR form."""
 
 
 class SupportsColumns(Protocol):
-    """A data frame: results of its rows are NumPy's."""
+    """A data frame: results for its rows are NumPy arrays."""
 
     @property
     def columns(self) -> Any:
         """Names of the features."""
 
 
-#: an array whose library the results are of
+#: an array; results are arrays of the same library
 ArrayT = TypeVar("ArrayT", bound=SupportsArray)
 
-#: what NumPy's arrays are made of
+#: what becomes a NumPy array
 Tabular: TypeAlias = Sequence[Any] | SupportsColumns

@@ -1,4 +1,4 @@
-"""What of this machine can be used, a line for each library and device."""
+"""Report which libraries and devices are usable on this machine, one line each."""
 
 import importlib.metadata
 import importlib.util
@@ -17,18 +17,18 @@ __all__ = ["DeviceReport", "available"]
 
 
 class DeviceReport(NamedTuple):
-    """One line of what ``available`` found.
+    """One line of the report of ``available``.
 
     Parameters
     ----------
     library : str
         Name of the array library.
     device : str
-        What ``device=`` would be: "cpu", "cuda:0" and so on.
+        The value for ``device=``: "cpu", "cuda:0" and so on.
     usable : bool
         Whether arrays of this library can be clustered there now.
     detail : str
-        Version and size if usable, else the reason why not and what to install.
+        If usable, version and size; otherwise why not, and what to install.
     """
 
     library: str
@@ -38,13 +38,13 @@ class DeviceReport(NamedTuple):
 
 
 def available() -> tuple[DeviceReport, ...]:
-    """Look at every array library that kmeans_xp runs on, and at the devices of each.
+    """Check every array library that kmeans_xp runs on, and the devices of each.
 
     Returns
     -------
     tuple of DeviceReport
-        NumPy first, then CuPy's devices, then the libraries whose arrays are taken as they
-        are. Libraries are looked up; CuPy and numba are imported, others are not.
+        NumPy first, then CuPy's devices, then the other libraries. Of these, only CuPy and numba
+        are imported.
     """
     detail = f"NumPy {np.__version__}, {n_threads()} threads, {_compiler()}"
     numpy = DeviceReport("numpy", "cpu", True, detail)
@@ -85,7 +85,7 @@ def _installed(library: str) -> DeviceReport:
         is_there = importlib.util.find_spec(library) is not None
         version = importlib.metadata.version(library.replace("_", "-"))
     except importlib.metadata.PackageNotFoundError:
-        is_there = False  # a folder of that name beside the program is found too
+        is_there = False  # find_spec may have found a plain folder of that name
     if not is_there:
         return DeviceReport(library, "its own", False, f"not installed: pip install {library}")
     detail = f"{library} {version}; its arrays are computed where they are"

@@ -1,4 +1,4 @@
-"""Sparse matrices of SciPy and of CuPy: what they are, and the arrays that they are made of."""
+"""Sparse matrices of SciPy and of CuPy, and the arrays that they consist of."""
 
 import functools
 import importlib
@@ -29,7 +29,7 @@ __all__ = [
 #: a matrix or an array of ``scipy.sparse`` or ``cupyx.scipy.sparse``
 SparseMatrix: TypeAlias = Any
 
-#: types that are met as dense arrays, and so are no matrices
+#: types known as dense arrays, so not sparse matrices
 dense_types: set[type] = {np.ndarray}
 
 _CUDA_MODULE = "cupyx.scipy.sparse"
@@ -41,11 +41,11 @@ class Csr(NamedTuple):
     Parameters
     ----------
     data : array of shape (n_stored,)
-        The numbers that are stored, row after row.
+        The stored numbers, row after row.
     indices : array of int32, shape (n_stored,)
-        The column of each, none twice in a row.
+        The column of each number; no column occurs twice in a row.
     indptr : array of int64, shape (n_points + 1,)
-        Where each row begins in the other two, and where the last one ends.
+        Where each row begins in the other two arrays, and where the last one ends.
     n_features : int
         Number of columns.
     """
@@ -59,31 +59,31 @@ class Csr(NamedTuple):
 def is_sparse(value: object) -> bool:
     """Return whether ``value`` is a sparse matrix or array, in any format."""
     if type(value) in dense_types:
-        return False  # SciPy's question takes longer than a step of a small fit
+        return False  # SciPy's check takes longer than a step of a small fit
     if scipy.sparse.issparse(value):
         return True
-    # What is of CuPy can only be there if CuPy is.
+    # A matrix of CuPy can exist only if CuPy is imported.
     cuda = sys.modules.get(_CUDA_MODULE)
     return cuda is not None and bool(cuda.issparse(value))
 
 
 def as_csr(matrix: SparseMatrix) -> SparseMatrix:
-    """Return the matrix in CSR form; as it is if it has that form."""
+    """Return the matrix in CSR form; unchanged if it has that form."""
     return matrix if matrix.format == "csr" else matrix.tocsr()
 
 
 def stored(matrix: SparseMatrix) -> Any:
-    """Return an array of the library, and on the device, of a matrix."""
+    """Return an array of the matrix's library, on its device."""
     return np.empty(0) if scipy.sparse.issparse(matrix) else as_csr(matrix).data
 
 
 def csr_parts(matrix: SparseMatrix) -> Csr:
-    """Return the arrays of a matrix in CSR form, without a copy of the numbers if it can be."""
+    """Return the arrays of a matrix in CSR form; copy the numbers only if necessary."""
     is_scipy, n_features = scipy.sparse.issparse(matrix), int(matrix.shape[1])
-    if is_scipy:  # before SciPy, which does not look, counts by them
+    if is_scipy:  # before SciPy uses them, which does not check them
         _check_columns(matrix.indices[: int(matrix.indptr[-1])], n_features)
     if not matrix.has_canonical_format and (not is_scipy or _repeats_columns(matrix)):
-        matrix = matrix.copy()  # what the user has stays as it is
+        matrix = matrix.copy()  # do not change the user's matrix
         matrix.sum_duplicates()
     if n_features > np.iinfo(np.int32).max:
         raise ValueError(
@@ -92,9 +92,9 @@ def csr_parts(matrix: SparseMatrix) -> Csr:
         )
     data, indices, indptr = matrix.data, matrix.indices, matrix.indptr
     if is_scipy:
-        n_stored = int(indptr[-1])  # what lies after them is of no row, and may be anything
+        n_stored = int(indptr[-1])  # entries after these belong to no row, and may be anything
         data, indices = data[:n_stored], indices[:n_stored]
-    # One kind of each, so that kernels need no variants: half of the bytes of int64 columns.
+    # One dtype for each array, so that kernels need no variants; int32 columns save memory.
     return Csr(
         data.astype(data.dtype, order="C", copy=False),
         indices.astype(np.int32, order="C", copy=False),
@@ -104,13 +104,13 @@ def csr_parts(matrix: SparseMatrix) -> Csr:
 
 
 def _repeats_columns(matrix: SparseMatrix) -> bool:
-    """Return whether a row of a matrix of SciPy has two numbers for one column."""
+    """Return whether a row of a SciPy matrix has two numbers for one column."""
     n_rows, n_features = matrix.shape
     n_stored = int(matrix.indptr[-1])
     pattern = scipy_csr(
         Csr(np.zeros(n_stored, np.int8), matrix.indices[:n_stored], matrix.indptr, n_features)
     )
-    # Counting the columns, a part that the cache holds at a time, takes less than a sort.
+    # Counting columns, in parts that fit the cache, is faster than sorting.
     starts = np.arange(0, n_stored, max(_COUNTED, n_features))
     rows = [*np.unique(np.searchsorted(matrix.indptr, starts, side="right") - 1), n_rows]
     return any(
@@ -119,13 +119,13 @@ def _repeats_columns(matrix: SparseMatrix) -> bool:
     )
 
 
-#: stored numbers whose columns are counted at a time
+#: count the columns of this number of stored numbers at a time
 _COUNTED = 2**18
 
 
 def _check_columns(indices: Any, n_features: int) -> None:
-    """Raise for a column that is not there: SciPy does not look, and kernels would read there."""
-    # Negative ones are very large without a sign: one pass for both ends.
+    """Raise for a column that does not exist: SciPy does not check, and kernels would read it."""
+    # Read as unsigned, negative ones are very large: one pass checks both ends.
     if indices.size and int(indices.view(f"u{indices.itemsize}").max()) >= n_features:
         raise ValueError(
             f"A sparse matrix of {n_features} columns has numbers in columns from "
@@ -134,7 +134,7 @@ def _check_columns(indices: Any, n_features: int) -> None:
 
 
 def sparse_matrix(parts: Csr) -> SparseMatrix:
-    """Return the matrix that has these arrays."""
+    """Return the matrix with these arrays."""
     own = own_parts(parts)
     if isinstance(parts.data, np.ndarray):
         return scipy_csr(own)
@@ -145,23 +145,23 @@ def sparse_matrix(parts: Csr) -> SparseMatrix:
 
 
 def scipy_csr(parts: Csr) -> SparseMatrix:
-    """Return a matrix of SciPy of arrays that are known to be good, without a look or a copy."""
-    # Its constructor looks at all of them, and copies those that are a small part of others.
+    """Return a SciPy matrix of arrays that are known to be valid, without a check or a copy."""
+    # SciPy's constructor checks all of them, and copies those that are a small part of others.
     data, indices, indptr, n_features = parts
     matrix = scipy.sparse.csr_array((len(indptr) - 1, n_features), dtype=data.dtype)
-    kind = np.int32 if len(data) <= np.iinfo(np.int32).max else np.int64  # of both, for its loops
+    kind = np.int32 if len(data) <= np.iinfo(np.int32).max else np.int64  # SciPy needs one kind
     matrix.data = data
     matrix.indices, matrix.indptr = (each.astype(kind, copy=False) for each in (indices, indptr))
     return matrix
 
 
 def sparse_to_host(matrix: SparseMatrix) -> SparseMatrix:
-    """Return the matrix as one of SciPy's."""
+    """Return the matrix as a SciPy matrix."""
     return matrix if scipy.sparse.issparse(matrix) else matrix.get()
 
 
 def own_parts(parts: Csr) -> Csr:
-    """Return arrays that hold no more than these rows, which may be a part of others."""
+    """Return arrays with only these rows, where the given ones hold others too."""
     data, indices, indptr, n_features = parts
     first, last = int(indptr[0]), int(indptr[-1])
     if first == 0 and last == len(data):
@@ -170,7 +170,7 @@ def own_parts(parts: Csr) -> Csr:
 
 
 def gathered_parts(parts: Csr, rows: Any) -> Csr:
-    """Return the arrays of some rows, by their indices; waits for a device of its own."""
+    """Return the arrays of the rows with these indices; waits for the device."""
     data, indices, indptr, n_features = parts
     starts = indptr[rows]
     lengths = indptr[rows + 1] - starts
@@ -181,7 +181,7 @@ def gathered_parts(parts: Csr, rows: Any) -> Csr:
 
 
 def dense_rows(parts: Csr, rows: Any = None) -> Any:
-    """Return all rows, or some by their indices, as a dense array; no device is waited for."""
+    """Return all rows, or those with these indices, as a dense array; waits for no device."""
     if not isinstance(parts.data, np.ndarray):
         return _dense_on_cuda(parts, rows)
     n_rows = len(parts.indptr) - 1 if rows is None else len(rows)
@@ -192,7 +192,7 @@ def dense_rows(parts: Csr, rows: Any = None) -> Any:
     return dense
 
 
-#: rows that are dense sooner than a matrix of them is made
+#: for up to this number of rows, a loop is faster than making a matrix of them
 _FEW_ROWS = 32
 
 
@@ -206,7 +206,7 @@ def _few_dense(parts: Csr, rows: Any) -> Any:
 
 
 def _ranges(starts: Any, lengths: Any, ends: Any) -> Any:
-    """Return ``starts[i], starts[i] + 1, ...``, as many as ``lengths[i]``, for each i in turn."""
+    """Return ``starts[i], starts[i] + 1, ...`` (``lengths[i]`` of them) for each i in turn."""
     shifts = starts - (ends - lengths)
     if isinstance(starts, np.ndarray):
         return np.repeat(shifts, lengths) + np.arange(lengths.sum())
@@ -239,14 +239,14 @@ def _dense_on_cuda(parts: Csr, rows: Any) -> Any:
 
 
 def scaled_data(parts: Csr, length: float) -> Any:
-    """Return the numbers of ``data``, those of each row scaled to a length; zeros stay zeros.
+    """Return the numbers of ``data``, with each row scaled to a length; zeros stay zeros.
 
     Parameters
     ----------
     parts : Csr
-        Of rows that may be a part of others, whose numbers are then left as they are.
+        The rows; where the arrays hold other rows too, the numbers of these stay as they are.
     length : float
-        Root of the sum of the squares of a row's numbers.
+        The wanted root of the sum of the squares of a row's numbers.
 
     Returns
     -------
@@ -258,12 +258,12 @@ def scaled_data(parts: Csr, length: float) -> Any:
         if len(indptr) > 1:
             _scale()(data, indptr, length, scaled, size=len(indptr) - 1)
         return scaled
-    is_there = indptr[1:] > indptr[:-1]  # reduceat takes a number of the next row for no number
+    is_there = indptr[1:] > indptr[:-1]  # for an empty row, reduceat takes the next row's number
     if is_there.any():
         first, last = int(indptr[0]), int(indptr[-1])
         starts, counts = indptr[:-1][is_there] - first, np.diff(indptr)[is_there]
         rows = scaled[first:last]
-        # Squares are taken of numbers up to 1: of others they might overflow, or vanish.
+        # Scale numbers to at most 1 first: squares of others might overflow, or vanish.
         greatest = np.maximum.reduceat(np.abs(rows), starts)
         rows /= np.repeat(np.where(greatest > 0.0, greatest, 1.0).astype(data.dtype), counts)
         lengths = np.sqrt(np.add.reduceat(rows * rows, starts, dtype=np.float64))
@@ -272,7 +272,7 @@ def scaled_data(parts: Csr, length: float) -> Any:
     return scaled
 
 
-#: threads that share a row
+#: threads for each row
 _LANES = 32
 
 
@@ -285,7 +285,7 @@ def _scale() -> Any:
         double greatest = 0.0, sq_length = 0.0;
         for (long long at = indptr[i]; at < indptr[i + 1]; ++at) {
             const double number = fabs((double)data[at]);
-            // So that a number that is none stays one.
+            // Written so that NaN stays NaN.
             if (!(number <= greatest)) greatest = number;
         }
         for (long long at = indptr[i]; at < indptr[i + 1]; ++at) {
@@ -303,7 +303,7 @@ def _scale() -> Any:
 
 @functools.cache
 def _scatter() -> Any:
-    # The library's own conversion has to know on the host where the rows begin: a wait.
+    # CuPy's own conversion reads on the host where the rows begin, and so waits.
     return importlib.import_module("cupy").ElementwiseKernel(
         "raw T data, raw int32 indices, raw int64 indptr, raw int64 rows, int64 n_features",
         "raw T dense",

@@ -46,6 +46,7 @@ from kmeans_xp.devices import (
     choose,
     from_host,
     is_array,
+    kept,
     send,
     tile_shape,
     to_host,
@@ -118,8 +119,12 @@ def all_or_nothing(method: F) -> F:
     return cast(F, guarded)
 
 
-def _satisfies_one(value: Any, constraints: list[Any]) -> bool:
+def _satisfies_one(value: Any, constraints: tuple[Any, ...]) -> bool:
     return any(constraint.is_satisfied_by(value) for constraint in constraints)
+
+
+#: the same of numbers and strings, which are given again and again
+_known_to_satisfy_one = functools.lru_cache(typed=True)(_satisfies_one)
 
 
 class Fitted(NamedTuple):
@@ -239,7 +244,6 @@ class BaseKMeans(
             Of X's library, on X's device; with ``out`` a memory map of the file. Equal to
             ``labels_`` on the rows that were fitted.
         """
-        check_is_fitted(self)
         with self._new_points(X) as fitted:
             labelled, *operands = self._labelling(fitted)
             if out is not None:
@@ -270,7 +274,6 @@ class BaseKMeans(
             Euclidean distances, in units of X, or cosine distances, 1 - cos; of X's library, on
             X's device; float64 if X or ``cluster_centers_`` are, else float32.
         """
-        check_is_fitted(self)
         measured = _distances if self.metric == "euclidean" else _wide_sq_distances
         with self._new_points(X, as_published=True) as fitted:
             distances = fitted.blocks.map_rows(measured, fitted.centroids)
@@ -320,7 +323,6 @@ class BaseKMeans(
         float
             In squared units of X, or in cosine distances; greater is better.
         """
-        check_is_fitted(self)
         with self._new_points(X, sample_weight) as fitted:
             return -float(fitted.blocks.reduce(_nearest_inertia, fitted.centroids))
 
@@ -569,7 +571,9 @@ class BaseKMeans(
             value = getattr(self, name)
             if value is default:
                 continue
-            if not _satisfies_one(value, constraints):
+            is_plain = type(value) in (int, float, str)
+            satisfies_one = _known_to_satisfy_one if is_plain else _satisfies_one
+            if not satisfies_one(value, constraints):
                 super()._validate_params()  # raises, in scikit-learn's words
             if isinstance(value, bool) and self._is_number(name):
                 refuse_flag(name, value, type(self).__name__)
@@ -582,7 +586,7 @@ class BaseKMeans(
 
     @classmethod
     @functools.cache
-    def _valid_params(cls) -> dict[str, tuple[Any, list[Any]]]:
+    def _valid_params(cls) -> dict[str, tuple[Any, tuple[Any, ...]]]:
         """Return the default of each parameter, and what else it may be.
 
         scikit-learn reads the signature, makes the constraints and checks the defaults at every
@@ -592,7 +596,7 @@ class BaseKMeans(
         for name, parameter in inspect.signature(cls).parameters.items():
             given = cls._parameter_constraints.get(name, "no_validation")
             if given != "no_validation":
-                constraints = [make_constraint(constraint) for constraint in given]
+                constraints = tuple(make_constraint(constraint) for constraint in given)
                 # A subclass may have a default that is refused, so that a value must be given.
                 is_good = _satisfies_one(parameter.default, constraints)
                 valid[name] = (parameter.default if is_good else parameter.empty, constraints)
@@ -628,6 +632,7 @@ class BaseKMeans(
         is_measured = self.device != "cpu"
         points = checked_points(X, estimator=self, anywhere=True, is_measured=is_measured)
         check_enough_rows(points, self.n_clusters)
+        self._check_request(points, sample_weight)
         placement = blocks.place(points, self.device)
         with placement.working():
             init = self.init
@@ -639,6 +644,9 @@ class BaseKMeans(
             if self.metric == "euclidean":  # cosine distances do not depend on the range
                 check_range(data)
             yield init, data
+
+    def _check_request(self, points: Any, sample_weight: Any) -> None:
+        """Raise ValueError where parameters do not go with the rows; each estimator has its own."""
 
     def _given_init(self, init: Any, n_clusters: int, points: Array, placement: Placement) -> Array:
         """Return initial centroids that the user gives, where the computation is."""
@@ -692,8 +700,8 @@ class BaseKMeans(
         """Return the attributes that make an estimator which predicts by these centroids."""
         return {
             "cluster_centers_": send(published(centroids, origin, self.metric), placement),
-            "_centroids": send(centroids, placement),
-            "_origin": send(origin, placement),
+            "_centroids": kept(centroids, placement),
+            "_origin": kept(origin, placement),
             "_n_features_out": self.n_clusters,
         }
 
@@ -705,6 +713,8 @@ class BaseKMeans(
     def _new_points(
         self, X: Any, sample_weight: Any = None, *, as_published: bool = False
     ) -> Iterator[Fitted]:
+        if "cluster_centers_" not in vars(self):  # to ask scikit-learn takes a while
+            check_is_fitted(self)
         points = checked_points(X, estimator=self, reset=False, anywhere=True)
         # The number of all rows of a source may take a pass to be known.
         is_array_there = type(points) is np.ndarray or not isinstance(points, Elsewhere)
@@ -736,7 +746,7 @@ class BaseKMeans(
             given = xp.astype(given, dtype, copy=False)
             origin = xp.mean(given, axis=0)
             return origin, given - origin
-        origin, centroids = (bring(part, placement) for part in (self._origin, self._centroids))
+        origin, centroids = bring(self._origin, placement), bring(self._centroids, placement)
         if as_published:
             origin = xp.astype(origin, dtype, copy=False)
             return origin, xp.astype(given, dtype, copy=False) - origin
@@ -802,7 +812,7 @@ def _uncentred(part: Blocks, data: Prepared) -> Array:
 
 
 def drawn_part(data: Prepared, random_state: np.random.RandomState, size: int) -> Blocks:
-    """Return so many rows, drawn with replacement."""
+    """Return ``size`` rows, drawn with replacement."""
     indices = random_state.randint(0, data.blocks.n_points, size)
     xp, device = data.placement.xp, data.placement.device
     return blocks.of_rows(data.blocks.gathered(from_host(indices, xp=xp, device=device)), xp=xp)
@@ -811,7 +821,7 @@ def drawn_part(data: Prepared, random_state: np.random.RandomState, size: int) -
 def part_to_seed(
     data: Prepared, random_state: np.random.RandomState, size: int, n_clusters: int
 ) -> Blocks:
-    """Return all rows, or so many drawn ones if there are more and enough of those have weight."""
+    """Return ``size`` rows, drawn; all rows if there are no more, or too few drawn have weight."""
     if size >= data.blocks.n_points:
         return data.blocks
     part = drawn_part(data, random_state, size)

@@ -127,10 +127,13 @@ def k_means_batched(
 
     Notes
     -----
-    On the host with numba, each thread solves some problems in compiled code, if they are so small
-    that a fit of one has a single task (some 10,000 rows of few features), begin with k-means++ and
-    are of Euclidean distances; the code is compiled at the first call, for half a minute. Other
-    problems are solved one after another. Bits are the same.
+    On the host with numba, each thread solves some problems in compiled code, with k-means++ and
+    Euclidean distances. They must be so small that a fit of one has a single task (some 10,000
+    rows of few features). The first call compiles the code, for some seconds.
+
+    On CUDA each launch works for all problems, also with k-means++ and Euclidean distances. A
+    problem may have up to 64 features and 4 million numbers, and the sums of its clusters must fit
+    in a block's shared memory. Other problems are solved one after another. Bits are the same.
 
     Rows of weight 0 have labels, and count in the mean variance as they do in ``k_means``.
 
@@ -222,8 +225,8 @@ class _Problems:
         )
 
     def solve_others(self, solved: Solved, n_clusters: int, options: dict[str, Any]) -> None:
-        """Fit those that were not solved at once, and write what comes of it; on the host."""
-        (others,) = np.nonzero(solved.n_iter == 0)
+        """Fit those that were not solved at once, and write what comes of it."""
+        (others,) = np.nonzero(to_host(solved.n_iter) == 0)
         for number in others.tolist():
             found = self._fit(number, n_clusters, options)
             for results, result in zip(solved, found, strict=True):

@@ -20,7 +20,7 @@ from kmeans_xp.algorithms import (
 )
 from kmeans_xp.algorithms.bisecting import Children, Strategy
 from kmeans_xp.blocks import Blocks
-from kmeans_xp.devices import Array, Placement, bring, from_host, send, to_host
+from kmeans_xp.devices import Array, Placement, bring, from_host, kept, to_host
 from kmeans_xp.estimators import exchange
 from kmeans_xp.estimators.base import SEEDINGS, BaseKMeans, Fitted, all_or_nothing
 from kmeans_xp.estimators.callback_support import watched
@@ -44,7 +44,7 @@ class BisectingKMeans(BaseKMeans):
         Initial centroids of each split, as of ``KMeans``. A callable is given the rows of the
         cluster, 2 and ``random_state=``, and returns two centroids.
     n_init : int, default=1
-        Runs from different initial centroids, for each split, of which the one of least inertia
+        Runs from different initial centroids, for each split; the one with the smallest inertia
         is kept.
     random_state : int, RandomState, Generator or None, default=None
         The same int chooses the same initial rows on every array library.
@@ -272,8 +272,8 @@ class BisectingKMeans(BaseKMeans):
         return {
             **self._fitted(leaves, origin, placement),
             "_n_features_out": _n_splits(children) + 1,
-            "_node_centroids": send(centroids, placement),
-            "_children": send(pairs, placement),
+            "_node_centroids": kept(centroids, placement),
+            "_children": kept(pairs, placement),
         }
 
     def _store(self, result: Bisected, data: Prepared) -> None:

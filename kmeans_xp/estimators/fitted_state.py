@@ -283,11 +283,15 @@ def checked_centres(estimator: Any, n_features: int) -> None:
 
 def _are_plain(state: Mapping[str, Any], n_features: int) -> bool:
     """Return whether all is there, in memory that NumPy sees, and as it should be."""
-    given = (state.get(name) for name in ("cluster_centers_", "_centroids", "_origin"))
-    parts = [lent(part) if is_known_array(part) else part for part in given]
-    if not all(type(part) is np.ndarray and part.dtype.kind == "f" for part in parts):
-        return False
-    published, centroids, origin = (part.shape for part in parts if part is not None)
+    shapes = []
+    for name in ("cluster_centers_", "_centroids", "_origin"):
+        part = state.get(name)
+        if type(part) is not np.ndarray and is_known_array(part):
+            part = lent(part)
+        if type(part) is not np.ndarray or part.dtype.kind != "f":
+            return False
+        shapes.append(part.shape)
+    published, centroids, origin = shapes
     return (
         origin == (n_features,)
         and published[1:] == origin

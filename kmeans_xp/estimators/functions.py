@@ -75,6 +75,8 @@ class _KMeansOptions(_Options, total=False):
     tol: float
     copy_x: bool
     algorithm: str
+    size_min: int | None
+    size_max: int | None
 
 
 class _PlusPlusOptions(_Options, total=False):
@@ -150,6 +152,8 @@ def k_means(
     algorithm: str = "auto",
     return_n_iter: bool = False,
     metric: str = "euclidean",
+    size_min: int | None = None,
+    size_max: int | None = None,
     device: str | None = None,
 ) -> tuple[Any, ...]:
     """Cluster X, as scikit-learn's function of this name does.
@@ -183,6 +187,10 @@ def k_means(
         Whether to return the number of iterations too.
     metric : {"euclidean", "cosine"}, default="euclidean"
         As of ``KMeans``.
+    size_min : int or None, default=None
+        Least number of rows of each cluster, as of ``KMeans``.
+    size_max : int or None, default=None
+        Greatest number of rows of each cluster, as of ``KMeans``.
     device : {None, "auto", "cpu", "cuda", "cuda:N"}, default=None
         Where to compute; None follows the data.
 
@@ -191,7 +199,7 @@ def k_means(
     centroids : array of shape (n_clusters, n_features)
         Of X's library, on X's device.
     labels : array of int32, shape (n_samples,)
-        Nearest centroid of each row.
+        Nearest centroid of each row; with ``size_min`` or ``size_max`` its cluster.
     inertia : float
         In squared units of X.
     n_iter : int
@@ -217,6 +225,8 @@ def k_means(
         copy_x=copy_x,
         algorithm=algorithm,
         metric=metric,
+        size_min=size_min,
+        size_max=size_max,
         device=device,
     ).fit(X, sample_weight=sample_weight)
     result = (fitted.cluster_centers_, fitted.labels_, fitted.inertia_)

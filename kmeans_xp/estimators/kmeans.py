@@ -3,11 +3,12 @@
 import warnings
 from collections.abc import Iterator
 from functools import partial
+from numbers import Integral
 from typing import Any, ClassVar, Self
 
 import numpy as np
 from sklearn.cluster import KMeans as SklearnKMeans
-from sklearn.utils._param_validation import StrOptions
+from sklearn.utils._param_validation import Interval, StrOptions
 
 from kmeans_xp.algorithms import ALGORITHMS, Iteration, LloydResult, best_of, lloyd, runs_from
 from kmeans_xp.devices import Array, Namespace, to_host
@@ -16,6 +17,7 @@ from kmeans_xp.estimators.callback_support import watched
 from kmeans_xp.estimators.other_names import telling_other_names
 from kmeans_xp.estimators.preparation import Prepared
 from kmeans_xp.estimators.progress import Progress
+from kmeans_xp.estimators.sizes import check_sizes, size_bounds
 from kmeans_xp.estimators.standing import KMeansStanding
 from kmeans_xp.estimators.validation import as_random_state, is_array_like
 
@@ -30,15 +32,15 @@ class KMeans(BaseKMeans):
     n_clusters : int, default=8
         Number of clusters.
     init : {"auto", "k-means++", "k-means||", "random"}, callable or array, default="auto"
-        Initial centroids. "k-means++" draws rows one after another, far from those before;
+        Initial centroids. "k-means++" draws rows one after another, far from those before.
         "k-means||" finds many such rows in each of five rounds and chooses among them, which is
-        as good and needs few passes over the rows; "auto" is "k-means++" for rows that lie in
-        one piece on a device, else "k-means||". An array is of shape (n_clusters, n_features),
+        as good and needs few passes over the rows. "auto" is "k-means++" for rows in one piece on
+        a device, otherwise "k-means||". An array is of shape (n_clusters, n_features),
         a callable is given X, n_clusters and ``random_state=``; for ``metric="cosine"`` X with
         rows of length 1.
     n_init : "auto" or int, default="auto"
-        Runs from different initial centroids, of which the one of least inertia is kept;
-        "auto" is 10 for "random" and callables, else 1.
+        Runs from different initial centroids; the one with the smallest inertia is kept.
+        "auto" is 10 for "random" and callables, otherwise 1.
     max_iter : int, default=300
         Iterations of a run, at most.
     tol : float, default=1e-4
@@ -59,6 +61,11 @@ class KMeans(BaseKMeans):
     metric : {"euclidean", "cosine"}, default="euclidean"
         "cosine" compares directions: distances are 1 - cos, rows are taken at unit length without
         a copy of them, and centroids are unit vectors (spherical k-means). No row may be zero.
+    size_min : int or None, default=None
+        Least number of rows of each cluster; None for 1 if there is a ``size_max``, else for no
+        bound. See the notes.
+    size_max : int or None, default=None
+        Greatest number of rows of each cluster; None for no bound.
     device : {None, "auto", "cpu", "cuda", "cuda:N"}, default=None
         Where to compute; None follows the data. See ``kmeans_xp.devices``.
 
@@ -67,10 +74,11 @@ class KMeans(BaseKMeans):
     cluster_centers_ : array of shape (n_clusters, n_features)
         Centroids; like every array here of X's library, on X's device.
     labels_ : array of int32, shape (n_samples,)
-        Nearest centroid of each row.
+        Nearest centroid of each row; with ``size_min`` or ``size_max`` its cluster, whose
+        centroid need not be the nearest.
     inertia_ : float
         Weighted sum of the squared distances of the rows to their centroids, in squared units
-        of X, recomputed at the end from differences; for "cosine" the weighted sum of 1 - cos,
+        of X, recomputed at the end from differences. For "cosine" the weighted sum of 1 - cos,
         which is half of the squared distance of unit vectors.
     n_iter_ : int
         Iterations of the run that was kept.
@@ -91,9 +99,16 @@ class KMeans(BaseKMeans):
 
     Notes
     -----
-    Rows are seen from their mean, in ``fit`` and in ``predict``: float32 data far from zero
+    ``fit`` and ``predict`` subtract the mean of the rows first: float32 data far from zero
     lose no digits, and ``predict(X)`` equals ``labels_``. In float32 the mean is added back in
     ``cluster_centers_``, which rounds them; ``predict`` and ``inertia_`` use what was fitted.
+
+    With ``size_min`` or ``size_max``, each iteration takes the labels with the smallest inertia
+    that keep to the sizes (constrained k-means [5]_). The fit holds 8 bytes for each row and
+    cluster, and does this part on the host. ``labels_``, ``inertia_`` and ``fit_predict`` are of
+    such labels. ``predict``, ``score`` and ``transform`` know no sizes: ``predict(X)`` is the
+    nearest centroid, and differs from ``labels_``. Rows count, so there are no weights; they lie
+    in memory.
 
     References
     ----------
@@ -105,6 +120,8 @@ class KMeans(BaseKMeans):
        k-means++", PVLDB 5 (2012).
     .. [4] I. S. Dhillon and D. S. Modha, "Concept decompositions for large sparse text data using
        clustering", Machine Learning 42 (2001).
+    .. [5] P. S. Bradley, K. P. Bennett and A. Demiriz, "Constrained k-means clustering",
+       Microsoft Research MSR-TR-2000-65 (2000).
 
     Examples
     --------
@@ -125,6 +142,8 @@ class KMeans(BaseKMeans):
         **BaseKMeans._parameter_constraints,
         "copy_x": ["boolean"],
         "algorithm": [StrOptions(set(ALGORITHMS))],
+        "size_min": [Interval(Integral, 1, None, closed="left"), None],
+        "size_max": [Interval(Integral, 1, None, closed="left"), None],
     }
 
     _n_init: int
@@ -143,6 +162,8 @@ class KMeans(BaseKMeans):
         copy_x: bool = True,
         algorithm: str = "auto",
         metric: str = "euclidean",
+        size_min: int | None = None,
+        size_max: int | None = None,
         device: str | None = None,
     ) -> None:
         self.n_clusters = n_clusters
@@ -155,6 +176,8 @@ class KMeans(BaseKMeans):
         self.copy_x = copy_x
         self.algorithm = algorithm
         self.metric = metric
+        self.size_min = size_min
+        self.size_max = size_max
         self.device = device
 
     @all_or_nothing
@@ -196,6 +219,10 @@ class KMeans(BaseKMeans):
         progress.end()
         return self
 
+    def _check_request(self, points: Any, sample_weight: Any) -> None:
+        """Raise ValueError where the sizes that are asked for do not go with the rows."""
+        check_sizes(self.size_min, self.size_max, self.n_clusters, points, sample_weight)
+
     def _best_run(self, init: Any, data: Prepared, progress: Progress) -> LloydResult:
         if self._is_watched(progress):
             best = self._watched_best(init, data, progress)
@@ -221,6 +248,7 @@ class KMeans(BaseKMeans):
             "tol": tol,
             "algorithm": self.algorithm,
             "metric": self.metric,
+            "sizes": size_bounds(self.size_min, self.size_max, data.blocks.n_points),
         }
 
     def _watched_best(self, init: Any, data: Prepared, progress: Progress) -> LloydResult | None:
@@ -238,7 +266,7 @@ class KMeans(BaseKMeans):
             # Before any work: whether the file can be written is better known now.
             progress.offer(standing.values)
             return standing
-        standing = standing.restored(values, data.blocks)
+        standing = standing.restored(values, data.blocks, self._run_options(data)["sizes"])
         if standing.run > self._n_init or (standing.best is None) != (standing.run == 0):
             raise ValueError("The checkpoint is damaged: run is none of this fit.")
         progress.resumed(str(standing))

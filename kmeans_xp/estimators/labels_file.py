@@ -81,7 +81,7 @@ def _reserve(path: Path, n_points: int) -> int:
         npy_format.write_array_header_1_0(file, header)
         offset = file.tell()
         file.flush()
-        # A full disk is told now, and not after hours.
+        # Report a full disk now, and not after hours.
         if hasattr(os, "posix_fallocate"):
             os.posix_fallocate(file.fileno(), 0, offset + _INT32.itemsize * n_points)
         return offset

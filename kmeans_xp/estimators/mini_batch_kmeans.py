@@ -25,7 +25,7 @@ from kmeans_xp.algorithms import (
 )
 from kmeans_xp.algorithms.minibatch import Reassignment
 from kmeans_xp.blocks import Blocks, Elsewhere, elsewhere
-from kmeans_xp.devices import Array, Placement, bring, from_host, send, to_host
+from kmeans_xp.devices import Array, Placement, bring, from_host, kept, to_host
 from kmeans_xp.estimators import exchange
 from kmeans_xp.estimators.base import (
     BaseKMeans,
@@ -75,12 +75,12 @@ class MiniBatchKMeans(BaseKMeans):
         If positive, ``fit`` ends when the sum of squared centroid shifts of a step is at most
         this times the mean variance of the features.
     max_no_improvement : int or None, default=10
-        ``fit`` ends after so many steps without a new minimum of the smoothed inertia.
+        ``fit`` ends after this number of steps without a new minimum of the smoothed inertia.
     init_size : int, default=None
         Rows drawn to choose initial centroids from; None for 3 * batch_size.
     n_init : "auto" or int, default="auto"
-        Initial centroids tried, of which those of least inertia on other rows are kept;
-        "auto" is 3 for "random" and callables, else 1.
+        Initial centroids tried; those with the smallest inertia on other rows are kept.
+        "auto" is 3 for "random" and callables, otherwise 1.
     reassignment_ratio : float, default=0.01
         Centroids of less mass than this share of the greatest are moved to random rows.
     metric : {"euclidean", "cosine"}, default="euclidean"
@@ -310,7 +310,8 @@ class MiniBatchKMeans(BaseKMeans):
         best, least = None, math.inf
         for number in range(1, n_runs + 1):
             part = part_to_seed(data, random_state, self._init_size, self.n_clusters)
-            self._say(f"Init {number}/{n_runs} with method {resolved_init(init, part)}")
+            if self.verbose:  # to write an array takes longer than a small fit
+                self._say(f"Init {number}/{n_runs} with method {resolved_init(init, part)}")
             centroids = self._initial_centroids(init, part, data, random_state, self.n_clusters)
             if n_runs > 1 or self.verbose:
                 labels = valid.map_rows(nearest_labels, centroids)
@@ -330,7 +331,7 @@ class MiniBatchKMeans(BaseKMeans):
         random_state: np.random.RandomState,
         progress: Progress,
     ) -> MiniBatchStanding:
-        """Return where an earlier fit stood, whose values these are, or else the best start."""
+        """Return where an earlier fit with these values stopped, or the best start."""
         if values is not None and values.get("standing") is not None:
             standing = mini_batch_standing(values["standing"], data.blocks)
             progress.resumed(f"step {len(standing.steps)}")
@@ -392,7 +393,7 @@ class MiniBatchKMeans(BaseKMeans):
     ) -> None:
         centroids, steps = result.state.centroids, result.steps
         self._store_centroids(centroids, data.origin, data.placement)
-        self._counts = send(result.state.mass, data.placement)
+        self._counts = kept(result.state.mass, data.placement)
         self._random_state = random_state
         self._n_since_last_reassign = 0
         self.n_steps_ = len(steps)
@@ -418,7 +419,7 @@ class MiniBatchKMeans(BaseKMeans):
             self._store_centroids(centroids, data.origin, data.placement)
             xp, device = data.placement.xp, data.placement.device
             zeros = from_host(np.zeros(self.n_clusters), xp=xp, device=device)
-            self._counts = send(zeros, data.placement)
+            self._counts = kept(zeros, data.placement)
         self._random_state = random_state
         self._n_since_last_reassign = 0
         self.n_steps_ = 0
@@ -443,7 +444,7 @@ class MiniBatchKMeans(BaseKMeans):
         )
         self._say_reassigned(step)
         self._store_centroids(state.centroids, batch.origin, placement)
-        self._counts = send(state.mass, placement)
+        self._counts = kept(state.mass, placement)
         self._n_since_last_reassign = reassignment.n_seen
         self.n_steps_ += 1
         if self.compute_labels:

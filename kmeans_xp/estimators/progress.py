@@ -1,4 +1,4 @@
-"""What is told while a fit runs, to scikit-learn's callbacks and to checkpoints."""
+"""Report a running fit to scikit-learn's callbacks and to checkpoints."""
 
 from collections.abc import Callable, Mapping
 from typing import Any

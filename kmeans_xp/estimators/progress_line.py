@@ -14,9 +14,9 @@ __all__ = ["ProgressLine"]
 class ProgressLine:
     """A callback that writes a line from time to time, for fits that take minutes or hours.
 
-    The line tells the iteration, the inertia at its begin (of mini-batches, its smoothed mean a
-    row), the rows visited in a second since the line before, and how long the run takes at most: it
-    may converge at any iteration.
+    The line tells the iteration and the inertia at its start (for mini-batches, its smoothed mean
+    a row). It also tells the rows visited in a second since the line before, and how long the run
+    takes at most: it may converge at any iteration.
 
     Parameters
     ----------
@@ -114,7 +114,7 @@ class ProgressLine:
 
 
 def _line(run: Any, metadata: dict[str, Any], seconds: float) -> str:
-    """Return an iteration in words, of so many seconds each."""
+    """Return an iteration in words; each takes ``seconds``."""
     n_runs, n_left = run.parent.max_subtasks, metadata["max_iter"] - metadata["iteration"]
     rate = metadata["n_rows"] / seconds if seconds > 0.0 else float("inf")
     return ", ".join(

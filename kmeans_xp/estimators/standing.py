@@ -6,11 +6,13 @@ from typing import Any, NamedTuple, Self
 import numpy as np
 
 from kmeans_xp.algorithms import (
+    ConstrainedStep,
     Iteration,
     LloydResult,
     MiniBatchStanding,
     MiniBatchState,
     MiniBatchStep,
+    SizeBounds,
 )
 from kmeans_xp.blocks import Blocks
 from kmeans_xp.devices import Array, from_host
@@ -78,12 +80,12 @@ class KMeansStanding(NamedTuple):
             "best": best,
         }
 
-    def restored(self, values: Mapping[str, Any], blocks: Blocks) -> Self:
+    def restored(self, values: Mapping[str, Any], blocks: Blocks, sizes: SizeBounds | None) -> Self:
         """Return where a fit stood whose values these are; this is where it began."""
         _check(values, _OF_RUNS, blocks)
         if (best := values.get("best")) is not None:
             _check(best, _OF_RESULT, blocks)
-            best = _result(best, blocks)
+            best = _result(best, blocks, sizes)
         return type(self)(
             values["run"],
             restored_state(self.random_state, values["random_state"]),
@@ -151,9 +153,10 @@ def _check(values: Mapping[str, Any], schema: Mapping[str, Kind], blocks: Blocks
             raise ValueError(f"The checkpoint is damaged: {name} is {fault}.")
 
 
-def _result(values: Mapping[str, Any], blocks: Blocks) -> LloydResult:
+def _result(values: Mapping[str, Any], blocks: Blocks, sizes: SizeBounds | None) -> LloydResult:
     centroids = _placed(values["centroids"], blocks)
-    labels = blocks.map_rows(nearest_labels, centroids)
+    labelled = nearest_labels if sizes is None else ConstrainedStep(sizes).labels
+    labels = blocks.map_rows(labelled, centroids)
     return LloydResult(
         centroids, labels, values["inertia"], tuple(_iterations(values["iterations"]))
     )

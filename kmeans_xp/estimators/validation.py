@@ -5,6 +5,8 @@ import numbers
 from typing import Any
 
 import numpy as np
+from numpy.random.bit_generator import ISeedSequence
+from numpy.typing import NDArray
 from sklearn.utils import check_array, check_random_state
 from sklearn.utils._param_validation import InvalidParameterError
 from sklearn.utils.validation import validate_data
@@ -210,7 +212,7 @@ def checked_centroids(
     n_clusters: int | None = None,
     metric: str = "euclidean",
 ) -> Array:
-    """Return given centroids, if there are so many, where the computation is and in its dtype."""
+    """Return given centroids, checked, where the computation is and in its dtype."""
     if is_known_array(centroids):
         centroids = adopted(centroids)
     if not _is_plain(centroids):
@@ -256,10 +258,29 @@ def as_random_state(random_state: Any) -> np.random.RandomState:
         # Shares the generator's bits, so drawing here advances it.
         return np.random.RandomState(random_state.bit_generator)
     try:
+        if isinstance(random_state, numbers.Integral):
+            seeded = np.random.RandomState(np.random.MT19937(_UNSEEDED))
+            seeded.seed(int(random_state))
+            return seeded
         checked: np.random.RandomState = check_random_state(random_state)
     except ValueError as error:  # NumPy's names no parameter
         raise ValueError(f"random_state={random_state!r} cannot be used: {error}") from error
     return checked
+
+
+class _Unseeded(ISeedSequence):
+    """What a bit generator begins with where its seed comes after.
+
+    ``RandomState(seed)`` gathers entropy of the system before it takes the seed, which is most of
+    its time, and as long as twenty iterations on few rows.
+    """
+
+    def generate_state(self, n_words: int, dtype: Any = np.uint32) -> NDArray[Any]:
+        """Return zeros."""
+        return np.zeros(n_words, dtype)
+
+
+_UNSEEDED: Any = _Unseeded()
 
 
 def is_array_like(value: Any) -> bool:
@@ -286,7 +307,7 @@ def _has_finite_sum(numbers: np.ndarray[Any, Any]) -> bool:
         return False
     with np.errstate(all="ignore"):
         # Of finite numbers whose sum is not, scikit-learn has to say so.
-        return math.isfinite(numbers.sum())
+        return math.isfinite(np.add.reduce(numbers, axis=None))
 
 
 def _has_known_features(X: Array, estimator: Any, *, reset: bool) -> bool:
@@ -366,7 +387,7 @@ def _all_finite(X: Array) -> bool:
     if X.dtype not in (xp.float32, xp.float64):
         X = xp.astype(X, xp.float32)
     with np.errstate(all="ignore"):
-        # The sum of finite numbers is finite but for overflow: no n x d array of flags.
+        # Unless it overflows, the sum of finite numbers is finite: no n x d array of flags.
         return bool(xp.isfinite(xp.sum(X))) or bool(xp.all(xp.isfinite(X)))
 
 

@@ -1,14 +1,14 @@
-"""The few operations that the Array API lacks or that pay for fusing.
+"""The few operations that the Array API lacks, or that are faster when fused.
 
 | module | holds |
 |---|---|
 | ``kernel`` | the registry: one portable function, overrides by library and kind of rows |
-| ``rows``, ``sparse_rows`` | what a kernel works on: the protocol ``Rows``, dense and sparse |
-| ``sphere_rows``, ``sphere_tiles`` | rows of which only the direction counts |
-| ``portable`` | the kernels, written against the Array API alone: the contracts |
-| ``for_numpy``, ``for_numba``, ``for_cupy`` | overrides, imported when that library is met |
+| ``rows``, ``sparse_rows`` | the rows a kernel reads: the protocol ``Rows``, dense and sparse |
+| ``sphere_rows``, ``sphere_tiles`` | rows scaled to one length, for cosine distances |
+| ``portable`` | the kernels, written only against the Array API: the contracts |
+| ``for_numpy``, ``for_numba``, ``for_cupy`` | overrides, imported with that library's first array |
 | ``ahead`` | compiling before the first use |
-| ``trees``, ``threads`` | adding up in a fixed order; threads that keep to a processor |
+| ``trees``, ``threads`` | adding up in a fixed order; threads, each pinned to a processor |
 """
 
 from kmeans_xp.kernels.ahead import compile_ahead

@@ -1,4 +1,4 @@
-"""Compiling kernels before they are used."""
+"""Compile kernels before their first use."""
 
 import importlib
 from collections.abc import Callable
@@ -11,24 +11,24 @@ __all__ = ["compile_ahead"]
 
 
 def compile_ahead(on_each: Callable[[int, int], None] | None = None) -> int:
-    """Compile the kernels for NumPy arrays of float32 and float64, which the machine then keeps.
+    """Compile the kernels for NumPy arrays of float32 and float64, and keep them on disk.
 
-    The first fit of a machine compiles the dozen that it uses, in some seconds.
+    Without this, the first fit on a machine compiles the dozen that it uses, in some seconds.
 
     Parameters
     ----------
     on_each : callable, optional
-        Called after each function with the number of those done and of all.
+        Called after each function with the number of functions done and the number of all.
 
     Returns
     -------
     int
-        Number of functions, those included that were kept already.
+        Number of functions, including those compiled earlier.
 
     Raises
     ------
     ImportError
-        If numba cannot be used; says why.
+        If numba cannot be used; the message says why.
     """
     reason = why_numba_is_unusable()
     if reason is not None:

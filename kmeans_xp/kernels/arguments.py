@@ -1,4 +1,4 @@
-"""What kernels are given: shapes that fit together, and labels that are indices of clusters."""
+"""Check a kernel's arguments: shapes must fit together, and labels be indices of clusters."""
 
 import inspect
 from collections.abc import Callable
@@ -8,7 +8,7 @@ import numpy as np
 
 __all__ = ["Arguments", "Axes"]
 
-#: a letter for each axis of an array; of a tuple of arrays one string each
+#: a letter for each axis of an array; for a tuple of arrays, a string for each array
 Axes: TypeAlias = str | tuple[str, ...]
 
 #: unsigned integers of the same size
@@ -16,16 +16,16 @@ _UNSIGNED = {np.dtype(np.int32): np.dtype(np.uint32), np.dtype(np.int64): np.dty
 
 
 class Arguments:
-    """The arguments of a kernel: bodies are compiled code that does not look where it reads.
+    """Checks the arguments of a kernel, since its compiled bodies do not check where they read.
 
     Parameters
     ----------
     portable : callable
         The kernel's portable body, for its name and the names of its parameters.
     shapes : dict of str to Axes
-        For each array that is given after the rows its axes, a letter each: ``n`` is the number
-        of rows, ``d`` that of features, any other letter the same length wherever it stands, and
-        ``*`` in front any axes, the same wherever it stands.
+        The axes of each array after the rows, one letter each. ``n`` is the number of rows and
+        ``d`` the number of features. Any other letter is any length, the same in all arrays.
+        ``*`` in front stands for any leading axes, the same in all arrays.
     """
 
     def __init__(self, portable: Callable[..., Any], shapes: dict[str, Axes]) -> None:
@@ -33,17 +33,17 @@ class Arguments:
         names = list(inspect.signature(portable).parameters)
         self._shapes = tuple((names.index(name), name, axes) for name, axes in shapes.items())
         self._has_rows = names[0] == "rows"
-        #: the places of arguments that have an entry for each row
+        #: positions of the arguments that have an entry for each row
         self.per_row = frozenset(place for place, _, axes in self._shapes if axes[0][0] == "n")
         self._labels_at = names.index("labels") if "labels" in shapes else None
         self._n_clusters_at = names.index("n_clusters") if "n_clusters" in names else None
-        #: whether arguments fit together; False also where that takes longer to tell
+        #: function: whether arguments fit together; also False where only ``check`` can decide
         self.fit = _quick_check(
             self._shapes, has_rows=self._has_rows, n_clusters_at=self._n_clusters_at
         )
 
     def check(self, args: tuple[Any, ...]) -> None:
-        """Raise ValueError where the shapes of arguments differ from what they must be."""
+        """Raise ValueError where the shapes of arguments do not fit together."""
         sizes: dict[str, Any] = {"1": 1}
         if self._has_rows:
             rows = args[0]
@@ -80,8 +80,8 @@ class Arguments:
         )
 
     def _check_labels(self, labels: Any, n_clusters: int | None) -> None:
-        """Raise ValueError where labels on the host are no indices of clusters."""
-        # On a device a look would wait for it: those of users are looked at where they come in.
+        """Raise ValueError where labels on the host are not indices of clusters."""
+        # To check labels on a device would wait for it. The public functions check users' labels.
         if n_clusters is None or not isinstance(labels, np.ndarray) or not len(labels):
             return
         if labels.dtype.kind not in "iu":
@@ -94,8 +94,8 @@ class Arguments:
 
 
 def _are_indices(labels: np.ndarray[Any, Any], n_clusters: int) -> bool:
-    """Return whether integers, of which there are some, lie in 0 to n_clusters - 1."""
-    # As unsigned numbers, negative ones are the greatest: one pass.
+    """Return whether the integers, at least one, lie in 0 to n_clusters - 1."""
+    # Read as unsigned, negative numbers are the greatest: one pass checks both ends.
     kind: Any = _UNSIGNED.get(labels.dtype) or labels.dtype.str.replace("i", "u")
     return bool(np.maximum.reduce(labels.view(kind)) < n_clusters)
 
@@ -103,10 +103,10 @@ def _are_indices(labels: np.ndarray[Any, Any], n_clusters: int) -> bool:
 def _quick_check(
     shapes: tuple[tuple[int, str, Axes], ...], *, has_rows: bool, n_clusters_at: int | None
 ) -> Callable[[tuple[Any, ...]], bool]:
-    """Return what tells whether arguments fit together; False also where that takes longer.
+    """Return a function: whether arguments fit together; also False where ``check`` must decide.
 
-    Made as code: a small fit calls twenty kernels, and to go through the axes of each would take
-    a tenth of its time.
+    The function is generated code. A small fit calls twenty kernels, and a loop over the axes of
+    each would take a tenth of its time.
     """
     lines, known = ["def fits(args):"], {"1": "1"}
     if has_rows:
@@ -127,7 +127,7 @@ def _quick_check(
     labels_at = next((place for place, name, _ in shapes if name == "labels"), None)
     n_clusters = known.get("k") if n_clusters_at is None else f"args[{n_clusters_at}]"
     if labels_at is not None and n_clusters is not None:
-        # Those of users, on a device, are looked at where they come in.
+        # Only labels on the host: the public functions check users' labels on a device.
         lines += [
             f"    labels = args[{labels_at}]",
             "    if type(labels) is ndarray and n:",
@@ -141,7 +141,7 @@ def _quick_check(
 
 
 def _shape_check(array: str, axes: str, known: dict[str, str], *, indent: int) -> list[str]:
-    """Return lines that return False where a shape is wrong, and name lengths met before it."""
+    """Return lines of code that return False for a wrong shape, and name lengths not yet known."""
     n_axes, wrong, found = len(axes.lstrip("*")), [], []
     if axes[0] == "*":
         wrong.append(f"len(shape) < {n_axes}")

@@ -1,4 +1,4 @@
-"""A kernel: one portable function, and faster ones for the libraries that have them."""
+"""A kernel: one portable function, and faster ones for some libraries."""
 
 import functools
 import importlib
@@ -19,7 +19,7 @@ P = ParamSpec("P")
 R = TypeVar("R")
 F = TypeVar("F", bound=Callable[..., Any])
 
-#: every kernel by its name, for tests and benchmarks that go over all of them
+#: every kernel by its name, for tests and benchmarks of all kernels
 kernels: dict[str, "Kernel[..., Any]"] = {}
 
 
@@ -30,33 +30,33 @@ class _Override(NamedTuple):
 
 
 class Kernel(Generic[P, R]):
-    """A function of arrays that a library may do in a faster way.
+    """A function of arrays that may have a faster body for some libraries.
 
-    Calling it runs the first override for the library of ``xp`` and the kind of the first
-    argument that does not decline by returning ``NotImplemented``, else the portable body.
-    Overrides must meet the contract in the portable body's docstring; the parity tests run
-    each of them.
+    A call tries the overrides for the library of ``xp`` and the kind of the first argument, in
+    their order. An override declines by returning ``NotImplemented``. If all decline, the portable
+    body runs. Overrides must meet the contract in the portable body's docstring; the parity tests
+    run each of them.
 
     Parameters
     ----------
     portable : callable
-        The body written against the Array API alone; takes ``xp`` as a keyword.
+        The body written only against the Array API; takes ``xp`` as a keyword.
     shapes : dict of str to Axes, optional
-        As of ``Arguments``.
+        As in ``Arguments``.
     """
 
     def __init__(self, portable: Callable[P, R], shapes: dict[str, Axes] | None = None) -> None:
         self.portable = portable
         arguments = Arguments(portable, shapes or {})
         self._fits, self._check = arguments.fit, arguments.check
-        #: which arguments have an entry for each row
+        #: positions of the arguments that have an entry for each row
         self.per_row = arguments.per_row
         self._overrides: dict[str, list[_Override]] = {}
         self._bodies: dict[tuple[str, type], tuple[Callable[P, R], ...]] = {}
         functools.update_wrapper(self, portable)
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
-        """Run the fastest body that takes these arguments, if they fit together."""
+        """Check the arguments, and run the fastest body that takes them."""
         if not self._fits(args):
             self._check(args)
         key = (library_name(kwargs["xp"]), type(args[0]))
@@ -68,7 +68,7 @@ class Kernel(Generic[P, R]):
         return self.portable(*args, **kwargs)
 
     def __reduce__(self) -> str:
-        """Pickle as the name of this kernel in its module: workers have the same one."""
+        """Pickle only the kernel's name in its module: workers have the same kernel."""
         return self.portable.__qualname__
 
     def override(
@@ -81,16 +81,15 @@ class Kernel(Generic[P, R]):
         library : str
             Name of the array library.
         rows : type or union of types
-            Kinds of rows that the function is for, if the kernel's first argument is rows:
-            it never sees another kind.
+            Kinds of rows that the function is for, if the kernel's first argument is rows. It
+            never gets another kind.
         rank : int
-            Of several functions, the one of the highest rank is tried first; of equal rank,
-            the one registered last.
+            The function with the highest rank is tried first; of equal ranks, the newest.
 
         Returns
         -------
         callable
-            Decorates the function, and returns it as it is.
+            A decorator that returns the function unchanged.
         """
 
         def register(body: F) -> F:
@@ -101,7 +100,7 @@ class Kernel(Generic[P, R]):
         return register
 
     def overrides(self, library: str, rows: type = DenseRows) -> tuple[Callable[P, R], ...]:
-        """Return the bodies for ``library`` and this kind of rows, the first to try in front."""
+        """Return the bodies for ``library`` and this kind of rows, in the order to try them."""
         bodies = self._bodies.get((library, rows))
         if bodies is None:
             _load_overrides(library)
@@ -113,12 +112,12 @@ class Kernel(Generic[P, R]):
 
 
 def kernel(**shapes: Axes) -> Callable[[Callable[P, R]], Kernel[P, R]]:
-    """Return a decorator that makes a kernel of its portable body, and lists it in ``kernels``.
+    """Return a decorator that makes a kernel from its portable body, and adds it to ``kernels``.
 
     Parameters
     ----------
     **shapes : Axes
-        As of ``Arguments``.
+        As in ``Arguments``.
 
     Returns
     -------
@@ -136,11 +135,10 @@ def kernel(**shapes: Axes) -> Callable[[Callable[P, R]], Kernel[P, R]]:
 
 @functools.cache
 def _load_overrides(library: str) -> None:
-    # Only now, so that importing kmeans_xp imports no array library but NumPy. An error in
-    # an override module is not caught: a fast path that silently vanishes is a bug report
-    # that nobody can file.
+    # Only now, so that importing kmeans_xp imports no array library except NumPy. Do not catch
+    # errors in an override module: nobody would notice that a fast path is missing.
     for name in record_of(library).kernels:
         if name == "for_numba" and (reason := why_numba_is_unusable()) is not None:
-            logger.info("NumPy arrays are computed without numba: %s", reason)
+            logger.info("kernels for NumPy arrays run without numba: %s", reason)
             continue
         importlib.import_module(f"{__package__}.{name}")

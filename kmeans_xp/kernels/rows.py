@@ -11,9 +11,9 @@ __all__ = ["DenseRows", "Rows"]
 class Rows(Protocol):
     """Points on one device, however they are stored, read relative to an origin.
 
-    Distances are small differences of large numbers when the points lie far from zero, so
-    every kernel sees ``points - origin``. The subtraction is done a tile at a time: a
-    centred copy of the data would double the memory.
+    Where points lie far from zero, distances are small differences of large numbers. So every
+    kernel gets ``points - origin``. It is subtracted tile by tile: a centred copy of the data
+    would double the memory.
     """
 
     @property
@@ -26,11 +26,11 @@ class Rows(Protocol):
 
     @property
     def n_stored(self) -> int:
-        """How many numbers of a row lie in memory, on average and at least 1."""
+        """Mean number of stored values of a row, at least 1."""
 
     @property
     def dtype(self) -> DType:
-        """Dtype that the rows are computed in: float64 or float32."""
+        """Dtype to compute the rows in: float64 or float32."""
 
     @property
     def device(self) -> Device:
@@ -38,14 +38,14 @@ class Rows(Protocol):
 
     @property
     def weights(self) -> Array | None:
-        """Non-negative, of shape (n_points,), in ``dtype``; None says that every weight is 1."""
+        """Non-negative, of shape (n_points,), in ``dtype``; None means that every weight is 1."""
 
     @property
     def origin(self) -> Array | None:
-        """Point to measure from, of shape (n_features,), in ``dtype``; None says zero."""
+        """Point to measure from, of shape (n_features,), in ``dtype``; None means zero."""
 
     def centred(self, dtype: DType | None = None) -> Array:
-        """Return points - origin as one dense array, computed in ``dtype``: for one tile."""
+        """Return points - origin as one dense array, computed in ``dtype``; call it on a tile."""
 
     def part(self, start: int, stop: int) -> Self:
         """Return the rows from ``start`` up to ``stop``."""
@@ -57,22 +57,22 @@ class Rows(Protocol):
         """Return some rows as dense rows without an origin, already relative to this one."""
 
     def gathered(self, indices: Array) -> "Rows":
-        """Return some rows as they are stored, measured from the same point; there may be many."""
+        """Return some rows, also many, as they are stored and measured from the same point."""
 
     def seen_from(self, origin: Array | None) -> Self:
         """Return the same rows, measured from another origin."""
 
     def unweighted(self) -> Self:
-        """Return the same rows, each of weight 1."""
+        """Return the same rows without weights."""
 
     def weighted(self, weights: Array) -> Self:
-        """Return the same rows with these weights in place of their own."""
+        """Return the same rows with these weights instead of their own."""
 
     def computed_in(self, dtype: DType) -> "Rows":
         """Return the same rows, measured from the same point and computed in ``dtype``."""
 
     def as_given(self, about: Array) -> Any:
-        """Return the rows as the user has them; those without an origin are seen from ``about``."""
+        """Return the user's rows; rows without an origin had ``about`` subtracted: add it back."""
 
 
 class DenseRows(NamedTuple):
@@ -81,11 +81,11 @@ class DenseRows(NamedTuple):
     Parameters
     ----------
     points : array of shape (n_points, n_features)
-        Real floating; float16 and bfloat16 are computed in float32.
+        Real floating; kernels compute float16 and bfloat16 in float32.
     weights : array of shape (n_points,), or None
-        As of ``Rows``.
+        As in ``Rows``.
     origin : array of shape (n_features,), or None
-        As of ``Rows``.
+        As in ``Rows``.
     """
 
     points: Array
@@ -104,12 +104,12 @@ class DenseRows(NamedTuple):
 
     @property
     def n_stored(self) -> int:
-        """Numbers of a row."""
+        """Number of values in a row."""
         return max(1, self.n_features)
 
     @property
     def dtype(self) -> DType:
-        """Dtype that the rows are computed in."""
+        """Dtype to compute the rows in."""
         return computing_dtype(self.points.dtype, xp=namespace_of(self.points))
 
     @property
@@ -150,15 +150,15 @@ class DenseRows(NamedTuple):
         return DenseRows(self.points, self.weights, origin)
 
     def unweighted(self) -> "DenseRows":
-        """Return the same rows, each of weight 1."""
+        """Return the same rows without weights."""
         return DenseRows(self.points, None, self.origin)
 
     def weighted(self, weights: Array) -> "DenseRows":
-        """Return the same rows with these weights in place of their own."""
+        """Return the same rows with these weights instead of their own."""
         return DenseRows(self.points, weights, self.origin)
 
     def computed_in(self, dtype: DType) -> "DenseRows":
-        """Return the same rows, already relative to the origin and not rounded before."""
+        """Return the same rows, relative to the origin; cast before it is subtracted."""
         xp, weights = namespace_of(self.points), self.weights
         if weights is not None:
             weights = xp.astype(weights, dtype, copy=False)

@@ -1,4 +1,4 @@
-"""Rows of a sparse matrix, of which no more than a tile is ever made dense."""
+"""Rows of a sparse matrix; at most one tile of them is dense at a time."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -22,22 +22,22 @@ __all__ = ["SparseRows"]
 
 
 class SparseRows:
-    """Rows of a sparse matrix, its zeros not stored.
+    """Rows of a sparse matrix, whose zeros are not stored.
 
-    What is computed from the stored numbers alone is computed in float64, and rounds as the
-    numbers as they are stored do: rows far from zero lose more digits than dense rows, which are
-    centred before anything else, and in float32 no more than those.
+    Kernels that read only the stored numbers compute in float64, on numbers that are not centred.
+    So float64 rows far from zero lose more digits than dense rows, which are centred first.
+    float32 rows do not.
 
     Parameters
     ----------
     csr : Csr
-        Numbers of float32 or float64, which the rows are computed in.
+        Numbers of float32 or float64, which is also the dtype to compute in.
     weights : array of shape (n_points,), or None
-        As of ``Rows``.
+        As in ``Rows``.
     origin : array of shape (n_features,), or None
-        As of ``Rows``.
+        As in ``Rows``.
     n_stored : int, optional
-        How many numbers a row has on average, where more is known than the arrays say.
+        Mean number of stored values of a row, where the arrays do not tell it.
     """
 
     def __init__(
@@ -51,7 +51,7 @@ class SparseRows:
         self.weights = weights
         self.origin = origin
         self._n_stored = n_stored
-        #: what kernels have found out about these rows and will need again, by name
+        #: what kernels have computed about these rows and need again, by name
         self.kept: dict[str, Any] = {}
 
     @property
@@ -66,14 +66,14 @@ class SparseRows:
 
     @property
     def n_stored(self) -> int:
-        """How many numbers of a row lie in memory, on average and at least 1."""
+        """Mean number of stored values of a row, at least 1."""
         if self._n_stored is None:
             self._n_stored = max(1, -(-int(self.csr.data.shape[0]) // max(1, self.n_points)))
         return self._n_stored
 
     @property
     def dtype(self) -> DType:
-        """Dtype that the rows are computed in."""
+        """Dtype to compute the rows in."""
         return self.csr.data.dtype
 
     @property
@@ -110,11 +110,11 @@ class SparseRows:
         return SparseRows(self.csr, self.weights, origin, self._n_stored)
 
     def unweighted(self) -> "SparseRows":
-        """Return the same rows, each of weight 1."""
+        """Return the same rows without weights."""
         return SparseRows(self.csr, None, self.origin, self._n_stored)
 
     def weighted(self, weights: Array) -> "SparseRows":
-        """Return the same rows with these weights in place of their own."""
+        """Return the same rows with these weights instead of their own."""
         return SparseRows(self.csr, weights, self.origin, self._n_stored)
 
     def computed_in(self, dtype: DType) -> "SparseRows":
@@ -136,5 +136,5 @@ class SparseRows:
         xp = namespace_of(points)
         points = xp.astype(points, dtype, copy=False)
         if self.origin is not None:
-            points -= xp.astype(self.origin, dtype, copy=False)  # they were made for this
+            points -= xp.astype(self.origin, dtype, copy=False)  # in place: it is our own array
         return points

@@ -1,4 +1,4 @@
-"""Rows of which only the direction counts: dense ones are scaled a tile at a time."""
+"""Rows scaled to one length, so that only their direction counts; dense ones tile by tile."""
 
 from collections.abc import Iterator
 from typing import NamedTuple
@@ -17,22 +17,22 @@ from kmeans_xp.kernels.sparse_rows import SparseRows
 
 __all__ = ["RADIUS", "SphereRows", "on_sphere", "rows_on_sphere"]
 
-#: Length that rows are scaled to. |u - v|^2 = 2 (1 - cos) for unit vectors, so at this length the
-#: squared distance of two rows is their cosine distance: inertia needs no factor anywhere.
+#: Length of the scaled rows. For unit vectors, |u - v|^2 = 2 (1 - cos). So at this length the
+#: squared distance of two rows is their cosine distance, and inertia needs no factor.
 RADIUS = 0.5**0.5
 
 
 class SphereRows(NamedTuple):
-    """Rows of one dense array, each seen at length ``RADIUS``: no scaled copy of them is kept.
+    """Rows of one dense array, each scaled to length ``RADIUS`` when it is read.
 
     Parameters
     ----------
     points : array of shape (n_points, n_features)
-        As of ``DenseRows``, not scaled. A row of zeros stays one.
+        As in ``DenseRows``, not scaled. A row of zeros stays a row of zeros.
     weights : array of shape (n_points,), or None
-        As of ``Rows``.
+        As in ``Rows``.
     origin : array of shape (n_features,), or None
-        As of ``Rows``; subtracted from the scaled rows.
+        As in ``Rows``; subtracted from the scaled rows.
     """
 
     points: Array
@@ -51,12 +51,12 @@ class SphereRows(NamedTuple):
 
     @property
     def n_stored(self) -> int:
-        """Numbers of a row."""
+        """Number of values in a row."""
         return max(1, self.n_features)
 
     @property
     def dtype(self) -> DType:
-        """Dtype that the rows are computed in."""
+        """Dtype to compute the rows in."""
         return DenseRows(self.points).dtype
 
     @property
@@ -97,15 +97,15 @@ class SphereRows(NamedTuple):
         return SphereRows(self.points, self.weights, origin)
 
     def unweighted(self) -> "SphereRows":
-        """Return the same rows, each of weight 1."""
+        """Return the same rows without weights."""
         return SphereRows(self.points, None, self.origin)
 
     def weighted(self, weights: Array) -> "SphereRows":
-        """Return the same rows with these weights in place of their own."""
+        """Return the same rows with these weights instead of their own."""
         return SphereRows(self.points, weights, self.origin)
 
     def computed_in(self, dtype: DType) -> DenseRows:
-        """Return the same rows, scaled in that dtype and relative to the origin."""
+        """Return the same rows, scaled in ``dtype`` and relative to the origin."""
         return self.scaled(dtype).computed_in(dtype)
 
     def as_given(self, about: Array) -> Array:
@@ -125,7 +125,7 @@ def on_sphere(vectors: Array, *, xp: Namespace) -> Array:
     Parameters
     ----------
     vectors : array of shape (n_vectors, n_features)
-        Real floating and of any length: squares are taken of numbers up to 1.
+        Real floating, of any length: squares cannot overflow, since numbers are scaled to 1 first.
     xp : namespace
 
     Returns
@@ -139,7 +139,7 @@ def on_sphere(vectors: Array, *, xp: Namespace) -> Array:
 
 
 def rows_on_sphere(rows: Rows) -> Rows:
-    """Return the same rows, each seen at length ``RADIUS``; of sparse ones the numbers are copied.
+    """Return the same rows, each scaled to length ``RADIUS``; sparse rows' numbers are copied.
 
     Parameters
     ----------

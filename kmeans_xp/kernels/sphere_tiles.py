@@ -1,4 +1,4 @@
-"""Kernels on rows of a sphere by those on dense rows, a scaled tile after another."""
+"""Kernels for rows on a sphere: run those for dense rows on one scaled tile after another."""
 
 from collections.abc import Callable
 from typing import Any
@@ -21,7 +21,7 @@ from kmeans_xp.kernels.trees import merged_in_tree
 
 __all__ = ["register_sphere_tiles"]
 
-#: kernels that give something for each row, and those that add up
+#: kernels with a result for each row, and kernels that add up over rows
 _MAPPING: tuple[Kernel[..., Any], ...] = (
     assigned_sq_distances,
     closer_of,
@@ -45,7 +45,7 @@ def register_sphere_tiles(library: str, tile_bytes: int) -> None:
     ----------
     library : str
     tile_bytes : int
-        Of the scaled copy of some rows. The tiles follow from the shapes alone.
+        Most memory for a tile's scaled copy. The tiles depend only on shapes.
     """
     for kernels, merged in ((_MAPPING, _joined), (_ADDING, _added)):
         for kernel in kernels:

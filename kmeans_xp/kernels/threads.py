@@ -1,4 +1,4 @@
-"""Threads for kernels on a CPU: a pool, one BLAS thread in each, and memory that each keeps."""
+"""Threads for kernels on a CPU: a pool, with one BLAS thread and scratch memory in each."""
 
 import contextlib
 import ctypes
@@ -27,7 +27,7 @@ _n_threads_here: ContextVar[int | None] = ContextVar("n_threads_here", default=N
 
 @contextmanager
 def threads_each(n: int) -> Iterator[None]:
-    """Use ``n`` threads at most inside: the caller computes several things at a time."""
+    """Use at most ``n`` threads inside, where the caller computes several things at a time."""
     token = _n_threads_here.set(n)
     try:
         yield
@@ -36,17 +36,17 @@ def threads_each(n: int) -> Iterator[None]:
 
 
 def in_threads(task: Callable[[int], R], n_tasks: int) -> list[R]:
-    """Return ``[task(0), ..., task(n_tasks - 1)]``, computed by as many threads as are set.
+    """Return ``[task(0), ..., task(n_tasks - 1)]``, computed by the configured number of threads.
 
-    What tasks there are must not depend on the number of threads: then neither do the results.
-    Tasks that multiply by BLAS want ``one_blas_thread`` around this.
+    The tasks must not depend on the number of threads; then the results do not either. If tasks
+    multiply by BLAS, call this inside ``one_blas_thread``.
 
     Parameters
     ----------
     task : callable
-        Takes its number. The first error stops the tasks that have not begun, and is raised.
+        Takes its number. The first error is raised, and no further task begins.
     n_tasks : int
-        At least 1; a single task runs in the calling thread, as do some of several.
+        At least 1. A single task runs in the calling thread; so do some of several.
 
     Returns
     -------
@@ -81,13 +81,13 @@ def _run_beside(work: Callable[[], None], n_others: int) -> None:
     """Run ``work`` here and in ``n_others`` threads of the pool until all have returned."""
     others: list[Future[None]] = []
     try:
-        # No thread begins once the interpreter is ending: in atexit, or after the main thread.
+        # While the interpreter ends, no thread can start: run the work in this one.
         with contextlib.suppress(RuntimeError):
-            # A context each: they carry this thread's np.errstate, and cannot be shared.
+            # Each thread needs its own copy of the context, which holds np.errstate.
             others.extend(worker.submit(copy_context().run, work) for worker in _workers(n_others))
         work()
     finally:
-        # One that waits behind another caller's work is not needed any more.
+        # Cancel those that have not begun: all tasks are done.
         begun = [other for other in others if not other.cancel()]
         wait(begun)
     for other in begun:
@@ -95,11 +95,11 @@ def _run_beside(work: Callable[[], None], n_others: int) -> None:
 
 
 def _workers(n_workers: int) -> list[ThreadPoolExecutor]:
-    """Return where to submit work for so many threads beside this one.
+    """Return an executor for each of ``n_workers`` threads beside this one.
 
-    Where all processors are to be used, each worker is kept to its own. Linux wakes a thread on
-    the processor of the one that wakes it, and after a pause leaves both there for longer than
-    most calls take: two threads then took twice the time.
+    Where they use all processors, each worker is pinned to its own. Linux wakes a thread on the
+    processor of the thread that wakes it. After a pause both stay there for longer than most
+    calls take: two threads then took twice the time.
     """
     if n_workers == 0:
         return []
@@ -118,14 +118,14 @@ def _pool(n_workers: int) -> ThreadPoolExecutor:
 @functools.cache
 def _worker_on(processor: int) -> ThreadPoolExecutor:
     def settle() -> None:
-        with contextlib.suppress(OSError):  # it may not be ours any more
+        with contextlib.suppress(OSError):  # this process may have lost the processor
             os.sched_setaffinity(0, {processor})
 
     return ThreadPoolExecutor(1, thread_name_prefix="kmeans_xp", initializer=settle)
 
 
 def _processor_function() -> Callable[[], int] | None:
-    """Return what tells the number of the processor that the caller runs on; None if nothing."""
+    """Return a function that gives the number of the caller's processor, or None without one."""
     if not hasattr(os, "sched_setaffinity"):
         return None
     function: Callable[[], int] | None = getattr(ctypes.CDLL(None), "sched_getcpu", None)
@@ -136,10 +136,9 @@ _this_processor = _processor_function()
 
 
 class _BlasLimit:
-    """Knows who wants BLAS to use one thread; the first sets it and the last restores it.
+    """Limits BLAS to one thread: the first holder sets the limit, the last one restores it.
 
-    An interrupt may come between any two lines: whatever has been done by then, letting go
-    undoes it.
+    An interrupt may come between any two lines; ``release`` undoes whatever was done before it.
     """
 
     def __init__(self) -> None:
@@ -163,7 +162,7 @@ class _BlasLimit:
             raise
 
     def forget_other_threads(self) -> None:
-        """In a forked child: the threads that held the limit, or the lock, are not there."""
+        """Reset in a forked child, which lacks the threads that held the limit or the lock."""
         self._lock = threading.Lock()
         self._holders.clear()
         self._restore()
@@ -175,7 +174,7 @@ class _BlasLimit:
                 self._restore()
 
     def _restore(self) -> None:
-        # Not strictly: an interrupt may have come before any number was read.
+        # strict=False: an interrupt may have come before any number was read.
         for library, number in zip(_blas_libraries(), self._before, strict=False):
             library.set_num_threads(number)
         self._before = []
@@ -186,7 +185,7 @@ _limit = _BlasLimit()
 
 @contextmanager
 def one_blas_thread() -> Iterator[None]:
-    """Hold BLAS to one thread, in the whole process, while any thread is inside."""
+    """Limit BLAS to one thread in the whole process while any thread is inside."""
     holder = object()
     try:
         _limit.acquire(holder)
@@ -197,8 +196,8 @@ def one_blas_thread() -> Iterator[None]:
 
 @functools.cache
 def _blas_libraries() -> list[Any]:
-    # Looked for once, since it takes milliseconds, and at the first use of a kernel: NumPy's
-    # and SciPy's BLAS are loaded then. Those that come later are not what NumPy multiplies with.
+    # Search once, since it takes milliseconds, at the first use of a kernel: NumPy's and SciPy's
+    # BLAS are loaded by then. NumPy does not multiply with libraries loaded later.
     libraries: list[Any] = ThreadpoolController().select(user_api="blas").lib_controllers
     return libraries
 
@@ -213,7 +212,7 @@ _scratch = _Scratch()
 
 def scratch(name: str, shape: tuple[int, ...], dtype: DTypeLike) -> NDArray[Any]:
     """Return memory that this thread keeps for ``name``; its content is arbitrary."""
-    # Allocating it anew would cost a page fault every 4 KB: more than the arithmetic on it.
+    # New memory would cost a page fault every 4 KB: more time than the arithmetic on it.
     dtype = np.dtype(dtype)
     size = 1
     for length in shape:

@@ -1,4 +1,4 @@
-"""Adding partial results in an order that depends on their number alone."""
+"""Add partial results in an order that depends only on their number."""
 
 from collections.abc import Callable, Iterable
 from typing import Any, TypeVar, cast
@@ -9,7 +9,7 @@ T = TypeVar("T")
 
 
 def added(left: T, right: T) -> T:
-    """Return the sum of two partial results: arrays, or NamedTuples of arrays or of such."""
+    """Return the sum of two partial results: arrays, or (nested) NamedTuples of arrays."""
     if isinstance(left, tuple):
         pairs = zip(left, cast(Any, right), strict=True)
         return cast(T, type(left)(*(added(a, b) for a, b in pairs)))
@@ -19,20 +19,20 @@ def added(left: T, right: T) -> T:
 def merged_in_tree(partials: Iterable[T], merge: Callable[[T, T], T] = added) -> T:
     """Merge partial results pairwise, as a balanced tree in their order.
 
-    The same partials give bit-equal sums whoever computed them and when; the rounding error
-    grows with the logarithm of their number; as few as that logarithm are held at a time.
+    The same partials give bit-equal sums, no matter who computed them and when. The rounding
+    error grows with the logarithm of their number, and so does the number of partials in memory.
 
     Parameters
     ----------
     partials : iterable
         At least one, in row order.
     merge : callable
-        Takes a left and a right part.
+        Merges a left and a right part.
 
     Returns
     -------
     T
-        All of them merged.
+        All partials merged.
     """
     waiting: list[tuple[int, T]] = []  # (height, merged part): a binary counter
     for partial in partials:

@@ -1,4 +1,4 @@
-"""How good a clustering is: by the data themselves, or by labels that are known."""
+"""Scores of a clustering, from the data alone or by comparison with known labels."""
 
 from kmeans_xp.metrics.agreement import (
     adjusted_mutual_info_score,

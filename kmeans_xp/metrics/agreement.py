@@ -1,7 +1,7 @@
 """How far two labellings agree: scikit-learn's scores, for labels of any library.
 
-Labels are a few bytes a row and the scores take little time, so they are read to the host. Which
-numbers or strings the labels are does not matter, only which rows have the same.
+Labels take a few bytes a row and the scores little time, so labels are copied to the host. The
+labels' values do not matter, only which rows have equal ones.
 """
 
 from typing import Any
@@ -104,7 +104,7 @@ def adjusted_rand_score(labels_true: Any, labels_pred: Any) -> float:
 
 
 def completeness_score(labels_true: Any, labels_pred: Any) -> float:
-    """Return how far the rows of each class are in one cluster.
+    """Return how far all rows of a class are in the same cluster.
 
     Parameters
     ----------
@@ -125,7 +125,7 @@ def completeness_score(labels_true: Any, labels_pred: Any) -> float:
 
     See Also
     --------
-    homogeneity_score : With the parts of classes and clusters changed over.
+    homogeneity_score : The same score with classes and clusters swapped.
 
     References
     ----------
@@ -182,7 +182,7 @@ def fowlkes_mallows_score(labels_true: Any, labels_pred: Any) -> float:
 
 
 def homogeneity_score(labels_true: Any, labels_pred: Any) -> float:
-    """Return how far each cluster holds rows of one class alone.
+    """Return how far each cluster holds rows of only one class.
 
     Parameters
     ----------
@@ -203,7 +203,7 @@ def homogeneity_score(labels_true: Any, labels_pred: Any) -> float:
 
     See Also
     --------
-    completeness_score : With the parts of classes and clusters changed over.
+    completeness_score : The same score with classes and clusters swapped.
 
     References
     ----------
@@ -314,7 +314,7 @@ def v_measure_score(labels_true: Any, labels_pred: Any, *, beta: float = 1.0) ->
     labels_pred : array-like of shape (n_samples,)
         Clusters.
     beta : float, default=1.0
-        Weight of completeness; more than 1 for more weight than homogeneity has.
+        Weight of completeness; above 1 it counts more than homogeneity.
 
     Returns
     -------

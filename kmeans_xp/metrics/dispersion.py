@@ -1,4 +1,4 @@
-"""How far clusters spread, held against how far they are apart."""
+"""How far clusters spread, compared with the distances between them."""
 
 from typing import Any
 
@@ -12,7 +12,7 @@ from kmeans_xp.metrics.labelled import Labelled, labelled, points_and_labels
 
 __all__ = ["calinski_harabasz_score", "davies_bouldin_score", "summed_distances"]
 
-#: distances between means that are held at a time
+#: most distances between means in memory at a time
 _TILE = 2**20
 
 
@@ -31,7 +31,7 @@ def calinski_harabasz_score(X: Any, labels: Any, *, device: str | None = None) -
     Returns
     -------
     float
-        At least 0, without a unit; greater is better. 1 where all rows are the mean of their
+        At least 0, without a unit; greater is better. 1 where all rows equal the mean of their
         cluster.
 
     Raises
@@ -42,7 +42,7 @@ def calinski_harabasz_score(X: Any, labels: Any, *, device: str | None = None) -
 
     See Also
     --------
-    davies_bouldin_score : Of distances instead of their squares.
+    davies_bouldin_score : Uses distances instead of their squares.
 
     Notes
     -----
@@ -70,10 +70,10 @@ def calinski_harabasz_score(X: Any, labels: Any, *, device: str | None = None) -
 
 
 def davies_bouldin_score(X: Any, labels: Any, *, device: str | None = None) -> float:
-    """Return how alike each cluster is to the one most like it, on average.
+    """Return the mean similarity of each cluster to the one most similar to it.
 
-    Two clusters are as much alike as the sum of their mean distances to their means, over the
-    distance of the means.
+    The similarity of two clusters is the sum of their spreads over the distance between their
+    means. A cluster's spread is the mean distance of its rows to its mean.
 
     Parameters
     ----------
@@ -87,8 +87,8 @@ def davies_bouldin_score(X: Any, labels: Any, *, device: str | None = None) -> f
     Returns
     -------
     float
-        At least 0, without a unit; less is better. As in scikit-learn 0 where no cluster
-        spreads, or no two means are apart, by more than 1e-8 units of X.
+        At least 0, without a unit; less is better. As in scikit-learn, 0 where all spreads or all
+        distances between means are at most 1e-8 units of X.
 
     Raises
     ------
@@ -98,7 +98,7 @@ def davies_bouldin_score(X: Any, labels: Any, *, device: str | None = None) -> f
 
     See Also
     --------
-    calinski_harabasz_score : Of squared distances.
+    calinski_harabasz_score : Uses squared distances.
 
     Notes
     -----

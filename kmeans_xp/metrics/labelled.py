@@ -1,4 +1,4 @@
-"""Points with labels, checked and placed: what the metrics of a clustering begin with."""
+"""Points with labels, checked and placed, for the metrics of a clustering."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -25,7 +25,7 @@ from kmeans_xp.kernels import ClusterTotals, Rows, cluster_sums, merged_in_tree
 
 __all__ = ["Coded", "Labelled", "coded", "host_labels", "labelled", "points_and_labels"]
 
-#: labels are counted instead of sorted where they span no more than this, or than the rows
+#: integer labels are counted, not sorted, if their range is at most this or the number of rows
 _FEW = 2**16
 
 
@@ -37,7 +37,7 @@ class Coded(NamedTuple):
     codes : ndarray of int32, shape (n_points,)
         0 for the least label, and so on; every code has rows.
     counts : ndarray of int64, shape (n_labels,)
-        Rows of each.
+        Number of rows with each code.
     """
 
     codes: NDArray[np.int32]
@@ -45,16 +45,16 @@ class Coded(NamedTuple):
 
 
 class Labelled(NamedTuple):
-    """Points where they are to be computed with, and the cluster of each.
+    """Points on the device that computes, and the cluster of each.
 
     Parameters
     ----------
     blocks : Blocks
-        The points, seen from their mean.
+        The points, with their mean subtracted.
     labels : PerRow of int32
         Codes of the labels, on the points' device.
     origin : array of shape (n_features,)
-        Of the blocks.
+        The blocks' origin.
     coded : Coded
         The labels on the host.
     placement : Placement
@@ -74,13 +74,13 @@ class Labelled(NamedTuple):
     def total(
         self, partial: Callable[..., Any], *operands: Any, per_row: tuple[PerRow, ...] = ()
     ) -> Any:
-        """Return what ``partial`` gives for tiles of the rows, added up.
+        """Return the sum of what ``partial`` gives for tiles of the rows.
 
         Parameters
         ----------
         partial : callable
-            Called as ``partial(tile, labels, *per_row, *operands, xp=xp)``; the tile's points
-            are in the accumulation dtype, and few enough for a number for each cluster.
+            Called as ``partial(tile, labels, *per_row, *operands, xp=xp)``. The tile's points
+            are in the accumulation dtype; a tile may hold a number for each row and cluster.
         *operands : any
             The same for every tile.
         per_row : tuple of PerRow
@@ -89,9 +89,9 @@ class Labelled(NamedTuple):
         Returns
         -------
         array or NamedTuple of arrays
-            The parts merged in a fixed order.
+            The parts, added in a fixed order.
         """
-        # What the function holds may go to another machine: these numbers, and not all of self.
+        # Another machine may get what the function holds: so these numbers, and not all of self.
         n_arrays, n_clusters = 1 + len(per_row), self.n_clusters
 
         def of_rows(rows: Rows, *given: Any, xp: Namespace) -> Any:
@@ -122,7 +122,7 @@ class Labelled(NamedTuple):
 
 
 def points_and_labels(X: Any, labels: Any, *, anywhere: bool = False) -> tuple[Any, NDArray[Any]]:
-    """Return X checked, where it is, and as many labels on the host; ValueError otherwise."""
+    """Check X and the labels; return X where it is, and the labels on the host."""
     points = checked_points(X, anywhere=anywhere)
     on_host = host_labels(labels)
     check_consistent_length(np.empty(int(points.shape[0])), on_host)
@@ -131,7 +131,7 @@ def points_and_labels(X: Any, labels: Any, *, anywhere: bool = False) -> tuple[A
 
 def host_labels(labels: Any) -> NDArray[Any]:
     """Return labels of any kind and library as a 1-D array on the host."""
-    # Lazy ones here: NumPy may not be able to convert their chunks.
+    # Compute lazy labels first: NumPy may not be able to convert their chunks.
     on_host: NDArray[Any] = column_or_1d(to_host(adopted(computed(labels))), warn=True)
     if on_host.dtype.kind in "fcO":
         assert_all_finite(on_host, input_name="labels")
@@ -139,7 +139,7 @@ def host_labels(labels: Any) -> NDArray[Any]:
 
 
 def coded(labels: NDArray[Any]) -> Coded:
-    """Return the labels as indices; ValueError where there are too few, or as many as rows."""
+    """Return the labels as indices; ValueError unless 2 to n_points - 1 differ."""
     found = _counted(labels) if labels.dtype.kind in "iu" and labels.size else None
     if found is None:
         _, codes, counts = np.unique(labels, return_inverse=True, return_counts=True)
@@ -156,7 +156,7 @@ def coded(labels: NDArray[Any]) -> Coded:
 def labelled(
     points: Any, labels: NDArray[Any], device: str | None, metric: str = "euclidean"
 ) -> Iterator[Labelled]:
-    """Place checked points and their labels, and work on that device in the body."""
+    """Place checked points and their labels; the ``with`` body works on their device."""
     found = coded(labels)
     placement = place(points, device)
     with placement.working():
@@ -166,11 +166,11 @@ def labelled(
 
 
 def _counted(labels: NDArray[Any]) -> Coded | None:
-    """Return integer labels as indices without sorting them; None where they lie far apart."""
+    """Return integer labels as indices without sorting them; None if their range is large."""
     least, greatest = int(labels.min()), int(labels.max())
     if greatest - least >= max(len(labels), _FEW):
         return None
-    # Python's integers above: a difference of int8 labels may be no int8.
+    # The comparison above is of Python integers: a difference of int8 labels may overflow.
     places = labels.astype(np.int64) - least if labels.dtype != np.uint64 else labels - least
     places = places.astype(np.int64)
     counts = np.bincount(places, minlength=greatest - least + 1)

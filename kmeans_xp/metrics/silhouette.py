@@ -60,9 +60,9 @@ def silhouette_score(
     labels : array-like of shape (n_samples,)
         Cluster of each row: numbers or strings, of any library, on any device.
     sample_size : int, default=None
-        Measure that many rows alone, drawn at random, against each other; None for all.
+        Use only this number of rows, drawn at random; None for all.
     random_state : int, RandomState, Generator or None, default=None
-        Chooses that sample: the same rows as in scikit-learn.
+        Chooses the sample: the same rows as in scikit-learn.
     metric : {"euclidean", "cosine"}, default="euclidean"
         Of the distances; "cosine" for 1 - cos, for which no row may be zero.
     device : {None, "auto", "cpu", "cuda", "cuda:N"}, default=None
@@ -78,12 +78,12 @@ def silhouette_score(
     ------
     ValueError
         If X holds NaN or infinity, X and labels differ in length, or there are not 2 to
-        n_samples - 1 different labels, of the sample if one is drawn.
+        n_samples - 1 different labels (in the sample, if there is one).
 
     See Also
     --------
     silhouette_samples : The coefficient of each row.
-    simplified_silhouette_score : In time proportional to the rows, not to their square.
+    simplified_silhouette_score : Takes time in proportion to n_samples, not its square.
 
     Notes
     -----
@@ -124,9 +124,9 @@ def silhouette_samples(
 ) -> Array:
     """Return the silhouette coefficient of each row.
 
-    It is (b - a) / max(a, b), where a is the mean distance of the row to the other rows of its
-    cluster, and b that to the rows of the nearest other cluster; 0 for a row that is alone in
-    its cluster.
+    It is (b - a) / max(a, b). Here a is the mean distance of the row to the other rows of its
+    cluster, and b that to the rows of the nearest other cluster. A row that is alone in its
+    cluster has 0.
 
     Parameters
     ----------
@@ -143,7 +143,7 @@ def silhouette_samples(
     -------
     array of shape (n_samples,)
         From -1 to 1; of X's library, on X's device; float32 for float32 and half precision,
-        else float64.
+        otherwise float64.
 
     Raises
     ------
@@ -188,18 +188,18 @@ def simplified_silhouette_score(
     metric: str = "euclidean",
     device: str | None = None,
 ) -> float:
-    """Return the mean simplified silhouette, of distances to centroids instead of rows.
+    """Return the mean simplified silhouette, from distances to centroids instead of rows.
 
-    For each row, a is the distance to the centroid of its cluster and b that to the nearest of
-    the others; its simplified silhouette is (b - a) / max(a, b), and 0 for a row that is alone
-    in its cluster.
+    For each row, a is the distance to the centroid of its cluster, and b that to the nearest
+    other centroid. Its simplified silhouette is (b - a) / max(a, b). A row that is alone in its
+    cluster has 0.
 
     Parameters
     ----------
     X : array-like of shape (n_samples, n_features)
         Rows, of any array library, or from ``open_rows``.
     labels : array-like of shape (n_samples,)
-        Cluster of each row; with ``centroids``, the indices of theirs.
+        Cluster of each row; with ``centroids``, the index of its centroid.
     centroids : array-like of shape (n_clusters, n_features), default=None
         At least 2; None for the means of the clusters.
     metric : {"euclidean", "cosine"}, default="euclidean"
@@ -210,13 +210,13 @@ def simplified_silhouette_score(
     Returns
     -------
     float
-        From -1 to 1, without a unit; not below 0 where each row is of the nearest centroid.
+        From -1 to 1, without a unit; at least 0 where each row belongs to the nearest centroid.
 
     Raises
     ------
     ValueError
         If X holds NaN or infinity, X and labels differ in length, there are not 2 to
-        n_samples - 1 different labels, or a label is of no centroid.
+        n_samples - 1 different labels, or a label is no centroid's index.
 
     See Also
     --------
@@ -268,7 +268,7 @@ def _some(points: Any, indices: NDArray[np.intp]) -> Array:
 
 
 def _silhouettes(data: Labelled, metric: str) -> Array:
-    """Return the coefficients in the accumulation dtype, where they were computed."""
+    """Return the coefficients in the accumulation dtype, on the device that computed them."""
     xp, device = data.placement.xp, data.placement.device
     if metric == "cosine":
         within, nearest = _mean_cosine_distances(data)
@@ -282,10 +282,10 @@ def _silhouettes(data: Labelled, metric: str) -> Array:
 
 
 def _mean_cosine_distances(data: Labelled) -> SilhouetteDistances:
-    """Return what the silhouette of each row is made of, from the mean of each cluster.
+    """Return the mean distances of each row, computed from the mean of each cluster.
 
-    Cosine distances are squared ones on the sphere: their mean from a row to a cluster is that of
-    the row to the cluster's mean and that of the cluster to its own mean, together.
+    Cosine distances are squared distances on the sphere. So the mean distance of a row to a
+    cluster is the row's distance to the cluster's mean plus the cluster's mean distance to it.
     """
     sums, mass = data.totals()
     means = sums / mass[:, None]
@@ -310,7 +310,7 @@ def _cosine_distances(
     for here, tile in rows.tiles(max(1, size * width // int(means.shape[0]))):
         distances = sq_distances(tile.computed_in(means.dtype), means, xp=xp) + spread
         is_own, zeros = labels[here][:, None] == every[None, :], xp.zeros_like(distances)
-        # Of its own cluster a row is one, at no distance.
+        # The row itself is one of its own cluster, at distance 0: leave it out.
         others = xp.maximum(mass - 1.0, xp.ones_like(mass))
         within.append(xp.sum(xp.where(is_own, distances * (mass / others), zeros), axis=1))
         nearest.append(xp.min(xp.where(is_own, zeros + xp.inf, distances), axis=1))
@@ -319,14 +319,14 @@ def _cosine_distances(
 
 def _coefficients(own: Array, other: Array, is_alone: Array, *, xp: Namespace) -> Array:
     greatest = xp.maximum(own, other)
-    # Where a row equals all of both clusters, neither is nearer.
+    # Where a row equals all rows of both clusters, neither is nearer.
     is_one_point = greatest == 0.0
     scaled = (other - own) / xp.where(is_one_point, xp.ones_like(greatest), greatest)
     return xp.where(is_alone | is_one_point, xp.zeros_like(scaled), scaled)
 
 
 def _exact_means(data: Labelled, off: float) -> Array:
-    """Return the clusters' means; of rows that are one point, that point without rounding."""
+    """Return the clusters' means; where all rows are equal, that point without rounding."""
     xp, device = data.placement.xp, data.placement.device
     sums, mass = data.totals()
     _, firsts = np.unique(data.coded.codes, return_index=True)
@@ -345,7 +345,7 @@ def _mean_simplified(data: Labelled, indices: PerRow, centroids: Array, metric: 
 
 
 def _off(data: Labelled) -> float:
-    """Return how far apart copies of a point may seem, in parts of their distance from zero."""
+    """Return the computed distance between equal points, relative to their norm, at most."""
     return 4.0 * float(data.placement.xp.finfo(data.blocks.dtype).eps)
 
 
@@ -364,7 +364,7 @@ def _sum_of_simplified(
     distances = xp.sqrt(sq_distances(tile, centroids, xp=xp))
     reach = reach + xp.sqrt(sq_distances(tile, xp.zeros_like(centroids[:1, :]), xp=xp))
     distances = xp.where(distances <= off * reach, xp.zeros_like(distances), distances)
-    if metric == "cosine":  # which are squares, on the sphere
+    if metric == "cosine":  # cosine distances are squared ones on the sphere
         distances = distances**2
     every = xp.arange(int(centroids.shape[0]), dtype=indices.dtype, device=device_of(indices))
     is_own, zeros = indices[:, None] == every[None, :], xp.zeros_like(distances)
@@ -383,12 +383,12 @@ def _length(point: Array, *, xp: Namespace) -> Array:
 
 
 def _indices(labels: NDArray[Any], n_clusters: int) -> NDArray[np.int32]:
-    """Return labels as indices of so many centroids; ValueError if they are none."""
+    """Return labels as int32; ValueError if one is not the index of a centroid."""
     if n_clusters < 2:
         raise ValueError(f"centroids must be at least 2 rows, got {n_clusters}.")
     if labels.dtype.kind not in "iu" or labels.min() < 0 or labels.max() >= n_clusters:
         raise ValueError(
-            f"labels must lie in 0 to {n_clusters - 1}, an index of centroids each; without "
-            "centroids they may be anything."
+            f"labels must lie in 0 to {n_clusters - 1}, as indices of centroids; without "
+            "centroids they may be any numbers or strings."
         )
     return labels.astype(np.int32)

@@ -127,7 +127,7 @@ def _frames(journey: Journey, iterations: list[int]) -> Iterator[_Frame]:
 
 
 class _Film:
-    """Axes that are drawn anew for each frame."""
+    """Axes that are drawn again for each frame."""
 
     def __init__(self, ax: Axes, journey: Journey) -> None:
         from matplotlib.colors import to_rgba

@@ -26,7 +26,7 @@ class CentroidPath:
         Of the run that the fit kept: the initial centroids, then those after each iteration
         (of ``MiniBatchKMeans``: after each batch).
     runs : list of list of ndarray
-        The same of every run of ``n_init``, in their order. A new fit begins anew.
+        The same of every run of ``n_init``, in their order. A new fit starts an empty list.
 
     See Also
     --------

@@ -115,7 +115,7 @@ class InertiaHistoryDisplay:
 
         self.ax_ = axes_or_new(ax, 7.0, 4.5)
         self.figure_ = self.ax_.figure
-        # A batch is measured before its step: there is no number 0.
+        # A batch is measured before its step: numbers begin at 1.
         numbers = np.arange(len(self.inertias)) + self.is_of_batches
         dots = "o" if len(numbers) <= MOST_DOTS else ""
         self.ax_.plot(numbers, self.inertias, color=colour(0), marker=dots, markersize=4)

@@ -34,7 +34,7 @@ __all__ = ["ProfilesDisplay", "profiles"]
 
 # From blue through white to red, told apart by colour-blind readers too.
 COLOUR_MAP = "RdBu_r"
-# Beyond so many standard deviations the colour stays the same.
+# Beyond this number of standard deviations the colour stays the same.
 MOST_DEVIATIONS = 3.0
 MOST_VALUES = 20
 # Inches: as wide as a page, so that no column is beyond its edge.

@@ -1,4 +1,4 @@
-"""The number of clusters, by one pass over those that may be."""
+"""Choose the number of clusters: fit each number, and compare the fits."""
 
 from collections.abc import Iterable
 from functools import partial
@@ -24,12 +24,12 @@ from kmeans_xp.selection.selection import Candidate, Selection
 
 __all__ = ["choose_n_clusters"]
 
-#: starts of a fit of rows without clusters: there are many fits, and their inertias are averaged
+#: starts for a fit of reference rows: there are many fits, and their inertias are averaged
 _REFERENCE_N_INIT = 3
 
 
 class _Sample(NamedTuple):
-    """The rows that silhouettes and gap statistic are measured on; no indices for all rows."""
+    """The rows for silhouettes and gap statistic; ``indices`` is None where that is all rows."""
 
     data: Prepared
     points: Array
@@ -37,7 +37,7 @@ class _Sample(NamedTuple):
 
 
 class _Measured(NamedTuple):
-    """The best fit of a number of clusters, its silhouette, and the inertia of the sample."""
+    """The best fit with a number of clusters, its silhouette, and the inertia of the sample."""
 
     result: LloydResult
     silhouette: float | None
@@ -61,43 +61,44 @@ def choose_n_clusters(
 ) -> Selection:
     """Cluster X into several numbers of clusters, and recommend one of them with its reason.
 
-    For each number the best of ``n_init`` runs of k-means is kept. One of the runs begins with
-    the best centroids of the number before and rows added to them as k-means++ does, so that
-    the inertia never rises with the number; the others begin with k-means++.
+    For each number the best of ``n_init`` runs of k-means is kept. One run begins with the best
+    centroids of the number before, to which k-means++ adds rows. So the inertia never rises with
+    the number. The other runs begin with k-means++.
 
     Parameters
     ----------
     X : array-like of shape (n_samples, n_features)
-        Rows, of any array library, or from ``open_rows``: runs then begin with centroids that
-        were found on the sample, since each start takes passes over the rows.
+        Rows, of any array library, or from ``open_rows``. In the latter case the initial
+        centroids come from the sample, since each start would take passes over the rows.
     n_clusters : iterable of int, default=range(2, 11)
         Numbers of clusters to try, at least 1 and at most n_samples.
     criterion : {"silhouette", "gap", "elbow"}, default="silhouette"
         What decides: the greatest mean silhouette; the first gap statistic within one error of
-        the next; or the bend of the inertia, as the package kneed finds it. The others are told
-        as well. Where it has no answer, the next of them decides, and the reason says so.
+        the next; or the bend of the inertia, as the package kneed finds it. The result reports
+        the others too. If the criterion has no answer, the next one decides, and the reason says
+        so.
     n_init : int, default=10
-        Runs of each number of clusters.
+        Runs for each number of clusters.
     n_references : int, default=10
-        Drawings of rows without clusters that the gap statistic compares with; 0 for none,
-        which saves most of the time.
+        How often to draw rows without clusters for the gap statistic; 0 leaves it out, which
+        saves most of the time.
     sample_size : int or None, default=10_000
-        Rows, drawn at random, that silhouettes and gap statistic are measured on, where there
-        are more; None for all. More than the greatest number of clusters.
+        Measure silhouettes and gap statistic on this number of rows, drawn at random, where there
+        are more; None for all. It must be above the greatest number of clusters.
     max_iter : int, default=300
-        Iterations of a run, at most.
+        Most iterations of a run.
     random_state : int, RandomState, Generator or None, default=None
         Source of all random numbers; the same int gives the same result.
     n_jobs : int or None, default=None
         Threads, as in joblib: None for 1, -1 for as many as processors. The result does not
         depend on it.
     metric : {"euclidean", "cosine"}, default="euclidean"
-        As of ``KMeans``; silhouettes are of these distances too.
+        As for ``KMeans``; silhouettes use these distances too.
     device : {None, "auto", "cpu", "cuda", "cuda:N"}, default=None
         Where to compute; None follows X.
     progress : bool or callable, default=False
-        True to write to stderr how much is done; a callable is given the numbers of parts that
-        are done, and of all.
+        True writes to stderr how much is done; a callable gets the number of parts done and the
+        number of all parts.
 
     Returns
     -------
@@ -119,15 +120,15 @@ def choose_n_clusters(
     Notes
     -----
     The gap statistic is mean(log W*) - log W, where W is the inertia and W* that of rows drawn
-    uniformly from the box of X along its principal components. Recommended is the least number
-    k of which gap(k) >= gap(next) - error(next). It always considers one cluster, asked for or
-    not: a recommendation of 1 says that X is no more clustered than rows drawn at random. With
-    ``criterion="gap"`` the estimator then has one cluster; other criteria mention it. Where a
-    sample is drawn, the fits of all rows are refined on the sample.
+    uniformly from the box of X along its principal components. It recommends the smallest number
+    k with gap(k) >= gap(next) - error(next), and always tries one cluster too. A recommendation
+    of 1 says that X is no more clustered than rows drawn at random. With ``criterion="gap"`` the
+    estimator then has one cluster; with other criteria the reason mentions it. Where there is a
+    sample, the fits of all rows are refined on the sample.
 
     O(n_samples * n_features * sum of the numbers * n_init) time an iteration; for silhouettes
-    O(sample_size^2 * n_features) for each number. The labels of each number are held until the
-    end, 4 bytes a row.
+    O(sample_size^2 * n_features) for each number. The labels for each number stay in memory until
+    the end, 4 bytes a row.
 
     References
     ----------
@@ -241,8 +242,8 @@ def _check_options(
         raise ValueError("criterion='gap' needs n_references of at least 1, got 0.")
     if sample_size is not None and (not _is_int(sample_size) or sample_size <= most):
         raise ValueError(
-            f"sample_size must be None or an int greater than the most clusters, {most}, "
-            f"got {sample_size!r}."
+            "sample_size must be None or an int greater than the largest number of clusters, "
+            f"{most}, got {sample_size!r}."
         )
     if n_jobs is not None and (not _is_int(n_jobs) or n_jobs == 0):
         raise ValueError(f"n_jobs must be None for 1, -1 for all, or an int, got {n_jobs!r}.")
@@ -257,7 +258,7 @@ def _is_int(value: Any) -> bool:
 def _n_fresh(number: int, numbers: list[int], n_init: int) -> int:
     """Return how many runs begin with k-means++: all but the one from fewer clusters."""
     if number == 1:
-        return 1  # of one cluster they all end alike
+        return 1  # with one cluster, all runs end the same
     return n_init - (number != numbers[0])
 
 
@@ -270,7 +271,7 @@ def _sample(data: Prepared, points: Array, sample_size: int | None, seed: int) -
     placed = from_host(indices, xp=placement.xp, device=placement.device)
     few = data.blocks.gathered(placed)
     sampled = data._replace(blocks=blocks.of_rows(few, xp=placement.xp))
-    # Silhouettes do not depend on the origin: adding it back would round.
+    # Silhouettes do not depend on the origin, and adding it back would round.
     return _Sample(sampled, few.as_given(placement.xp.zeros_like(data.origin)), indices)
 
 
@@ -283,14 +284,14 @@ def _check_sample(points: Any, sample_size: int | None) -> None:
 
 
 def _to_seed(data: Prepared, sample: Prepared) -> Prepared:
-    """Return the rows to choose first centroids from: a sample where a look may be a pass."""
+    """Return the rows to choose initial centroids from: the sample where ``take`` may be a pass."""
     return data if data.blocks.whole is not None else sample
 
 
 def _begun(
     data: Prepared, sample: Prepared, n_clusters: int, n_starts: int, seed: int, max_iter: int
 ) -> LloydResult | None:
-    """Return the best of some runs that begin afresh."""
+    """Return the best of ``n_starts`` runs that begin with k-means++."""
     seeding = _to_seed(data, sample)
     found = fresh(seeding, n_clusters, n_starts, seed, max_iter)
     if found is None or seeding is data:
@@ -314,13 +315,13 @@ def _reference_tasks(
 def _measured(result: LloydResult, sample: _Sample, max_iter: int) -> _Measured:
     data, points, indices = sample
     labels = to_host(result.labels.whole())
-    # Where rows are equal, there may be fewer clusters than were asked for.
+    # Where rows are equal, some clusters may be empty.
     is_full = len(np.unique(labels)) == int(result.centroids.shape[0])
     if indices is None:
         silhouette = _silhouette(points, labels, data.metric) if is_full else None
         return _Measured(result, silhouette, result.inertia)
     silhouette = _silhouette(points, labels[indices], data.metric) if is_full else None
-    # As few rows may fit a little better on their own, as those without clusters do.
+    # References are fitted on as few rows: fit the sample too, so that both compare.
     inertia = refined(data, result.centroids, max_iter).inertia
     return _Measured(result, silhouette, inertia)
 

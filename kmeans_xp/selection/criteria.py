@@ -1,4 +1,4 @@
-"""What inertia, silhouette and gap statistic say about the number of clusters."""
+"""Recommend a number of clusters from inertia, silhouette and gap statistic."""
 
 import warnings
 from collections.abc import Mapping, Sequence
@@ -11,21 +11,21 @@ __all__ = ["CRITERIA", "Verdict", "by_elbow", "by_gap", "by_silhouette", "decide
 
 CRITERIA = ("silhouette", "gap", "elbow")
 
-#: mean silhouettes up to which Kaufman and Rousseeuw found no substantial structure
+#: up to this mean silhouette, Kaufman and Rousseeuw found no substantial structure
 _NO_STRUCTURE = 0.25
 
 _NAMES = {"silhouette": "silhouette", "gap": "gap statistic", "elbow": "elbow of the inertia"}
 
 
 class Verdict(NamedTuple):
-    """What one criterion says.
+    """The recommendation of one criterion.
 
     Parameters
     ----------
     n_clusters : int or None
         None for no answer.
     reason : str
-        Why, as a clause.
+        A clause.
     """
 
     n_clusters: int | None
@@ -33,15 +33,15 @@ class Verdict(NamedTuple):
 
 
 class Decision(NamedTuple):
-    """The number that is recommended.
+    """The number that we recommend.
 
     Parameters
     ----------
     n_clusters : int
     criterion : str
-        What decided.
+        The criterion that decided.
     reason : str
-        Sentences.
+        One or more sentences.
     """
 
     n_clusters: int
@@ -50,7 +50,7 @@ class Decision(NamedTuple):
 
 
 def by_silhouette(table: Sequence[Candidate]) -> Verdict:
-    """Return the number of clusters of the greatest mean silhouette, the least of equals."""
+    """Return the number with the greatest mean silhouette; of equals, the smallest."""
     found = [(each.silhouette, each) for each in table if each.silhouette is not None]
     if not found:
         return Verdict(None, "no silhouette is defined for these numbers of clusters")
@@ -62,10 +62,10 @@ def by_silhouette(table: Sequence[Candidate]) -> Verdict:
 
 
 def by_gap(one_cluster: Candidate | None, table: Sequence[Candidate]) -> Verdict:
-    """Return the least number whose gap no next one exceeds by more than its error.
+    """Return the smallest number whose gap the next one does not exceed by more than its error.
 
-    One cluster is always considered: it is the answer for rows that are no more clustered than
-    ones drawn at random.
+    One cluster is always tried: it is the answer for rows that are no more clustered than rows
+    drawn at random.
 
     Parameters
     ----------
@@ -111,7 +111,7 @@ def by_elbow(table: Sequence[Candidate]) -> Verdict:
     import kneed
 
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # it warns where there is no elbow, which is told below
+        warnings.simplefilter("ignore")  # kneed warns if there is no elbow; the verdict says so
         elbow = kneed.KneeLocator(numbers, inertias, curve="convex", direction="decreasing").elbow
     if elbow is None:
         return Verdict(None, "the inertia has no elbow")
@@ -121,7 +121,7 @@ def by_elbow(table: Sequence[Candidate]) -> Verdict:
 def decided(
     verdicts: Mapping[str, Verdict], criterion: str, table: Sequence[Candidate]
 ) -> Decision:
-    """Return what the criterion says, or another one if it has no answer, and why."""
+    """Return the criterion's number, or another criterion's if it has no answer, and why."""
     order = [criterion, *(name for name in CRITERIA if name != criterion)]
     answered = [name for name in order if verdicts[name].n_clusters is not None]
     told = []
@@ -129,9 +129,7 @@ def decided(
         told.append(_sentence(verdicts[criterion].reason))
     if not answered:
         least = table[0].n_clusters
-        told.append(
-            f"No criterion has an answer: {_clusters(least)}, the least that was asked for."
-        )
+        told.append(f"No criterion has an answer: {_clusters(least)}, the least number asked for.")
         return Decision(least, criterion, " ".join(told))
     chosen = answered[0]
     n_clusters = verdicts[chosen].n_clusters

@@ -19,19 +19,19 @@ from kmeans_xp.estimators.preparation import Prepared
 
 __all__ = ["Search", "chained", "fresh", "refined"]
 
-#: as of KMeans
+#: the default of KMeans
 _TOL = 1e-4
 
 
 class Search(NamedTuple):
-    """How long to look for a good fit.
+    """How long to search for a good fit.
 
     Parameters
     ----------
     n_init : int
-        Starts of each number of clusters, the one from fewer clusters among them.
+        Starts for each number of clusters, including the one from fewer clusters.
     max_iter : int
-        Iterations of each, at most.
+        Most iterations of each start.
     """
 
     n_init: int
@@ -49,7 +49,7 @@ def fresh(
 
 
 def refined(data: Prepared, centroids: Array, max_iter: int) -> LloydResult:
-    """Return where Lloyd's algorithm goes from these centroids."""
+    """Return the result of Lloyd's algorithm from these centroids."""
     return lloyd(data.blocks, centroids, **_options(data, max_iter))
 
 
@@ -66,9 +66,9 @@ def chained(
     max_iter: int,
     part: Blocks | None = None,
 ) -> Iterator[LloydResult]:
-    """Yield the best fit for each number: of those begun, and of one from the number before.
+    """Yield the best fit for each number: the given one, or one from the number before.
 
-    That one takes the centroids of the number before and adds rows to them as k-means++ does:
+    The latter begins with the centroids of the number before, to which k-means++ adds rows. So
     its inertia cannot be greater than theirs.
 
     Parameters
@@ -77,13 +77,14 @@ def chained(
     numbers : sequence of int
         Ascending.
     begun : sequence of LloydResult or None
-        The best fit of each number that begins afresh; None for none, but for the first.
+        The best fit of each number from k-means++; None if there is none. The first number must
+        have one.
     seed : int
-        Of the rows that are added.
+        Decides which rows are added.
     max_iter : int
-        Iterations, at most.
+        Most iterations.
     part : Blocks, optional
-        Where the rows that are added come from; None for all rows.
+        Add rows from here; None for all rows.
 
     Yields
     ------
@@ -96,7 +97,7 @@ def chained(
         candidates = [] if found is None else [found]
         if before is not None:
             start = more_centroids(part or data.blocks, before.centroids, n_clusters, random_state)
-            # The first of those that are the same is kept: inertias then never rise.
+            # ``best_of`` keeps the first of equal results: so inertias never rise.
             candidates.insert(0, refined(data, start, max_iter))
         before = best_of(candidates)
         assert before is not None

@@ -1,4 +1,4 @@
-"""The gap statistic: inertia held against that of rows without clusters."""
+"""The gap statistic: compare the inertia with that of rows without clusters."""
 
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
@@ -14,14 +14,14 @@ from kmeans_xp.selection.shuffled import shuffled
 
 __all__ = ["Gap", "gaps", "reference_inertias", "reference_rows"]
 
-#: features up to which principal components are taken; their time grows with the cube
+#: most features for principal components; their time grows with the cube
 _MOST_ALIGNED = 1000
 
 Host = NDArray[np.float64]
 
 
 class Gap(NamedTuple):
-    """The gap statistic of a number of clusters.
+    """The gap statistic for one number of clusters.
 
     Parameters
     ----------
@@ -36,11 +36,11 @@ class Gap(NamedTuple):
 def reference_rows(data: Prepared) -> Callable[[int], Any]:
     """Return a function seed -> reference rows, which have no clusters.
 
-    They are uniform in the box of the data, along the principal components (choice b of
-    Tibshirani, Walther and Hastie), or along the axes where there are more than 1,000 features.
-    Such rows have no zeros: the reference of sparse rows are the same numbers, those of each
-    feature given to rows at random. For cosine distances the box is that of rows of one length,
-    and the directions of the rows drawn from it count.
+    They are uniform in the box of the data along the principal components (choice b of
+    Tibshirani, Walther and Hastie). With more than 1,000 features the box is along the axes.
+    Uniform rows have no zeros. So for sparse rows, each feature's numbers are given to other rows
+    at random. For cosine distances, the box is that of the rows scaled to one length, and only
+    the directions of the reference rows count.
 
     Parameters
     ----------
@@ -49,7 +49,7 @@ def reference_rows(data: Prepared) -> Callable[[int], Any]:
     Returns
     -------
     callable
-        Of an int; it gives as many rows as the data have.
+        Takes an int; returns as many rows as the data have.
     """
     whole = data.blocks.whole
     if whole is not None and is_sparse(given := whole.as_given(data.origin)):
@@ -88,7 +88,7 @@ def reference_inertias(
     """Return the inertia of rows without clusters for each number of clusters."""
     placement, rows = data.placement, drawn()
     if data.metric == "cosine" and is_sparse(rows):
-        rows = rows[rows.indptr[1:] > rows.indptr[:-1]]  # some get no number, and have no direction
+        rows = rows[rows.indptr[1:] > rows.indptr[:-1]]  # a row without numbers has no direction
     reference = prepared(_placed(rows, data), None, placement, data.metric)
     share = data.blocks.n_points / reference.blocks.n_points
     seeds = np.random.RandomState(seed).randint(2**31 - 1, size=len(numbers) + 1).tolist()
@@ -113,15 +113,15 @@ def gaps(inertias: Sequence[float], references: Sequence[Sequence[float]]) -> li
     Parameters
     ----------
     inertias : sequence of float
-        Of the data.
+        Of the data, for each number of clusters.
     references : sequence of sequences of float
-        Of rows without clusters, for each drawing.
+        Of rows without clusters: one sequence for each draw.
 
     Returns
     -------
     list of Gap or None
-        Mean of the logarithms over the drawings less that of the data, and the standard
-        deviation over the drawings times sqrt(1 + 1 / n_drawings).
+        The value is the mean logarithm over the draws less the logarithm for the data. The error
+        is the standard deviation over the draws times sqrt(1 + 1 / n_draws).
     """
     of_references: Any = np.asarray(references, dtype=np.float64)
     found: list[Gap | None] = []

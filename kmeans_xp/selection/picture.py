@@ -1,4 +1,4 @@
-"""The curves that a number of clusters is chosen by. Matplotlib is imported when they are drawn."""
+"""Draw the curves behind a choice of n_clusters; matplotlib is imported only then."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ if TYPE_CHECKING:
 
 __all__ = ["draw"]
 
-#: marks are of the same colour as in ``plotting.elbow``
+#: the marks have the same colour as in ``plotting.elbow``
 _CURVE, _MARK = colour(0), colour(3)
 
 
 def draw(selection: Selection, axes: Sequence[Any] | None) -> np.ndarray[Any, Any]:
-    """Draw a selection's curves, each on axes of its own; what ``Selection.plot`` does."""
+    """Draw a selection's curves, each on its own axes, for ``Selection.plot``."""
     silhouettes = [each for each in selection.table if each.silhouette is not None]
     one = [selection.one_cluster] if selection.one_cluster else []
     every = {each.n_clusters: each for each in [*one, *selection.table]}.values()
@@ -38,7 +38,7 @@ def draw(selection: Selection, axes: Sequence[Any] | None) -> np.ndarray[Any, An
     if gaps:
         _draw_gaps(next(rest), gaps, selection.recommendations["gap"])
     for ax in drawn:
-        # One cluster is a point of the gap's curve alone.
+        # One cluster is a point only on the gap's curve.
         if ax.get_xlim()[0] <= selection.n_clusters <= ax.get_xlim()[1]:
             line = {"color": "black", "linestyle": "--", "linewidth": 1.0, "zorder": 0}
             ax.axvline(selection.n_clusters, label=f"chosen: {selection.n_clusters}", **line)

@@ -1,4 +1,4 @@
-"""Work in threads, of which it is told how much is done."""
+"""Run tasks in threads, and report how much is done."""
 
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -16,15 +16,15 @@ Teller = Callable[[int, int], object]
 
 
 class Progress:
-    """Counts what is done.
+    """Counts and reports the parts that are done.
 
     Parameters
     ----------
     progress : bool or callable
-        True for a line on stderr, which is written over; a callable is given the number of
-        parts that are done, and of all.
+        True writes one line to stderr and updates it; a callable gets the number of parts done
+        and the number of all parts.
     n_parts : int
-        Parts of all the work.
+        Number of all parts.
     """
 
     def __init__(self, progress: bool | Teller, n_parts: int) -> None:
@@ -41,10 +41,10 @@ class Progress:
 def in_order(
     tasks: Sequence[Callable[[], Any]], n_jobs: int | None, placement: Placement, progress: Progress
 ) -> Iterator[Any]:
-    """Yield the results of the tasks in their order, computed by so many threads."""
+    """Yield the results of the tasks in their order; ``n_jobs`` threads compute them."""
 
     def run(task: Callable[[], Any]) -> Any:
-        # The current device is a thread's own, as are the settings of config_context.
+        # Each thread has its own current device and settings of config_context: set them.
         with placement.working():
             return task()
 

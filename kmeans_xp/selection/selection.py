@@ -1,4 +1,4 @@
-"""What was found about numbers of clusters."""
+"""The result of a choice of the number of clusters."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ __all__ = ["Candidate", "Selection"]
 
 
 class Candidate(NamedTuple):
-    """One number of clusters, and what was measured of it.
+    """One number of clusters, and its measurements.
 
     Parameters
     ----------
@@ -24,12 +24,12 @@ class Candidate(NamedTuple):
     inertia : float
         Of the best fit, in squared units of the points.
     silhouette : float or None
-        Mean silhouette coefficient, of a sample where there are many rows; None for one
-        cluster, for as many as rows, and where equal rows left clusters empty.
+        Mean silhouette coefficient; on a sample where there are many rows. None for one cluster,
+        for as many clusters as rows, and where equal rows left clusters empty.
     gap : float or None
         Gap statistic; None if there are no references, or the inertia is 0.
     gap_error : float or None
-        Its standard error, simulation error included.
+        Its standard error, including the simulation error.
 
     Examples
     --------
@@ -47,24 +47,25 @@ class Candidate(NamedTuple):
 
 @dataclass(frozen=True)
 class Selection:
-    """The number of clusters that is recommended, and why: what ``choose_n_clusters`` returns.
+    """The recommended number of clusters, and why: what ``choose_n_clusters`` returns.
 
     Parameters
     ----------
     n_clusters : int
-        The recommended number; 1 if the gap statistic was to decide and finds no structure.
+        The recommended number; 1 if the gap statistic decides and finds no structure.
     criterion : str
-        What decided: that which was asked for, or another one where that had no answer.
+        The criterion that decided: the given one, or another if that had no answer.
     reason : str
-        Why, and what the other criteria say, in words.
+        Why, and what the other criteria say, in sentences.
     recommendations : dict of str to int or None
-        What each criterion says: "silhouette", "gap" and "elbow"; None for no answer.
+        The number that each criterion recommends: "silhouette", "gap" and "elbow"; None for no
+        answer.
     table : tuple of Candidate
-        One for each number of clusters that was asked for, fewest first.
+        One for each number of clusters tried, fewest first.
     estimator : KMeans
         Fitted with the recommended number; its arrays are of X's library, on X's device.
     one_cluster : Candidate or None, default=None
-        All rows in one cluster, which the gap statistic always considers; None without it.
+        All rows in one cluster, which the gap statistic always tries; None without it.
 
     Examples
     --------
@@ -93,14 +94,14 @@ class Selection:
         Parameters
         ----------
         axes : sequence of matplotlib.axes.Axes, default=None
-            As many as there are curves: inertia, then silhouette and gap statistic if they
-            were measured. None makes a figure of its own, unknown to pyplot: save it with
+            One for each curve: inertia, then silhouette and gap statistic if they were measured.
+            None makes a new figure, which pyplot does not know: save it with
             ``plot()[0].figure.savefig(path)``.
 
         Returns
         -------
         ndarray of matplotlib.axes.Axes
-            The axes drawn on; what each criterion recommends is marked.
+            The axes, with the recommendation of each criterion marked.
 
         Raises
         ------

@@ -1,4 +1,4 @@
-"""Sparse rows without clusters: the numbers of each feature, given to rows at random."""
+"""Sparse rows without clusters: each feature's numbers are given to other rows at random."""
 
 from collections.abc import Callable
 from typing import Any
@@ -11,17 +11,17 @@ from kmeans_xp.devices import SparseMatrix, sparse_to_host
 
 __all__ = ["shuffled"]
 
-#: a feature that more than this share of the rows have is shuffled by a permutation of the rows
+#: if more than this share of the rows have a feature, a permutation of all rows shuffles it
 _MANY = 0.125
 
 Rows = NDArray[np.int64]
 
 
 def shuffled(matrix: SparseMatrix) -> Callable[[int], SparseMatrix]:
-    """Return a function seed -> the matrix with the numbers of each column in other rows.
+    """Return a function seed -> the matrix with each column's numbers in random rows.
 
-    Each column keeps its numbers, and with them its mean and its variance; what columns have to
-    do with each other is lost.
+    Each column keeps its numbers, and so its mean and variance. The dependence between columns
+    is lost.
 
     Parameters
     ----------
@@ -30,7 +30,7 @@ def shuffled(matrix: SparseMatrix) -> Callable[[int], SparseMatrix]:
     Returns
     -------
     callable
-        Of an int; it gives a matrix of ``scipy.sparse`` in CSR form.
+        Takes an int; returns a matrix of ``scipy.sparse`` in CSR form.
     """
     by_column = scipy.sparse.csc_array(sparse_to_host(matrix))
 
@@ -43,7 +43,7 @@ def shuffled(matrix: SparseMatrix) -> Callable[[int], SparseMatrix]:
 
 
 def _distinct_rows(starts: Rows, n_rows: int, random: np.random.RandomState) -> Rows:
-    """Return rows for the numbers of each column, drawn at random, none twice in a column."""
+    """Return a random row for each number, with no row twice in a column."""
     lengths = np.diff(starts)
     columns = np.repeat(np.arange(len(lengths)), lengths)
     rows = random.randint(0, n_rows, len(columns))
@@ -55,7 +55,7 @@ def _distinct_rows(starts: Rows, n_rows: int, random: np.random.RandomState) -> 
 
 
 def _taken_already(cells: Rows) -> Rows:
-    """Return the places of what stands further in front too."""
+    """Return the places of cells that also occur earlier."""
     _, first = np.unique(cells, return_index=True)
     is_again = np.ones(len(cells), dtype=bool)
     is_again[first] = False

@@ -46,7 +46,7 @@ def compiled(name: str) -> Any:
 
 @contextmanager
 def cut(n_tile_rows: int, most_private: int) -> Iterator[None]:
-    """Let tiles have so many rows, tasks be as many as can be, and few sums be private."""
+    """Limit the rows of a tile and the private sums, and have as many tasks as possible."""
     tiling, assignment = compiled("for_numba.tiling"), compiled("for_numba.assignment")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(tiling, "_MOST_TILE_ROWS", n_tile_rows)

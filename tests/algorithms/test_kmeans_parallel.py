@@ -358,8 +358,8 @@ def test_rows_that_are_read_are_read_few_times() -> None:
     expected, expected_indices = kmeans_parallel(host, 40, random_state=0)
     np.testing.assert_array_equal(indices, expected_indices)
     np.testing.assert_array_equal(centroids, expected)
-    # To take the row that is the origin while the mean is measured, and the mean; to take the
-    # first candidate; a visit a round, and one to weigh the candidates; to take those chosen.
+    # Two for the mean: one takes the row that serves as origin. One takes the first candidate.
+    # One for each round. One weighs the candidates, and one takes those chosen.
     assert passes.n == 2 + 1 + N_ROUNDS + 1 + 1
 
 

@@ -12,6 +12,7 @@ from kmeans_xp.algorithms.restarts import lloyd_restarts
 from kmeans_xp.blocks import PerRow
 from kmeans_xp.blocks.in_memory import InMemory
 from kmeans_xp.kernels import DenseRows, Steps, lloyd_step_batched
+from tests.datasets import nearly_equal
 
 
 def blocks_and_starts(library: Library, n_starts: int = 4) -> tuple[InMemory, list[Any]]:
@@ -51,6 +52,17 @@ def test_each_run_is_what_it_is_alone(tol: float, max_iter: int, library: Librar
     assert len({len(result.iterations) for result in together}) > 1 or max_iter < 20
     for start, result in zip(starts, together, strict=True):
         assert_same_result(result, lloyd(blocks, start, max_iter=max_iter, tol=tol), library)
+
+
+def test_runs_that_go_round_in_a_circle_end_as_alone(library: Library) -> None:
+    host = nearly_equal("float32")
+    blocks = InMemory(DenseRows(library.asarray(host)), xp=library.xp)
+    starts = [library.asarray(host[first : first + 11]) for first in range(0, 25, 5)]
+    steps = taken_together(blocks.whole, blocks.reduce, xp=library.xp)
+    together = lloyd_restarts(blocks, starts, steps)
+    for start, result in zip(starts, together, strict=True):
+        assert_same_result(result, lloyd(blocks, start), library)
+        assert len(result.iterations) < 300
 
 
 @pytest.mark.parametrize(("tol", "max_iter"), [(0.0, 300), (0.05, 300), (0.0, 1)])

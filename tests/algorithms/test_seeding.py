@@ -156,7 +156,7 @@ def test_separated_blobs_are_each_given_a_seed(dtype: str, library: Library) -> 
 
 
 def started_from(library: Library, host: np.ndarray, n_clusters: int, **params: Any) -> Any:
-    """Return the rows that init="random" began with: after no iteration but for one's shift."""
+    """Return the rows that init="random" began with."""
     seen = []
 
     class Recording(KMeans):

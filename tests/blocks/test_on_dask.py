@@ -583,7 +583,7 @@ def test_draws_on_a_cluster_are_those_in_memory(in_process: Any, in_memory: KMea
 
 @contextmanager
 def cluster_of_processes(n_allowed: int, **options: Any) -> Iterator[Any]:
-    """Begin two workers, and give up a task when more than so many have died of it."""
+    """Begin two workers, and give up a task when more than ``n_allowed`` workers died of it."""
     failing = {"allowed-failures": n_allowed, "no-workers-timeout": "30s"}  # fail, and do not hang
     config = {f"distributed.scheduler.{name}": value for name, value in failing.items()}
     with warnings.catch_warnings(), dask.config.set(config):
@@ -606,7 +606,7 @@ def processes() -> Iterator[Any]:
 
 @pytest.fixture
 def on_processes(processes: Any) -> Iterator[Any]:
-    # A worker that begins anew is given Dask's configuration, which must not hold the client.
+    # A worker that restarts gets Dask's configuration, which must not hold the client.
     with dask.config.set(scheduler="distributed"), processes.as_current():
         yield processes
 
@@ -710,7 +710,7 @@ def test_workers_that_run_out_of_memory_in_an_iteration_name_the_chunk(
 
     def run_out() -> None:
         due.touch()
-        if is_held:  # what the worker held is computed anew
+        if is_held:  # what the worker held is computed again
             known = with_little_memory.scheduler_info()["workers"].keys()
             kill_a_worker(with_little_memory)
             while with_little_memory.scheduler_info()["workers"].keys() >= known:

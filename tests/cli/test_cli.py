@@ -94,6 +94,21 @@ def test_it_agrees_with_the_library(run: Run, csv_file: Path, table: pa.Table) -
     assert saved.random_state == 5
 
 
+def test_sizes_are_kept(run: Run, csv_file: Path) -> None:
+    model = csv_file.with_name("m")
+    done = run("cluster", csv_file, "-k", 4, "--size-min", 20, "--size-max", 30, "--model", model)
+    assert done.exit_code == 0, done.output
+    sizes = np.bincount(KMeans.load(model).labels_)
+    assert sizes.min() >= 20
+    assert sizes.max() <= 30
+    done = run("cluster", csv_file, "-k", 4, "--size-min", 26)
+    assert done.exit_code == 1
+    assert "need 104 rows" in done.stderr
+    done = run("cluster", csv_file, "-k", 4, "--size-min", 20, "--mini-batch")
+    assert done.exit_code == 2
+    assert "--mini-batch takes no --size-min" in done.stderr
+
+
 def test_the_same_seed_gives_the_same_files(run: Run, csv_file: Path, tmp_path: Path) -> None:
     files = [tmp_path / name for name in ("1.csv", "2.csv")]
     for file in files:
@@ -135,7 +150,7 @@ def test_scaling_equals_scaled_data(run: Run, table: pa.Table, tmp_path: Path) -
     expected = KMeans(3, random_state=0).fit(scaled)
     assert adjusted_rand_score(saved.estimator.labels_, expected.labels_) == 1.0
     assert saved.estimator.inertia_ == pytest.approx(expected.inertia_)
-    # The centres that are told are in the data's own units, thousands in the first column.
+    # The printed centres are in the data's own units, thousands in the first column.
     centres = saved.estimator.cluster_centers_ * saved.arrays["input_scale"]
     largest = (centres + saved.arrays["input_mean"])[:, 0].max()
     assert f" {largest:,.0f} " in done.stdout

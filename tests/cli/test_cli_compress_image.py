@@ -1,4 +1,4 @@
-"""``kmeans-xp compress-image``: what is written, and what is told of it."""
+"""``kmeans-xp compress-image``: what it writes, and what it reports."""
 
 import io
 import re

@@ -160,6 +160,32 @@ def test_its_numbers_are_those_of_the_fit(scale: bool, run: Run, table_file: Pat
     np.testing.assert_allclose([number(row[1]) for row in rows], history, rtol=1e-4)
 
 
+def test_cosine_distances_are_measured_and_said(run: Run, table_file: Path) -> None:
+    options = ["-k", 3, "--scale", "--seed", 7, "--metric", "cosine"]
+    done = run(table_file, *options)
+    assert done.exit_code == 0, done.output
+    page = page_of(Path("report.html"))
+    values = points_of(table_file)
+    points = (values - values.mean(axis=0)) / values.std(axis=0)
+    kmeans = KMeans(3, random_state=7, n_init=10, metric="cosine").fit(points)
+    units = points / np.linalg.norm(points, axis=1)[:, None]
+    distances = 1.0 - (units * kmeans.cluster_centers_[kmeans.labels_]).sum(axis=1)
+    means = np.bincount(kmeans.labels_, distances) / np.bincount(kmeans.labels_)
+    _, *rows = page.table("Sizes. Mean distance: of a cluster's rows to its centre, 1 - cos.")
+    np.testing.assert_allclose([number(row[3]) for row in rows], means, rtol=0.01, atol=1e-4)
+    _, *rows = page.table("Centres, of rows at length 1.")
+    found = np.array([[number(cell) for cell in row[1:]] for row in rows]).T
+    np.testing.assert_allclose(found, kmeans.cluster_centers_, atol=0.01)
+    measures = {row[0]: row[1] for row in page.table("Measures")[1:]}
+    assert number(measures["Inertia"]) == pytest.approx(kmeans.inertia_, rel=1e-4)
+    silhouette = sklearn.metrics.silhouette_score(points, kmeans.labels_, metric="cosine")
+    assert number(measures["Silhouette"]) == pytest.approx(silhouette, abs=6e-4)
+    davies_bouldin = sklearn.metrics.davies_bouldin_score(units, kmeans.labels_)
+    assert number(measures["Davies-Bouldin"]) == pytest.approx(davies_bouldin, abs=6e-4)
+    assert "rows are compared by their direction" in " ".join(page.text)
+    assert "--metric cosine" in page.command
+
+
 def test_it_tells_how_it_was_made(run: Run, table_file: Path) -> None:
     out = Path("other.html")
     options = ["-k", 3, "--columns", "kg, metres", "--scale", "--seed", 5, "--n-init", 2, "-o", out]

@@ -168,6 +168,44 @@ def test_missing_values_are_not_looked_for_block_by_block(
         assert f"{option} needs all of them" in bad.output
 
 
+@pytest.mark.parametrize("kind", WRITERS)
+@pytest.mark.parametrize("options", [[], ["--scale"]])
+def test_a_model_fills_in_what_rows_lack_block_by_block(
+    kind: str, options: list[str], run: Run, tmp_path: Path, little_memory: Any
+) -> None:
+    names = ["x0", "x1"] if kind == "npy" else ["width", "height"]
+    width = table()["width"].to_pylist()
+    width[::7] = [np.nan if kind == "npy" else None] * len(width[::7])
+    gaps = pa.table({names[0]: pa.array(width), names[1]: table()["height"]})
+    if kind == "npy":
+        np.save(tmp_path / "rows.npy", np.column_stack(gaps.columns))
+    else:
+        WRITERS[kind](gaps, tmp_path / f"rows.{kind}")
+    file, model, out = tmp_path / f"rows.{kind}", tmp_path / "m.safetensors", tmp_path / "out.tsv"
+    run("cluster", file, "-k", 3, "--missing", "mean", "--model", model, *options)
+    expected, written = run("predict", model, file, "--out", out), out.read_text()
+    assert "missing values of 43 rows are filled in" in expected.output
+    little_memory()
+    found = run("predict", model, file, "--out", out)
+    assert "missing values, if there are any, are filled in by what the model" in found.output
+    assert shown(found) == shown(expected)
+    assert out.read_text() == written
+
+
+def test_a_gap_that_nothing_fills_in_is_told_once(
+    run: Run, tmp_path: Path, little_memory: Any
+) -> None:
+    file, model = tmp_path / "rows.csv", tmp_path / "m.safetensors"
+    csv.write_csv(table(), file)
+    run("cluster", file, "-k", 3, "--model", model, "--scale")
+    csv.write_csv(pa.table({"width": [1.0, None] * 200, "height": [1.0, 2.0] * 200}), file)
+    little_memory()
+    bad = CliRunner(env={"COLUMNS": "500"}).invoke(app, ["predict", str(model), str(file)])
+    assert bad.exit_code == 1
+    assert bad.output.count("cannot be read") == 1
+    assert "column 'width' has nulls" in bad.output
+
+
 def test_a_file_that_fits_is_read_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file = tmp_path / "rows.npy"
     file.write_bytes(b"0" * 1000)

@@ -1,6 +1,7 @@
 """Arrays of libraries without kernels, which those of NumPy and CuPy compute with in place."""
 
 import functools
+import pickle
 import types
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -10,6 +11,7 @@ import pytest
 
 from conftest import Library
 from kmeans_xp import (
+    BisectingKMeans,
     KMeans,
     MiniBatchKMeans,
     assign,
@@ -96,6 +98,22 @@ def test_results_are_of_the_inputs_library(make: Any, library: Library) -> None:
     for labels in (model.labels_, model.predict(X)):
         assert_at_home(labels, library, "int32", (3000,))
     assert "numpy's kernels compute in the same memory" in model.device_reason_
+
+
+@of_host_libraries
+@pytest.mark.skip_library("mlx", reason="computes nothing by itself")
+@pytest.mark.parametrize("make", [KMeans, MiniBatchKMeans, BisectingKMeans])
+def test_what_a_fit_keeps_for_itself_goes_on_by_the_librarys_own_kernels(
+    make: Any, library: Library
+) -> None:
+    X = library.asarray(HOST)
+    model = make(5, random_state=0).fit(X)
+    assert type(model._centroids) is type(model._origin) is np.ndarray
+    again = pickle.loads(pickle.dumps(model)).to_device("cpu")
+    with config_context(compute="own"):
+        labels = again.predict(X)
+    assert_at_home(labels, library, "int32", (3000,))
+    assert (library.to_host(labels) == library.to_host(model.labels_)).mean() > 0.99
 
 
 @of_host_libraries

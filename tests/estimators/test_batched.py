@@ -15,6 +15,7 @@ from kmeans_xp import k_means, k_means_batched
 from kmeans_xp.devices import why_numba_is_unusable
 from kmeans_xp.kernels import solved_at_once
 from tests.assertions import PRECISIONS, assert_at_home
+from tests.datasets import nearly_equal
 
 Host = NDArray[Any]
 
@@ -46,6 +47,17 @@ def assert_each_is_its_own(
             )
         assert library.to_host(found.inertia)[number] == inertia
         assert library.to_host(found.n_iter)[number] == n_iter
+
+
+@pytest.mark.parametrize("dtype", PRECISIONS)
+def test_problems_that_go_round_in_a_circle_end_as_alone(dtype: str, library: Library) -> None:
+    X = library.asarray(np.stack([nearly_equal(dtype, seed=seed) for seed in (0, 1, 5)]))
+    options: dict[str, Any] = {"n_clusters": 11, "tol": 0.0, "random_state": 0}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        found = k_means_batched(X, **options)
+        assert_each_is_its_own(found, X, library, **options)
+    assert library.to_host(found.n_iter).max() < 300
 
 
 @pytest.mark.parametrize("dtype", PRECISIONS)

@@ -158,7 +158,7 @@ def test_a_callback_is_given_an_estimator_as_fitted_so_far(library: Library) -> 
 
 
 class Begun(Recording):
-    """Asks at the begin of each task for an estimator as fitted so far."""
+    """Asks at the start of each task for an estimator as fitted so far."""
 
     def __init__(self) -> None:
         super().__init__()

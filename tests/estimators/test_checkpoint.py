@@ -34,7 +34,7 @@ class Killed(BaseException):
 
 
 class Killing(Recording):
-    """Records, and kills the fit after so many iterations."""
+    """Records, and kills the fit after ``n_left`` iterations."""
 
     def __init__(self, n_left: int) -> None:
         super().__init__()
@@ -49,7 +49,7 @@ class Killing(Recording):
 
 
 def kill(estimator: Any, X: Any, path: Path, after: int, **options: Any) -> None:
-    """Fit until so many iterations are done."""
+    """Fit until ``after`` iterations are done."""
     with pytest.raises(Killed):
         estimator.set_callbacks(Checkpoint(path, **options), Killing(after)).fit(X)
     assert path.exists()
@@ -189,6 +189,18 @@ def test_given_centroids_and_weights_go_on_too(path: Path) -> None:
         make().set_callbacks(Checkpoint(path), Killing(3)).fit(host, sample_weight=weights)
     estimator, uninterrupted = make(), make().fit(host, sample_weight=weights)
     estimator.set_callbacks(Checkpoint(path)).fit(host, sample_weight=weights)
+    assert_same_fit(estimator, uninterrupted)
+
+
+@pytest.mark.parametrize("after", [3, 12])
+def test_bounds_of_sizes_go_on_too(after: int, path: Path) -> None:
+    def make() -> KMeans:
+        return KMeans(6, size_min=60, init="random", n_init=2, max_iter=8, tol=0.0, random_state=0)
+
+    points = np.round(cloud())  # where labels tie
+    kill(make(), points, path, after)
+    estimator, uninterrupted = make(), make().fit(points)
+    assert go_on(estimator, points, path) is not None
     assert_same_fit(estimator, uninterrupted)
 
 
@@ -373,7 +385,7 @@ class Counting(Checkpoint):
 def test_every_iteration_is_written(path: Path) -> None:
     checkpoint = Counting(path)
     kmeans = KMeans(6, random_state=0).set_callbacks(checkpoint).fit(cloud())
-    # At the begin, when it is seeded, and after each iteration.
+    # At the start, when it is seeded, and after each iteration.
     assert checkpoint.written == [-1, *range(kmeans.n_iter_ + 1)]
 
 

@@ -148,7 +148,7 @@ def models() -> list[Any]:
 
 
 def use(model: Any, path: Path) -> None:
-    """Call everything; what the user is told in a ValueError is no fault."""
+    """Call everything; a ValueError is not a fault."""
     model.set_params(n_init=1, max_iter=3, verbose=0)
     repr(model)
     try:

@@ -15,7 +15,7 @@ from kmeans_xp import KMeans
 from kmeans_xp.devices import to_host
 from tests import oracle
 from tests.assertions import INERTIA_RTOL, PRECISIONS, assert_at_home, assert_same_partition
-from tests.datasets import blobs, cloud, positive_weights
+from tests.datasets import blobs, cloud, nearly_equal, positive_weights
 
 
 def assert_same_fit(ours: Any, theirs: Any, library: Library, dtype: str) -> None:
@@ -479,6 +479,16 @@ def test_max_iter_is_the_most_that_is_run(library: Library) -> None:
         kmeans = KMeans(8, random_state=0, tol=0.0, max_iter=max_iter).fit(points)
         assert kmeans.n_iter_ == max_iter
         assert kmeans.history_["shift"][-1] > 0.0
+
+
+@pytest.mark.filterwarnings("ignore:Number of distinct clusters")
+@pytest.mark.parametrize("dtype", PRECISIONS)
+def test_rows_that_differ_by_rounding_alone_end_a_fit(dtype: str, library: Library) -> None:
+    for seed in (0, 1, 4, 5):
+        points = library.asarray(nearly_equal(dtype, seed=seed), dtype)
+        kmeans = KMeans(11, init="random", n_init=1, random_state=seed, tol=0.0).fit(points)
+        assert kmeans.n_iter_ < 300
+        assert bool(library.xp.all(kmeans.predict(points) == kmeans.labels_))
 
 
 @pytest.mark.parametrize("dtype", PRECISIONS)

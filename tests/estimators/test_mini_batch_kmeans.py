@@ -200,7 +200,7 @@ def test_partial_fit_from_given_centroids_is_a_running_mean(library: Library) ->
     np.testing.assert_allclose(library.to_host(estimator.cluster_centers_), [[2.0], [10.0]])
     estimator.partial_fit(library.asarray(host[3:], "float32"))
     np.testing.assert_allclose(library.to_host(estimator.cluster_centers_), [[2.0], [12.0]])
-    # A batch far from the first: its rows are seen from the first batch's origin.
+    # A batch far from the first: the first batch's origin is subtracted from its rows.
     estimator.partial_fit(library.asarray([[1002.0], [12.0]], "float32"))
     np.testing.assert_allclose(library.to_host(estimator.cluster_centers_), [[2.0], [259.5]])
 

@@ -62,7 +62,7 @@ def test_no_more_checks_fail_than_for_scikit_learns_own(estimator_class: type) -
     assert len(results) > 40
 
 
-#: run only where SciPy was told, by its environment variable, to take other arrays; see
+#: run only where SciPy's environment variable lets it take other arrays; see
 #: test_array_api_dispatch.py
 SKIPPED = {
     "check_array_api_input",

@@ -96,7 +96,7 @@ def test_no_wait_and_no_barrier_is_missing(
     points += rng.standard_normal(points.shape).astype(np.float32) / 2
     rows, given = DenseRows(library.xp.asarray(points)), library.xp.asarray(centroids)
     labels, n_doubtful = labelled(rows, given)
-    # What is read too early is no number, and the chain would hide it: so both must be equal.
+    # What is read too early is NaN, and the chain would hide it: so both must be equal.
     assert n_doubtful < 40
     monkeypatch.setenv("CUPY_ON_CPU_ASYNC", "late")
     if order:

@@ -10,7 +10,7 @@ import pytest
 from conftest import Library
 from kmeans_xp.algorithms import kmeans_plusplus, more_centroids
 from kmeans_xp.blocks.in_memory import InMemory
-from kmeans_xp.kernels import DenseRows, chosen_at_once
+from kmeans_xp.kernels import DenseRows, chosen_at_once, drawn
 from tests.datasets import cloud, positive_weights
 
 pytestmark = pytest.mark.skip_library(
@@ -207,3 +207,32 @@ def test_a_centre_of_long_rows_is_four_launches(
         return int(stats.read()["kernel_launches"])
 
     assert counted(13) - counted(10) == 3 * 4
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("side", ["left", "right"])
+def test_rows_are_drawn_where_a_running_total_says(side: Any, dtype: str, library: Library) -> None:
+    # Of 20 blocks of rows; some are all zeros, as are the first rows and the last.
+    weights = np.random.default_rng(0).integers(0, 4, 5000).astype(dtype)
+    weights[:300] = weights[1000:1600] = weights[4500:] = 0.0
+    reached = np.cumsum(weights)
+    # Halves, quarters and so on of the whole, on which a total may lie, and all but the whole.
+    weights[4400] += 2048 * 4 - reached[-1] % (2048 * 4)
+    uniforms = np.concatenate([np.arange(0, 200) / 2048, [0.5, np.nextafter(1.0, 0.0)]])
+    values, ones = (library.asarray(each, dtype) for each in (weights, np.ones(5000)))
+    for given in ((values, None), (ones, values)):
+        placed = library.asarray(uniforms)
+        found = drawn(*given, placed, side, xp=library.xp)
+        expected = drawn.portable(*given, placed, side, xp=library.xp)
+        np.testing.assert_array_equal(library.to_host(found), library.to_host(expected))
+
+
+def test_a_draw_is_two_launches_and_many_draws_are_a_running_total(library: Library) -> None:
+    stats = pytest.importorskip("cupy_on_cpu_stats", reason="needs a count of launches")
+    values = library.asarray(np.ones(5000), "float32")
+    for n_drawn, is_few in ((256, True), (257, False)):
+        uniforms = library.asarray(np.linspace(0.0, 0.9, n_drawn))
+        drawn(values, None, uniforms, "left", xp=library.xp)
+        stats.reset()
+        drawn(values, None, uniforms, "left", xp=library.xp)
+        assert (stats.read()["kernel_launches"] == 2) == is_few

@@ -171,7 +171,7 @@ class Trial:
 
     @functools.cached_property
     def potentials(self) -> Host:
-        """Potentials of candidates, some of them the least but for rounding."""
+        """Potentials of candidates; some equal the least up to rounding."""
         potentials = rounded(self.problem.sq_distances.sum(axis=0), self.accumulated)
         potentials[1::3] = potentials.min() * (1.0 + 4 * np.finfo(self.accumulated).eps)
         return rounded(potentials, self.accumulated)
@@ -333,7 +333,7 @@ def rows_and_centroids(trial: Trial) -> tuple[Any, ...]:
 
 
 def verify_nearest_labels(result: Any, trial: Trial, truth: Truth) -> None:
-    """Each label is of a centroid that is nearest but for rounding; of the first, if exact."""
+    """Each label is that of a nearest centroid up to rounding; if exact, of the first."""
     labels = trial.read(result, "int32", trial.shape[:1]).astype(int)
     assert ((labels >= 0) & (labels < trial.shape[2])).all()
     chosen = np.take_along_axis(truth.sq_distances, labels[:, None], axis=1)[:, 0]
@@ -489,7 +489,7 @@ def verify_update_centroids(result: Any, trial: Trial, truth: Truth) -> None:
 
 
 def old_mass_of(trial: Trial) -> Host:
-    """Return weights that centroids are the means of so far: some of none."""
+    """Return the weights of the rows whose means the centroids are so far; some are 0."""
     return np.arange(trial.shape[2]) % 3 * 4.0
 
 
@@ -716,7 +716,7 @@ def chosen_by(trial: Trial) -> Host:
 
 
 def verify_chosen_at_once(result: Any, trial: Trial, truth: Truth) -> None:
-    """Each row is one that a number draws, and the best of those but for rounding."""
+    """Each row is one that a number draws, and the best of those up to rounding."""
     if trial.body is chosen_at_once.portable:
         assert result is None  # no library is known to be faster so
         return
@@ -1500,7 +1500,7 @@ def test_tiles_of_rows_cover_them_in_order(library: Library) -> None:
 def test_a_step_counts_rows_where_their_labels_say(
     shape: tuple[int, int, int], library: Library
 ) -> None:
-    """Rows on a grid of tenths, of which many are between centroids but for rounding."""
+    """Rows on a grid of tenths: up to rounding, many are halfway between centroids."""
     n_points, n_features, n_clusters = shape
     rng = np.random.default_rng(0)
     host = (rng.integers(0, 10, (n_points, n_features)) / 10).astype(np.float32)

@@ -82,7 +82,7 @@ def test_the_legend_counts_every_point() -> None:
 
 def test_more_features_are_drawn_on_their_principal_plane() -> None:
     rng = np.random.default_rng(0)
-    # Variances 9, 4 and 0 along the axes, so the plane is known but for signs.
+    # Variances 9, 4 and 0 along the axes, so the plane is known except for signs.
     points = rng.normal(size=(500, 3)) * [0, 3, 2]
     ax = plotting.clusters(points, np.zeros(500, dtype=int), [[0, 3.0, 0]])
     group, centre = scatters(ax)

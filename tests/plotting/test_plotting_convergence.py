@@ -76,7 +76,7 @@ def test_the_path_is_that_of_the_run_that_was_kept() -> None:
     kmeans = KMeans(6, init="random", n_init=5, random_state=1).set_callbacks(path).fit(cloud())
     assert len(path.runs) == 5
     ends = [np.array_equal(run[-1], kmeans.cluster_centers_) for run in path.runs]
-    assert ends.index(True) > 0  # else the seed does not test it
+    assert ends.index(True) > 0  # otherwise the seed does not test it
     assert path.centroids is path.runs[ends.index(True)]
     assert len(path.centroids) == kmeans.n_iter_ + 1
 

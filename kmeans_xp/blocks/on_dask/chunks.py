@@ -22,7 +22,7 @@ __all__ = ["Chunks", "Work", "computed_each_pass", "held", "places_of"]
 
 Key = Hashable
 
-#: so many groups a thread keep all threads busy to the end of a pass, and are few to schedule
+#: groups for each thread: enough to keep threads busy until a pass ends, and few to schedule
 _GROUPS_A_THREAD = 4
 
 #: A group that other tasks compute is in memory as a whole; one of this size costs more to
@@ -82,7 +82,7 @@ class Chunks(NamedTuple):
 
 
 def computed_each_pass(collection: Any, scheduler: Scheduler) -> Chunks:
-    """Return chunks that are computed anew whenever they are visited."""
+    """Return chunks that are computed again in every pass."""
     work = Work.of(collection)
     n_groups = _GROUPS_A_THREAD * scheduler.n_threads
     if work.recipes is None:
@@ -155,7 +155,7 @@ class Work(NamedTuple):
 
 
 def _bounds(n_chunks: int, n_groups: int) -> Sequence[int]:
-    """Return where groups begin and end: at least so many, each a branch of the tree."""
+    """Return where at least ``n_groups`` groups begin and end, each a branch of the tree."""
     size = 1
     while 2 * size * n_groups <= n_chunks:
         size *= 2

@@ -82,7 +82,7 @@ class DaskRows(Elsewhere):
         return int(n_points), int(self._collection.shape[1])
 
     def placement(self, device: str | None) -> Placement:
-        """Return where operands and results are: on the host, but for what the user gets."""
+        """Return where operands and results are: on the host, except for what the user gets."""
         asked = default_device() if device is None else device
         kind = None if asked in (None, "auto") else device_kind(str(asked))
         self._device = None if kind is None else asked

@@ -424,7 +424,7 @@ def _are_finite(points: Array) -> bool:
     xp = namespace_of(points)
     with np.errstate(all="ignore"):
         points = xp.astype(points, computing_dtype(points.dtype, xp=xp), copy=False)
-        # The sum of finite numbers is finite but for overflow: no array of flags.
+        # Unless it overflows, the sum of finite numbers is finite: no array of flags.
         return bool(xp.isfinite(xp.sum(points))) or bool(xp.all(xp.isfinite(points)))
 
 

@@ -14,6 +14,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Place", "check_block", "check_shape", "reading"]
 
+#: of an error that says where it was raised
+_NAMES_PLACE = "_names_place"
+
 
 class Place(NamedTuple):
     """Where in a source a block lies, for messages and checks; printed as "rows ... of ...".
@@ -46,15 +49,19 @@ class Place(NamedTuple):
 
 @contextmanager
 def reading(place: Place | str) -> Iterator[None]:
-    """Name the place in any error that is raised meanwhile, and chain it."""
+    """Name the place in any error that is raised meanwhile and names none yet, and chain it."""
     try:
         yield
     except Exception as error:
+        if getattr(error, _NAMES_PLACE, False):
+            raise
         # Of the same family, so that a program that handles OSError goes on to do so.
         families = (MemoryError, OSError, ValueError, RuntimeError)
         family = next((each for each in families if isinstance(error, each)), RuntimeError)
         kind = type(error).__name__
-        raise family(f"{place} cannot be read: {kind}: {error}") from error
+        placed = family(f"{place} cannot be read: {kind}: {error}")
+        setattr(placed, _NAMES_PLACE, True)
+        raise placed from error
 
 
 def check_block(block: SourceBlock, layout: Layout, place: Place) -> None:
@@ -117,5 +124,5 @@ def _check_weights(weights: np.ndarray[Any, Any], place: Place) -> None:
 
 def _all_finite(numbers: np.ndarray[Any, Any]) -> bool:
     with np.errstate(all="ignore"):
-        # The sum of finite numbers is finite but for overflow: no array of flags, as a rule.
+        # Unless it overflows, the sum of finite numbers is finite: usually no array of flags.
         return bool(np.isfinite(numbers.sum())) or bool(np.isfinite(numbers).all())

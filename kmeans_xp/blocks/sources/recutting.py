@@ -1,4 +1,4 @@
-"""Blocks of rows, cut anew to one size."""
+"""Blocks of rows, cut again to one size."""
 
 from collections.abc import Iterable, Iterator
 

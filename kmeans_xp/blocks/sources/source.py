@@ -1,4 +1,4 @@
-"""What a source of rows is: blocks in a fixed order, read anew for every pass."""
+"""What a source of rows is: blocks in a fixed order, read again in every pass."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Generator, Iterator
@@ -12,9 +12,9 @@ from kmeans_xp.blocks.sources.picking import SourceBlock, Wanted
 
 __all__ = ["Layout", "RowSource", "SourceBlock", "default_block_rows"]
 
-#: A few blocks are in memory at a time. What glibc allocates up to 32 MiB at a time, it uses
-#: again; larger blocks come from the system anew, which clears them (half as much CPU time again
-#: as reading takes), and a kernel's threads have enough to do with one of this size.
+#: A few blocks are in memory at a time. glibc reuses allocations up to 32 MiB. The system clears
+#: larger ones every time, which takes half as much CPU time as reading. A block of this size is
+#: enough work for a kernel's threads.
 _BLOCK_BYTES = 16 * 2**20
 
 

@@ -1,4 +1,4 @@
-"""One record for each array library: a file beside this one, and a line of the table."""
+"""One record for each array library: a file in this folder, and a line of the table."""
 
 import functools
 from typing import Any
@@ -14,7 +14,7 @@ from kmeans_xp.devices.libraries.torch import Torch
 
 __all__ = ["LIBRARIES", "Library", "library_name", "library_of", "record_of"]
 
-#: those that are looked for and tested; any other that speaks the Array API has the plain record
+#: libraries that we look for and test; any other with the Array API gets the plain record
 LIBRARIES: dict[str, type[Library]] = {
     "numpy": NumPy,
     "cupy": CuPy,

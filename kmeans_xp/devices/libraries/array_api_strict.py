@@ -1,4 +1,4 @@
-"""What the Array API says and no more: array-api-strict."""
+"""The Array API and no more: array-api-strict."""
 
 from typing import Any
 
@@ -14,13 +14,13 @@ class ArrayApiStrict(Library):
     """Pretends to have several devices."""
 
     def to_host(self, array: Any) -> Host:
-        """Return the array as NumPy, from its device for the host."""
+        """Return a NumPy array, by way of the library's CPU device."""
         _, cpu = self.cpu(array.__array_namespace__())
         return np.asarray(array_api_compat.to_device(array, cpu))
 
     def lender(self, array: Any) -> None:
-        """Return None: it is there to find out what array code does."""
+        """Return None: this library is for testing portable code, so it computes itself."""
 
     def cpu(self, xp: Any) -> tuple[Any, Any]:
-        """Return its device for the host."""
+        """Return its CPU device."""
         return xp, xp.Device("CPU_DEVICE")

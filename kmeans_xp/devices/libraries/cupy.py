@@ -15,13 +15,13 @@ __all__ = ["CuPy"]
 
 
 class _Read:
-    """A copy to pinned memory that was begun: the values, when called.
+    """A running copy to pinned memory; a call waits for it and returns the values.
 
-    CuPy gives pinned memory that nobody holds to the next who asks, on whatever stream, even
-    while a copy writes there. So a read that is dropped leaves its memory behind until then.
+    CuPy reuses pinned memory as soon as it is free, on any stream, even while a copy still writes
+    there. So a read that is dropped early keeps its memory in ``left`` until the copy is done.
     """
 
-    #: of reads that were dropped; one thread at a time holds each, since others may be here too
+    #: memory of dropped reads; a thread takes out the items it looks at, since others may run
     left: ClassVar[deque[tuple[Host, Any]]] = deque()
 
     def __init__(self, pinned: Host, copied: Any) -> None:
@@ -43,7 +43,7 @@ class _Read:
 
 
 class CuPy(Library):
-    """Computes on CUDA devices, by kernels of its own."""
+    """Computes on CUDA devices, with its own kernels."""
 
     kernels = ("for_cupy",)
     on_accelerator = True
@@ -55,9 +55,9 @@ class CuPy(Library):
         return np.asarray(array.get())
 
     def begin_read(self, array: Any) -> Callable[[], Host]:
-        """Start copying a small array to the host, which no other work waits for."""
+        """Start copying a small array to the host; no other work waits for it."""
         cupy, cupyx = self.module, importlib.import_module("cupyx")
-        # Only into pinned memory does a copy return before it is done.
+        # Only a copy to pinned memory returns before it is done.
         pinned = cupyx.empty_pinned(array.shape, dtype=array.dtype)
         array.get(out=pinned, blocking=False)
         copied = cupy.cuda.Event(block=False, disable_timing=True)
@@ -65,7 +65,7 @@ class CuPy(Library):
         return _Read(pinned, copied)
 
     def lender(self, array: Any) -> None:
-        """Return None: the kernels are its own."""
+        """Return None: it has its own kernels."""
 
     def working(self, device: Any) -> AbstractContextManager[object]:
         """Return the device: CuPy launches on the current one, wherever its arguments are."""
@@ -77,7 +77,7 @@ class CuPy(Library):
         return array_api_compat.numpy, "cpu"
 
     def free_memory(self, device: Any) -> int:
-        """Return the bytes that CUDA and CuPy's pool have left."""
+        """Return the number of free bytes of CUDA and of CuPy's pool."""
         cupy = self.module
         with device:
             free, _ = cupy.cuda.runtime.memGetInfo()

@@ -10,14 +10,14 @@ __all__ = ["Dpnp"]
 
 
 class Dpnp(Library):
-    """Works on devices with queues, of which the host may be one."""
+    """Works on devices with queues; the host may be one of them."""
 
     out_of_memory = ("USMAllocationError",)
-    pickles_load_anywhere = False  # nowhere: there are none
+    pickles_load_anywhere = False  # dpnp has no pickles
 
     def to_host(self, array: Any) -> Host:
-        """Return a copy on the host, which is never made by itself."""
+        """Return a copy on the host; dpnp never makes one implicitly."""
         return np.asarray(array.asnumpy())
 
     def lender(self, array: Any) -> None:
-        """Return None: what lies in unified memory is in the order of a queue."""
+        """Return None: other libraries do not wait for the queue that orders its work."""

@@ -8,7 +8,7 @@ __all__ = ["NumPy"]
 
 
 class NumPy(Library):
-    """Computes on the host, by compiled kernels where numba is."""
+    """Computes on the host, with compiled kernels where numba is usable."""
 
     kernels = ("for_numpy", "for_numba")
     on_accelerator = False
@@ -16,4 +16,4 @@ class NumPy(Library):
     has_threaded_kernels = True
 
     def lender(self, array: Any) -> None:
-        """Return None: the kernels are its own."""
+        """Return None: it has its own kernels."""

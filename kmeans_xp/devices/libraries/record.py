@@ -1,4 +1,4 @@
-"""What differs between array libraries outside the Array API: the record of one."""
+"""The record of an array library: what differs between libraries outside the Array API."""
 
 import functools
 import importlib
@@ -11,39 +11,39 @@ import numpy as np
 
 from kmeans_xp.devices.availability import on_cuda, why_cupy_is_unusable
 
-__all__ = ["Library"]
+__all__ = ["Library", "is_bfloat16"]
 
 Host = np.ndarray[Any, Any]
 
-#: whose kernels compute in memory of the kinds that DLPack numbers: on the host, and pinned
-#: there; of CUDA, and managed by it
+#: which library's kernels compute in each of DLPack's kinds of memory: on the host, pinned on
+#: the host, on CUDA, managed by CUDA
 _LENDERS = {1: "numpy", 3: "numpy", 2: "cupy", 13: "cupy"}
 
 
 class Library:
-    """What a library has of its own; as it stands here, that of one without peculiarities.
+    """What is special about a library; this class describes one without peculiarities.
 
     Parameters
     ----------
     name : str
-        As it is imported.
+        The name to import.
     """
 
     #: packages beside ``kmeans_xp.kernels.kernel`` that hold its kernels, the fastest last
     kernels: tuple[str, ...] = ()
-    #: whether it computes on accelerators alone, or never; None to look at the device
+    #: whether it computes only on accelerators, or never; None: look at the device
     on_accelerator: bool | None = None
     #: whether it sums in float64 on every device
     has_float64 = False
-    #: whether its kernels use threads of this process, and may run several at a time
+    #: whether its kernels use threads of this process, and several may run at a time
     has_threaded_kernels = False
-    #: whether blocks are uploaded while it computes
+    #: whether to upload blocks while it computes
     uploads_ahead = False
-    #: whether it lacks too much of the Array API to compute by itself
+    #: whether it lacks too much of the Array API for the portable kernels
     needs_lender = False
-    #: whether a pickle of its arrays loads wherever it can be imported
+    #: whether a pickle of its arrays loads wherever the library can be imported
     pickles_load_anywhere = True
-    #: words of its errors when memory runs out, where it has no subclass of MemoryError
+    #: words in its errors when memory runs out, where these are not MemoryErrors
     out_of_memory: tuple[str, ...] = ()
 
     def __init__(self, name: str) -> None:
@@ -55,15 +55,15 @@ class Library:
         return importlib.import_module(self.name)
 
     def device(self, array: Any) -> Any:
-        """Return the device that an array is on, in the library's own terms."""
+        """Return an array's device, in the library's own terms."""
         return array_api_compat.device(array)
 
     def settled(self, array: Any) -> Any:
-        """Return an array without what computing with it would drag along."""
+        """Return an array without extras that computation must not keep, such as a gradient."""
         return array
 
     def to_host(self, array: Any) -> Host:
-        """Return an array as NumPy; waits for the device, and copies if it has one of its own."""
+        """Return a NumPy array; from another device, waits for it and copies."""
         return np.asarray(array)
 
     def from_host(self, host: Host, xp: Any, device: Any) -> Any:
@@ -71,31 +71,31 @@ class Library:
         return xp.asarray(host, device=device)
 
     def begin_read(self, array: Any) -> Callable[[], Host]:
-        """Start copying a small array to the host; calling the result waits for that alone."""
+        """Start copying a small array to the host; calling the result waits only for that."""
         return lambda: self.to_host(array)
 
     def lender(self, array: Any) -> str | None:
-        """Return the library whose kernels can compute where an array lies; None if its own."""
+        """Return the library whose kernels can compute in an array's memory; None for its own."""
         lender = _LENDERS.get(array.__dlpack_device__()[0]) if _has_dlpack(array) else None
         if lender == "cupy" and why_cupy_is_unusable() is not None:
             return None
         # NumPy and CuPy have no bfloat16.
-        return None if str(array.dtype).endswith("bfloat16") else lender
+        return None if is_bfloat16(array.dtype) else lender
 
     def shared(self, array: Any, xp: Any) -> Any:
-        """Return an array of another library in this one, ``xp``, without a copy."""
+        """Return another library's array as an array of this one, ``xp``, without a copy."""
         return xp.from_dlpack(array)
 
     def lent(self, array: Any, borrower: "Library", xp: Any) -> Any:
-        """Return an array of this library in that of ``borrower``, ``xp``, without a copy."""
+        """Return this library's array as an array of ``borrower``, ``xp``, without a copy."""
         return borrower.shared(array, xp)
 
     def working(self, device: Any) -> AbstractContextManager[object]:
-        """Return a context in which work goes to a device, in the precision asked for."""
+        """Return a context in which work runs on a device, in the configured precision."""
         return nullcontext()
 
     def lending(self, array_device: Any) -> AbstractContextManager[object]:
-        """Return a context in which a lender's work is in order with this library's own."""
+        """Return a context that keeps another library's work in order with this library's."""
         return nullcontext()
 
     def cpu(self, xp: Any) -> tuple[Any, Any]:
@@ -108,12 +108,18 @@ class Library:
         return importlib.import_module("array_api_compat.cupy"), device
 
     def free_memory(self, device: Any) -> int | None:
-        """Return the bytes that are free on a device; None where that is not known."""
+        """Return the number of free bytes on a device; None if unknown."""
         return None
 
     def is_accelerator(self, device: Any) -> bool:
-        """Return whether a device is no CPU."""
+        """Return whether a device is not a CPU."""
         return any(word in str(device) for word in ("cuda", "gpu", "mps", "xpu"))
+
+
+@functools.cache
+def is_bfloat16(dtype: Any) -> bool:
+    """Return whether a dtype is the one that NumPy and CuPy do not have."""
+    return str(dtype).endswith("bfloat16")
 
 
 def _has_dlpack(array: Any) -> bool:

@@ -13,13 +13,17 @@ __all__ = ["Torch"]
 
 
 class Torch(Library):
-    """Has gradients, no read-only tensors, and streams of its own on CUDA."""
+    """Has gradients, no read-only tensors, and its own CUDA streams."""
 
     out_of_memory = ("OutOfMemoryError", "can't allocate memory")
 
+    def device(self, array: Any) -> Any:
+        """Return the device of a tensor."""
+        return array.device
+
     def settled(self, array: Any) -> Any:
         """Return a tensor of the same memory without its gradient."""
-        # Results that are part of a graph would keep all of it alive.
+        # Results with a graph would keep all of it alive.
         return array.detach() if array.requires_grad else array
 
     def to_host(self, array: Any) -> Host:
@@ -32,7 +36,8 @@ class Torch(Library):
     def from_host(self, host: Host, xp: Any, device: Any) -> Any:
         """Return a host array as a tensor."""
         if not host.flags.writeable or min(host.strides, default=0) < 0:
-            # torch has no read-only tensors, warns and shares the memory; nor negative strides.
+            # torch has no read-only tensors: it warns and shares the memory. Nor has it negative
+            # strides.
             host = host.copy()
         return xp.asarray(host, device=device)
 
@@ -45,18 +50,18 @@ class Torch(Library):
         return self.from_host(array, xp, "cpu")
 
     def lender(self, array: Any) -> str | None:
-        """Return the library whose kernels can compute where a tensor lies; None if its own."""
+        """Return the library whose kernels can compute in a tensor's memory; None for its own."""
         if array.device.type != "cpu":
             return super().lender(array)
         return None if array.dtype is self.module.bfloat16 else "numpy"
 
     def lent(self, array: Any, borrower: Library, xp: Any) -> Any:
         """Return a tensor as an array of the same memory."""
-        # A tenth of the time that DLPack takes.
+        # This takes a tenth of DLPack's time.
         return array.numpy() if borrower.name == "numpy" else borrower.shared(array, xp)
 
     def lending(self, array_device: Any) -> AbstractContextManager[object]:
-        """Let CuPy work on the stream that torch works on now: neither waits for the other."""
+        """Let CuPy use torch's current stream, so that neither waits for the other."""
         if getattr(array_device, "type", "cpu") != "cuda" or why_cupy_is_unusable() is not None:
             return nullcontext()
         torch, cupy = self.module, importlib.import_module("cupy")

@@ -8,7 +8,7 @@ import cupy
 import numpy as np
 
 from kmeans_xp.devices import Array, within_budget
-from kmeans_xp.kernels.for_cupy.launching import N_THREADS, launch, row_arguments
+from kmeans_xp.kernels.for_cupy.launching import N_THREADS, ManyRows, launch, row_arguments
 from kmeans_xp.kernels.rows import DenseRows
 
 __all__ = ["PART_ROWS", "Labelling", "is_certified"]
@@ -201,7 +201,7 @@ def wide_blocks(depth: int) -> int:
     return max(1, min(within_budget(_HALVES_BYTES) // of_block, n_multiprocessors))
 
 
-def is_certified(rows: DenseRows, centroids: Array, types: tuple[str, str]) -> bool:
+def is_certified(rows: DenseRows | ManyRows, centroids: Array, types: tuple[str, str]) -> bool:
     """Return whether tensor cores score rows faster than the chain does."""
     *_, n_clusters, n_features = centroids.shape
     return (

@@ -96,6 +96,17 @@ __device__ T sq_norm_of(const T* centroid, int n_features) {
     return rounded;
 }
 
+// Rows of many problems lie one after another. The second dimension of a grid goes over runs, and
+// problems says whose rows each run takes; where it is null, all runs take the same. Returns the
+// index of the first of them; the origin becomes theirs.
+template <typename T>
+__device__ __forceinline__ i64 first_row_of(const int* problems, i64 n_points, int n_features,
+                                            const T*& origin) {
+    i64 problem = problems ? problems[blockIdx.y] : 0;
+    if (origin) origin += problem * n_features;
+    return problem * n_points;
+}
+
 // The sum over the rows_at_once rows that lie across a block, `width` threads each, in the threads
 // of the first row.
 __device__ __forceinline__ double sum_over_rows(double value, double* buffer, int row,

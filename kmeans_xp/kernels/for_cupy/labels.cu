@@ -100,14 +100,14 @@ __device__ __forceinline__ void find_nearest(const Few<T>& few, int n_features, 
 // memory, and the labels that belong to the thread.
 template <typename In, typename T, int D, typename Take>
 __device__ __forceinline__ void for_labelled_tiles(const In* points, const T* origin,
-                                                   const T* centroids, i64 n_points,
-                                                   int n_features, int n_clusters,
-                                                   i64 rows_per_block, const Few<T>& few,
-                                                   Take take) {
+                                                   const T* centroids, i64 first_row,
+                                                   i64 n_points, int n_features,
+                                                   int n_clusters, i64 rows_per_block,
+                                                   const Few<T>& few, Take take) {
     constexpr int ROWS = TILE_ROWS<T, D>;
     load_centroids<T, D>(centroids, n_clusters, n_features, few);
-    i64 begin = blockIdx.x * rows_per_block;
-    i64 end = min(begin + rows_per_block, n_points);
+    i64 begin = first_row + blockIdx.x * rows_per_block;
+    i64 end = min(begin + rows_per_block, first_row + n_points);
     for (i64 first = begin; first < end; first += ROWS) {
         int n_rows = static_cast<int>(min(end - first, static_cast<i64>(ROWS)));
         __syncthreads();
@@ -122,32 +122,41 @@ __device__ __forceinline__ void for_labelled_tiles(const In* points, const T* or
 // Blocks of a multiprocessor. The compiler's own choice spills on some architectures; 0 says nothing.
 template <typename T, int D>
 constexpr int LEAST_BLOCKS = sizeof(T) == 4 ? (D <= 16 ? 3 : 0) : (D < 64 ? 2 : 1);
+template <typename T, int D>
+constexpr int LABEL_BLOCKS = sizeof(T) == 4 && D == 16 ? 2 : LEAST_BLOCKS<T, D>;
 
 template <typename In, typename T, int D>
-__global__ void __launch_bounds__(THREADS, LEAST_BLOCKS<T, D>)
-few_labels(const In* points, const T* origin, const T* centroids, i64 n_points, int n_features,
-           int n_clusters, i64 rows_per_block, int* labels) {
+__global__ void __launch_bounds__(THREADS, LABEL_BLOCKS<T, D>)
+few_labels(const In* points, const T* origin, const int* problems, const T* centroids,
+           i64 n_points, int n_features, int n_clusters, i64 rows_per_block, int* labels) {
     extern __shared__ uint4 shared[];
+    i64 first_row = first_row_of(problems, n_points, n_features, origin);
+    centroids += blockIdx.y * static_cast<i64>(n_clusters) * n_features;
+    // Not in registers, of which some architectures would spill others.
+    __shared__ int* labels_of_rows;
+    if (threadIdx.x == 0) labels_of_rows = labels + (blockIdx.y * n_points - first_row);
     const Few<T> few = few_of<T, D>(shared, n_clusters, 0);
     for_labelled_tiles<In, T, D>(
-        points, origin, centroids, n_points, n_features, n_clusters, rows_per_block, few,
-        [&](i64 first, int n_rows, const int (&label)[OWN_ROWS<T, D>]) {
+        points, origin, centroids, first_row, n_points, n_features, n_clusters, rows_per_block,
+        few, [&](i64 first, int n_rows, const int (&label)[OWN_ROWS<T, D>]) {
 #pragma unroll
             for (int r = 0; r < OWN_ROWS<T, D>; ++r) {
                 int row = threadIdx.x + r * THREADS;
-                if (row < n_rows) labels[first + row] = label[r];
+                if (row < n_rows) labels_of_rows[first + row] = label[r];
             }
         });
 }
 
 // One pass of Lloyd: assignment, and sums into accumulators that belong to groups of threads.
 // A group owns every n_groups-th row of a tile, and each of its threads one feature of them.
-// The second dimension of the grid goes over restarts: centroids of their own, the same rows.
+// The second dimension of the grid goes over runs: centroids of their own, their problem's rows.
 template <typename In, typename T, int D>
 __global__ void __launch_bounds__(THREADS, LEAST_BLOCKS<T, D>)
-few_step(const In* points, const T* weights, const T* origin, const T* centroids, i64 n_points,
-         int n_features, int n_clusters, i64 rows_per_block, int n_groups, double* partials) {
+few_step(const In* points, const T* weights, const T* origin, const int* problems,
+         const T* centroids, i64 n_points, int n_features, int n_clusters, i64 rows_per_block,
+         int n_groups, double* partials) {
     extern __shared__ uint4 shared[];
+    i64 first_row = first_row_of(problems, n_points, n_features, origin);
     int n_sums = n_clusters * n_features;
     int n_cells = n_sums + n_clusters;  // the sums, then the masses
     centroids += static_cast<i64>(blockIdx.y) * n_sums;
@@ -161,8 +170,8 @@ few_step(const In* points, const T* weights, const T* origin, const T* centroids
     int feature = threadIdx.x - group * n_features;
     double* own = totals + group * n_cells;
     for_labelled_tiles<In, T, D>(
-        points, origin, centroids, n_points, n_features, n_clusters, rows_per_block, few,
-        [&](i64 first, int n_rows, const int (&label)[OWN_ROWS<T, D>]) {
+        points, origin, centroids, first_row, n_points, n_features, n_clusters, rows_per_block,
+        few, [&](i64 first, int n_rows, const int (&label)[OWN_ROWS<T, D>]) {
 #pragma unroll
             for (int r = 0; r < OWN_ROWS<T, D>; ++r) {
                 int row = threadIdx.x + r * THREADS;
@@ -181,7 +190,7 @@ few_step(const In* points, const T* weights, const T* origin, const T* centroids
             }
         });
     __syncthreads();
-    // The sums of all restarts, then the masses of all.
+    // The sums of all runs, then the masses of all.
     double* of_block = partials + static_cast<i64>(blockIdx.x) * gridDim.y * n_cells;
     double* sums = of_block + static_cast<i64>(blockIdx.y) * n_sums;
     double* mass = of_block + static_cast<i64>(gridDim.y) * n_sums + blockIdx.y * n_clusters;

@@ -15,8 +15,10 @@ from kmeans_xp.kernels.for_cupy.launching import (
     MOST_BLOCKS,
     N_THREADS,
     SHARED_BYTES,
+    ManyRows,
     launch,
     row_arguments,
+    runs_over,
     split,
     types_of,
 )
@@ -25,7 +27,7 @@ from kmeans_xp.kernels.portable.assignment import ClusterTotals, nearest_labels
 from kmeans_xp.kernels.portable.steps import lloyd_step, lloyd_step_batched
 from kmeans_xp.kernels.rows import DenseRows
 
-__all__ = ["is_kernels_alone", "reads_rows_once"]
+__all__ = ["batched_labels", "batched_totals", "is_kernels_alone", "reads_rows_once"]
 
 #: what a block may ask for where SHARED_BYTES are too little; two at a time
 _MOST_SHARED_BYTES = 96 * 2**10
@@ -41,7 +43,7 @@ _MOST_BYTES_OF_TWO = 64
 #: of shared memory of a block whose threads have two rows: three blocks at a time on an H100
 _BYTES_OF_TWO = 72 * 2**10
 
-#: Padded features, clusters, numbers of all centroids and multiply-adds, from which labels by
+#: Padded features, clusters, numbers of all centroids and multiply-adds. From these on, labels by
 #: tensor cores and sums of sorted rows take less time than one pass, though they read the rows
 #: twice (docs/roofline.md). Not where restarts may run as one batch: it adds up in another order.
 _LEAST_SORTED = (16, 48, 1536, 2**28)
@@ -111,13 +113,49 @@ def running_minimum_labels(rows: DenseRows, centroids: Array, *, xp: Namespace) 
         for number, (place, part) in enumerate(rows.tiles(PART_ROWS)):
             labelling.write(number, part, labels[place])
         return labels
+    _few_labels(rows, centroids, types, few, labels)
+    return labels
+
+
+def batched_totals(rows: ManyRows, centroids: Array) -> ClusterTotals | None:
+    """Return the totals of each run, (n_runs, n_clusters, ...): None if that is not one pass.
+
+    Centroids are of shape (n_runs, n_clusters, n_features).
+    """
+    types = types_of(rows, centroids)
+    few = None if types is None else _one_pass(rows, centroids, types)
+    return None if types is None or few is None else _few_step(rows, centroids, types, few)
+
+
+def batched_labels(rows: ManyRows, centroids: Array) -> Array:
+    """Return the labels of each run, (n_runs, n_points), where there are ``batched_totals``."""
+    types = types_of(rows, centroids)
+    n_runs, n_clusters, n_features = centroids.shape
+    few = _few(n_features, n_clusters, centroids.dtype.itemsize, with_sums=False)
+    assert types is not None
+    assert few is not None  # what fits with sums fits without
+    labels = cupy.empty((n_runs, rows.n_points), dtype=np.int32)
+    _few_labels(rows, centroids, types, few, labels)
+    return labels
+
+
+def _few_labels(
+    rows: DenseRows | ManyRows,
+    centroids: Array,
+    types: tuple[str, str],
+    few: _Few,
+    labels: Array,
+) -> None:
+    *_, n_clusters, n_features = centroids.shape
+    problems, n_runs = runs_over(rows)
     rows_per_block, n_blocks = split(rows.n_points, 16 * MOST_BLOCKS, few.tile_rows)
     launch(
         f"few_labels<{types[0]}, {types[1]}, {few.width}>",
         "labels.cu",
-        n_blocks,
+        (n_blocks, n_runs),
         (
             *row_arguments(rows),
+            problems,
             centroids,
             np.int64(rows.n_points),
             np.int32(n_features),
@@ -127,25 +165,25 @@ def running_minimum_labels(rows: DenseRows, centroids: Array, *, xp: Namespace) 
         ),
         shared_bytes=few.shared_bytes,
     )
-    return labels
 
 
 def _few_step(
-    rows: DenseRows, centroids: Array, types: tuple[str, str], few: _Few
+    rows: DenseRows | ManyRows, centroids: Array, types: tuple[str, str], few: _Few
 ) -> ClusterTotals:
-    """Return the totals of each of the restarts, (n_restarts, n_clusters, ...)."""
-    n_restarts, n_clusters, n_features = centroids.shape
-    n_cells = n_restarts * n_clusters * (n_features + 1)
-    # As many as for one restart, whatever their number: the order of adding must not change.
-    most = max(1, _PARTIALS_BYTES * n_restarts // (8 * n_cells))
+    """Return the totals of each of the runs, (n_runs, n_clusters, ...)."""
+    n_runs, n_clusters, n_features = centroids.shape
+    n_cells = n_runs * n_clusters * (n_features + 1)
+    # As many as for one run, whatever their number: the order of adding must not change.
+    most = max(1, _PARTIALS_BYTES * n_runs // (8 * n_cells))
     rows_per_block, n_blocks = split(rows.n_points, min(MOST_BLOCKS, most), few.tile_rows)
     partials = cupy.empty((n_blocks, n_cells), dtype=np.float64)
     launch(
         f"few_step<{types[0]}, {types[1]}, {few.width}>",
         "labels.cu",
-        (n_blocks, n_restarts),
+        (n_blocks, n_runs),
         (
             *row_arguments(rows, with_weights=True),
+            runs_over(rows)[0],
             centroids,
             np.int64(rows.n_points),
             np.int32(n_features),
@@ -157,13 +195,13 @@ def _few_step(
         shared_bytes=few.shared_bytes,
     )
     totals = merged(partials)
-    n_sums = n_restarts * n_clusters * n_features
+    n_sums = n_runs * n_clusters * n_features
     return ClusterTotals(
         totals[:n_sums].reshape(centroids.shape), totals[n_sums:].reshape(centroids.shape[:2])
     )
 
 
-def _one_pass(rows: DenseRows, centroids: Array, types: tuple[str, str]) -> _Few | None:
+def _one_pass(rows: DenseRows | ManyRows, centroids: Array, types: tuple[str, str]) -> _Few | None:
     """Return how a pass that also adds up is launched; None if two readings are faster."""
     *_, n_clusters, n_features = centroids.shape
     few = _few(n_features, n_clusters, centroids.dtype.itemsize, with_sums=True)
@@ -175,7 +213,7 @@ def _one_pass(rows: DenseRows, centroids: Array, types: tuple[str, str]) -> _Few
         and n_clusters >= clusters
         and few.width * n_clusters >= numbers
         and rows.n_points * n_clusters * n_features >= work
-        and rows.points.size > _MOST_BATCHED
+        and rows.n_points * n_features > _MOST_BATCHED
         and is_certified(rows, centroids, types)
     )
     return None if is_slower else few

@@ -8,7 +8,7 @@ import functools
 import importlib.resources
 import re
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 import cupy
 import numpy as np
@@ -22,10 +22,12 @@ __all__ = [
     "NULL",
     "N_THREADS",
     "SHARED_BYTES",
+    "ManyRows",
     "are_plain",
     "compiled",
     "launch",
     "row_arguments",
+    "runs_over",
     "source_text",
     "split",
     "types_of",
@@ -58,7 +60,46 @@ _KERNEL = re.compile(
 _INCLUDE = re.compile(r'^#include "(\w+\.cu)"\n', re.MULTILINE)
 
 
-def types_of(rows: DenseRows, *arrays: Array) -> tuple[str, str] | None:
+class ManyRows(NamedTuple):
+    """The rows of many problems of one shape, and the runs over them.
+
+    Parameters
+    ----------
+    points : array of shape (n_problems, n_points, n_features)
+    weights : array of shape (n_problems, n_points), or None
+    origin : array of shape (n_problems, n_features)
+    problems : array of int32, shape (n_runs,)
+        Whose rows each run takes.
+    """
+
+    points: Array
+    weights: Array | None
+    origin: Array
+    problems: Array
+
+    @property
+    def first(self) -> DenseRows:
+        """The rows of the first problem."""
+        weights = None if self.weights is None else self.weights[0]
+        return DenseRows(self.points[0], weights, self.origin[0])
+
+    @property
+    def n_points(self) -> int:
+        """Rows of a problem."""
+        return int(self.points.shape[1])
+
+    @property
+    def n_features(self) -> int:
+        """Columns of each."""
+        return int(self.points.shape[2])
+
+
+def runs_over(rows: DenseRows | ManyRows) -> tuple[Any, int]:
+    """Return whose rows each run takes, null for the only ones, and how many runs there are."""
+    return (rows.problems, len(rows.problems)) if isinstance(rows, ManyRows) else (NULL, 1)
+
+
+def types_of(rows: DenseRows | ManyRows, *arrays: Array) -> tuple[str, str] | None:
     """Return the C types of the points and of the computation; None to decline."""
     if rows.n_points == 0:  # a launch of no blocks is an error
         return None
@@ -75,7 +116,7 @@ def are_plain(*arrays: Array) -> bool:
     return all(array.flags.c_contiguous for array in arrays)
 
 
-def row_arguments(rows: DenseRows, *, with_weights: bool = False) -> Iterator[Any]:
+def row_arguments(rows: DenseRows | ManyRows, *, with_weights: bool = False) -> Iterator[Any]:
     """Return the points, weights if asked for, and origin: null where there are none."""
     optional = (rows.weights, rows.origin) if with_weights else (rows.origin,)
     yield rows.points
@@ -92,7 +133,7 @@ def split(n_rows: int, most_blocks: int, tile_rows: int = N_THREADS) -> tuple[in
 def launch(
     name: str,
     source: str,
-    blocks: int | tuple[int, int],
+    blocks: int | tuple[int, ...],
     arguments: tuple[Any, ...],
     *,
     n_threads: int = N_THREADS,

@@ -5,7 +5,7 @@
 // Of a block's rows: n_features sums, as many sums of squares, and how many rows; if there are
 // weights the same again with them. Threads lie across the features, then across rows, so that
 // neighbours read neighbours however few features there are; the second dimension of the grid
-// goes over THREADS features at a time.
+// goes over THREADS features at a time, the third over problems, whose rows lie one after another.
 template <typename In, typename T>
 __global__ void __launch_bounds__(THREADS)
 dense_moments(const In* points, const T* weights, const T* origin, i64 n_points, int n_features,
@@ -18,6 +18,9 @@ dense_moments(const In* points, const T* weights, const T* origin, i64 n_points,
     int feature = first + threadIdx.x - row_of * width;
     i64 begin = blockIdx.x * rows_per_block;
     i64 end = min(begin + rows_per_block, n_points);
+    points += blockIdx.z * n_points * n_features;
+    if (weights) weights += blockIdx.z * n_points;
+    if (origin) origin += blockIdx.z * static_cast<i64>(n_features);
     double sum = 0.0, squares = 0.0, weighted_sum = 0.0, weighted_squares = 0.0, mass = 0.0;
     if (row_of < rows_at_once) {
         T shift = origin ? origin[feature] : T(0);
@@ -44,7 +47,8 @@ dense_moments(const In* points, const T* weights, const T* origin, i64 n_points,
         }
     }
     int n_cells = 2 * n_features + 1;
-    double* out = partials + blockIdx.x * static_cast<i64>(weights ? 2 * n_cells : n_cells);
+    i64 place = blockIdx.x * static_cast<i64>(gridDim.z) + blockIdx.z;
+    double* out = partials + place * (weights ? 2 * n_cells : n_cells);
     bool writes = threadIdx.x < width;
     sum = sum_over_rows(sum, buffer, row_of, rows_at_once, width);
     squares = sum_over_rows(squares, buffer, row_of, rows_at_once, width);
@@ -63,4 +67,37 @@ dense_moments(const In* points, const T* weights, const T* origin, i64 n_points,
         out[n_features + feature] = weighted_squares;
         if (feature == 0) out[2 * n_features] = mass;
     }
+}
+
+// The mean of the rows, rounded, and three numbers: the mean over the columns of their variance, the
+// weighted sum of squares about the mean, and the mass; a block a problem, each with its moments
+// `stride` numbers after those of the one before it.
+template <typename T>
+__global__ void __launch_bounds__(THREADS)
+rows_spread(const double* plain_mass, const double* plain_sums, const double* plain_squares,
+            const double* mass, const double* sums, const double* squares, i64 stride,
+            const T* about, int n_features, T* origin, double* numbers) {
+    i64 skipped = blockIdx.x * stride;
+    i64 first = blockIdx.x * static_cast<i64>(n_features);
+    double n_rows = plain_mass[skipped], weight = mass[skipped];
+    double variance = 0.0, total = 0.0;
+    for (int feature = threadIdx.x; feature < n_features; feature += THREADS) {
+        double wide = widened(about[first + feature]);
+        double mean = plain_sums[skipped + feature] / n_rows;
+        T rounded;
+        narrow(wide + mean, rounded);
+        origin[first + feature] = rounded;
+        // sum w |x - o|^2, where o = about + step: no second pass over the rows.
+        double step = widened(rounded) - wide;
+        double own = squares[skipped + feature] - 2.0 * step * sums[skipped + feature];
+        total += own + weight * step * step;
+        variance += plain_squares[skipped + feature] / n_rows - mean * mean;
+    }
+    variance = block_sum(variance);
+    total = block_sum(total);
+    if (threadIdx.x > 0) return;
+    numbers += blockIdx.x * 3;
+    numbers[0] = variance / n_features;
+    numbers[1] = total;
+    numbers[2] = weight;
 }

@@ -3,6 +3,7 @@
 An override's result is Any since it may be ``NotImplemented``.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 import cupy
@@ -10,17 +11,27 @@ import numpy as np
 
 from kmeans_xp.devices import Array, Namespace
 from kmeans_xp.kernels.for_cupy.launching import (
+    C_TYPES,
     MOST_BLOCKS,
     N_THREADS,
+    ManyRows,
+    are_plain,
     launch,
     row_arguments,
     types_of,
 )
 from kmeans_xp.kernels.for_cupy.sums import merged
-from kmeans_xp.kernels.portable.moments import BothMoments, Moments, both_moments, column_moments
+from kmeans_xp.kernels.portable.moments import (
+    BothMoments,
+    Moments,
+    Spread,
+    both_moments,
+    column_moments,
+    spread,
+)
 from kmeans_xp.kernels.rows import DenseRows
 
-__all__: list[str] = []
+__all__ = ["spread_of_each"]
 
 #: numbers that are worth a block of threads
 _FEWEST_NUMBERS = 2**13
@@ -39,15 +50,67 @@ def moments_of_both(rows: DenseRows, *, xp: Namespace) -> Any:
     types = types_of(rows)
     if types is None or rows.n_features == 0:
         return NotImplemented
+    (of_kinds,) = _moments_of_each(rows, types, 1)
+    return BothMoments(*(_moments(of_kinds[kind], rows.n_features) for kind in (0, -1)))
+
+
+@spread.override("cupy")
+def spread_in_a_launch(plain: Moments, weighted: Moments, about: Array, *, xp: Namespace) -> Any:
+    """Take it in one block: as operations of CuPy it is a launch each."""
+    given = (*plain, *weighted)
+    is_plain = are_plain(*given, about) and all(each.dtype == np.float64 for each in given)
+    if not is_plain or about.dtype.name not in ("float32", "float64") or not len(about):
+        return NotImplemented
+    of_all = _spread(given, 0, about[None, :])
+    return Spread(of_all.origin[0], of_all.numbers[0])
+
+
+def spread_of_each(rows: ManyRows) -> Spread | None:
+    """Return where the rows of each problem lie: bit-equal to a fit's start, None to decline.
+
+    The rows' own origin is what they are measured from meanwhile. Of each problem a row of the
+    origins, (n_problems, n_features), and of the numbers, (n_problems, 3).
+    """
+    types = types_of(rows)
+    if types is None:
+        return None
+    n_problems, n_features = rows.origin.shape
+    cells = _moments_of_each(rows, types, n_problems)
+    plain, weighted = cells[:, 0, :], cells[:, -1, :]
+    parts = [
+        of_kind[0, start:]
+        for of_kind in (plain, weighted)
+        for start in (2 * n_features, 0, n_features)
+    ]
+    return _spread(parts, cells[0].size, rows.origin)
+
+
+def _spread(moments: Sequence[Array], stride: int, about: Array) -> Spread:
+    """Return what the moments of each problem say, which lie ``stride`` numbers apart."""
+    n_problems, n_features = about.shape
+    origin = cupy.empty_like(about)
+    numbers = cupy.empty((n_problems, 3), dtype=np.float64)
+    launch(
+        f"rows_spread<{C_TYPES[about.dtype.name][1]}>",
+        "moments.cu",
+        n_problems,
+        (*moments, np.int64(stride), about, np.int32(n_features), origin, numbers),
+    )
+    return Spread(origin, numbers)
+
+
+def _moments_of_each(rows: DenseRows | ManyRows, types: tuple[str, str], n_problems: int) -> Array:
+    """Return the cells of each problem, without weights and with them if there are any."""
     n_features = rows.n_features
     rows_per_block = max(-(-rows.n_points // MOST_BLOCKS), -(-_FEWEST_NUMBERS // n_features))
     n_blocks = -(-rows.n_points // rows_per_block)
     n_kinds = 1 if rows.weights is None else 2
-    partials = cupy.empty((n_blocks, n_kinds * (2 * n_features + 1)), dtype=np.float64)
+    n_cells = 2 * n_features + 1
+    partials = cupy.empty((n_blocks, n_problems * n_kinds * n_cells), dtype=np.float64)
     launch(
         f"dense_moments<{types[0]}, {types[1]}>",
         "moments.cu",
-        (n_blocks, -(-n_features // N_THREADS)),
+        (n_blocks, -(-n_features // N_THREADS), n_problems),
         (
             *row_arguments(rows, with_weights=True),
             np.int64(rows.n_points),
@@ -56,8 +119,7 @@ def moments_of_both(rows: DenseRows, *, xp: Namespace) -> Any:
             partials,
         ),
     )
-    each = [_moments(cells, n_features) for cells in merged(partials).reshape(n_kinds, -1)]
-    return BothMoments(each[0], each[-1])
+    return merged(partials).reshape(n_problems, n_kinds, n_cells)
 
 
 def _moments(cells: Array, n_features: int) -> Moments:

@@ -32,14 +32,17 @@ assigned_distances(const In* points, const T* origin, const int* labels, const T
     if (row < n_points && threadIdx.x % n_lanes == 0) out[row] = distance;
 }
 
-// The weighted sum of such distances over the rows of each block.
+// The weighted sum of such distances over the rows of each block, (n_blocks, n_runs).
 template <typename In, typename T>
-__global__ void __launch_bounds__(THREADS)
-inertia_parts(const In* points, const T* weights, const T* origin, const int* labels,
-              const T* centroids, i64 n_points, int n_features, int n_lanes, i64 rows_per_block,
-              double* parts) {
-    i64 begin = blockIdx.x * rows_per_block;
-    i64 end = min(begin + rows_per_block, n_points);
+__global__ void __launch_bounds__(THREADS, 4)
+inertia_parts(const In* points, const T* weights, const T* origin, const int* problems,
+              const int* labels, const T* centroids, i64 n_points, int n_features, int n_clusters,
+              int n_lanes, i64 rows_per_block, double* parts) {
+    i64 first_row = first_row_of(problems, n_points, n_features, origin);
+    labels += blockIdx.y * n_points - first_row;
+    centroids += blockIdx.y * static_cast<i64>(n_clusters) * n_features;
+    i64 begin = first_row + blockIdx.x * rows_per_block;
+    i64 end = min(begin + rows_per_block, first_row + n_points);
     int rows_at_once = THREADS / n_lanes;
     double total = 0.0;
     for (i64 first = begin; first < end; first += rows_at_once) {
@@ -53,13 +56,16 @@ inertia_parts(const In* points, const T* weights, const T* origin, const int* la
         }
     }
     total = block_sum(total);
-    if (threadIdx.x == 0) parts[blockIdx.x] = total;
+    if (threadIdx.x == 0) parts[blockIdx.x * static_cast<i64>(gridDim.y) + blockIdx.y] = total;
 }
 
 // ---- greedy k-means++: a centre is fold_chosen, draw_candidates and measure_candidates ----
-// Centres are numbered from the first, which is folded in before any is drawn, from 0 on.
+// Centres are numbered from the first, which is folded in before any is drawn, from 0 on. The second
+// dimension of a grid goes over runs: what is kept for a row, a block or a candidate, each has of
+// its own, one run after another; distances that are kept lie candidate by candidate, then run by
+// run, and so do chosen centres.
 
-// What one centre leaves for the next.
+// What one centre leaves for the next, of each run.
 struct Seeding {
     int best;    // which candidate of the last centre was chosen
     int step;    // centres chosen so far
@@ -74,19 +80,22 @@ __device__ __forceinline__ double mass_of(T closest, const T* weights, i64 row) 
 
 // closest = min(before, the distances to the candidate that was chosen), which were kept when it
 // was one; and the mass of each block of rows. Nothing is folded where nothing was kept. Where it
-// is asked for, labels become the nearest centre, -1 while that is none of those here.
+// is asked for, labels become the nearest centre, -1 while that is none of those here. Without a
+// state and without closest, masses are all that is made.
 template <typename T>
 __global__ void __launch_bounds__(THREADS, 4)
-fold_chosen(const T* before, const T* kept, const T* weights, const Seeding* state, i64 n_points,
-            i64 rows_per_block, T* closest, int* labels, double* block_mass) {
+fold_chosen(const T* before, const T* kept, const T* weights, const int* problems,
+            const Seeding* state, i64 n_points, i64 rows_per_block, T* closest, int* labels,
+            double* block_mass) {
     i64 begin = blockIdx.x * rows_per_block;
     int n_rows = static_cast<int>(min(rows_per_block, n_points - begin));
-    before += begin;
-    closest += begin;
-    if (kept) kept += state->best * n_points + begin;
-    if (weights) weights += begin;
-    if (labels) labels += begin;
-    int chosen = state->step;
+    i64 first = blockIdx.y * n_points + begin;
+    before += first;
+    if (closest) closest += first;
+    if (kept) kept += state[blockIdx.y].best * static_cast<i64>(gridDim.y) * n_points + first;
+    if (weights) weights += begin + (problems ? problems[blockIdx.y] * n_points : 0);
+    if (labels) labels += first;
+    int chosen = state ? state[blockIdx.y].step : 0;
     double mass = 0.0;
 #pragma unroll 2
     for (int row = threadIdx.x; row < n_rows; row += THREADS) {
@@ -94,29 +103,42 @@ fold_chosen(const T* before, const T* kept, const T* weights, const Seeding* sta
         bool is_nearer = kept && kept[row] < nearest;
         if (is_nearer) nearest = kept[row];
         if (labels && (is_nearer || !kept)) labels[row] = kept ? chosen : -1;
-        closest[row] = nearest;
+        if (closest) closest[row] = nearest;
         mass += mass_of(nearest, weights, row);
     }
     mass = block_sum(mass);
-    if (threadIdx.x == 0) block_mass[blockIdx.x] = mass;
+    if (threadIdx.x == 0) block_mass[blockIdx.y * static_cast<i64>(gridDim.x) + blockIdx.x] = mass;
 }
 
-// The row where the running total of the mass first reaches a share of the whole, and its point
-// less the origin: a block a candidate. First the block of rows is found, then the row in it.
+// The row where the running total of the mass first reaches a share of the whole, or exceeds it, and
+// its point less the origin, where that is asked for: a block a candidate. First the block of rows
+// is found, then the row in it. Of each run there are n_uniforms numbers.
 template <typename In, typename T>
 __global__ void __launch_bounds__(THREADS)
-draw_candidates(const In* points, const T* weights, const T* origin, const T* closest,
-                const double* block_mass, int n_blocks, const double* uniforms, i64 n_points,
-                int n_features, i64 rows_per_block, Seeding* state, i64* indices,
-                T* candidates) {
+draw_candidates(const In* points, const T* weights, const T* origin, const int* problems,
+                const T* closest, const double* block_mass, int n_blocks, const double* uniforms,
+                i64 n_uniforms, int exceeds, i64 n_points, int n_features, i64 rows_per_block,
+                Seeding* state, i64* indices, T* candidates) {
     __shared__ double reached[1024];  // as many blocks of rows at most
     __shared__ int found, last;
+    i64 first_of_run = first_row_of(problems, n_points, n_features, origin);
+    points += first_of_run * n_features;
+    if (weights) weights += first_of_run;
+    i64 run = blockIdx.y, step = 0;
+    closest += run * n_points;
+    block_mass += run * n_blocks;
+    uniforms += run * n_uniforms;
+    indices += run * gridDim.x;
+    if (state) {
+        state += run;
+        step = state->step;
+    }
     int each = (n_blocks + THREADS - 1) / THREADS;
     int begin = min(static_cast<int>(threadIdx.x) * each, n_blocks);
     int end = min(begin + each, n_blocks);
     double own = 0.0, total;
     if (threadIdx.x == 0) {
-        if (blockIdx.x == 0) state->ticket = 0;
+        if (state && blockIdx.x == 0) state->ticket = 0;
         found = n_blocks;
         last = 0;
     }
@@ -127,10 +149,10 @@ draw_candidates(const In* points, const T* weights, const T* origin, const T* cl
         reached[block] = running;
     }
     __syncthreads();
-    double threshold = uniforms[state->step * static_cast<i64>(gridDim.x) + blockIdx.x];
-    threshold *= reached[n_blocks - 1];
+    double threshold = uniforms[step * gridDim.x + blockIdx.x] * reached[n_blocks - 1];
     for (int block = begin; block < end; ++block) {
-        if (reached[block] >= threshold) atomicMin(&found, block);
+        bool reaches = exceeds ? reached[block] > threshold : reached[block] >= threshold;
+        if (reaches) atomicMin(&found, block);
         if (block_mass[block] > 0.0) atomicMax(&last, block);
     }
     __syncthreads();
@@ -152,7 +174,8 @@ draw_candidates(const In* points, const T* weights, const T* origin, const T* cl
         double so_far = before + block_scan(mass, total);
         before += total;
         // The sums of a scan differ by rounding: a row without mass reaches nothing by that.
-        bool reaches = so_far >= threshold && (mass > 0.0 || threshold <= 0.0);
+        bool reaches = exceeds ? so_far > threshold && mass > 0.0
+                               : so_far >= threshold && (mass > 0.0 || threshold <= 0.0);
         if (at < n_rows && reaches) atomicMin(&found, at);
         if (mass > 0.0) atomicMax(&last, at);
         __syncthreads();
@@ -160,6 +183,8 @@ draw_candidates(const In* points, const T* weights, const T* origin, const T* cl
     }
     i64 row = first_row + (found < n_rows ? found : last);
     if (threadIdx.x == 0) indices[blockIdx.x] = row;
+    if (!candidates) return;
+    candidates += run * gridDim.x * n_features;
     for (int feature = threadIdx.x; feature < n_features; feature += THREADS) {
         T value = loaded<T>(points[row * n_features + feature]);
         candidates[blockIdx.x * static_cast<i64>(n_features) + feature] =
@@ -225,17 +250,25 @@ __device__ __forceinline__ int best_of(const double* partials, int n_parts, int 
 // rows that no candidate is nearer to are not read; their sums keep their bits.
 template <typename In, typename T, int L>
 __global__ void __launch_bounds__(THREADS, L > 4 ? 2 : 4)
-measure_candidates(const In* points, const T* weights, const T* origin, const T* closest,
-                   const T* candidates, i64 n_points, int n_features, int n_candidates,
-                   i64 rows_per_block, T* kept, int keeps_least, double* partials, double slack,
-                   const i64* indices, Seeding* state, i64* chosen, T* chosen_points,
-                   const int* labels, const T* quarters) {
+measure_candidates(const In* points, const T* weights, const T* origin, const int* problems,
+                   const T* closest, const T* candidates, i64 n_points, int n_features,
+                   int n_candidates, i64 rows_per_block, T* kept, int keeps_least,
+                   double* partials, double slack, const i64* indices, Seeding* state,
+                   i64* chosen, T* chosen_points, const int* labels, const T* quarters) {
     const int F = 128 / sizeof(T);
     __shared__ T tile[THREADS * (F + 1)];
     __shared__ unsigned char wanted[THREADS];
     __shared__ T own[F * L];  // feature by feature
     __shared__ double of_warp[THREADS / 32][L];
     double totals[L];
+    i64 first_of_run = first_row_of(problems, n_points, n_features, origin);
+    points += first_of_run * n_features;
+    if (weights) weights += first_of_run;
+    i64 run = blockIdx.y, n_runs = gridDim.y;
+    closest += run * n_points;
+    candidates += run * n_candidates * n_features;
+    if (kept) kept += run * n_points;
+    if (partials) partials += run * gridDim.x * n_candidates;
 #pragma unroll
     for (int c = 0; c < L; ++c) totals[c] = 0.0;
     i64 begin = blockIdx.x * rows_per_block;
@@ -317,7 +350,7 @@ measure_candidates(const In* points, const T* weights, const T* origin, const T*
                 T nearer = min(distances[c], so_far);
                 totals[c] += weight * nearer;
                 if (kept && c < n_candidates) {
-                    kept[c * n_points + row] = keeps_least ? nearer : distances[c];
+                    kept[c * n_runs * n_points + row] = keeps_least ? nearer : distances[c];
                 }
             }
         }
@@ -334,15 +367,17 @@ measure_candidates(const In* points, const T* weights, const T* origin, const T*
         for (int warp = 0; warp < THREADS / 32; ++warp) total += of_warp[warp][threadIdx.x];
         partials[blockIdx.x * static_cast<i64>(n_candidates) + threadIdx.x] = total;
     }
-    if (!state || !is_last(&state->ticket, gridDim.x)) return;
+    if (!state) return;
+    state += run;
+    if (!is_last(&state->ticket, gridDim.x)) return;
     int best = best_of<L>(partials, gridDim.x, n_candidates, slack);
-    i64 step = state->step;
+    i64 step = state->step, place = step * n_runs + run;
     for (int feature = threadIdx.x; feature < n_features; feature += THREADS) {
-        chosen_points[step * n_features + feature] = candidates[best * n_features + feature];
+        chosen_points[place * n_features + feature] = candidates[best * n_features + feature];
     }
     __syncthreads();
     if (threadIdx.x == 0) {
-        chosen[step] = indices[best];
+        chosen[place] = indices[run * n_candidates + best];
         state->best = best;
         state->step = step + 1;
     }

@@ -10,12 +10,15 @@ import numpy as np
 
 from kmeans_xp.devices import Array, Namespace, within_budget
 from kmeans_xp.kernels.for_cupy.launching import (
+    C_TYPES,
     MOST_BLOCKS,
     N_THREADS,
     NULL,
+    ManyRows,
     are_plain,
     launch,
     row_arguments,
+    runs_over,
     split,
     types_of,
 )
@@ -27,11 +30,12 @@ from kmeans_xp.kernels.portable.seeding import (
     candidate_potentials,
     chosen_at_once,
     closer_of,
+    drawn,
 )
 from kmeans_xp.kernels.portable.uniforms import row_uniforms
 from kmeans_xp.kernels.rows import DenseRows, Rows
 
-__all__: list[str] = []
+__all__ = ["batched_inertia", "chosen_in_each"]
 
 #: padded numbers of k-means++ candidates that are compiled
 _CANDIDATES = (1, 4, 8, 16)
@@ -42,6 +46,8 @@ _MOST_MEASURING = 2048
 _MOST_KEPT_BYTES = 2**32
 #: bytes of a row from which it is worth a look whether it need be read
 _WIDE_ROW_BYTES = 128
+#: Each draw reads the rows of a block: of more draws a running total is found faster.
+_MOST_DRAWN = 256
 #: centres from which a graph is worth its making, and numbers that are read faster than launched
 _FEWEST_REPLAYED = 16
 _FEW_NUMBERS = 2**22
@@ -78,30 +84,43 @@ def distances_across_lanes(
 def added_across_lanes(rows: DenseRows, labels: Array, centroids: Array, *, xp: Namespace) -> Any:
     """Add such distances up while they are in registers."""
     types = types_of(rows, centroids)
-    if types is None:
-        return NotImplemented
-    n_lanes = _lanes_of(rows)
+    return NotImplemented if types is None else _inertia(rows, labels, centroids, types)[0]
+
+
+def batched_inertia(rows: ManyRows, labels: Array, centroids: Array) -> Array:
+    """Return the inertia of each run, (n_runs,), where there are ``batched_totals``."""
+    types = types_of(rows, centroids)
+    assert types is not None
+    return _inertia(rows, labels, centroids, types)
+
+
+def _inertia(
+    rows: DenseRows | ManyRows, labels: Array, centroids: Array, types: tuple[str, str]
+) -> Array:
+    problems, n_runs = runs_over(rows)
     rows_per_block, n_blocks = split(rows.n_points, MOST_BLOCKS)
-    parts = cupy.empty((n_blocks, 1), dtype=np.float64)
+    parts = cupy.empty((n_blocks, n_runs), dtype=np.float64)
     launch(
         f"inertia_parts<{types[0]}, {types[1]}>",
         "seeding.cu",
-        n_blocks,
+        (n_blocks, n_runs),
         (
             *row_arguments(rows, with_weights=True),
+            problems,
             cupy.ascontiguousarray(labels, dtype=np.int32),
             centroids,
             np.int64(rows.n_points),
             np.int32(rows.n_features),
-            np.int32(n_lanes),
+            np.int32(centroids.shape[-2]),
+            np.int32(_lanes_of(rows)),
             np.int64(rows_per_block),
             parts,
         ),
     )
-    return merged(parts)[0]
+    return merged(parts)
 
 
-def _lanes_of(rows: DenseRows) -> int:
+def _lanes_of(rows: DenseRows | ManyRows) -> int:
     """Return how many threads share a row: as many as have something to read of it."""
     return min(32, 1 << (rows.n_features - 1).bit_length()) if rows.n_features else 1
 
@@ -156,18 +175,53 @@ def chosen_without_the_host(
     """
     if not _chooses_at_once(rows, closest, last, trials):
         return None
+    choosing = _chosen(rows, closest[None, :], last, trials[None, :, :])
+    return Candidate(choosing.indices[:, 0], choosing.centres[1:, 0, :])
+
+
+def chosen_in_each(
+    rows: ManyRows, first: Array | None, uniforms: Array, trials: Array
+) -> Array | None:
+    """Return initial centroids of each run, (n_runs, n_clusters, n_features), None to decline.
+
+    Each run's are those that ``kmeans_plusplus`` chooses, to the bit. ``first`` are indices of
+    rows, (n_runs,); if it is None, rows have weights by which uniforms, (n_runs, 1), draw it.
+    Trials are of shape (n_runs, n_clusters - 1, n_trials).
+    """
+    n_runs = len(rows.problems)
+    dtype = rows.origin.dtype
+    closest = cupy.ones((n_runs, rows.n_points), dtype=dtype)
+    if first is None:
+        first = _drawn(rows, closest, uniforms, exceeds=True)[:, 0]
+    points = rows.points[rows.problems, first].astype(dtype, copy=False)
+    last = points - rows.origin[rows.problems]
+    if not trials.shape[1]:
+        return last[:, None, :]
+    closest[...] = np.inf
+    if not _chooses_at_once(rows, closest, last, trials[0]):
+        return None
+    centres = _chosen(rows, closest, last, trials).centres
+    return cupy.ascontiguousarray(centres.transpose(1, 0, 2))
+
+
+def _chosen(
+    rows: DenseRows | ManyRows, closest: Array, last: Array | None, trials: Array
+) -> "_Choosing":
+    """Return what all centres of each run were chosen by; ``_chooses_at_once`` was asked."""
     choosing = _Choosing(rows, closest, last, trials)
     choosing.take(closest, NULL if last is None else choosing.measuring.kept)
-    n_left = len(trials) - 1
+    n_left = trials.shape[1] - 1
     if n_left >= _FEWEST_REPLAYED and rows.points.size <= _FEW_NUMBERS:
         replayed(choosing.take_next, n_left)
     else:
         for _ in range(n_left):
             choosing.take_next()
-    return choosing.chosen
+    return choosing
 
 
-def _chooses_at_once(rows: DenseRows, closest: Array, last: Array | None, trials: Array) -> bool:
+def _chooses_at_once(
+    rows: DenseRows | ManyRows, closest: Array, last: Array | None, trials: Array
+) -> bool:
     """Return whether there is a kernel for it, and memory for the distances of all candidates."""
     n_centres, n_trials = trials.shape
     is_short = within_budget(_MOST_KEPT_BYTES) < _MOST_KEPT_BYTES  # as after memory ran out
@@ -180,36 +234,44 @@ def _chooses_at_once(rows: DenseRows, closest: Array, last: Array | None, trials
 
 
 class _Choosing:
-    """The arrays that all centres share, and the launches of one."""
+    """The arrays that all centres share, of each run, and the launches of one centre."""
 
-    def __init__(self, rows: DenseRows, closest: Array, last: Array | None, trials: Array) -> None:
-        (n_centres, n_trials), dtype = trials.shape, closest.dtype
+    def __init__(
+        self, rows: DenseRows | ManyRows, closest: Array, last: Array | None, trials: Array
+    ) -> None:
+        (n_runs, n_centres, n_trials), dtype = trials.shape, closest.dtype
         self.rows, self.trials = rows, trials
-        self.candidates = cupy.empty((n_trials, rows.n_features), dtype=dtype)
+        self.candidates = cupy.empty((n_runs, n_trials, rows.n_features), dtype=dtype)
         self.nearest = cupy.empty_like(closest)
-        self.centres = cupy.empty((1 + n_centres, rows.n_features), dtype=dtype)
-        self.chosen = Candidate(cupy.empty(n_centres, dtype=np.int64), self.centres[1:])
-        self.rows_per_block, n_blocks = split(rows.n_points, MOST_BLOCKS)
-        self.block_mass = cupy.empty(n_blocks, dtype=np.float64)
+        self.indices = cupy.empty((n_centres, n_runs), dtype=np.int64)
+        self.centres = cupy.empty((1 + n_centres, n_runs, rows.n_features), dtype=dtype)
+        self.blocks = _Blocks(rows, n_runs)
+        n_measuring = _measuring_blocks(rows)[1]
         self.measuring = _Measuring(
-            kept=cupy.empty((n_trials, rows.n_points), dtype=dtype),
-            partials=cupy.empty((_measuring_blocks(rows)[1], n_trials), dtype=np.float64),
+            kept=cupy.empty((n_trials, n_runs, rows.n_points), dtype=dtype),
+            partials=cupy.empty((n_runs, n_measuring, n_trials), dtype=np.float64),
             slack=1e-12 if dtype == np.float64 else 1e-6,
-            indices=cupy.empty(n_trials, dtype=np.int64),
-            state=cupy.zeros(3, dtype=np.int32),  # Seeding, in seeding.cu
-            chosen=self.chosen.index,
-            chosen_points=self.chosen.point,
+            indices=cupy.empty((n_runs, n_trials), dtype=np.int64),
+            state=cupy.zeros((n_runs, 3), dtype=np.int32),  # Seeding, in seeding.cu
+            chosen=self.indices,
+            chosen_points=self.centres[1:],
         )
         is_long = rows.n_features * rows.points.dtype.itemsize >= _WIDE_ROW_BYTES
-        if rows.points.size > _FEW_NUMBERS and is_long:
+        if isinstance(rows, DenseRows) and rows.points.size > _FEW_NUMBERS and is_long:
             self.measuring = self.measuring._replace(
                 labels=cupy.empty(rows.n_points, dtype=np.int32),
                 quarters=cupy.empty((1 + n_centres, n_trials), dtype=dtype),
             )
         if last is not None:
-            self.centres[0] = last[0]
+            self.centres[0] = last
             # As wide as the others: another kernel would be compiled for one launch.
-            _measure(rows, closest, last, _Measuring(kept=self.measuring.kept), width=n_trials)
+            _measure(
+                rows,
+                closest,
+                last[:, None, :],
+                _Measuring(kept=self.measuring.kept),
+                width=n_trials,
+            )
 
     def take_next(self) -> None:
         """Choose one more centre."""
@@ -218,44 +280,22 @@ class _Choosing:
     def take(self, before: Array, of_last: Any) -> None:
         """Choose a centre, by each row's least distance before the last one and that to it."""
         rows, asked = self.rows, self.measuring
-        types = types_of(rows)
-        assert types is not None
-        points, weights, origin = row_arguments(rows, with_weights=True)
-        n_points, n_features = np.int64(rows.n_points), np.int32(rows.n_features)
-        sizes, n_blocks = (n_points, np.int64(self.rows_per_block)), len(self.block_mass)
-        launch(
-            f"fold_chosen<{types[1]}>",
-            "seeding.cu",
-            n_blocks,
-            (
-                *(before, of_last, weights, asked.state, *sizes),
-                *(self.nearest, asked.labels, self.block_mass),
-            ),
-        )
-        launch(
-            f"draw_candidates<{types[0]}, {types[1]}>",
-            "seeding.cu",
-            len(self.candidates),
-            (
-                *(points, weights, origin, self.nearest, self.block_mass, np.int32(n_blocks)),
-                *(self.trials, n_points, n_features, sizes[1]),
-                *(asked.state, asked.indices, self.candidates),
-            ),
-        )
+        _fold(rows, before, of_last, asked, self.nearest, self.blocks)
+        _draw(rows, self.nearest, self.blocks, self.trials, asked, self.candidates)
         if asked.labels is not NULL:
-            self._measure_centres(types[1])
+            self._measure_centres()
         _measure(rows, self.nearest, self.candidates, asked)
 
-    def _measure_centres(self, computed: str) -> None:
+    def _measure_centres(self) -> None:
         """Tell which centres no candidate is near, so that their rows need not be read."""
-        n_trials, n_features = self.candidates.shape
+        _, n_trials, n_features = self.candidates.shape
         dtype = self.candidates.dtype
         # Each of three distances is off by n_features + 3 roundings of itself at most, and by a
         # square that is too small for the dtype for each feature.
         share = dtype.type(0.25 * (1.0 - 8 * (n_features + 6) * np.finfo(dtype).eps))
         least = dtype.type(n_features * 1e3 * np.finfo(dtype).tiny)
         launch(
-            f"centre_distances<{computed}>",
+            f"centre_distances<{C_TYPES[dtype.name][1]}>",
             "seeding.cu",
             -(-len(self.centres) * 32 // N_THREADS),
             (
@@ -265,29 +305,118 @@ class _Choosing:
         )
 
 
+class _Blocks:
+    """How rows are cut into blocks to draw from, and the mass of each block of each run."""
+
+    def __init__(self, rows: DenseRows | ManyRows, n_runs: int) -> None:
+        self.n_rows, self.n_blocks = split(rows.n_points, MOST_BLOCKS)
+        self.mass = cupy.empty((n_runs, self.n_blocks), dtype=np.float64)
+
+
+def _fold(
+    rows: DenseRows | ManyRows,
+    before: Array,
+    of_last: Any,
+    asked: _Measuring,
+    nearest: Any,
+    blocks: _Blocks,
+) -> None:
+    """Fold in what was chosen last, if anything was kept of it, and add up what is drawn by."""
+    problems, _ = runs_over(rows)
+    _, weights, _ = row_arguments(rows, with_weights=True)
+    launch(
+        f"fold_chosen<{C_TYPES[before.dtype.name][1]}>",
+        "seeding.cu",
+        (blocks.n_blocks, len(blocks.mass)),
+        (
+            *(before, of_last, weights, problems, asked.state),
+            *(np.int64(rows.n_points), np.int64(blocks.n_rows)),
+            *(nearest, asked.labels, blocks.mass),
+        ),
+    )
+
+
+def _draw(
+    rows: DenseRows | ManyRows,
+    closest: Array,
+    blocks: _Blocks,
+    uniforms: Array,
+    asked: _Measuring,
+    candidates: Any = NULL,
+    *,
+    exceeds: bool = False,
+) -> None:
+    """Draw a row for each of the indices that are asked for, (n_runs, n_drawn)."""
+    types = types_of(rows)
+    assert types is not None
+    n_runs, n_drawn = asked.indices.shape
+    points, weights, origin = row_arguments(rows, with_weights=True)
+    launch(
+        f"draw_candidates<{types[0]}, {types[1]}>",
+        "seeding.cu",
+        (n_drawn, n_runs),
+        (
+            *(points, weights, origin, runs_over(rows)[0], closest),
+            *(blocks.mass, np.int32(blocks.n_blocks)),
+            *(uniforms, np.int64(uniforms.size // n_runs), np.int32(exceeds)),
+            *(np.int64(rows.n_points), np.int32(rows.n_features), np.int64(blocks.n_rows)),
+            *(asked.state, asked.indices, candidates),
+        ),
+    )
+
+
+def _drawn(rows: DenseRows | ManyRows, values: Array, uniforms: Array, *, exceeds: bool) -> Array:
+    """Return rows drawn in proportion to weight times value, (n_runs, n_drawn)."""
+    n_runs, n_drawn = uniforms.shape
+    blocks = _Blocks(rows, n_runs)
+    asked = _Measuring(indices=cupy.empty((n_runs, n_drawn), dtype=np.int64))
+    _fold(rows, values, NULL, asked, NULL, blocks)
+    _draw(rows, values, blocks, uniforms, asked, exceeds=exceeds)
+    return asked.indices
+
+
+@drawn.override("cupy")
+def drawn_in_two_launches(
+    values: Array, weights: Array | None, uniforms: Array, side: str, *, xp: Namespace
+) -> Any:
+    """Find the block of rows by its mass, then the row in it: no running total is written."""
+    is_plain = uniforms.dtype == np.float64 and are_plain(uniforms)
+    rows = DenseRows(values[:, None], weights)  # of which no point is read
+    if not is_plain or not 0 < len(uniforms) <= _MOST_DRAWN or types_of(rows, values) is None:
+        return NotImplemented
+    return _drawn(rows, values[None, :], uniforms[None, :], exceeds=side == "right")[0]
+
+
 def _takes(rows: DenseRows, closest: Array, candidates: Array, *others: Array) -> bool:
     is_few = 0 < len(candidates) <= _CANDIDATES[-1] and rows.n_features > 0
     return is_few and types_of(rows, closest, candidates, *others) is not None
 
 
-def _measuring_blocks(rows: DenseRows) -> tuple[int, int]:
-    return split(rows.n_points, min(_MOST_MEASURING, -(-rows.points.size // _FEWEST_NUMBERS)))
+def _measuring_blocks(rows: DenseRows | ManyRows) -> tuple[int, int]:
+    n_numbers = rows.n_points * rows.n_features
+    return split(rows.n_points, min(_MOST_MEASURING, -(-n_numbers // _FEWEST_NUMBERS)))
 
 
 def _measure(
-    rows: DenseRows, closest: Array, candidates: Array, asked: _Measuring, width: int = 0
+    rows: DenseRows | ManyRows,
+    closest: Array,
+    candidates: Array,
+    asked: _Measuring,
+    width: int = 0,
 ) -> None:
     types = types_of(rows)
     assert types is not None
-    n_candidates, n_features = candidates.shape
+    *_, n_candidates, n_features = candidates.shape
+    problems, n_runs = runs_over(rows)
     padded = next(each for each in _CANDIDATES if each >= max(n_candidates, width))
     rows_per_block, n_blocks = _measuring_blocks(rows)
     launch(
         f"measure_candidates<{types[0]}, {types[1]}, {padded}>",
         "seeding.cu",
-        n_blocks,
+        (n_blocks, n_runs),
         (
             *row_arguments(rows, with_weights=True),
+            problems,
             closest,
             candidates,
             np.int64(rows.n_points),

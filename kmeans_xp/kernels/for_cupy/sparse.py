@@ -252,7 +252,7 @@ def _or_null(array: Array | None) -> Any:
 
 
 def _launch_for(rows: SparseRows, name: str, n_lanes: int, arguments: tuple[Any, ...]) -> None:
-    """Launch a kernel that has so many threads for each row."""
+    """Launch a kernel that has ``n_lanes`` threads for each row."""
     n_blocks = -(-rows.n_points * n_lanes // N_THREADS)
     _launch_sparse(name, rows, n_blocks, (*_arrays(rows), *arguments))
 

@@ -21,10 +21,10 @@ from kmeans_xp.kernels.portable.steps import (
 )
 from kmeans_xp.kernels.rows import DenseRows, Rows
 
-__all__ = ["step_and_update"]
+__all__ = ["FEW_NUMBERS", "QueuedSteps", "StepsInGraphs", "step_and_update"]
 
 #: numbers that a GPU reads in less time than its host takes to launch a few kernels
-_FEW_NUMBERS = 2**22
+FEW_NUMBERS = 2**22
 
 #: A graph costs as much as some steps to make: loops that end soon are better off without.
 _PLAIN_STEPS = 8
@@ -163,4 +163,4 @@ def _updated(
 
 def _is_small(rows: DenseRows) -> bool:
     """Return whether launching a step's kernels takes longer than running them."""
-    return bool(rows.points.size <= _FEW_NUMBERS)
+    return bool(rows.points.size <= FEW_NUMBERS)

@@ -25,6 +25,7 @@ from kmeans_xp.kernels.for_numba.compiled import (
     TOTALS,
     compiled,
     inline,
+    shared,
 )
 from kmeans_xp.kernels.for_numba.tiling import (
     LARGE,
@@ -33,10 +34,10 @@ from kmeans_xp.kernels.for_numba.tiling import (
     Labels,
     aligned,
     copy,
+    filler_of,
     group_size,
     in_parts,
     int32_labels,
-    length_of,
     n_tasks_for,
     origin_of,
     override,
@@ -95,7 +96,7 @@ _MANY_NUMBERS = 2**17
 UPDATED = 64
 
 
-@inline
+@shared(NUMBERS, COUNT, COUNT, NUMBERS, NUMBERS, COUNT, RESULTS, LABEL_RESULTS)
 def label_panels(panels, n_rows, n_features, groups, biases, n_clusters, best, labels):
     """Label rows that have been packed; rows without a number for a score get label 0."""
     panel = panel_rows(panels)
@@ -112,7 +113,7 @@ def label_panels(panels, n_rows, n_features, groups, biases, n_clusters, best, l
         first += size
 
 
-@inline
+@shared(ROWS, COUNT, COUNT, COUNT, NUMBERS, COLUMN, LABELS, TOTALS)
 def add_tile(points, first, n_rows, row, origin, weights, labels, totals):
     """Add the tile that begins at ``first`` of ``points`` and at ``row`` of the weights."""
     n_features, weight = points.shape[1], 1.0
@@ -141,39 +142,48 @@ def pack_groups(centroids, groups, biases):
         first += size
 
 
-@compiled(ROWS, COUNT, COUNT, COUNT, NUMBER, NUMBERS, NUMBERS, NUMBERS, COUNT, LABEL_RESULTS)
-def label_rows(points, start, stop, tile, length, origin, groups, biases, n_clusters, labels):
-    """Write the nearest centroid of each row, and keep no score."""
+@compiled(
+    *(ROWS, COUNT, COUNT, COUNT, COUNT, NUMBERS, COLUMN, NUMBERS, NUMBERS, COUNT),
+    *(LABEL_RESULTS, TOTALS),
+)
+def label_rows(
+    points,
+    start,
+    stop,
+    tile,
+    filler,
+    origin,
+    weights,
+    groups,
+    biases,
+    n_clusters,
+    labels,
+    totals,
+):
+    """Find the nearest centroid of each row; write the labels, add up rows, or both.
+
+    What is not wanted is of length 0.
+    """
     n_features = points.shape[1]
     panels, best = aligned(tile * n_features, points), aligned(tile, points)
-    found, scratch = np.empty(tile, np.int32), scratch_for(points, tile, length)
+    found, scratch = np.empty(tile, np.int32), scratch_for(points, tile, filler)
     for row in range(start, stop, tile):
         n_rows = min(tile, stop - row)
-        tile_points, first = tile_of(points, row, n_rows, length, scratch)
+        tile_points, first = tile_of(points, row, n_rows, filler, scratch)
         pack_tile(tile_points, first, n_rows, origin, panels)
         label_panels(panels, n_rows, n_features, groups, biases, n_clusters, best, found)
-        copy(found, n_rows, labels, row)
+        if labels.shape[0] > 0:
+            copy(found, n_rows, labels, row)
+        if totals.shape[0] > 0:
+            add_tile(tile_points, first, n_rows, row, origin, weights, found, totals)
 
 
-@compiled(ROWS, COUNT, COUNT, COUNT, NUMBER, NUMBERS, COLUMN, NUMBERS, NUMBERS, TOTALS)
-def _label_and_add(points, start, stop, tile, length, origin, weights, groups, biases, totals):
-    n_features, n_clusters = points.shape[1], totals.shape[0]
-    panels, best = aligned(tile * n_features, points), aligned(tile, points)
-    labels, scratch = np.empty(tile, np.int32), scratch_for(points, tile, length)
+@compiled(ROWS, COUNT, COUNT, COUNT, COUNT, NUMBERS, COLUMN, LABELS, TOTALS)
+def _add_rows(points, start, stop, tile, filler, origin, weights, labels, totals):
+    scratch = scratch_for(points, tile, filler)
     for row in range(start, stop, tile):
         n_rows = min(tile, stop - row)
-        tile_points, first = tile_of(points, row, n_rows, length, scratch)
-        pack_tile(tile_points, first, n_rows, origin, panels)
-        label_panels(panels, n_rows, n_features, groups, biases, n_clusters, best, labels)
-        add_tile(tile_points, first, n_rows, row, origin, weights, labels, totals)
-
-
-@compiled(ROWS, COUNT, COUNT, COUNT, NUMBER, NUMBERS, COLUMN, LABELS, TOTALS)
-def _add_rows(points, start, stop, tile, length, origin, weights, labels, totals):
-    scratch = scratch_for(points, tile, length)
-    for row in range(start, stop, tile):
-        n_rows = min(tile, stop - row)
-        tile_points, first = tile_of(points, row, n_rows, length, scratch)
+        tile_points, first = tile_of(points, row, n_rows, filler, scratch)
         add_tile(tile_points, first, n_rows, row, origin, weights, labels[row:], totals)
 
 
@@ -201,7 +211,7 @@ def update_cluster(sums, at, mass, old, first, n_features, new, shifts, parts):
     """Do as ``_update`` with one cluster; return its part of the shift, and of what is explained.
 
     Some features lie in the lanes of vectors. The cluster's sums begin at ``at``, its centroid at
-    ``first``; ``shifts`` and ``parts`` are room for so many sums.
+    ``first``; ``shifts`` and ``parts`` are room for as many sums as lanes.
     """
     is_empty = mass <= 0.0
     # Times the inverse is a rounding of float64 away, which float32 does not see.
@@ -235,13 +245,14 @@ def _update_many(sums, mass, old, start, stop, new, signals):
         signals[cluster, 1] = mass[cluster] <= 0.0
 
 
-_pack_centroids, _label_add, _update_step = (
-    function.inline for function in (pack_groups, _label_and_add, _update)
+_pack_centroids, _label_rows, _update_step = (
+    function.shared for function in (pack_groups, label_rows, _update)
 )
 
 
 @compiled(
     ROWS,
+    COUNT,
     COUNT,
     NUMBERS,
     COLUMN,
@@ -257,18 +268,34 @@ _pack_centroids, _label_add, _update_step = (
     returns=types.int64,
 )
 def run_steps(
-    points, tile, origin, weights, start, tol, groups, biases, found, sums, mass, centroids, signals
+    points,
+    tile,
+    filler,
+    origin,
+    weights,
+    start,
+    tol,
+    groups,
+    biases,
+    found,
+    sums,
+    mass,
+    centroids,
+    signals,
 ):
     """Take steps until one that ends the run or leaves a cluster empty; return their number."""
     n_points, n_features = points.shape
-    before = start
+    n_clusters, before, no_labels = len(found), start, np.empty(0, np.int32)
     for number in range(len(signals)):
         _pack_centroids(before, groups, biases)
-        for cluster in range(len(found)):
+        for cluster in range(n_clusters):
             for column in range(found.shape[1]):
                 found[cluster, column] = 0.0
-        _label_add(points, 0, n_points, tile, 0.0, origin, weights, groups, biases, found)
-        for cluster in range(len(found)):
+        _label_rows(
+            *(points, 0, n_points, tile, filler, origin, weights, groups, biases, n_clusters),
+            *(no_labels, found),
+        )
+        for cluster in range(n_clusters):
             for feature in range(n_features):
                 sums[number, cluster, feature] = found[cluster, feature]
             mass[number, cluster] = found[cluster, n_features]
@@ -287,7 +314,7 @@ class Groups(NamedTuple):
 
     @classmethod
     def empty(cls, n_clusters: int, n_features: int, dtype: np.dtype[Any]) -> "Groups":
-        """Return room for the groups of so many centroids."""
+        """Return room for the groups of ``n_clusters`` centroids."""
         n_padded = n_clusters + LARGE  # the last group may be larger than what is left
         return cls(np.empty(n_padded * n_features, dtype), np.empty(n_padded, dtype))
 
@@ -327,14 +354,13 @@ def scored_and_added(rows: Dense, centroids: Floats) -> Any:
             return NotImplemented  # some features of a row do not tell its length
         return added_by_features(rows, scored(rows, centroids), n_clusters)
     dtype, weights = points.dtype, weights_of(rows)
-    length, origin = length_of(rows), origin_of(rows)
-    groups, tile = Groups.of(centroids), tile_rows(rows.n_points, n_features, points.dtype)
+    tile, groups = tile_rows(rows.n_points, n_features, dtype), Groups.of(centroids)
+    shared = (tile, filler_of(rows), origin_of(rows), weights, *groups, n_clusters)
+    no_labels = np.empty(0, np.int32)
 
     def totals(start: int, stop: int) -> Floats:
         found = no_totals(n_clusters, n_features)
-        _label_and_add[dtype](
-            points, start, stop, tile, length, origin, weights, groups.numbers, groups.biases, found
-        )
+        label_rows[dtype](points, start, stop, *shared, no_labels, found)
         return found
 
     n_tasks = n_step_tasks(rows, n_clusters)
@@ -368,6 +394,7 @@ def steps_in_a_call(rows: DenseRows, centroids: Floats, n_steps: int, tol: float
     n_done = run_steps[dtype](
         points,
         tile,
+        filler_of(rows),
         origin_of(rows),
         weights_of(rows),
         centroids,
@@ -425,24 +452,13 @@ def _updated_in_threads(totals: ClusterTotals, old: Floats, new: Floats) -> Floa
 def scored(rows: Dense, centroids: Floats) -> Labels:
     """Keep the best score of each row in registers."""
     points, (n_clusters, n_features) = rows.points, centroids.shape
-    dtype, groups = points.dtype, Groups.of(centroids)
-    length, origin = length_of(rows), origin_of(rows)
-    tile = tile_rows(rows.n_points, n_features, dtype)
-    labels = np.empty(rows.n_points, np.int32)
+    dtype, labels = points.dtype, np.empty(rows.n_points, np.int32)
+    tile, groups = tile_rows(rows.n_points, n_features, dtype), Groups.of(centroids)
+    no_weights, totals = np.empty(0, dtype), no_totals(0, n_features)
+    shared = (tile, filler_of(rows), origin_of(rows), no_weights, *groups, n_clusters)
 
     def label(start: int, stop: int) -> None:
-        label_rows[dtype](
-            points,
-            start,
-            stop,
-            tile,
-            length,
-            origin,
-            groups.numbers,
-            groups.biases,
-            n_clusters,
-            labels,
-        )
+        label_rows[dtype](points, start, stop, *shared, labels, totals)
 
     n_tasks = n_tasks_for(rows.n_points, step_cost(n_clusters, n_features))
     in_parts(label, rows.n_points, n_tasks, dtype)
@@ -464,12 +480,12 @@ def added_row_by_row(rows: Dense, labels: Labels, n_clusters: int) -> Any:
 def added_rows(rows: Dense, labels: Labels, n_clusters: int, n_tasks: int) -> ClusterTotals:
     points, n_features, labels = rows.points, rows.n_features, int32_labels(labels)
     dtype, weights = points.dtype, weights_of(rows)
-    length, origin = length_of(rows), origin_of(rows)
+    filler, origin = filler_of(rows), origin_of(rows)
     tile = tile_rows(rows.n_points, n_features, dtype)
 
     def totals(start: int, stop: int) -> Floats:
         found = no_totals(n_clusters, n_features)
-        _add_rows[dtype](points, start, stop, tile, length, origin, weights, labels, found)
+        _add_rows[dtype](points, start, stop, tile, filler, origin, weights, labels, found)
         return found
 
     return split_totals(merged_in_tree(in_parts(totals, rows.n_points, n_tasks, dtype)), n_features)

@@ -248,7 +248,7 @@ def _append_doubtful(data, state, row, n_rows, masks, waiting, n_waiting):
 
 @inline
 def _add_dirty(points, start, stop, origin, weights, labels, dirty, totals):
-    """Sum the clusters anew that a row has entered or left, in the order of a plain step."""
+    """Sum the clusters again that a row has entered or left, in the order of a plain step."""
     n_features, weight = points.shape[1], 1.0
     for label in range(dirty.shape[0]):
         if dirty[label]:
@@ -380,9 +380,8 @@ def _measure_gaps(centroids, start, stop, flat, zeros, constants, gaps):
 class _Kept:
     """What steps keep: labels, bounds, and each task's totals.
 
-    A task sums only those clusters anew that one of its rows entered or left: the same
-    additions in the same order as a plain step's, so the sums are bit-equal to its, and there
-    is no error that would grow and have to be recomputed away.
+    A task sums only those clusters again that one of its rows entered or left. It does the same
+    additions in the same order as a plain step, so the sums are bit-equal, and no error can grow.
     """
 
     def __init__(self, rows: DenseRows, centroids: Floats) -> None:

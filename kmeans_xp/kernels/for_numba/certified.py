@@ -1,7 +1,7 @@
 """Labels by products of bytes, each proved to be that of the dense kernel, or computed by it.
 
-The theory stands in docs/design.md. Rows are coded a few at a time and nothing is kept of them, so
-this is no other algorithm, needs no memory for each row, and serves any rows in memory or not.
+The theory stands in docs/design.md. Rows are coded a few at a time and nothing is kept of them. So
+this needs no memory for each row, and works on any rows, in memory or not.
 """
 
 from typing import Any, NamedTuple
@@ -62,6 +62,7 @@ from kmeans_xp.kernels.for_numba.tiling import (
     Labels,
     aligned,
     copy,
+    filler_of,
     in_parts,
     n_tasks_for,
     origin_of,
@@ -290,7 +291,7 @@ def _label_certified(
         if number == 1:
             labels[row + place] = found[start]
             continue
-        # Scores of the dense kernel, but for rounding: any order of adding will do at first.
+        # Scores of the dense kernel up to rounding: any order of adding will do at first.
         scale = scales[place] * unit
         length = (bounds[place * N_NUMBERS + LOST] + bounds[place * N_NUMBERS + CODED]) * scale
         in_row_units = 1.0 / (scale * unit)
@@ -328,7 +329,7 @@ def _label_certified(
 
 @inline
 def _cost(before, counts, n_features):
-    """Return roughly what was counted took, but for doubtful rows, in multiply-adds."""
+    """Return the approximate cost of what was counted, without doubtful rows, in multiply-adds."""
     cost = (counts[_CANDIDATES] - before[_CANDIDATES]) * _A_CANDIDATE
     a_measured = _A_MEASURED + _FEATURES_A_MEASURED * n_features
     cost += (counts[_MEASURED] - before[_MEASURED]) * a_measured
@@ -336,7 +337,7 @@ def _cost(before, counts, n_features):
 
 
 @compiled(
-    *(ROWS, COUNT, COUNT, COUNT, NUMBERS, COLUMN, NUMBER, NUMBER, COUNT),
+    *(ROWS, COUNT, COUNT, COUNT, COUNT, NUMBERS, COLUMN, NUMBER, NUMBER, COUNT),
     *(NUMBERS, NUMBERS, NUMBERS, COLUMNS, NUMBERS_32, NUMBERS_32, NUMBERS_32, NUMBERS_32),
     *(LABEL_RESULTS, TOTALS, INDICES),
 )
@@ -345,6 +346,7 @@ def _certified_rows(
     start,
     stop,
     tile,
+    filler,
     origin,
     weights,
     unit,
@@ -367,7 +369,7 @@ def _certified_rows(
     )
     data, n_features = _Data(unit, eps, n_clusters), points.shape[1]
     n_products = n_clusters * n_features
-    room, scratch = _room(points, n_features), scratch_for(points, max(tile, _ROWS), 0.0)
+    room, scratch = _room(points, n_features), scratch_for(points, max(tile, _ROWS), filler)
     size = max(tile, -(-_ROWS // panel_rows(points)) * panel_rows(points))
     panels, best = aligned(size * n_features, points), aligned(size, points)
     found, doubtful = np.empty(size, np.int32), np.empty(_ROWS, np.int64)
@@ -376,7 +378,7 @@ def _certified_rows(
     while row < stop:
         is_dense = n_dense > 0
         n_rows = min(tile if is_dense else _ROWS, stop - row)
-        tile_points, first = tile_of(points, row, n_rows, 0.0, scratch)
+        tile_points, first = tile_of(points, row, n_rows, filler, scratch)
         if is_dense:
             pack_tile(tile_points, first, n_rows, origin, panels)
             label_panels(panels, n_rows, n_features, groups, biases, n_clusters, best, found)
@@ -479,9 +481,10 @@ def _labelled(rows: DenseRows, coded: CodedCentroids) -> tuple[Labels, Counts]:
 def _labelled_and_added(
     rows: DenseRows, coded: CodedCentroids, n_tasks: int, n_summed: int
 ) -> tuple[Labels, list[Floats], Counts]:
-    """Return the labels, the totals of each task for so many clusters, and the counts."""
+    """Return the labels, the totals of each task for ``n_summed`` clusters, and the counts."""
     points, n_features = rows.points, rows.n_features
     dtype, origin, weights = points.dtype, origin_of(rows), weights_of(rows)
+    filler = filler_of(rows)
     tile = tile_rows(rows.n_points, n_features, dtype)
     labels = np.empty(rows.n_points, np.int32)
 
@@ -489,7 +492,7 @@ def _labelled_and_added(
         totals = no_totals(n_summed, n_features)
         counts = np.zeros(_N_COUNTS, np.int64)
         _certified_rows[dtype](
-            points, start, stop, tile, origin, weights, *coded, labels, totals, counts
+            points, start, stop, tile, filler, origin, weights, *coded, labels, totals, counts
         )
         return totals, counts
 

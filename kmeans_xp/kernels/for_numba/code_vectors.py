@@ -22,6 +22,7 @@ from kmeans_xp.kernels.for_numba.vectors import (
     _Code,
     _has,
     _name,
+    _totals,
     _vector_code,
 )
 
@@ -32,6 +33,7 @@ __all__ = [
     "HAS_PRODUCTS",
     "LANES",
     "MOST_CODE",
+    "NEAR",
     "PRODUCTS_A_MULTIPLY_ADD",
     "centre_row",
     "chain_scores",
@@ -39,6 +41,7 @@ __all__ = [
     "greatest_lane",
     "lanes_above",
     "lowest_bit",
+    "may_be_nearer",
     "score_codes",
     "score_row",
 ]
@@ -62,6 +65,8 @@ _VECTORS, CODED_ROWS = (4, 6) if _BYTES == 64 else (2, 4)
 CODED_BLOCK = _VECTORS * LANES
 #: candidates of a row whose chains are computed side by side
 _CHAINS = 8
+#: candidates that a coded row is held against at a time
+NEAR = 8
 
 
 def _call(code: _Code, name: str, result: Any, *arguments: Any) -> Any:
@@ -154,7 +159,7 @@ def code_row(
         lost, length, total = so_far
         here = code.load(centred.at(builder.add(at, index)))
         number = _of_lanes(code, "rint", builder.fmul(here, inverses))
-        # Ordered comparisons: what is no number becomes one here, and is seen by what it loses.
+        # Ordered comparisons: NaN becomes a number here; what it loses shows it.
         number = code.greatest(code.least(most, number), builder.fneg(most))
         left = code.multiply_add(builder.fneg(scales), number, here)
         place = builder.bitcast(codes.at(builder.add(code_at, index)), bytes_.as_pointer())
@@ -347,3 +352,58 @@ def chain_scores(
         return []
 
     code.loop(_I64(0), n_chosen, _CHAINS, [], several)
+
+
+@functools.partial(_vector_code, result=types.int64)
+def may_be_nearer(
+    code: _Code,
+    row_numbers: _Array,
+    row: Any,
+    limit: Any,
+    codes: _Array,
+    n_bytes: Any,
+    start: Any,
+    candidates: _Array,
+    numbers: _Array,
+    group: Any,
+) -> Any:
+    """Return a bit for each of ``NEAR`` candidates whose product with a row may be over a limit.
+
+    Numbers of a row are its scale, what its codes lose, their length, and one more; those of a
+    group of candidates are ``NEAR`` scales, lengths, losses and limits.
+    """
+    builder = code.builder
+    whole, lanes = ir.VectorType(_I32, LANES), ir.VectorType(code.scalar, NEAR)
+    row_at = builder.mul(row, n_bytes)
+    first = builder.mul(builder.mul(group, _I64(NEAR)), n_bytes)
+
+    def multiply(index: Any, sums: list[Any]) -> list[Any]:
+        here = code.load(codes.at(builder.add(row_at, index)), whole)
+        new, at = [], builder.add(first, index)
+        for number in range(NEAR):
+            place = builder.add(at, builder.mul(_I64(number), n_bytes))
+            there = code.load(candidates.at(place), whole)
+            new.append(_add_products(code, there, here, sums[number]))
+        return new
+
+    zeros = [ir.Constant(whole, None)] * NEAR
+    sums = _totals(code, code.loop(_I64(0), n_bytes, _BYTES, zeros, multiply))
+    start = builder.trunc(start, _I32)
+    products = builder.sitofp(builder.add(sums, code.splat(start, sums.type)), lanes)
+
+    def of_row(number: int) -> Any:
+        place = builder.add(builder.mul(row, _I64(4)), _I64(number))
+        return code.splat(builder.load(row_numbers.at(place)), lanes)
+
+    def of_group(number: int) -> Any:
+        place = builder.add(builder.mul(group, _I64(4 * NEAR)), _I64(number * NEAR))
+        return code.load(numbers.at(place), lanes)
+
+    upper = code.product(products, of_row(0), of_group(0))
+    upper = code.multiply_add(of_row(1), of_group(1), upper)
+    upper = code.multiply_add(of_row(2), of_group(2), upper)
+    limits = builder.fadd(code.splat(limit, lanes), of_group(3))
+    # What is no number proves nothing.
+    is_far = builder.fcmp_ordered("<=", upper, limits)
+    mask = builder.bitcast(builder.not_(is_far), ir.IntType(NEAR))
+    return builder.zext(mask, _I64)

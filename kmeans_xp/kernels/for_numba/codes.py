@@ -34,15 +34,19 @@ __all__ = [
     "LEAST",
     "LENGTH",
     "LOST",
+    "MOST_ROW_CODE",
     "N_NUMBERS",
     "CodedCentroids",
     "code_tile",
     "coded_width",
     "error_of",
+    "length_of",
+    "lost_squares",
+    "scale_of",
 ]
 
 #: the greatest code of a row
-_MOST_ROW_CODE = 127.0
+MOST_ROW_CODE = 127.0
 #: scales of rows and centroids, in units of the longest centroid, and that unit: far from where
 #: float32 overflows or is subnormal
 _LEAST_SCALE, _MOST_SCALE, _MOST_UNIT = 2.0**-60, 2.0**20, 2.0**40
@@ -63,46 +67,47 @@ def coded_width(n_features):
 
 
 @inline
-def _scale_of(most, most_code, unit):
+def scale_of(most, most_code, unit):
     """Return the scale of codes, in units, of a row or centroid whose greatest number is given."""
     return np.float64(np.float32(max(np.float64(most) / (most_code * unit), _LEAST_SCALE)))
 
 
 @inline
-def _length_of(squares, lost_squares, step):
+def length_of(squares, tiny, step):
     """Return the root of a sum of squares, in steps, rounded up.
 
     Squares of very small numbers may have been lost below the normal numbers.
     """
-    return (np.sqrt(np.float64(squares)) + lost_squares) / step * _UP
+    return (np.sqrt(np.float64(squares)) + tiny) / step * _UP
 
 
 @inline
 def code_tile(points, first, n_rows, origin, unit, centred, codes, starts, scales, bounds, sums):
     """Centre and code rows; the scale of those that cannot be coded is 0."""
     n_features, dtype = points.shape[1], centred.dtype.type
-    width, tiny = coded_width(n_features), _lost_squares(centred)
+    width, tiny = coded_width(n_features), lost_squares(centred)
     for row in range(n_rows):
         at, place = row * width, row * N_NUMBERS
         most = centre_row(points, first + row, origin, n_features, centred, at)
-        scale = _scale_of(most, _MOST_ROW_CODE, unit)
+        scale = scale_of(most, MOST_ROW_CODE, unit)
         step = scale * unit
         code_row(
-            *(centred, at, n_features, dtype(step), dtype(1.0 / step), dtype(_MOST_ROW_CODE)),
+            *(centred, at, n_features, dtype(step), dtype(1.0 / step), dtype(MOST_ROW_CODE)),
             *(codes, at, sums),
         )
-        lost = _length_of(sums[0], tiny, step)
+        lost = length_of(sums[0], tiny, step)
         is_coded = scale <= _MOST_SCALE and lost < np.inf
         scales[row] = scale if is_coded else 0.0
         # All codes of centroids are greater by CENTRE than they should be.
         starts[row] = -CENTRE * np.int64(sums[2]) if is_coded else 0
         bounds[place + INVERSE] = 1.0 / scale
         bounds[place + LOST] = lost
-        bounds[place + CODED] = _length_of(sums[1], 0.0, 1.0)
+        bounds[place + CODED] = length_of(sums[1], 0.0, 1.0)
 
 
 @inline
-def _lost_squares(centred):
+def lost_squares(centred):
+    """Return the root of what squares may have lost below the normal numbers."""
     n_features = len(centred)
     return 2.0 * np.sqrt(np.float64(np.finfo(centred.dtype).tiny) * n_features)
 
@@ -133,21 +138,21 @@ def _code_centroids(centroids, n_quads, unit, eps, biases, blocks, scales, coded
     width = coded_width(n_features)
     centred, zeros = aligned(width, centroids), np.zeros(n_features, centroids.dtype)
     codes, sums = np.zeros(width, np.int8), np.zeros(3, centroids.dtype)
-    words, dtype, tiny = codes.view(np.int32), centroids.dtype.type, _lost_squares(centred)
+    words, dtype, tiny = codes.view(np.int32), centroids.dtype.type, lost_squares(centred)
     most_code = np.float64(MOST_CODE)
     for cluster in range(len(scales)):
         scale = lost = length = 0.0
         bias = -np.inf  # what is missing in the last block can never be the best
         if cluster < n_clusters:
             most = centre_row(centroids, cluster, zeros, n_features, centred, 0)
-            scale = _scale_of(most, most_code, unit)
+            scale = scale_of(most, most_code, unit)
             step = scale * unit
             code_row(
                 *(centred, 0, n_features, dtype(step), dtype(1.0 / step), dtype(most_code)),
                 *(codes, 0, sums),
             )
-            lost = _length_of(sums[0], tiny, step)
-            length = _length_of(sums[1], 0.0, 1.0)
+            lost = length_of(sums[0], tiny, step)
+            length = length_of(sums[1], 0.0, 1.0)
             bias = np.float64(biases[cluster]) / (unit * unit)
         at = cluster // CODED_BLOCK * n_quads * CODED_BLOCK + cluster % CODED_BLOCK
         for quad in range(n_quads):

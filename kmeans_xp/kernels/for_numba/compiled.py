@@ -1,18 +1,28 @@
 """Functions that numba compiles once a dtype and a machine, whatever the memory layout."""
 
 import contextlib
+import gc
 import hashlib
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
+import llvmlite.binding as llvm
 import numba
 import numpy as np
 from numba import types
 from numba.core.compiler_lock import global_compiler_lock
+from numba.core.dispatcher import Dispatcher
 
+from kmeans_xp.kernels.for_numba.calls import (
+    Call,
+    Parameter,
+    call_at,
+    call_by_name,
+    signature_of,
+)
 from kmeans_xp.kernels.for_numba.kept_code import KeptCode
 
 __all__ = [
@@ -40,9 +50,12 @@ __all__ = [
     "SUMS",
     "TOTALS",
     "Compiled",
+    "Parameter",
+    "call_at",
     "compiled",
     "every_function",
     "inline",
+    "shared",
 ]
 
 _compiling = threading.RLock()
@@ -53,40 +66,12 @@ if hasattr(os, "register_at_fork"):
         os.register_at_fork(
             before=_lock.acquire, after_in_parent=_lock.release, after_in_child=_lock.release
         )
+_DOUBLE = np.dtype(np.float64)
 _OPTIONS = {"nogil": True, "error_model": "numpy"}
 
 #: for functions that other compiled functions call; float() of a float32 is a float32 in there,
 #: np.float64() is what widens
-inline = numba.njit(**_OPTIONS)
-
-
-class Parameter(NamedTuple):
-    """What a compiled function takes: NumPy's arrays are converted to it without a copy.
-
-    Parameters
-    ----------
-    n_dims : int
-        0 for a number.
-    dtype : type of numba, or None
-        None for the dtype that is computed in.
-    layout : {"A", "C"}
-        Of any strides, or dense.
-    is_result : bool
-        Whether it is written to.
-    """
-
-    n_dims: int
-    dtype: Any = None
-    layout: str = "A"
-    is_result: bool = False
-
-    def kind(self, computing: Any) -> Any:
-        """Return the type where numbers are computed in ``computing``."""
-        dtype = computing if self.dtype is None else self.dtype
-        if self.n_dims == 0:
-            return dtype
-        return types.Array(dtype, self.n_dims, self.layout, readonly=not self.is_result)
-
+inline = numba.njit(**_OPTIONS, no_cpython_wrapper=True, no_cfunc_wrapper=True)
 
 ROWS, COLUMN = Parameter(2), Parameter(1)
 ROWS_64, COLUMN_64 = Parameter(2, types.float64), Parameter(1, types.float64)
@@ -117,18 +102,28 @@ class Compiled:
     parameters : tuple of Parameter
         One signature a dtype: otherwise each memory layout would be compiled on its own.
     returns : type of numba
+    is_called : bool
+        Whether Python calls it.
     """
 
     def __init__(
-        self, function: Callable[..., Any], parameters: tuple[Parameter, ...], returns: Any
+        self,
+        function: Callable[..., Any],
+        parameters: tuple[Parameter, ...],
+        returns: Any,
+        is_called: bool,
     ) -> None:
-        # numba compiles anew when the function's own file changes; the functions that it calls
-        # stand in other files, and the name is what tells versions of those apart.
+        # numba compiles again when the function's own file changes. The functions that it calls
+        # are in other files, so a digest of those is part of the name.
         function.__qualname__ += f"_{_DIGEST}"
         self.function, self.parameters, self.returns = function, parameters, returns
         self.of_dtype: dict[np.dtype[Any], Any] = {}
+        self._addresses: dict[np.dtype[Any], int] = {}
+        self._options = _OPTIONS | {"no_cpython_wrapper": not is_called, "no_cfunc_wrapper": True}
+        self._computes = any(each.n_dims and each.dtype is None for each in parameters)
         #: the function as other compiled code calls it
-        self.inline = inline(function)
+        self.shared = call_by_name(function, parameters, returns, self._symbol)
+        _of_call[self.shared] = self
 
     def __getitem__(self, dtype: np.dtype[Any]) -> Any:
         """Return the function for arrays of this dtype."""
@@ -137,18 +132,58 @@ class Compiled:
             return made
         with _compiling:  # the threads of a first call would each compile
             if dtype not in self.of_dtype:
-                self.of_dtype[dtype] = self._made(numba.from_dtype(dtype))
+                is_alike = not self._computes and dtype != _DOUBLE
+                self.of_dtype[dtype] = self[_DOUBLE] if is_alike else self._made(dtype)
             return self.of_dtype[dtype]
 
-    def _made(self, computing: Any) -> Any:
-        signature = self.returns(*(parameter.kind(computing) for parameter in self.parameters))
-        made = numba.njit(**_OPTIONS)(self.function)
+    def address(self, dtype: np.dtype[Any]) -> int:
+        """Return where the code for arrays of this dtype lies, for ``call_at``."""
+        self[dtype]
+        return self._addresses[dtype]
+
+    def _symbol(self, dtype: np.dtype[Any]) -> str:
+        return f"{self.function.__module__}.{self.function.__qualname__}.{dtype}"
+
+    def _made(self, dtype: np.dtype[Any]) -> Any:
+        for each in _called_by(self.function):
+            each[dtype]  # code is looked up by its name when a caller's is compiled or loaded
+        made = numba.njit(**self._options)(self.function)
         # Without a folder that may be written to, each process compiles for itself.
         with contextlib.suppress(RuntimeError):
             made._cache = KeptCode(self.function)
-        made.compile(signature)
+        with _uncollected():
+            made.compile(signature_of(self.parameters, self.returns, dtype))
         made.disable_compile()
+        (code,) = made.overloads.values()
+        address = code.library.get_pointer_to_function(code.fndesc.llvm_func_name)
+        llvm.add_symbol(self._symbol(dtype), address)
+        self._addresses[dtype] = address
         return made
+
+
+@contextlib.contextmanager
+def _uncollected() -> Iterator[None]:
+    """Collect no garbage meanwhile: a tenth of the time, and nearly all of it is in use."""
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()
+
+
+def _called_by(function: Callable[..., Any]) -> Iterator[Compiled]:
+    """Yield the compiled functions that a function calls, or what it inlines does."""
+    for name in function.__code__.co_names:
+        called = function.__globals__.get(name)
+        if isinstance(called, Dispatcher):
+            yield from _called_by(called.py_func)
+        elif isinstance(called, Call) and called in _of_call:
+            yield _of_call[called]
+
+
+_of_call: dict[Any, Compiled] = {}
 
 
 #: all that were declared
@@ -156,16 +191,25 @@ every_function: list[Compiled] = []
 
 
 def compiled(
-    *parameters: Parameter, returns: Any = types.void
+    *parameters: Parameter, returns: Any = types.void, is_called: bool = True
 ) -> Callable[[Callable[..., Any]], Compiled]:
     """Return a decorator that makes a function of these parameters ``Compiled``."""
 
     def made_of(function: Callable[..., Any]) -> Compiled:
-        made = Compiled(function, parameters, returns)
+        made = Compiled(function, parameters, returns, is_called)
         every_function.append(made)
         return made
 
     return made_of
+
+
+def shared(*parameters: Parameter) -> Callable[[Callable[..., Any]], Any]:
+    """Return a decorator for what many compiled functions call, and which is compiled once."""
+
+    def call_of(function: Callable[..., Any]) -> Any:
+        return compiled(*parameters, is_called=False)(function).shared
+
+    return call_of
 
 
 def _digest() -> str:

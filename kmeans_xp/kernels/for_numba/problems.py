@@ -35,21 +35,16 @@ from kmeans_xp.kernels.for_numba.measuring import (
     measure_spread,
     moments_cost,
 )
-from kmeans_xp.kernels.for_numba.seeding import (
-    DRAWN_BLOCK,
-    MANY_FEATURES,
-    SOME,
-    add_blocks,
-    find,
-    first_least,
-    fold_panels,
-    fold_rows,
-    keep_nearer_panels,
-    keep_nearer_rows,
-    potentials_cost,
+from kmeans_xp.kernels.for_numba.seeding import DRAWN_BLOCK, add_blocks, find
+from kmeans_xp.kernels.for_numba.small_seeding import choose_rows, folds_of, is_chosen_in_a_task
+from kmeans_xp.kernels.for_numba.tiling import (
+    LARGE,
+    Floats,
+    filler_of,
+    n_tasks_for,
+    sum_lanes,
+    tile_rows,
 )
-from kmeans_xp.kernels.for_numba.skipped_seeding import may_hold_rows_by_cluster
-from kmeans_xp.kernels.for_numba.tiling import LARGE, Floats, n_tasks_for, sum_lanes, tile_rows
 from kmeans_xp.kernels.for_numba.vectors import PANEL, as_rows, panel_rows
 from kmeans_xp.kernels.portable.problems import ProblemOptions, Solved, solved_at_once
 from kmeans_xp.kernels.rows import DenseRows
@@ -62,14 +57,12 @@ _STEPS_IN_A_CALL = 16
 #: so that problems are shared out evenly, however many threads there are
 _MOST_TASKS = 64
 
-_add_moments, _sum_lanes, _measure_spread = (
-    each.inline for each in (add_moments, sum_lanes, measure_spread)
+_add_moments, _choose_rows = add_moments.shared, choose_rows.shared
+_run_steps, _label_rows, _add_distances = run_steps.shared, label_rows.shared, add_distances.shared
+# Of these a call would be felt.
+_sum_lanes, _measure_spread, _pack_groups, _add_blocks, _find = (
+    inline(each.function) for each in (sum_lanes, measure_spread, pack_groups, add_blocks, find)
 )
-_add_blocks, _find, _first_least = (each.inline for each in (add_blocks, find, first_least))
-_keep_nearer_panels, _keep_nearer_rows = keep_nearer_panels.inline, keep_nearer_rows.inline
-_fold_panels, _fold_rows = fold_panels.inline, fold_rows.inline
-_pack_groups, _run_steps = pack_groups.inline, run_steps.inline
-_label_rows, _add_distances = label_rows.inline, add_distances.inline
 
 #: the rows of all problems, their weights, the random numbers of each run, and labels
 _POINTS, _WEIGHTS, _UNIFORMS = (
@@ -82,7 +75,7 @@ _COUNTS = Parameter(1, types.int64, "C", True)
 
 
 @inline
-def _measure(points, tile, origin, numbers):
+def _measure(points, tile, filler, origin, numbers):
     """Write the mean of the rows, and how much they vary, as of a fit."""
     n_points, n_features = points.shape
     first, none = np.empty(n_features, origin.dtype), np.empty(0, origin.dtype)
@@ -90,7 +83,7 @@ def _measure(points, tile, origin, numbers):
         first[feature] = points[0, feature]
     panel = panel_rows(origin)
     lanes, square_lanes = np.zeros(n_features * panel), np.zeros(n_features * panel)
-    _add_moments(points, 0, n_points, tile, 0.0, first, none, lanes, square_lanes)
+    _add_moments(points, 0, n_points, tile, filler, first, none, lanes, square_lanes)
     sums, squares = np.empty(n_features), np.empty(n_features)
     _sum_lanes(lanes, panel, sums)
     _sum_lanes(square_lanes, panel, squares)
@@ -99,76 +92,31 @@ def _measure(points, tile, origin, numbers):
 
 
 @inline
-def _choose(points, tile, origin, weights, uniforms, n_trials, chosen):
+def _choose(points, tile, filler, keep, fold, origin, weights, uniforms, closest, found, chosen):
     """Write rows less the origin, chosen by greedy k-means++."""
     n_points, n_features = points.shape
-    kind, none = origin.dtype.type, np.empty(0, origin.dtype)
-    totals, indices = np.empty(-(-n_points // DRAWN_BLOCK)), np.empty(max(1, n_trials), np.int64)
     if weights.shape[0] > 0:
+        none, totals = np.empty(0, origin.dtype), np.empty(-(-n_points // DRAWN_BLOCK))
+        first = np.empty(1, np.int64)
         _add_blocks(weights, none, 0, len(totals), totals)
-        _find(weights, none, totals, uniforms[:1], False, indices)
+        _find(weights, none, totals, uniforms[:1], False, first)
+        row = first[0]
     else:
-        indices[0] = np.int64(min(uniforms[0] * n_points, n_points - 1))
+        row = np.int64(min(uniforms[0] * n_points, n_points - 1))
     for feature in range(n_features):
-        chosen[0, feature] = points[indices[0], feature] - origin[feature]
-    closest, panel = np.full(n_points, kind(np.inf), origin.dtype), panel_rows(origin)
-    # Those that are missing in the last vector are zeros.
-    n_padded = -(-n_trials // SOME) * SOME
-    flat = np.zeros(n_padded * n_features, origin.dtype)
-    candidates, last = flat.reshape(n_padded, n_features), np.empty(n_features, origin.dtype)
-    groups, biases = (
-        np.empty((n_trials + LARGE) * n_features, origin.dtype),
-        np.empty(n_trials + LARGE, origin.dtype),
+        chosen[0, feature] = points[row, feature] - origin[feature]
+    closest[:] = np.inf
+    _choose_rows(
+        points, tile, filler, keep, fold, origin, weights, uniforms[1:], closest, found, chosen
     )
-    lanes, sums = np.empty((n_trials + LARGE) * panel), np.empty(n_padded)
-    for step in range(1, len(chosen)):
-        for feature in range(n_features):
-            last[feature] = chosen[step - 1, feature]
-        if n_features >= MANY_FEATURES:
-            _keep_nearer_rows(points, 0, n_points, tile, 0.0, origin, closest, last, closest)
-        else:
-            _keep_nearer_panels(points, 0, n_points, tile, 0.0, origin, closest, last, closest)
-        trials = uniforms[1 + (step - 1) * n_trials : 1 + step * n_trials]
-        _add_blocks(closest, weights, 0, len(totals), totals)
-        _find(closest, weights, totals, trials, True, indices)
-        for trial in range(n_trials):
-            for feature in range(n_features):
-                candidates[trial, feature] = points[indices[trial], feature] - origin[feature]
-        for number in range(n_padded):
-            sums[number] = 0.0
-        if n_features >= MANY_FEATURES:
-            _fold_rows(points, 0, n_points, tile, 0.0, origin, weights, closest, flat, sums)
-        else:
-            _pack_groups(as_rows(candidates[:n_trials]), groups, biases)
-            for lane in range(len(lanes)):
-                lanes[lane] = 0.0
-            _fold_panels(
-                points, 0, n_points, tile, 0.0, origin, weights, closest, groups, n_trials, lanes
-            )
-            _sum_lanes(lanes, panel, sums[:n_trials])
-        best = _first_least_of(sums, n_trials, origin)
-        for feature in range(n_features):
-            chosen[step, feature] = candidates[best, feature]
-
-
-@inline
-def _first_least_of(potentials, n_trials, like):
-    return _first_least(potentials[:n_trials], 1e-12 if like.itemsize == 8 else 1e-6)
 
 
 @compiled(
     _POINTS,
     _WEIGHTS,
     _UNIFORMS,
-    COUNT,
-    COUNT,
-    COUNT,
-    COUNT,
-    COUNT,
-    NUMBER,
-    NUMBER,
-    NUMBER,
-    NUMBER,
+    *(COUNT,) * 7,
+    *(NUMBER,) * 4,
     TOTALS,
     _LABELS,
     STACK,
@@ -182,7 +130,9 @@ def _solve(
     first,
     stop,
     tile,
-    n_trials,
+    filler,
+    keep,
+    fold,
     max_iter,
     tol,
     least,
@@ -199,7 +149,8 @@ def _solve(
     dtype = centroids.dtype
     origin, numbers = np.empty(n_features, dtype), np.empty(3)
     start, own_labels = np.empty((n_clusters, n_features), dtype), np.empty(n_points, np.int32)
-    flat = np.empty(n_clusters * n_features, dtype)
+    closest, chosen = np.empty(n_points, dtype), np.empty(n_clusters - 1, np.int64)
+    flat, no_sums = np.empty(n_clusters * n_features, dtype), np.empty((0, n_features))
     groups = np.empty((n_clusters + LARGE) * n_features, dtype)
     biases = np.empty(n_clusters + LARGE, dtype)
     sums, mass = np.empty((n_steps, n_clusters, n_features)), np.empty((n_steps, n_clusters))
@@ -207,18 +158,31 @@ def _solve(
     for problem in range(first, stop):
         own, own_weights = as_rows(points[problem]), weights[problem]
         n_iter[problem] = 0
-        _measure(own, tile, origin, numbers)
+        _measure(own, tile, filler, origin, numbers)
         variance = numbers[0]
         if not variance * n_features <= greatest or 0.0 < variance < least:
             continue
         for run in range(len(uniforms)):
-            _choose(own, tile, origin, own_weights, uniforms[run], n_trials, start)
-            n_done, is_empty, is_done = 0, False, False
-            while n_done < max_iter and not is_done and not is_empty:
+            _choose(
+                own,
+                tile,
+                filler,
+                keep,
+                fold,
+                origin,
+                own_weights,
+                uniforms[run],
+                closest,
+                chosen,
+                start,
+            )
+            n_done, is_left, is_done, explained = 0, False, False, -np.inf
+            while n_done < max_iter and not is_done and not is_left:
                 n_more = min(n_steps, max_iter - n_done)
                 n_taken = _run_steps(
                     own,
                     tile,
+                    filler,
                     origin,
                     own_weights,
                     as_rows(start),
@@ -233,20 +197,27 @@ def _solve(
                 )
                 n_done += n_taken
                 is_done = signals[n_taken - 1, 0] <= tol * variance
-                is_empty = signals[n_taken - 1, 1] > 0.0
+                is_left = signals[n_taken - 1, 1] > 0.0
+                for number in range(n_taken - is_done):
+                    # Centroids may go round in a circle: `lloyd` looks for that.
+                    is_left |= signals[number, 2] <= explained
+                    explained = signals[number, 2]
                 for cluster in range(n_clusters):
                     for feature in range(n_features):
                         start[cluster, feature] = steps[n_taken - 1, cluster, feature]
-            if is_empty:
+            if is_left:
                 n_iter[problem] = 0
                 break
             _pack_groups(as_rows(start), groups, biases)
-            _label_rows(own, 0, n_points, tile, 0.0, origin, groups, biases, n_clusters, own_labels)
+            _label_rows(
+                *(own, 0, n_points, tile, filler, origin, own_weights, groups, biases, n_clusters),
+                *(own_labels, no_sums),
+            )
             for cluster in range(n_clusters):
                 for feature in range(n_features):
                     flat[cluster * n_features + feature] = start[cluster, feature]
             total = _add_distances(
-                own, 0, n_points, tile, 0.0, origin, own_weights, own_labels, flat
+                own, 0, n_points, tile, filler, origin, own_weights, own_labels, flat
             )
             if run > 0 and not total < inertia[problem] * (1.0 - margin):
                 continue
@@ -284,7 +255,8 @@ def solved_in_threads(
         weights = np.empty((n_problems, 0), dtype)
     shared = (
         tile_rows(n_points, n_features, dtype),
-        n_trials,
+        filler_of(rows),
+        *folds_of(n_features, dtype),
         options.max_iter,
         options.tol,
         options.least_variance,
@@ -305,14 +277,10 @@ def solved_in_threads(
 def _is_one_task(rows: DenseRows, n_clusters: int, n_trials: int) -> bool:
     """Return whether a fit of such rows adds up all of them in one task, as is done here."""
     n_points, n_features = rows.points.shape
-    costs = (
-        moments_cost(n_features),
-        potentials_cost(n_trials, n_features),
-        inertia_cost(n_features),
-    )
+    costs = moments_cost(n_features), inertia_cost(n_features)
     return (
         has_own_totals(n_clusters, n_features)
-        and not may_hold_rows_by_cluster(rows, n_clusters - 1)
+        and is_chosen_in_a_task(rows, n_clusters - 1, n_trials)
         and n_step_tasks(rows, n_clusters) == 1
         and all(n_tasks_for(n_points, cost) == 1 for cost in costs)
     )

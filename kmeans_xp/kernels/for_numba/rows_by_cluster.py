@@ -34,15 +34,15 @@ from kmeans_xp.kernels.for_numba.tiling import (
     Floats,
     aligned,
     aligned_numbers,
+    filler_of,
     in_parts,
     n_tasks_for,
     origin_of,
-    pack_tile,
     scratch_for,
     tile_of,
     weights_of,
 )
-from kmeans_xp.kernels.for_numba.vectors import PANEL, keep_nearer, panel_rows
+from kmeans_xp.kernels.for_numba.vectors import PANEL, keep_nearer, pack_panel, panel_rows
 from kmeans_xp.kernels.rows import DenseRows
 from kmeans_xp.kernels.threads import in_threads
 
@@ -506,16 +506,16 @@ def _measure(
     return n_measured
 
 
-@compiled(ROWS, COUNT, COUNT, COUNT, NUMBERS, NUMBERS, LABEL_RESULTS)
-def _label(points, start, stop, tile, origin, centroids, labels):
+@compiled(ROWS, COUNT, COUNT, COUNT, COUNT, NUMBERS, NUMBERS, LABEL_RESULTS)
+def _label(points, start, stop, tile, filler, origin, centroids, labels):
     """Find the first of the centroids that a row is nearest to, by the bits of ``closer_of``."""
-    n_features, scratch = points.shape[1], scratch_for(points, tile, 0.0)
+    n_features, scratch = points.shape[1], scratch_for(points, tile, filler)
     panels, candidate = aligned(tile * n_features, points), np.empty(n_features, points.dtype)
     nearest, before = np.empty(tile, points.dtype), np.empty(tile, points.dtype)
     for row in range(start, stop, tile):
         n_rows = min(tile, stop - row)
-        tile_points, at = tile_of(points, row, n_rows, 0.0, scratch)
-        pack_tile(tile_points, at, n_rows, origin, panels)
+        tile_points, at = tile_of(points, row, n_rows, filler, scratch)
+        pack_panel(tile_points, at, n_rows, origin, n_features, panels, 0)
         for lane in range(tile):
             nearest[lane] = np.inf
         for cluster in range(centroids.shape[0] // n_features):
@@ -576,7 +576,7 @@ class RowsByCluster:
         self.clusters.centroids[: centroids.size] = centroids.reshape(-1)
         self.n_clusters = len(centroids)
         self._given = (rows.points, origin_of(rows), weights_of(rows))
-        self.n_measured = 0
+        self.n_measured, self._n_candidates = 0, 1
         # What is found of a new centroid.
         self._places = np.empty(rows.n_points, np.int64)
         self._distances = np.empty(rows.n_points, dtype)
@@ -630,24 +630,23 @@ class RowsByCluster:
         size = len(candidates) if is_small else 1
         starts = range(0, len(candidates), size)
         counts = in_threads(lambda task: measure(starts[task], starts[task] + size), len(starts))
-        self.n_measured = sum(counts)
+        self.n_measured, self._n_candidates = sum(counts), len(candidates)
         return potentials
 
     @property
     def measured_part(self) -> float:
-        """Part of the rows that the last potentials were measured of, in whole panels."""
-        return self.n_measured / max(1, self._n_used)
+        """Part of the rows that measured one of the last candidates, in whole panels."""
+        return self.n_measured / (max(1, self._n_used) * self._n_candidates)
 
     def _labels(self) -> NDArray[np.int32]:
         """Return which centroid each row has its distance from, to the bit."""
         n_points, n_features = self.rows.n_points, self.rows.n_features
         centroids = self.clusters.centroids[: self.n_clusters * n_features]
         labels = np.zeros(n_points, np.int32)  # also where all squares are infinite
+        shared = (self._panel, filler_of(self.rows), self._given[1], centroids, labels)
 
         def label(start: int, stop: int) -> None:
-            _label[self._dtype](
-                self.rows.points, start, stop, self._panel, self._given[1], centroids, labels
-            )
+            _label[self._dtype](self.rows.points, start, stop, *shared)
 
         in_parts(label, n_points, n_tasks_for(n_points, len(centroids) / 8), self._dtype)
         return labels

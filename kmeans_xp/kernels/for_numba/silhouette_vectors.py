@@ -16,7 +16,7 @@ from kmeans_xp.kernels.for_numba.vectors import (
 
 __all__ = ["MEMBERS", "add_both_ways", "add_one_way"]
 
-#: rows that a panel is held against at a time; a panel has a multiple of so many
+#: rows compared with a panel at a time; the number of rows of a panel is a multiple of it
 MEMBERS = GROUPS[1]
 
 

@@ -1,7 +1,8 @@
 """k-means++ that leaves out rows which no candidate can come nearer to.
 
-Potentials are added in another order than by ``candidate_potentials``, and ``best_candidate`` takes
-those that differ by rounding for equal: the same rows are chosen.
+Few features: rows are held by cluster. Potentials are then added in another order than by
+``candidate_potentials``, and ``best_candidate`` takes those that differ by rounding for equal: the
+same rows are chosen. Many features: rows are coded as bytes, and all has the bits of plain passes.
 """
 
 import math
@@ -11,8 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kmeans_xp.devices import Array, Namespace
+from kmeans_xp.kernels.for_numba.code_vectors import HAS_PRODUCTS
 from kmeans_xp.kernels.for_numba.rows_by_cluster import RowsByCluster
-from kmeans_xp.kernels.for_numba.tiling import Floats
+from kmeans_xp.kernels.for_numba.tiling import Floats, filler_of
 from kmeans_xp.kernels.for_numba.vectors import PANEL
 from kmeans_xp.kernels.portable.seeding import (
     Candidate,
@@ -24,6 +26,9 @@ from kmeans_xp.kernels.portable.seeding import (
 )
 from kmeans_xp.kernels.rows import DenseRows
 
+if HAS_PRODUCTS:  # what it compiles to are instructions of such processors
+    from kmeans_xp.kernels.for_numba.coded_seeding import CodedRows
+
 __all__ = ["may_hold_rows_by_cluster"]
 
 #: features up to which rows are held as panels: the copy is then about as large as what else is
@@ -31,6 +36,9 @@ __all__ = ["may_hold_rows_by_cluster"]
 _MOST_FEATURES = 15
 #: centroids for which holding the rows by cluster may pay, and rows of each
 _FEWEST_CHOSEN, _FEWEST_ROWS = 48, 64
+#: features and rows from which products of bytes cost less than they save, and features from
+#: which sums of them might not fit in 32 bits
+_FEWEST_CODED_FEATURES, _FEWEST_CODED_ROWS, _MOST_CODED_FEATURES = 64, 8192, 2**15
 #: centroids at the first look, how many times as many at the next, and rows looked at
 _FIRST_LOOK, _NEXT_LOOK, _LOOK_ROWS = 12, 1.4, 512
 #: part of the rows that may be in reach of a candidate for holding them to be begun: whole panels
@@ -48,29 +56,53 @@ def chosen_by_clusters(
     n_chosen, dtype = len(trials), closest.dtype
     if last is None or dtype not in PANEL or rows.points.dtype != dtype:
         return None
-    if not may_hold_rows_by_cluster(rows, n_chosen) or np.isfinite(closest).any():
+    if np.isfinite(closest).any():
         return None
-    return _Chosen(rows, closest, last, xp=xp).all_of(trials)
+    if may_hold_rows_by_cluster(rows, n_chosen):
+        return _Chosen(rows, closest, last, _ByCluster(rows), xp=xp).all_of(trials)
+    if _may_code_rows(rows, n_chosen):
+        return _Chosen(rows, closest, last, _ByCodes(rows), xp=xp).all_of(trials)
+    return None
 
 
 def may_hold_rows_by_cluster(rows: DenseRows, n_chosen: int) -> bool:
-    """Return whether rows of this shape may be held by cluster, to choose so many of them."""
+    """Return whether rows of this shape may be held by cluster, to choose ``n_chosen`` of them."""
     if rows.n_features > _MOST_FEATURES or rows.n_features == 0 or n_chosen < _FEWEST_CHOSEN:
         return False
     return rows.n_points >= _FEWEST_ROWS * n_chosen
 
 
-class _Chosen:
-    """Chooses rows one after another: by plain passes first, by clusters once that pays."""
+def _may_code_rows(rows: DenseRows, n_chosen: int) -> bool:
+    """Return whether rows of this shape may be coded, to choose so many of them."""
+    return (
+        HAS_PRODUCTS
+        and _FEWEST_CODED_FEATURES <= rows.n_features <= _MOST_CODED_FEATURES
+        and n_chosen >= _FEWEST_CHOSEN
+        and rows.n_points >= _FEWEST_CODED_ROWS
+        and filler_of(rows) == 0
+    )
 
-    def __init__(self, rows: DenseRows, closest: Floats, last: Floats, *, xp: Namespace) -> None:
+
+class _Chosen:
+    """Chooses rows one after another: by plain passes first, by fewer rows once that pays."""
+
+    def __init__(
+        self,
+        rows: DenseRows,
+        closest: Floats,
+        last: Floats,
+        way: "_ByCluster | _ByCodes",
+        *,
+        xp: Namespace,
+    ) -> None:
         self.rows, self.xp = rows, xp
         self.closest, self.last = closest, last
         self.points: list[Floats] = [last]
         self.indices: list[NDArray[np.int64]] = []
-        self.by_cluster: RowsByCluster | None = None
+        self.held: RowsByCluster | CodedRows | None = None
+        #: which part of the rows was measured, in each step with fewer
         self.parts: list[float] = []
-        self._looked_at = _LookedAt(rows)
+        self._way, self._n_parts_before = way, 0
         self._next_look: float = _FIRST_LOOK
 
     def all_of(self, trials: Floats) -> Candidate:
@@ -87,29 +119,60 @@ class _Chosen:
         return Candidate(np.concatenate(self.indices), np.concatenate(self.points[1:]))
 
     def _fold_last(self) -> None:
-        if self.by_cluster is not None:
-            self.by_cluster.take_in(self.last)
+        if self.held is not None:
+            self.held.take_in(self.last)
         else:
             self.closest = closer_of(self.rows, self.closest, self.last, xp=self.xp)
 
     def _potentials(self, candidates: Floats, n_left: int) -> Array:
-        if self.by_cluster is None and len(self.points) >= self._next_look:
-            self._look(candidates, n_left)
-        if self.by_cluster is None:
+        if self.held is None and len(self.points) >= self._next_look:
+            self._next_look = _NEXT_LOOK * len(self.points)
+            centroids = np.concatenate(self.points)
+            self.held = self._way.begun(self.closest, candidates, centroids, n_left)
+        if self.held is None:
             return candidate_potentials(self.rows, self.closest, candidates, xp=self.xp)
-        potentials = self.by_cluster.potentials(candidates)
-        self.parts.append(self.by_cluster.measured_part / len(candidates))
-        if sum(self.parts[-_MEASURED_STEPS:]) > _MOST_MEASURED * _MEASURED_STEPS:
-            self.by_cluster, self._next_look = None, math.inf
+        potentials = self.held.potentials(candidates)
+        self.parts.append(self.held.measured_part)
+        parts = self.parts[self._n_parts_before :][-_MEASURED_STEPS:]
+        if sum(parts) > _MOST_MEASURED * _MEASURED_STEPS:
+            self.held, self._n_parts_before = None, len(self.parts)
+            if not self._way.is_tried_again:
+                self._next_look = math.inf
         return potentials
 
-    def _look(self, candidates: Floats, n_left: int) -> None:
-        """Hold the rows by cluster if few of them are in reach of a candidate."""
-        centroids = np.concatenate(self.points)
-        self._next_look = _NEXT_LOOK * len(centroids)
-        if self._looked_at.part_in_reach(candidates, centroids) <= _MOST_IN_REACH:
-            n_clusters = len(centroids) + n_left
-            self.by_cluster = RowsByCluster(self.rows, self.closest, centroids, n_clusters)
+
+class _ByCluster:
+    """Holds the rows by cluster if few of them are in reach of a candidate."""
+
+    is_tried_again = False
+
+    def __init__(self, rows: DenseRows) -> None:
+        self.rows, self._looked_at = rows, _LookedAt(rows)
+
+    def begun(
+        self, closest: Floats, candidates: Floats, centroids: Floats, n_left: int
+    ) -> RowsByCluster | None:
+        if self._looked_at.part_in_reach(candidates, centroids) > _MOST_IN_REACH:
+            return None
+        return RowsByCluster(self.rows, closest, centroids, len(centroids) + n_left)
+
+
+class _ByCodes:
+    """Codes the rows, once; candidates that still take many of them are not ruled out by codes."""
+
+    is_tried_again = True
+
+    def __init__(self, rows: DenseRows) -> None:
+        self.rows = rows
+        self._coded: CodedRows | None = None
+
+    def begun(
+        self, closest: Floats, _candidates: Floats, _centroids: Floats, _n_left: int
+    ) -> "CodedRows | None":
+        self._coded = self._coded or CodedRows.of(self.rows)
+        if self._coded is not None:
+            self._coded.closest = closest
+        return self._coded
 
 
 class _LookedAt:

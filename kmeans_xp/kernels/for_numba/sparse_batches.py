@@ -119,7 +119,7 @@ class _Found(NamedTuple):
 
     @classmethod
     def of(cls, rows: SparseRows) -> "_Found":
-        """Return the features that occur; all where rows have so many numbers that most do."""
+        """Return the features that occur, or all features where most of them do."""
         numbers, columns, starts, n_features = rows.csr
         every = cls(np.arange(n_features, dtype=np.int32), SparseRows(rows.csr, rows.weights))
         if len(numbers) >= _FULL * n_features:

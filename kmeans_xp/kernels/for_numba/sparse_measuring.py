@@ -2,8 +2,8 @@
 
 A row differs from a centroid in the features that it has numbers of, and in all others by what
 the centroid has there. The former is a sum of squared differences; the latter is the square of
-the whole centroid less that of its part under the row, and where rounding could be felt in it,
-the row is measured feature by feature.
+the whole centroid less that of its part under the row. Where rounding could matter in that, the
+row is measured feature by feature.
 """
 
 import numpy as np

@@ -175,7 +175,7 @@ def _takes(rows: SparseRows, operands: tuple[Any, ...]) -> bool:
 
 
 def in_ranges(task: Callable[[int, int], R], n: int, n_tasks: int) -> list[R]:
-    """Return what ``task`` gives for each of so many ranges that are 0 to ``n`` together."""
+    """Return what ``task`` gives for each of ``n_tasks`` ranges that cover 0 to ``n``."""
     n_tasks = min(n_tasks, n)
     return in_threads(lambda i: task(n * i // n_tasks, n * (i + 1) // n_tasks), n_tasks)
 

@@ -1,7 +1,7 @@
 """Mean distances of sparse rows to clusters: a row meets those rows alone that share its features.
 
 Rows are taken in the order of their clusters, and their numbers column by column. What a row has in
-common with all others is then a sum over the columns that it has numbers of; each pair of rows is
+common with all others is then a sum over the columns that it has numbers of. Each pair of rows is
 measured once, and added to the sums of both.
 """
 
@@ -142,7 +142,7 @@ def _measure(
 
 @compiled(NUMBERS_64, STARTS, STARTS, COUNT, COUNT, COUNT, SUMS, SUMS)
 def _means(sums, order, bounds, first, last, n_columns, within, nearest):
-    """Write the means of rows at some places, of whose sums there are so many columns."""
+    """Write the means of rows at some places, whose sums have ``n_columns`` columns."""
     own = 0
     for place in range(first, last):
         while bounds[own + 1] <= place:

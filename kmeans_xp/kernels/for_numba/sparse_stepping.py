@@ -1,7 +1,7 @@
 """Steps on sparse rows with large centroids: each is updated as soon as its cluster is added up.
 
-The sums of one cluster fit a processor's own cache; those of all of them do not, and to write
-and read them takes about as long as to add up the rows.
+The sums of one cluster fit a processor's own cache; those of all clusters do not. To write and
+read them takes about as long as to add up the rows.
 """
 
 from typing import Any, NamedTuple

@@ -35,7 +35,7 @@ __all__ = [
 
 #: float64 numbers in a vector
 LANES = _BYTES // 8
-#: panels hold a multiple of so many centroids: the last vector of a group may be half of one
+#: panels hold a multiple of this number of centroids: a group's last vector may be half full
 UNIT = LANES // 2
 #: units of scores that are held in registers at a time
 MOST_UNITS = 16

@@ -8,7 +8,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kmeans_xp.devices import Namespace
-from kmeans_xp.kernels.for_numba.compiled import COUNT, NUMBERS_64, SUMS, compiled, inline
+from kmeans_xp.kernels.for_numba.compiled import (
+    COUNT,
+    MATRIX,
+    NUMBERS,
+    NUMBERS_64,
+    RESULTS,
+    ROWS,
+    SUMS,
+    call_at,
+    compiled,
+    inline,
+    shared,
+)
 from kmeans_xp.kernels.for_numba.vectors import (
     GROUPS,
     LINE,
@@ -34,10 +46,10 @@ __all__ = [
     "aligned",
     "aligned_numbers",
     "copy",
+    "filler_of",
     "group_size",
     "in_parts",
     "int32_labels",
-    "length_of",
     "n_tasks_for",
     "origin_of",
     "override",
@@ -76,7 +88,7 @@ _LEAST_SQUARE, _GREATEST_SQUARE = 1e-280, 1e300
 
 
 def n_tasks_for(n_points: int, cost: float, n_cells: int = 0) -> int:
-    """Return into how many tasks to cut rows that take so many nanoseconds each.
+    """Return into how many tasks to cut rows that take ``cost`` nanoseconds each.
 
     Each task adds up ``n_cells`` numbers of its own.
     """
@@ -86,7 +98,7 @@ def n_tasks_for(n_points: int, cost: float, n_cells: int = 0) -> int:
 
 
 def in_parts(task: Callable[[int, int], R], n_points: int, n_tasks: int, dtype: Any) -> list[R]:
-    """Return what ``task`` gives for each of so many parts of the rows."""
+    """Return what ``task`` gives for each of ``n_tasks`` parts of the rows."""
     if n_tasks == 1:
         return [task(0, n_points)]
     panel = PANEL[dtype]
@@ -115,7 +127,7 @@ def override(
 ) -> Callable[[Callable[..., R]], Callable[..., R]]:
     """Register a body for float32 and float64; it is called without the namespace.
 
-    ``on_sphere`` says that it reads tiles by ``tile_of``, and so is for ``SphereRows`` too;
+    ``on_sphere`` says that it reads tiles by ``tile_of``, and so is for ``SphereRows`` too.
     ``when`` is asked first, so that a body which declines most problems costs a small fit little.
     """
 
@@ -154,9 +166,15 @@ def weights_of(rows: Dense) -> Floats:
     return np.empty(0, rows.points.dtype) if rows.weights is None else rows.weights
 
 
-def length_of(rows: Dense) -> float:
-    """Return the length that rows are scaled to; 0 for rows that are taken as they are."""
-    return RADIUS if isinstance(rows, SphereRows) else 0.0
+def filler_of(rows: Dense) -> int:
+    """Return the address of what writes a tile of the rows to scratch.
+
+    0 where the numbers of a row lie side by side and are taken as they are.
+    """
+    if isinstance(rows, SphereRows):
+        return _scale.address(rows.points.dtype)
+    is_dense = rows.points.strides[1] == rows.points.itemsize or rows.n_features == 1
+    return 0 if is_dense else _gather.address(rows.points.dtype)
 
 
 def int32_labels(labels: NDArray[Any]) -> Labels:
@@ -172,43 +190,32 @@ def group_size(n_left):
     return MIDDLE if n_left > SMALL else SMALL
 
 
-@inline
-def tile_of(points, first, n_rows, length, scratch):
-    """Return rows whose numbers lie side by side, and the first of the tile's.
-
-    Where ``length`` is not 0, they are scaled to it; a row of zeros stays one.
-    """
-    if scratch.shape[0] == 0:
-        return points, first
-    if length > 0.0 and _is_dense(points):
-        _copy_scaled(points, first, n_rows, length, scratch)
-        return as_rows(scratch), 0
+@compiled(ROWS, COUNT, COUNT, MATRIX)
+def _gather(points, first, n_rows, scratch):
+    """Write rows whose numbers lie apart."""
     for row in range(n_rows):
         for feature in range(points.shape[1]):
             scratch[row, feature] = points[first + row, feature]
-    if length > 0.0:
-        for row in range(n_rows):
-            _scale_carefully(as_rows(scratch), row, length, scratch, row)
-    return as_rows(scratch), 0
 
 
-@inline
-def _copy_scaled(points, first, n_rows, length, scaled):
-    """Write rows at a length, each of them read once."""
-    n_features, kind = points.shape[1], scaled.dtype.type
+@compiled(ROWS, COUNT, COUNT, MATRIX)
+def _scale(points, first, n_rows, scratch):
+    """Write rows at the sphere's radius; a row of zeros stays one."""
+    n_features, kind = points.shape[1], scratch.dtype.type
+    is_dense = points.strides[1] == points.itemsize or n_features == 1
     for row in range(n_rows):  # ascending: what is written after a row is of the next
-        sum_of_squares = sq_length(points, first + row, n_features)
+        sum_of_squares = sq_length(points, first + row, n_features) if is_dense else 0.0
         if _LEAST_SQUARE < sum_of_squares < _GREATEST_SQUARE:
-            factor = kind(length / np.sqrt(sum_of_squares))
-            copy_scaled(points, first + row, factor, n_features, scaled, row)
+            factor = kind(RADIUS / np.sqrt(sum_of_squares))
+            copy_scaled(points, first + row, factor, n_features, scratch, row)
         else:
             # In a branch of its own: to give arrays to a function counts references, which takes
             # ten times as long as to scale a short row.
-            _scale_carefully(points, first + row, length, scaled, row)
+            _scale_carefully(points, first + row, scratch, row)
 
 
 @inline
-def _scale_carefully(points, row, length, scaled, at):
+def _scale_carefully(points, row, scaled, at):
     """Scale any row: zeros, which stay, or float64 whose squares vanish or overflow."""
     greatest = total = 0.0
     for feature in range(points.shape[1]):
@@ -218,23 +225,29 @@ def _scale_carefully(points, row, length, scaled, at):
         number = np.float64(points[row, feature]) / top
         total += number * number
         scaled[at, feature] = number
-    factor = length / np.sqrt(total) if total != 0.0 else 1.0
+    factor = RADIUS / np.sqrt(total) if total != 0.0 else 1.0
     for feature in range(points.shape[1]):
         scaled[at, feature] *= factor
 
 
+_fill = call_at(ROWS, COUNT, COUNT, MATRIX)
+
+
 @inline
-def scratch_for(points, tile, length):
-    """Return room for a tile of rows if the numbers of a row lie apart or are scaled, else none."""
-    if _is_dense(points) and length == 0.0:
-        return np.empty((0, points.shape[1]), points.dtype)
+def tile_of(points, first, n_rows, filler, scratch):
+    """Return rows whose numbers lie side by side, and the first of the tile's."""
+    if filler == 0:
+        return points, first
+    _fill(filler, points, first, n_rows, scratch)
+    return as_rows(scratch), 0
+
+
+@inline
+def scratch_for(points, tile, filler):
+    """Return room for a tile of rows that are not read as they lie."""
     # Whole vectors are written: the last row has room after it.
-    return np.empty((tile + LINE // points.itemsize, points.shape[1]), points.dtype)
-
-
-@inline
-def _is_dense(points):
-    return points.strides[1] == points.itemsize or points.shape[1] == 1
+    n_rows = 0 if filler == 0 else tile + LINE // points.itemsize
+    return np.empty((n_rows, points.shape[1]), points.dtype)
 
 
 def aligned_numbers(n_numbers, like):
@@ -257,7 +270,7 @@ def copy(source, n_numbers, target, at):
 
 @compiled(NUMBERS_64, COUNT, SUMS)
 def sum_lanes(lanes, n_lanes, sums):
-    """Add up so many neighbouring lanes to each of the sums; there may be more lanes."""
+    """Add up ``n_lanes`` neighbouring lanes to each of the sums; there may be more lanes."""
     for number in range(len(sums)):
         total = 0.0
         for lane in range(number * n_lanes, (number + 1) * n_lanes):
@@ -265,7 +278,7 @@ def sum_lanes(lanes, n_lanes, sums):
         sums[number] = total
 
 
-@inline
+@shared(ROWS, COUNT, COUNT, NUMBERS, RESULTS)
 def pack_tile(points, first, n_rows, origin, panels):
     """Write a tile's rows less the origin as panels."""
     panel, n_features = panel_rows(panels), points.shape[1]

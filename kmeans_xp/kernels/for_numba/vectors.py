@@ -1,8 +1,8 @@
 """Vector instructions for kernels that numba compiles.
 
-A compiler vectorises innermost loops; the loops here run over rows in the lanes of vectors, with
-the scores of several centroids held in registers meanwhile, which no compiler makes of plain
-Python loops. They are written as LLVM's portable vector code, so any processor that LLVM knows
+A compiler vectorises innermost loops. The loops here run over rows in the lanes of vectors, and
+hold the scores of several centroids in registers: no compiler makes that of plain Python
+loops. They are written as LLVM's portable vector code, so any processor that LLVM knows
 runs them: only the sizes below follow from the one that is there.
 
 Rows are held as *panels*: ``PANEL[dtype]`` rows, feature by feature, so that a vector holds one
@@ -28,6 +28,7 @@ __all__ = [
     "LINE",
     "PANEL",
     "ROW_CANDIDATES",
+    "add_closest",
     "add_row",
     "as_rows",
     "copy_scaled",
@@ -62,7 +63,7 @@ LINE = 64
 _VECTORS = 2
 #: centroids scored at a time, the largest group first
 GROUPS = (12, 8, 4) if _BYTES == 64 else (6, 4, 2)
-#: candidates that a row is held against at a time, its features in the lanes: many or few
+#: candidates compared with a row at a time, its features in the lanes: many or few
 ROW_CANDIDATES = (8, 4)
 #: rows of a panel
 PANEL = {np.dtype(kind): _VECTORS * _BYTES // np.dtype(kind).itemsize for kind in "fd"}
@@ -851,7 +852,20 @@ def _halved(code: _Code, left: Any, right: Any, length: int) -> Any:
     half = length // 2
     low = [lane for lane in lanes if lane % length < half]
     high = [lane + half for lane in low]
-    return code.builder.fadd(code.shuffle(left, right, low), code.shuffle(left, right, high))
+    is_whole = isinstance(left.type.element, ir.IntType)
+    add = code.builder.add if is_whole else code.builder.fadd
+    return add(code.shuffle(left, right, low), code.shuffle(left, right, high))
+
+
+@_of_sizes(ROW_CANDIDATES)
+def add_closest(
+    code: _Code, like: _Array, size: int, closest: Any, weight: Any, sums: _Array, first: Any
+) -> None:
+    """Do as ``fold_row`` where no candidate is nearer than ``closest``, which is as ``like``."""
+    wide = ir.VectorType(ir.DoubleType(), size)
+    value = code.part(code.splat(closest, ir.VectorType(code.scalar, size)), 0, wide)
+    place = sums.at(first)
+    code.store(code.multiply_add(value, code.splat(weight, wide), code.load(place, wide)), place)
 
 
 @_of_sizes(ROW_CANDIDATES)

@@ -40,7 +40,7 @@ from kmeans_xp.kernels.trees import merged_in_tree
 
 __all__: list[str] = []
 
-#: up to so many rows, and a small GEMM, a few calls on the whole beat the machinery of tiles
+#: up to this number of rows, and with a small GEMM, a few calls on the whole are faster than tiles
 _FEW_ROWS = 2048
 
 

@@ -11,7 +11,7 @@ __all__ = ["ByColumns", "ByRows", "Products", "assigner", "assigning_cost", "cho
 
 #: OpenBLAS has faster kernels without packing up to this size (AVX-512 only, harmless elsewhere)
 _UNPACKED_PRODUCT = 10**6
-#: a transposed tile, with the bias as one feature more, pays up to so many features
+#: a transposed tile, with the bias as one feature more, pays up to this number of features
 _FEW_FEATURES = 8
 #: features from which a product in rows, turned afterwards, is faster than one in columns
 _MANY_FEATURES = 64

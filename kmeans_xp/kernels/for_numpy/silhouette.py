@@ -57,7 +57,7 @@ def tiles_in_cache(
 
 
 def _row_tiles(bounds: Sequence[int]) -> Iterator[slice]:
-    """Cut the rows at the borders of clusters, but for small ones, which share a tile."""
+    """Cut the rows at the borders of clusters, except for small clusters, which share a tile."""
     start = 0
     for stop, following in zip(bounds[1:], [*bounds[2:], None], strict=True):
         is_shared = following is not None and following - start <= _OWN_TILE

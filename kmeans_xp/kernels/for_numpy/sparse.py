@@ -126,7 +126,7 @@ def _tile(csr: Csr, place: slice | NDArray[Any]) -> _Tile:
 
 
 def _plan(rows: SparseRows, n_columns: int) -> Plan:
-    """Cut rows for work on their numbers and on so many scores of each."""
+    """Cut rows for work on their numbers and on ``n_columns`` scores of each."""
     most = min(_TILE_SCORES // max(1, n_columns), _TILE_NUMBERS // rows.n_stored)
     return cut(rows.n_points, max(16, most), 10.0 + rows.n_stored * (4.0 + n_columns / 2))
 

@@ -45,7 +45,7 @@ _MOST_TASKS = 64
 #: OpenBLAS multiplies up to these sizes (the products of all lengths) in one thread by itself
 SMALL_GEMM = 2**18
 _SMALL_GEMV = 2**13
-#: up to so many numbers, the portable bodies of kernels that read rows once are as fast
+#: up to this number of values, the portable bodies of kernels that read rows once are as fast
 FEW_NUMBERS = 2**15
 #: numbers in a repeated row: above half of NumPy's buffer no operand is copied to broadcast it
 _LONG_ROW = 8192
@@ -79,7 +79,7 @@ class Plan(NamedTuple):
 
 
 def cut(n_points: int, tile_rows: int, cost: float) -> Plan:
-    """Cut rows of so many nanoseconds each into tiles of less than twice ``tile_rows``."""
+    """Cut rows of ``cost`` nanoseconds each into tiles of less than twice ``tile_rows``."""
     n_tasks = max(1, min(int(n_points * cost) // _WORTH_A_TASK, _TASKS))
     n_tiles = max(n_tasks, n_points // tile_rows)
     if n_tiles > _TASKS:
@@ -90,7 +90,7 @@ def cut(n_points: int, tile_rows: int, cost: float) -> Plan:
 
 
 def run(task: Callable[[int], R], plan: Plan, *, gemm: int = 0, gemv: int = 0) -> list[R]:
-    """Run the plan's tasks, with products of so many numbers for each row of a tile."""
+    """Run the plan's tasks; ``gemm`` and ``gemv`` count a product's numbers for each row."""
     is_small = plan.tile * gemm <= SMALL_GEMM and plan.tile * gemv <= _SMALL_GEMV
     if plan.n_tasks == 1 and is_small:
         return [task(0)]  # holding BLAS to one thread would take longer than the task
@@ -101,7 +101,7 @@ def run(task: Callable[[int], R], plan: Plan, *, gemm: int = 0, gemv: int = 0) -
 def override(
     kernel: Kernel[..., Any], *, above: int = 0
 ) -> Callable[[Callable[..., R]], Callable[..., R]]:
-    """Register a body for more than so many numbers; it is called without the namespace."""
+    """Register a body for more than ``above`` numbers; it is called without the namespace."""
 
     def register(body: Callable[..., R]) -> Callable[..., R]:
         @kernel.override("numpy", rows=DenseRows)

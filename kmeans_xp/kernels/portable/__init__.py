@@ -1,7 +1,7 @@
-"""The kernels written against the Array API alone: each docstring is the contract.
+"""The kernels written only against the Array API: each docstring is the contract.
 
-Every kernel that takes ``rows`` takes them first, works in tiles of them, and never holds an
+Every kernel that takes ``rows`` takes them first, works tile by tile, and never holds an
 n_points x n_clusters matrix. ``centroids`` and candidates are relative to the rows' origin, as
-the points are. Sums and masses are float64 where the device has it ("accumulated"). Inputs
-are never written to. Nothing here waits for the device.
+the points are. "Accumulated" sums and masses are float64 where the device has it. No kernel
+writes to its inputs or waits for the device.
 """

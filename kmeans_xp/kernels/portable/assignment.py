@@ -1,4 +1,4 @@
-"""Which centroid is nearest, how far it is, and the sums of each cluster's rows."""
+"""The nearest centroid of each row, the distance to it, and the sums of each cluster's rows."""
 
 from typing import Generic, NamedTuple
 
@@ -35,7 +35,7 @@ class Nearest(NamedTuple, Generic[ArrayT]):
 
 
 class ClusterTotals(NamedTuple):
-    """What one pass over the rows leaves for each cluster.
+    """The totals of each cluster's rows.
 
     Parameters
     ----------
@@ -63,8 +63,8 @@ def nearest_labels(rows: Rows, centroids: Array, *, xp: Namespace) -> Array:
     Returns
     -------
     array of int32, shape (n_points,)
-        Ties go to the lowest index. Rounding decides between centroids whose squared
-        distances differ by less than some ulps of the squared norms.
+        Ties go to the lowest index. Where squared distances differ by less than some ulps of the
+        squared norms, rounding decides.
     """
     n_clusters = int(centroids.shape[0])
     size, width = tile_shape(rows, n_clusters, xp=xp)
@@ -95,7 +95,7 @@ def nearest_labels(rows: Rows, centroids: Array, *, xp: Namespace) -> Array:
 
 @kernel(labels="n", centroids="kd")
 def assigned_sq_distances(rows: Rows, labels: Array, centroids: Array, *, xp: Namespace) -> Array:
-    """Return the squared distance of each row to the centroid that it is assigned to.
+    """Return the squared distance of each row to its assigned centroid.
 
     Parameters
     ----------
@@ -107,8 +107,8 @@ def assigned_sq_distances(rows: Rows, labels: Array, centroids: Array, *, xp: Na
     Returns
     -------
     array of shape (n_points,)
-        In the rows' dtype, taken as the sum of squared differences: exact to some ulps of
-        itself, and 0 where the row is the centroid.
+        In the rows' dtype, computed as the sum of squared differences. So it is exact to some
+        ulps of itself, and 0 where the row equals the centroid.
     """
     size, _ = tile_shape(rows, 1, xp=xp)
     parts = []
@@ -131,7 +131,7 @@ def nearest_centroid(rows: Rows, centroids: Array, *, xp: Namespace) -> Nearest[
     Returns
     -------
     Nearest
-        Labels as of ``nearest_labels``, distances as of ``assigned_sq_distances``.
+        The labels of ``nearest_labels`` and the distances of ``assigned_sq_distances``.
     """
     labels = nearest_labels(rows, centroids, xp=xp)
     return Nearest(labels, assigned_sq_distances(rows, labels, centroids, xp=xp))
@@ -152,7 +152,7 @@ def cluster_sums(rows: Rows, labels: Array, n_clusters: int, *, xp: Namespace) -
     Returns
     -------
     ClusterTotals
-        Zero for a cluster without rows. Added in an order that depends on shapes alone.
+        Zero for a cluster without rows. The order of additions depends only on shapes.
     """
     size, width = tile_shape(rows, n_clusters, xp=xp)
     dtype = accumulation_dtype(rows.device, xp=xp)
@@ -163,8 +163,8 @@ def cluster_sums(rows: Rows, labels: Array, n_clusters: int, *, xp: Namespace) -
         mine = labels[place][None, :]
         sums, mass = [], []
         for start in range(0, n_clusters, width):
-            # The standard has neither a scatter-add nor a bincount; a product with the
-            # one-hot matrix is the sum that every library has.
+            # The standard has neither a scatter-add nor a bincount, but every library can
+            # multiply by a one-hot matrix.
             stop = min(start + width, n_clusters)
             one_hot = xp.astype(indices[start:stop, None] == mine, dtype)
             if tile.weights is not None:
@@ -192,8 +192,8 @@ def assigned_inertia(rows: Rows, labels: Array, centroids: Array, *, xp: Namespa
     Returns
     -------
     accumulated 0-d array
-        Of distances as of ``assigned_sq_distances``, of which a tile is held at a time; added
-        in an order that depends on shapes alone.
+        Sums the distances of ``assigned_sq_distances``, one tile in memory at a time. The order
+        of additions depends only on shapes.
     """
     size, _ = tile_shape(rows, 1, xp=xp)
     dtype = accumulation_dtype(rows.device, xp=xp)
@@ -221,9 +221,9 @@ def sq_distances(rows: Rows, centroids: Array, *, xp: Namespace) -> Array:
     Returns
     -------
     array of shape (n_points, n_clusters)
-        In the rows' dtype, at least 0; the one kernel whose result is that large, since it is
-        what was asked for. Computed in the accumulation dtype; a row's smallest as of
-        ``assigned_sq_distances``, so that a row on its centroid is at 0.
+        In the rows' dtype, at least 0, computed in the accumulation dtype. The smallest distance
+        of a row is that of ``assigned_sq_distances``: 0 where the row equals a centroid. No other
+        kernel has a result this large.
     """
     size, _ = tile_shape(rows, int(centroids.shape[0]), xp=xp)
     dtype = accumulation_dtype(rows.device, xp=xp)
@@ -244,7 +244,7 @@ def sq_distances(rows: Rows, centroids: Array, *, xp: Namespace) -> Array:
 
 def expanded_sq_distances(points: Array, centroids: Array, *, xp: Namespace) -> Array:
     """Return |x|^2 - 2 x.c + |c|^2 of centred points, at least 0."""
-    # The clip takes off the rounding of |x|^2 - 2 x.c + |c|^2 below zero.
+    # Rounding may give less than zero: clip it.
     products = points @ xp.matrix_transpose(-2.0 * centroids)
     norms = xp.vecdot(points, points)[:, None] + xp.vecdot(centroids, centroids)
     return xp.maximum(products + norms, xp.zeros_like(products))

@@ -17,12 +17,12 @@ class BatchMeans(NamedTuple):
     Parameters
     ----------
     centroids : array of shape (n_clusters, n_features)
-        In the dtype of those before.
+        In the dtype of the old centroids.
     mass : accumulated array of shape (n_clusters,)
-        Weight that each centroid is the mean of.
+        Total weight of the rows whose mean each centroid is.
     signals : accumulated array of shape (2 + n_clusters,)
-        The inertia of the batch before, the sum of the squared distances that the centroids
-        moved, and the mass again: in one array, since each read is a wait.
+        The inertia of the batch before the move, the sum of the squared distances that the
+        centroids moved, and the mass again. One array, since each read waits for the device.
     """
 
     centroids: Array
@@ -32,7 +32,7 @@ class BatchMeans(NamedTuple):
 
 @kernel(centroids="kd", mass="k")
 def batch_means(rows: Rows, centroids: Array, mass: Array, *, xp: Namespace) -> BatchMeans:
-    """Move running means by the rows that are nearest to them.
+    """Update running means with the rows that are nearest to them.
 
     Parameters
     ----------
@@ -40,20 +40,20 @@ def batch_means(rows: Rows, centroids: Array, mass: Array, *, xp: Namespace) -> 
         The batch.
     centroids : array of shape (n_clusters, n_features)
     mass : array of shape (n_clusters,)
-        Weight that each centroid is the mean of so far; may be 0.
+        Total weight of the rows whose mean each centroid is so far; may be 0.
     xp : namespace
 
     Returns
     -------
     BatchMeans
-        A centroid that no row with weight is nearest to keeps its very bits.
+        A centroid keeps its bits if it is nearest to no row with weight.
     """
     labels, sq_distances = nearest_centroid(rows, centroids, xp=xp)
     totals = cluster_sums(rows, labels, int(centroids.shape[0]), xp=xp)
     dtype = totals.sums.dtype
     old, old_mass = (xp.astype(part, dtype, copy=False) for part in (centroids, mass))
     new_mass = old_mass + totals.mass
-    # A centroid that the batch says nothing of counts as empty.
+    # A centroid without a row in the batch counts as empty.
     is_met = totals.mass > 0.0
     so_far = ClusterTotals(
         old * old_mass[:, None] + totals.sums, xp.where(is_met, new_mass, xp.zeros_like(new_mass))

@@ -1,4 +1,4 @@
-"""A step of Lloyd's algorithm that leaves out the rows whose label bounds prove."""
+"""A step of Lloyd's algorithm that skips rows whose bounds prove their labels."""
 
 from typing import Any
 
@@ -12,18 +12,18 @@ __all__ = ["Bounds", "bounded_step", "keeps_bounds", "rules_out_scores"]
 
 
 class Bounds:
-    """What one step of a run leaves to the next, written by the step alone."""
+    """What a step keeps for the next step of the run; only steps write it."""
 
     def __init__(self) -> None:
-        #: labels of the last step, if they are kept; the next step writes over them
+        #: labels of the last step, if it kept them; the next step overwrites them
         self.labels: Array | None = None
-        #: rows whose scores the last step computed, each for all centroids
+        #: number of rows for which the last step computed the scores of all centroids
         self.n_visited = 0
-        #: whatever the body that does the steps needs
+        #: whatever the body needs to keep
         self.kept: Any = None
 
     def forget(self) -> None:
-        """Let the next step begin as the first one does."""
+        """Make the next step a first step."""
         self.labels = self.kept = None
 
 
@@ -36,26 +36,26 @@ def bounded_step(rows: Rows, centroids: Array, bounds: Bounds, *, xp: Namespace)
     rows : Rows of n_points
         The same in every step with these bounds.
     centroids : array of shape (n_clusters, n_features)
-        Anywhere: bounds hold for any move from those of the last step.
+        Anywhere: the bounds hold for any move from the last step's centroids.
     bounds : Bounds
-        Made anew for a run, and updated in place.
+        A new one for each run; updated in place.
     xp : namespace
 
     Returns
     -------
     ClusterTotals
-        Bit-equal to ``lloyd_step``: a row is skipped only where its bounds leave more than the
-        rounding of the scores that ``lloyd_step`` would compare. ``bounds.labels``, if not
-        None, are bit-equal to ``nearest_labels``.
+        Bit-equal to ``lloyd_step``: a row is skipped only where its bounds differ by more than
+        the rounding of the scores that ``lloyd_step`` compares. If ``bounds.labels`` is not None,
+        it is bit-equal to ``nearest_labels``.
     """
-    # To decide which rows to visit costs an array library about as much as to visit them.
+    # With an array library, deciding which rows to visit takes as long as visiting them.
     bounds.labels, bounds.n_visited = None, rows.n_points
     return lloyd_step(rows, centroids, xp=xp)
 
 
 @kernel()
 def keeps_bounds(rows: Rows, *, xp: Namespace) -> bool:  # noqa: ARG001 (what overrides look at)
-    """Return whether ``bounded_step`` keeps bounds of these rows; else all its steps are plain.
+    """Return whether ``bounded_step`` keeps bounds of these rows; if not, its steps are plain.
 
     Parameters
     ----------
@@ -65,7 +65,7 @@ def keeps_bounds(rows: Rows, *, xp: Namespace) -> bool:  # noqa: ARG001 (what ov
     Returns
     -------
     bool
-        False if ``bounds.labels`` are None after every step.
+        False if ``bounds.labels`` is None after every step.
     """
     return False
 
@@ -77,10 +77,10 @@ def rules_out_scores(
     *,
     xp: Namespace,  # noqa: ARG001
 ) -> bool:
-    """Return whether ``lloyd_step`` rules most centroids of a row out without their scores.
+    """Return whether ``lloyd_step`` rules out most centroids of a row without their scores.
 
-    A visit of ``bounded_step``, which computes all scores of a row, then takes as long as several
-    rows of a plain step.
+    ``bounded_step`` computes all scores of a row that it visits. Each visit then takes as long as
+    several rows of a plain step.
 
     Parameters
     ----------
@@ -91,6 +91,6 @@ def rules_out_scores(
     Returns
     -------
     bool
-        A matter of time: neither step's results depend on it.
+        It affects only the time, not the results.
     """
     return False

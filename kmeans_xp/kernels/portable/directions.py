@@ -9,7 +9,7 @@ __all__ = ["without_direction"]
 
 @kernel()
 def without_direction(rows: Rows, *, xp: Namespace) -> Array:
-    """Return for each row whether it is the origin, and so lies in no direction from it.
+    """Return for each row whether it equals the origin, and so has no direction from it.
 
     Parameters
     ----------
@@ -19,7 +19,7 @@ def without_direction(rows: Rows, *, xp: Namespace) -> Array:
     Returns
     -------
     array of bool, shape (n_points,)
-        True where all numbers of a row are those of the origin; False where one is NaN.
+        True where a row equals the origin in every feature; False where one is NaN.
     """
     size, _ = tile_shape(rows, 1, xp=xp)
     parts = [xp.all(tile.centred() == 0.0, axis=1) for _, tile in rows.tiles(size)]

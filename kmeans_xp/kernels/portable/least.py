@@ -1,4 +1,4 @@
-"""Where the least of some values are."""
+"""Find the smallest of some values."""
 
 from kmeans_xp.devices import Array, Namespace
 from kmeans_xp.kernels.kernel import kernel
@@ -8,20 +8,20 @@ __all__ = ["places_of_least"]
 
 @kernel(values="n")
 def places_of_least(values: Array, n: int, *, xp: Namespace) -> Array:
-    """Return the indices of the least values, in the order of the values.
+    """Return the indices of the smallest values, in ascending order of the values.
 
     Parameters
     ----------
     values : array of shape (n_values,)
     n : int
-        How many, at least 1.
+        Number of indices, at least 1.
     xp : namespace
 
     Returns
     -------
     integer array of shape (min(n, n_values),)
-        Of equal values those that lie first come first.
+        Equal values are in the order of their indices.
     """
-    # No partition: CuPy's has a race between the threads of a warp (seen in 14.2), and where
-    # there is none, array_api_extra sorts too.
+    # Not a partition: CuPy's has a race between the threads of a warp (seen in 14.2). For
+    # libraries without one, array_api_extra sorts too.
     return xp.argsort(values, stable=True)[: min(n, int(values.shape[0]))]

@@ -26,22 +26,22 @@ class Moments(NamedTuple):
 
 
 class BothMoments(NamedTuple):
-    """Moments of the same rows, each of weight 1 and with their weights."""
+    """Moments of the same rows, without their weights and with them."""
 
     plain: Moments
     weighted: Moments
 
 
 class Spread(NamedTuple):
-    """Where the rows lie, and how far apart, still on the device.
+    """The mean and the spread of the rows, on the device.
 
     Parameters
     ----------
     origin : array of shape (n_features,)
         The mean of the rows, rounded to the dtype of the computation.
     numbers : accumulated array of shape (3,)
-        Mean over the columns of their variance; weighted sum of the squared distances to
-        ``origin``; sum of the weights. In one array, since each read is a wait.
+        The mean variance of the columns; the weighted sum of the squared distances to
+        ``origin``; the sum of the weights. One array, since each read waits for the device.
     """
 
     origin: Array
@@ -60,7 +60,7 @@ def column_moments(rows: Rows, *, xp: Namespace) -> Moments:
     Returns
     -------
     Moments
-        Added in an order that depends on shapes alone.
+        The order of additions depends only on shapes.
     """
     size, _ = tile_shape(rows, 1, xp=xp)
     dtype = accumulation_dtype(rows.device, xp=xp)
@@ -79,7 +79,7 @@ def both_moments(rows: Rows, *, xp: Namespace) -> BothMoments:
     Returns
     -------
     BothMoments
-        As of ``column_moments``; the same ones twice if there are no weights.
+        As from ``column_moments``; the same moments twice if there are no weights.
     """
     plain = column_moments(rows.unweighted(), xp=xp)
     weighted = plain if rows.weights is None else column_moments(rows, xp=xp)
@@ -88,12 +88,12 @@ def both_moments(rows: Rows, *, xp: Namespace) -> BothMoments:
 
 @kernel(about="d")
 def spread(plain: Moments, weighted: Moments, about: Array, *, xp: Namespace) -> Spread:
-    """Return the mean of the rows, how much they vary, and their sum of squares about the mean.
+    """Return the mean of the rows, their variance, and their sum of squares about the mean.
 
     Parameters
     ----------
     plain, weighted : Moments
-        Of the rows about ``about``, without their weights and with them.
+        Moments about ``about``, without the rows' weights and with them.
     about : array of shape (n_features,)
         In the dtype of the computation.
     xp : namespace
@@ -101,7 +101,7 @@ def spread(plain: Moments, weighted: Moments, about: Array, *, xp: Namespace) ->
     Returns
     -------
     Spread
-        Origin and variance are of the rows without their weights.
+        Origin and variance ignore the weights.
     """
     mass, sums, sq_sums = weighted
     wide = xp.astype(about, sums.dtype, copy=False)

@@ -1,4 +1,4 @@
-"""Many small problems of k-means, each with rows of its own, in one call."""
+"""Many small k-means problems, each with its own rows, in one call."""
 
 from typing import NamedTuple
 
@@ -9,7 +9,7 @@ __all__ = ["ProblemOptions", "Solved", "solved_at_once"]
 
 
 class ProblemOptions(NamedTuple):
-    """What is asked of each problem.
+    """The parameters of each problem.
 
     Parameters
     ----------
@@ -17,12 +17,12 @@ class ProblemOptions(NamedTuple):
         At most n_points.
     max_iter : int
     tol : float
-        Times the mean variance of a problem's features.
+        Multiplied by the mean variance of a problem's features.
     least_variance, greatest_variance : float
-        A problem is not solved whose mean variance lies between 0 and the least, or that is above
-        the greatest over the number of features.
+        A problem is left unsolved if its mean variance is above 0 and below the least, or above
+        the greatest divided by n_features.
     margin : float
-        A later run is better if its inertia is less by more than this part.
+        A later run is better if its inertia is less by more than this share.
     """
 
     n_clusters: int
@@ -34,7 +34,7 @@ class ProblemOptions(NamedTuple):
 
 
 class Solved(NamedTuple):
-    """The results of all problems; where ``n_iter`` is 0, a problem was not solved.
+    """The results of all problems; ``n_iter`` is 0 where a problem was not solved.
 
     Parameters
     ----------
@@ -68,9 +68,9 @@ def solved_at_once(
     points : array of shape (n_problems, n_points, n_features)
         Finite.
     weights : array of shape (n_problems, n_points), or None
-        In the points' dtype; some of each problem's are positive.
+        In the points' dtype; each problem has some positive weights.
     uniforms : ndarray of float64, shape (n_init, 1 + (n_clusters - 1) * n_trials)
-        On the host: for each run the numbers that ``kmeans_plusplus`` draws, the same for all
+        On the host: the numbers that ``kmeans_plusplus`` draws in each run, the same for all
         problems.
     options : ProblemOptions
     xp : namespace
@@ -78,8 +78,8 @@ def solved_at_once(
     Returns
     -------
     Solved or None
-        Bit-equal to fits of the problems one after another. A problem whose range needs a
-        warning or an error, or that left a cluster empty, is not solved. None where one call
-        for all would be no faster, or not bit-equal.
+        Bit-equal to fits of the problems one after another. A problem is left unsolved if its
+        range needs a warning or an error, or if a cluster became empty. None where one call for
+        all would not be faster, or not bit-equal.
     """
     return None

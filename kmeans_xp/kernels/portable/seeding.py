@@ -1,4 +1,4 @@
-"""Greedy k-means++: what a new centroid would leave of the inertia, rows drawn, the best."""
+"""Greedy k-means++: draw rows, measure the inertia with each as centroid, choose the best."""
 
 from typing import Literal, NamedTuple
 
@@ -22,7 +22,7 @@ __all__ = [
 
 @kernel(closest="n", candidates="kd")
 def candidate_potentials(rows: Rows, closest: Array, candidates: Array, *, xp: Namespace) -> Array:
-    """Return what the inertia would be if each candidate became the next centroid.
+    """Return, for each candidate, the inertia if it became the next centroid.
 
     Parameters
     ----------
@@ -110,18 +110,18 @@ def drawn(
     values : array of shape (n_points,)
         Non-negative and finite.
     weights : array of shape (n_points,), or None
-        Non-negative, in the values' dtype; None says that every weight is 1.
+        Non-negative, in the values' dtype; None means that every weight is 1.
     uniforms : array of shape (n_drawn,)
         Numbers in [0, 1).
     side : {"left", "right"}
-        "left" for the first row where the running total reaches that part of the whole,
+        "left" for the first row where the running total reaches that share of the whole,
         "right" for the first where it exceeds it.
     xp : namespace
 
     Returns
     -------
     integer array of shape (n_drawn,)
-        Never a row after the last that adds to the total, which is accumulated.
+        Never a row after the last one that adds to the (accumulated) total.
     """
     mass = values if weights is None else values * weights
     reached = running_total(mass, xp=xp)
@@ -140,7 +140,7 @@ def where_reached(
 ) -> Array:
     """Return where a running total first reaches ("left") or exceeds ("right") each threshold."""
     indices = xp.searchsorted(reached, thresholds, side=side)
-    # Rounding may put a threshold at the whole: the last row with mass is meant.
+    # Rounding may put a threshold at the whole: take the last row with mass then.
     last = xp.searchsorted(reached, reached[-1:], side="left")
     return xp.minimum(indices, last)
 
@@ -149,7 +149,7 @@ def where_reached(
 def best_candidate(
     potentials: Array, indices: Array, candidates: Array, *, xp: Namespace
 ) -> Candidate:
-    """Return the candidate of the least potential, the first of those that differ by rounding.
+    """Return the candidate with the smallest potential; of those equal up to rounding, the first.
 
     Parameters
     ----------
@@ -163,8 +163,8 @@ def best_candidate(
     Returns
     -------
     Candidate
-        The first whose potential is at most 1 + 1e-6 times the least in float32, 1 + 1e-12 in
-        float64: so that every library takes the same one.
+        The first whose potential is at most 1 + 1e-6 (float32) or 1 + 1e-12 (float64) times the
+        smallest. So every library takes the same one.
     """
     slack = 1e-12 if candidates.dtype == xp.float64 else 1e-6
     is_least = potentials <= xp.min(potentials) * (1.0 + slack)
@@ -181,7 +181,7 @@ def chosen_at_once(
     *,
     xp: Namespace,  # noqa: ARG001
 ) -> Candidate | None:
-    """Choose rows one after another by greedy k-means++, or None where kernels in turn are as fast.
+    """Choose rows by greedy k-means++, or return None where single kernels are as fast.
 
     Parameters
     ----------
@@ -189,15 +189,15 @@ def chosen_at_once(
     closest : array of shape (n_points,)
         Squared distances to the nearest of the centroids so far; may be inf if ``last`` is given.
     last : array of shape (1, n_features), or None
-        A centroid that is yet to be folded into ``closest``.
+        A centroid that ``closest`` does not count yet.
     trials : array of shape (n_chosen, n_trials)
-        For each row to choose, numbers in [0, 1) that its candidates are ``drawn`` by.
+        For each row to choose, the numbers in [0, 1) with which to draw its candidates.
     xp : namespace
 
     Returns
     -------
     Candidate or None
-        The chosen rows, n_chosen of them, where ``closer_of``, ``drawn``, ``candidate_potentials``
-        and ``best_candidate`` choose them.
+        The n_chosen rows that ``closer_of``, ``drawn``, ``candidate_potentials`` and
+        ``best_candidate`` would choose.
     """
     return None

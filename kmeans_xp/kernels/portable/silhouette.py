@@ -1,4 +1,4 @@
-"""Mean distances of rows to clusters, which silhouettes are made of."""
+"""Mean distances of rows to clusters, for silhouettes."""
 
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
@@ -9,22 +9,22 @@ from kmeans_xp.kernels.rows import Rows
 
 __all__ = ["SilhouetteDistances", "runs_of_clusters", "silhouette_distances"]
 
-#: rows that a cluster has a tile of its own with, or more of them
+#: a cluster with at least this number of rows has tiles of its own
 _ONE_TILE = 128
-#: clusters that a tile of columns may hold: summing a distance costs a multiplication for each
+#: most clusters in a tile of columns: to sum a distance takes a multiplication for each
 _MOST_CLUSTERS = 32
 
 
 class SilhouetteDistances(NamedTuple):
-    """How far each row is from its own cluster and from the next one, on average.
+    """The mean distance of each row to its own cluster and to the nearest other cluster.
 
     Parameters
     ----------
     within : accumulated array of shape (n_points,)
         Mean distance to the other rows of its cluster; 0 for a row alone in its cluster.
     nearest : accumulated array of shape (n_points,)
-        Mean distance to the rows of that other cluster for which it is least; inf if all
-        others are empty.
+        Mean distance to the rows of another cluster, the least over all others; inf if they are
+        all empty.
     """
 
     within: Array
@@ -35,15 +35,15 @@ class SilhouetteDistances(NamedTuple):
 def silhouette_distances(
     rows: Rows, labels: Array, order: Array, bounds: Sequence[int], *, xp: Namespace
 ) -> SilhouetteDistances:
-    """Return the mean distances that the silhouette of each row is made of.
+    """Return the mean distances for the silhouette of each row.
 
     Parameters
     ----------
     rows : Rows of n_points
-        Weights are not looked at, nor is the origin: distances do not depend on it.
+        Weights do not count, nor does the origin: distances do not depend on it.
     labels : integer array of shape (n_points,)
     order : integer array of shape (n_points,)
-        Indices of the rows, those of cluster 0 first, then those of cluster 1, and so on.
+        Indices of the rows: first those of cluster 0, then those of cluster 1, and so on.
     bounds : sequence of n_clusters + 1 int, on the host
         Cluster j has the rows ``order[bounds[j]:bounds[j + 1]]``; it may have none.
     xp : namespace
@@ -51,14 +51,13 @@ def silhouette_distances(
     Returns
     -------
     SilhouetteDistances
-        Distances are taken by differences in the rows' dtype, or in the accumulation dtype,
-        and added in that, in an order that depends on shapes and ``bounds`` alone; rows that
-        are equal are at distance 0. O(n_points^2 * n_features) time; beside the data there are
-        tiles, and at most a copy of the data or 64 MiB of sums.
+        Distances are computed from differences in the rows' dtype, or in the accumulation dtype.
+        They are added in the accumulation dtype, in an order that depends only on shapes and
+        ``bounds``. Equal rows are at distance 0. O(n_points^2 * n_features) time. Memory beside
+        the data: tiles, and at most a copy of the data or 64 MiB of sums.
     """
     size, _ = tile_shape(rows, rows.n_points, xp=xp)
-    # Rows that are measured from come in the order of their clusters, so that the middle of a
-    # tile is near all of its rows.
+    # A tile's rows come in the order of their clusters, so that its middle is near all of them.
     parts = [
         _tile_distances(rows, labels, order, bounds, slice(start, stop), xp=xp)
         for first, last in runs_of_clusters(bounds, min(size, _ONE_TILE), len(bounds))
@@ -71,7 +70,7 @@ def silhouette_distances(
 def runs_of_clusters(
     bounds: Sequence[int], most_rows: int, most_clusters: int
 ) -> Iterator[tuple[int, int]]:
-    """Yield first and last of consecutive clusters: few rows of several, or all rows of one."""
+    """Yield ranges of clusters: one cluster, or several that have few rows together."""
     n_clusters, first = len(bounds) - 1, 0
     while first < n_clusters:
         last = first + 1
@@ -92,7 +91,7 @@ def _pieces(start: int, stop: int, size: int) -> Iterator[tuple[int, int]]:
 
 
 class _Tile(NamedTuple):
-    """Rows that are measured from: their indices and labels, and them as factors of distances."""
+    """Rows to measure from: their indices, labels, mean, and left factors of the distances."""
 
     indices: Array
     labels: Array
@@ -133,8 +132,8 @@ def _tile_distances(
 
 def _tile(rows: Rows, labels: Array, indices: Array, *, xp: Namespace) -> _Tile:
     points = _taken(rows, indices, xp=xp)
-    # |x - y|^2 = |x|^2 - 2 x.y + |y|^2 cancels the less, the nearer both are to the origin: the
-    # middle of a tile is near its own cluster, whose rows are the nearest.
+    # |x - y|^2 = |x|^2 - 2 x.y + |y|^2 loses fewer digits, the nearer both are to the origin. So
+    # measure from the middle of the tile: the nearest rows, its own cluster's, are close to it.
     middle = xp.mean(points, axis=0)
     points = points - middle
     sq_norms = _sq_norms(points, xp=xp)
@@ -143,7 +142,7 @@ def _tile(rows: Rows, labels: Array, indices: Array, *, xp: Namespace) -> _Tile:
 
 
 def _distances(tile: _Tile, rows: Rows, columns: Array, *, xp: Namespace) -> Array:
-    """Return the distances of a tile's rows to others, by one product."""
+    """Return the distances of a tile's rows to others, by one matrix product."""
     others = _taken(rows, columns, xp=xp) - tile.middle
     sq_norms = _sq_norms(others, xp=xp)
     factors = xp.concat([others, xp.ones_like(sq_norms), sq_norms], axis=1)
@@ -152,7 +151,7 @@ def _distances(tile: _Tile, rows: Rows, columns: Array, *, xp: Namespace) -> Arr
 
 
 def _taken(rows: Rows, indices: Array, *, xp: Namespace) -> Array:
-    # Not from their origin: in float32 that would round what is then measured in float64.
+    # Without their origin: subtracting it in float32 would round before float64 is used.
     points = rows.seen_from(None).take(indices).points
     return xp.astype(points, accumulation_dtype(rows.device, xp=xp), copy=False)
 
@@ -160,8 +159,8 @@ def _taken(rows: Rows, indices: Array, *, xp: Namespace) -> Array:
 def _sq_norms(points: Array, *, xp: Namespace) -> Array:
     """Return squared norms as a column, less what rounding may add to a squared distance.
 
-    Rows that are equal then have a squared distance of at most 0, and others lose no more than
-    rounding has taken.
+    So equal rows get a squared distance of at most 0; other rows lose no more than rounding may
+    change.
     """
     slack = (int(points.shape[1]) + 4) * float(xp.finfo(points.dtype).eps)
     return (1.0 - slack) * xp.vecdot(points, points)[:, None]

@@ -1,4 +1,4 @@
-"""How steps of Lloyd's algorithm are taken: one after another, or as a library is faster."""
+"""Ways to take the steps of Lloyd's algorithm: one after another, or several at a time."""
 
 from collections import deque
 from collections.abc import Callable
@@ -14,21 +14,21 @@ from kmeans_xp.kernels.rows import Rows
 
 __all__ = ["Step", "Steps", "batched_steps_of", "steps_of"]
 
-#: steps that are taken in one call, where that is cheaper: more would only hold more memory
+#: most steps in one call, where that is faster; more would only take more memory
 _STEPS_AHEAD = 16
 
 Reduce = Callable[..., Any]
 
 
 class Step(NamedTuple):
-    """One step: on the device, but for its signals.
+    """The result of one step; all of it except ``signals`` is on the device.
 
     Parameters
     ----------
     before : array
-        The centroids that the rows were assigned to.
+        The centroids before the step.
     totals : ClusterTotals or None
-        Of the rows nearest to them; None only where no cluster is empty: nobody asks then.
+        Of the rows nearest to them. None only if no cluster is empty: they are not needed then.
     update : Update
         The new centroids.
     signals : ndarray
@@ -42,16 +42,16 @@ class Step(NamedTuple):
 
 
 class Steps:
-    """Takes steps one after another, each a pass over the rows.
+    """Takes steps one after another; each is a pass over the rows.
 
     Parameters
     ----------
     reduce : callable
-        As of ``Blocks.reduce``, over the rows.
+        As in ``Blocks.reduce``, over the rows.
     step : callable
-        ``lloyd_step``, or what gives the same totals.
+        ``lloyd_step``, or a function that gives the same totals.
     labels : callable
-        ``nearest_labels``, or what gives the same labels: for the end of the run.
+        ``nearest_labels``, or a function that gives the same labels; for the end of the run.
     update : callable
         ``update_centroids``, or ``means_on_sphere``.
     xp : namespace
@@ -73,14 +73,14 @@ class Steps:
         self.xp = xp
 
     def take(self, centroids: Array, *, n_left: int) -> Step:
-        """Return the step from these centroids, one of at most ``n_left``; waits once."""
+        """Take one step from these centroids, of at most ``n_left``; waits for the device once."""
         totals = self.reduce(self.step, centroids)
         update = self.update(totals, centroids, xp=self.xp)
         return Step(centroids, totals, update, to_host(update.signals))
 
 
 class StepsInOneCall(Steps):
-    """Takes as many steps as ``lloyd_steps`` gives in one call, and hands them out in turn."""
+    """Takes several steps by one call of ``lloyd_steps``, and returns them one by one."""
 
     def __init__(self, reduce: Reduce, tol: float, *, xp: Namespace) -> None:
         super().__init__(reduce, lloyd_steps, xp=xp)
@@ -89,7 +89,7 @@ class StepsInOneCall(Steps):
 
     def take(self, centroids: Array, *, n_left: int) -> Step:
         """Return the step from these centroids."""
-        # If these are not the centroids to go on from, what is ahead was for nothing.
+        # If the run goes on from other centroids, the steps ahead are of no use.
         if not self._ahead or self._ahead[0].before is not centroids:
             self._ahead = deque(self._taken(centroids, min(n_left, _STEPS_AHEAD)))
         return self._ahead.popleft()
@@ -100,8 +100,8 @@ class StepsInOneCall(Steps):
         steps = []
         for number, read in enumerate(to_host(signals)):
             update = Update(new[number, ...], read)
-            # Taken out where they are asked for: each part of an array takes as long to make as
-            # some iterations on few rows.
+            # Take totals out of the arrays only where they are needed: each slice takes as long
+            # as some iterations on few rows.
             has_empty = read[1] > 0.0
             totals = ClusterTotals(sums[number, ...], mass[number, ...]) if has_empty else None
             steps.append(Step(centroids, totals, update, read))
@@ -111,15 +111,15 @@ class StepsInOneCall(Steps):
 
 @kernel()
 def steps_of(rows: Rows, reduce: Reduce, tol: float, *, xp: Namespace) -> Steps:  # noqa: ARG001
-    """Return what takes the steps of one run over rows that lie on the device in one piece.
+    """Return the ``Steps`` of one run over rows on one device, in one piece.
 
     Parameters
     ----------
     rows : Rows of n_points
     reduce : callable
-        As of ``Blocks.reduce``, over these rows.
+        As in ``Blocks.reduce``, over these rows.
     tol : float
-        A step that moves the centroids by no more (sum of squares) is the last that is asked for.
+        The run ends after a step that moves the centroids by at most this (sum of squares).
     xp : namespace
 
     Returns
@@ -137,18 +137,19 @@ def batched_steps_of(
     *,
     xp: Namespace,  # noqa: ARG001
 ) -> Steps | None:
-    """Return what takes steps from several starts at once, or None where runs in turn are as fast.
+    """Return ``Steps`` from several starts at once, or None where single runs are as fast.
 
     Parameters
     ----------
     rows : Rows of n_points
     reduce : callable
-        As of ``Blocks.reduce``, over these rows.
+        As in ``Blocks.reduce``, over these rows.
     xp : namespace
 
     Returns
     -------
     Steps or None
-        Takes centroids of shape (n_restarts, n_clusters, n_features), as ``lloyd_step_batched``.
+        Takes centroids of shape (n_restarts, n_clusters, n_features), like
+        ``lloyd_step_batched``.
     """
     return None

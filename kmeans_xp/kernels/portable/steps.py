@@ -19,20 +19,20 @@ __all__ = [
     "update_centroids",
 ]
 
-#: ulps of a row's length within which a mean has no direction
+#: a mean shorter than this number of ulps of a row's length has no direction
 _ROUNDINGS = 16.0
 
 
 class Update(NamedTuple):
-    """New centroids, and the numbers that steer the loop, still on the device.
+    """New centroids, and the numbers that control the loop, on the device.
 
     Parameters
     ----------
     centroids : array of shape (n_clusters, n_features)
     signals : accumulated array of shape (3,)
-        The sum of the squared distances that the centroids moved; the number of clusters
-        without mass; what the old centroids take off the weighted sum of squares about the
-        origin (inertia is that sum less this). In one array, since each read is a wait.
+        The sum of the squared distances that the centroids moved. The number of clusters without
+        mass. What the old centroids explain of the weighted sum of squares about the origin: the
+        inertia is that sum less this. One array, since each read waits for the device.
     """
 
     centroids: Array
@@ -40,7 +40,7 @@ class Update(NamedTuple):
 
 
 class LloydSteps(NamedTuple):
-    """Consecutive steps of Lloyd's algorithm, the first dimension of every array.
+    """Consecutive steps of Lloyd's algorithm; the first axis of every array counts the steps.
 
     Parameters
     ----------
@@ -67,8 +67,8 @@ def lloyd_step(rows: Rows, centroids: Array, *, xp: Namespace) -> ClusterTotals:
     Returns
     -------
     ClusterTotals
-        As of ``cluster_sums`` with the labels of ``nearest_labels``; bit-equal from one call
-        to the next with the same arguments.
+        As from ``cluster_sums`` with the labels of ``nearest_labels``. The same arguments give
+        the same bits in every call.
     """
     n_clusters = int(centroids.shape[0])
     size, _ = tile_shape(rows, n_clusters, xp=xp)
@@ -80,7 +80,7 @@ def lloyd_step(rows: Rows, centroids: Array, *, xp: Namespace) -> ClusterTotals:
 
 @kernel(centroids="rkd")
 def lloyd_step_batched(rows: Rows, centroids: Array, *, xp: Namespace) -> ClusterTotals:
-    """Do ``lloyd_step`` from several sets of centroids, for restarts that run together.
+    """Do ``lloyd_step`` from several sets of centroids, for several runs at once.
 
     Parameters
     ----------
@@ -91,8 +91,8 @@ def lloyd_step_batched(rows: Rows, centroids: Array, *, xp: Namespace) -> Cluste
     Returns
     -------
     ClusterTotals
-        Of shapes (n_restarts, n_clusters, n_features) and (n_restarts, n_clusters): bit-equal
-        to ``lloyd_step`` from each, where they lie in memory as the restarts do.
+        Of shapes (n_restarts, n_clusters, n_features) and (n_restarts, n_clusters). Bit-equal to
+        ``lloyd_step`` from each set with the same memory layout.
     """
     each = [lloyd_step(rows, centroids[run, ...], xp=xp) for run in range(centroids.shape[0])]
     return ClusterTotals(*(xp.stack(parts) for parts in zip(*each, strict=True)))
@@ -113,18 +113,18 @@ def lloyd_steps(
     ----------
     rows : Rows of n_points
     centroids : array of shape (n_clusters, n_features)
-        To begin with.
+        The initial ones.
     n_steps : int
-        Steps at most, at least 1.
+        Most steps, at least 1.
     tol : float
-        No step follows one that moved the centroids by at most this (sum of squares).
+        Stop after a step that moved the centroids by at most this (sum of squares).
     xp : namespace
 
     Returns
     -------
     LloydSteps
-        Each step bit-equal to ``lloyd_step`` and ``update_centroids``; nor does a step follow
-        one that left a cluster empty.
+        Each step is bit-equal to ``lloyd_step`` and ``update_centroids``. A step that leaves a
+        cluster empty is the last one too.
     """
     totals = lloyd_step(rows, centroids, xp=xp)
     update = update_centroids(totals, centroids, xp=xp)
@@ -141,7 +141,7 @@ def update_centroids(totals: ClusterTotals, centroids: Array, *, xp: Namespace) 
     totals : ClusterTotals
         Of the rows nearest to ``centroids``.
     centroids : array of shape (n_clusters, n_features) or (n_restarts, n_clusters, n_features)
-        The old ones; the totals then have the same first dimension.
+        The old ones; the totals have the same first axis.
     xp : namespace
 
     Returns
@@ -165,18 +165,18 @@ def means_on_sphere(totals: ClusterTotals, centroids: Array, *, xp: Namespace) -
     totals : ClusterTotals
         Of the rows nearest to ``centroids``, measured from zero.
     centroids : array of shape (n_clusters, n_features)
-        The old ones: a cluster without mass, or whose rows cancel, keeps its own.
+        The old ones: a cluster without mass, or whose rows cancel out, keeps its own.
     xp : namespace
 
     Returns
     -------
     Update
-        As of ``update_centroids``; centroids of length ``RADIUS``.
+        As from ``update_centroids``, with centroids of length ``RADIUS``.
     """
     sums, mass = totals
     ones = xp.ones_like(mass)
     means = sums / xp.where(mass <= 0.0, ones, mass)[..., None]
-    # Of rows that cancel, what is left is rounding, and no direction.
+    # Where rows cancel out, only rounding is left, which is not a direction.
     slack = _ROUNDINGS * float(xp.finfo(centroids.dtype).eps)
     is_lost = (mass <= 0.0) | (xp.max(xp.abs(means), axis=-1) <= slack)
     old = xp.astype(centroids, sums.dtype, copy=False)
@@ -185,7 +185,7 @@ def means_on_sphere(totals: ClusterTotals, centroids: Array, *, xp: Namespace) -
 
 
 def _moved(totals: ClusterTotals, centroids: Array, new: Array, *, xp: Namespace) -> Update:
-    """Return new centroids, rounded to the old ones' dtype, and the numbers that steer the loop."""
+    """Return new centroids, rounded to the old dtype, and the numbers that control the loop."""
     sums, mass = totals
     old = xp.astype(centroids, sums.dtype, copy=False)
     new = xp.astype(new, centroids.dtype, copy=False)

@@ -1,4 +1,4 @@
-"""Random numbers that belong to rows: each follows from the index of its row alone."""
+"""Random numbers for rows: each depends only on the index of its row."""
 
 import numpy as np
 
@@ -8,7 +8,7 @@ from kmeans_xp.kernels.rows import Rows
 
 __all__ = ["row_uniforms"]
 
-#: numbers that Philox4x64 makes of one value of its counter
+#: numbers that Philox4x64 makes from one value of its counter
 _WORDS = 4
 
 
@@ -16,25 +16,25 @@ _WORDS = 4
 def row_uniforms(
     rows: Rows, start: int, key: tuple[int, int], stream: int, *, xp: Namespace
 ) -> Array:
-    """Return a random number for each row, which does not depend on how the rows are cut.
+    """Return a random number for each row, independent of how the rows are cut into blocks.
 
     Parameters
     ----------
     rows : Rows of n_points
     start : int
-        Index of the first of them among all rows.
+        Index of the first row among all rows.
     key : tuple of two int
         The seed, of 64 bits each.
     stream : int
-        Of the same key, each stream has other numbers.
+        Each stream of a key has other numbers.
     xp : namespace
 
     Returns
     -------
     accumulated array of shape (n_points,)
-        In [0, 1), of 53 bits, from ``start`` on those that NumPy's ``Philox(key=key,
-        counter=[0, stream, 0, 0])`` makes (Philox4x64-10), bit for bit. Rounded where the
-        device has no float64, which may give 1.
+        In [0, 1), of 53 bits: the numbers of NumPy's ``Philox(key=key,
+        counter=[0, stream, 0, 0])`` from ``start`` on, bit for bit (Philox4x64-10). Rounded where
+        the device has no float64, which may give 1.
 
     References
     ----------

@@ -1,0 +1,205 @@
+"""Small problems as one grid: every launch of a fit does its work for all of them."""
+
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+import cupy
+import numpy as np
+from numpy.typing import NDArray
+
+from kmeans_xp.devices import Array, Namespace, is_out_of_memory, to_host, within_budget
+from kmeans_xp.kernels.for_cupy.labels import batched_labels, batched_totals, reads_rows_once
+from kmeans_xp.kernels.for_cupy.launching import ManyRows, are_plain
+from kmeans_xp.kernels.for_cupy.moments import spread_of_each
+from kmeans_xp.kernels.for_cupy.seeding import batched_inertia, chosen_in_each
+from kmeans_xp.kernels.for_cupy.stepping import FEW_NUMBERS, QueuedSteps, StepsInGraphs
+from kmeans_xp.kernels.portable.problems import ProblemOptions, Solved, solved_at_once
+from kmeans_xp.kernels.rows import DenseRows
+
+__all__: list[str] = []
+
+Host = NDArray[Any]
+
+#: of what a group of problems takes beside its rows
+_GROUP_BYTES = 2**30
+#: the most that the second and the third dimension of a grid may be
+_MOST_RUNS = 2**16 - 1
+
+
+class _Runs(NamedTuple):
+    """How runs ended; those that left a cluster empty have no iterations."""
+
+    centroids: Array
+    n_iter: Host
+
+
+@solved_at_once.override("cupy")
+def solved_in_one_grid(
+    points: Array,
+    weights: Array | None,
+    uniforms: Host,
+    options: ProblemOptions,
+    *,
+    xp: Namespace,
+) -> Any:
+    """Take each step of all problems in the same launches, and read once for all of them.
+
+    By the kernels of one fit, of which each run has blocks of its own: so results have its bits.
+    """
+    if not _is_small(points, weights, options.n_clusters):
+        return None
+    try:
+        return _solved_in_groups(points, weights, uniforms, options)
+    except Exception as error:
+        if not is_out_of_memory(error, xp=xp):
+            raise
+        return None  # one after another, problems take less
+
+
+def _solved_in_groups(
+    points: Array, weights: Array | None, uniforms: Host, options: ProblemOptions
+) -> Solved | None:
+    found = []
+    for group in _groups(points, uniforms, options.n_clusters):
+        given = None if weights is None else weights[group]
+        of_group = _solved(points[group], given, uniforms, options)
+        if of_group is None:
+            return None
+        found.append(of_group)
+    return Solved(*(cupy.concatenate(results) for results in zip(*found, strict=True)))
+
+
+def _computed(points: Array) -> Any:
+    return np.float64 if points.dtype == np.float64 else np.float32
+
+
+def _is_small(points: Array, weights: Array | None, n_clusters: int) -> bool:
+    """Return whether a problem leaves most of the device idle, and is one pass over its rows."""
+    given = (points,) if weights is None else (points, weights)
+    if not are_plain(*given) or points[0].size > FEW_NUMBERS:
+        return False
+    one = DenseRows(points[0], None if weights is None else weights[0])
+    return reads_rows_once(one, cupy.empty((n_clusters, points.shape[2]), _computed(points)))
+
+
+def _groups(points: Array, uniforms: Host, n_clusters: int) -> Iterator[slice]:
+    """Yield problems whose runs are taken together."""
+    n_problems, n_points, n_features = points.shape
+    n_runs, n_drawn = uniforms.shape
+    n_trials = (n_drawn - 1) // max(1, n_clusters - 1)
+    # For each row the distances to the candidates, two to the nearest, and labels; the sums of a
+    # few blocks of rows.
+    n_numbers = n_points * (n_trials + 3) + 4 * n_clusters * (n_features + 1)
+    most = within_budget(_GROUP_BYTES) // (8 * n_numbers * n_runs)
+    size = max(1, min(most, _MOST_RUNS // n_runs))
+    for start in range(0, n_problems, size):
+        yield slice(start, start + size)
+
+
+def _solved(
+    points: Array, weights: Array | None, uniforms: Host, options: ProblemOptions
+) -> Solved | None:
+    n_problems, n_starts = len(points), len(uniforms)
+    about = points[:, 0, :].astype(_computed(points))
+    problems = cupy.repeat(cupy.arange(n_problems, dtype=np.int32), n_starts)
+    rows = ManyRows(points, weights, about, problems)
+    spread = spread_of_each(rows)
+    if spread is None:
+        return None
+    rows = rows._replace(origin=spread.origin)
+    variance = to_host(spread.numbers)[:, 0]
+    starts = _starts(rows, uniforms, options.n_clusters)
+    if starts is None:
+        return None
+    is_in_range = _is_in_range(variance, points.shape[2], options)
+    tol = np.repeat(np.where(is_in_range, options.tol * variance, np.inf), n_starts)
+    runs = _walked(rows, starts, tol, options.max_iter)
+    labels = batched_labels(rows, runs.centroids)
+    inertia = to_host(batched_inertia(rows, labels, runs.centroids)).reshape(n_problems, n_starts)
+    n_iter = runs.n_iter.reshape(n_problems, n_starts)
+    best = _first_best(inertia, options.margin)
+    numbers = np.arange(n_problems)
+    is_solved = is_in_range & (n_iter > 0).all(axis=1)
+    kept = cupy.asarray(numbers * n_starts + best)
+    return Solved(
+        labels[kept],
+        runs.centroids[kept] + rows.origin[:, None, :],
+        cupy.asarray(inertia[numbers, best]),
+        cupy.asarray(np.where(is_solved, n_iter[numbers, best], 0)),
+    )
+
+
+def _is_in_range(variance: Host, n_features: int, options: ProblemOptions) -> Host:
+    """Return which problems need neither a warning nor an error."""
+    # Not a number where the differences themselves are too large.
+    is_too_large = ~(variance <= options.greatest_variance / n_features)
+    is_too_small = (variance > 0.0) & (variance < options.least_variance)
+    found: Host = ~is_too_large & ~is_too_small
+    return found
+
+
+def _first_best(inertia: Host, margin: float) -> Host:
+    """Return the run of each problem that is kept: a later one if it is better by the margin."""
+    best = np.zeros(len(inertia), dtype=np.int64)
+    least = inertia[:, 0].copy()
+    for run in range(1, inertia.shape[1]):
+        is_better = inertia[:, run] < least * (1.0 - margin)
+        best[is_better] = run
+        least[is_better] = inertia[is_better, run]
+    return best
+
+
+def _starts(rows: ManyRows, uniforms: Host, n_clusters: int) -> Array | None:
+    """Return initial centroids of each run by greedy k-means++."""
+    n_problems, n_starts = len(rows.points), len(uniforms)
+
+    def of_each_run(of_starts: Host) -> Array:
+        return cupy.asarray(np.tile(of_starts, (n_problems,) + (1,) * (of_starts.ndim - 1)))
+
+    trials = uniforms[:, 1:].reshape(n_starts, n_clusters - 1, -1 if n_clusters > 1 else 0)
+    firsts = None
+    if rows.weights is None:
+        # As where one problem draws it.
+        drawn = np.minimum(uniforms[:, 0] * rows.n_points, rows.n_points - 1).astype(np.int64)
+        firsts = of_each_run(drawn)
+    return chosen_in_each(rows, firsts, of_each_run(uniforms[:, :1]), of_each_run(trials))
+
+
+def _walked(rows: ManyRows, starts: Array, tol: Host, max_iter: int) -> _Runs:
+    """Take steps from all starts until each run has ended.
+
+    A run that has ended is computed on with the others, until those that go on are half of them.
+    """
+    centroids, ended = starts, starts.copy()
+    n_iter = np.zeros(len(starts), dtype=np.int64)
+    runs, goes_on = np.arange(len(starts)), np.ones(len(starts), dtype=bool)
+    steps = _steps_over(rows)
+    for number in range(1, max_iter + 1):
+        step = steps.take(centroids, n_left=max_iter - number + 1)
+        sq_shift, n_empty = step.signals[:, 0], step.signals[:, 1]
+        centroids = step.update.centroids
+        is_empty = goes_on & (n_empty > 0.0)
+        is_last = (sq_shift <= tol[runs]) | (number == max_iter)
+        ends = goes_on & ~is_empty & is_last
+        if ends.any():
+            (places,) = np.nonzero(ends)
+            ended[cupy.asarray(runs[places])] = centroids[cupy.asarray(places)]
+            n_iter[runs[places]] = number
+        goes_on &= ~is_empty & ~is_last
+        if not goes_on.any():
+            break
+        if 2 * np.count_nonzero(goes_on) <= len(runs):
+            (places,) = np.nonzero(goes_on)
+            runs, goes_on = runs[places], goes_on[places]
+            centroids = centroids[cupy.asarray(places)]
+            steps = _steps_over(rows._replace(problems=rows.problems[cupy.asarray(runs)]))
+    return _Runs(ended, n_iter)
+
+
+def _steps_over(rows: ManyRows) -> QueuedSteps:
+    def reduce(step: Callable[..., Any], centroids: Array) -> Any:
+        return step(rows, centroids)
+
+    if len(rows.problems) * rows.points[0].size > FEW_NUMBERS:
+        return QueuedSteps(reduce, batched_totals, xp=cupy)
+    return StepsInGraphs(rows.first, reduce, batched_totals, xp=cupy)

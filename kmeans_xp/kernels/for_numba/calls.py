@@ -1,0 +1,122 @@
+"""Calls of compiled functions where they lie.
+
+numba links a function that it compiled into each of its callers, and compiles it there again: a
+fit would wait for each copy. Calls by name or by address leave it one.
+"""
+
+import inspect
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import llvmlite.binding as llvm
+import numba
+import numpy as np
+from numba import types
+from numba.core import cgutils
+from numba.core.errors import TypingError
+from numba.extending import intrinsic
+
+__all__ = ["Call", "Parameter", "call_at", "call_by_name", "signature_of"]
+
+
+class Parameter(NamedTuple):
+    """What a compiled function takes: NumPy's arrays are converted to it without a copy.
+
+    Parameters
+    ----------
+    n_dims : int
+        0 for a number.
+    dtype : type of numba, or None
+        None for the dtype that is computed in.
+    layout : {"A", "C"}
+        Of any strides, or dense.
+    is_result : bool
+        Whether it is written to.
+    """
+
+    n_dims: int
+    dtype: Any = None
+    layout: str = "A"
+    is_result: bool = False
+
+    def kind(self, computing: Any) -> Any:
+        """Return the type where numbers are computed in ``computing``."""
+        dtype = computing if self.dtype is None else self.dtype
+        if self.n_dims == 0:
+            return dtype
+        return types.Array(dtype, self.n_dims, self.layout, readonly=not self.is_result)
+
+
+#: the type of what this file returns
+Call: Any = type(intrinsic(lambda _context: None))
+
+
+def signature_of(parameters: tuple[Parameter, ...], returns: Any, dtype: np.dtype[Any]) -> Any:
+    """Return the signature of a function that computes in a dtype."""
+    computing = numba.from_dtype(dtype)
+    return returns(*(parameter.kind(computing) for parameter in parameters))
+
+
+def call_by_name(
+    function: Callable[..., Any],
+    parameters: tuple[Parameter, ...],
+    returns: Any,
+    symbol: Callable[[np.dtype[Any]], str],
+) -> Any:
+    """Return a call of a function, whose code has a symbol for each dtype that it computes in."""
+
+    def typed(_context: Any, *kinds: Any) -> Any:
+        dtype = _computing(parameters, kinds)
+        name = symbol(dtype)
+        if llvm.address_of_symbol(name) is None:  # nor will it be there when code is loaded
+            raise TypingError(f"{function.__name__} is not called by a global name")
+
+        def generate(context: Any, builder: Any, signature: Any, values: Any) -> Any:
+            kind = context.call_conv.get_function_type(signature.return_type, signature.args)
+            called = cgutils.get_or_insert_function(builder.module, kind, name)
+            return _call(context, builder, signature, called, values)
+
+        return signature_of(parameters, returns, dtype), generate
+
+    return _with_arguments(typed, list(inspect.signature(function).parameters))
+
+
+def call_at(*parameters: Parameter) -> Any:
+    """Return a call of a function of these parameters, whose address is given before them."""
+
+    def typed(_context: Any, _address: Any, *kinds: Any) -> Any:
+        own = signature_of(parameters, types.void, _computing(parameters, kinds))
+
+        def generate(context: Any, builder: Any, signature: Any, values: Any) -> Any:
+            kind = context.call_conv.get_function_type(own.return_type, own.args)
+            called = builder.inttoptr(values[0], kind.as_pointer())
+            return _call(context, builder, own, called, values[1:])
+
+        return own.return_type(types.int64, *own.args), generate
+
+    names = [f"argument_{number}" for number in range(len(parameters))]
+    return _with_arguments(typed, ["address", *names])
+
+
+def _computing(parameters: tuple[Parameter, ...], kinds: tuple[Any, ...]) -> np.dtype[Any]:
+    """Return the dtype that is computed in, float64 where it does not matter."""
+    for parameter, kind in zip(parameters, kinds, strict=True):
+        if parameter.n_dims and parameter.dtype is None:
+            return np.dtype(str(kind.dtype))
+    return np.dtype(np.float64)
+
+
+def _call(context: Any, builder: Any, signature: Any, called: Any, values: Any) -> Any:
+    convention, kinds = context.call_conv, (signature.return_type, signature.args)
+    status, result = convention.call_function(builder, called, *kinds, values)
+    with cgutils.if_unlikely(builder, status.is_error):  # memory has run out
+        convention.return_status_propagate(builder, status)
+    return result
+
+
+def _with_arguments(typed: Callable[..., Any], names: list[str]) -> Any:
+    """Make it a function for numba, which looks at how many arguments there are."""
+    kind = inspect.Parameter.POSITIONAL_OR_KEYWORD
+    parameters = [inspect.Parameter(name, kind) for name in ("_context", *names)]
+    typed.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    return intrinsic(typed)

@@ -1,0 +1,266 @@
+"""k-means++ that rules candidates out by products of bytes: each row measures few of them.
+
+The theory stands in docs/design.md. Results have the bits of ``candidate_potentials`` and
+``closer_of``.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+from numba import types
+from numpy.typing import NDArray
+
+from kmeans_xp.kernels.for_numba.code_vectors import (
+    CENTRE,
+    MOST_CODE,
+    NEAR,
+    centre_row,
+    code_row,
+    may_be_nearer,
+)
+from kmeans_xp.kernels.for_numba.codes import (
+    MOST_ROW_CODE,
+    coded_width,
+    length_of,
+    lost_squares,
+    scale_of,
+)
+from kmeans_xp.kernels.for_numba.compiled import (
+    COLUMN,
+    COUNT,
+    FLAGS,
+    INDICES,
+    LABEL_RESULTS,
+    LABELS,
+    NUMBER,
+    NUMBERS,
+    NUMBERS_32,
+    RESULTS,
+    RESULTS_32,
+    ROWS,
+    SUMS,
+    Parameter,
+    compiled,
+)
+from kmeans_xp.kernels.for_numba.seeding import potentials_cost
+from kmeans_xp.kernels.for_numba.tiling import (
+    Floats,
+    aligned,
+    in_parts,
+    n_tasks_for,
+    origin_of,
+    weights_of,
+)
+from kmeans_xp.kernels.for_numba.vectors import add_closest, fold_row, sq_distance
+from kmeans_xp.kernels.rows import DenseRows
+from kmeans_xp.kernels.trees import merged_in_tree
+
+__all__ = ["CodedRows"]
+
+#: of the longest row: far from where float32 overflows, or a square is below the normal numbers
+_LEAST_LENGTH, _MOST_LENGTH = 1e-10, 1e15
+#: for what is lost below the normal numbers, and for roundings of float32
+_TINY, _ROUNDED = 1e-30, 2.0**-19
+
+# What is known of each row, and of each candidate.
+_SCALE, _LOST, _CODED, _HALF, _N_NUMBERS = range(5)
+
+_CODES, _CODE_RESULTS = Parameter(1, types.int8, "C"), Parameter(1, types.int8, "C", True)
+
+
+@compiled(
+    *(ROWS, COUNT, COUNT, NUMBERS, NUMBER, NUMBER),
+    *(_CODE_RESULTS, LABEL_RESULTS, RESULTS_32),
+)
+def _code_rows(points, start, stop, origin, unit, most_code, codes, starts, numbers):
+    """Write the codes of rows, what they lose, and half of the squared length of each."""
+    n_features, dtype = points.shape[1], origin.dtype.type
+    width, sums = coded_width(n_features), np.zeros(3, origin.dtype)
+    centred = aligned(width, origin)
+    tiny = lost_squares(centred)
+    for row in range(start, stop):
+        most = centre_row(points, row, origin, n_features, centred, 0)
+        step = scale_of(most, most_code, unit) * unit
+        code_row(
+            *(centred, 0, n_features, dtype(step), dtype(1.0 / step), dtype(most_code)),
+            *(codes, row * width, sums),
+        )
+        sq_length = 0.0
+        for feature in range(n_features):
+            sq_length += np.float64(centred[feature]) * np.float64(centred[feature])
+        lost, length = length_of(sums[0], tiny, 1.0), length_of(sums[1], 0.0, 1.0) * step
+        starts[row] = -CENTRE * np.int64(sums[2])
+        numbers[row * _N_NUMBERS + _SCALE] = step
+        numbers[row * _N_NUMBERS + _LOST] = lost + _ROUNDED * (lost + length)
+        numbers[row * _N_NUMBERS + _CODED] = length
+        numbers[row * _N_NUMBERS + _HALF] = 0.5 * sq_length * (1.0 - _ROUNDED) - _TINY
+
+
+@compiled(
+    *(ROWS, COUNT, COUNT, NUMBERS, COLUMN, NUMBERS, NUMBER, _CODES, LABELS, NUMBERS_32),
+    *(NUMBERS, _CODES, NUMBERS_32, FLAGS, SUMS, INDICES),
+)
+def _fold_coded(
+    points,
+    start,
+    stop,
+    origin,
+    weights,
+    closest,
+    share,
+    codes,
+    starts,
+    row_numbers,
+    candidates,
+    coded,
+    numbers,
+    masks,
+    sums,
+    n_measured,
+):
+    """Add what each candidate would leave of the inertia, and write which may be nearer."""
+    n_points, n_features = points.shape
+    width, weight, part = coded_width(n_features), 1.0, np.float32(share)
+    for row in range(start, stop):
+        so_far = closest[row]
+        if weights.shape[0] > 0:
+            weight = np.float64(weights[row])
+        limit = row_numbers[row * _N_NUMBERS + _HALF] - np.float32(so_far) * part
+        for group in range(len(sums) // NEAR):
+            mask = may_be_nearer(
+                row_numbers, row, limit, codes, width, starts[row], coded, numbers, group
+            )
+            masks[group * n_points + row] = mask
+            if mask == 0:
+                add_closest(points, NEAR, so_far, weight, sums, group * NEAR)
+            else:
+                n_measured[0] += 1
+                fold_row(
+                    *(points, NEAR, row, origin, candidates, group * NEAR, n_features),
+                    *(so_far, weight, sums),
+                )
+
+
+@compiled(ROWS, COUNT, COUNT, NUMBERS, NUMBERS, FLAGS, COUNT, COUNT, RESULTS)
+def _keep_nearer(points, start, stop, origin, centroid, masks, first, bit, closest):
+    """Fold a centroid into the distances of those rows that it may be nearer to."""
+    n_features = points.shape[1]
+    for row in range(start, stop):
+        if masks[first + row] >> bit & 1:
+            distance = sq_distance(points, row, origin, centroid, 0, n_features)
+            closest[row] = min(closest[row], distance)
+
+
+class _Codes(NamedTuple):
+    codes: NDArray[np.int8]
+    starts: NDArray[np.int32]
+    numbers: Floats
+
+
+def _coded(rows: DenseRows, unit: float, most_code: float) -> _Codes:
+    n_points, n_features = rows.points.shape
+    dtype, origin = rows.points.dtype, origin_of(rows)
+    coded = _Codes(
+        np.zeros(n_points * coded_width.py_func(n_features), np.int8),
+        np.empty(n_points, np.int32),
+        np.empty(n_points * _N_NUMBERS, np.float32),
+    )
+
+    def code(start: int, stop: int) -> None:
+        _code_rows[dtype](rows.points, start, stop, origin, unit, most_code, *coded)
+
+    in_parts(code, n_points, n_tasks_for(n_points, float(n_features)), dtype)
+    return coded
+
+
+class CodedRows:
+    """Rows as bytes, by which most candidates are ruled out.
+
+    Parameters
+    ----------
+    rows : DenseRows
+        Of float32 or float64.
+    unit : float
+        A power of two, not below the length of any row.
+    """
+
+    def __init__(self, rows: DenseRows, unit: float) -> None:
+        self.rows, self._unit = rows, unit
+        self._codes = _coded(rows, unit, MOST_ROW_CODE)
+        dtype = rows.points.dtype
+        #: squared distance of each row to its centroid; written to
+        self.closest: Floats = np.full(rows.n_points, np.inf, dtype)
+        self._candidates, self._masks = np.empty((0, 1), dtype), np.empty(0, np.uint8)
+        # Computed squared distances are off by less than this part of themselves.
+        rounding = (rows.n_features + 8) * float(np.finfo(dtype).eps)
+        self._share = 0.5 * (1.0 + 2.0 * rounding) + _ROUNDED
+        #: part of the rows that measured some of the last candidates
+        self.measured_part = 1.0
+
+    @classmethod
+    def of(cls, rows: DenseRows) -> "CodedRows | None":
+        """Return the rows coded; None if float32 cannot hold their squares."""
+        origin = origin_of(rows)
+        most = max(
+            float(np.abs(extreme(axis=0) - origin).max())
+            for extreme in (rows.points.max, rows.points.min)
+        )
+        length = most * float(np.sqrt(rows.n_features))
+        if not _LEAST_LENGTH < length < _MOST_LENGTH:
+            return None
+        return cls(rows, float(2.0 ** np.ceil(np.log2(length))))
+
+    def potentials(self, candidates: Floats) -> NDArray[np.float64]:
+        """Return what the inertia would be if each candidate became the next centroid."""
+        rows, (n_candidates, n_features) = self.rows, candidates.shape
+        dtype, n_groups = self.closest.dtype, -(-n_candidates // NEAR)
+        padded = np.zeros((n_groups * NEAR, n_features), dtype)
+        padded[:n_candidates] = candidates
+        codes, _, numbers = _coded(DenseRows(padded), self._unit, float(MOST_CODE))
+        unsigned = (codes.astype(np.int16) + CENTRE).astype(np.uint8).view(np.int8)
+        masks = np.empty(n_groups * rows.n_points, np.uint8)
+        origin, weights = origin_of(rows), weights_of(rows)
+        of_candidates = _by_group(numbers.reshape(-1, _N_NUMBERS), n_candidates)
+
+        def fold(start: int, stop: int) -> tuple[Floats, int]:
+            sums, n_measured = np.zeros(len(padded)), np.zeros(1, np.int64)
+            _fold_coded[dtype](
+                *(rows.points, start, stop, origin, weights, self.closest, self._share),
+                *self._codes,
+                *(padded.reshape(-1), unsigned, of_candidates, masks, sums, n_measured),
+            )
+            return sums[:n_candidates], int(n_measured[0])
+
+        n_tasks = n_tasks_for(rows.n_points, potentials_cost(n_candidates, n_features))
+        parts = in_parts(fold, rows.n_points, n_tasks, dtype)
+        self.measured_part = sum(n for _, n in parts) / (rows.n_points * n_groups)
+        self._candidates, self._masks = candidates, masks
+        total: NDArray[np.float64] = merged_in_tree([sums for sums, _ in parts])
+        return total
+
+    def take_in(self, centroid: Floats) -> None:
+        """Make one of the last candidates the next centroid."""
+        rows, dtype, origin = self.rows, self.closest.dtype, origin_of(self.rows)
+        number = int((self._candidates == centroid).all(axis=1).argmax())
+        group, bit = divmod(number, NEAR)
+        flat = np.ascontiguousarray(centroid).reshape(-1)
+
+        def keep(start: int, stop: int) -> None:
+            _keep_nearer[dtype](
+                *(rows.points, start, stop, origin, flat, self._masks),
+                *(group * rows.n_points, bit, self.closest),
+            )
+
+        in_parts(keep, rows.n_points, n_tasks_for(rows.n_points, 2.0), dtype)
+
+
+def _by_group(numbers: Floats, n_candidates: int) -> Floats:
+    """Return the numbers of candidates as ``may_be_nearer`` reads them, flat."""
+    table = np.empty((len(numbers) // NEAR, 4, NEAR), np.float32)
+    lengths = (numbers[:, _LOST] + numbers[:, _CODED]) * (1.0 + _ROUNDED)
+    limits = numbers[:, _HALF].copy()
+    limits[n_candidates:] = np.inf  # what fills the last group is never near
+    columns = (numbers[:, _SCALE], lengths, numbers[:, _LOST], limits)
+    for place, column in enumerate(columns):
+        table[:, place] = column.reshape(-1, NEAR)
+    return table.reshape(-1)

@@ -1,0 +1,169 @@
+"""k-means++ on few rows: all steps in one call, since calls are what takes the time.
+
+The functions are those that ``drawn``, ``candidate_potentials`` and ``closer_of`` call where one
+task has all rows: so each row is chosen by the same bits.
+"""
+
+from typing import Any
+
+import numpy as np
+
+from kmeans_xp.devices import Namespace
+from kmeans_xp.kernels.for_numba.assignment import pack_groups
+from kmeans_xp.kernels.for_numba.compiled import (
+    COLUMN,
+    COUNT,
+    INDICES,
+    MATRIX,
+    NUMBERS,
+    NUMBERS_64,
+    RESULTS,
+    ROWS,
+    SUMS,
+    call_at,
+    compiled,
+)
+from kmeans_xp.kernels.for_numba.seeding import (
+    DRAWN_BLOCK,
+    MANY_FEATURES,
+    SOME,
+    add_blocks,
+    find,
+    first_least,
+    fold_panels,
+    fold_rows,
+    keep_nearer_panels,
+    keep_nearer_rows,
+    potentials_cost,
+)
+from kmeans_xp.kernels.for_numba.skipped_seeding import may_hold_rows_by_cluster
+from kmeans_xp.kernels.for_numba.tiling import (
+    LARGE,
+    Floats,
+    filler_of,
+    n_tasks_for,
+    origin_of,
+    sum_lanes,
+    tile_rows,
+    weights_of,
+)
+from kmeans_xp.kernels.for_numba.vectors import PANEL, as_rows, panel_rows
+from kmeans_xp.kernels.portable.seeding import Candidate, chosen_at_once
+from kmeans_xp.kernels.rows import DenseRows
+
+__all__ = ["choose_rows", "folds_of", "is_chosen_in_a_task"]
+
+_add_blocks, _find, _first_least = add_blocks.shared, find.shared, first_least.shared
+_pack_groups, _sum_lanes = pack_groups.shared, sum_lanes.shared
+_fold_panels, _fold_rows = fold_panels.shared, fold_rows.shared
+
+#: what folds one centroid into the distances so far, and several on trial into their potentials
+_keep_nearer_at = call_at(ROWS, COUNT, COUNT, COUNT, COUNT, NUMBERS, COLUMN, NUMBERS, RESULTS)
+_FOLD = (ROWS, COUNT, COUNT, NUMBERS, COLUMN, COLUMN, MATRIX, COUNT, SUMS)
+_fold_at = call_at(*_FOLD)
+
+
+@compiled(*_FOLD)
+def fold_few_features(
+    points, tile, filler, origin, weights, closest, candidates, n_candidates, sums
+):
+    """Write the potentials of candidates, rows in the lanes of vectors."""
+    n_features, panel = points.shape[1], panel_rows(origin)
+    groups = np.empty((n_candidates + LARGE) * n_features, origin.dtype)
+    biases = np.empty(n_candidates + LARGE, origin.dtype)
+    lanes = np.zeros((n_candidates + LARGE) * panel)
+    _pack_groups(as_rows(candidates[:n_candidates]), groups, biases)
+    _fold_panels(
+        *(points, 0, len(points), tile, filler, origin, weights, closest),
+        *(groups, n_candidates, lanes),
+    )
+    _sum_lanes(lanes, panel, sums[:n_candidates])
+
+
+@compiled(*_FOLD)
+def fold_many_features(
+    points, tile, filler, origin, weights, closest, candidates, n_candidates, sums
+):
+    """Write the potentials of candidates, features in the lanes of vectors."""
+    for number in range(len(sums)):
+        sums[number] = 0.0
+    flat = candidates.reshape(candidates.size)
+    _fold_rows(points, 0, len(points), tile, filler, origin, weights, closest, flat, sums)
+
+
+@compiled(
+    *(ROWS, COUNT, COUNT, COUNT, COUNT),
+    *(NUMBERS, NUMBERS, NUMBERS_64, RESULTS, INDICES, MATRIX),
+)
+def choose_rows(
+    points, tile, filler, keep, fold, origin, weights, uniforms, closest, found, chosen
+):
+    """Write indices of rows, and the rows less the origin after the first one in ``chosen``.
+
+    That one is yet to be folded into ``closest``, which is written to. ``keep`` and ``fold`` are
+    addresses: ``folds_of`` has them.
+    """
+    n_points, n_features = points.shape
+    n_trials = len(uniforms) // max(1, len(found))
+    totals, indices = np.empty(-(-n_points // DRAWN_BLOCK)), np.empty(n_trials, np.int64)
+    # Those that are missing in the last vector are zeros.
+    n_padded = -(-n_trials // SOME) * SOME
+    candidates = np.zeros((n_padded, n_features), origin.dtype)
+    last, sums = np.empty(n_features, origin.dtype), np.empty(n_padded)
+    for step in range(len(found)):
+        for feature in range(n_features):
+            last[feature] = chosen[step, feature]
+        _keep_nearer_at(keep, points, 0, n_points, tile, filler, origin, closest, last, closest)
+        trials = uniforms[step * n_trials : (step + 1) * n_trials]
+        _add_blocks(closest, weights, 0, len(totals), totals)
+        _find(closest, weights, totals, trials, True, indices)
+        for trial in range(n_trials):
+            for feature in range(n_features):
+                candidates[trial, feature] = points[indices[trial], feature] - origin[feature]
+        _fold_at(fold, points, tile, filler, origin, weights, closest, candidates, n_trials, sums)
+        best = _first_least(sums[:n_trials], 1e-12 if origin.itemsize == 8 else 1e-6)
+        found[step] = indices[best]
+        for feature in range(n_features):
+            chosen[step + 1, feature] = candidates[best, feature]
+
+
+def folds_of(n_features: int, dtype: Any) -> tuple[int, int]:
+    """Return addresses of what folds centroids of so few or many features into distances."""
+    is_many = n_features >= MANY_FEATURES
+    keep = keep_nearer_rows if is_many else keep_nearer_panels
+    fold = fold_many_features if is_many else fold_few_features
+    return keep.address(dtype), fold.address(dtype)
+
+
+def is_chosen_in_a_task(rows: DenseRows, n_chosen: int, n_trials: int) -> bool:
+    """Return whether one task has all rows in each step of k-means++."""
+    cost = potentials_cost(n_trials, rows.n_features)  # the dearest kernel of a step
+    return n_tasks_for(rows.n_points, cost) == 1 and not may_hold_rows_by_cluster(rows, n_chosen)
+
+
+@chosen_at_once.override("numpy", rows=DenseRows, rank=1)
+def chosen_in_a_call(
+    rows: DenseRows, closest: Floats, last: Floats | None, trials: Floats, *, xp: Namespace
+) -> Any:
+    """Take all steps in compiled code where Python's part of one would be felt."""
+    points, dtype, n_chosen = rows.points, closest.dtype, len(trials)
+    if last is None or dtype not in PANEL or points.dtype != dtype or not points.size:
+        return NotImplemented
+    if not trials.size or not is_chosen_in_a_task(rows, *trials.shape):
+        return NotImplemented
+    found = np.empty(n_chosen, np.int64)
+    chosen = np.empty((1 + n_chosen, rows.n_features), dtype)
+    chosen[:1] = last
+    choose_rows[dtype](
+        points,
+        tile_rows(rows.n_points, rows.n_features, dtype),
+        filler_of(rows),
+        *folds_of(rows.n_features, dtype),
+        origin_of(rows),
+        np.ascontiguousarray(weights_of(rows)),
+        np.ascontiguousarray(trials).reshape(-1),
+        closest.copy(),
+        found,
+        chosen,
+    )
+    return Candidate(found, chosen[1:])

@@ -1,0 +1,190 @@
+"""k-means++ by products of bytes has the bits of plain passes, and measures few rows."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import array_api_compat.numpy as xp
+import numpy as np
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+from numpy.testing import assert_array_equal
+
+from kmeans_xp import config_context, kmeans_plusplus
+from kmeans_xp.algorithms import seeding
+from kmeans_xp.kernels import DenseRows, candidate_potentials, chosen_at_once, closer_of
+
+pytest.importorskip("numba")
+
+from kmeans_xp.kernels.for_numba.code_vectors import HAS_PRODUCTS
+
+if not HAS_PRODUCTS:
+    pytest.skip("the processor multiplies no bytes", allow_module_level=True)
+
+from kmeans_xp.kernels.for_numba import coded_seeding, skipped_seeding
+
+Rows = np.ndarray[Any, Any]
+
+
+@contextmanager
+def coded_from_the_start() -> Iterator[None]:
+    """Code rows however few they are, and whether it pays or not."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in {
+            "_FEWEST_CHOSEN": 2,
+            "_FEWEST_ROWS": 2**40,
+            "_FEWEST_CODED_ROWS": 1,
+            "_FEWEST_CODED_FEATURES": 1,
+            "_FIRST_LOOK": 1,
+            "_MOST_MEASURED": 2.0,
+        }.items():
+            patch.setattr(skipped_seeding, name, value)
+        yield
+
+
+@contextmanager
+def plain() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(seeding, "chosen_at_once", chosen_at_once.portable)
+        yield
+
+
+def uniform(n_points: int, n_features: int, rng: np.random.Generator) -> Rows:
+    return rng.random((n_points, n_features))
+
+
+def lattice(n_points: int, n_features: int, rng: np.random.Generator) -> Rows:
+    """Few whole numbers: many rows half-way between two others, and many that are equal."""
+    return rng.integers(0, 3, (n_points, n_features)).astype(float)
+
+
+def heavy_tails(n_points: int, n_features: int, rng: np.random.Generator) -> Rows:
+    return rng.standard_cauchy((n_points, n_features))
+
+
+def groups(n_points: int, n_features: int, rng: np.random.Generator) -> Rows:
+    centres = rng.normal(scale=3.0, size=(20, n_features))
+    return centres[rng.integers(0, 20, n_points)] + rng.normal(size=(n_points, n_features))
+
+
+def of_all_sizes(n_points: int, n_features: int, rng: np.random.Generator) -> Rows:
+    """Return rows from very short to long, and zeros."""
+    scales = 10.0 ** rng.integers(-25, 3, (n_points, 1))
+    return np.where(rng.random((n_points, 1)) < 0.1, 0.0, scales) * rng.normal(
+        size=(n_points, n_features)
+    )
+
+
+KINDS = [uniform, lattice, heavy_tails, groups, of_all_sizes]
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.__name__)
+@given(
+    st.integers(20, 300),
+    st.sampled_from([1, 3, 16, 17, 63, 64, 65, 130]),
+    st.integers(3, 40),
+    st.integers(0, 2**32 - 1),
+    st.sampled_from([None, "some", "zeros"]),
+    st.sampled_from([0.0, 1e3]),
+    st.sampled_from([1e-25, 1e-12, 1.0, 1e12, 1e18]),
+)
+@example(60, 17, 4, 302, None, 0.0, 1e18)
+def test_the_same_rows_are_chosen(
+    kind: Callable[..., Rows],
+    dtype: str,
+    n_points: int,
+    n_features: int,
+    n_clusters: int,
+    seed: int,
+    weighted: str | None,
+    offset: float,
+    scale: float,
+) -> None:
+    rng = np.random.default_rng(seed)
+    n_clusters = min(n_clusters, n_points)
+    points = ((kind(n_points, n_features, rng) + offset) * scale).astype(dtype)
+    weights = None if weighted is None else rng.random(n_points)
+    if weights is not None and weighted == "zeros":
+        weights[rng.random(n_points) < 0.5] = 0.0
+        weights[0] = 1.0
+    params: dict[str, Any] = {"sample_weight": weights, "random_state": seed % 2**31}
+    with coded_from_the_start():
+        centroids, indices = kmeans_plusplus(points, n_clusters, **params)
+    with plain():
+        expected_centroids, expected = kmeans_plusplus(points, n_clusters, **params)
+    assert_array_equal(indices, expected)
+    assert_array_equal(centroids, expected_centroids)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.__name__)
+@pytest.mark.parametrize("n_candidates", [1, 7, 8, 11])
+def test_all_has_the_bits_of_plain_passes(
+    n_candidates: int, kind: Callable[..., Rows], weighted: bool, dtype: str
+) -> None:
+    rng = np.random.default_rng(0)
+    n_points, n_features = 3000, 70
+    points = kind(n_points, n_features, rng).astype(dtype)
+    weights = rng.random(n_points).astype(dtype) if weighted else None
+    rows = DenseRows(points, weights, points.mean(axis=0))
+    closest = np.full(n_points, np.inf, dtype)
+    coded = coded_seeding.CodedRows.of(rows)
+    assert coded is not None
+    for _ in range(40):
+        candidates = rows.take(rng.choice(n_points, n_candidates)).points
+        expected = candidate_potentials(rows, closest, candidates, xp=xp)
+        assert_array_equal(coded.potentials(candidates), expected)
+        chosen = candidates[rng.integers(n_candidates)][None]
+        coded.take_in(chosen)
+        closest = closer_of(rows, closest, chosen, xp=xp)
+        assert_array_equal(coded.closest, closest)
+
+
+def counted(points: Rows, n_clusters: int, monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """Return which part of the rows measured a candidate, for each centroid."""
+    parts: list[float] = []
+    all_of = skipped_seeding._Chosen.all_of
+
+    def counting(chosen: Any, trials: Rows) -> Any:
+        result = all_of(chosen, trials)
+        parts.extend(chosen.parts)
+        return result
+
+    monkeypatch.setattr(skipped_seeding._Chosen, "all_of", counting)
+    kmeans_plusplus(points, n_clusters, random_state=0)
+    return parts
+
+
+@pytest.mark.parametrize("kind", [uniform, groups], ids=lambda kind: kind.__name__)
+def test_few_rows_are_measured(kind: Callable[..., Rows], monkeypatch: pytest.MonkeyPatch) -> None:
+    points = kind(9000, 96, np.random.default_rng(0)).astype(np.float32)
+    parts = counted(points, 120, monkeypatch)
+    assert len(parts) > 90
+    assert np.mean(parts) < 0.2
+    assert np.mean(parts[-40:]) < 0.1
+
+
+def test_plain_passes_go_on_where_bytes_rule_out_little(monkeypatch: pytest.MonkeyPatch) -> None:
+    points = np.random.default_rng(0).normal(size=(9000, 96)).astype(np.float32)
+    points[:, 0] = 1e3 * np.sign(points[:, 0])  # all other numbers are coded as zero
+    parts = counted(points, 60, monkeypatch)
+    assert len(parts) <= 5 * skipped_seeding._MEASURED_STEPS
+
+
+def test_rows_whose_squares_float32_cannot_hold_are_not_coded() -> None:
+    points = np.random.default_rng(0).normal(size=(50, 80))
+    for scale in (1e-12, 1e16, 0.0):
+        assert coded_seeding.CodedRows.of(DenseRows(points * scale)) is None
+
+
+def test_rows_are_those_of_any_number_of_threads() -> None:
+    points = groups(9000, 80, np.random.default_rng(1)).astype(np.float32)
+    found = []
+    for n_threads in (1, 2, 7):
+        with config_context(n_threads=n_threads):
+            found.append(kmeans_plusplus(points, 100, random_state=0)[1])
+    assert_array_equal(found[1], found[0])
+    assert_array_equal(found[2], found[0])

@@ -1,0 +1,134 @@
+"""Compiled functions that others call where they lie, and what a first fit compiles."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+numba = pytest.importorskip("numba", reason="about what it compiles")
+
+from kmeans_xp.kernels.for_numba.compiled import (  # noqa: E402
+    COUNT,
+    NUMBERS,
+    RESULTS,
+    call_at,
+    compiled,
+    inline,
+    shared,
+)
+
+FIT = """
+import sys
+import numpy as np
+from kmeans_xp import KMeans
+
+X = np.random.default_rng(0).random((300, 3), dtype=sys.argv[1])
+KMeans(4, random_state=0).fit(np.asfortranarray(X) if sys.argv[2:] else X)
+"""
+
+#: what a fit of few rows uses
+USED = {
+    *("add_moments", "sum_lanes", "measure_spread", "pack_tile", "pack_groups", "label_panels"),
+    *("keep_nearer_panels", "add_blocks", "find", "fold_panels", "first_least"),
+    *("choose_rows", "fold_few_features"),
+    *("add_tile", "label_rows", "_update", "run_steps", "add_distances"),
+}
+
+
+@shared(RESULTS, NUMBERS)
+def add(values, added):
+    """Add to values where they are."""
+    for number in range(len(values)):
+        values[number] += added[number]
+
+
+@shared(RESULTS, COUNT)
+def fill_from_room(values, n_numbers):
+    """Take room for ``n_numbers`` numbers."""
+    room = np.zeros(n_numbers)
+    for number in range(len(values)):
+        values[number] = room[number]
+
+
+@inline
+def _add_twice(values, added):
+    add(values, added)
+    add(values, added)
+
+
+@compiled(RESULTS, NUMBERS)
+def add_three_times(values, added):
+    """Add, by a function and by one that is inlined."""
+    _add_twice(values, added)
+    add(values, added)
+
+
+@compiled(RESULTS, COUNT)
+def zeros(values, n_numbers):
+    """Write zeros."""
+    fill_from_room(values, n_numbers)
+
+
+_add_at = call_at(RESULTS, NUMBERS)
+doubled = compiled(RESULTS, NUMBERS)(lambda values, added: add(values, added))
+
+
+@compiled(COUNT, RESULTS, NUMBERS)
+def add_by_address(address, values, added):
+    """Add by the function at an address."""
+    _add_at(address, values, added)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_a_function_is_called_by_its_name_or_its_address(dtype: Any) -> None:
+    values, added = np.arange(3, dtype=dtype), np.ones(3, dtype)
+    add_three_times[values.dtype](values, added)
+    assert values.tolist() == [3.0, 4.0, 5.0]
+    add_by_address[values.dtype](doubled.address(values.dtype), values, added)
+    assert values.tolist() == [4.0, 5.0, 6.0]
+
+
+def test_memory_that_runs_out_in_there_is_an_error_of_the_caller() -> None:
+    values = np.ones(2)
+    zeros[values.dtype](values, 2)
+    assert values.tolist() == [0.0, 0.0]
+    with pytest.raises(MemoryError):
+        zeros[values.dtype](values, 2**57)
+
+
+def test_what_could_not_be_found_when_code_is_loaded_is_not_compiled() -> None:
+    @shared(RESULTS, NUMBERS)
+    def local(values, added):
+        values[0] = added[0]
+
+    @compiled(RESULTS, NUMBERS)
+    def calling(values, added):
+        local(values, added)
+
+    with pytest.raises(numba.TypingError, match="local is not called by a global name"):
+        calling[np.dtype(np.float64)]
+
+
+def test_what_computes_in_no_dtype_of_its_own_is_compiled_once() -> None:
+    from kmeans_xp.kernels.for_numba.tiling import sum_lanes
+
+    assert sum_lanes[np.dtype(np.float32)] is sum_lanes[np.dtype(np.float64)]
+
+
+def kept_after(folder: Path, *arguments: str) -> set[str]:
+    """Return the functions that are kept in a folder after a first fit."""
+    command = [sys.executable, "-c", FIT, *arguments]
+    subprocess.run(command, env=os.environ | {"NUMBA_CACHE_DIR": str(folder)}, check=True)
+    names = [path.name.split("-")[0].split(".")[-1] for path in folder.rglob("*.nbc")]
+    assert len(names) == len(set(names))  # each was compiled once
+    return {name.rsplit("_", 1)[0] for name in names}
+
+
+def test_a_first_fit_compiles_what_it_uses_once(tmp_path: Path) -> None:
+    assert kept_after(tmp_path, "float32") == USED
+    more = kept_after(tmp_path / "of columns", "float32", "by columns")
+    assert more == USED | {"_gather"}
