@@ -21,16 +21,14 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import scipy.sparse
-import sklearn.cluster
 from numpy.typing import NDArray
 
+from benchmarks.judging import Judged
 from kmeans_xp import BisectingKMeans, KMeans, MiniBatchKMeans
 
 __all__ = ["Job", "faults_of", "job_of"]
 
 KINDS = ("cloud", "blobs", "uniform", "grid", "duplicates", "tails", "line")
-#: how far results may be from long doubles', in units of the dtype's precision
-_ROUNDING = 64.0
 
 
 class Job(NamedTuple):
@@ -125,71 +123,10 @@ def faults_of(job: Job) -> list[str]:
         warnings.simplefilter("ignore")
         kmeans = job.estimator.fit(job.points, sample_weight=job.weights)
         predicted = kmeans.predict(job.points)
-    faults = []
-    if not np.array_equal(predicted, kmeans.labels_):
-        faults.append(f"{np.sum(predicted != kmeans.labels_)} labels are not predict's")
-    exact, labels = _Exact.of(job, kmeans), kmeans.labels_
-    of_label = exact.distances[np.arange(len(labels)), labels]
-    is_by_tree = isinstance(kmeans, BisectingKMeans)  # whose leaves may not be the nearest
-    n_off = np.sum(of_label - exact.distances.min(axis=1) > exact.slack)
-    if n_off and not is_by_tree:
-        faults.append(f"{n_off} labels are not the nearest")
-    weights = 1.0 if job.weights is None else job.weights.astype(np.longdouble)
-    inertia, slack = float(np.sum(weights * of_label)), float(np.sum(weights * exact.slack))
-    if abs(kmeans.inertia_ - inertia) > 1e-6 * inertia + slack:
-        faults.append(f"inertia is {kmeans.inertia_:.9g}, should be {inertia:.9g}")
-    if isinstance(kmeans, KMeans):
-        inertias = kmeans.history_["inertia"]
-        if np.any(np.diff(inertias) > 1e-6 * inertias[:-1] + slack):
-            faults.append(f"the inertia rises: {inertias}")
-    if not is_by_tree:
-        found = exact.labels_of_scikit_learn()
-        gaps = np.abs(exact.distances[np.arange(len(labels)), found] - of_label)
-        if n_off := np.sum((found != labels) & (gaps > exact.slack)):
-            faults.append(f"{n_off} labels are not scikit-learn's")
-    return faults
-
-
-class _Exact(NamedTuple):
-    """What long doubles say of a fit.
-
-    Parameters
-    ----------
-    seen, centroids : arrays of shapes (n_points, n_features) and (n_clusters, n_features)
-        Relative to the origin of the fit.
-    distances : array of shape (n_points, n_clusters)
-        Squared.
-    slack : array of shape (n_points,)
-        By how much the dtype of the rows may be off.
-    """
-
-    seen: NDArray[Any]
-    centroids: NDArray[Any]
-    distances: NDArray[Any]
-    slack: NDArray[Any]
-
-    @classmethod
-    def of(cls, job: Job, kmeans: Any) -> "_Exact":
-        """Measure the rows of a job."""
-        is_sparse = scipy.sparse.issparse(job.points)
-        dense = job.points.toarray() if is_sparse else job.points
-        parts = (dense, kmeans._origin, kmeans._centroids)
-        rows, origin, centroids = (np.asarray(part, np.longdouble) for part in parts)
-        seen = rows - origin
-        distances = np.stack([np.sum((seen - c) ** 2, axis=1) for c in centroids], axis=1)
-        squares = np.sum(seen**2, axis=1) + np.max(np.sum(centroids**2, axis=1))
-        if is_sparse:  # they round as the numbers as they are stored do
-            squares += np.sum(np.maximum(np.abs(rows), np.abs(origin)) ** 2, axis=1)
-        slack = float(np.finfo(job.points.dtype).eps) * _ROUNDING * squares
-        return cls(seen, centroids, distances, slack)
-
-    def labels_of_scikit_learn(self) -> NDArray[Any]:
-        """Return the labels that scikit-learn gives by these centroids in float64."""
-        theirs = sklearn.cluster.KMeans(len(self.centroids))
-        theirs.cluster_centers_ = np.ascontiguousarray(self.centroids, np.float64)
-        theirs._n_threads, theirs.n_features_in_ = 1, self.centroids.shape[1]
-        labels: NDArray[Any] = theirs.predict(np.ascontiguousarray(self.seen, np.float64))
-        return labels
+    is_sparse = scipy.sparse.issparse(job.points)
+    points = job.points.toarray() if is_sparse else job.points
+    judged = Judged(points, job.weights, is_sparse=is_sparse)
+    return judged.faults_of(kmeans, predicted) + judged.faults_beside_scikit_learn(kmeans)
 
 
 def main() -> None:

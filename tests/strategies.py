@@ -183,6 +183,26 @@ def _centroids(
     return centroids + moved[:, None] * steps
 
 
+def laid_out(values: NDArray[Any], dtype: str, layout: str, library: Library) -> Any:
+    """Return the values as an array of the library with this memory layout."""
+    xp = library.xp
+
+    def made(values: NDArray[Any]) -> Any:
+        if dtype == "bfloat16":
+            return xp.astype(library.asarray(values, "float32"), xp.bfloat16)
+        return library.asarray(values, dtype)
+
+    if layout == "Fortran" and values.ndim == 2:
+        return xp.matrix_transpose(made(np.ascontiguousarray(values.T)))
+    if layout == "columns" and values.ndim == 2:
+        return made(np.pad(values, ((0, 0), (1, 2)), constant_values=9))[:, 1:-2]
+    if layout == "strided rows" and values.ndim:
+        return made(np.repeat(values, 3, axis=0))[::3, ...]
+    if layout == "reversed":
+        return xp.flip(made(np.flip(values)))
+    return made(values)
+
+
 def library_without_float64() -> Library:
     """Return array-api-strict on its device that stands for those without float64."""
     import array_api_strict as xp

@@ -112,7 +112,9 @@ def all_or_nothing(method: F) -> F:
         try:
             return method(estimator, *args, **kwargs)
         except BaseException:
-            estimator.__dict__.clear()
+            # Never without what was there: another thread may predict meanwhile.
+            for name in estimator.__dict__.keys() - before.keys():
+                estimator.__dict__.pop(name, None)
             estimator.__dict__.update(before)
             raise
 

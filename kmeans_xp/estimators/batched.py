@@ -198,7 +198,8 @@ class _Problems:
         """Return what is asked of each problem, as of a fit of it."""
         n_bytes = 8 if self.points.dtype == self.xp.float64 else 4
         variances = LEAST_VARIANCE[n_bytes], GREATEST_VARIANCE[n_bytes]
-        return ProblemOptions(n_clusters, max_iter, tol, *variances, SAME_INERTIA)
+        totals = LEAST_VARIANCE[8], GREATEST_VARIANCE[8]
+        return ProblemOptions(n_clusters, max_iter, tol, *variances, *totals, SAME_INERTIA)
 
     def refuse_without_weight(self) -> None:
         """Raise ValueError for problems of which no row has weight."""

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 from kmeans_xp import blocks
 from kmeans_xp.blocks import Blocks
-from kmeans_xp.devices import Array, Placement, namespace_of, to_host
+from kmeans_xp.devices import Array, Placement, accumulation_dtype, namespace_of, to_host
 from kmeans_xp.kernels import Rows, both_moments, spread
 
 __all__ = [
@@ -105,6 +105,8 @@ def check_range(data: Prepared) -> None:
     # Not a number where the differences themselves are too large.
     is_too_large = not variance * n_features <= GREATEST_VARIANCE[itemsize]
     if not is_too_large and not 0.0 < variance < LEAST_VARIANCE[itemsize]:
+        if data.blocks.is_weighted:
+            _check_weighted_range(data)
         return
     name = f"float{8 * itemsize}"
     spread = f"{variance**0.5:.1e}" if math.isfinite(variance) else "too far to say"
@@ -119,6 +121,27 @@ def check_range(data: Prepared) -> None:
         f"wrong. {advice}",
         RuntimeWarning,
         stacklevel=7,
+    )
+
+
+def _check_weighted_range(data: Prepared) -> None:
+    """Do so with squares times their weights, which are added up."""
+    xp, variance = data.blocks.xp, data.mean_variance
+    itemsize = 8 if accumulation_dtype(data.blocks.device, xp=xp) == xp.float64 else 4
+    # No row is farther from the mean than all of them together.
+    most = variance * data.blocks.n_features * data.blocks.n_points * data.mass
+    is_too_large = not most <= GREATEST_VARIANCE[itemsize]
+    if not is_too_large and (variance == 0.0 or variance * data.mass >= LEAST_VARIANCE[itemsize]):
+        return
+    told = f"The weights, {data.mass:.1e} in all, times the squared spread of the rows are too"
+    name = f"float{8 * itemsize}"
+    advice = "Multiply sample_weight by a power of two that brings its sum near 1."
+    if is_too_large:
+        raise ValueError(f"{told} large for {name}. {advice}")
+    warnings.warn(
+        f"{told} small for {name}: the result may be wrong. {advice}",
+        RuntimeWarning,
+        stacklevel=8,
     )
 
 

@@ -60,6 +60,18 @@ def test_problems_that_go_round_in_a_circle_end_as_alone(dtype: str, library: Li
     assert library.to_host(found.n_iter).max() < 300
 
 
+@pytest.mark.needs("float64")
+def test_weights_out_of_range_are_told_of_as_of_a_fit(library: Library) -> None:
+    X = library.asarray(problems((2, 30, 3), "float64") * 1e10)
+    weights = np.ones((2, 30))
+    weights[1] = 1e285
+    with pytest.raises(ValueError, match=r"weights, .* too large for float64"):
+        k_means_batched(X, 3, sample_weight=library.asarray(weights))
+    weights[1] = 1e-315
+    with pytest.warns(RuntimeWarning, match=r"weights, .* too small for float64"):
+        k_means_batched(X, 3, sample_weight=library.asarray(weights))
+
+
 @pytest.mark.parametrize("dtype", PRECISIONS)
 @pytest.mark.parametrize("is_weighted", [False, True])
 @pytest.mark.parametrize("n_init", [1, 3])

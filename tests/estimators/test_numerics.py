@@ -224,3 +224,29 @@ def test_rows_whose_squares_are_too_large_are_refused(
     points = library.asarray(cloud(100, 3) * scale, dtype)
     with pytest.raises(ValueError, match=r"too large for float\d\d\. Multiply X"):
         make(2, random_state=0, max_iter=2).fit(points)
+
+
+@pytest.mark.filterwarnings("ignore:overflow encountered")
+@pytest.mark.needs("float64")
+@pytest.mark.parametrize("make", [KMeans, MiniBatchKMeans])
+@pytest.mark.parametrize("exponent", [-295, -280, 280, 300])
+def test_weights_whose_products_with_squares_have_no_room_are_told_of(
+    make: type[KMeans | MiniBatchKMeans], exponent: int, library: Library
+) -> None:
+    points = library.asarray(cloud(100, 3), "float64")
+    weights = library.asarray(np.full(100, 10.0**exponent))
+    kmeans = make(2, random_state=0, max_iter=2)
+    if exponent == 300:
+        with pytest.raises(
+            ValueError, match=r"weights, 1.0e\+302 in all, .* too large for float64"
+        ):
+            kmeans.fit(points, None, weights)
+    elif exponent == -295:
+        with pytest.warns(RuntimeWarning, match="too small for float64: the result may") as caught:
+            kmeans.fit(points, None, weights)
+        assert {each.filename for each in caught} == {__file__}
+    else:
+        plain = make(2, random_state=0, max_iter=2).fit(points)
+        assert kmeans.fit(points, None, weights).inertia_ == pytest.approx(
+            plain.inertia_ * 10.0**exponent
+        )

@@ -27,7 +27,7 @@ _MOST_RUNS = 2**16 - 1
 
 
 class _Runs(NamedTuple):
-    """How runs ended; those that left a cluster empty have no iterations."""
+    """How runs ended; those with an empty cluster, or that go round, have no iterations."""
 
     centroids: Array
     n_iter: Host
@@ -107,11 +107,13 @@ def _solved(
     if spread is None:
         return None
     rows = rows._replace(origin=spread.origin)
-    variance = to_host(spread.numbers)[:, 0]
+    variance, _, mass = to_host(spread.numbers).T
     starts = _starts(rows, uniforms, options.n_clusters)
     if starts is None:
         return None
     is_in_range = _is_in_range(variance, points.shape[2], options)
+    if weights is not None:
+        is_in_range &= _has_room(variance, mass, points[0].size, options)
     tol = np.repeat(np.where(is_in_range, options.tol * variance, np.inf), n_starts)
     runs = _walked(rows, starts, tol, options.max_iter)
     labels = batched_labels(rows, runs.centroids)
@@ -135,6 +137,15 @@ def _is_in_range(variance: Host, n_features: int, options: ProblemOptions) -> Ho
     is_too_large = ~(variance <= options.greatest_variance / n_features)
     is_too_small = (variance > 0.0) & (variance < options.least_variance)
     found: Host = ~is_too_large & ~is_too_small
+    return found
+
+
+def _has_room(variance: Host, mass: Host, n_numbers: int, options: ProblemOptions) -> Host:
+    """Return which problems' weights times squared distances need neither of these."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        total = variance * mass
+        is_small_enough = total * n_numbers <= options.greatest_total
+    found: Host = (total >= options.least_total) & is_small_enough
     return found
 
 
@@ -173,24 +184,28 @@ def _walked(rows: ManyRows, starts: Array, tol: Host, max_iter: int) -> _Runs:
     centroids, ended = starts, starts.copy()
     n_iter = np.zeros(len(starts), dtype=np.int64)
     runs, goes_on = np.arange(len(starts)), np.ones(len(starts), dtype=bool)
+    explained = np.full(len(starts), -np.inf)
     steps = _steps_over(rows)
     for number in range(1, max_iter + 1):
         step = steps.take(centroids, n_left=max_iter - number + 1)
-        sq_shift, n_empty = step.signals[:, 0], step.signals[:, 1]
+        sq_shift, n_empty, now_explained = step.signals.T
         centroids = step.update.centroids
-        is_empty = goes_on & (n_empty > 0.0)
-        is_last = (sq_shift <= tol[runs]) | (number == max_iter)
-        ends = goes_on & ~is_empty & is_last
+        is_done = sq_shift <= tol[runs]
+        # Centroids may go round in a circle: `lloyd` looks for that.
+        is_left = (n_empty > 0.0) | ~is_done & (now_explained <= explained)
+        is_last = is_done | (number == max_iter)
+        explained = now_explained.copy()
+        ends = goes_on & ~is_left & is_last
         if ends.any():
             (places,) = np.nonzero(ends)
             ended[cupy.asarray(runs[places])] = centroids[cupy.asarray(places)]
             n_iter[runs[places]] = number
-        goes_on &= ~is_empty & ~is_last
+        goes_on &= ~is_left & ~is_last
         if not goes_on.any():
             break
         if 2 * np.count_nonzero(goes_on) <= len(runs):
             (places,) = np.nonzero(goes_on)
-            runs, goes_on = runs[places], goes_on[places]
+            runs, goes_on, explained = runs[places], goes_on[places], explained[places]
             centroids = centroids[cupy.asarray(places)]
             steps = _steps_over(rows._replace(problems=rows.problems[cupy.asarray(runs)]))
     return _Runs(ended, n_iter)

@@ -116,7 +116,7 @@ def _choose(points, tile, filler, keep, fold, origin, weights, uniforms, closest
     _WEIGHTS,
     _UNIFORMS,
     *(COUNT,) * 7,
-    *(NUMBER,) * 4,
+    *(NUMBER,) * 6,
     TOTALS,
     _LABELS,
     STACK,
@@ -137,6 +137,8 @@ def _solve(
     tol,
     least,
     greatest,
+    least_total,
+    greatest_total,
     margin,
     found,
     labels,
@@ -162,6 +164,10 @@ def _solve(
         variance = numbers[0]
         if not variance * n_features <= greatest or 0.0 < variance < least:
             continue
+        if len(own_weights) > 0:
+            total = variance * own_weights.sum()
+            if not least_total <= total or not total * n_features * n_points <= greatest_total:
+                continue
         for run in range(len(uniforms)):
             _choose(
                 own,
@@ -261,6 +267,8 @@ def solved_in_threads(
         options.tol,
         options.least_variance,
         options.greatest_variance,
+        options.least_total,
+        options.greatest_total,
         options.margin,
     )
     n_tasks = min(n_problems, _MOST_TASKS)

@@ -21,6 +21,9 @@ class ProblemOptions(NamedTuple):
     least_variance, greatest_variance : float
         A problem is left unsolved if its mean variance is above 0 and below the least, or above
         the greatest divided by n_features.
+    least_total, greatest_total : float
+        A problem with weights is left unsolved if the sum of its weights times its mean variance is
+        below the least, or, times the numbers of features and rows too, above the greatest.
     margin : float
         A later run is better if its inertia is less by more than this share.
     """
@@ -30,6 +33,8 @@ class ProblemOptions(NamedTuple):
     tol: float
     least_variance: float
     greatest_variance: float
+    least_total: float
+    greatest_total: float
     margin: float
 
 
@@ -79,7 +84,7 @@ def solved_at_once(
     -------
     Solved or None
         Bit-equal to fits of the problems one after another. A problem is left unsolved if its
-        range needs a warning or an error, or if a cluster became empty. None where one call for
-        all would not be faster, or not bit-equal.
+        range needs a warning or an error, if a cluster became empty, or if its inertia did not
+        fall. None where one call for all would not be faster, or not bit-equal.
     """
     return None
