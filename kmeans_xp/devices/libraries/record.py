@@ -116,7 +116,8 @@ class Library:
         return any(word in str(device) for word in ("cuda", "gpu", "mps", "xpu"))
 
 
-@functools.cache
+# Typed: array-api-strict's dtypes have the hash of NumPy's, and warn when compared with those.
+@functools.lru_cache(maxsize=None, typed=True)
 def is_bfloat16(dtype: Any) -> bool:
     """Return whether a dtype is the one that NumPy and CuPy do not have."""
     return str(dtype).endswith("bfloat16")
