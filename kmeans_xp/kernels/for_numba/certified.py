@@ -59,6 +59,7 @@ from kmeans_xp.kernels.for_numba.emitted.code_vectors import (
 )
 from kmeans_xp.kernels.for_numba.emitted.vectors import pack_chosen, panel_rows
 from kmeans_xp.kernels.for_numba.tiling import (
+    Dense,
     Floats,
     Labels,
     aligned,
@@ -77,7 +78,7 @@ from kmeans_xp.kernels.for_numba.tiling import (
 from kmeans_xp.kernels.portable.assignment import nearest_labels
 from kmeans_xp.kernels.portable.bounds import rules_out_scores
 from kmeans_xp.kernels.portable.steps import lloyd_step
-from kmeans_xp.kernels.rows import DenseRows
+from kmeans_xp.kernels.sphere_rows import SphereRows
 from kmeans_xp.kernels.trees import merged_in_tree
 
 __all__ = ["Counts", "certified_labels"]
@@ -450,8 +451,8 @@ class Counts(NamedTuple):
     n_dear: int
 
 
-@override(rules_out_scores)
-def has_long_scores(rows: DenseRows, n_clusters: int) -> bool:
+@override(rules_out_scores, on_sphere=True)
+def has_long_scores(rows: Dense, n_clusters: int) -> bool:
     """Rule centroids out where their scores cost more than to code and to prove."""
     n_features, is_single = rows.n_features, rows.points.dtype == np.float32
     fewest = (_FEWEST_PRODUCTS if is_single else _FEWEST_PRODUCTS_64) // PRODUCTS_A_MULTIPLY_ADD
@@ -464,7 +465,7 @@ def has_long_scores(rows: DenseRows, n_clusters: int) -> bool:
     )
 
 
-def certified_labels(rows: DenseRows, centroids: Floats) -> tuple[Labels, Counts] | None:
+def certified_labels(rows: Dense, centroids: Floats) -> tuple[Labels, Counts] | None:
     """Return the labels of ``nearest_labels``, and how rows came to them.
 
     None where no centroids can be coded.
@@ -473,14 +474,14 @@ def certified_labels(rows: DenseRows, centroids: Floats) -> tuple[Labels, Counts
     return None if coded is None else _labelled(rows, coded)
 
 
-def _labelled(rows: DenseRows, coded: CodedCentroids) -> tuple[Labels, Counts]:
+def _labelled(rows: Dense, coded: CodedCentroids) -> tuple[Labels, Counts]:
     n_tasks = n_tasks_for(rows.n_points, step_cost(coded.n_clusters, rows.n_features))
     labels, _, counts = _labelled_and_added(rows, coded, n_tasks, n_summed=0)
     return labels, counts
 
 
 def _labelled_and_added(
-    rows: DenseRows, coded: CodedCentroids, n_tasks: int, n_summed: int
+    rows: Dense, coded: CodedCentroids, n_tasks: int, n_summed: int
 ) -> tuple[Labels, list[Floats], Counts]:
     """Return the labels, the totals of each task for ``n_summed`` clusters, and the counts."""
     points, n_features = rows.points, rows.n_features
@@ -502,7 +503,7 @@ def _labelled_and_added(
     return labels, [totals for totals, _ in parts], counts
 
 
-def _coded_if_worth_it(rows: DenseRows, centroids: Floats) -> CodedCentroids | None:
+def _coded_if_worth_it(rows: Dense, centroids: Floats) -> CodedCentroids | None:
     """Return the centroids coded, or None where the dense kernel is faster."""
     if not has_long_scores(rows, len(centroids)):
         return None
@@ -511,31 +512,33 @@ def _coded_if_worth_it(rows: DenseRows, centroids: Floats) -> CodedCentroids | N
         return None
     # A task of few rows has no time to find out by itself.
     some = rows.points[:: rows.n_points // _ROWS, :][:_ROWS, :]
-    _, counts = _labelled(DenseRows(some, None, rows.origin), coded)
+    _, counts = _labelled(type(rows)(some, None, rows.origin), coded)
     return None if counts.n_dear else coded
 
 
-def _has_enough(rows: DenseRows, centroids: Floats) -> bool:
+def _has_enough(rows: Dense, centroids: Floats) -> bool:
     return len(centroids) >= _FEWEST_CLUSTERS
 
 
-@override(nearest_labels, when=_has_enough)
-def proved(rows: DenseRows, centroids: Floats) -> Any:
+@override(nearest_labels, on_sphere=True, when=_has_enough)
+def proved(rows: Dense, centroids: Floats) -> Any:
     """Rule most centroids out by products of bytes."""
     coded = _coded_if_worth_it(rows, centroids)
     return NotImplemented if coded is None else _labelled(rows, coded)[0]
 
 
-@override(lloyd_step, when=_has_enough)
-def proved_and_added(rows: DenseRows, centroids: Floats) -> Any:
+@override(lloyd_step, on_sphere=True, when=_has_enough)
+def proved_and_added(rows: Dense, centroids: Floats) -> Any:
     """Label some rows by products of bytes, and add them to their clusters."""
     n_clusters, n_features = centroids.shape
+    n_summed = n_clusters if has_own_totals(n_clusters, n_features) else 0
+    if n_summed == 0 and isinstance(rows, SphereRows):
+        return NotImplemented  # some features of a row do not tell its length
     coded = _coded_if_worth_it(rows, centroids)
     if coded is None:
         return NotImplemented
-    n_summed = n_clusters if has_own_totals(n_clusters, n_features) else 0
     n_tasks = n_step_tasks(rows, n_clusters)
     labels, totals, _ = _labelled_and_added(rows, coded, n_tasks, n_summed)
-    if n_summed == 0:
-        return added_by_features(rows, labels, n_clusters)
-    return split_totals(merged_in_tree(totals), n_features)
+    if isinstance(rows, SphereRows) or n_summed > 0:
+        return split_totals(merged_in_tree(totals), n_features)
+    return added_by_features(rows, labels, n_clusters)

@@ -205,8 +205,10 @@ def _scale(points, first, n_rows, scratch):
     is_dense = points.strides[1] == points.itemsize or n_features == 1
     for row in range(n_rows):  # ascending: what is written after a row is of the next
         sum_of_squares = sq_length(points, first + row, n_features) if is_dense else 0.0
+        factor = kind(0.0)
         if _LEAST_SQUARE < sum_of_squares < _GREATEST_SQUARE:
             factor = kind(RADIUS / np.sqrt(sum_of_squares))
+        if 0.0 < factor < np.inf:  # of float32 rows below normal numbers it may overflow
             copy_scaled(points, first + row, factor, n_features, scratch, row)
         else:
             # In a branch of its own: to give arrays to a function counts references, which takes
