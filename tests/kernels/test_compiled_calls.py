@@ -35,7 +35,7 @@ USED = {
     *("add_moments", "sum_lanes", "measure_spread", "pack_tile", "pack_groups", "label_panels"),
     *("keep_nearer_panels", "add_blocks", "find", "fold_panels", "first_least"),
     *("choose_rows", "fold_few_features"),
-    *("add_tile", "label_rows", "_update", "run_steps", "add_distances"),
+    *("add_tile", "label_rows", "update_clusters", "run_steps", "add_distances"),
 }
 
 
