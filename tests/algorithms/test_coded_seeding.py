@@ -17,7 +17,7 @@ from kmeans_xp.kernels import DenseRows, candidate_potentials, chosen_at_once, c
 
 pytest.importorskip("numba")
 
-from kmeans_xp.kernels.for_numba.emitted.code_vectors import HAS_PRODUCTS
+from kmeans_xp.kernels.for_numba.emitted.code_vectors import CENTRE, HAS_PRODUCTS
 
 if not HAS_PRODUCTS:
     pytest.skip("the processor multiplies no bytes", allow_module_level=True)
@@ -163,8 +163,9 @@ def test_few_rows_are_measured(kind: Callable[..., Rows], monkeypatch: pytest.Mo
     points = kind(9000, 96, np.random.default_rng(0)).astype(np.float32)
     parts = counted(points, 120, monkeypatch)
     assert len(parts) > 90
-    assert np.mean(parts) < 0.2
-    assert np.mean(parts[-40:]) < 0.1
+    # Without VNNI, codes of candidates have seven bits and rule out less.
+    assert np.mean(parts) < 0.3
+    assert np.mean(parts[-40:]) < (0.1 if CENTRE == 128 else 0.2)
 
 
 def test_plain_passes_go_on_where_bytes_rule_out_little(monkeypatch: pytest.MonkeyPatch) -> None:
