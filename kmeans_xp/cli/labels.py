@@ -14,7 +14,14 @@ from kmeans_xp.cli.console import note
 from kmeans_xp.cli.paths import DELIMITERS, format_of
 from kmeans_xp.cli.text_format import TextFormat
 
-__all__ = ["LABEL_COLUMN", "LEFT_OUT", "check_writable", "label_column", "write_labelled"]
+__all__ = [
+    "LABEL_COLUMN",
+    "LEFT_OUT",
+    "check_writable",
+    "label_column",
+    "needs_rows",
+    "write_labelled",
+]
 
 LABEL_COLUMN = "cluster"
 #: label of a row that was left out, where labels cannot be empty
@@ -56,6 +63,13 @@ def check_writable(table: pa.Table, temporary: Path) -> None:
         ) from error
 
 
+def needs_rows(source: Path, target: Path) -> bool:
+    """Return whether `write_labelled` takes the rows from the table, not from `source` again."""
+    suffix = target.suffix.lower()
+    is_copied = suffix in DELIMITERS and format_of(source) in DELIMITERS
+    return suffix != ".npy" and not is_copied
+
+
 def write_labelled(
     source: Path,
     table: pa.Table,
@@ -70,7 +84,7 @@ def write_labelled(
     is written as the source is, but not compressed.
     """
     suffix = target.suffix.lower()
-    if suffix in DELIMITERS and format_of(source) in DELIMITERS:
+    if not needs_rows(source, target):
         found = text.of(source)
         delimiter = found.delimiter if suffix == format_of(source) else DELIMITERS[suffix]
         errors = "surrogateescape" if found.encoding == "utf-8" else "strict"
