@@ -319,6 +319,39 @@ def demo(session: nox.Session) -> None:
         session.error(f"{picture} was not drawn")
 
 
+#: of what users install with this package; others are looked at by a person first
+LICENCES = ("0BSD", "Apache", "BSD", "HPND", "ISC", "MIT", "MPL", "PSF", "Python Software")
+#: packages whose metadata name none, looked at: BSD
+UNNAMED = ("kneed",)
+
+
+@nox.session(default=False)
+def audit(session: nox.Session) -> None:
+    """Known vulnerabilities, by the network, and licences of all that users install."""
+    _install(session, ".[cli,cpu,dask,plot]", "pip-audit", "pip-licenses")
+    allowed = ("--partial-match", f"--allow-only={';'.join(LICENCES)}")
+    session.run(
+        "pip-licenses", "--from=mixed", "--ignore-packages", "kmeans_xp", *UNNAMED, *allowed
+    )
+    session.run("pip-audit", "--local", "--skip-editable", *session.posargs)
+
+
+#: the tests that mutate files, and those that draw fits
+FUZZED = ("tests/estimators/test_damaged_models.py", "tests/cli/test_damaged_tables.py")
+DRAWN = "tests/estimators/test_properties.py"
+
+
+@nox.session(default=False)
+def fuzz(session: nox.Session) -> None:
+    """A million mutations of files, thousands of drawn fits, and random jobs for an hour."""
+    _install(session, "-e", ".[test]")
+    # Of files there are 29,000 in the other sessions.
+    times = {"KMEANS_XP_FUZZ": os.environ.get("KMEANS_XP_FUZZ", "35")}
+    _pytest(session, "-n", "2", "--library", "numpy", *FUZZED, env=times)
+    _pytest(session, "-n", "2", DRAWN, "--library", "numpy", "--hypothesis-profile=thorough")
+    session.run("python", "-m", "benchmarks.random_jobs", "--minutes", "60")
+
+
 @nox.session(default=False)
 def docs(session: nox.Session) -> None:
     """The pages, into docs/_build/html; runs every example; warnings are errors."""

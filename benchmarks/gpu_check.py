@@ -12,8 +12,9 @@ What is installed comes first, so it must be recent enough itself (scikit-learn 
 
 Steps: the environment; copy bandwidth and GEMM rate; each size of ``benchmarks/roofline.py``,
 compared with the least time at those rates, and with NumPy. Then a batch of sets of float16 rows;
-waits for the device; memory; other libraries where they can be imported; the tests on CuPy. Each
-runs in a process with a time limit: if it fails, hangs or breaks the device, the others still run.
+many small problems in one call; waits for the device; memory; other libraries where they can be
+imported; the tests on CuPy. Each runs in a process with a time limit: if it fails, hangs or breaks
+the device, the others still run.
 ``results.json`` and ``results.md`` are written after each step, to ``benchmarks/results/GPU`` by
 default. Exits with 1 if any step failed. ``--quick`` runs the same steps on tiny sizes: its times
 mean nothing.
@@ -68,6 +69,7 @@ def steps(grid: Sequence[Size]) -> list[Step]:
         Step("rates", 45),
         *(Step(f"size: {size.name}", 60) for size in grid),
         Step("batch", 45),
+        Step("problems", 45),
         Step("syncs", 45),
         Step("memory", 45),
         Step("peers", 90),
@@ -264,6 +266,7 @@ def table(report: dict[str, Any]) -> str:
         _table_of_steps(report),
         _table_of_sizes(report),
         _line_of_the_batch(report),
+        _table_of_problems(report),
         _table_of_peers(report),
         _table_of_waits(report),
         _lines_of_memory(report),
@@ -338,6 +341,22 @@ def _line_of_the_batch(report: dict[str, Any]) -> str:
         f"A step of each of {found['size']}: {_scaled(found['all_s'], 1e-3)} ms, "
         f"{_rate(found['products_per_s'])} TFLOP/s of products, sums and all."
     )
+
+
+def _table_of_problems(report: dict[str, Any]) -> str:
+    rows = [
+        (
+            name,
+            _scaled(found["all_s"], 1e-3),
+            _scaled(found["each_s"], 1e-6),
+            _scaled(found["in_turn_s"], 1e-6),
+            str(found["most_iterations"]),
+            _told(found["is_bit_equal"]),
+        )
+        for name, found in _result(report, "problems").items()
+    ]
+    head = "problems, all ms, each us, one after another us each, most iterations, bit-equal"
+    return _markdown(head.split(", "), rows)
 
 
 def _table_of_peers(report: dict[str, Any]) -> str:

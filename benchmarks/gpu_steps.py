@@ -20,10 +20,14 @@ import cupy
 import numpy as np
 
 import kmeans_xp
+from benchmarks.batched import SIZES as PROBLEMS
+from benchmarks.batched import Size as Problems
+from benchmarks.batched import problems_of
 from benchmarks.gpu_answer import Answer, Setting
 from benchmarks.gpu_peers import PEERS, UnusableError
 from benchmarks.gpu_syncs import WHAT_IS_COUNTED, counted_waits, host_is_ahead
 from benchmarks.roofline import GRID, QUICK_GRID, Size, padded_columns, padded_features
+from kmeans_xp import k_means, k_means_batched
 from kmeans_xp.algorithms import kmeans_plusplus, lloyd
 from kmeans_xp.algorithms.lloyd import inertia_of
 from kmeans_xp.blocks import Blocks
@@ -351,6 +355,42 @@ def _batch(setting: Setting, answer: Answer) -> None:
     )
 
 
+def _problems(setting: Setting, answer: Answer) -> None:
+    """Time many small problems in one call, and some of them one after another."""
+    for size in (Problems(6, 60, 3, 4),) if setting.is_quick else PROBLEMS:
+        name = f"{size.n_problems} of {size.n_points} x {size.n_features}, k={size.n_clusters}"
+        with _reporting(name, answer) as found:
+            _problems_of(size, setting, found, answer)
+
+
+def _problems_of(
+    size: Problems, setting: Setting, found: Callable[..., None], answer: Answer
+) -> None:
+    problems = cupy.asarray(problems_of(size))
+    some = problems[: 3 if setting.is_quick else 20]
+    budget_s = 0.1 if setting.is_quick else 3.0
+
+    def at_once(n_problems: int) -> Any:
+        return k_means_batched(problems[:n_problems], size.n_clusters, random_state=0)
+
+    def in_turn() -> list[Any]:
+        return [k_means(rows, size.n_clusters, random_state=0)[0] for rows in some]
+
+    together = at_once(size.n_problems)
+    all_s = _median_s(lambda: at_once(size.n_problems), budget_s=budget_s, least=1)
+    in_turn_s = _median_s(in_turn, budget_s=budget_s, least=1) / len(some)
+    is_bit_equal = _bits(*together.centroids[: len(some)]) == _bits(*in_turn())
+    found(
+        all_s=all_s,
+        each_s=all_s / size.n_problems,
+        in_turn_s=in_turn_s,
+        most_iterations=int(together.n_iter.max()),
+        is_bit_equal=is_bit_equal,
+    )
+    if not is_bit_equal:
+        answer.fail(f"{size}: at once and in turn give other bits")
+
+
 # ---- waits, memory, peers, tests ----
 
 
@@ -542,6 +582,7 @@ _STEPS: dict[str, Callable[[Setting, Answer], None]] = {
     "environment": _environment,
     "rates": _rates,
     "batch": _batch,
+    "problems": _problems,
     "syncs": _syncs,
     "memory": _memory,
     "peers": _peers,

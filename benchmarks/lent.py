@@ -3,7 +3,8 @@
 ``python -m benchmarks.lent torch`` (or ``jax``, ``mlx``) prints a table. It has the time of a
 default fit of that library's array over that of the same numbers in NumPy's: the median of the
 rounds' ratios, interleaved in one process. It also says whether the results have the same bits, and
-the peak of memory that each fit allocates on the host. ``--rounds N`` sets the number of rounds.
+the peak of memory that each fit allocates on the host. ``--rounds N`` sets the number of rounds,
+``--only TEXT`` picks sizes by name, and ``--processor-time`` is for a machine with other work.
 """
 
 import argparse
@@ -54,12 +55,12 @@ def fitted(X: Any, size: Size) -> KMeans:
     return KMeans(size.n_clusters, random_state=0, max_iter=MAX_ITER).fit(X)
 
 
-def seconds(X: Any, size: Size, n_fits: int) -> float:
+def seconds(X: Any, size: Size, n_fits: int, clock: Callable[[], float]) -> float:
     """Return the time of a fit."""
-    began = time.perf_counter()
+    began = clock()
     for _ in range(n_fits):
         fitted(X, size)
-    return (time.perf_counter() - began) / n_fits
+    return (clock() - began) / n_fits
 
 
 def has_same_bits(one: KMeans, other: KMeans) -> bool:
@@ -83,11 +84,17 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("library", choices=["torch", "jax", "mlx"])
     parser.add_argument("--rounds", type=int, default=9)
+    parser.add_argument("--only", default="")
+    parser.add_argument("--processor-time", action="store_true")
     asked = parser.parse_args()
+    clock = time.process_time if asked.processor_time else time.perf_counter
     asarray = arrays_of(asked.library)
     print(f"| size | NumPy, ms | {asked.library}, ms | ratio | same bits | more memory, MiB |")
     print("|---|---:|---:|---:|---|---:|")
     for size in SIZES:
+        shape = f"{size.n_points:,} x {size.n_features}, k={size.n_clusters}"
+        if asked.only not in shape:
+            continue
         rng = np.random.default_rng(0)
         host = rng.normal(size=(size.n_points, size.n_features)).astype(np.float32)
         X = asarray(host)
@@ -96,11 +103,11 @@ def main() -> None:
         same = has_same_bits(fitted(host, size), fitted(X, size))
         n_fits = max(1, 20_000 // size.n_points)
         pairs = [
-            (seconds(host, size, n_fits), seconds(X, size, n_fits)) for _ in range(asked.rounds)
+            (seconds(host, size, n_fits, clock), seconds(X, size, n_fits, clock))
+            for _ in range(asked.rounds)
         ]
         ours, theirs = (statistics.median(each) * 1e3 for each in zip(*pairs, strict=True))
         ratio = statistics.median(b / a for a, b in pairs)
-        shape = f"{size.n_points:,} x {size.n_features}, k={size.n_clusters}"
         print(
             f"| {shape} | {ours:.2f} | {theirs:.2f} | {ratio:.2f} | {'yes' if same else 'NO'} "
             f"| {more / 2**20:.1f} |",

@@ -360,6 +360,10 @@ def test_the_environment_rates_memory_and_peers_are_told(
     assert set(peers) == {"kmeans_xp", "torch", "cuml", "flash_kmeans"}
     assert all("unusable" in each or each["iteration_s"] for each in peers.values())
     assert result["batch"]["products_per_s"] > 0
+    (problems,) = result["problems"].values()
+    assert problems["is_bit_equal"]
+    assert problems["each_s"] == pytest.approx(problems["all_s"] / 6)
+    assert problems["in_turn_s"] > 0
     assert result["tests"]["counts"]["tests"] > 0  # collected
 
 
@@ -383,6 +387,7 @@ def test_the_table_has_every_step_and_size(library: Library, folder: Path) -> No
         assert f"| {step.name} | passed |" in table
     for size in QUICK_GRID:
         assert f"| {size.name} | float64 |" in table
+    assert "| 6 of 60 x 3, k=4 |" in table
     assert "the times mean nothing" in table
     assert sorted(path.name for path in folder.iterdir()) == ["results.json", "results.md"]
 

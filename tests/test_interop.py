@@ -160,3 +160,27 @@ def test_mlflow_logs_and_loads_them(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         )
     loaded = mlflow.sklearn.load_model(logged.model_uri)
     np.testing.assert_array_equal(loaded.predict(HOST), model.labels_)
+
+
+@pytest.mark.filterwarnings("ignore")  # mlflow's, of versions that it was not tested with
+def test_mlflow_logs_pipelines_and_searches_of_them_by_itself(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mlflow = needed("mlflow")
+    monkeypatch.chdir(tmp_path)
+    mlflow.set_tracking_uri(f"sqlite:///{tmp_path / 'runs.db'}")
+    mlflow.sklearn.autolog(log_models=False, silent=True)
+    try:
+        KMeans(5, random_state=0).fit(HOST)
+        assert mlflow.search_runs(output_format="list") == []
+        make_pipeline(StandardScaler(), KMeans(5, random_state=0)).fit(HOST)
+        (pipeline,) = mlflow.search_runs(output_format="list")
+        assert pipeline.data.params["kmeans__n_clusters"] == "5"
+        GridSearchCV(KMeans(random_state=0), {"n_clusters": [2, 5]}, cv=2).fit(HOST)
+    finally:
+        mlflow.sklearn.autolog(disable=True, silent=True)
+    runs = mlflow.search_runs(output_format="list")
+    tried = [run for run in runs if "mean_test_score" in run.data.metrics]
+    assert {run.data.params["n_clusters"] for run in tried} == {"2", "5"}
+    (search,) = (run for run in runs if "best_cv_score" in run.data.metrics)
+    assert search.data.params["best_n_clusters"] == "5"

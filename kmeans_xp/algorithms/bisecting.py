@@ -1,7 +1,7 @@
 """Bisecting k-means: split one cluster in two by Lloyd's algorithm, again and again."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from heapq import heappop, heappush
+from heapq import heapify, heappop, heappush
 from typing import Any, Literal, NamedTuple, Protocol
 
 import numpy as np
@@ -60,6 +60,8 @@ class Bisection(NamedTuple):
         Sum of the squared distances that the two centroids moved in their last iteration.
     node : int
         The node that was split.
+    one_points : tuple of int
+        Nodes whose rows are one point: no start splits them.
     """
 
     centroids: Array
@@ -67,6 +69,7 @@ class Bisection(NamedTuple):
     inertia: float
     sq_shift: float
     node: int
+    one_points: tuple[int, ...] = ()
 
 
 class Bisected(NamedTuple):
@@ -119,10 +122,13 @@ class _Leaf(NamedTuple):
 class _Tree:
     """The nodes so far, and a heap of the leaves: the next one to split comes first."""
 
-    def __init__(self, centroid: Array, root: _Leaf, strategy: Strategy) -> None:
+    def __init__(
+        self, centroid: Array, root: _Leaf, strategy: Strategy, one_points: Iterable[int] = ()
+    ) -> None:
         self.centroids = [centroid]  # the root's; then the pair of each split
         self.children = [LEAF]
         self.leaves: list[tuple[tuple[bool, bool, float, str], _Leaf]] = []
+        self.one_points = set(one_points)
         self._is_by_inertia = strategy == "biggest_inertia"
         self.put(root)
 
@@ -132,6 +138,8 @@ class _Tree:
 
     def put(self, leaf: _Leaf) -> None:
         """Add a leaf; of equal leaves, the leftmost is split first."""
+        is_one_point = leaf.is_one_point or leaf.node in self.one_points
+        leaf = leaf._replace(is_one_point=is_one_point)
         score = leaf.inertia if self._is_by_inertia else leaf.n_rows
         rank = (not leaf.is_divisible, leaf.n_rows == 0, -score, leaf.path)
         heappush(self.leaves, (rank, leaf))
@@ -139,6 +147,13 @@ class _Tree:
     def next_leaf(self) -> _Leaf:
         """Take out the leaf to split next."""
         return heappop(self.leaves)[1]
+
+    def leaf_of(self, node: int) -> _Leaf:
+        """Take out the leaf of this node."""
+        place = next(i for i, (_, leaf) in enumerate(self.leaves) if leaf.node == node)
+        leaf = self.leaves.pop(place)[1]
+        heapify(self.leaves)
+        return leaf
 
     def split(self, leaf: _Leaf, centroids: Array, halves: tuple[_Leaf, _Leaf]) -> None:
         """Replace a leaf that was taken out by its two halves."""
@@ -152,7 +167,8 @@ class _Tree:
         """Return the report on the split of a leaf."""
         inertia = sum(each.inertia for _, each in self.leaves)
         centroids = xp.concat(self.centroids)
-        return Bisection(centroids, tuple(self.children), inertia, sq_shift, leaf.node)
+        one_points = tuple(sorted(self.one_points))
+        return Bisection(centroids, tuple(self.children), inertia, sq_shift, leaf.node, one_points)
 
 
 class _Parts(Protocol):
@@ -178,6 +194,7 @@ def bisecting(
     tol: float = 0.0,
     algorithm: str = "lloyd",
     metric: str = "euclidean",
+    before: Bisection | None = None,
     on_split: Callable[[Bisection], bool | None] | None = None,
 ) -> Bisected:
     """Split a cluster in two, beginning with all rows, until there are ``n_clusters``.
@@ -204,6 +221,9 @@ def bisecting(
     tol : float
     algorithm : str
     metric : str
+    before : Bisection, optional
+        A tree that was grown on these rows, to go on from as if without an interruption; each of
+        its splits takes a visit to the rows of its cluster.
     on_split : callable, optional
         Called with the tree after each split; returning True stops.
 
@@ -239,7 +259,10 @@ def bisecting(
     def runs_in(part: Blocks) -> Iterable[LloydResult]:
         return runs_from(part, starts(part), metric=metric, **options)
 
-    tree = _Tree(root, _Leaf(n_rows=blocks.n_points, n_weighted=n_weighted), strategy)
+    whole = _Leaf(n_rows=blocks.n_points, n_weighted=n_weighted)
+    tree = _Tree(root, whole, strategy, () if before is None else before.one_points)
+    if before is not None:
+        _grow_again(tree, before, parts)
     while len(tree.leaves) < n_clusters:
         leaf = tree.next_leaf()
         if not leaf.is_divisible:
@@ -249,7 +272,8 @@ def bisecting(
         else:
             best, halves = _best_split(leaf, parts, runs_in)
             if not all(half.n_weighted for half in halves):
-                tree.put(leaf._replace(is_one_point=True))
+                tree.one_points.add(leaf.node)
+                tree.put(leaf)
                 continue
             parts.divide(leaf.node, best, halves[0].n_rows, tree.n_nodes)
             tree.split(leaf, best.centroids, halves)
@@ -258,6 +282,21 @@ def bisecting(
             break
     n_empty = sum(leaf.n_rows == 0 for _, leaf in tree.leaves)
     return _finished(blocks, xp.concat(tree.centroids), tuple(tree.children), n_empty)
+
+
+def _grow_again(tree: _Tree, before: Bisection, parts: _Parts) -> None:
+    """Split the leaves of a tree as another was: labels have the bits that they had there."""
+    split_at = {left: node for node, (left, _) in enumerate(before.children)}
+    for left in range(1, len(before.children), 2):
+        leaf, pair = tree.leaf_of(split_at[left]), before.centroids[left : left + 2, :]
+        if not leaf.is_divisible:
+            tree.split(leaf, pair, (leaf, _Leaf()))
+            continue
+        part = parts.part(leaf.node)
+        split = LloydResult(pair, part.map_rows(nearest_labels, pair), 0.0, ())
+        halves = _halves(parts.sides(leaf.node, part, split))
+        parts.divide(leaf.node, split, halves[0].n_rows, left)
+        tree.split(leaf, pair, halves)
 
 
 def _best_split(

@@ -30,6 +30,8 @@ UPDATES: dict[str, Callable[..., Update]] = {
     "cosine": means_on_sphere,
 }
 METRICS = tuple(UPDATES)
+#: last iterations that are compared, so that the time this takes does not grow with a run
+_LOOKED_AT = 64
 
 
 class Iteration(NamedTuple):
@@ -91,7 +93,8 @@ def lloyd(
 
     Sums are added in a fixed order. So equal labels give equal centroids, and a shift of zero
     means strict convergence. Where rows differ only by rounding, labels may alternate for ever:
-    a run also ends when its iterations repeat earlier ones.
+    a run also ends where its iterations repeat earlier ones, and more steps lead to the same
+    centroids.
 
     Parameters
     ----------
@@ -132,7 +135,9 @@ def lloyd(
     """
     steps = steps_over(blocks, int(centroids.shape[0]), algorithm, tol, metric, sizes)
     iterations = list(before)
-    while len(iterations) < max_iter and not has_ended(iterations, tol):
+    while len(iterations) < max_iter and not has_ended(
+        blocks, centroids, iterations, tol, metric, sizes
+    ):
         step = steps.take(centroids, n_left=max_iter - len(iterations))
         centroids, iteration = updated(blocks, step, len(iterations) + 1, steps.update)
         iterations.append(iteration)
@@ -141,22 +146,49 @@ def lloyd(
     return finished(blocks, centroids, iterations, steps)
 
 
-def has_ended(iterations: Sequence[Iteration], tol: float) -> bool:
+def has_ended(
+    blocks: Blocks,
+    centroids: Array,
+    iterations: Sequence[Iteration],
+    tol: float,
+    metric: str = "euclidean",
+    sizes: SizeBounds | None = None,
+) -> bool:
     """Return whether the centroids have converged, or go round in a circle."""
     if not iterations:
         return False
-    return iterations[-1].sq_shift <= tol or _go_round(iterations)
+    if iterations[-1].sq_shift <= tol:
+        return True
+    n_steps = _n_steps_of_circle(iterations)
+    if not n_steps:
+        return False
+    # Numbers also repeat where a run gains less than rounding shows: only the centroids tell. These
+    # steps are no part of the run, so that one that is resumed here takes the same.
+    step = lloyd_step if sizes is None else ConstrainedStep(sizes)
+    steps, after = Steps(blocks.reduce, step, update=UPDATES[metric], xp=blocks.xp), centroids
+    for _ in range(n_steps):
+        after, _ = updated(blocks, steps.take(after, n_left=1), 0, steps.update)
+        if bool(blocks.xp.all(after == centroids)):
+            return True
+    return False
 
 
-def _go_round(iterations: Sequence[Iteration]) -> bool:
-    """Return whether the last iterations repeat the numbers of the ones before them."""
+def _n_steps_of_circle(iterations: Sequence[Iteration]) -> int:
+    """Return the most steps that a circle may have, by the numbers of the last iterations.
+
+    0 where they do not repeat. They may repeat more often than the centroids do: the number of
+    steps to try doubles with that of the iterations that are alike.
+    """
     if len(iterations) < 2 or iterations[-1].explained > iterations[-2].explained:
-        return False  # in a circle, at least one iteration does not explain more
-    steps = [iteration[1:] for iteration in iterations]
-    return any(
-        steps[-1] == steps[-1 - period] and steps[-period:] == steps[-2 * period : -period]
-        for period in range(1, len(steps) // 2 + 1)
-    )
+        return 0  # in a circle, at least one iteration does not explain more
+    last = [iteration[1:] for iteration in iterations[: -_LOOKED_AT - 1 : -1]]
+    for period in range(1, len(last) // 2 + 1):
+        if last[:period] == last[period : 2 * period]:
+            pairs = enumerate(zip(last, last[period:], strict=False))
+            n_alike = next((i for i, (one, other) in pairs if one != other), len(last) - period)
+            times = n_alike // period
+            return 2 * n_alike if times & (times - 1) == 0 else 0
+    return 0
 
 
 def steps_over(

@@ -119,7 +119,7 @@ def lloyd_restarts(
             after[run], iteration = updated(blocks, _of_run(batch, run), number, update_centroids)
             is_intact &= iteration.n_empty == 0
             iterations[run].append(iteration)
-            if has_ended(iterations[run], tol) or number == max_iter:
+            if number == max_iter or has_ended(blocks, after[run], iterations[run], tol):
                 ended[run] = xp.asarray(after[run], copy=True)  # later steps write there
         if len(ended) == len(starts):
             break

@@ -1,7 +1,6 @@
 """Pictures: read from files of any kind, and written as PNG with a palette."""
 
 import io
-import struct
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,9 +13,6 @@ Matrix = np.ndarray[Any, Any]
 
 #: what the palette of a PNG file holds
 MOST_COLOURS = 256
-
-# What Pillow raises for damaged files besides OSError and ValueError.
-DECODING_ERRORS = (EOFError, IndexError, KeyError, SyntaxError, TypeError, struct.error)
 
 
 class ImageError(ValueError):
@@ -88,7 +84,7 @@ def read(path: Path) -> Picture:
         raise ImageError(f"{path} is too large: {error} Scale it down first.") from error
     except ImageError:
         raise
-    except (OSError, ValueError, *DECODING_ERRORS) as error:
+    except Exception as error:  # each reader of a format has errors of its own
         raise ImageError(
             f"{path} cannot be read as a picture: {str(error).rstrip('.')}. Is it cut off?"
         ) from error

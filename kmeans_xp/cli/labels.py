@@ -11,6 +11,7 @@ import pyarrow as pa
 
 from kmeans_xp.cli import tables
 from kmeans_xp.cli.console import note
+from kmeans_xp.cli.formulas import Formulas
 from kmeans_xp.cli.paths import DELIMITERS, format_of
 from kmeans_xp.cli.text_format import TextFormat
 
@@ -83,18 +84,25 @@ def write_labelled(
     Those of rows that were left out are masked, and stay empty. A text file of the same format
     is written as the source is, but not compressed.
     """
-    suffix = target.suffix.lower()
-    if not needs_rows(source, target):
+    suffix, formulas = target.suffix.lower(), Formulas()
+    if suffix in DELIMITERS and format_of(source) in DELIMITERS:
         found = text.of(source)
         delimiter = found.delimiter if suffix == format_of(source) else DELIMITERS[suffix]
         errors = "surrogateescape" if found.encoding == "utf-8" else "strict"
         with target.open("w", encoding=found.encoding, errors=errors, newline="") as file:
             writer = csv.writer(file, delimiter=delimiter or ",", lineterminator="\n")
-            writer.writerows(_labelled_text(source, found, table.column_names, labels, column))
+            for row in _labelled_text(source, found, table.column_names, labels, column):
+                formulas.add(row)
+                writer.writerow(row)
+        formulas.tell()
         return
     is_left_out = np.ma.getmask(labels) if np.ma.isMaskedArray(labels) else None
     column_of_labels = pa.array(np.ma.getdata(labels), mask=is_left_out)
     tables.write(table.append_column(column, column_of_labels), target)
+    if suffix in DELIMITERS:
+        formulas.add([*table.column_names, column])
+        formulas.add_table(table)
+        formulas.tell()
 
 
 def _labelled_text(

@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 import typer
 
-from kmeans_xp import KMeans, MiniBatchKMeans, persistence
+from kmeans_xp import BisectingKMeans, KMeans, MiniBatchKMeans, persistence
 from kmeans_xp.cli import columns, inputs, labels, streaming, summary, tables
 from kmeans_xp.cli.asked import Missing
 from kmeans_xp.cli.console import note, reported, results
@@ -38,6 +38,7 @@ from kmeans_xp.devices import to_host
 
 __all__ = ["predict"]
 
+_MODELS = (KMeans, MiniBatchKMeans, BisectingKMeans)
 _ADVICE = (
     "Fill in or delete these rows, say --drop-missing, or fit the model with --missing mean or "
     "median, which it keeps"
@@ -71,7 +72,7 @@ def predict(
     text = text_format(delimiter, decimal, thousands, encoding)
     check_files(file, out, model)
     with reported(), persistence.staged(*filter(None, [out])) as staged, readable(file) as path:
-        estimator, arrays = persistence.load(model, expected=(KMeans, MiniBatchKMeans))
+        estimator, arrays = persistence.load(model, expected=_MODELS)
         if not hasattr(estimator, "cluster_centers_"):
             raise ValueError(f"{model} holds a {type(estimator).__name__} that was not fitted.")
         scaling, fill = Scaling.from_arrays(arrays), Fill.from_arrays(arrays)

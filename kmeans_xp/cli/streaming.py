@@ -1,5 +1,6 @@
 """Files that do not fit in memory: their rows are read block by block."""
 
+import itertools
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,6 +15,7 @@ from sklearn.preprocessing import StandardScaler
 from kmeans_xp.blocks import RowSource, open_rows
 from kmeans_xp.cli import columns, labels, tables
 from kmeans_xp.cli.asked import Asked, Missing
+from kmeans_xp.cli.formulas import Formulas
 from kmeans_xp.cli.inputs import Inputs, chosen
 from kmeans_xp.cli.lists import unnested
 from kmeans_xp.cli.missing import Fill
@@ -57,8 +59,19 @@ def is_needed(file: Path) -> bool:
     growth = _GROWTH.get(suffix, _GROWTH_OF_OTHERS)
     if is_compressed(file):
         growth = _GROWTH_OF_COMPRESSED
-    available = available_memory()
-    return available is not None and file.stat().st_size * growth > available / 2
+    available, size = available_memory(), file.stat().st_size * growth
+    if suffix in (".parquet", ".pq"):
+        size = max(size, _unpacked(file))
+    return available is not None and size > available / 2
+
+
+def _unpacked(file: Path) -> int:
+    """Return the bytes of a Parquet file's numbers: a value that all rows have takes a few."""
+    try:
+        metadata = parquet.read_metadata(file)
+    except Exception:  # noqa: BLE001 (whoever reads it says what is wrong)
+        return 0
+    return 2 * 8 * int(metadata.num_rows) * int(metadata.num_columns)
 
 
 def read(file: Path, asked: Asked) -> Inputs:
@@ -148,12 +161,16 @@ def write_labelled(
     if is_text or not isinstance(data.points, RowSource):  # text is copied line by line anyway
         labels.write_labelled(source, data.table, found, target, column, data.text)
         return
-    batches = _labelled(source, found, column)
+    batches, formulas = _labelled(source, found, column), Formulas()
     first = next(batches)
+    formulas.add(first.schema.names)
     with _writer(target, first.schema) as writer:
-        writer.write(first)
-        for batch in batches:
+        for batch in itertools.chain([first], batches):
             writer.write(batch)
+            if suffix in DELIMITERS:
+                formulas.add_table(batch)
+    if suffix in DELIMITERS:
+        formulas.tell()
 
 
 def table_without_rows(file: Path) -> pa.Table:

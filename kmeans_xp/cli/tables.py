@@ -4,7 +4,6 @@ import csv
 import functools
 import warnings
 import zipfile
-import zlib
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -17,8 +16,9 @@ import pyarrow.csv
 from pyarrow import feather, ipc, parquet
 
 from kmeans_xp.cli.listing import listed
-from kmeans_xp.cli.paths import DELIMITERS, format_of, opened_bytes, opened_text
+from kmeans_xp.cli.paths import DELIMITERS, format_of, is_compressed, opened_bytes, opened_text
 from kmeans_xp.cli.text_format import TextFormat, pattern_of
+from kmeans_xp.devices import available_memory
 
 __all__ = [
     "READABLE",
@@ -36,8 +36,6 @@ csv.field_size_limit(2**31 - 1)
 #: bytes of a text file from which on it is read block by block, and of a block
 LARGE = 64 * 2**20
 BLOCK_BYTES = 4 * 2**20
-
-DECODING_ERRORS = (csv.Error, zipfile.BadZipFile, zlib.error)
 
 
 _TEXT_ADVICE = (
@@ -66,7 +64,7 @@ def read(path: Path, text: TextFormat | None = None) -> pa.Table:
         names = table.column_names  # decoded here: they may not be UTF-8
     except TableError:
         raise
-    except (pa.ArrowException, ValueError, OSError, EOFError, *DECODING_ERRORS) as e:
+    except Exception as e:  # each reader of a format has errors of its own
         raise TableError(
             f"{path} cannot be read as {format_of(path)}: {str(e).rstrip('.')}. "
             "Is it cut off, or of another format than its name says?"
@@ -84,6 +82,16 @@ def write(table: pa.Table, path: Path) -> None:
     WRITABLE[path.suffix.lower()](table, path)
 
 
+def _check_room(path: Path, n_bytes: int) -> None:
+    """Raise if a file holds more than may be in memory at a time: it may be a few bytes, packed."""
+    available = available_memory()
+    if available is not None and n_bytes > available / 2:
+        raise TableError(
+            f"{path} holds {n_bytes / 2**30:,.1f} GiB or more, and memory has room for "
+            f"{available / 2**30:,.1f}. Save it as Parquet or .npy, which is read block by block."
+        )
+
+
 def text_rows(path: Path, text: TextFormat) -> Iterator[list[str]]:
     """Return the rows of a text file, its header first if it has one, each cell as written."""
     with opened_text(path, text.encoding or "utf-8") as file:
@@ -91,6 +99,8 @@ def text_rows(path: Path, text: TextFormat) -> Iterator[list[str]]:
 
 
 def _read_text(path: Path, asked: TextFormat | None = None) -> pa.Table:
+    if is_compressed(path):
+        _check_unpacked(path)
     asked = asked or TextFormat()
     text = asked.of(path)
     if (seen := text.seen(path)) is not None and text != asked:
@@ -108,6 +118,14 @@ def _read_text(path: Path, asked: TextFormat | None = None) -> pa.Table:
         table = table.rename_columns([name.strip() for name in table.column_names])
     _check_end(path, text)
     return _with_thousands_read(table, text) if text.thousands else table
+
+
+def _check_unpacked(path: Path) -> None:
+    n_bytes = 0
+    with opened_bytes(path) as file:
+        for part in iter(lambda: file.read(2**20), b""):
+            n_bytes += len(part)
+            _check_room(path, n_bytes)
 
 
 def _check_end(path: Path, text: TextFormat) -> None:
@@ -207,6 +225,9 @@ def _read_ipc(path: Path) -> pa.Table:
 
 def _read_numpy(path: Path) -> pa.Table:
     """Read the one array, the one two-dimensional array, or arrays that are columns."""
+    if zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as packed:
+            _check_room(path, sum(each.file_size for each in packed.infolist()))
     with path.open("rb") as file:
         loaded = np.load(file, allow_pickle=False)
         arrays = {"": loaded} if isinstance(loaded, np.ndarray) else dict(loaded.items())

@@ -99,8 +99,8 @@ def delimiter_named(text: str) -> str:
 def pattern_of(decimal: str, thousands: str | None) -> str:
     """Return the regular expression of a number that is written so."""
     point, digits = re.escape(decimal), r"\d+"
-    if thousands:
-        digits = rf"(?:\d{{1,3}}(?:{re.escape(thousands)}\d{{3}})+|\d+)"
+    if thousands:  # no group before them is a zero: "0,123" is a fraction
+        digits = rf"(?:[1-9]\d{{0,2}}(?:{re.escape(thousands)}\d{{3}})+|\d+)"
     return rf"\s*[+-]?(?:{digits}(?:{point}\d*)?|{point}\d+)(?:[eE][+-]?\d+)?\s*"
 
 
@@ -129,16 +129,34 @@ def _first_rows(path: Path, encoding: str, delimiter: str) -> Iterator[list[str]
 
 
 def _delimiter(path: Path, encoding: str, expected: str) -> str:
-    """Return the one delimiter that cuts all rows alike; where none or several do, the expected."""
-    found = []
+    """Return the one delimiter that cuts all rows alike; where none or several do, the expected.
+
+    Raise ValueError where several do, and cells of another would be numbers more often: "1,5;2,5"
+    is two numbers, or three cells of which one is text.
+    """
+    found: dict[str, float] = {}
     for delimiter in _DELIMITERS:
         try:
-            widths = {len(row) for row in _first_rows(path, encoding, delimiter)}
+            rows = list(_first_rows(path, encoding, delimiter))
         except csv.Error:
             continue
-        if len(widths) == 1 and widths != {1}:
-            found.append(delimiter)
-    return found[0] if len(found) == 1 else expected
+        if len(widths := {len(row) for row in rows}) == 1 and widths != {1}:
+            found[delimiter] = _share_of_numbers(rows)
+    if len(found) == 1:
+        return next(iter(found))
+    if doubtful := [each for each in found if found[each] > found.get(expected, 1.0)]:
+        raise ValueError(
+            f"{' and '.join(map(repr, [expected, *doubtful]))} each cut all rows alike, into "
+            "other numbers: say by --delimiter which one is between cells"
+        )
+    return expected
+
+
+def _share_of_numbers(rows: Sequence[Sequence[str]]) -> float:
+    """Return the share of the columns that are numbers, written in whatever style."""
+    patterns = {style: re.compile(pattern_of(*style)) for style in _STYLES}
+    columns = _columns(rows[1:] or rows)
+    return sum(bool(_possible(column, patterns)) for column in columns) / max(1, len(columns))
 
 
 def _style(

@@ -28,6 +28,7 @@ from kmeans_xp.estimators.fitted_state import Kind, Numbers, Tree
 from kmeans_xp.estimators.other_names import telling_other_names
 from kmeans_xp.estimators.preparation import Prepared
 from kmeans_xp.estimators.progress import Progress
+from kmeans_xp.estimators.standing import bisection, bisection_values, restored_state
 from kmeans_xp.estimators.validation import as_random_state
 
 __all__ = ["BisectingKMeans"]
@@ -200,7 +201,6 @@ class BisectingKMeans(BaseKMeans):
         self._validate_params()
         with self._prepared(X, sample_weight) as (_, data):
             progress = Progress(self, X, y, 1)
-            progress.refuse_checkpoints()
             result = self._bisected(data, progress)
             self._store(result, data)
             self._warn_of_empty_clusters(result)
@@ -210,14 +210,15 @@ class BisectingKMeans(BaseKMeans):
     def _bisected(self, data: Prepared, progress: Progress) -> Bisected:
         fitted = partial(self._fitted_tree, origin=data.origin, placement=data.placement)
         root = data.blocks.xp.zeros_like(data.origin)[None, :]
-        progress.begin_run(self.n_clusters - 1, partial(fitted, root, (LEAF,)))
-        last = Bisection(root, (LEAF,), data.total_sq, 0.0, 0)
+        before = Bisection(root, (LEAF,), data.total_sq, 0.0, 0)
+        before, random_state = self._first_standing(before, data, progress)
+        n_left = self.n_clusters - 1 - _n_splits(before.children)
+        progress.begin_run(n_left, partial(fitted, before.centroids, before.children))
 
         def watch(split: Bisection) -> bool:
-            nonlocal last
-            last = split
             if self.verbose:
                 self._print(split)
+            progress.offer(partial(bisection_values, split, random_state), is_iteration=True)
             return progress.iteration(
                 partial(fitted, split.centroids, split.children),
                 partial(self._metadata, split, data),
@@ -226,20 +227,34 @@ class BisectingKMeans(BaseKMeans):
         result = bisecting(
             data.blocks,
             self.n_clusters,
-            self._starts_in(data),
+            self._starts_in(data, random_state),
             strategy=cast(Strategy, self.bisecting_strategy),
             max_iter=self.max_iter,
             tol=self.tol * data.mean_variance,
             algorithm=self.algorithm,
             metric=self.metric,
+            before=before,
             on_split=watch if self.verbose or progress.is_on else None,
         )
         progress.end_run(partial(fitted, result.centroids, result.children))
         return result
 
-    def _starts_in(self, data: Prepared) -> Callable[[Blocks], Iterator[Array]]:
-        random_state = as_random_state(self.random_state)
+    def _first_standing(
+        self, root: Bisection, data: Prepared, progress: Progress
+    ) -> tuple[Bisection, np.random.RandomState]:
+        """Return the tree to go on from, and what draws the rows of its next splits."""
+        random_state, values = as_random_state(self.random_state), progress.saved(data)
+        if values is None:
+            # Before any work: whether the file can be written is better known now.
+            progress.offer(partial(bisection_values, root, random_state))
+            return root, random_state
+        before = bisection(values, self.n_clusters, data.blocks)
+        progress.resumed(f"split {_n_splits(before.children)}")
+        return before, restored_state(random_state, values["random_state"])
 
+    def _starts_in(
+        self, data: Prepared, random_state: np.random.RandomState
+    ) -> Callable[[Blocks], Iterator[Array]]:
         def starts(part: Blocks) -> Iterator[Array]:
             for _ in range(int(self.n_init)):
                 yield self._initial_centroids(self.init, part, data, random_state, 2)

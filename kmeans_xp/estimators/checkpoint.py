@@ -37,7 +37,7 @@ class Checkpoint:
         Of the file, safetensors. Each time it is replaced whole; a disk that is full, say, leaves
         the one before. Its size is that of the centroids, twice if there are several runs.
     every : int, default=1
-        Iterations, or steps of mini-batches, from one writing to the next.
+        Iterations, steps of mini-batches or splits, from one writing to the next.
     seconds : float, default=0.0
         Least time from one writing to the next: where iterations are short, writing each would
         take longer than they do.
@@ -65,7 +65,8 @@ class Checkpoint:
     Notes
     -----
     What is kept: the run of ``n_init``, its iteration, the centroids unrounded, the best run so
-    far, the history, and the state of the random numbers. The rows are not kept. They are known by
+    far, the history, and the state of the random numbers; of ``BisectingKMeans`` the tree after
+    each split, along which its rows are divided again. The rows are not kept. They are known by
     their number, dtype, mean and spread, which are measured before any fit.
 
     Examples

@@ -43,14 +43,6 @@ class Progress:
         found = [each._begin(identity) for each in self.checkpoints]
         return next((values for values in found if values is not None), None)
 
-    def refuse_checkpoints(self) -> None:
-        """Raise ValueError if there are checkpoints, of a fit that has nothing to go on from."""
-        if self.checkpoints:
-            name = type(self.estimator).__name__
-            raise ValueError(
-                f"{name} writes no checkpoints: take Checkpoint from its callbacks, or fit KMeans."
-            )
-
     def resumed(self, where: str) -> None:
         """Tell checkpoints where the fit goes on."""
         for checkpoint in self.checkpoints:

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple, Self
 import numpy as np
 
 from kmeans_xp.algorithms import (
+    Bisection,
     ConstrainedStep,
     Iteration,
     LloydResult,
@@ -16,10 +17,17 @@ from kmeans_xp.algorithms import (
 )
 from kmeans_xp.blocks import Blocks
 from kmeans_xp.devices import Array, from_host
-from kmeans_xp.estimators.fitted_state import Kind, Numbers, Real, Source, Whole
+from kmeans_xp.estimators.fitted_state import Kind, Numbers, Real, Source, Tree, Whole
 from kmeans_xp.kernels import nearest_labels
 
-__all__ = ["KMeansStanding", "mini_batch_standing", "mini_batch_values", "restored_state"]
+__all__ = [
+    "KMeansStanding",
+    "bisection",
+    "bisection_values",
+    "mini_batch_standing",
+    "mini_batch_values",
+    "restored_state",
+]
 
 
 _ITERATIONS = Numbers("i3", may_lack=True)
@@ -39,6 +47,12 @@ _OF_BATCHES: dict[str, Kind] = {
     "mass": Numbers("k", least=0.0),
     "steps": Numbers("i4", may_lack=True),
     "n_seen": Whole(),
+}
+_OF_SPLITS: dict[str, Kind] = {
+    "random_state": Source(),
+    "centroids": Numbers("td"),
+    "children": Tree("t", "m"),
+    "one_points": Numbers("p", "integral", may_lack=True),
 }
 
 
@@ -126,6 +140,27 @@ def mini_batch_standing(values: Mapping[str, Any], blocks: Blocks) -> MiniBatchS
         for number, (inertia, smoothed, sq_shift, n) in enumerate(values["steps"].tolist(), start=1)
     ]
     return MiniBatchStanding(state, steps, values["n_seen"])
+
+
+def bisection_values(split: Bisection, random_state: np.random.RandomState) -> dict[str, Any]:
+    """Return what a checkpoint holds of a tree that is being grown."""
+    return {
+        "random_state": random_state,
+        "centroids": split.centroids,
+        "children": np.asarray(split.children, dtype=np.int32),
+        "one_points": np.asarray(split.one_points, dtype=np.int32),
+    }
+
+
+def bisection(values: Mapping[str, Any], n_clusters: int, blocks: Blocks) -> Bisection:
+    """Return the tree of a fit whose values these are; what it measured is measured again."""
+    _check(values, _OF_SPLITS, blocks)
+    children = tuple((int(left), int(right)) for left, right in values["children"])
+    if len(children) > 2 * n_clusters - 1:
+        raise ValueError("The checkpoint is damaged: its tree has more leaves than clusters.")
+    centroids = _placed(values["centroids"], blocks)
+    one_points = tuple(values["one_points"].tolist())
+    return Bisection(centroids, children, 0.0, 0.0, 0, one_points)
 
 
 def restored_state(fresh: np.random.RandomState, saved: Any) -> np.random.RandomState:

@@ -350,10 +350,12 @@ def _refuse_bad_places(X: Any) -> None:
     xp = namespace_of(X.data)
     lengths = X.indptr[1:] - X.indptr[:-1]
     ends = [X.indptr[0] == 0, X.indptr[-1] <= min(n_stored, len(X.indices)), xp.min(lengths) >= 0]
-    if n_stored and not is_host_array(X):  # on the host they are looked at when they are taken
+    is_on_host = is_host_array(X)
+    if n_stored and not is_on_host:  # on the host they are looked at when they are taken
         ends += [xp.min(X.indices) >= 0, xp.max(X.indices) < n_features]
     # One read for all, since each read waits for the device.
-    if not bool(xp.all(xp.stack([xp.asarray(each) for each in ends]))):
+    is_good = all(ends) if is_on_host else xp.all(xp.stack([xp.asarray(each) for each in ends]))
+    if not bool(is_good):
         raise ValueError(
             f"X is a sparse matrix of shape {X.shape} whose indices or indptr point outside of it: "
             "its arrays were set by hand, or are damaged."

@@ -17,7 +17,7 @@ from kmeans_xp.kernels import DenseRows, candidate_potentials, chosen_at_once, c
 
 pytest.importorskip("numba")
 
-from kmeans_xp.kernels.for_numba.code_vectors import HAS_PRODUCTS
+from kmeans_xp.kernels.for_numba.emitted.code_vectors import HAS_PRODUCTS
 
 if not HAS_PRODUCTS:
     pytest.skip("the processor multiplies no bytes", allow_module_level=True)

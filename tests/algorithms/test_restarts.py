@@ -1,5 +1,6 @@
 """Restarts that run as one batch end as each of them alone does."""
 
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ from kmeans_xp.algorithms import LloydResult, best_of, lloyd, restarts, runs_fro
 from kmeans_xp.algorithms.restarts import lloyd_restarts
 from kmeans_xp.blocks import PerRow
 from kmeans_xp.blocks.in_memory import InMemory
+from kmeans_xp.devices import namespace_of
 from kmeans_xp.kernels import DenseRows, Steps, lloyd_step_batched
 from tests.datasets import nearly_equal
 
@@ -63,6 +65,31 @@ def test_runs_that_go_round_in_a_circle_end_as_alone(library: Library) -> None:
     for start, result in zip(starts, together, strict=True):
         assert_same_result(result, lloyd(blocks, start), library)
         assert len(result.iterations) < 300
+
+
+def test_runs_whose_gain_is_less_than_rounding_shows_go_on_until_they_settle() -> None:
+    xp, host = namespace_of(np.empty(0)), np.arange(60)[:, None] / 1024
+    host[:30] -= 5e4
+    host[30:] += 5e4
+    blocks = InMemory(DenseRows(host), xp=xp)
+    start, steps = host[[0, 1, 2, 3, 59]], taken_together(blocks.whole, blocks.reduce, xp=xp)
+    for result in (lloyd(blocks, start), *lloyd_restarts(blocks, [start, start], steps)):
+        numbers = [iteration[1:] for iteration in result.iterations]
+        assert any(first == second for first, second in pairwise(numbers))
+        assert result.iterations[-1].sq_shift == 0.0
+
+
+def test_a_circle_may_have_more_steps_than_its_numbers_show() -> None:
+    host = np.arange(80)[:, None] / 1024
+    host[:40] -= 5e5
+    host[40:] += 5e5
+    blocks = InMemory(DenseRows(host), xp=namespace_of(host))
+    result = lloyd(blocks, host[[0, 1, 2, 79]])
+    assert 3 < len(result.iterations) < 30
+    after = [lloyd(blocks, result.centroids, max_iter=number) for number in (1, 2, 3)]
+    is_back = [np.array_equal(each.centroids, result.centroids) for each in after]
+    assert is_back == [False, False, True]
+    assert len({iteration[1:] for iteration in after[-1].iterations}) == 1
 
 
 @pytest.mark.parametrize(("tol", "max_iter"), [(0.0, 300), (0.05, 300), (0.0, 1)])

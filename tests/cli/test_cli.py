@@ -21,7 +21,7 @@ from pyarrow import csv, feather, ipc, parquet  # noqa: E402
 from rich.console import Console  # noqa: E402
 
 import kmeans_xp  # noqa: E402
-from kmeans_xp import Checkpoint, KMeans, devices, persistence, plotting  # noqa: E402
+from kmeans_xp import BisectingKMeans, Checkpoint, KMeans, devices, persistence, plotting  # noqa: E402
 from kmeans_xp.cli import progress, summary, tables  # noqa: E402
 from tests.estimators.test_callbacks import Recording  # noqa: E402
 
@@ -925,3 +925,13 @@ def test_lines_about_many_columns_are_short(run: Run, tmp_path: Path) -> None:
     done = run("cluster", file, "-k", 2, "--columns", "a column with numbr 17")
     assert "Do you mean 'a column with number 17'? Its columns: " in done.stderr
     assert max(map(len, done.output.splitlines())) < 600
+
+
+def test_predict_takes_a_model_of_splits(
+    run: Run, csv_file: Path, table: pa.Table, tmp_path: Path
+) -> None:
+    fitted, out = BisectingKMeans(5, random_state=0).fit(points_of(table)), tmp_path / "out.npy"
+    fitted.save(tmp_path / "model")
+    done = run("predict", tmp_path / "model", csv_file, "--out", out)
+    assert done.exit_code == 0, done.output
+    np.testing.assert_array_equal(np.load(out), fitted.labels_)

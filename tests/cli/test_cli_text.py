@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -125,13 +126,33 @@ def test_files_without_names(kind: str, tmp_path: Path) -> None:
         ("a b;c\n1 234;0,5\n", (";", ",", " ")),
         ("a,b\n1,2\n3\n", (",", ".", "")),  # cut off
         ("length; cm\n1\n2\n", (",", ".", "")),
-        ("a;b,c\n1;2,3\n", (",", ".", "")),  # in doubt
+        ("a;b,c\nx;y,3\n", (",", ".", "")),  # the other would cut into text alone
+        ("a;b\n1,234,567;0,123\n", (";", ".", "")),  # no thousands begin with 0
+        ("a;b\n1.234.567;0.123\n", (";", ".", "")),
         ("a\n1\n", (",", ".", "")),
     ],
 )
 def test_only_what_is_certain_is_seen(text: str, seen: tuple[str, ...], tmp_path: Path) -> None:
     (tmp_path / "t.csv").write_text(text)
     assert TextFormat().of(tmp_path / "t.csv") == (*seen, "utf-8")
+
+
+@pytest.mark.filterwarnings("ignore:.* begins with numbers")
+@pytest.mark.parametrize(
+    "text",
+    [
+        "1,5;2,5\n3,5;4,5\n",
+        "length, cm;width, cm\n1,5;2,5\n",
+        "a;b,c\n1;2,3\n",
+    ],
+)
+def test_numbers_that_two_delimiters_cut_are_an_error(text: str, run: Run, tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text(text)
+    done = run("cluster", tmp_path / "t.csv", "-k", 1)
+    assert done.exit_code == 1
+    assert "',' and ';' each cut all rows alike" in " ".join(done.stderr.split())
+    table = tables.read(tmp_path / "t.csv", TextFormat(";", ",", "", "utf-8"))
+    assert not any(map(pa.types.is_string, table.schema.types))
 
 
 @given(

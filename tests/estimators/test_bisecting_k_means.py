@@ -3,6 +3,7 @@
 import copy
 import importlib
 import pickle
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +18,12 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from conftest import Library
-from kmeans_xp import BisectingKMeans, Checkpoint, ProgressLine, open_rows
+from kmeans_xp import BisectingKMeans, Checkpoint, ProgressLine, open_rows, persistence
 from kmeans_xp.algorithms import bisecting, random_rows
 from kmeans_xp.blocks.streamed import Streamed
 from tests.assertions import PRECISIONS, assert_at_home
 from tests.datasets import blobs, cloud, positive_weights
+from tests.estimators.test_checkpoint import Killed, Killing
 
 STRATEGIES = ["biggest_inertia", "largest_cluster"]
 HOST, TRUTH = blobs()
@@ -405,12 +407,64 @@ def test_a_progress_line_counts_splits(capsys: pytest.CaptureFixture[str]) -> No
     assert "iteration 4 of 4" in captured.out + captured.err
 
 
+FITTED = ("cluster_centers_", "_centroids", "_origin", "labels_", "_node_centroids", "_children")
+
+
 @pytest.mark.since_sklearn("1.9")
-def test_a_checkpoint_is_refused(tmp_path: Path) -> None:
-    model = BisectingKMeans(5).set_callbacks(Checkpoint(tmp_path / "fit"))
-    with pytest.raises(ValueError, match="BisectingKMeans writes no checkpoints"):
-        model.fit(HOST)
-    assert not (tmp_path / "fit").exists()
+@pytest.mark.parametrize("after", [1, 4])
+@pytest.mark.parametrize("case", ["plain", "weighted", "equal rows", "cosine", "in blocks"])
+def test_a_fit_that_was_killed_goes_on_to_the_same_bits(
+    case: str, after: int, tmp_path: Path, library: Library
+) -> None:
+    host = np.repeat(HOST[:4], 20, axis=0) if case == "equal rows" else HOST
+    rows: Any = library.asarray(host, "float32")
+    weights = np.arange(len(host)) % 3.0 if case == "weighted" else None
+    if case == "in blocks":
+        np.save(tmp_path / "rows.npy", host)
+        rows = open_rows(tmp_path / "rows.npy", block_rows=70)
+    given = weights if weights is None else library.asarray(weights, "float32")
+
+    def fit(*callbacks: Any) -> BisectingKMeans:
+        metric = "cosine" if case == "cosine" else "euclidean"
+        model = BisectingKMeans(7, n_init=2, metric=metric, random_state=0)
+        if callbacks:
+            model.set_callbacks(*callbacks)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ConvergenceWarning)
+            return model.fit(rows, sample_weight=given)
+
+    path = tmp_path / "fit.ckpt"
+    with pytest.raises(Killed):
+        fit(Checkpoint(path), Killing(after))
+    checkpoint = Checkpoint(path)
+    resumed, uninterrupted = fit(checkpoint), fit()
+    assert checkpoint.resumed == f"split {after}"
+    assert not path.exists()
+    for name in FITTED:
+        ours, theirs = (
+            library.to_host(getattr(each, name)) if case != "in blocks" else getattr(each, name)
+            for each in (resumed, uninterrupted)
+        )
+        assert ours.tobytes() == theirs.tobytes(), name
+    assert resumed.inertia_ == uninterrupted.inertia_
+
+
+@pytest.mark.since_sklearn("1.9")
+def test_a_damaged_checkpoint_is_one_clear_error(tmp_path: Path) -> None:
+    path = tmp_path / "fit.ckpt"
+    with pytest.raises(Killed):
+        BisectingKMeans(5, random_state=0).set_callbacks(Checkpoint(path), Killing(2)).fit(HOST)
+    saved = persistence.load_values(path, "checkpoint")
+    for name, value, message in (
+        ("children", saved["state"]["children"][:-1], "children is"),
+        ("children", np.full((5, 2), 3, np.int32), "no binary tree"),
+        ("centroids", saved["state"]["centroids"] * np.nan, "centroids is not finite"),
+        ("random_state", None, "random_state is"),
+    ):
+        state = {**saved["state"], name: value}
+        persistence.save_values(path, "checkpoint", {**saved, "state": state})
+        with pytest.raises(ValueError, match=rf"checkpoint is damaged.*{message}"):
+            BisectingKMeans(5, random_state=0).set_callbacks(Checkpoint(path)).fit(HOST)
 
 
 # scikit-learn's tools

@@ -2,7 +2,6 @@
 
 import copy
 import json
-import random
 import struct
 import warnings
 from collections.abc import Iterator
@@ -14,6 +13,7 @@ import pytest
 
 from kmeans_xp import BisectingKMeans, Checkpoint, KMeans, MiniBatchKMeans
 from kmeans_xp.kernels import DenseRows, kernels
+from tests.mutations import Mutations, n_mutations
 
 pytestmark = pytest.mark.skip_library(
     "array_api_strict", "torch", "jax", "dpnp", "cupy", reason="reads NumPy arrays"
@@ -23,7 +23,7 @@ X = np.random.default_rng(0).normal(size=(40, 50)).astype(np.float32)
 SMALL = np.ascontiguousarray(X[:, :5])
 
 #: mutations of each of the seeds
-N_MUTATIONS, SEEDS = 2500, range(4)
+N_MUTATIONS, SEEDS = n_mutations(2500), range(4)
 
 #: what JSON could hold in the place of anything
 STRANGE = [
@@ -69,20 +69,8 @@ def at(value: Json, place: tuple[Any, ...]) -> Json:
     return value
 
 
-class Mutations:
-    """Files that differ from a good one."""
-
-    def __init__(self, seed: int) -> None:
-        self.random = random.Random(seed)
-
-    def of_bits(self, raw: bytes) -> bytes:
-        changed = bytearray(raw)
-        for _ in range(self.random.choice([1, 1, 4])):
-            changed[self.random.randrange(len(changed))] ^= 1 << self.random.randrange(8)
-        return bytes(changed)
-
-    def of_length(self, raw: bytes) -> bytes:
-        return raw[: self.random.randrange(len(raw))]
+class ModelMutations(Mutations):
+    """Files that differ from a good one also in what their parts mean."""
 
     def of_numbers(self, raw: bytes) -> bytes:
         header, tensors = parts_of(raw)
@@ -167,7 +155,7 @@ def use(model: Any, path: Path) -> None:
 
 @pytest.mark.parametrize("seed", SEEDS)
 def test_a_damaged_file_is_refused_or_gives_a_model_that_works(seed: int, tmp_path: Path) -> None:
-    mutations, path = Mutations(seed), tmp_path / "model"
+    mutations, path = ModelMutations(seed), tmp_path / "model"
     good = []
     for model in models():
         model.save(path)
@@ -201,7 +189,7 @@ def watched_fit(make: Any, path: Path) -> Any:
 @pytest.mark.since_sklearn("1.9")
 @pytest.mark.parametrize("make", [KMeans, MiniBatchKMeans])
 def test_a_damaged_checkpoint_is_refused_or_gone_on_with(make: Any, tmp_path: Path) -> None:
-    mutations, path = Mutations(0), tmp_path / "checkpoint"
+    mutations, path = ModelMutations(0), tmp_path / "checkpoint"
     good, reasons = kept_checkpoint(make, path), []
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")

@@ -1,5 +1,6 @@
 """What cannot be clustered is refused: one clear error, before any work, and nothing is changed."""
 
+import copy
 import re
 from collections.abc import Callable
 from functools import partial
@@ -43,8 +44,15 @@ class Refused(NamedTuple):
     error: type[Exception] = ValueError
 
 
+FITTED: dict[tuple[type, str], Any] = {}
+
+
 def fitted(estimator_class: type[Estimator], library: Library) -> Estimator:
-    return estimator_class(3, random_state=0).fit(library.asarray(HOST))
+    key = estimator_class, library.variant
+    if key not in FITTED:  # once: some hundred tests want one
+        FITTED[key] = estimator_class(3, random_state=0).fit(library.asarray(HOST))
+    estimator: Estimator = copy.copy(FITTED[key])
+    return estimator
 
 
 def copied(value: Any, library: Library) -> Any:

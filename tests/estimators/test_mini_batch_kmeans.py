@@ -28,6 +28,15 @@ def crowded() -> np.ndarray:
     return np.vstack([cloud(400, 2) * 0.1, cloud(60, 2, seed=1) * 10.0])
 
 
+def test_initial_centroids_are_not_written_as_text_for_nobody() -> None:
+    def refused(number: float) -> str:
+        raise AssertionError(f"{number} was written")
+
+    host = crowded()
+    with np.printoptions(formatter={"float_kind": refused}):
+        MiniBatchKMeans(3, init=host[:3], n_init=1).fit(host)
+
+
 @pytest.mark.since_sklearn("1.9")  # which draws by weight
 @pytest.mark.parametrize("dtype", PRECISIONS)
 @pytest.mark.parametrize(

@@ -18,7 +18,7 @@ pytestmark = pytest.mark.skip_library(
 )
 
 N_ROUNDS = 22
-N_WIDE_ROUNDS = 6
+N_WIDE_ROUNDS = 3
 
 
 def rows_of(problem: Problem, library: Library) -> DenseRows:

@@ -15,14 +15,14 @@ from sklearn import datasets
 
 from kmeans_xp import KMeans
 from kmeans_xp.algorithms.bounded import bounds_for
-from kmeans_xp.kernels import DenseRows, cluster_sums, lloyd_step, nearest_labels
+from kmeans_xp.kernels import DenseRows, SphereRows, cluster_sums, lloyd_step, nearest_labels
 from kmeans_xp.kernels.threads import threads_each
 from tests.certified_problems import KINDS, problem_of
 from tests.chain import chain_labels
 
 numba = pytest.importorskip("numba", reason="about kernels that numba compiles")
 
-from kmeans_xp.kernels.for_numba.code_vectors import HAS_PRODUCTS  # noqa: E402
+from kmeans_xp.kernels.for_numba.emitted.code_vectors import HAS_PRODUCTS  # noqa: E402
 
 if not HAS_PRODUCTS:
     pytest.skip("this processor multiplies no bytes", allow_module_level=True)
@@ -35,7 +35,7 @@ N_ROUNDS = 10
 DTYPES = ("float32", "float64")
 
 
-def checked(rows: DenseRows, centroids: Host) -> certified.Counts | None:
+def checked(rows: Any, centroids: Host) -> certified.Counts | None:
     """Hold the labels against the dense kernel's; return the counts, None if there are none."""
     found = certified.certified_labels(rows, centroids)
     if found is None:
@@ -196,6 +196,35 @@ def test_clusters_too_many_for_totals_of_their_own() -> None:
     totals = lloyd_step(rows, centroids, xp=xp)
     np.testing.assert_array_equal(totals.sums, expected.sums)
     np.testing.assert_array_equal(totals.mass, expected.mass)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_rows_that_are_scaled_as_they_are_read(dtype: str) -> None:
+    rng = np.random.default_rng(0)
+    dense, _ = embedded(8_000, 64, 300, dtype)
+    lengths = 10.0 ** rng.uniform(-20, 20, size=(dense.n_points, 1))
+    points = (dense.points * lengths).astype(dtype)
+    points[5] = 0.0
+    rows = SphereRows(points)
+    centroids = np.ascontiguousarray(rows.centred()[10:310])
+    counts = checked(rows, centroids)
+    assert counts is not None
+    assert counts.n_measured < 8_000 * 300 / 20
+    np.testing.assert_array_equal(
+        nearest_labels(rows, centroids, xp=xp), assignment.scored(rows, centroids)
+    )
+
+
+@pytest.mark.parametrize("n_clusters", [300, 2_000])
+def test_steps_on_a_sphere_are_those_of_scaled_rows(n_clusters: int) -> None:
+    dense, _ = embedded(8_000, 200, 300)
+    rows = SphereRows(dense.points * np.float32(3.0))
+    centroids = np.ascontiguousarray(rows.centred()[:n_clusters])
+    step = lloyd_step(rows, centroids, xp=xp)
+    labels = assignment.scored(rows, centroids)
+    expected = cluster_sums.portable(rows, labels, n_clusters, xp=xp)
+    np.testing.assert_array_equal(step.mass, expected.mass)
+    np.testing.assert_allclose(step.sums, expected.sums, atol=1e-5)
 
 
 @pytest.mark.parametrize("order", ["C", "F", "strided", "read-only"])

@@ -88,8 +88,26 @@ def test_a_function_is_called_by_its_name_or_its_address(dtype: Any) -> None:
     values, added = np.arange(3, dtype=dtype), np.ones(3, dtype)
     add_three_times[values.dtype](values, added)
     assert values.tolist() == [3.0, 4.0, 5.0]
-    add_by_address[values.dtype](doubled.address(values.dtype), values, added)
+    add_by_address[values.dtype](doubled.address(values.dtype, _add_at), values, added)
     assert values.tolist() == [4.0, 5.0, 6.0]
+
+
+def test_an_address_is_for_calls_of_the_same_parameters() -> None:
+    from kmeans_xp.kernels.for_numba.seeding import first_least
+    from kmeans_xp.kernels.for_numba.tiling import sum_lanes
+
+    dtype = np.dtype(np.float32)
+    for function, call in (
+        (zeros, _add_at),
+        (add_three_times, call_at(NUMBERS, RESULTS)),
+        (add_three_times, add),
+        (first_least, call_at(*first_least.parameters)),  # it returns a number
+    ):
+        with pytest.raises(TypeError, match="has other parameters than this call"):
+            function.address(dtype, call)
+    assert not zeros.of_dtype.keys() & {dtype}  # nothing was compiled for it
+    at = call_at(*sum_lanes.parameters)
+    assert sum_lanes.address(dtype, at) == sum_lanes.address(np.dtype(np.float64), at)
 
 
 def test_memory_that_runs_out_in_there_is_an_error_of_the_caller() -> None:
@@ -132,3 +150,29 @@ def test_a_first_fit_compiles_what_it_uses_once(tmp_path: Path) -> None:
     assert kept_after(tmp_path, "float32") == USED
     more = kept_after(tmp_path / "of columns", "float32", "by columns")
     assert more == USED | {"_gather"}
+
+
+KERNEL = """
+import numpy as np
+from kmeans_xp.kernels.for_numba.compiled import RESULTS, compiled
+
+@compiled(RESULTS)
+def fill(values):
+    for number in range(len(values)):
+        values[number] = {}
+
+values = np.zeros(2)
+fill[values.dtype](values)
+print(values[0])
+"""
+
+
+def test_code_is_kept_for_a_source_and_for_settings_of_numba(tmp_path: Path) -> None:
+    file, folder = tmp_path / "kernel.py", tmp_path / "kept"
+    for number, constant, is_checked in ((1, 2.0, "0"), (2, 3.0, "0"), (3, 3.0, "1")):
+        file.write_text(KERNEL.format(constant))
+        settings = {"NUMBA_CACHE_DIR": str(folder), "NUMBA_BOUNDSCHECK": is_checked}
+        command, environment = [sys.executable, str(file)], os.environ | settings
+        printed = subprocess.run(command, env=environment, check=True, capture_output=True)
+        assert float(printed.stdout) == constant
+        assert len(list(folder.rglob("*.nbc"))) == number

@@ -169,17 +169,22 @@ def test_runs_that_have_ended_are_left_out_when_they_are_half(
 
 
 def options_of(n_clusters: int) -> ProblemOptions:
-    return ProblemOptions(n_clusters, 300, 1e-4, 1e-30, 1e36, SAME_INERTIA)
+    return ProblemOptions(n_clusters, 300, 1e-4, 1e-30, 1e36, 1e-290, 1e300, SAME_INERTIA)
 
 
 def test_what_needs_more_than_a_grid_is_fitted_by_itself(library: Library) -> None:
-    host = problems((4, 40, 3), "float32")
+    host = problems((5, 40, 3), "float32")
     host[1] = 7.0  # clusters that stay empty
     host[2] *= np.float32(1e-17)  # squares that are too small
+    host[4] *= np.float32(1e25)  # and too large
     X = library.asarray(host)
     uniforms = np.random.RandomState(0).random_sample((1, 1 + 3 * 3))
-    solved = solved_at_once(X, None, uniforms, options_of(4), xp=library.xp)
-    assert (library.to_host(solved.n_iter) > 0).tolist() == [True, False, False, True]
+    options = options_of(4)._replace(tol=0.0)
+    solved = solved_at_once(X, None, uniforms, options, xp=library.xp)
+    assert (library.to_host(solved.n_iter) > 0).tolist() == [True, False, False, True, False]
+    with pytest.raises(ValueError, match="In problem 1: The rows spread"):
+        k_means_batched(X[3:, ...], 4, random_state=0)
+    X = X[:4, ...]
     with pytest.warns(ConvergenceWarning), pytest.warns(RuntimeWarning, match="too small"):
         found = k_means_batched(X, 4, random_state=0)
     assert (library.to_host(found.n_iter) > 0).all()

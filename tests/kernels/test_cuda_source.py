@@ -125,10 +125,10 @@ def test_what_is_compiled_in_use_is_in_the_list(
     n_points, n_features, n_clusters = shape
     points = library.xp.asarray(library.xp.arange(n_points * n_features) % 97, dtype=dtype)
     rows = library.xp.reshape(points, (n_points, n_features))
-    KMeans(n_clusters, random_state=0).fit(rows)
+    model = KMeans(n_clusters, random_state=0, max_iter=2).fit(rows)
     if dtype != "float16":
         to_sparse = pytest.importorskip("cupyx.scipy.sparse").csr_matrix
-        KMeans(n_clusters, random_state=0).fit(to_sparse(rows))
+        model.fit(to_sparse(rows))
         of_tensor_cores = {"certified.cu"} | ({"certified_wide.cu"} if n_features > 128 else set())
         of_labels = {"labels.cu"} if dtype == "float64" else of_tensor_cores
         of_labels |= {"labels.cu"} if n_features == 3 else set()  # one pass

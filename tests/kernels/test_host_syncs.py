@@ -329,7 +329,7 @@ def test_callbacks_and_verbose_cost_nothing_when_off(library: Library) -> None:
 @pytest.mark.parametrize(
     ("shape", "n_launches"),
     [
-        *(((4000, 4, 6), 3), ((3000, 16, 100), 3), ((2000, 128, 30), 4), ((1500, 70, 300), 4)),
+        *(((900, 4, 6), 3), ((900, 16, 100), 3), ((500, 128, 30), 4), ((400, 70, 150), 4)),
         ((300, 70, 64), 4),
     ],
     ids=["few features", "many clusters", "many features", "many of both", "tensor cores"],
@@ -357,9 +357,9 @@ def test_an_iteration_is_at_most_four_launches(
         assert not any(iteration.n_empty for iteration in iterations)
 
     # Within the iterations that are not replayed yet, whose launches a graph holds.
-    few, many = (counted(lambda max_iter=n: run(max_iter)) for n in (3, 7))
+    few, many = (counted(lambda max_iter=n: run(max_iter)) for n in (2, 4))
     n_more = many["kernel_launches"] - few["kernel_launches"]
-    assert n_more <= 4 * n_launches
+    assert n_more <= 2 * n_launches
     assert many["memset_count"] == few["memset_count"]
 
 

@@ -265,12 +265,7 @@ def test_columns_that_are_not_there_are_an_error(column: int) -> None:
 
 
 @pytest.mark.parametrize("kind", [np.int32, np.int64])
-def test_columns_that_a_row_has_twice_are_added_up(
-    kind: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    from kmeans_xp.devices import sparse as formats
-
-    monkeypatch.setattr(formats, "_COUNTED", 100)  # parts of two rows or so
+def test_columns_that_a_row_has_twice_are_added_up(kind: Any) -> None:
     rng = np.random.default_rng(0)
     lengths = np.r_[0, rng.integers(30, 90, 40), 0, 250, 0, 0]
     columns = rng.integers(0, 60, lengths.sum()).astype(kind)  # some of them twice
@@ -287,10 +282,7 @@ def test_columns_that_a_row_has_twice_are_added_up(
 
 
 @pytest.mark.parametrize("repeated", [False, True])
-def test_columns_may_be_in_any_order(repeated: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    from kmeans_xp.devices import sparse as formats
-
-    monkeypatch.setattr(formats, "_COUNTED", 100)
+def test_columns_may_be_in_any_order(repeated: bool) -> None:
     matrix = sparse.csr_array(host_matrix(203, 30, 5, "float64"))
     rng = np.random.default_rng(0)
     unordered = matrix.copy()
@@ -655,3 +647,52 @@ def test_reference_rows_are_the_numbers_of_each_feature_in_other_rows() -> None:
 def test_scikit_learn_is_told_that_sparse_rows_are_taken() -> None:
     for estimator in (KMeans(), MiniBatchKMeans()):
         assert estimator.__sklearn_tags__().input_tags.sparse
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("shape", [*SHAPES, (500, 200, 5), (60, 300, 3)])
+def test_steps_on_few_rows_have_the_bits_of_steps_in_turn(
+    shape: tuple[int, int, int], weighted: bool, dtype: str, library: Library
+) -> None:
+    problem = problem_of(shape, dtype, library, weighted=weighted, centred=True)
+    xp = library.xp
+    steps = kernels["steps_of"](problem.rows, _plain_reduce(problem.rows, xp), 0.0, xp=xp)
+    centroids = problem.centroids
+    for n_left in range(20, 0, -1):
+        taken = steps.take(centroids, n_left=n_left)
+        totals = kernels["lloyd_step"](problem.rows, centroids, xp=xp)
+        update = kernels["update_centroids"](totals, centroids, xp=xp)
+        signals = library.to_host(update.signals)
+        pairs = [(taken.update.centroids, update.centroids), (taken.signals, signals)]
+        if taken.totals is not None:
+            pairs += zip(taken.totals, totals, strict=True)
+        else:
+            assert signals[1] == 0.0
+        for ours, theirs in pairs:
+            np.testing.assert_array_equal(library.to_host(ours), library.to_host(theirs))
+        if signals[0] == 0.0:
+            break
+        centroids = taken.update.centroids
+
+
+def test_steps_on_few_sparse_rows_are_one_call(library: Library) -> None:
+    if library.name != "numpy":
+        pytest.skip("about kernels that numba compiles")
+    pytest.importorskip("numba")
+    problem = problem_of((500, 200, 5), "float64", library, weighted=False, centred=True)
+    reduced: list[Any] = []
+
+    def reduce(function: Any, *operands: Any) -> Any:
+        reduced.append(function)
+        return function(problem.rows, *operands, xp=library.xp)
+
+    steps = kernels["steps_of"](problem.rows, reduce, 0.0, xp=library.xp)
+    centroids = problem.rows.take(np.arange(3, 8)).points
+    for n_left in range(3, 0, -1):
+        centroids = steps.take(centroids, n_left=n_left).update.centroids
+    assert reduced == [kernels["lloyd_steps"]]
+
+
+def _plain_reduce(rows: Any, xp: Any) -> Any:
+    return lambda function, *operands: function(rows, *operands, xp=xp)

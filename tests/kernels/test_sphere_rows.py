@@ -4,6 +4,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from array_api_compat import array_namespace
 from numpy.typing import NDArray
 from scipy import sparse
 
@@ -14,6 +15,7 @@ from kmeans_xp.kernels import (
     DenseRows,
     SparseRows,
     SphereRows,
+    assigned_sq_distances,
     kernels,
     on_sphere,
     rows_on_sphere,
@@ -111,6 +113,15 @@ def test_rows_are_taken_and_measured_as_scaled_ones(library: Library) -> None:
         (rows.computed_in(library.xp.float32).centred(), expected - origin),
     ):
         np.testing.assert_allclose(library.to_host(found), wanted, atol=1e-6)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_rows_below_normal_numbers_are_scaled_too(dtype: str) -> None:
+    rng, xp = np.random.default_rng(0), array_namespace(np.empty(0))
+    points = (rng.normal(size=(9, 37)) * {"float32": 1e-41, "float64": 1e-310}[dtype]).astype(dtype)
+    rows, labels = SphereRows(points), np.arange(9)
+    distances = assigned_sq_distances(rows, labels, rows.centred(), xp=xp)
+    np.testing.assert_allclose(distances, np.zeros(9), atol=1e-6)
 
 
 @pytest.mark.parametrize("scale", [1.0, 1e-30, 1e30])

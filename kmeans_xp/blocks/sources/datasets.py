@@ -21,15 +21,17 @@ def file_dataset(files: list[File], name: str, kind: Any, schema: Any = None) ->
     from pyarrow import dataset
 
     try:
-        return dataset.dataset(
+        made = dataset.dataset(
             [file.path for file in files], schema, kind, filesystem=files[0].filesystem
         )
-    except (pa.ArrowException, OSError) as error:
+        list(made.schema.names)  # decoded here: they may not be UTF-8
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         kind = getattr(kind, "default_extname", kind)
         raise OSError(
             f"{name} cannot be read as {kind}: {str(error).rstrip('.')}. Is it cut off, or of "
             "another format than its name says?"
         ) from error
+    return made
 
 
 def csv_dataset(files: list[File], name: str, delimiter: str) -> "dataset.Dataset":

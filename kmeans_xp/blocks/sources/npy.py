@@ -117,7 +117,9 @@ def _read_header(file: BinaryIO, name: str) -> _Header:
         if version not in readers:  # 3.0 is for names of fields that are not Latin
             raise ValueError(f"version {version} of the format is for structured arrays")
         header = _Header(*readers[version](file), file.tell())
-    except ValueError as error:
+        if min(header.shape, default=0) < 0:
+            raise ValueError(f"its array is of shape {header.shape}")
+    except Exception as error:  # NumPy reads the header as Python: by any of its errors
         raise ValueError(f"{name} cannot be read as .npy: {error}.") from error
     if header.dtype.hasobject:
         raise ValueError(f"{name} holds Python objects: rows must be of real numbers.")

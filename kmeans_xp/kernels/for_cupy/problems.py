@@ -114,8 +114,9 @@ def _solved(
     is_in_range = _is_in_range(variance, points.shape[2], options)
     if weights is not None:
         is_in_range &= _has_room(variance, mass, points[0].size, options)
-    tol = np.repeat(np.where(is_in_range, options.tol * variance, np.inf), n_starts)
-    runs = _walked(rows, starts, tol, options.max_iter)
+    tol = options.tol * np.where(is_in_range, variance, 0.0)
+    tol[~is_in_range] = np.inf  # one step, of which nothing is kept
+    runs = _walked(rows, starts, np.repeat(tol, n_starts), options.max_iter)
     labels = batched_labels(rows, runs.centroids)
     inertia = to_host(batched_inertia(rows, labels, runs.centroids)).reshape(n_problems, n_starts)
     n_iter = runs.n_iter.reshape(n_problems, n_starts)

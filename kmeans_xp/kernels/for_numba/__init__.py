@@ -21,7 +21,7 @@ from kmeans_xp.kernels.for_numba import (
     sparse_silhouette,
     sparse_stepping,
 )
-from kmeans_xp.kernels.for_numba.code_vectors import HAS_PRODUCTS
+from kmeans_xp.kernels.for_numba.emitted.code_vectors import HAS_PRODUCTS
 
 if HAS_PRODUCTS:  # what it compiles to are instructions of such processors
     from kmeans_xp.kernels.for_numba import certified  # noqa: F401

@@ -27,6 +27,15 @@ from kmeans_xp.kernels.for_numba.compiled import (
     inline,
     shared,
 )
+from kmeans_xp.kernels.for_numba.emitted.vectors import (
+    LINE,
+    PANEL,
+    add_row,
+    as_rows,
+    panel_rows,
+    score_group,
+    total_width,
+)
 from kmeans_xp.kernels.for_numba.tiling import (
     LARGE,
     Dense,
@@ -46,15 +55,6 @@ from kmeans_xp.kernels.for_numba.tiling import (
     tile_of,
     tile_rows,
     weights_of,
-)
-from kmeans_xp.kernels.for_numba.vectors import (
-    LINE,
-    PANEL,
-    add_row,
-    as_rows,
-    panel_rows,
-    score_group,
-    total_width,
 )
 from kmeans_xp.kernels.portable.assignment import ClusterTotals, cluster_sums, nearest_labels
 from kmeans_xp.kernels.portable.steps import (
@@ -86,6 +86,7 @@ __all__ = [
     "split_totals",
     "step_cost",
     "update_cluster",
+    "update_clusters",
 ]
 
 #: numbers in the totals of a task, from which tasks take features instead of rows
@@ -188,7 +189,7 @@ def _add_rows(points, start, stop, tile, filler, origin, weights, labels, totals
 
 
 @compiled(ROWS_64, COLUMN_64, ROWS, MATRIX, SUMS)
-def _update(sums, mass, old, new, signals):
+def update_clusters(sums, mass, old, new, signals):
     """Write the means and the signals; a cluster without mass keeps its centroid."""
     n_clusters, n_features = old.shape
     sq_shift = n_empty = explained = 0.0
@@ -208,7 +209,7 @@ def _update(sums, mass, old, new, signals):
 
 @inline
 def update_cluster(sums, at, mass, old, first, n_features, new, shifts, parts):
-    """Do as ``_update`` with one cluster; return its part of the shift, and of what is explained.
+    """Do as ``update_clusters`` with one; return its part of the shift, and of what is explained.
 
     Some features lie in the lanes of vectors. The cluster's sums begin at ``at``, its centroid at
     ``first``; ``shifts`` and ``parts`` are room for as many sums as lanes.
@@ -246,7 +247,7 @@ def _update_many(sums, mass, old, start, stop, new, signals):
 
 
 _pack_centroids, _label_rows, _update_step = (
-    function.shared for function in (pack_groups, label_rows, _update)
+    function.shared for function in (pack_groups, label_rows, update_clusters)
 )
 
 
@@ -424,12 +425,12 @@ def means_in_a_pass(totals: ClusterTotals, centroids: Floats, *, xp: Namespace) 
     new, signals = np.empty(centroids.shape, centroids.dtype), np.empty(3)
     if is_updated_in_lanes(*centroids.shape):
         return Update(new, _updated_in_threads(totals, centroids, new))
-    _update[centroids.dtype](sums, mass, centroids, new, signals)
+    update_clusters[centroids.dtype](sums, mass, centroids, new, signals)
     return Update(new, signals)
 
 
 def is_updated_in_lanes(n_clusters: int, n_features: int) -> bool:
-    """Return whether ``update_cluster`` updates such centroids, not ``_update``."""
+    """Return whether ``update_cluster`` updates such centroids, not ``update_clusters``."""
     return n_features >= UPDATED and not has_own_totals(n_clusters, n_features)
 
 
@@ -454,7 +455,7 @@ def scored(rows: Dense, centroids: Floats) -> Labels:
     points, (n_clusters, n_features) = rows.points, centroids.shape
     dtype, labels = points.dtype, np.empty(rows.n_points, np.int32)
     tile, groups = tile_rows(rows.n_points, n_features, dtype), Groups.of(centroids)
-    no_weights, totals = np.empty(0, dtype), no_totals(0, n_features)
+    no_weights, totals = np.empty(0, dtype), np.empty((0, 0))
     shared = (tile, filler_of(rows), origin_of(rows), no_weights, *groups, n_clusters)
 
     def label(start: int, stop: int) -> None:

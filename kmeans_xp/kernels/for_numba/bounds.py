@@ -18,7 +18,20 @@ from kmeans_xp.kernels.for_numba.assignment import (
     split_totals,
     step_cost,
 )
-from kmeans_xp.kernels.for_numba.bound_vectors import (
+from kmeans_xp.kernels.for_numba.compiled import (
+    COLUMN,
+    COUNT,
+    FLAGS,
+    INDICES,
+    LABEL_RESULTS,
+    NUMBERS,
+    RESULTS,
+    ROWS,
+    TOTALS,
+    compiled,
+    inline,
+)
+from kmeans_xp.kernels.for_numba.emitted.bound_vectors import (
     BIGGEST,
     DOWN,
     DRIFT,
@@ -36,18 +49,13 @@ from kmeans_xp.kernels.for_numba.bound_vectors import (
     move_bounds,
     turn_into_bounds,
 )
-from kmeans_xp.kernels.for_numba.compiled import (
-    COLUMN,
-    COUNT,
-    FLAGS,
-    INDICES,
-    LABEL_RESULTS,
-    NUMBERS,
-    RESULTS,
-    ROWS,
-    TOTALS,
-    compiled,
-    inline,
+from kmeans_xp.kernels.for_numba.emitted.vectors import (
+    add_row,
+    keep_nearer,
+    pack_chosen,
+    panel_rows,
+    score_group_and_next,
+    sq_distance,
 )
 from kmeans_xp.kernels.for_numba.tiling import (
     Floats,
@@ -60,14 +68,6 @@ from kmeans_xp.kernels.for_numba.tiling import (
     pack_tile,
     tile_rows,
     weights_of,
-)
-from kmeans_xp.kernels.for_numba.vectors import (
-    add_row,
-    keep_nearer,
-    pack_chosen,
-    panel_rows,
-    score_group_and_next,
-    sq_distance,
 )
 from kmeans_xp.kernels.portable.assignment import ClusterTotals
 from kmeans_xp.kernels.portable.bounds import Bounds, bounded_step, keeps_bounds

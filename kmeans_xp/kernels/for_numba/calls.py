@@ -16,7 +16,7 @@ from numba.core import cgutils
 from numba.core.errors import TypingError
 from numba.extending import intrinsic
 
-__all__ = ["Call", "Parameter", "call_at", "call_by_name", "signature_of"]
+__all__ = ["Call", "Parameter", "call_at", "call_by_name", "parameters_of", "signature_of"]
 
 
 class Parameter(NamedTuple):
@@ -95,7 +95,17 @@ def call_at(*parameters: Parameter) -> Any:
         return own.return_type(types.int64, *own.args), generate
 
     names = [f"argument_{number}" for number in range(len(parameters))]
-    return _with_arguments(typed, ["address", *names])
+    call = _with_arguments(typed, ["address", *names])
+    _parameters[call] = parameters
+    return call
+
+
+_parameters: dict[Any, tuple[Parameter, ...]] = {}
+
+
+def parameters_of(call: Any) -> tuple[Parameter, ...] | None:
+    """Return the parameters that ``call_at`` made a call of; None of another call."""
+    return _parameters.get(call)
 
 
 def _computing(parameters: tuple[Parameter, ...], kinds: tuple[Any, ...]) -> np.dtype[Any]:

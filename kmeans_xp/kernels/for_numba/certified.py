@@ -19,19 +19,6 @@ from kmeans_xp.kernels.for_numba.assignment import (
     split_totals,
     step_cost,
 )
-from kmeans_xp.kernels.for_numba.code_vectors import (
-    CODED_BLOCK,
-    CODED_ROWS,
-    HAS_PRODUCTS,
-    LANES,
-    PRODUCTS_A_MULTIPLY_ADD,
-    chain_scores,
-    greatest_lane,
-    lanes_above,
-    lowest_bit,
-    score_codes,
-    score_row,
-)
 from kmeans_xp.kernels.for_numba.codes import (
     CODED,
     LEAST,
@@ -57,7 +44,22 @@ from kmeans_xp.kernels.for_numba.compiled import (
     compiled,
     inline,
 )
+from kmeans_xp.kernels.for_numba.emitted.code_vectors import (
+    CODED_BLOCK,
+    CODED_ROWS,
+    HAS_PRODUCTS,
+    LANES,
+    PRODUCTS_A_MULTIPLY_ADD,
+    chain_scores,
+    greatest_lane,
+    lanes_above,
+    lowest_bit,
+    score_codes,
+    score_row,
+)
+from kmeans_xp.kernels.for_numba.emitted.vectors import pack_chosen, panel_rows
 from kmeans_xp.kernels.for_numba.tiling import (
+    Dense,
     Floats,
     Labels,
     aligned,
@@ -73,11 +75,10 @@ from kmeans_xp.kernels.for_numba.tiling import (
     tile_rows,
     weights_of,
 )
-from kmeans_xp.kernels.for_numba.vectors import pack_chosen, panel_rows
 from kmeans_xp.kernels.portable.assignment import nearest_labels
 from kmeans_xp.kernels.portable.bounds import rules_out_scores
 from kmeans_xp.kernels.portable.steps import lloyd_step
-from kmeans_xp.kernels.rows import DenseRows
+from kmeans_xp.kernels.sphere_rows import SphereRows
 from kmeans_xp.kernels.trees import merged_in_tree
 
 __all__ = ["Counts", "certified_labels"]
@@ -336,6 +337,18 @@ def _cost(before, counts, n_features):
     return cost + (counts[_CHAINED] - before[_CHAINED]) * _FEATURES_A_CHAIN * n_features
 
 
+@inline
+def _label_densely(
+    points, chosen, n_chosen, origin, groups, biases, n_clusters, panels, best, found
+):
+    """Label some rows by the dense kernel."""
+    n_features = points.shape[1]
+    for at in range(0, n_chosen, panel_rows(panels)):
+        pack_chosen(points, chosen, at, n_chosen - at, origin, n_features, panels, at * n_features)
+    if n_chosen > 0:
+        label_panels(panels, n_chosen, n_features, groups, biases, n_clusters, best, found)
+
+
 @compiled(
     *(ROWS, COUNT, COUNT, COUNT, COUNT, NUMBERS, COLUMN, NUMBER, NUMBER, COUNT),
     *(NUMBERS, NUMBERS, NUMBERS, COLUMNS, NUMBERS_32, NUMBERS_32, NUMBERS_32, NUMBERS_32),
@@ -391,23 +404,12 @@ def _certified_rows(
                 *(tile_points, first, n_rows, origin, data, centroids, room, labels, row, counts),
                 doubtful,
             )
-            for at in range(0, n_doubtful, panel_rows(panels)):
-                pack_chosen(
-                    tile_points,
-                    doubtful,
-                    at,
-                    n_doubtful - at,
-                    origin,
-                    n_features,
-                    panels,
-                    at * n_features,
-                )
-            if n_doubtful > 0:
-                label_panels(
-                    panels, n_doubtful, n_features, groups, biases, n_clusters, best, found
-                )
-                for number in range(n_doubtful):
-                    labels[row + doubtful[number] - first] = found[number]
+            _label_densely(
+                *(tile_points, doubtful, n_doubtful, origin, groups, biases, n_clusters),
+                *(panels, best, found),
+            )
+            for number in range(n_doubtful):
+                labels[row + doubtful[number] - first] = found[number]
             counts[_DOUBTFUL] += n_doubtful
             saved = n_rows * n_products - n_rows * n_products // PRODUCTS_A_MULTIPLY_ADD
             # Doubtful rows take whole panels.
@@ -449,8 +451,8 @@ class Counts(NamedTuple):
     n_dear: int
 
 
-@override(rules_out_scores)
-def has_long_scores(rows: DenseRows, n_clusters: int) -> bool:
+@override(rules_out_scores, on_sphere=True)
+def has_long_scores(rows: Dense, n_clusters: int) -> bool:
     """Rule centroids out where their scores cost more than to code and to prove."""
     n_features, is_single = rows.n_features, rows.points.dtype == np.float32
     fewest = (_FEWEST_PRODUCTS if is_single else _FEWEST_PRODUCTS_64) // PRODUCTS_A_MULTIPLY_ADD
@@ -463,7 +465,7 @@ def has_long_scores(rows: DenseRows, n_clusters: int) -> bool:
     )
 
 
-def certified_labels(rows: DenseRows, centroids: Floats) -> tuple[Labels, Counts] | None:
+def certified_labels(rows: Dense, centroids: Floats) -> tuple[Labels, Counts] | None:
     """Return the labels of ``nearest_labels``, and how rows came to them.
 
     None where no centroids can be coded.
@@ -472,14 +474,14 @@ def certified_labels(rows: DenseRows, centroids: Floats) -> tuple[Labels, Counts
     return None if coded is None else _labelled(rows, coded)
 
 
-def _labelled(rows: DenseRows, coded: CodedCentroids) -> tuple[Labels, Counts]:
+def _labelled(rows: Dense, coded: CodedCentroids) -> tuple[Labels, Counts]:
     n_tasks = n_tasks_for(rows.n_points, step_cost(coded.n_clusters, rows.n_features))
     labels, _, counts = _labelled_and_added(rows, coded, n_tasks, n_summed=0)
     return labels, counts
 
 
 def _labelled_and_added(
-    rows: DenseRows, coded: CodedCentroids, n_tasks: int, n_summed: int
+    rows: Dense, coded: CodedCentroids, n_tasks: int, n_summed: int
 ) -> tuple[Labels, list[Floats], Counts]:
     """Return the labels, the totals of each task for ``n_summed`` clusters, and the counts."""
     points, n_features = rows.points, rows.n_features
@@ -501,7 +503,7 @@ def _labelled_and_added(
     return labels, [totals for totals, _ in parts], counts
 
 
-def _coded_if_worth_it(rows: DenseRows, centroids: Floats) -> CodedCentroids | None:
+def _coded_if_worth_it(rows: Dense, centroids: Floats) -> CodedCentroids | None:
     """Return the centroids coded, or None where the dense kernel is faster."""
     if not has_long_scores(rows, len(centroids)):
         return None
@@ -510,31 +512,33 @@ def _coded_if_worth_it(rows: DenseRows, centroids: Floats) -> CodedCentroids | N
         return None
     # A task of few rows has no time to find out by itself.
     some = rows.points[:: rows.n_points // _ROWS, :][:_ROWS, :]
-    _, counts = _labelled(DenseRows(some, None, rows.origin), coded)
+    _, counts = _labelled(type(rows)(some, None, rows.origin), coded)
     return None if counts.n_dear else coded
 
 
-def _has_enough(rows: DenseRows, centroids: Floats) -> bool:
+def _has_enough(rows: Dense, centroids: Floats) -> bool:
     return len(centroids) >= _FEWEST_CLUSTERS
 
 
-@override(nearest_labels, when=_has_enough)
-def proved(rows: DenseRows, centroids: Floats) -> Any:
+@override(nearest_labels, on_sphere=True, when=_has_enough)
+def proved(rows: Dense, centroids: Floats) -> Any:
     """Rule most centroids out by products of bytes."""
     coded = _coded_if_worth_it(rows, centroids)
     return NotImplemented if coded is None else _labelled(rows, coded)[0]
 
 
-@override(lloyd_step, when=_has_enough)
-def proved_and_added(rows: DenseRows, centroids: Floats) -> Any:
+@override(lloyd_step, on_sphere=True, when=_has_enough)
+def proved_and_added(rows: Dense, centroids: Floats) -> Any:
     """Label some rows by products of bytes, and add them to their clusters."""
     n_clusters, n_features = centroids.shape
+    n_summed = n_clusters if has_own_totals(n_clusters, n_features) else 0
+    if n_summed == 0 and isinstance(rows, SphereRows):
+        return NotImplemented  # some features of a row do not tell its length
     coded = _coded_if_worth_it(rows, centroids)
     if coded is None:
         return NotImplemented
-    n_summed = n_clusters if has_own_totals(n_clusters, n_features) else 0
     n_tasks = n_step_tasks(rows, n_clusters)
     labels, totals, _ = _labelled_and_added(rows, coded, n_tasks, n_summed)
-    if n_summed == 0:
-        return added_by_features(rows, labels, n_clusters)
-    return split_totals(merged_in_tree(totals), n_features)
+    if isinstance(rows, SphereRows) or n_summed > 0:
+        return split_totals(merged_in_tree(totals), n_features)
+    return added_by_features(rows, labels, n_clusters)

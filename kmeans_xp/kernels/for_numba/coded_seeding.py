@@ -10,14 +10,6 @@ import numpy as np
 from numba import types
 from numpy.typing import NDArray
 
-from kmeans_xp.kernels.for_numba.code_vectors import (
-    CENTRE,
-    MOST_CODE,
-    NEAR,
-    centre_row,
-    code_row,
-    may_be_nearer,
-)
 from kmeans_xp.kernels.for_numba.codes import (
     MOST_ROW_CODE,
     coded_width,
@@ -42,6 +34,15 @@ from kmeans_xp.kernels.for_numba.compiled import (
     Parameter,
     compiled,
 )
+from kmeans_xp.kernels.for_numba.emitted.code_vectors import (
+    CENTRE,
+    MOST_CODE,
+    NEAR,
+    centre_row,
+    code_row,
+    may_be_nearer,
+)
+from kmeans_xp.kernels.for_numba.emitted.vectors import add_closest, fold_row, sq_distance
 from kmeans_xp.kernels.for_numba.seeding import potentials_cost
 from kmeans_xp.kernels.for_numba.tiling import (
     Floats,
@@ -51,7 +52,6 @@ from kmeans_xp.kernels.for_numba.tiling import (
     origin_of,
     weights_of,
 )
-from kmeans_xp.kernels.for_numba.vectors import add_closest, fold_row, sq_distance
 from kmeans_xp.kernels.rows import DenseRows
 from kmeans_xp.kernels.trees import merged_in_tree
 

@@ -10,13 +10,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kmeans_xp.kernels.for_numba.assignment import Groups
-from kmeans_xp.kernels.for_numba.code_vectors import (
-    CENTRE,
-    CODED_BLOCK,
-    MOST_CODE,
-    centre_row,
-    code_row,
-)
 from kmeans_xp.kernels.for_numba.compiled import (
     COUNT,
     LABEL_RESULTS,
@@ -26,6 +19,13 @@ from kmeans_xp.kernels.for_numba.compiled import (
     ROWS,
     compiled,
     inline,
+)
+from kmeans_xp.kernels.for_numba.emitted.code_vectors import (
+    CENTRE,
+    CODED_BLOCK,
+    MOST_CODE,
+    centre_row,
+    code_row,
 )
 from kmeans_xp.kernels.for_numba.tiling import Floats, aligned
 

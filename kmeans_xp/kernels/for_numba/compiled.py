@@ -21,6 +21,7 @@ from kmeans_xp.kernels.for_numba.calls import (
     Parameter,
     call_at,
     call_by_name,
+    parameters_of,
     signature_of,
 )
 from kmeans_xp.kernels.for_numba.kept_code import KeptCode
@@ -113,8 +114,8 @@ class Compiled:
         returns: Any,
         is_called: bool,
     ) -> None:
-        # numba compiles again when the function's own file changes. The functions that it calls
-        # are in other files, so a digest of those is part of the name.
+        # A function is compiled again when its own file changes. The functions that it calls, and
+        # constants, are in other files, so a digest of those is part of the name.
         function.__qualname__ += f"_{_DIGEST}"
         self.function, self.parameters, self.returns = function, parameters, returns
         self.of_dtype: dict[np.dtype[Any], Any] = {}
@@ -132,14 +133,22 @@ class Compiled:
             return made
         with _compiling:  # the threads of a first call would each compile
             if dtype not in self.of_dtype:
-                is_alike = not self._computes and dtype != _DOUBLE
-                self.of_dtype[dtype] = self[_DOUBLE] if is_alike else self._made(dtype)
+                made = self[_DOUBLE] if self._is_alike(dtype) else self._made(dtype)
+                self.of_dtype[dtype] = made
             return self.of_dtype[dtype]
 
-    def address(self, dtype: np.dtype[Any]) -> int:
-        """Return where the code for arrays of this dtype lies, for ``call_at``."""
+    def address(self, dtype: np.dtype[Any], at: Any) -> int:
+        """Return where the code for arrays of this dtype lies, to be called by ``at``.
+
+        Compiled code cannot tell that a call has other parameters: it would write anywhere.
+        """
+        if (self.parameters, self.returns) != (parameters_of(at), types.void):
+            raise TypeError(f"{self.function.__name__} has other parameters than this call")
         self[dtype]
-        return self._addresses[dtype]
+        return self._addresses[_DOUBLE if self._is_alike(dtype) else dtype]
+
+    def _is_alike(self, dtype: np.dtype[Any]) -> bool:
+        return not self._computes and dtype != _DOUBLE
 
     def _symbol(self, dtype: np.dtype[Any]) -> str:
         return f"{self.function.__module__}.{self.function.__qualname__}.{dtype}"
@@ -213,7 +222,8 @@ def shared(*parameters: Parameter) -> Callable[[Callable[..., Any]], Any]:
 
 
 def _digest() -> str:
-    sources = sorted(Path(__file__).parent.glob("*.py"))
+    here = Path(__file__).parent
+    sources = [*sorted(here.rglob("*.py")), *sorted(here.parent.glob("*.py"))]
     return hashlib.sha256(b"".join(map(Path.read_bytes, sources))).hexdigest()[:12]
 
 

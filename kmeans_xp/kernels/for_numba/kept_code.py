@@ -1,6 +1,7 @@
 """Compiled code on disk: what is damaged there, or cannot be written, does not stop a fit."""
 
 import contextlib
+import functools
 import hashlib
 import logging
 import os
@@ -19,6 +20,9 @@ from numba.core.serialize import dumps
 __all__ = ["KeptCode"]
 
 _DIGEST_SIZE = hashlib.sha256().digest_size
+
+#: of numba, what changes the code of a function; its own key knows nothing of them
+_SETTINGS = ("BOUNDSCHECK", "DEBUGINFO_DEFAULT", "LOOP_VECTORIZE", "OPT", "SLP_VECTORIZE")
 
 _told: set[str] = set()
 
@@ -44,7 +48,8 @@ class KeptCode(FunctionCache):
 
     def __init__(self, function: Callable[..., Any]) -> None:
         super().__init__(function)
-        self._cache_file = _Files(Path(self._cache_path), self._impl.filename_base)
+        source = _digest_of(function.__code__.co_filename)
+        self._cache_file = _Files(Path(self._cache_path), self._impl.filename_base, source)
 
     def load_overload(self, sig: Any, target_context: Any) -> Any:
         """Return the code that is kept for a signature, or None: it is compiled then."""
@@ -66,10 +71,14 @@ class KeptCode(FunctionCache):
 
 
 class _Files:
-    """A file for each key, so that processes that write at the same time mix up nothing."""
+    """A file for each key, so that processes that write at the same time mix up nothing.
 
-    def __init__(self, folder: Path, name: str) -> None:
-        self.folder, self.name = folder, name
+    ``source`` is a digest of the function's file: numba's key knows its instructions, but not the
+    numbers that they take.
+    """
+
+    def __init__(self, folder: Path, name: str, source: str) -> None:
+        self.folder, self.name, self.source = folder, name, source
 
     def load(self, key: Any) -> Any:
         """Return what was saved under a key; None if nothing, or something else by now."""
@@ -96,9 +105,15 @@ class _Files:
                 unfinished.unlink(missing_ok=True)
 
     def _path(self, key: Any) -> Path:
-        versions = (numba.__version__, llvmlite.__version__)
+        settings = [str(getattr(numba.config, name, None)) for name in _SETTINGS]
+        versions = (numba.__version__, llvmlite.__version__, self.source, settings)
         name = hashlib.sha256(repr((versions, key)).encode()).hexdigest()[:16]
         return self.folder / f"{self.name}.{name}.nbc"
+
+
+@functools.cache
+def _digest_of(path: str) -> str:
+    return hashlib.sha256(Path(path).read_bytes()).hexdigest()
 
 
 def _tell_once(kind: str, what: str) -> None:

@@ -20,6 +20,7 @@ from kmeans_xp.kernels.for_numba.compiled import (
     SUMS,
     compiled,
 )
+from kmeans_xp.kernels.for_numba.emitted.vectors import PANEL, panel_rows, sq_distance
 from kmeans_xp.kernels.for_numba.tiling import (
     Dense,
     Floats,
@@ -38,7 +39,6 @@ from kmeans_xp.kernels.for_numba.tiling import (
     tile_rows,
     weights_of,
 )
-from kmeans_xp.kernels.for_numba.vectors import PANEL, panel_rows, sq_distance
 from kmeans_xp.kernels.portable.assignment import (
     Nearest,
     assigned_inertia,

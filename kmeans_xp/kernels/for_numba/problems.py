@@ -4,7 +4,7 @@ All is done by the functions that a fit of one such problem calls one by one, in
 so results have its bits.
 """
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numba import types
@@ -28,6 +28,7 @@ from kmeans_xp.kernels.for_numba.compiled import (
     compiled,
     inline,
 )
+from kmeans_xp.kernels.for_numba.emitted.vectors import PANEL, as_rows, panel_rows
 from kmeans_xp.kernels.for_numba.measuring import (
     add_distances,
     add_moments,
@@ -45,7 +46,6 @@ from kmeans_xp.kernels.for_numba.tiling import (
     sum_lanes,
     tile_rows,
 )
-from kmeans_xp.kernels.for_numba.vectors import PANEL, as_rows, panel_rows
 from kmeans_xp.kernels.portable.problems import ProblemOptions, Solved, solved_at_once
 from kmeans_xp.kernels.rows import DenseRows
 from kmeans_xp.kernels.threads import in_threads
@@ -111,6 +111,76 @@ def _choose(points, tile, filler, keep, fold, origin, weights, uniforms, closest
     )
 
 
+class _Room(NamedTuple):
+    groups: Any
+    biases: Any
+    found: Any
+    no_sums: Any
+    sums: Any
+    mass: Any
+    steps: Any
+    signals: Any
+    flat: Any
+
+
+@inline
+def _room(n_clusters, n_features, n_steps, found, like):
+    dtype = like.dtype
+    return _Room(
+        np.empty((n_clusters + LARGE) * n_features, dtype),
+        np.empty(n_clusters + LARGE, dtype),
+        found,
+        np.empty((0, n_features)),
+        np.empty((n_steps, n_clusters, n_features)),
+        np.empty((n_steps, n_clusters)),
+        np.empty((n_steps, n_clusters, n_features), dtype),
+        np.empty((n_steps, 3)),
+        np.empty(n_clusters * n_features, dtype),
+    )
+
+
+@inline
+def _take_steps(points, tile, filler, origin, weights, tol, max_iter, centroids, room):
+    """Move the centroids; return the number of steps, and whether a run of its own is needed."""
+    n_clusters, n_features = centroids.shape
+    steps, signals = room.steps, room.signals
+    n_done, is_left, is_done, explained = 0, False, False, -np.inf
+    while n_done < max_iter and not is_done and not is_left:
+        n_more = min(len(signals), max_iter - n_done)
+        n_taken = _run_steps(
+            *(points, tile, filler, origin, weights, as_rows(centroids), tol),
+            *(room.groups, room.biases, room.found, room.sums, room.mass, steps),
+            signals[:n_more],
+        )
+        n_done += n_taken
+        is_done = signals[n_taken - 1, 0] <= tol
+        is_left = signals[n_taken - 1, 1] > 0.0
+        for number in range(n_taken - is_done):
+            # Centroids may go round in a circle: `lloyd` looks for that.
+            is_left |= signals[number, 2] <= explained
+            explained = signals[number, 2]
+        for cluster in range(n_clusters):
+            for feature in range(n_features):
+                centroids[cluster, feature] = steps[n_taken - 1, cluster, feature]
+    return n_done, is_left
+
+
+@inline
+def _label(points, tile, filler, origin, weights, centroids, labels, room):
+    """Write the labels, and return the inertia."""
+    n_points, (n_clusters, n_features) = len(points), centroids.shape
+    groups, biases, flat = room.groups, room.biases, room.flat
+    _pack_groups(as_rows(centroids), groups, biases)
+    _label_rows(
+        *(points, 0, n_points, tile, filler, origin, weights, groups, biases, n_clusters),
+        *(labels, room.no_sums),
+    )
+    for cluster in range(n_clusters):
+        for feature in range(n_features):
+            flat[cluster * n_features + feature] = centroids[cluster, feature]
+    return _add_distances(points, 0, n_points, tile, filler, origin, weights, labels, flat)
+
+
 @compiled(
     _POINTS,
     _WEIGHTS,
@@ -147,16 +217,11 @@ def _solve(
     n_iter,
 ):
     _, n_points, n_features = points.shape
-    n_clusters, n_steps = centroids.shape[1], min(_STEPS_IN_A_CALL, max_iter)
-    dtype = centroids.dtype
+    n_clusters, dtype = centroids.shape[1], centroids.dtype
     origin, numbers = np.empty(n_features, dtype), np.empty(3)
     start, own_labels = np.empty((n_clusters, n_features), dtype), np.empty(n_points, np.int32)
     closest, chosen = np.empty(n_points, dtype), np.empty(n_clusters - 1, np.int64)
-    flat, no_sums = np.empty(n_clusters * n_features, dtype), np.empty((0, n_features))
-    groups = np.empty((n_clusters + LARGE) * n_features, dtype)
-    biases = np.empty(n_clusters + LARGE, dtype)
-    sums, mass = np.empty((n_steps, n_clusters, n_features)), np.empty((n_steps, n_clusters))
-    steps, signals = np.empty((n_steps, n_clusters, n_features), dtype), np.empty((n_steps, 3))
+    room = _room(n_clusters, n_features, min(_STEPS_IN_A_CALL, max_iter), found, centroids)
     for problem in range(first, stop):
         own, own_weights = as_rows(points[problem]), weights[problem]
         n_iter[problem] = 0
@@ -170,61 +235,16 @@ def _solve(
                 continue
         for run in range(len(uniforms)):
             _choose(
-                own,
-                tile,
-                filler,
-                keep,
-                fold,
-                origin,
-                own_weights,
-                uniforms[run],
-                closest,
-                chosen,
-                start,
+                *(own, tile, filler, keep, fold, origin, own_weights, uniforms[run]),
+                *(closest, chosen, start),
             )
-            n_done, is_left, is_done, explained = 0, False, False, -np.inf
-            while n_done < max_iter and not is_done and not is_left:
-                n_more = min(n_steps, max_iter - n_done)
-                n_taken = _run_steps(
-                    own,
-                    tile,
-                    filler,
-                    origin,
-                    own_weights,
-                    as_rows(start),
-                    tol * variance,
-                    groups,
-                    biases,
-                    found,
-                    sums,
-                    mass,
-                    steps,
-                    signals[:n_more],
-                )
-                n_done += n_taken
-                is_done = signals[n_taken - 1, 0] <= tol * variance
-                is_left = signals[n_taken - 1, 1] > 0.0
-                for number in range(n_taken - is_done):
-                    # Centroids may go round in a circle: `lloyd` looks for that.
-                    is_left |= signals[number, 2] <= explained
-                    explained = signals[number, 2]
-                for cluster in range(n_clusters):
-                    for feature in range(n_features):
-                        start[cluster, feature] = steps[n_taken - 1, cluster, feature]
+            n_done, is_left = _take_steps(
+                own, tile, filler, origin, own_weights, tol * variance, max_iter, start, room
+            )
             if is_left:
                 n_iter[problem] = 0
                 break
-            _pack_groups(as_rows(start), groups, biases)
-            _label_rows(
-                *(own, 0, n_points, tile, filler, origin, own_weights, groups, biases, n_clusters),
-                *(own_labels, no_sums),
-            )
-            for cluster in range(n_clusters):
-                for feature in range(n_features):
-                    flat[cluster * n_features + feature] = start[cluster, feature]
-            total = _add_distances(
-                own, 0, n_points, tile, filler, origin, own_weights, own_labels, flat
-            )
+            total = _label(own, tile, filler, origin, own_weights, start, own_labels, room)
             if run > 0 and not total < inertia[problem] * (1.0 - margin):
                 continue
             inertia[problem], n_iter[problem] = total, n_done

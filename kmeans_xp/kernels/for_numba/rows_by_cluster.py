@@ -30,6 +30,7 @@ from kmeans_xp.kernels.for_numba.compiled import (
     compiled,
     inline,
 )
+from kmeans_xp.kernels.for_numba.emitted.vectors import PANEL, keep_nearer, pack_panel, panel_rows
 from kmeans_xp.kernels.for_numba.tiling import (
     Floats,
     aligned,
@@ -42,7 +43,6 @@ from kmeans_xp.kernels.for_numba.tiling import (
     tile_of,
     weights_of,
 )
-from kmeans_xp.kernels.for_numba.vectors import PANEL, keep_nearer, pack_panel, panel_rows
 from kmeans_xp.kernels.rows import DenseRows
 from kmeans_xp.kernels.threads import in_threads
 

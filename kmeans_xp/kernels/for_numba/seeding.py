@@ -22,6 +22,15 @@ from kmeans_xp.kernels.for_numba.compiled import (
     SUMS,
     compiled,
 )
+from kmeans_xp.kernels.for_numba.emitted.vectors import (
+    PANEL,
+    ROW_CANDIDATES,
+    fold_group,
+    fold_row,
+    keep_nearer,
+    panel_rows,
+    sq_distance,
+)
 from kmeans_xp.kernels.for_numba.tiling import (
     Dense,
     Floats,
@@ -39,15 +48,6 @@ from kmeans_xp.kernels.for_numba.tiling import (
     tile_of,
     tile_rows,
     weights_of,
-)
-from kmeans_xp.kernels.for_numba.vectors import (
-    PANEL,
-    ROW_CANDIDATES,
-    fold_group,
-    fold_row,
-    keep_nearer,
-    panel_rows,
-    sq_distance,
 )
 from kmeans_xp.kernels.portable.seeding import (
     Candidate,

@@ -18,9 +18,13 @@ from kmeans_xp.kernels.for_numba.compiled import (
     SUMS,
     compiled,
 )
-from kmeans_xp.kernels.for_numba.silhouette_vectors import MEMBERS, add_both_ways, add_one_way
+from kmeans_xp.kernels.for_numba.emitted.silhouette_vectors import (
+    MEMBERS,
+    add_both_ways,
+    add_one_way,
+)
+from kmeans_xp.kernels.for_numba.emitted.vectors import PANEL, panel_rows
 from kmeans_xp.kernels.for_numba.tiling import Floats, Labels, override
-from kmeans_xp.kernels.for_numba.vectors import PANEL, panel_rows
 from kmeans_xp.kernels.portable.silhouette import SilhouetteDistances, silhouette_distances
 from kmeans_xp.kernels.rows import DenseRows
 from kmeans_xp.kernels.threads import in_threads

@@ -12,10 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kmeans_xp.devices import Array, Namespace
-from kmeans_xp.kernels.for_numba.code_vectors import HAS_PRODUCTS
+from kmeans_xp.kernels.for_numba.emitted.code_vectors import HAS_PRODUCTS
+from kmeans_xp.kernels.for_numba.emitted.vectors import PANEL
 from kmeans_xp.kernels.for_numba.rows_by_cluster import RowsByCluster
 from kmeans_xp.kernels.for_numba.tiling import Floats, filler_of
-from kmeans_xp.kernels.for_numba.vectors import PANEL
 from kmeans_xp.kernels.portable.seeding import (
     Candidate,
     best_candidate,
@@ -73,7 +73,7 @@ def may_hold_rows_by_cluster(rows: DenseRows, n_chosen: int) -> bool:
 
 
 def _may_code_rows(rows: DenseRows, n_chosen: int) -> bool:
-    """Return whether rows of this shape may be coded, to choose so many of them."""
+    """Return whether k-means++ may code rows of this shape when it chooses ``n_chosen`` of them."""
     return (
         HAS_PRODUCTS
         and _FEWEST_CODED_FEATURES <= rows.n_features <= _MOST_CODED_FEATURES

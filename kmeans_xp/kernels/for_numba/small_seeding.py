@@ -23,6 +23,7 @@ from kmeans_xp.kernels.for_numba.compiled import (
     call_at,
     compiled,
 )
+from kmeans_xp.kernels.for_numba.emitted.vectors import PANEL, as_rows, panel_rows
 from kmeans_xp.kernels.for_numba.seeding import (
     DRAWN_BLOCK,
     MANY_FEATURES,
@@ -47,7 +48,6 @@ from kmeans_xp.kernels.for_numba.tiling import (
     tile_rows,
     weights_of,
 )
-from kmeans_xp.kernels.for_numba.vectors import PANEL, as_rows, panel_rows
 from kmeans_xp.kernels.portable.seeding import Candidate, chosen_at_once
 from kmeans_xp.kernels.rows import DenseRows
 
@@ -132,7 +132,7 @@ def folds_of(n_features: int, dtype: Any) -> tuple[int, int]:
     is_many = n_features >= MANY_FEATURES
     keep = keep_nearer_rows if is_many else keep_nearer_panels
     fold = fold_many_features if is_many else fold_few_features
-    return keep.address(dtype), fold.address(dtype)
+    return keep.address(dtype, _keep_nearer_at), fold.address(dtype, _fold_at)
 
 
 def is_chosen_in_a_task(rows: DenseRows, n_chosen: int, n_trials: int) -> bool:

@@ -21,17 +21,18 @@ from kmeans_xp.kernels.for_numba.compiled import (
     compiled,
     inline,
 )
+from kmeans_xp.kernels.for_numba.emitted.sparse_vectors import UNIT, add_numbers, keep_greatest
 from kmeans_xp.kernels.for_numba.sparse_panels import (
     Panel,
     arrays_of,
     first_unit,
     in_ranges,
+    n_packing_tasks,
     origin_of,
     override,
     row_cost,
     weights_of,
 )
-from kmeans_xp.kernels.for_numba.sparse_vectors import UNIT, add_numbers, keep_greatest
 from kmeans_xp.kernels.for_numba.tiling import Floats, Labels, copy, int32_labels, n_tasks_for
 from kmeans_xp.kernels.portable.assignment import ClusterTotals, cluster_sums, nearest_labels
 from kmeans_xp.kernels.portable.steps import lloyd_step
@@ -42,6 +43,8 @@ __all__ = [
     "Pieces",
     "add_piece",
     "added_number_by_number",
+    "is_step_of_a_task",
+    "label_and_add",
     "labelled",
     "scored_by_panels",
 ]
@@ -155,7 +158,7 @@ def _label_rows(
     SUMS,
     SUMS,
 )
-def _label_and_add(
+def label_and_add(
     numbers,
     columns,
     starts,
@@ -170,6 +173,7 @@ def _label_and_add(
     sums,
     mass,
 ):
+    """Label some rows, and add them to the sums and the mass of their clusters."""
     best, labels, weight = np.empty(_FEW_ROWS), np.empty(_FEW_ROWS, np.int32), 1.0
     for row in range(start, stop, _FEW_ROWS):
         n_rows = min(_FEW_ROWS, stop - row)
@@ -236,10 +240,10 @@ def scored_and_added(rows: SparseRows, centroids: Floats) -> ClusterTotals:
 
     def totals(start: int, stop: int) -> ClusterTotals:
         found = ClusterTotals(np.zeros(n_clusters * n_features), np.zeros(n_clusters))
-        _label_and_add[dtype](*arrays, start, stop, weights, *panel, n_features, *found)
+        label_and_add[dtype](*arrays, start, stop, weights, *panel, n_features, *found)
         return found
 
-    n_tasks = _n_tasks(rows, _SCORED * panel.n_units + _ADDED, n_clusters)
+    n_tasks = _n_step_tasks(rows, n_clusters)
     return _about_origin(rows, merged_in_tree(in_ranges(totals, rows.n_points, n_tasks)))
 
 
@@ -258,6 +262,20 @@ def added_number_by_number(rows: SparseRows, labels: Labels, n_clusters: int) ->
 
     n_tasks = _n_tasks(rows, _ADDED, n_clusters)
     return _about_origin(rows, merged_in_tree(in_ranges(totals, rows.n_points, n_tasks)))
+
+
+def _n_step_tasks(rows: SparseRows, n_clusters: int) -> int:
+    return _n_tasks(rows, _SCORED * -(-n_clusters // UNIT) + _ADDED, n_clusters)
+
+
+def is_step_of_a_task(rows: SparseRows, n_clusters: int) -> bool:
+    """Return whether one task lays out the centroids, and one labels and adds up all rows."""
+    n_features = rows.n_features
+    return (
+        has_own_totals(n_clusters, n_features)
+        and _n_step_tasks(rows, n_clusters) == 1
+        and n_packing_tasks(n_clusters, n_features) == 1
+    )
 
 
 def _n_tasks(rows: SparseRows, of_number: float, n_clusters: int) -> int:

@@ -22,11 +22,11 @@ from kmeans_xp.kernels.for_numba.compiled import (
     SUMS,
     compiled,
 )
+from kmeans_xp.kernels.for_numba.emitted.vectors import PANEL
 from kmeans_xp.kernels.for_numba.sparse_assignment import added_number_by_number, labelled
 from kmeans_xp.kernels.for_numba.sparse_measuring import inertia_of
 from kmeans_xp.kernels.for_numba.sparse_panels import Panel, in_ranges, origin_of
 from kmeans_xp.kernels.for_numba.tiling import Floats
-from kmeans_xp.kernels.for_numba.vectors import PANEL
 from kmeans_xp.kernels.portable.batches import BatchMeans, batch_means
 from kmeans_xp.kernels.sparse_rows import SparseRows
 

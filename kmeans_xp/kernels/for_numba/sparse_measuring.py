@@ -24,6 +24,11 @@ from kmeans_xp.kernels.for_numba.compiled import (
     compiled,
     inline,
 )
+from kmeans_xp.kernels.for_numba.emitted.sparse_vectors import (
+    LANES,
+    first_greatest,
+    write_sq_distances,
+)
 from kmeans_xp.kernels.for_numba.sparse_assignment import scored_by_panels
 from kmeans_xp.kernels.for_numba.sparse_panels import (
     Panel,
@@ -36,7 +41,6 @@ from kmeans_xp.kernels.for_numba.sparse_panels import (
     scores_of_row,
     weights_of,
 )
-from kmeans_xp.kernels.for_numba.sparse_vectors import LANES, first_greatest, write_sq_distances
 from kmeans_xp.kernels.for_numba.tiling import Floats, Labels, int32_labels, n_tasks_for
 from kmeans_xp.kernels.portable.assignment import (
     Nearest,

@@ -17,9 +17,9 @@ from kmeans_xp.kernels.for_numba.compiled import (
     compiled,
     inline,
 )
-from kmeans_xp.kernels.for_numba.sparse_vectors import LANES, MOST_UNITS, UNIT, add_products
+from kmeans_xp.kernels.for_numba.emitted.sparse_vectors import LANES, MOST_UNITS, UNIT, add_products
+from kmeans_xp.kernels.for_numba.emitted.vectors import PANEL
 from kmeans_xp.kernels.for_numba.tiling import Floats, n_tasks_for
-from kmeans_xp.kernels.for_numba.vectors import PANEL
 from kmeans_xp.kernels.kernel import Kernel
 from kmeans_xp.kernels.sparse_rows import SparseRows
 from kmeans_xp.kernels.threads import in_threads
@@ -30,8 +30,10 @@ __all__ = [
     "arrays_of",
     "first_unit",
     "in_ranges",
+    "n_packing_tasks",
     "origin_of",
     "override",
+    "pack_features",
     "row_cost",
     "score_tile",
     "scores_of_row",
@@ -67,25 +69,37 @@ class Panel(NamedTuple):
     n_groups: int
 
     @classmethod
+    def empty(cls, n_clusters: int, n_features: int, dtype: np.dtype[Any]) -> "Panel":
+        """Return room for the panel of n_clusters centroids."""
+        n_units = -(-n_clusters // UNIT)
+        of_unit = n_features * UNIT * dtype.itemsize
+        most = min(MOST_UNITS, max(_FEWEST_UNITS, _GROUP_BYTES // of_unit))
+        n_groups, width = -(-n_units // (most - most % 2)), n_units * UNIT
+        return cls(np.empty(width * n_features, dtype), np.empty(width), n_units, n_groups)
+
+    @classmethod
     def of(cls, centroids: Floats, origin: Floats) -> "Panel":
         """Return the centroids as a panel."""
         n_clusters, n_features = centroids.shape
-        n_units = -(-n_clusters // UNIT)
-        of_unit = n_features * UNIT * centroids.itemsize
-        most = min(MOST_UNITS, max(_FEWEST_UNITS, _GROUP_BYTES // of_unit))
-        n_groups, width = -(-n_units // (most - most % 2)), n_units * UNIT
-        numbers = np.empty(width * n_features, centroids.dtype)
+        panel = cls.empty(n_clusters, n_features, centroids.dtype)
 
         def pack(start: int, stop: int) -> Floats:
-            norms = np.zeros(width)
-            _pack[centroids.dtype](centroids, origin, n_groups, start, stop, numbers, norms)
+            norms = np.zeros(len(panel.biases))
+            pack_features[centroids.dtype](
+                centroids, origin, panel.n_groups, start, stop, panel.numbers, norms
+            )
             return norms
 
-        # Half of what a number takes: those of another thread come into this one's cache after.
-        n_tasks = n_tasks_for(n_features, 0.75 * width)
+        n_tasks = n_packing_tasks(n_clusters, n_features)
         biases = -merged_in_tree(in_ranges(pack, n_features, n_tasks))
         biases[n_clusters:] = -np.inf
-        return cls(numbers, biases, n_units, n_groups)
+        return panel._replace(biases=biases)
+
+
+def n_packing_tasks(n_clusters: int, n_features: int) -> int:
+    """Return into how many tasks the features of centroids are cut to be laid out."""
+    # Half of what a number takes: those of another thread come into this one's cache after.
+    return n_tasks_for(n_features, 0.75 * -(-n_clusters // UNIT) * UNIT)
 
 
 @inline
@@ -127,7 +141,7 @@ def score_tile(
 
 
 @compiled(ROWS, NUMBERS, COUNT, COUNT, COUNT, RESULTS, SUMS)
-def _pack(centroids, origin, n_groups, start, stop, numbers, norms):
+def pack_features(centroids, origin, n_groups, start, stop, numbers, norms):
     """Lay some features out, and add what they have of |c|^2 / 2 + c . origin to ``norms``."""
     n_clusters, n_features = centroids.shape
     n_units = len(norms) // UNIT

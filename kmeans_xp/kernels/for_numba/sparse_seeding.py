@@ -18,6 +18,7 @@ from kmeans_xp.kernels.for_numba.compiled import (
     compiled,
     inline,
 )
+from kmeans_xp.kernels.for_numba.emitted.sparse_vectors import fold_scores
 from kmeans_xp.kernels.for_numba.sparse_measuring import sq_norms_of
 from kmeans_xp.kernels.for_numba.sparse_panels import (
     Panel,
@@ -30,7 +31,6 @@ from kmeans_xp.kernels.for_numba.sparse_panels import (
     scores_of_row,
     weights_of,
 )
-from kmeans_xp.kernels.for_numba.sparse_vectors import fold_scores
 from kmeans_xp.kernels.for_numba.tiling import Floats, n_tasks_for
 from kmeans_xp.kernels.portable.seeding import candidate_potentials, closer_of
 from kmeans_xp.kernels.sparse_rows import SparseRows

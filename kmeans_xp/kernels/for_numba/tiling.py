@@ -21,7 +21,7 @@ from kmeans_xp.kernels.for_numba.compiled import (
     inline,
     shared,
 )
-from kmeans_xp.kernels.for_numba.vectors import (
+from kmeans_xp.kernels.for_numba.emitted.vectors import (
     GROUPS,
     LINE,
     PANEL,
@@ -172,9 +172,9 @@ def filler_of(rows: Dense) -> int:
     0 where the numbers of a row lie side by side and are taken as they are.
     """
     if isinstance(rows, SphereRows):
-        return _scale.address(rows.points.dtype)
+        return _scale.address(rows.points.dtype, _fill)
     is_dense = rows.points.strides[1] == rows.points.itemsize or rows.n_features == 1
-    return 0 if is_dense else _gather.address(rows.points.dtype)
+    return 0 if is_dense else _gather.address(rows.points.dtype, _fill)
 
 
 def int32_labels(labels: NDArray[Any]) -> Labels:
@@ -205,8 +205,10 @@ def _scale(points, first, n_rows, scratch):
     is_dense = points.strides[1] == points.itemsize or n_features == 1
     for row in range(n_rows):  # ascending: what is written after a row is of the next
         sum_of_squares = sq_length(points, first + row, n_features) if is_dense else 0.0
+        factor = kind(0.0)
         if _LEAST_SQUARE < sum_of_squares < _GREATEST_SQUARE:
             factor = kind(RADIUS / np.sqrt(sum_of_squares))
+        if 0.0 < factor < np.inf:  # of float32 rows below normal numbers it may overflow
             copy_scaled(points, first + row, factor, n_features, scratch, row)
         else:
             # In a branch of its own: to give arrays to a function counts references, which takes

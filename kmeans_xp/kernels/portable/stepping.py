@@ -12,7 +12,7 @@ from kmeans_xp.kernels.portable.assignment import ClusterTotals, nearest_labels
 from kmeans_xp.kernels.portable.steps import LloydSteps, Update, lloyd_steps, update_centroids
 from kmeans_xp.kernels.rows import Rows
 
-__all__ = ["Step", "Steps", "batched_steps_of", "steps_of"]
+__all__ = ["Step", "Steps", "StepsInOneCall", "batched_steps_of", "steps_of"]
 
 #: most steps in one call, where that is faster; more would only take more memory
 _STEPS_AHEAD = 16

@@ -13,7 +13,7 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from kmeans_xp.kernels.for_numba.vectors import (
+from kmeans_xp.kernels.for_numba.emitted.vectors import (
     _BYTES,
     _I8,
     _I32,
@@ -65,7 +65,7 @@ _VECTORS, CODED_ROWS = (4, 6) if _BYTES == 64 else (2, 4)
 CODED_BLOCK = _VECTORS * LANES
 #: candidates of a row whose chains are computed side by side
 _CHAINS = 8
-#: candidates that a coded row is held against at a time
+#: candidates that a coded row is compared with at a time
 NEAR = 8
 
 
@@ -219,53 +219,15 @@ def score_codes(
     in ``lows`` the greatest of what some score is at least.
     """
     builder = code.builder
-    wide = ir.VectorType(_I32, LANES)
-    lane = _I64(LANES)
-
-    def numbers(array: _Array, index: Any) -> Any:
-        return code.load(array.at(index))
-
-    block_at = builder.mul(block, n_quads)
-
-    def multiply(quad: Any, sums: list[Any]) -> list[Any]:
-        first = builder.mul(builder.add(block_at, quad), _I64(CODED_BLOCK))
-        there = [
-            code.load(blocks.at(builder.add(first, _I64(v * LANES))), wide) for v in range(_VECTORS)
-        ]
-        new = []
-        for r in range(CODED_ROWS):
-            start = builder.mul(builder.add(row, _I64(r)), row_bytes)
-            four = codes.at(builder.add(start, builder.mul(quad, _I64(4))))
-            four = builder.load(builder.bitcast(four, _I32.as_pointer()), align=4)
-            here = code.splat(four, wide)
-            new += [
-                _add_products(code, there[v], here, sums[r * _VECTORS + v]) for v in range(_VECTORS)
-            ]
-        return new
-
-    initial = []
-    for r in range(CODED_ROWS):
-        start = builder.load(starts.at(builder.add(row, _I64(r))))
-        initial += [code.splat(start, wide)] * _VECTORS
-    sums = code.loop(_I64(0), n_quads, 1, initial, multiply)
-
+    sums = _coded_sums(code, codes, row_bytes, n_quads, row, starts, blocks, block)
     column = builder.mul(block, _I64(CODED_BLOCK))
-    scale = [numbers(scales, builder.add(column, _I64(v * LANES))) for v in range(_VECTORS)]
-    bias = [numbers(biases, builder.add(column, _I64(v * LANES))) for v in range(_VECTORS)]
-    most = [
-        code.splat(
-            builder.load(block_numbers.at(builder.add(builder.mul(block, _I64(3)), _I64(i))))
-        )
-        for i in range(3)
-    ]
+    columns = [builder.add(column, _I64(v * LANES)) for v in range(_VECTORS)]
+    scale, bias = ([code.load(each.at(at)) for at in columns] for each in (scales, biases))
+    most = _three(code, block_numbers, block)
+    n_blocks = builder.sdiv(n_columns, _I64(CODED_BLOCK))
     for r in range(CODED_ROWS):
         number = builder.add(row, _I64(r))
-        mine = [
-            code.splat(
-                builder.load(row_numbers.at(builder.add(builder.mul(number, _I64(3)), _I64(i))))
-            )
-            for i in range(3)
-        ]
+        mine = _three(code, row_numbers, number)
         target = builder.add(builder.mul(number, n_columns), builder.mul(place, _I64(CODED_BLOCK)))
         greatest = None
         for v in range(_VECTORS):
@@ -276,11 +238,54 @@ def score_codes(
         error = builder.fmul(most[0], mine[0])
         error = code.multiply_add(most[1], mine[1], error)
         error = code.multiply_add(most[2], mine[2], error)
-        n_blocks = builder.sdiv(n_columns, _I64(CODED_BLOCK))
-        top = builder.mul(builder.add(builder.mul(number, n_blocks), place), lane)
+        top = builder.mul(builder.add(builder.mul(number, n_blocks), place), _I64(LANES))
         code.store(builder.fadd(greatest, error), tops.at(top))
-        low = lows.at(builder.mul(number, lane))
+        low = lows.at(builder.mul(number, _I64(LANES)))
         code.store(code.greatest(builder.fsub(greatest, error), code.load(low)), low)
+
+
+def _coded_sums(
+    code: _Code,
+    codes: _Array,
+    row_bytes: Any,
+    n_quads: Any,
+    row: Any,
+    starts: _Array,
+    blocks: _Array,
+    block: Any,
+) -> list[Any]:
+    """Return the products of ``CODED_ROWS`` rows and a block, ``_VECTORS`` vectors a row."""
+    builder, wide = code.builder, ir.VectorType(_I32, LANES)
+    rows = [builder.add(row, _I64(r)) for r in range(CODED_ROWS)]
+    block_at = builder.mul(block, n_quads)
+
+    def multiply(quad: Any, sums: list[Any]) -> list[Any]:
+        first = builder.mul(builder.add(block_at, quad), _I64(CODED_BLOCK))
+        there = [
+            code.load(blocks.at(builder.add(first, _I64(v * LANES))), wide) for v in range(_VECTORS)
+        ]
+        new = []
+        for r, number in enumerate(rows):
+            at = builder.add(builder.mul(number, row_bytes), builder.mul(quad, _I64(4)))
+            four = builder.bitcast(codes.at(at), _I32.as_pointer())
+            here = code.splat(builder.load(four, align=4), wide)
+            new += [
+                _add_products(code, there[v], here, sums[r * _VECTORS + v]) for v in range(_VECTORS)
+            ]
+        return new
+
+    initial = []
+    for number in rows:
+        initial += [code.splat(builder.load(starts.at(number)), wide)] * _VECTORS
+    return code.loop(_I64(0), n_quads, 1, initial, multiply)
+
+
+def _three(code: _Code, numbers: _Array, index: Any) -> list[Any]:
+    """Return the three numbers of a row, or of a block, each in all lanes."""
+    builder = code.builder
+    first = builder.mul(index, _I64(3))
+    places = [numbers.at(builder.add(first, _I64(i))) for i in range(3)]
+    return [code.splat(builder.load(place)) for place in places]
 
 
 @functools.partial(_vector_code, result=types.int64)
@@ -403,7 +408,7 @@ def may_be_nearer(
     upper = code.multiply_add(of_row(1), of_group(1), upper)
     upper = code.multiply_add(of_row(2), of_group(2), upper)
     limits = builder.fadd(code.splat(limit, lanes), of_group(3))
-    # What is no number proves nothing.
+    # NaN proves nothing.
     is_far = builder.fcmp_ordered("<=", upper, limits)
     mask = builder.bitcast(builder.not_(is_far), ir.IntType(NEAR))
     return builder.zext(mask, _I64)

@@ -10,7 +10,7 @@ from typing import Any
 from llvmlite import ir
 from numba import types
 
-from kmeans_xp.kernels.for_numba.vectors import (
+from kmeans_xp.kernels.for_numba.emitted.vectors import (
     _BYTES,
     _I1,
     _I32,

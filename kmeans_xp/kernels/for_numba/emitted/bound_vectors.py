@@ -6,7 +6,14 @@ from llvmlite import ir
 from numba import types
 from numba.core import cgutils
 
-from kmeans_xp.kernels.for_numba.vectors import _I32, _I64, _Array, _Code, _every, _vector_code
+from kmeans_xp.kernels.for_numba.emitted.vectors import (
+    _I32,
+    _I64,
+    _Array,
+    _Code,
+    _every,
+    _vector_code,
+)
 
 __all__ = [
     "BIGGEST",

@@ -4,7 +4,7 @@ from typing import Any
 
 from llvmlite import ir
 
-from kmeans_xp.kernels.for_numba.vectors import (
+from kmeans_xp.kernels.for_numba.emitted.vectors import (
     _I64,
     _VECTORS,
     GROUPS,

@@ -1,0 +1,232 @@
+"""Functions that emit vector code have the bits of plain loops.
+
+Numbers are multiples of an eighth, and so small that every product and every sum is exact: then no
+order of additions matters. The order has tests of its own, by whole kernels.
+"""
+
+import functools
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.testing import assert_array_equal
+
+numba = pytest.importorskip("numba", reason="about what it compiles")
+
+from kmeans_xp.kernels.for_numba.emitted import code_vectors, vectors  # noqa: E402
+
+Array = np.ndarray[Any, Any]
+DTYPES = ["float32", "float64"]
+#: features: of less than a vector, of whole vectors, and of both
+WIDTHS = [1, 3, 7, 8, 16, 19, 64, 67]
+NOISE = 7.0
+
+
+@functools.cache
+def called(emitted: Any) -> Any:
+    """Return a function of Python for an emitted one."""
+    return numba.njit(lambda *arguments: emitted(*arguments))
+
+
+def eighths(rng: np.random.Generator, shape: Any, dtype: Any) -> Array:
+    return (rng.integers(-16, 17, shape) / 8).astype(dtype)
+
+
+def panels_of(rows: Array) -> Array:
+    """Return whole panels of rows, flat, feature by feature."""
+    n_lanes = vectors.PANEL[rows.dtype]
+    return np.concatenate(
+        [rows[first : first + n_lanes].T.ravel() for first in range(0, len(rows), n_lanes)]
+    )
+
+
+def sq_distances(rows: Array, centroids: Array) -> Array:
+    distances: Array = np.square(rows[:, None, :] - centroids[None]).sum(axis=2)
+    return distances
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("n_features", WIDTHS)
+def test_add_row(n_features: int, dtype: str) -> None:
+    rng = np.random.default_rng(0)
+    points, origin = eighths(rng, (3, n_features), dtype), eighths(rng, n_features, dtype)
+    totals = np.zeros((2, vectors.total_width(n_features)))
+    called(vectors.add_row)(points, 1, origin, 0.25, n_features, totals, 1)
+    assert_array_equal(totals[1, :n_features], 0.25 * (points[1] - origin).astype(np.float64))
+    assert totals[1, n_features] == 0.25
+    assert not totals[0].any()
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("n_features", WIDTHS)
+def test_panels(n_features: int, dtype: str) -> None:
+    rng = np.random.default_rng(0)
+    n_lanes = vectors.PANEL[np.dtype(dtype)]
+    points = eighths(rng, (n_lanes + 5, n_features), dtype)
+    origin = eighths(rng, n_features, dtype)
+    panel = np.full(n_lanes * n_features + 1, NOISE, dtype)
+    for n_rows in (1, n_lanes - 1, n_lanes, n_lanes + 3):
+        called(vectors.pack_panel)(points, 2, n_rows, origin, n_features, panel, 1)
+        chosen = 2 + np.minimum(np.arange(n_lanes), n_rows - 1)  # the last row is repeated
+        expected = (points[chosen] - origin).T.ravel()
+        assert_array_equal(panel[1:], expected)
+        order = rng.integers(0, len(points), n_rows)
+        called(vectors.pack_chosen)(points, order, 0, n_rows, origin, n_features, panel, 1)
+        chosen = order[np.minimum(np.arange(n_lanes), n_rows - 1)]
+        assert_array_equal(panel[1:], (points[chosen] - origin).T.ravel())
+    assert panel[0] == NOISE
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("size", vectors.GROUPS)
+@pytest.mark.parametrize("n_features", [1, 5, 16])
+def test_scores_and_folds_of_a_group(n_features: int, size: int, dtype: str) -> None:
+    rng = np.random.default_rng(1)
+    n_lanes = vectors.PANEL[np.dtype(dtype)]
+    rows, centroids = (eighths(rng, (n, n_features), dtype) for n in (n_lanes, size))
+    panel, group = panels_of(rows), centroids.T.ravel().copy()
+    biases = eighths(rng, size, dtype)
+    scores = rows @ centroids.T + biases
+    best, second = eighths(rng, n_lanes, dtype), np.full(n_lanes, -np.inf, dtype)
+    before, is_better = best.copy(), scores.max(axis=1) > best
+    for emitted, more in ((vectors.score_group, ()), (vectors.score_group_and_next, (second,))):
+        best, labels = before.copy(), np.full(n_lanes, 99, np.int32)
+        called(emitted)(panel, size, 0, n_features, group, biases, 0, best, *more, labels, 0)
+        assert_array_equal(best, np.maximum(before, scores.max(axis=1)))
+        assert_array_equal(labels, np.where(is_better, scores.argmax(axis=1), 99))
+    ordered = np.sort(np.column_stack([before, scores]), axis=1)
+    assert_array_equal(second, ordered[:, -2])
+
+    distances = sq_distances(rows, centroids)
+    closest, weights = np.abs(before) * 8, eighths(rng, n_lanes, np.float64)
+    lanes = np.zeros(size * n_lanes)
+    called(vectors.fold_group)(*(panel, size, 0, n_features, group, 0, closest, weights, 0, lanes))
+    nearer = np.minimum(closest[:, None], distances)
+    assert_array_equal(lanes, (weights[:, None] * nearer).T.ravel())
+    called(vectors.keep_nearer)(panel, 0, n_features, centroids[0].copy(), closest, 0)
+    assert_array_equal(closest, nearer[:, 0])
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("n_features", WIDTHS)
+def test_rows_alone(n_features: int, dtype: str) -> None:
+    rng = np.random.default_rng(2)
+    points, origin = eighths(rng, (2, n_features), dtype), eighths(rng, n_features, dtype)
+    candidates = eighths(rng, (8, n_features), dtype)
+    centred, flat = points[1] - origin, candidates.ravel()
+    distances = sq_distances(centred[None], candidates)[0]
+    found = called(vectors.sq_distance)(points, 1, origin, flat, 2 * n_features, n_features)
+    assert found == distances[2]
+    assert called(vectors.sq_length)(points, 1, n_features) == np.square(points[1]).sum()
+    scaled = np.zeros((2 + 64, n_features), dtype)
+    called(vectors.copy_scaled)(points, 1, scaled.dtype.type(0.5), n_features, scaled, 1)
+    assert_array_equal(scaled[1], points[1] / 2)
+    closest = distances.dtype.type(np.median(distances))
+    for size in vectors.ROW_CANDIDATES:
+        sums = np.ones(8)
+        called(vectors.fold_row)(
+            *(points, size, 1, origin, flat, 0, n_features, closest, 0.25, sums)
+        )
+        assert_array_equal(sums[:size], 1.0 + 0.25 * np.minimum(closest, distances[:size]))
+        assert_array_equal(sums[size:], 1.0)
+        called(vectors.add_closest)(points, size, closest, 0.25, sums, 0)
+        folded = 1.0 + 0.25 * (np.minimum(closest, distances[:size]) + np.float64(closest))
+        assert_array_equal(sums[:size], folded)
+
+
+needs_products = pytest.mark.skipif(
+    not code_vectors.HAS_PRODUCTS, reason="the processor multiplies no bytes"
+)
+
+
+@needs_products
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("n_features", WIDTHS)
+def test_rows_that_are_coded(n_features: int, dtype: str) -> None:
+    rng = np.random.default_rng(3)
+    points, origin = eighths(rng, (2, n_features), dtype), eighths(rng, n_features, dtype)
+    centred, row = np.full(128, NOISE, dtype), points[1] - origin
+    most = called(code_vectors.centre_row)(points, 1, origin, n_features, centred, 0)
+    assert most == np.abs(row).max()
+    assert_array_equal(centred[:n_features], row)
+    n_lanes = vectors.PANEL[np.dtype(dtype)] // 2
+    assert not centred[n_features : -(-n_features // n_lanes) * n_lanes].any()
+    step, kind = 0.5, np.dtype(dtype).type
+    codes, sums = np.zeros(128, np.int8), np.zeros(3, dtype)
+    called(code_vectors.code_row)(
+        *(centred, 0, n_features, kind(step), kind(1 / step), kind(3)),
+        *(codes, 0, sums),
+    )
+    expected = np.clip(np.rint(row / step), -3, 3)  # rint: half to even
+    assert_array_equal(codes[:n_features], expected)
+    left = row - step * expected
+    assert sums.tolist() == [np.square(left).sum(), np.square(expected).sum(), expected.sum()]
+
+    centroids, biases = eighths(rng, (11, n_features), dtype), eighths(rng, 11, dtype)
+    flat, chosen, scores = centroids.ravel(), np.arange(10, -1, -1, dtype=np.int32), np.empty(11)
+    scores = scores.astype(dtype)
+    product = called(code_vectors.score_row)(centred, 0, n_features, flat, 3 * n_features)
+    assert product == row @ centroids[3]
+    called(code_vectors.chain_scores)(
+        *(centred, 0, n_features, flat, biases, chosen, 0, 11, scores)
+    )
+    assert_array_equal(scores, (centroids @ row + biases)[::-1])
+
+
+@needs_products
+def test_lanes() -> None:
+    numbers = np.random.default_rng(4).permutation(64).astype(np.float32)
+    lanes = slice(5, 5 + code_vectors.LANES)
+    assert called(code_vectors.greatest_lane)(numbers, 5) == numbers[lanes].max()
+    above = called(code_vectors.lanes_above)(numbers, 5, np.float32(30))
+    assert above == sum(1 << at for at, number in enumerate(numbers[lanes]) if number >= 30)
+    assert [called(code_vectors.lowest_bit)(mask) for mask in (1, 8, 40)] == [0, 3, 3]
+
+
+@needs_products
+@pytest.mark.parametrize("n_quads", [1, 5, 16])
+def test_scores_of_codes(n_quads: int) -> None:
+    rng = np.random.default_rng(5)
+    n_rows, n_columns, most = code_vectors.CODED_ROWS, code_vectors.CODED_BLOCK, 3
+    rows = rng.integers(-most, most + 1, (n_rows, 4 * n_quads)).astype(np.int8)
+    there = rng.integers(-most, most + 1, (n_columns, 4 * n_quads))
+    unsigned = (there + code_vectors.CENTRE).astype(np.uint8).reshape(n_columns, n_quads, 4)
+    blocks = np.ascontiguousarray(unsigned.transpose(1, 0, 2)).view(np.int32).ravel()
+    starts = (-code_vectors.CENTRE * rows.sum(axis=1, dtype=np.int64)).astype(np.int32)
+    scales, biases = (eighths(rng, n_columns, np.float32) for _ in range(2))
+    of_rows, of_block = eighths(rng, (n_rows, 3), np.float32), eighths(rng, 3, np.float32)
+    scores = np.empty(n_rows * n_columns, np.float32)
+    tops = np.empty(n_rows * code_vectors.LANES, np.float32)
+    lows = np.full(n_rows * code_vectors.LANES, -np.inf, np.float32)
+    called(code_vectors.score_codes)(
+        *(scores, rows.ravel(), 4 * n_quads, n_quads, 0, starts, of_rows.ravel(), blocks, 0),
+        *(scales, biases, of_block, 0, n_columns, tops, lows),
+    )
+    expected = (rows.astype(int) @ there.T) * scales + biases * of_rows[:, :1]
+    assert_array_equal(scores.reshape(n_rows, n_columns), expected)
+    greatest = expected.reshape(n_rows, -1, code_vectors.LANES).max(axis=1)
+    error = (of_rows * of_block).sum(axis=1, keepdims=True)
+    assert_array_equal(tops.reshape(n_rows, -1), greatest + error)
+    assert_array_equal(lows.reshape(n_rows, -1), greatest - error)
+
+
+@needs_products
+@pytest.mark.parametrize("width", [64, 128])
+def test_candidates_that_may_be_nearer(width: int) -> None:
+    rng = np.random.default_rng(6)
+    near, most = code_vectors.NEAR, 3
+    rows = rng.integers(-most, most + 1, (5, width)).astype(np.int8)
+    there = rng.integers(-most, most + 1, (2 * near, width))
+    unsigned = (there + code_vectors.CENTRE).astype(np.uint8).view(np.int8)
+    of_rows, numbers = (eighths(rng, shape, np.float32) for shape in ((5, 4), (2, 4, near)))
+    numbers[0, 3, 2], numbers[1, 0, 5] = np.inf, np.nan
+    scale, lengths, lost, limits = numbers[1]
+    start = -code_vectors.CENTRE * int(rows[3].sum(dtype=np.int64))
+    mask = called(code_vectors.may_be_nearer)(
+        *(of_rows.ravel(), 3, np.float32(0.5), rows.ravel(), width, start),
+        *(unsigned.ravel(), numbers.ravel(), 1),
+    )
+    upper = (there[near:] @ rows[3].astype(int)) * of_rows[3, 0] * scale
+    upper = upper + of_rows[3, 1] * lengths + of_rows[3, 2] * lost
+    assert mask == sum(1 << at for at in range(near) if not upper[at] <= 0.5 + limits[at])
+    assert mask >> 5 & 1  # NaN proves nothing
