@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 
 import numpy as np
+import pyarrow as pa
 import typer
 
 from kmeans_xp import Checkpoint, KMeans, MiniBatchKMeans, persistence, plotting
@@ -122,6 +123,9 @@ def cluster(
         if temporary.labelled:
             labels.check_writable(data.table, temporary.labelled)
         column = labels.label_column(data.table, label_column, is_written=out is not None)
+        if out is None or not labels.needs_rows(path, out):
+            data = data.without_table()
+            pa.default_memory_pool().release_unused()
         # Mini-batches try first centroids on a sample, and are fitted once.
         starts = (n_init or 1) if mini_batch else n_starts(n_init, data.points.shape, n_clusters)
         estimator = (MiniBatchKMeans if mini_batch else KMeans)(

@@ -2,7 +2,7 @@
 
 import shlex
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 import pyarrow as pa
@@ -59,6 +59,10 @@ class Inputs(NamedTuple):
         found = np.zeros(len(self.is_kept), labels.dtype)
         found[self.is_kept] = labels
         return np.ma.MaskedArray(found, ~self.is_kept)
+
+    def without_table(self) -> Self:
+        """Return the same without the rows of the table, which may take as much as the values."""
+        return self._replace(table=self.table.schema.empty_table())
 
     @property
     def unit(self) -> str:
@@ -130,7 +134,8 @@ def _numbering(values: Matrix, names: list[str]) -> list[str]:
 
 
 def _uneven_spread(values: Matrix, names: list[str]) -> list[str]:
-    spreads = values.std(axis=0, dtype=np.float64)
+    # Column by column: of the whole, NumPy would make a second matrix.
+    spreads = np.array([column.std(dtype=np.float64) for column in values.T])
     widest, narrowest = spreads.max(), spreads[spreads > 0].min(initial=np.inf)
     if widest <= UNEVEN_SPREAD * narrowest:
         return []

@@ -15,7 +15,14 @@ from kmeans_xp.cli.formulas import Formulas
 from kmeans_xp.cli.paths import DELIMITERS, format_of
 from kmeans_xp.cli.text_format import TextFormat
 
-__all__ = ["LABEL_COLUMN", "LEFT_OUT", "check_writable", "label_column", "write_labelled"]
+__all__ = [
+    "LABEL_COLUMN",
+    "LEFT_OUT",
+    "check_writable",
+    "label_column",
+    "needs_rows",
+    "write_labelled",
+]
 
 LABEL_COLUMN = "cluster"
 #: label of a row that was left out, where labels cannot be empty
@@ -55,6 +62,13 @@ def check_writable(table: pa.Table, temporary: Path) -> None:
             f"The columns cannot be written as {temporary.suffix} ({error}): "
             "name the output .parquet or .npy"
         ) from error
+
+
+def needs_rows(source: Path, target: Path) -> bool:
+    """Return whether `write_labelled` takes the rows from the table, not from `source` again."""
+    suffix = target.suffix.lower()
+    is_copied = suffix in DELIMITERS and format_of(source) in DELIMITERS
+    return suffix != ".npy" and not is_copied
 
 
 def write_labelled(

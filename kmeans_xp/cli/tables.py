@@ -33,6 +33,10 @@ __all__ = [
 # A polygon as text, say, is longer than the 131,072 characters that a cell may have by default.
 csv.field_size_limit(2**31 - 1)
 
+#: bytes of a text file from which on it is read block by block, and of a block
+LARGE = 64 * 2**20
+BLOCK_BYTES = 4 * 2**20
+
 
 _TEXT_ADVICE = (
     " --delimiter, --decimal, --thousands and --encoding (such as cp1252) say how it is written."
@@ -157,11 +161,18 @@ def _check_quotes(path: Path, text: TextFormat) -> None:
 
 
 def _parsed_text(path: Path, text: TextFormat, **options: Any) -> pa.Table:
+    parse = pa.csv.ParseOptions(delimiter=text.delimiter, newlines_in_values=True)
+    convert = pa.csv.ConvertOptions(decimal_point=text.decimal)
+    if path.stat().st_size >= LARGE:
+        # Block by block the parser keeps little beside the table; `read_csv` as much as that again.
+        read = pa.csv.ReadOptions(encoding=text.encoding, block_size=BLOCK_BYTES, **options)
+        try:
+            with pa.csv.open_csv(path, read, parse, convert) as reader:
+                return reader.read_all()
+        except pa.ArrowInvalid:
+            pass  # a column is not what its first block says: all rows are needed to tell
     return pa.csv.read_csv(
-        path,
-        read_options=pa.csv.ReadOptions(encoding=text.encoding, **options),
-        parse_options=pa.csv.ParseOptions(delimiter=text.delimiter, newlines_in_values=True),
-        convert_options=pa.csv.ConvertOptions(decimal_point=text.decimal),
+        path, pa.csv.ReadOptions(encoding=text.encoding, **options), parse, convert
     )
 
 

@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -257,3 +258,32 @@ def test_a_terminal_may_lack_letters(encoding: str, tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert rb"\u53ce\u5165" in done.stdout
     assert out.exists()
+
+
+LATER = {
+    "integers": "7",
+    "fractions": "1.5",
+    "text": "n/a",
+    "nothing": "",
+    "true": "true",
+    "dates": "2021-03-04",
+}
+
+
+@pytest.mark.parametrize("first", LATER)
+@pytest.mark.parametrize("then", LATER)
+@pytest.mark.parametrize("has_header", [True, False])
+def test_a_large_file_is_read_as_a_small_one(
+    has_header: bool, first: str, then: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "table.csv"
+    rows = [f"{i},{LATER[first if i < 40 else then]}\n" for i in range(80)]
+    file.write_text("".join(["id,kind\n", *rows] if has_header else rows))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        small = tables.read(file)
+        monkeypatch.setattr(tables, "LARGE", 0)
+        monkeypatch.setattr(tables, "BLOCK_BYTES", 64)
+        large = tables.read(file)
+    assert large.schema.equals(small.schema)
+    assert large.equals(small)

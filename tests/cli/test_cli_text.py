@@ -137,6 +137,7 @@ def test_only_what_is_certain_is_seen(text: str, seen: tuple[str, ...], tmp_path
     assert TextFormat().of(tmp_path / "t.csv") == (*seen, "utf-8")
 
 
+@pytest.mark.filterwarnings("ignore:.* begins with numbers")
 @pytest.mark.parametrize(
     "text",
     [
