@@ -923,7 +923,12 @@ def two_problems(trial: Trial) -> tuple[Any, ...]:
         weights = trial.library.asarray(np.stack([weights, weights[::-1]]) + 1.0, weights.dtype)
     n_clusters = min(len(trial.problem.centroids), len(points))
     uniforms = np.random.default_rng(0).random((2, 1 + (n_clusters - 1) * 3))
-    return both, weights, uniforms, ProblemOptions(n_clusters, 4, 1e-4, 1e-30, 1e30, 1e-6)
+    return (
+        both,
+        weights,
+        uniforms,
+        ProblemOptions(n_clusters, 4, 1e-4, 1e-30, 1e30, 1e-60, 1e60, 1e-6),
+    )
 
 
 def verify_solved_at_once(result: Any, trial: Trial, truth: Truth) -> None:
