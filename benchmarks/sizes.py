@@ -63,7 +63,7 @@ def by_network(costs: Costs, bounds: SizeBounds) -> float:
 
 
 def by_programme(costs: Costs, bounds: SizeBounds) -> float:
-    """Return the least cost by a linear programme."""
+    """Return the least cost by a linear programme, one variable for each row and cluster."""
     n_clusters, n_rows = costs.shape
     of_rows = sparse.kron(np.ones((1, n_clusters)), sparse.eye(n_rows))
     of_clusters = sparse.kron(sparse.eye(n_clusters), np.ones((1, n_rows)))

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from numpy.testing import assert_array_equal
 
 from kmeans_xp import config_context, kmeans_plusplus
-from kmeans_xp.algorithms import seeding
-from kmeans_xp.kernels import DenseRows, candidate_potentials, chosen_at_once, closer_of
+from kmeans_xp.kernels import DenseRows, candidate_potentials, closer_of
+from tests.seeding_problems import KINDS, Rows, check_same_rows, groups, uniform
 
 pytest.importorskip("numba")
 
@@ -23,8 +23,6 @@ if not HAS_PRODUCTS:
     pytest.skip("the processor multiplies no bytes", allow_module_level=True)
 
 from kmeans_xp.kernels.for_numba import coded_seeding, skipped_seeding
-
-Rows = np.ndarray[Any, Any]
 
 
 @contextmanager
@@ -41,42 +39,6 @@ def coded_from_the_start() -> Iterator[None]:
         }.items():
             patch.setattr(skipped_seeding, name, value)
         yield
-
-
-@contextmanager
-def plain() -> Iterator[None]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(seeding, "chosen_at_once", chosen_at_once.portable)
-        yield
-
-
-def uniform(n_points: int, n_features: int, rng: np.random.Generator) -> Rows:
-    return rng.random((n_points, n_features))
-
-
-def lattice(n_points: int, n_features: int, rng: np.random.Generator) -> Rows:
-    """Few whole numbers: many rows half-way between two others, and many that are equal."""
-    return rng.integers(0, 3, (n_points, n_features)).astype(float)
-
-
-def heavy_tails(n_points: int, n_features: int, rng: np.random.Generator) -> Rows:
-    return rng.standard_cauchy((n_points, n_features))
-
-
-def groups(n_points: int, n_features: int, rng: np.random.Generator) -> Rows:
-    centres = rng.normal(scale=3.0, size=(20, n_features))
-    return centres[rng.integers(0, 20, n_points)] + rng.normal(size=(n_points, n_features))
-
-
-def of_all_sizes(n_points: int, n_features: int, rng: np.random.Generator) -> Rows:
-    """Return rows from very short to long, and zeros."""
-    scales = 10.0 ** rng.integers(-25, 3, (n_points, 1))
-    return np.where(rng.random((n_points, 1)) < 0.1, 0.0, scales) * rng.normal(
-        size=(n_points, n_features)
-    )
-
-
-KINDS = [uniform, lattice, heavy_tails, groups, of_all_sizes]
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
@@ -105,17 +67,7 @@ def test_the_same_rows_are_chosen(
     rng = np.random.default_rng(seed)
     n_clusters = min(n_clusters, n_points)
     points = ((kind(n_points, n_features, rng) + offset) * scale).astype(dtype)
-    weights = None if weighted is None else rng.random(n_points)
-    if weights is not None and weighted == "zeros":
-        weights[rng.random(n_points) < 0.5] = 0.0
-        weights[0] = 1.0
-    params: dict[str, Any] = {"sample_weight": weights, "random_state": seed % 2**31}
-    with coded_from_the_start():
-        centroids, indices = kmeans_plusplus(points, n_clusters, **params)
-    with plain():
-        expected_centroids, expected = kmeans_plusplus(points, n_clusters, **params)
-    assert_array_equal(indices, expected)
-    assert_array_equal(centroids, expected_centroids)
+    check_same_rows(coded_from_the_start, points, n_clusters, weighted, seed)
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])

@@ -12,15 +12,13 @@ from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
 
 from kmeans_xp import config_context, kmeans_plusplus
-from kmeans_xp.algorithms import seeding
-from kmeans_xp.kernels import DenseRows, candidate_potentials, chosen_at_once, closer_of
+from kmeans_xp.kernels import DenseRows, candidate_potentials, closer_of
 from tests.datasets import blobs
+from tests.seeding_problems import KINDS, Rows, check_same_rows, groups
 
 pytest.importorskip("numba")
 skipped = pytest.importorskip("kmeans_xp.kernels.for_numba.skipped_seeding")
 by_cluster = pytest.importorskip("kmeans_xp.kernels.for_numba.rows_by_cluster")
-
-Rows = np.ndarray[Any, Any]
 
 
 @contextmanager
@@ -37,34 +35,6 @@ def held_from_the_start() -> Iterator[None]:
             patch.setattr(skipped, name, value)
         patch.setattr(by_cluster, "_FEW_PANELS", 0)
         yield
-
-
-@contextmanager
-def plain() -> Iterator[None]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(seeding, "chosen_at_once", chosen_at_once.portable)
-        yield
-
-
-def uniform(n_points: int, n_features: int, rng: np.random.Generator) -> Rows:
-    return rng.random((n_points, n_features))
-
-
-def lattice(n_points: int, n_features: int, rng: np.random.Generator) -> Rows:
-    """Whole numbers: many rows half-way between two others, and many that are equal."""
-    return rng.integers(0, 9, (n_points, n_features)).astype(float)
-
-
-def heavy_tails(n_points: int, n_features: int, rng: np.random.Generator) -> Rows:
-    return rng.standard_cauchy((n_points, n_features))
-
-
-def groups(n_points: int, n_features: int, rng: np.random.Generator) -> Rows:
-    centres = rng.normal(scale=20.0, size=(20, n_features))
-    return centres[rng.integers(0, 20, n_points)] + rng.normal(size=(n_points, n_features))
-
-
-KINDS = [uniform, lattice, heavy_tails, groups]
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
@@ -94,17 +64,7 @@ def test_the_same_rows_are_chosen(
 ) -> None:
     rng = np.random.default_rng(seed)
     points = ((kind(n_points, n_features, rng) + offset) * scale).astype(dtype)
-    weights = None if weighted is None else rng.random(n_points)
-    if weights is not None and weighted == "zeros":
-        weights[rng.random(n_points) < 0.5] = 0.0
-        weights[0] = 1.0
-    params: dict[str, Any] = {"sample_weight": weights, "random_state": seed % 2**31}
-    with held_from_the_start():
-        centroids, indices = kmeans_plusplus(points, n_clusters, **params)
-    with plain():
-        expected_centroids, expected = kmeans_plusplus(points, n_clusters, **params)
-    assert_array_equal(indices, expected)
-    assert_array_equal(centroids, expected_centroids)
+    check_same_rows(held_from_the_start, points, n_clusters, weighted, seed)
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])

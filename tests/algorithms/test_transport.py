@@ -8,8 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
-from scipy import optimize, sparse
+from scipy import optimize
 
+from benchmarks.sizes import by_programme
 from kmeans_xp.algorithms import SizeBounds, cheapest_labels
 
 Costs = NDArray[np.float64]
@@ -33,21 +34,6 @@ def least_of_all(costs: Costs, bounds: SizeBounds) -> float:
         if sizes_of(labels, costs).min() >= bounds.least
         and sizes_of(labels, costs).max() <= bounds.most
     )
-
-
-def least_by_programme(costs: Costs, bounds: SizeBounds) -> float:
-    """Return the least cost by a linear programme, one variable for each row and cluster."""
-    n_clusters, n_rows = costs.shape
-    of_rows = sparse.kron(np.ones((1, n_clusters)), sparse.eye(n_rows))
-    of_clusters = sparse.kron(sparse.eye(n_clusters), np.ones((1, n_rows)))
-    solved = optimize.linprog(
-        costs.ravel(),
-        A_ub=sparse.vstack([of_clusters, -of_clusters]),
-        b_ub=np.repeat([bounds.most, -bounds.least], n_clusters),
-        A_eq=of_rows,
-        b_eq=np.ones(n_rows),
-    )
-    return float(solved.fun)
 
 
 def check(costs: Costs, bounds: SizeBounds, least: float) -> None:
@@ -88,7 +74,7 @@ def test_no_labelling_costs_less(problem: tuple[Costs, SizeBounds]) -> None:
 # The programme's tolerances are absolute: its costs are near 1.
 @given(problems(150, 5, ("uniform", "ties"), (1.0,)))
 def test_costs_are_those_of_a_linear_programme(problem: tuple[Costs, SizeBounds]) -> None:
-    check(*problem, least_by_programme(*problem))
+    check(*problem, by_programme(*problem))
 
 
 @pytest.mark.parametrize("kind", ["distances", "equal rows", "equal costs"])
@@ -116,4 +102,4 @@ def test_bounds_that_the_nearest_labels_keep_change_nothing() -> None:
 def test_costs_are_not_written_to() -> None:
     costs = np.random.default_rng(0).random((4, 200))
     costs.flags.writeable = False
-    check(costs, SizeBounds(50, 50), least_by_programme(costs, SizeBounds(50, 50)))
+    check(costs, SizeBounds(50, 50), by_programme(costs, SizeBounds(50, 50)))
