@@ -15,7 +15,8 @@ def size_bounds(size_min: int | None, size_max: int | None, n_rows: int) -> Size
     """Return the bounds of a cluster's size, or None where there are none."""
     if size_min is None and size_max is None:
         return None
-    return SizeBounds(1 if size_min is None else size_min, n_rows if size_max is None else size_max)
+    least = 1 if size_min is None else size_min
+    return SizeBounds(least, n_rows if size_max is None else min(size_max, n_rows))
 
 
 def check_sizes(

@@ -90,6 +90,14 @@ def test_bounds_that_a_fit_keeps_anyway_change_nothing(library: Library) -> None
     assert bound.n_iter_ == plain.n_iter_
 
 
+def test_a_bound_above_the_number_of_rows_is_none(library: Library) -> None:
+    X = library.asarray(skewed(), "float32")
+    huge, all_rows = (
+        KMeans(N_CLUSTERS, size_max=most, random_state=0).fit(X) for most in (10**30, len(X))
+    )
+    assert huge.inertia_ == all_rows.inertia_
+
+
 def test_of_several_runs_the_best_is_kept(library: Library) -> None:
     X = library.asarray(skewed(), "float32")
     options: dict[str, Any] = {"size_max": 20, "init": "random", "random_state": 0}
