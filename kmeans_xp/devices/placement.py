@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 import array_api_compat
 import numpy as np
+import sklearn
 
 from kmeans_xp.config import computes_by_its_own, default_device
 from kmeans_xp.devices.arrays import (
@@ -191,7 +192,10 @@ def send(array: Array, placement: Placement) -> Array:
 def kept(array: Array, placement: Placement) -> Array:
     """Return what an estimator keeps for itself: as a result, or as the lender's on the host."""
     is_lenders = placement.is_lent and type(array) is np.ndarray
-    return array if is_lenders else send(array, placement)
+    # With array API dispatch, scikit-learn expects each array of an estimator in X's library.
+    if is_lenders and not sklearn.get_config()["array_api_dispatch"]:
+        return array
+    return send(array, placement)
 
 
 def adopted(value: Any) -> Any:
