@@ -261,17 +261,17 @@ def page(compilations: Sequence[Compilation], nvrtc_version: tuple[int, int]) ->
 _PAGE = """\
 # The CUDA kernels, as compiled
 
-Registers of a thread on each architecture, and in bytes the static shared memory of a block and
-the spills of a thread, as NVRTC {version} reports them for each of the {n_kernels} instantiations
-that the modules of `kmeans_xp/kernels/for_cupy` can ask for. Spills on all
-architectures: {spills}.
+`python benchmarks/kernel_resources.py --write` writes this page. It needs CuPy, and no GPU.
 
-`In` is the type of the points, `T` the one computed in; the number is the padded number of
-features, or of candidates of k-means++. `few_step` and `few_labels` are launched with more shared
-memory, by the size of the problem and up to 96 KiB, and `certified_wide_labels` with 72 KiB more.
-Kernels of tensor cores need sm_80.
+The modules of `kmeans_xp/kernels/for_cupy` can ask for {n_kernels} instantiations of kernels.
+For each, the table has what NVRTC {version} reports: the registers of a thread on each
+architecture, and bytes of memory. *Shared* is the static shared memory of a block. *Spills* are
+the bytes that a thread spills. Spills on all architectures: {spills}.
 
-Written by `python benchmarks/kernel_resources.py --write`, which needs CuPy and no GPU.
+`In` is the type of the points, and `T` the type of the computation. The number is the padded number
+of features, or of candidates of k-means++. Kernels of tensor cores need sm_80. Some launches add
+shared memory to that of the table. `few_step` and `few_labels` add up to 96 KiB, by the size of the
+problem. `certified_wide_labels` adds 72 KiB.
 
 {table}
 """

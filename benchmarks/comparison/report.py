@@ -25,32 +25,35 @@ _TITLES = {
 }
 
 _REMARKS = {
-    "iteration": "Assignment and new centroids from the same rows: scikit-learn's "
-    "`lloyd_iter_chunked_dense`, this package's `lloyd_step` and `update_centroids`, faiss's "
-    "`Kmeans` told to do one iteration. The resulting centroids' inertia agrees. kmeans_xp on "
-    'torch is by torch\'s own operations, as with `compute="own"`: estimators compute with '
-    "NumPy's kernels in the same memory, in the time of the column before.",
-    "fit": "`KMeans(k, random_state=0)` by each library, k-means++ included, with the same bound "
-    "on the iterations (second column). sklearnex and faiss draw other rows to begin from and so "
-    "take another way: their iterations and inertia are in the second table. faiss is made to do "
-    "as many iterations as scikit-learn did. Before the clock runs, fits from the same rows by the "
-    "same number of iterations must agree.",
-    "seeding": "`kmeans_plusplus` with the same seed. scikit-learn and this package are greedy "
-    "and choose the same rows; faiss makes one trial a step.",
-    "predict": "Labels for all rows, of centroids that are one iteration old. The labels agree.",
-    "minibatch": "`MiniBatchKMeans` for whole passes (one, and more of small data), batches of "
-    "1024 rows, with nothing that could end it earlier. scikit-learn draws each batch by "
-    "`RandomState.choice` with weights, which adds up those of all rows again.",
-    "tiny": "*n_init=10*: a default fit with ten restarts. *same work*: one fit from the same "
+    "iteration": "Each library assigns the rows and computes new centroids, from the same "
+    "centroids. scikit-learn does it by `lloyd_iter_chunked_dense`, this package by `lloyd_step` "
+    "and `update_centroids`, and faiss by a `Kmeans` of one iteration. The inertia of the new "
+    'centroids agrees. *kmeans_xp on torch* uses the operations of torch, as with `compute="own"`. '
+    "Estimators do not do this: they compute with NumPy's kernels in the same memory, in the time "
+    "of *kmeans_xp*.",
+    "fit": "Each library fits `KMeans(k, random_state=0)`, k-means++ included, with the same bound "
+    "on the iterations (second column). sklearnex and faiss draw other initial rows, so their "
+    "iterations and inertia differ. The second table has them. faiss does as many iterations as "
+    "scikit-learn did. Before the clock runs, fits from the same rows by the same number of "
+    "iterations must agree.",
+    "seeding": "Each library runs `kmeans_plusplus` with the same seed. scikit-learn and this "
+    "package are greedy, and choose the same rows. faiss makes one trial per step.",
+    "predict": "Each library finds the labels of all rows, by the same centroids. These are one "
+    "iteration old. The labels agree.",
+    "minibatch": "`MiniBatchKMeans` makes whole passes (one, and more of small data), in batches "
+    "of 1024 rows. Nothing can end it earlier. scikit-learn draws each batch by "
+    "`RandomState.choice` with weights, which adds up the weights of all rows each time.",
+    "tiny": "*n_init=10* is a default fit with ten restarts. *same work* is one fit from the same "
     "rows by the same number of iterations; the inertia agrees.",
-    "converge": "Separated blobs, from the same k-means++ rows, `tol=0`: until no label changes. "
-    "faiss is made to do as many iterations as scikit-learn did.",
-    "scaling": "Ten iterations from the same rows; one of the three numbers varies.",
-    "memory": "The most resident memory of the process during a fit of three iterations from "
-    "k-means++, less what it had before, with the data and the libraries loaded; each fit in a "
-    "fresh process.",
-    "import": "In fresh interpreters whose bytecode is compiled: the import, and in the same "
-    "process a first and a second fit of 20 iterations. The empty cache is numba's.",
+    "converge": "The data are separated blobs. Fits start from the same k-means++ rows, with "
+    "`tol=0`, and run until no label changes. faiss does as many iterations as scikit-learn did.",
+    "scaling": "Fits make ten iterations from the same rows. One of the three numbers varies.",
+    "memory": "A fit makes three iterations from k-means++, in a fresh process. The table has the "
+    "most resident memory during the fit, less what the process had before. The data and the "
+    "libraries were loaded before.",
+    "import": "Each library runs in a fresh interpreter, whose bytecode is compiled. It is "
+    "imported, and then fits twice in the same process, with 20 iterations each. The empty cache "
+    "is numba's.",
 }
 
 #: columns of peers, where all are there
@@ -80,11 +83,11 @@ def page(machine: dict[str, Any], records: Sequence[Record], picture: str | None
 
 def _introduction() -> str:
     return (
-        "Written by `python benchmarks/compare.py`; the raw numbers are in "
-        "`cpu_comparison.json`. All libraries of a line take turns in one process, on the same "
-        "data. Times are medians in milliseconds. A ratio is the median of the ratios to "
-        "scikit-learn's time in the same round: **less than 1 is faster than scikit-learn**. What "
-        "takes minutes is measured once or twice, and says so."
+        "`python benchmarks/compare.py` writes this page. The raw numbers are in "
+        "`cpu_comparison.json`. All libraries of a row take turns in one process, on the same "
+        "data. Times are medians, in milliseconds. A ratio is the median of the ratios to "
+        "scikit-learn's time in the same round: **less than 1 is faster than scikit-learn**. If a "
+        "case takes minutes, it is measured once or twice, and its cell says so."
     )
 
 
@@ -246,11 +249,13 @@ def _left_out(records: Sequence[Record]) -> list[str]:
                 reasons.setdefault((name, why), {})[record["dtype"]] = None
     if not reasons:
         return []
-    cells = []
+    names: dict[str, list[str]] = {}
     for (name, why), dtypes in reasons.items():
         is_for_all = dtypes.keys() == {record["dtype"] for record in records}
-        cells.append(f"{name} ({why})" if is_for_all else f"{name} for {', '.join(dtypes)} ({why})")
-    return [f"Left out: {', '.join(cells)}."]
+        where = f"({why})" if is_for_all else f"for {', '.join(dtypes)} ({why})"
+        names.setdefault(where, []).append(name)
+    cells = [f"{', '.join(those)} {where}" for where, those in names.items()]
+    return [f"Left out: {'; '.join(cells)}."]
 
 
 def _number(value: float) -> str:

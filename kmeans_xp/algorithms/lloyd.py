@@ -30,8 +30,9 @@ UPDATES: dict[str, Callable[..., Update]] = {
     "cosine": means_on_sphere,
 }
 METRICS = tuple(UPDATES)
-#: last iterations that are compared, so that the time this takes does not grow with a run
-_LOOKED_AT = 64
+#: How many last iterations are compared: the time this takes does not grow with a run. A circle is
+#: found if it has at most half of them. Several short circles together are a long one.
+_LOOKED_AT = 128
 
 
 class Iteration(NamedTuple):
@@ -93,8 +94,8 @@ def lloyd(
 
     Sums are added in a fixed order. So equal labels give equal centroids, and a shift of zero
     means strict convergence. Where rows differ only by rounding, labels may alternate for ever:
-    a run also ends where its iterations repeat earlier ones, and more steps lead to the same
-    centroids.
+    a run also ends where its last iterations, at most 64, repeat those before them, and more steps
+    lead to the same centroids.
 
     Parameters
     ----------

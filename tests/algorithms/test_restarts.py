@@ -67,6 +67,14 @@ def test_runs_that_go_round_in_a_circle_end_as_alone(library: Library) -> None:
         assert len(result.iterations) < 300
 
 
+@pytest.mark.filterwarnings("ignore:Number of distinct clusters")
+@pytest.mark.parametrize("seed", [432, 583])
+def test_a_circle_of_some_forty_steps_ends(seed: int) -> None:
+    host = nearly_equal("float32", seed=seed)
+    kmeans = KMeans(11, init="random", n_init=1, random_state=seed, tol=0.0, max_iter=1000)
+    assert kmeans.fit(host).n_iter_ < 150
+
+
 def test_runs_whose_gain_is_less_than_rounding_shows_go_on_until_they_settle() -> None:
     xp, host = namespace_of(np.empty(0)), np.arange(60)[:, None] / 1024
     host[:30] -= 5e4
