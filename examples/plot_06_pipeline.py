@@ -65,7 +65,8 @@ def draw(fitted, points, selection, names):
     tried = [candidate.n_clusters for candidate in selection.table]
     inertias = [candidate.inertia for candidate in selection.table]
     ElbowDisplay.from_inertias(tried, inertias, chosen=selection.n_clusters, ax=axes["elbow"])
-    ClustersDisplay.from_estimator(model, scaler.transform(points), ax=axes["plane"])
+    scaled = scaler.transform(points)
+    ClustersDisplay.from_estimator(model, scaled, feature_names=names, ax=axes["plane"])
     own_units = scaler.inverse_transform(model.cluster_centers_)
     ProfilesDisplay.from_predictions(
         points, model.labels_, centroids=own_units, feature_names=names, ax=axes["profiles"]

@@ -67,7 +67,7 @@ def draw(scaled, model, selection):
     curve.set(xlabel="number of segments", ylabel="mean silhouette")
     SilhouetteDisplay.from_estimator(model, scaled, ax=silhouettes)
     ProfilesDisplay.from_estimator(model, scaled, feature_names=COLUMNS, ax=profiles)
-    ClustersDisplay.from_estimator(model, scaled, ax=plane)
+    ClustersDisplay.from_estimator(model, scaled, feature_names=COLUMNS, ax=plane)
 
 
 # %%
