@@ -230,14 +230,13 @@ def moments(points: Any) -> Moments:
 
 def _means(points: Any, labels: HostArray) -> HostArray:
     """Return the mean of each cluster's points, measured in tiles; each cluster must have some."""
-    n_clusters = int(labels.max()) + 1
-    sizes = np.bincount(labels, minlength=n_clusters)
-    if not sizes.all():
+    found, sizes = np.unique(labels, return_counts=True)
+    if found[-1] >= len(found):
         raise ValueError(
-            f"Clusters {np.flatnonzero(sizes == 0).tolist()} have no points, so no mean: "
-            "number the clusters from 0 without gaps, or pass centroids"
+            f"labels must be 0, 1, ... without gaps, got {len(found)} different ones up to "
+            f"{found[-1]}: number the clusters again, or pass centroids"
         )
-    sums = np.zeros((n_clusters, int(points.shape[1])))
+    sums = np.zeros((len(found), int(points.shape[1])))
     for rows in tiles(len(labels)):
         np.add.at(sums, labels[rows], host_rows(points, rows))
     return sums / sizes[:, None]

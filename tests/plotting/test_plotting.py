@@ -1,5 +1,6 @@
 """What the pictures say."""
 
+import inspect
 import subprocess
 import sys
 from pathlib import Path
@@ -324,8 +325,24 @@ def test_without_centroids_the_means_are_drawn() -> None:
     display = ClustersDisplay.from_predictions(points, labels, sample_size=20)
     means = [points[labels == cluster].mean(axis=0) for cluster in range(3)]
     np.testing.assert_allclose(display.centroids, means)
-    with pytest.raises(ValueError, match=r"Clusters \[0, 3\] have no points, .* or pass centroids"):
+    with pytest.raises(ValueError, match=r"got 3 different ones up to 4: .* or pass centroids"):
         ClustersDisplay.from_predictions(points, np.array([1, 2, 4])[labels])
+
+
+@pytest.mark.parametrize("name", [name for name in plotting.__all__ if "Display" in name])
+def test_every_display_has_the_same_interface(name: str) -> None:
+    display = getattr(plotting, name)
+    makers = [member for member in dir(display) if member.startswith("from_")]
+    assert makers
+    for maker in makers:
+        parameters = inspect.signature(getattr(display, maker)).parameters
+        by_place = [each for each in parameters.values() if each.kind is not each.KEYWORD_ONLY]
+        assert len(by_place) <= 2
+        assert maker != "from_estimator" or by_place[0].name == "estimator"
+        assert maker != "from_predictions" or [each.name for each in by_place] == ["X", "labels"]
+        assert parameters["ax"].default is None
+        assert not {"points", "max_points", "axes", "names", "seed"} & set(parameters)
+    assert list(inspect.signature(display.plot).parameters) == ["self", "ax"]
 
 
 def test_names_come_from_the_fit() -> None:

@@ -137,8 +137,9 @@ def test_what_does_not_fit_is_refused(changes: dict[str, Any], message: str) -> 
 
 
 def test_a_cluster_without_points_has_no_mean() -> None:
-    with pytest.raises(ValueError, match=r"Clusters \[1\] have no points"):
-        ProfilesDisplay.from_predictions(np.ones((2, 1)), [0, 2])
+    for last in (2, 2**62):
+        with pytest.raises(ValueError, match=f"without gaps, got 2 different ones up to {last}: "):
+            ProfilesDisplay.from_predictions(np.ones((2, 1)), [0, last])
 
 
 def test_it_draws_on_the_axes_given() -> None:
