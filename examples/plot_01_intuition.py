@@ -15,8 +15,9 @@ import argparse
 import matplotlib.pyplot as plt
 from sklearn.datasets import load_iris, make_blobs
 
-from kmeans_xp import KMeans, plotting
+from kmeans_xp import KMeans
 from kmeans_xp.metrics import adjusted_rand_score
+from kmeans_xp.plotting import ClustersDisplay, VoronoiDisplay
 
 parser = argparse.ArgumentParser(description="What k-means does, in three pictures.")
 parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
@@ -31,12 +32,10 @@ def three_pictures(points, model, names, height):
     raw, regions, clusters = axes
     raw.scatter(points[:, 0], points[:, 1], s=14, color="0.45")
     raw.set(title="The points as they come", xlabel=names[0], ylabel=names[1])
-    plotting.voronoi(points, model.labels_, model.cluster_centers_, feature_names=names, ax=regions)
+    VoronoiDisplay.from_estimator(model, points, feature_names=names, ax=regions)
     regions.set_title("Each region is nearest to one centroid")
     regions.get_legend().remove()
-    plotting.clusters(
-        points, model.labels_, model.cluster_centers_, feature_names=names, ax=clusters
-    )
+    ClustersDisplay.from_estimator(model, points, feature_names=names, ax=clusters)
     for ax in axes:
         ax.set_aspect("equal")  # so that right angles look right
 

@@ -19,7 +19,8 @@ import numpy as np
 from sklearn.datasets import make_blobs
 from sklearn.preprocessing import StandardScaler
 
-from kmeans_xp import KMeans, assign, inertia, lloyd, plotting
+from kmeans_xp import KMeans, assign, inertia, lloyd
+from kmeans_xp.plotting import InertiaHistoryDisplay
 
 parser = argparse.ArgumentParser(description="Lloyd's algorithm, step by step.")
 parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
@@ -107,6 +108,6 @@ print_history(weather_model, weather)
 # The curves fall steeply at first, and then less. They never rise.
 figure, axes = plt.subplots(1, 2, figsize=(12, 4.5), layout="constrained")
 for ax, fitted, title in zip(axes, (model, weather_model), ("Four blobs", "Weather"), strict=True):
-    plotting.inertia_history(fitted, ax=ax)
+    InertiaHistoryDisplay.from_estimator(fitted, ax=ax)
     ax.set_title(title)
 plt.show()

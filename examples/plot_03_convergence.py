@@ -16,7 +16,8 @@ import numpy as np
 from sklearn.datasets import load_digits, make_blobs
 from sklearn.decomposition import PCA
 
-from kmeans_xp import KMeans, plotting
+from kmeans_xp import KMeans
+from kmeans_xp.plotting import CentroidPath, ConvergenceDisplay, animation
 
 parser = argparse.ArgumentParser(description="Watching k-means converge.")
 parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
@@ -30,7 +31,7 @@ device = arguments.device
 # and it keeps the centroids. That costs a little time. Without a callback, nothing is kept.
 def fit_with_path(model, points):
     """Return the centroids before the first iteration, and after each."""
-    path = plotting.CentroidPath()
+    path = CentroidPath()
     model.set_callbacks(path).fit(points)
     return path.centroids
 
@@ -58,7 +59,7 @@ model = KMeans(5, init=start, tol=0, device=device)
 path = fit_with_path(model, blobs)
 
 figure, axes = plt.subplots(2, 3, figsize=(13, 8), layout="constrained")
-plotting.convergence(blobs, path, axes=axes)
+ConvergenceDisplay.from_path(blobs, path, ax=axes)
 print_moves(model, path)
 
 # %%
@@ -67,7 +68,7 @@ print_moves(model, path)
 # The same as a film: the points take the colour of the nearest centroid, then the centroids move.
 # The film goes to the folder for temporary files, or to the path in ``--gif``.
 figure, ax = plt.subplots(figsize=(6.4, 4.8))
-film = plotting.animation(blobs, path, ax=ax, max_iterations=10)
+film = animation(blobs, path, ax=ax, max_iterations=10)
 gif = arguments.gif or Path(tempfile.gettempdir()) / "kmeans_converges.gif"
 film.save(gif, writer="pillow", dpi=80)
 print(f"{gif.name}: {gif.stat().st_size:,} bytes")
@@ -84,6 +85,6 @@ digit_model = KMeans(10, init="random", n_init=1, random_state=0, device=device)
 digit_path = fit_with_path(digit_model, digits)
 
 figure, axes = plt.subplots(2, 3, figsize=(13, 8), layout="constrained")
-plotting.convergence(digits, digit_path, feature_names=["PC 1", "PC 2"], axes=axes)
+ConvergenceDisplay.from_path(digits, digit_path, feature_names=["PC 1", "PC 2"], ax=axes)
 print_moves(digit_model, digit_path)
 plt.show()

@@ -15,8 +15,9 @@ from sklearn.datasets import load_wine, make_blobs
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from kmeans_xp import KMeans, plotting
+from kmeans_xp import KMeans
 from kmeans_xp.metrics import adjusted_rand_score, silhouette_score
+from kmeans_xp.plotting import ClustersDisplay, ElbowDisplay, ProfilesDisplay
 from kmeans_xp.selection import choose_n_clusters
 
 parser = argparse.ArgumentParser(description="A clustering for production.")
@@ -63,11 +64,13 @@ def draw(fitted, points, selection, names):
     )
     tried = [candidate.n_clusters for candidate in selection.table]
     inertias = [candidate.inertia for candidate in selection.table]
-    plotting.elbow(tried, inertias, chosen=selection.n_clusters, ax=axes["elbow"])
-    scaled, centres = scaler.transform(points), model.cluster_centers_
-    plotting.clusters(scaled, model.labels_, centres, ax=axes["plane"])
-    own_units = scaler.inverse_transform(centres)
-    plotting.profiles(own_units, points, model.labels_, feature_names=names, ax=axes["profiles"])
+    ElbowDisplay.from_inertias(tried, inertias, chosen=selection.n_clusters, ax=axes["elbow"])
+    scaled = scaler.transform(points)
+    ClustersDisplay.from_estimator(model, scaled, feature_names=names, ax=axes["plane"])
+    own_units = scaler.inverse_transform(model.cluster_centers_)
+    ProfilesDisplay.from_predictions(
+        points, model.labels_, centroids=own_units, feature_names=names, ax=axes["profiles"]
+    )
 
 
 # %%

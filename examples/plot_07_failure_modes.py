@@ -13,12 +13,12 @@ index is 1 for the same partition, and 0 for chance.
 import argparse
 
 import matplotlib.pyplot as plt
-import numpy as np
 from sklearn.datasets import load_wine, make_blobs, make_moons
 from sklearn.preprocessing import StandardScaler
 
-from kmeans_xp import KMeans, plotting
+from kmeans_xp import KMeans
 from kmeans_xp.metrics import adjusted_rand_score
+from kmeans_xp.plotting import ClustersDisplay
 
 parser = argparse.ArgumentParser(description="Where k-means fails.")
 parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
@@ -63,10 +63,9 @@ def clustered(points, truth):
 
 
 def draw_both(axes, name, points, truth, model, rand_index):
-    means = np.stack([points[truth == group].mean(axis=0) for group in np.unique(truth)])
-    plotting.clusters(points, truth, means, ax=axes[0])
+    ClustersDisplay.from_predictions(points, truth, ax=axes[0])
     axes[0].set_title(f"{name}: the truth")
-    plotting.clusters(points, model.labels_, model.cluster_centers_, ax=axes[1])
+    ClustersDisplay.from_estimator(model, points, ax=axes[1])
     axes[1].set_title(f"k-means, adjusted Rand index {max(rand_index, 0):.2f}")
     for ax in axes:
         ax.get_legend().remove()

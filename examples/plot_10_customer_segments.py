@@ -15,8 +15,9 @@ import numpy as np
 import pandas as pd
 from sklearn.preprocessing import StandardScaler
 
-from kmeans_xp import KMeans, plotting
+from kmeans_xp import KMeans
 from kmeans_xp.metrics import adjusted_rand_score
+from kmeans_xp.plotting import ClustersDisplay, ProfilesDisplay, SilhouetteDisplay
 from kmeans_xp.selection import choose_n_clusters
 
 parser = argparse.ArgumentParser(description="Customer segments.")
@@ -64,11 +65,9 @@ def draw(scaled, model, selection):
     curve.plot(*zip(*tried, strict=True), "o-", color="#0072B2")
     curve.axvline(model.n_clusters, color="black", linestyle="--", linewidth=1)
     curve.set(xlabel="number of segments", ylabel="mean silhouette")
-    plotting.silhouette(scaled, model.labels_, ax=silhouettes)
-    plotting.profiles(
-        model.cluster_centers_, scaled, model.labels_, feature_names=COLUMNS, ax=profiles
-    )
-    plotting.clusters(scaled, model.labels_, model.cluster_centers_, ax=plane)
+    SilhouetteDisplay.from_estimator(model, scaled, ax=silhouettes)
+    ProfilesDisplay.from_estimator(model, scaled, feature_names=COLUMNS, ax=profiles)
+    ClustersDisplay.from_estimator(model, scaled, feature_names=COLUMNS, ax=plane)
 
 
 # %%

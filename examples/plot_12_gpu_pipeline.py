@@ -22,8 +22,9 @@ from sklearn.decomposition import PCA
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from kmeans_xp import KMeans, devices, plotting
+from kmeans_xp import KMeans, devices
 from kmeans_xp.metrics import adjusted_rand_score
+from kmeans_xp.plotting import ClustersDisplay
 
 
 # %%
@@ -85,7 +86,7 @@ def fitted(points, n_components, n_clusters):
 def draw(components, labels, model):
     centroids = on_host(model.cluster_centers_)
     _, ax = plt.subplots(figsize=(9, 6), layout="constrained")
-    plotting.clusters(components[:, :2], labels, centroids[:, :2], ax=ax)
+    ClustersDisplay.from_predictions(components[:, :2], labels, centroids=centroids[:, :2], ax=ax)
     ax.set(xlabel="first component", ylabel="second component")
 
 

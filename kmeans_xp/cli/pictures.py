@@ -5,11 +5,11 @@ from typing import Any
 
 import numpy as np
 
-from kmeans_xp import plotting
 from kmeans_xp.blocks import RowSource
 from kmeans_xp.cli import streaming
 from kmeans_xp.cli.fitting import Fit
 from kmeans_xp.cli.inputs import Inputs
+from kmeans_xp.plotting import ClustersDisplay
 
 __all__ = ["clusters_picture"]
 
@@ -25,9 +25,11 @@ def clusters_picture(file: Path, data: Inputs, result: Fit) -> Any:
     if result.estimator.metric == "cosine":
         centroids = _among_their_rows(data.points, result)
         centres = data.in_own_units(centroids) if plain else centroids
-    ax = plotting.clusters(points, found, centres, feature_names=data.names)
-    ax.set_title(f"{file.name}: {ax.get_title()}", parse_math=False)
-    return ax.figure
+    display = ClustersDisplay.from_predictions(
+        points, found, centroids=centres, feature_names=data.names
+    )
+    display.ax_.set_title(f"{file.name}: {display.ax_.get_title()}", parse_math=False)
+    return display.figure_
 
 
 def _among_their_rows(points: Any, result: Fit) -> Any:

@@ -232,8 +232,11 @@ def _profiles(report: _Report) -> list[Html]:
     values, what = report.data.values, "in the columns' own units"
     if _is_cosine(report):
         values, what = quality.compared_points(report.data, report.result), "of rows at length 1"
-    ax = plotting.profiles(
-        centres, values, report.result.labels, feature_names=report.clusters.names
+    display = plotting.ProfilesDisplay.from_predictions(
+        values,
+        report.result.labels,
+        centroids=centres,
+        feature_names=report.clusters.names,
     )
     rows = [
         [name, *formatted(column)]
@@ -241,7 +244,7 @@ def _profiles(report: _Report) -> list[Html]:
     ]
     return [
         _picture(
-            ax.figure,
+            display.figure_,
             "Heat map of the clusters' centres: a row a cluster, a column a column of the data. "
             "Its values are in the table below.",
             f"Red: above the mean of all rows, blue: below. The values are {what}.",

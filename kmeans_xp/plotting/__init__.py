@@ -1,20 +1,20 @@
 """Pictures of clusters. Matplotlib is imported when one is drawn.
 
-Each function takes arrays of any library and device, draws on ``ax`` or on a figure of its own,
-which pyplot does not know, and returns the axes. Each has a Display beside it, as scikit-learn's
-pictures have, with what was drawn as attributes.
+Each picture is a Display in scikit-learn's convention. Its ``from_...`` methods take arrays of any
+library and device, and draw. Its attributes hold what was drawn. ``ax`` says where to draw. Without
+it, the picture gets a new figure, which pyplot does not know.
 """
 
 from kmeans_xp.plotting.animation import animation
 from kmeans_xp.plotting.centroid_path import CentroidPath
-from kmeans_xp.plotting.clusters import ClustersDisplay, clusters
-from kmeans_xp.plotting.convergence import ConvergenceDisplay, convergence
-from kmeans_xp.plotting.elbow import ElbowDisplay, elbow
+from kmeans_xp.plotting.clusters import ClustersDisplay
+from kmeans_xp.plotting.convergence import ConvergenceDisplay
+from kmeans_xp.plotting.elbow import ElbowDisplay
 from kmeans_xp.plotting.figures import check_format
-from kmeans_xp.plotting.inertia_history import InertiaHistoryDisplay, inertia_history
-from kmeans_xp.plotting.profiles import ProfilesDisplay, profiles
-from kmeans_xp.plotting.silhouette import SilhouetteDisplay, silhouette
-from kmeans_xp.plotting.voronoi import VoronoiDisplay, voronoi
+from kmeans_xp.plotting.inertia_history import InertiaHistoryDisplay
+from kmeans_xp.plotting.profiles import ProfilesDisplay
+from kmeans_xp.plotting.silhouette import SilhouetteDisplay
+from kmeans_xp.plotting.voronoi import VoronoiDisplay
 
 __all__ = [
     "CentroidPath",
@@ -27,11 +27,4 @@ __all__ = [
     "VoronoiDisplay",
     "animation",
     "check_format",
-    "clusters",
-    "convergence",
-    "elbow",
-    "inertia_history",
-    "profiles",
-    "silhouette",
-    "voronoi",
 ]

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from kmeans_xp.checks import check_integer
 from kmeans_xp.plotting.centroid_path import CentroidPath
 from kmeans_xp.plotting.convergence import Journey, evenly, journey_of
-from kmeans_xp.plotting.figures import new_axes
+from kmeans_xp.plotting.figures import check_axes, new_axes
 from kmeans_xp.plotting.looks import MOST_TOLD_APART, colour
 from kmeans_xp.plotting.scatter import draw_centroids, name_axes, number_centroids, point_area
 
@@ -28,7 +29,7 @@ UNASSIGNED = "#B0B0B0"
 
 
 class _Frame(NamedTuple):
-    """A picture of the film: who is assigned by which centroids, and where these are."""
+    """A picture of the film: the assignment, and where the centroids are."""
 
     number: int
     labels: HostArray | None
@@ -37,49 +38,55 @@ class _Frame(NamedTuple):
 
 
 def animation(
-    points: Any,
+    X: Any,
     centroids_path: CentroidPath | Sequence[Any],
     *,
-    feature_names: Sequence[str] | None = None,
     ax: Axes | None = None,
     max_iterations: int = 30,
     interval: int = 150,
-    max_points: int | None = 2_000,
-    random_state: int = 0,
+    feature_names: Sequence[str] | None = None,
+    sample_size: int | None = 2_000,
+    random_state: int | None = 0,
 ) -> FuncAnimation:
     """Make a film of a fit: points take the colour of the nearest centroid, centroids move.
 
     Parameters
     ----------
-    points : array-like of shape (n_points, n_features)
-        The points, of any library and device. One feature is drawn along a line, more than
+    X : array-like of shape (n_samples, n_features)
+        The points, of any library and device. One feature is drawn along a line, and more than
         two in the plane of their first two principal components.
     centroids_path : CentroidPath or sequence of arrays of shape (n_clusters, n_features)
         The centroids before and after each iteration.
-    feature_names : sequence of str, default=None
-        Names for the axes. None takes the columns of a data frame, else "x0", "x1", ...
     ax : matplotlib.axes.Axes, default=None
-        Where to draw; None makes a figure of its own, unknown to pyplot.
+        Where to draw. None makes a new figure, unknown to pyplot.
     max_iterations : int, default=30
-        Show this many iterations when there are more, most of them from the beginning.
+        Show at most this number of iterations, most of them from the beginning.
     interval : int, default=150
-        Milliseconds a frame; an iteration has five.
-    max_points : int or None, default=2_000
-        Draw a random sample of this many points when there are more; None for all.
-    random_state : int, default=0
-        Picks that sample.
+        Milliseconds for each frame. An iteration has five frames.
+    feature_names : sequence of str, default=None
+        Names for the axes. None takes those of a data frame, or "x0", "x1", ...
+    sample_size : int or None, default=2_000
+        Draw a random sample of this size if X has more rows. None draws all.
+    random_state : int or None, default=0
+        Seed of the sample, and of the heights of points with one feature.
 
     Returns
     -------
     matplotlib.animation.FuncAnimation
-        Nothing is drawn yet: save it with ``animation(...).save("path.gif", writer="pillow")``.
+        Saving draws it: ``animation(...).save("path.gif", writer="pillow")``.
 
     Raises
     ------
     ImportError
         If matplotlib is not installed.
+    TypeError
+        If `centroids_path`, `ax` or `feature_names` is of another kind.
     ValueError
-        If the shapes do not match, or the path holds no iteration.
+        If the arrays cannot be drawn, their shapes do not match, or the path has no iteration.
+
+    See Also
+    --------
+    kmeans_xp.plotting.ConvergenceDisplay : The same in panels.
 
     Examples
     --------
@@ -90,11 +97,14 @@ def animation(
     >>> kmeans = KMeans(2, init=X[:2]).set_callbacks(path).fit(X)
     >>> plotting.animation(X, path).save("path.gif", writer="pillow")  # doctest: +SKIP
     """
+    check_axes(ax)
+    check_integer("max_iterations", max_iterations, 1)
+    check_integer("interval", interval, 1)
     journey = journey_of(
-        points,
+        X,
         centroids_path,
         feature_names=feature_names,
-        max_points=max_points,
+        sample_size=sample_size,
         random_state=random_state,
     )
     if ax is None:

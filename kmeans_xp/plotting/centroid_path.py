@@ -30,7 +30,7 @@ class CentroidPath:
 
     See Also
     --------
-    kmeans_xp.plotting.convergence : Draws such a path in panels.
+    kmeans_xp.plotting.ConvergenceDisplay : Draws such a path in panels.
     kmeans_xp.plotting.animation : Draws it as a film.
 
     Examples

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Self
 
-from kmeans_xp.plotting.figures import axes_or_new
-from kmeans_xp.plotting.inputs import fitted_centroids
+from kmeans_xp.plotting.figures import axes_or_new, check_axes
+from kmeans_xp.plotting.inputs import check_sampling, checked_names, fitted_centroids, predicted
 from kmeans_xp.plotting.looks import MOST_TOLD_APART
 from kmeans_xp.plotting.scatter import (
     add_legend,
@@ -14,7 +14,6 @@ from kmeans_xp.plotting.scatter import (
     draw_points,
     name_axes,
     number_centroids,
-    predicted,
     scene_of,
     title_of,
 )
@@ -25,37 +24,37 @@ if TYPE_CHECKING:
 
     HostArray = np.ndarray[Any, Any]
 
-__all__ = ["ClustersDisplay", "clusters"]
+__all__ = ["ClustersDisplay"]
 
 
 class ClustersDisplay:
     """A picture of clusters: points in their cluster's colour, centroids numbered.
+
+    Two features are drawn as they are, and one along a line. More features are drawn in the
+    plane of the first two principal components of the points drawn.
 
     Make one with `from_estimator` or `from_predictions`.
 
     Parameters
     ----------
     points : ndarray of shape (n_drawn, 2)
-        Where the points are drawn.
+        Positions of the points in the picture.
     labels : ndarray of int, shape (n_drawn,)
-        The cluster of each.
+        The cluster of each point.
     centroids : ndarray of shape (n_clusters, 2)
-        Where the centroids are drawn.
+        Positions of the centroids in the picture.
     sizes : ndarray of int, shape (n_clusters,)
-        Points of each cluster, drawn or not.
+        Number of points in each cluster, drawn or not.
     axis_names : tuple of two str
-        Labels of the axes; an empty second one for heights that mean nothing.
+        Labels of the axes. The second is empty if heights mean nothing.
 
     Attributes
     ----------
     ax_ : matplotlib.axes.Axes
-        What `plot` drew on.
+        The axes that `plot` drew on.
     figure_ : matplotlib.figure.Figure
-        Its figure, unknown to pyplot: save it with ``display.figure_.savefig(path)``.
-
-    See Also
-    --------
-    kmeans_xp.plotting.clusters : The same in one call.
+        Their figure. Save it with ``display.figure_.savefig(path)``; pyplot does not know it
+        if `plot` made it.
 
     Examples
     --------
@@ -92,10 +91,10 @@ class ClustersDisplay:
         estimator: Any,
         X: Any,
         *,
-        feature_names: Sequence[str] | None = None,
         ax: Axes | None = None,
-        max_points: int | None = 20_000,
-        random_state: int = 0,
+        feature_names: Sequence[str] | None = None,
+        sample_size: int | None = 20_000,
+        random_state: int | None = 0,
     ) -> Self:
         """Draw X by the clusters of a fitted estimator.
 
@@ -104,29 +103,46 @@ class ClustersDisplay:
         estimator : estimator with ``cluster_centers_`` and ``predict``
             KMeans or MiniBatchKMeans, scikit-learn's too.
         X : array-like of shape (n_samples, n_features)
-            Of any library and device.
-        feature_names : sequence of str, default=None
-            Names for the axes. None takes the columns of a data frame, else "x0", "x1", ...
+            The points, of any library and device.
         ax : matplotlib.axes.Axes, default=None
-            Where to draw; None makes a figure of its own.
-        max_points : int or None, default=20_000
-            Draw a random sample of this many points when there are more; None for all.
-        random_state : int, default=0
-            Picks that sample.
+            Where to draw. None makes a new figure.
+        feature_names : sequence of str, default=None
+            Names for the axes. None takes those of a data frame, then those of the fit, then
+            "x0", "x1", ...
+        sample_size : int or None, default=20_000
+            Draw a random sample of this size if X has more rows. The title says so, and the
+            legend still counts all rows. None draws all.
+        random_state : int or None, default=0
+            Seed of the sample, and of the heights of points with one feature.
 
         Returns
         -------
-        ClustersDisplay
-            Drawn.
+        Display
+            An instance of this class, drawn.
+
+        Raises
+        ------
+        ImportError
+            If matplotlib is not installed.
+        TypeError
+            If `estimator` is not an estimator, or has no centroids.
+        ValueError
+            If the arrays cannot be drawn, or their shapes do not match.
+        sklearn.exceptions.NotFittedError
+            If the estimator is not fitted.
         """
         centroids = fitted_centroids(estimator)
+        cls._check_n_features(centroids.shape[1])
+        check_axes(ax)
+        check_sampling(sample_size, random_state)
+        names = checked_names(feature_names, centroids.shape[1], X=X, estimator=estimator)
         return cls.from_predictions(
             X,
             predicted(estimator, X),
-            centroids,
-            feature_names=feature_names,
+            centroids=centroids,
             ax=ax,
-            max_points=max_points,
+            feature_names=names,
+            sample_size=sample_size,
             random_state=random_state,
         )
 
@@ -135,44 +151,56 @@ class ClustersDisplay:
         cls,
         X: Any,
         labels: Any,
-        centroids: Any,
         *,
-        feature_names: Sequence[str] | None = None,
+        centroids: Any = None,
         ax: Axes | None = None,
-        max_points: int | None = 20_000,
-        random_state: int = 0,
+        feature_names: Sequence[str] | None = None,
+        sample_size: int | None = 20_000,
+        random_state: int | None = 0,
     ) -> Self:
         """Draw X by these labels.
 
         Parameters
         ----------
         X : array-like of shape (n_samples, n_features)
-            Of any library and device.
+            The points, of any library and device.
         labels : array-like of int, shape (n_samples,)
             The cluster of each row, from 0 to n_clusters - 1.
-        centroids : array-like of shape (n_clusters, n_features)
-            The centre of each cluster.
-        feature_names : sequence of str, default=None
-            Names for the axes. None takes the columns of a data frame, else "x0", "x1", ...
+        centroids : array-like of shape (n_clusters, n_features), default=None
+            The centre of each cluster. None takes the mean of its rows.
         ax : matplotlib.axes.Axes, default=None
-            Where to draw; None makes a figure of its own.
-        max_points : int or None, default=20_000
-            Draw a random sample of this many points when there are more; None for all.
-        random_state : int, default=0
-            Picks that sample.
+            Where to draw. None makes a new figure.
+        feature_names : sequence of str, default=None
+            Names for the axes. None takes those of a data frame, or "x0", "x1", ...
+        sample_size : int or None, default=20_000
+            Draw a random sample of this size if X has more rows. The title says so, and the
+            legend still counts all rows. None draws all.
+        random_state : int or None, default=0
+            Seed of the sample, and of the heights of points with one feature.
 
         Returns
         -------
-        ClustersDisplay
-            Drawn.
+        Display
+            An instance of this class, drawn.
+
+        Raises
+        ------
+        ImportError
+            If matplotlib is not installed.
+        TypeError
+            If `ax` or `feature_names` is of another kind.
+        ValueError
+            If the arrays cannot be drawn, or their shapes do not match.
         """
+        check_axes(ax)
         scene = scene_of(
             X,
             labels,
             centroids,
             feature_names=feature_names,
-            max_points=max_points,
+            sample_size=sample_size,
             random_state=random_state,
+            check_n_features=cls._check_n_features,
         )
         return cls(**scene._asdict()).plot(ax)
 
@@ -182,12 +210,19 @@ class ClustersDisplay:
         Parameters
         ----------
         ax : matplotlib.axes.Axes, default=None
-            Where to draw; None makes a figure of its own.
+            Where to draw. None makes a new figure.
 
         Returns
         -------
-        ClustersDisplay
+        Display
             This one, with `ax_` and `figure_`.
+
+        Raises
+        ------
+        ImportError
+            If matplotlib is not installed.
+        TypeError
+            If `ax` is of another kind.
         """
         self.ax_ = axes_or_new(ax)
         self.figure_ = self.ax_.figure
@@ -202,72 +237,9 @@ class ClustersDisplay:
             add_legend(self.ax_, n_clusters)
         return self
 
+    @staticmethod
+    def _check_n_features(n_features: int) -> None:
+        """Raise if the picture is not for this number of features."""
+
     def _draw_ground(self, ax: Axes) -> None:
         """Draw what lies below the points."""
-
-
-def clusters(
-    points: Any,
-    labels: Any,
-    centroids: Any,
-    *,
-    feature_names: Sequence[str] | None = None,
-    ax: Axes | None = None,
-    max_points: int | None = 20_000,
-    random_state: int = 0,
-) -> Axes:
-    """Draw points coloured by cluster, with their centroids numbered.
-
-    Two features are drawn as they are, one along a line, more in the plane of the first
-    two principal components of the points drawn.
-
-    Parameters
-    ----------
-    points : array-like of shape (n_points, n_features)
-        The points, of any library and device.
-    labels : array-like of int, shape (n_points,)
-        The cluster of each point, from 0 to n_clusters - 1.
-    centroids : array-like of shape (n_clusters, n_features)
-        The centre of each cluster.
-    feature_names : sequence of str, default=None
-        Names for the axes. None takes the columns of a data frame, else "x0", "x1", ...
-    ax : matplotlib.axes.Axes, default=None
-        Where to draw. None makes a figure of its own, unknown to pyplot: save it with
-        ``clusters(...).figure.savefig(path)``.
-    max_points : int or None, default=20_000
-        Draw a random sample of this many points when there are more, and say so in the title;
-        None for all.
-        The sizes in the legend always count all points.
-    random_state : int, default=0
-        Picks that sample, and the jitter of one-dimensional points.
-
-    Returns
-    -------
-    matplotlib.axes.Axes
-        The axes drawn on.
-
-    Raises
-    ------
-    ImportError
-        If matplotlib is not installed.
-    ValueError
-        If the shapes do not match, or a label is of no centroid.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from kmeans_xp import plotting
-    >>> points = np.array([[0.0, 0.0], [0.0, 1.0], [5.0, 5.0]])
-    >>> ax = plotting.clusters(points, [0, 0, 1], points[[0, 2]])
-    >>> ax.get_title()
-    '3 points in 2 clusters'
-    """
-    return ClustersDisplay.from_predictions(
-        points,
-        labels,
-        centroids,
-        feature_names=feature_names,
-        ax=ax,
-        max_points=max_points,
-        random_state=random_state,
-    ).ax_

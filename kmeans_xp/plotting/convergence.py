@@ -9,12 +9,11 @@ import numpy as np
 
 from kmeans_xp.checks import check_integer
 from kmeans_xp.plotting.centroid_path import CentroidPath
-from kmeans_xp.plotting.figures import new_grid
+from kmeans_xp.plotting.figures import check_axes, new_grid
 from kmeans_xp.plotting.inputs import (
+    check_sampling,
     checked_names,
     checked_points,
-    column_names,
-    generator_of,
     host_centroids,
     host_rows,
     sampled,
@@ -28,7 +27,7 @@ if TYPE_CHECKING:
 
     HostArray = np.ndarray[Any, Any]
 
-__all__ = ["ConvergenceDisplay", "Journey", "convergence", "evenly", "journey_of"]
+__all__ = ["ConvergenceDisplay", "Journey", "evenly", "journey_of"]
 
 PANELS = 6
 # Moves shorter than this share of the picture would be an arrow's head behind the disc.
@@ -70,21 +69,21 @@ class Journey(NamedTuple):
 
 
 def journey_of(
-    points: Any,
+    X: Any,
     centroids_path: CentroidPath | Sequence[Any],
     *,
     feature_names: Sequence[str] | None,
-    max_points: int | None,
-    random_state: int,
+    sample_size: int | None,
+    random_state: int | None,
 ) -> Journey:
     """Check the arrays, sample the points, and find the plane of the picture."""
-    names = column_names(points) if feature_names is None else feature_names
+    check_sampling(sample_size, random_state)
     centroids = _checked_path(centroids_path)
     n_features = centroids.shape[2]
-    points = checked_points(points, n_features)
-    names = checked_names(names, n_features)
-    rng = generator_of(random_state)
-    rows = host_rows(points, sampled(int(points.shape[0]), max_points, rng))
+    points = checked_points(X, n_features)
+    names = checked_names(feature_names, n_features, X=X)
+    rng = np.random.default_rng(random_state)
+    rows = host_rows(points, sampled(int(points.shape[0]), sample_size, rng))
     plane = Plane.of(rows, names)
     path = np.stack([plane.positions(step) for step in centroids])
     return Journey(rows, centroids, plane.positions(rows, rng), path, plane.axis_names)
@@ -115,14 +114,14 @@ def evenly(n_iterations: int, n_chosen: int) -> list[int]:
     Parameters
     ----------
     n_iterations : int
-        Of which to choose, from 1.
+        The number of iterations, from 1.
     n_chosen : int
-        How many, at most.
+        The number to choose, at most.
 
     Returns
     -------
     list of int
-        Ascending; spaced by a constant factor, but by at least one.
+        Ascending, spaced by a constant factor, but by at least one.
     """
     n_chosen = min(n_chosen, n_iterations)
     if n_chosen == 1:
@@ -132,7 +131,11 @@ def evenly(n_iterations: int, n_chosen: int) -> list[int]:
 
 
 class ConvergenceDisplay:
-    """Panels of iterations: points by their assignment, arrows by which centroids move.
+    """Panels of iterations: points coloured by assignment, arrows where centroids move.
+
+    A point has the colour of the centroid that it is assigned to in that iteration: the nearest
+    of those before it. One feature is drawn along a line, and more than two in the plane of
+    their first two principal components.
 
     Make one with `from_path`.
 
@@ -141,18 +144,19 @@ class ConvergenceDisplay:
     journey : Journey
         Points and path, in the coordinates of the picture.
     iterations : list of int
-        Those to draw, from 1.
+        The iterations to draw, from 1.
 
     Attributes
     ----------
     axes_ : ndarray of matplotlib.axes.Axes
-        One for each iteration.
+        The axes that `plot` drew on, one for each iteration.
     figure_ : matplotlib.figure.Figure
-        Their figure, unknown to pyplot.
+        Their figure, unknown to pyplot if `plot` made it.
 
     See Also
     --------
-    kmeans_xp.plotting.convergence : The same in one call.
+    kmeans_xp.plotting.CentroidPath : Keeps the path of a fit.
+    kmeans_xp.plotting.animation : The same as a film.
 
     Examples
     --------
@@ -177,67 +181,89 @@ class ConvergenceDisplay:
         X: Any,
         centroids_path: CentroidPath | Sequence[Any],
         *,
+        ax: Any = None,
         panels: int | Sequence[int] | None = None,
         feature_names: Sequence[str] | None = None,
-        axes: Any = None,
-        max_points: int | None = 5_000,
-        random_state: int = 0,
+        sample_size: int | None = 5_000,
+        random_state: int | None = 0,
     ) -> Self:
         """Draw the path that centroids took through X.
 
         Parameters
         ----------
         X : array-like of shape (n_samples, n_features)
-            Of any library and device.
+            The points, of any library and device.
         centroids_path : CentroidPath or sequence of arrays of shape (n_clusters, n_features)
             The centroids before and after each iteration.
+        ax : matplotlib.axes.Axes or array-like of Axes, default=None
+            Where to draw, one for each panel. None makes a new figure.
         panels : int or sequence of int, default=None
-            How many iterations to draw, or which, from 1. None draws six, or one on each of
-            `axes`.
+            The number of iterations to draw, or which, from 1. None draws one on each of `ax`,
+            or six. A number is spaced by a constant factor: most happens in the first ones.
         feature_names : sequence of str, default=None
-            Names for the axes. None takes the columns of a data frame, else "x0", "x1", ...
-        axes : array of matplotlib.axes.Axes, default=None
-            Where to draw, one for each panel; None makes a figure of their own.
-        max_points : int or None, default=5_000
-            Draw a random sample of this many points when there are more; None for all.
-        random_state : int, default=0
-            Picks that sample.
+            Names for the axes. None takes those of a data frame, or "x0", "x1", ...
+        sample_size : int or None, default=5_000
+            Draw a random sample of this size if X has more rows. None draws all.
+        random_state : int or None, default=0
+            Seed of the sample, and of the heights of points with one feature.
 
         Returns
         -------
         ConvergenceDisplay
             Drawn.
+
+        Raises
+        ------
+        ImportError
+            If matplotlib is not installed.
+        TypeError
+            If `centroids_path`, `ax`, `panels` or `feature_names` is of another kind.
+        ValueError
+            If the arrays cannot be drawn, their shapes do not match, or `panels` names an
+            iteration that the path does not have.
         """
+        axes = _checked_axes(ax)
         journey = journey_of(
             X,
             centroids_path,
             feature_names=feature_names,
-            max_points=max_points,
+            sample_size=sample_size,
             random_state=random_state,
         )
-        n_axes = None if axes is None else np.size(axes)
+        n_axes = None if axes is None else len(axes)
         iterations = _chosen(panels, journey.n_iterations, n_axes)
         return cls(journey=journey, iterations=iterations).plot(axes)
 
-    def plot(self, axes: Any = None) -> Self:
+    def plot(self, ax: Any = None) -> Self:
         """Draw the panels.
 
         Parameters
         ----------
-        axes : array of matplotlib.axes.Axes, default=None
-            Where to draw, one for each iteration; None makes a figure of their own.
+        ax : matplotlib.axes.Axes or array-like of Axes, default=None
+            Where to draw, one for each iteration. None makes a new figure.
 
         Returns
         -------
         ConvergenceDisplay
             This one, with `axes_` and `figure_`.
+
+        Raises
+        ------
+        ImportError
+            If matplotlib is not installed.
+        TypeError
+            If `ax` is of another kind.
+        ValueError
+            If there is not one of `ax` for each iteration.
         """
-        own = axes is None
-        self.axes_ = new_grid(len(self.iterations)) if own else np.atleast_1d(axes).ravel()
+        axes = _checked_axes(ax)
+        if axes is not None:
+            _check_n_axes(len(axes), len(self.iterations))
+        self.axes_ = new_grid(len(self.iterations)) if axes is None else axes
         self.figure_ = self.axes_[0].figure
-        for ax, number in zip(self.axes_, self.iterations, strict=True):
-            self._draw(ax, number)
-        if own:
+        for panel, number in zip(self.axes_, self.iterations, strict=True):
+            self._draw(panel, number)
+        if axes is None:
             handles, labels = self._key()
             self.figure_.legend(handles, labels, loc="outside lower center", ncols=2, frameon=False)
         return self
@@ -269,88 +295,41 @@ class ConvergenceDisplay:
         return [cross, disc], ["centroid before, by which points are coloured", "and after"]
 
 
-def convergence(
-    points: Any,
-    centroids_path: CentroidPath | Sequence[Any],
-    *,
-    panels: int | Sequence[int] | None = None,
-    feature_names: Sequence[str] | None = None,
-    axes: Any = None,
-    max_points: int | None = 5_000,
-    random_state: int = 0,
-) -> np.ndarray[Any, Any]:
-    """Draw iterations of a fit in panels, with arrows by which the centroids move.
-
-    Points have the colour of the centroid that they are assigned to in that iteration, which
-    is the nearest of those before it.
-
-    Parameters
-    ----------
-    points : array-like of shape (n_points, n_features)
-        The points, of any library and device. One feature is drawn along a line, more than
-        two in the plane of their first two principal components.
-    centroids_path : CentroidPath or sequence of arrays of shape (n_clusters, n_features)
-        The centroids before and after each iteration.
-    panels : int or sequence of int, default=None
-        How many iterations to draw, or which, from 1. None draws six, or one on each of
-        `axes`. They are spaced by a constant factor: most happens in the first ones.
-    feature_names : sequence of str, default=None
-        Names for the axes. None takes the columns of a data frame, else "x0", "x1", ...
-    axes : array of matplotlib.axes.Axes, default=None
-        Where to draw, one for each panel; None makes a figure of their own, unknown to pyplot.
-    max_points : int or None, default=5_000
-        Draw a random sample of this many points when there are more; None for all.
-    random_state : int, default=0
-        Picks that sample.
-
-    Returns
-    -------
-    ndarray of matplotlib.axes.Axes
-        The axes drawn on, in the order of the iterations.
-
-    Raises
-    ------
-    ImportError
-        If matplotlib is not installed.
-    ValueError
-        If the shapes do not match, or there is no such iteration.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from kmeans_xp import KMeans, plotting
-    >>> X = np.array([[0.0, 0.0], [1.0, 0.0], [9.0, 0.0], [10.0, 0.0]])
-    >>> path = plotting.CentroidPath()
-    >>> kmeans = KMeans(2, init=X[:2]).set_callbacks(path).fit(X)
-    >>> [ax.get_title() for ax in plotting.convergence(X, path, panels=2)]
-    ['Iteration 1', 'Iteration 3 (last)']
-    """
-    return ConvergenceDisplay.from_path(
-        points,
-        centroids_path,
-        panels=panels,
-        feature_names=feature_names,
-        axes=axes,
-        max_points=max_points,
-        random_state=random_state,
-    ).axes_
+def _checked_axes(ax: Any) -> HostArray | None:
+    if ax is None:
+        return None
+    axes = np.atleast_1d(np.asarray(ax, dtype=object)).ravel()
+    for each in axes:
+        check_axes(each)
+    return axes
 
 
-def _chosen(panels: int | Sequence[int] | None, n_iterations: int, n_axes: int | None) -> list[int]:
+def _check_n_axes(n_axes: int, n_panels: int) -> None:
+    if n_axes != n_panels:
+        raise ValueError(f"ax must be one for each of {n_panels} panels, got {n_axes}")
+
+
+def _chosen(panels: Any, n_iterations: int, n_axes: int | None) -> list[int]:
     if panels is None:
         panels = PANELS if n_axes is None else n_axes
     if isinstance(panels, int | np.integer):
         check_integer("panels", panels, 1)
         chosen = evenly(n_iterations, int(panels))
+    elif isinstance(panels, str) or not isinstance(panels, Sequence | np.ndarray):
+        raise TypeError(
+            f"panels must be a number or a sequence of iterations, got {type(panels).__name__}"
+        )
     else:
+        for number in panels:
+            check_integer("each of panels", number, 1)
         chosen = [int(number) for number in panels]
     if not chosen or not 1 <= min(chosen) <= max(chosen) <= n_iterations:
         raise ValueError(
             f"panels must be iterations from 1 to {n_iterations}, as many as the path has, "
             f"got {chosen}"
         )
-    if n_axes is not None and n_axes != len(chosen):
-        raise ValueError(f"axes must be one for each of {len(chosen)} panels, got {n_axes}")
+    if n_axes is not None:
+        _check_n_axes(n_axes, len(chosen))
     return chosen
 
 

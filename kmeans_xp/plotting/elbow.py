@@ -15,7 +15,9 @@ from kmeans_xp.plotting.looks import colour
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-__all__ = ["ElbowDisplay", "elbow"]
+    HostArray = np.ndarray[Any, Any]
+
+__all__ = ["ElbowDisplay"]
 
 MOST_TICKS = 20
 
@@ -23,11 +25,16 @@ MOST_TICKS = 20
 class ElbowDisplay:
     """A picture of the inertia for each number of clusters.
 
+    Inertia always falls with more clusters. After the bend of the curve, more clusters gain
+    little.
+
+    Make one with `from_inertias`.
+
     Parameters
     ----------
-    n_clusters : sequence of int
+    n_clusters : ndarray of int, shape (n_fits,)
         Numbers of clusters, in any order.
-    inertias : sequence of float
+    inertias : ndarray of shape (n_fits,)
         The inertia of the best fit of each, in squared units of the points.
     chosen : int, default=None
         The number of clusters to mark.
@@ -35,46 +42,77 @@ class ElbowDisplay:
     Attributes
     ----------
     ax_ : matplotlib.axes.Axes
-        What `plot` drew on.
+        The axes that `plot` drew on.
     figure_ : matplotlib.figure.Figure
-        Its figure, unknown to pyplot.
-
-    Raises
-    ------
-    ValueError
-        If the sequences differ in length or are empty, or `chosen` is none of `n_clusters`.
-
-    See Also
-    --------
-    kmeans_xp.plotting.elbow : The same in one call.
+        Their figure, unknown to pyplot if `plot` made it.
 
     Examples
     --------
     >>> from kmeans_xp.plotting import ElbowDisplay
-    >>> ElbowDisplay([1, 2, 3], [9.0, 2.0, 1.5], chosen=2).plot().ax_.get_xlabel()
-    'number of clusters'
+    >>> display = ElbowDisplay.from_inertias([1, 2, 3, 4], [90.0, 20.0, 5.0, 4.0], chosen=3)
+    >>> display.ax_.get_legend().get_texts()[0].get_text()
+    'chosen: 3 clusters'
     """
 
     ax_: Axes
     figure_: Any
 
     def __init__(
-        self, n_clusters: Sequence[int], inertias: Sequence[float], *, chosen: int | None = None
+        self, *, n_clusters: HostArray, inertias: HostArray, chosen: int | None = None
     ) -> None:
-        given = (("n_clusters", n_clusters), ("inertias", inertias))
-        numbers, heights = (any_array(values, name) for name, values in given)
-        if numbers.ndim != 1 or numbers.shape != heights.shape or not len(numbers):
-            raise ValueError(
-                "inertias must be one for each of n_clusters, at least one, "
-                f"got shapes {tuple(heights.shape)} and {tuple(numbers.shape)}"
-            )
-        if not np.isfinite(devices.to_host(heights)).all():
-            raise ValueError("inertias must be finite, got NaN or infinity")
-        if chosen is not None and chosen not in n_clusters:
-            raise ValueError(f"chosen must be one of n_clusters {list(n_clusters)}, got {chosen}")
         self.n_clusters = n_clusters
         self.inertias = inertias
         self.chosen = chosen
+
+    @classmethod
+    def from_inertias(
+        cls,
+        n_clusters: Sequence[int],
+        inertias: Sequence[float],
+        *,
+        ax: Axes | None = None,
+        chosen: int | None = None,
+    ) -> Self:
+        """Draw these inertias.
+
+        Parameters
+        ----------
+        n_clusters : array-like of int, shape (n_fits,)
+            Numbers of clusters, in any order.
+        inertias : array-like of shape (n_fits,)
+            The inertia of the best fit of each, in squared units of the points.
+        ax : matplotlib.axes.Axes, default=None
+            Where to draw. None makes a new figure.
+        chosen : int, default=None
+            The number of clusters to mark.
+
+        Returns
+        -------
+        ElbowDisplay
+            Drawn.
+
+        Raises
+        ------
+        ImportError
+            If matplotlib is not installed.
+        TypeError
+            If `ax` is of another kind.
+        ValueError
+            If the arrays differ in length or are empty, inertias are not finite, or `chosen`
+            is not in `n_clusters`.
+        """
+        given = (("n_clusters", n_clusters), ("inertias", inertias))
+        numbers, heights = (devices.to_host(any_array(values, name)) for name, values in given)
+        if numbers.ndim != 1 or numbers.shape != heights.shape or not len(numbers):
+            raise ValueError(
+                "inertias must be one for each of n_clusters, at least one, "
+                f"got shapes {heights.shape} and {numbers.shape}"
+            )
+        if not np.isfinite(heights).all():
+            raise ValueError("inertias must be finite, got NaN or infinity")
+        if chosen is not None and chosen not in numbers.tolist():
+            raise ValueError(f"chosen must be one of n_clusters {numbers.tolist()}, got {chosen}")
+        return cls(n_clusters=numbers, inertias=heights, chosen=chosen).plot(ax)
 
     def plot(self, ax: Axes | None = None) -> Self:
         """Draw the picture.
@@ -82,18 +120,24 @@ class ElbowDisplay:
         Parameters
         ----------
         ax : matplotlib.axes.Axes, default=None
-            Where to draw; None makes a figure of its own.
+            Where to draw. None makes a new figure.
 
         Returns
         -------
         ElbowDisplay
             This one, with `ax_` and `figure_`.
+
+        Raises
+        ------
+        ImportError
+            If matplotlib is not installed.
+        TypeError
+            If `ax` is of another kind.
         """
         self.ax_ = axes_or_new(ax, 7.0, 4.5)
         self.figure_ = self.ax_.figure
-        order = np.argsort(np.asarray(self.n_clusters), kind="stable")
-        numbers = np.asarray(self.n_clusters)[order]
-        inertias = np.asarray(self.inertias, dtype=np.float64)[order]
+        order = np.argsort(self.n_clusters, kind="stable")
+        numbers, inertias = self.n_clusters[order], self.inertias[order]
         self.ax_.plot(numbers, inertias, color=colour(0), marker="o", markersize=5)
         if self.chosen is not None:
             self._mark(self.chosen, inertias[numbers == self.chosen][0])
@@ -116,55 +160,10 @@ class ElbowDisplay:
         )
         self.ax_.legend(frameon=False)
 
-    def _tick(self, numbers: np.ndarray[Any, Any]) -> None:
+    def _tick(self, numbers: HostArray) -> None:
         from matplotlib.ticker import MaxNLocator
 
         if len(numbers) <= MOST_TICKS:
             self.ax_.set_xticks(numbers)
         else:
             self.ax_.xaxis.set_major_locator(MaxNLocator("auto", integer=True))
-
-
-def elbow(
-    n_clusters: Sequence[int],
-    inertias: Sequence[float],
-    *,
-    chosen: int | None = None,
-    ax: Axes | None = None,
-) -> Axes:
-    """Draw the inertia for each number of clusters.
-
-    Inertia always falls with more clusters; where the curve bends, more of them begin to
-    gain little.
-
-    Parameters
-    ----------
-    n_clusters : sequence of int
-        Numbers of clusters, in any order.
-    inertias : sequence of float
-        The inertia of the best fit of each, in squared units of the points.
-    chosen : int, default=None
-        The number of clusters to mark.
-    ax : matplotlib.axes.Axes, default=None
-        Where to draw; None makes a figure of its own, unknown to pyplot.
-
-    Returns
-    -------
-    matplotlib.axes.Axes
-        The axes drawn on.
-
-    Raises
-    ------
-    ImportError
-        If matplotlib is not installed.
-    ValueError
-        If the sequences differ in length or are empty, or `chosen` is none of `n_clusters`.
-
-    Examples
-    --------
-    >>> from kmeans_xp import plotting
-    >>> ax = plotting.elbow([1, 2, 3, 4], [90.0, 20.0, 5.0, 4.0], chosen=3)
-    >>> ax.get_legend().get_texts()[0].get_text()
-    'chosen: 3 clusters'
-    """
-    return ElbowDisplay(n_clusters, inertias, chosen=chosen).plot(ax).ax_

@@ -10,7 +10,7 @@ import numpy as np
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-__all__ = ["axes_or_new", "check_format", "new_axes", "new_grid"]
+__all__ = ["axes_or_new", "check_axes", "check_format", "new_axes", "new_grid"]
 
 DOTS_PER_INCH = 150
 
@@ -21,13 +21,16 @@ def new_axes(width: float = 9.0, height: float = 6.0) -> Axes:
     return ax
 
 
+def check_axes(ax: Any) -> None:
+    """Raise unless this is matplotlib's Axes or None."""
+    if ax is not None and not hasattr(ax, "figure"):
+        raise TypeError(f"ax must be matplotlib's Axes or None, got {type(ax).__name__}")
+
+
 def axes_or_new(ax: Any, width: float = 9.0, height: float = 6.0) -> Axes:
     """Return the axes that were given, or those of a new figure for None."""
-    if ax is None:
-        return new_axes(width, height)
-    if not hasattr(ax, "figure"):
-        raise TypeError(f"ax must be matplotlib's Axes or None, got {type(ax).__name__}")
-    given: Axes = ax
+    check_axes(ax)
+    given: Axes = new_axes(width, height) if ax is None else ax
     return given
 
 
@@ -48,14 +51,14 @@ def check_format(path: str | os.PathLike[str]) -> None:
     Parameters
     ----------
     path : path-like
-        The file to be written; its extension says the format.
+        The file to write. Its extension names the format.
 
     Raises
     ------
     ImportError
         If matplotlib is not installed.
     ValueError
-        If the extension is of no format that matplotlib writes.
+        If matplotlib writes no format with this extension.
 
     Examples
     --------

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 
 from kmeans_xp.plotting.figures import axes_or_new
+from kmeans_xp.plotting.inputs import check_fitted
 from kmeans_xp.plotting.looks import colour
 from kmeans_xp.plotting.numerals import counted
 
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
 
     HostArray = np.ndarray[Any, Any]
 
-__all__ = ["InertiaHistoryDisplay", "inertia_history"]
+__all__ = ["InertiaHistoryDisplay"]
 
 # More iterations than this are a line without dots.
 MOST_DOTS = 60
@@ -29,21 +30,17 @@ class InertiaHistoryDisplay:
     Parameters
     ----------
     inertias : ndarray of shape (n_iterations + 1,)
-        Under the initial centroids, then after each iteration, in squared units of the
-        points; of mini-batches the mean over the batch before each step.
+        The inertia of the initial centroids, then after each iteration, in squared units of
+        the points. For mini-batches, the mean squared distance in each batch before its step.
     is_of_batches : bool, default=False
-        Whether they are means over batches.
+        Whether `inertias` are means over batches.
 
     Attributes
     ----------
     ax_ : matplotlib.axes.Axes
-        What `plot` drew on.
+        The axes that `plot` drew on.
     figure_ : matplotlib.figure.Figure
-        Its figure, unknown to pyplot.
-
-    See Also
-    --------
-    kmeans_xp.plotting.inertia_history : The same in one call.
+        Their figure, unknown to pyplot if `plot` made it.
 
     Examples
     --------
@@ -70,9 +67,9 @@ class InertiaHistoryDisplay:
         Parameters
         ----------
         estimator : KMeans or MiniBatchKMeans
-            Fitted; it has ``history_``, which scikit-learn's estimators have not.
+            Fitted. scikit-learn's estimators have no ``history_``.
         ax : matplotlib.axes.Axes, default=None
-            Where to draw; None makes a figure of its own.
+            Where to draw. None makes a new figure.
 
         Returns
         -------
@@ -81,12 +78,14 @@ class InertiaHistoryDisplay:
 
         Raises
         ------
+        ImportError
+            If matplotlib is not installed.
         TypeError
-            If the estimator keeps no history.
+            If `estimator` is not an estimator, or keeps no history.
+        sklearn.exceptions.NotFittedError
+            If the estimator is not fitted.
         """
-        from sklearn.utils.validation import check_is_fitted
-
-        check_is_fitted(estimator)
+        check_fitted(estimator)
         if not hasattr(estimator, "history_"):
             raise TypeError(
                 f"{type(estimator).__name__} keeps no history_: fit an estimator of kmeans_xp "
@@ -104,12 +103,19 @@ class InertiaHistoryDisplay:
         Parameters
         ----------
         ax : matplotlib.axes.Axes, default=None
-            Where to draw; None makes a figure of its own.
+            Where to draw. None makes a new figure.
 
         Returns
         -------
         InertiaHistoryDisplay
             This one, with `ax_` and `figure_`.
+
+        Raises
+        ------
+        ImportError
+            If matplotlib is not installed.
+        TypeError
+            If `ax` is of another kind.
         """
         from matplotlib.ticker import MaxNLocator
 
@@ -129,38 +135,3 @@ class InertiaHistoryDisplay:
             done = counted(int(numbers[-1]), "iteration")
             self.ax_.set_title(f"Inertia {self.inertias[-1]:,.6g} after {done}")
         return self
-
-
-def inertia_history(estimator: Any, *, ax: Axes | None = None) -> Axes:
-    """Draw the inertia after each iteration of a fit.
-
-    Parameters
-    ----------
-    estimator : KMeans or MiniBatchKMeans
-        Fitted. Of mini-batches, the mean squared distance in each batch before its step.
-    ax : matplotlib.axes.Axes, default=None
-        Where to draw; None makes a figure of its own, unknown to pyplot.
-
-    Returns
-    -------
-    matplotlib.axes.Axes
-        The axes drawn on.
-
-    Raises
-    ------
-    ImportError
-        If matplotlib is not installed.
-    TypeError
-        If the estimator keeps no history.
-    sklearn.exceptions.NotFittedError
-        If it is not fitted.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from kmeans_xp import KMeans, plotting
-    >>> X = np.array([[0.0], [1.0], [9.0], [10.0]])
-    >>> plotting.inertia_history(KMeans(2, init=X[:2]).fit(X)).get_title()
-    'Inertia 1 after 3 iterations'
-    """
-    return InertiaHistoryDisplay.from_estimator(estimator, ax=ax).ax_

@@ -14,17 +14,20 @@ if TYPE_CHECKING:
     HostArray = np.ndarray[Any, Any]
 
 __all__ = [
+    "Labelled",
     "Moments",
     "any_array",
+    "check_fitted",
+    "check_sampling",
+    "checked_arrays",
     "checked_labels",
     "checked_names",
     "checked_points",
-    "column_names",
     "fitted_centroids",
-    "generator_of",
     "host_centroids",
     "host_rows",
     "moments",
+    "predicted",
     "sampled",
     "taken",
     "tiles",
@@ -46,7 +49,7 @@ def any_array(values: Any, name: str) -> Any:
     return values
 
 
-def column_names(X: Any) -> list[str] | None:
+def _column_names(X: Any) -> list[str] | None:
     """Return the names of a data frame's columns, None where there are none."""
     names = getattr(X, "columns", None)
     if names is None or not all(isinstance(name, str) for name in names):
@@ -63,9 +66,7 @@ def taken(points: Any, rows: HostArray) -> Any:
         return xp.take(points, devices.from_host(rows, xp=xp, device=device), axis=0)
 
 
-def host_rows(
-    points: Any, rows: HostArray | slice | None = None, *, name: str = "points"
-) -> HostArray:
+def host_rows(points: Any, rows: HostArray | slice | None = None, *, name: str = "X") -> HostArray:
     """Return these rows, or all, as finite float64 on the host; only they leave their device."""
     if isinstance(rows, slice):
         points = points[rows, :]
@@ -90,26 +91,26 @@ def host_centroids(centroids: Any) -> HostArray:
 
 def checked_points(points: Any, n_features: int | None = None) -> Any:
     """Return points as an array of their library, or raise if they cannot be drawn."""
-    points = any_array(points, "points")
-    if points.ndim != 2 or points.shape[0] == 0:
+    points = any_array(points, "X")
+    if points.ndim != 2 or 0 in points.shape:
         raise ValueError(
-            f"points must be 2-D with at least one row, got shape {tuple(points.shape)}"
+            f"X must be 2-D with at least one row and one column, got shape {tuple(points.shape)}"
         )
     if n_features is not None and points.shape[1] != n_features:
         raise ValueError(
-            "points and centroids must have as many columns, "
+            "X and centroids must have the same number of columns, "
             f"got {points.shape[1]} and {n_features}"
         )
     return points
 
 
 def checked_labels(labels: Any, n_points: int, n_clusters: int | None = None) -> HostArray:
-    """Return labels on the host, or raise if they are not one of `n_clusters` a point."""
+    """Return labels on the host, or raise unless each point has one below `n_clusters`."""
     host = devices.to_host(any_array(labels, "labels"))
     if host.shape != (n_points,) or host.dtype.kind not in "iu":
         raise ValueError(
-            f"labels must be one integer a point, got shape {host.shape} and dtype "
-            f"{host.dtype} for {n_points} points"
+            f"labels must be one integer for each row of X, got shape {host.shape} and dtype "
+            f"{host.dtype} for {n_points} rows"
         )
     if len(host) and host.min() < 0:
         raise ValueError(f"labels must not be negative, got {host.min()}")
@@ -121,8 +122,33 @@ def checked_labels(labels: Any, n_points: int, n_clusters: int | None = None) ->
     return host
 
 
-def checked_names(names: Any, n_features: int) -> list[str]:
-    """Return one name a feature; "x0", "x1", ... where none are given."""
+class Labelled(NamedTuple):
+    """Points where they are, and on the host their labels and the centroids."""
+
+    points: Any
+    labels: HostArray
+    centroids: HostArray
+
+
+def checked_arrays(X: Any, labels: Any, centroids: Any) -> Labelled:
+    """Return arrays that fit together, or raise; without centroids, take the clusters' means."""
+    if centroids is None:
+        points = checked_points(X)
+        on_host = checked_labels(labels, int(points.shape[0]))
+        return Labelled(points, on_host, _means(points, on_host))
+    centres = host_centroids(centroids)
+    points = checked_points(X, centres.shape[1])
+    return Labelled(points, checked_labels(labels, int(points.shape[0]), len(centres)), centres)
+
+
+def checked_names(
+    names: Any, n_features: int, *, X: Any = None, estimator: Any = None
+) -> list[str]:
+    """Return a name for each feature: as given, of a data frame, of the fit, or "x0", "x1", ..."""
+    if names is None:
+        names = _column_names(X)
+    if names is None:
+        names = getattr(estimator, "feature_names_in_", None)
     if names is None:
         return [f"x{i}" for i in range(n_features)]
     if not isinstance(names, Iterable) or isinstance(names, str):
@@ -130,33 +156,46 @@ def checked_names(names: Any, n_features: int) -> list[str]:
     given = [str(name) for name in names]
     if len(given) != n_features:
         raise ValueError(
-            f"feature_names must have {n_features} names, one a column, got {len(given)}"
+            f"feature_names must have {n_features} names, one for each column, got {len(given)}"
         )
     return given
 
 
-def fitted_centroids(estimator: Any) -> Any:
-    """Return the estimator's centroids, or raise if it has none."""
+def check_fitted(estimator: Any) -> None:
+    """Raise unless this is a fitted estimator."""
     from sklearn.utils.validation import check_is_fitted
 
-    if not hasattr(estimator, "cluster_centers_"):
-        check_is_fitted(estimator)
+    if not hasattr(estimator, "fit"):
         raise TypeError(
-            f"{type(estimator).__name__} has no cluster_centers_: "
-            "pass labels and centroids to from_predictions"
+            f"estimator must be a fitted estimator, such as KMeans, got {type(estimator).__name__}"
         )
-    return estimator.cluster_centers_
+    check_is_fitted(estimator)
 
 
-def generator_of(random_state: Any) -> np.random.Generator:
-    """Return random numbers of a seed."""
+def fitted_centroids(estimator: Any) -> HostArray:
+    """Return the estimator's centroids on the host, or raise if it has none."""
+    check_fitted(estimator)
+    if not hasattr(estimator, "cluster_centers_"):
+        raise TypeError(
+            f"{type(estimator).__name__} has no cluster_centers_: pass its labels to "
+            "from_predictions"
+        )
+    return host_centroids(estimator.cluster_centers_)
+
+
+def predicted(estimator: Any, X: Any) -> Any:
+    """Return the labels of X under a fitted estimator."""
+    return estimator.predict(X if _column_names(X) is not None else any_array(X, "X"))
+
+
+def check_sampling(sample_size: Any, random_state: Any) -> None:
+    """Raise if no sample can be drawn by these."""
+    check_integer("sample_size", sample_size, 1, or_none=True)
     check_integer("random_state", random_state, 0, or_none=True)
-    return np.random.default_rng(random_state)
 
 
 def sampled(n_points: int, size: int | None, rng: np.random.Generator) -> HostArray | None:
     """Return the indices of a random sample, None where all points are taken."""
-    check_integer("the number of points to draw", size, 1, or_none=True)
     if size is None or n_points <= size:
         return None
     return np.sort(rng.choice(n_points, size, replace=False))
@@ -187,3 +226,17 @@ def moments(points: Any) -> Moments:
     mean = total / n_points
     variance = np.maximum(squares / n_points - np.square(mean), 0.0)
     return Moments(origin + mean, np.sqrt(variance))
+
+
+def _means(points: Any, labels: HostArray) -> HostArray:
+    """Return the mean of each cluster's points, measured in tiles; each cluster must have some."""
+    found, sizes = np.unique(labels, return_counts=True)
+    if found[-1] >= len(found):
+        raise ValueError(
+            f"labels must be 0, 1, ... without gaps, got {len(found)} different ones up to "
+            f"{found[-1]}: number the clusters again, or pass centroids"
+        )
+    sums = np.zeros((len(found), int(points.shape[1])))
+    for rows in tiles(len(labels)):
+        np.add.at(sums, labels[rows], host_rows(points, rows))
+    return sums / sizes[:, None]

@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from kmeans_xp.plotting.inputs import (
-    any_array,
-    checked_labels,
+    check_sampling,
+    checked_arrays,
     checked_names,
-    checked_points,
-    column_names,
-    generator_of,
-    host_centroids,
     host_rows,
     sampled,
 )
@@ -35,7 +31,6 @@ __all__ = [
     "name_axes",
     "number_centroids",
     "point_area",
-    "predicted",
     "scene_of",
     "title_of",
 ]
@@ -54,38 +49,32 @@ class Scene(NamedTuple):
 
 
 def scene_of(
-    points: Any,
+    X: Any,
     labels: Any,
     centroids: Any,
     *,
     feature_names: Sequence[str] | None,
-    max_points: int | None,
-    random_state: int,
+    sample_size: int | None,
+    random_state: int | None,
+    check_n_features: Callable[[int], None],
 ) -> Scene:
     """Check the arrays, sample the points, and find the plane of the picture."""
-    names = column_names(points) if feature_names is None else feature_names
-    centres = host_centroids(centroids)
-    n_clusters, n_features = centres.shape
-    points = checked_points(points, n_features)
-    n_points = int(points.shape[0])
-    labels = checked_labels(labels, n_points, n_clusters)
-    names = checked_names(names, n_features)
-    rng = generator_of(random_state)
-    rows = sampled(n_points, max_points, rng)
+    check_sampling(sample_size, random_state)
+    points, labels, centroids = checked_arrays(X, labels, centroids)
+    n_clusters, n_features = centroids.shape
+    check_n_features(n_features)
+    names = checked_names(feature_names, n_features, X=X)
+    rng = np.random.default_rng(random_state)
+    rows = sampled(len(labels), sample_size, rng)
     shown = host_rows(points, rows)
     plane = Plane.of(shown, names)
     return Scene(
         plane.positions(shown, rng),
         labels if rows is None else labels[rows],
-        plane.positions(centres),
+        plane.positions(centroids),
         np.bincount(labels, minlength=n_clusters),
         plane.axis_names,
     )
-
-
-def predicted(estimator: Any, X: Any) -> Any:
-    """Return the labels of X under a fitted estimator."""
-    return estimator.predict(X if column_names(X) is not None else any_array(X, "X"))
 
 
 def point_area(n_points: int) -> float:
@@ -149,7 +138,7 @@ def number_centroids(ax: Axes, centroids: HostArray, scale: float = 1.0) -> None
 
 
 def name_axes(ax: Axes, axis_names: tuple[str, str]) -> None:
-    """Label the axes; a height that means nothing gets no ticks."""
+    """Label the axes. A height that means nothing gets no ticks."""
     horizontal, vertical = axis_names
     # Names of columns may hold dollar signs, which are no formulas.
     ax.set_xlabel(horizontal, parse_math=False)
@@ -165,7 +154,7 @@ def title_of(n_points: int, n_clusters: int, n_shown: int) -> str:
 
 
 def add_legend(ax: Axes, n_clusters: int) -> None:
-    """Tell the clusters' sizes to the right of the picture."""
+    """List the clusters' sizes to the right of the picture."""
     legend: Any = ax.legend(
         title="cluster: points (share)",
         loc="upper left",

@@ -7,56 +7,62 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 
 from kmeans_xp import devices
-from kmeans_xp.plotting.figures import axes_or_new
+from kmeans_xp.plotting.figures import axes_or_new, check_axes
 from kmeans_xp.plotting.inputs import (
     any_array,
+    check_sampling,
     checked_labels,
     checked_points,
     fitted_centroids,
-    generator_of,
+    predicted,
     sampled,
     taken,
 )
 from kmeans_xp.plotting.looks import CROWDED, MOST_TOLD_APART, MOST_VECTOR_POINTS, colour
-from kmeans_xp.plotting.scatter import predicted
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
     HostArray = np.ndarray[Any, Any]
 
-__all__ = ["SilhouetteDisplay", "silhouette"]
+__all__ = ["SilhouetteDisplay"]
 
 # What all gaps between knives take, as a share of all knives: labels then do not overlap.
 GAPS = 0.3
 
 
 class SilhouetteDisplay:
-    """A silhouette diagram: each cluster a knife of its points' values, and their mean.
+    """A silhouette diagram: one knife of values for each cluster, and the mean.
 
-    Make one with `from_estimator` or `from_predictions`.
+    The silhouette of a point compares a, its mean distance to its own cluster, with b, that to
+    the nearest other one [1]_: (b - a) / max(a, b). Near 1 the point lies well inside its
+    cluster, near 0 it lies between two, and below 0 it is nearer to another one.
+
+    Make one with `from_estimator` or `from_predictions`. Both take O(n^2 * n_features) time for
+    n points in the sample.
 
     Parameters
     ----------
     silhouettes : ndarray of shape (n_drawn,)
         The silhouette of each point drawn, between -1 and 1.
     labels : ndarray of int, shape (n_drawn,)
-        The cluster of each.
+        The cluster of each point.
     n_points : int
-        How many points there are, drawn or not.
+        Number of points, drawn or not.
 
     Attributes
     ----------
     mean : float
-        Of the silhouettes drawn.
+        The mean of the silhouettes drawn.
     ax_ : matplotlib.axes.Axes
-        What `plot` drew on.
+        The axes that `plot` drew on.
     figure_ : matplotlib.figure.Figure
-        Its figure, unknown to pyplot.
+        Their figure, unknown to pyplot if `plot` made it.
 
-    See Also
-    --------
-    kmeans_xp.plotting.silhouette : The same in one call.
+    References
+    ----------
+    .. [1] P. J. Rousseeuw, "Silhouettes: a graphical aid to the interpretation and validation
+       of cluster analysis", Journal of Computational and Applied Mathematics 20 (1987).
 
     Examples
     --------
@@ -84,29 +90,44 @@ class SilhouetteDisplay:
         *,
         ax: Axes | None = None,
         sample_size: int | None = 10_000,
-        random_state: int = 0,
+        random_state: int | None = 0,
     ) -> Self:
-        """Draw the silhouettes of X under a fitted estimator.
+        """Draw the silhouettes of X under a fitted estimator, by its metric.
 
         Parameters
         ----------
         estimator : estimator with ``cluster_centers_`` and ``predict``
             KMeans or MiniBatchKMeans, scikit-learn's too.
         X : array-like of shape (n_samples, n_features)
-            Of any library and device; it is computed there.
+            The points, of any library and device. Their own device computes.
         ax : matplotlib.axes.Axes, default=None
-            Where to draw; None makes a figure of its own.
+            Where to draw. None makes a new figure.
         sample_size : int or None, default=10_000
-            Take a random sample of this many points when there are more; None for all.
-        random_state : int, default=0
-            Picks that sample.
+            Measure within a random sample of this size if X has more rows. The title says
+            so. None takes all.
+        random_state : int or None, default=0
+            Seed of the sample.
 
         Returns
         -------
         SilhouetteDisplay
             Drawn.
+
+        Raises
+        ------
+        ImportError
+            If matplotlib is not installed.
+        TypeError
+            If `estimator` is not an estimator, or has no centroids.
+        ValueError
+            If the arrays cannot be measured, or their shapes do not match. The sample needs at
+            least two clusters, and fewer than points.
+        sklearn.exceptions.NotFittedError
+            If the estimator is not fitted.
         """
         fitted_centroids(estimator)
+        check_axes(ax)
+        check_sampling(sample_size, random_state)
         labels = predicted(estimator, X)
         metric = getattr(estimator, "metric", "euclidean")  # scikit-learn's have none
         return cls.from_predictions(
@@ -121,7 +142,7 @@ class SilhouetteDisplay:
         *,
         ax: Axes | None = None,
         sample_size: int | None = 10_000,
-        random_state: int = 0,
+        random_state: int | None = 0,
         metric: str = "euclidean",
     ) -> Self:
         """Draw the silhouettes of X under these labels.
@@ -129,27 +150,40 @@ class SilhouetteDisplay:
         Parameters
         ----------
         X : array-like of shape (n_samples, n_features)
-            Of any library and device; it is computed there.
+            The points, of any library and device. Their own device computes.
         labels : array-like of int, shape (n_samples,)
             The cluster of each row, from 0.
         ax : matplotlib.axes.Axes, default=None
-            Where to draw; None makes a figure of its own.
+            Where to draw. None makes a new figure.
         sample_size : int or None, default=10_000
-            Take a random sample of this many points when there are more; None for all.
-        random_state : int, default=0
-            Picks that sample.
+            Measure within a random sample of this size if X has more rows. The title says
+            so. None takes all.
+        random_state : int or None, default=0
+            Seed of the sample.
         metric : {"euclidean", "cosine"}, default="euclidean"
-            Of the distances.
+            The distance.
 
         Returns
         -------
         SilhouetteDisplay
             Drawn.
+
+        Raises
+        ------
+        ImportError
+            If matplotlib is not installed.
+        TypeError
+            If `ax` is of another kind.
+        ValueError
+            If the arrays cannot be measured, or their shapes do not match. The sample needs at
+            least two clusters, and fewer than points.
         """
+        check_axes(ax)
+        check_sampling(sample_size, random_state)
         points = checked_points(X)
         n_points = int(points.shape[0])
         labels = checked_labels(labels, n_points)
-        rows = sampled(n_points, sample_size, generator_of(random_state))
+        rows = sampled(n_points, sample_size, np.random.default_rng(random_state))
         drawn = labels if rows is None else labels[rows]
         _check_n_labels(drawn)
         silhouettes = _silhouettes(points if rows is None else taken(points, rows), drawn, metric)
@@ -161,12 +195,19 @@ class SilhouetteDisplay:
         Parameters
         ----------
         ax : matplotlib.axes.Axes, default=None
-            Where to draw; None makes a figure of its own.
+            Where to draw. None makes a new figure.
 
         Returns
         -------
         SilhouetteDisplay
             This one, with `ax_` and `figure_`.
+
+        Raises
+        ------
+        ImportError
+            If matplotlib is not installed.
+        TypeError
+            If `ax` is of another kind.
         """
         clusters, sizes = np.unique(self.labels, return_counts=True)
         height = float(np.clip(0.2 * len(clusters), 5.0, 12.0))
@@ -215,71 +256,6 @@ class SilhouetteDisplay:
         n_drawn = len(self.labels)
         of_all = f" sampled from {self.n_points:,}" if n_drawn < self.n_points else ""
         return f"{n_drawn:,} points{of_all} in {n_clusters} clusters"
-
-
-def silhouette(
-    X: Any,
-    labels: Any,
-    *,
-    ax: Axes | None = None,
-    sample_size: int | None = 10_000,
-    random_state: int = 0,
-    metric: str = "euclidean",
-) -> Axes:
-    """Draw the silhouette of each point as one knife a cluster, with the mean.
-
-    The silhouette of a point compares its mean distance a to its own cluster with that to
-    the nearest other one, b: (b - a) / max(a, b). Near 1 it lies well inside, near 0 between
-    two clusters, below 0 it is nearer to another one.
-
-    Parameters
-    ----------
-    X : array-like of shape (n_samples, n_features)
-        The points, of any library and device; it is computed there.
-    labels : array-like of int, shape (n_samples,)
-        The cluster of each point, from 0.
-    ax : matplotlib.axes.Axes, default=None
-        Where to draw; None makes a figure of its own, unknown to pyplot.
-    sample_size : int or None, default=10_000
-        Take a random sample of this many points when there are more, and measure within it;
-        the title says so. None for all.
-    random_state : int, default=0
-        Picks that sample.
-    metric : {"euclidean", "cosine"}, default="euclidean"
-        Of the distances.
-
-    Returns
-    -------
-    matplotlib.axes.Axes
-        The axes drawn on.
-
-    Raises
-    ------
-    ImportError
-        If matplotlib is not installed.
-    ValueError
-        If the shapes do not match, or there are fewer than two clusters, or as many as points.
-
-    Notes
-    -----
-    O(n^2 * n_features) time for n points in the sample.
-
-    References
-    ----------
-    .. [1] P. J. Rousseeuw, "Silhouettes: a graphical aid to the interpretation and validation
-       of cluster analysis", Journal of Computational and Applied Mathematics 20 (1987).
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from kmeans_xp import plotting
-    >>> ax = plotting.silhouette(np.array([[0.0], [1.0], [9.0], [10.0]]), [0, 0, 1, 1])
-    >>> ax.get_xlabel()
-    'silhouette (dashed: mean 0.889)'
-    """
-    return SilhouetteDisplay.from_predictions(
-        X, labels, ax=ax, sample_size=sample_size, random_state=random_state, metric=metric
-    ).ax_
 
 
 def _check_n_labels(labels: HostArray) -> None:

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from kmeans_xp.plotting.clusters import ClustersDisplay
-from kmeans_xp.plotting.inputs import host_centroids
 from kmeans_xp.plotting.looks import colour
 
 if TYPE_CHECKING:
@@ -16,7 +14,7 @@ if TYPE_CHECKING:
 
     HostArray = np.ndarray[Any, Any]
 
-__all__ = ["VoronoiDisplay", "nearest_regions", "voronoi"]
+__all__ = ["VoronoiDisplay", "nearest_regions"]
 
 MARGIN = 0.05
 # Below all points, and below the grid.
@@ -24,36 +22,35 @@ GROUND = 0.5
 
 
 class VoronoiDisplay(ClustersDisplay):
-    """A picture of the plane as centroids divide it, with the points on top.
+    """The region of the plane that is nearest to each centroid, with the points on top.
 
-    Make one with `from_estimator` or `from_predictions`, for two features.
+    The points have two features. Borders are at right angles to the lines between centroids if
+    both axes have one scale: ``display.ax_.set_aspect("equal")``.
+
+    Make one with `from_estimator` or `from_predictions`.
 
     Parameters
     ----------
     points : ndarray of shape (n_drawn, 2)
-        The points drawn.
+        Positions of the points in the picture.
     labels : ndarray of int, shape (n_drawn,)
-        The cluster of each.
+        The cluster of each point.
     centroids : ndarray of shape (n_clusters, 2)
-        The centroids, whose regions are drawn.
+        Positions of the centroids in the picture.
     sizes : ndarray of int, shape (n_clusters,)
-        Points of each cluster, drawn or not.
+        Number of points in each cluster, drawn or not.
     axis_names : tuple of two str
         Labels of the axes.
 
     Attributes
     ----------
     regions : list of ndarray of shape (n_corners, 2)
-        The corners of each centroid's region in the picture, counter-clockwise; none for a
-        centroid that equals an earlier one.
+        The corners of each centroid's region in the picture, counter-clockwise. A centroid
+        that equals an earlier one has no corners.
     ax_ : matplotlib.axes.Axes
-        What `plot` drew on.
+        The axes that `plot` drew on.
     figure_ : matplotlib.figure.Figure
-        Its figure, unknown to pyplot.
-
-    See Also
-    --------
-    kmeans_xp.plotting.voronoi : The same in one call.
+        Their figure, unknown to pyplot if `plot` made it.
 
     Examples
     --------
@@ -80,62 +77,13 @@ class VoronoiDisplay(ClustersDisplay):
         )
         self.regions = nearest_regions(centroids, *_box(np.concatenate([points, centroids])))
 
-    @classmethod
-    def from_predictions(
-        cls,
-        X: Any,
-        labels: Any,
-        centroids: Any,
-        *,
-        feature_names: Sequence[str] | None = None,
-        ax: Axes | None = None,
-        max_points: int | None = 20_000,
-        random_state: int = 0,
-    ) -> Self:
-        """Draw the regions of these centroids, and X by these labels.
-
-        Parameters
-        ----------
-        X : array-like of shape (n_samples, 2)
-            Of any library and device.
-        labels : array-like of int, shape (n_samples,)
-            The cluster of each row, from 0 to n_clusters - 1.
-        centroids : array-like of shape (n_clusters, 2)
-            The centre of each cluster.
-        feature_names : sequence of str, default=None
-            Names for the axes. None takes the columns of a data frame, else "x0", "x1".
-        ax : matplotlib.axes.Axes, default=None
-            Where to draw; None makes a figure of its own.
-        max_points : int or None, default=20_000
-            Draw a random sample of this many points when there are more; None for all.
-        random_state : int, default=0
-            Picks that sample.
-
-        Returns
-        -------
-        VoronoiDisplay
-            Drawn.
-
-        Raises
-        ------
-        ValueError
-            If there are not two features.
-        """
-        n_features = host_centroids(centroids).shape[1]
+    @staticmethod
+    def _check_n_features(n_features: int) -> None:
         if n_features != 2:
             raise ValueError(
                 f"Regions can be drawn of 2 features, got {n_features}: "
-                "choose two columns, or draw the clusters with `clusters`"
+                "choose two columns, or draw a ClustersDisplay"
             )
-        return super().from_predictions(
-            X,
-            labels,
-            centroids,
-            feature_names=feature_names,
-            ax=ax,
-            max_points=max_points,
-            random_state=random_state,
-        )
 
     def _draw_ground(self, ax: Axes) -> None:
         from matplotlib.collections import PolyCollection
@@ -156,75 +104,12 @@ class VoronoiDisplay(ClustersDisplay):
         ax.set_ylim(low[1], high[1])
 
 
-def voronoi(
-    points: Any,
-    labels: Any,
-    centroids: Any,
-    *,
-    feature_names: Sequence[str] | None = None,
-    ax: Axes | None = None,
-    max_points: int | None = 20_000,
-    random_state: int = 0,
-) -> Axes:
-    """Draw the region of the plane that is nearest to each centroid, with the points on top.
-
-    Parameters
-    ----------
-    points : array-like of shape (n_points, 2)
-        The points, of any library and device.
-    labels : array-like of int, shape (n_points,)
-        The cluster of each point, from 0 to n_clusters - 1.
-    centroids : array-like of shape (n_clusters, 2)
-        The centre of each cluster; one, two, or many on a line too.
-    feature_names : sequence of str, default=None
-        Names for the axes. None takes the columns of a data frame, else "x0", "x1".
-    ax : matplotlib.axes.Axes, default=None
-        Where to draw; None makes a figure of its own, unknown to pyplot.
-    max_points : int or None, default=20_000
-        Draw a random sample of this many points when there are more, and say so in the title;
-        None for all.
-    random_state : int, default=0
-        Picks that sample.
-
-    Returns
-    -------
-    matplotlib.axes.Axes
-        The axes drawn on. Borders are at right angles to the lines between centroids where
-        both axes have one scale: ``ax.set_aspect("equal")``.
-
-    Raises
-    ------
-    ImportError
-        If matplotlib is not installed.
-    ValueError
-        If there are not two features, the shapes do not match, or a label is of no centroid.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from kmeans_xp import plotting
-    >>> points = np.array([[0.0, 0.0], [0.0, 1.0], [5.0, 5.0]])
-    >>> ax = plotting.voronoi(points, [0, 0, 1], points[[0, 2]])
-    >>> ax.get_title()
-    '3 points in 2 clusters'
-    """
-    return VoronoiDisplay.from_predictions(
-        points,
-        labels,
-        centroids,
-        feature_names=feature_names,
-        ax=ax,
-        max_points=max_points,
-        random_state=random_state,
-    ).ax_
-
-
 def nearest_regions(centroids: HostArray, low: HostArray, high: HostArray) -> list[HostArray]:
     """Return the corners of the part of a box that is nearest to each centroid.
 
     A region is the box cut by one half-plane for each other centroid, nearest first. A
-    centroid twice as far as the farthest corner left cuts nothing, nor do those behind it:
-    most regions are done after a handful. One, two and collinear centroids are no special
+    centroid twice as far as the farthest remaining corner cuts nothing, nor do those behind
+    it. So most regions need a handful of cuts. One, two and collinear centroids are no special
     cases.
 
     Parameters
@@ -237,8 +122,8 @@ def nearest_regions(centroids: HostArray, low: HostArray, high: HostArray) -> li
     Returns
     -------
     list of ndarray of shape (n_corners, 2)
-        Counter-clockwise. No corners where a centroid equals an earlier one, which gets the
-        ties, or where its region lies outside the box.
+        Counter-clockwise. A centroid has no corners if it equals an earlier one, which gets
+        the ties, or if its region lies outside the box.
 
     Notes
     -----

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from kmeans_xp import plotting
+from kmeans_xp.plotting import ElbowDisplay
 from kmeans_xp.plotting.figures import new_grid
 from kmeans_xp.plotting.looks import colour
 from kmeans_xp.selection.selection import Candidate, Selection
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 __all__ = ["draw"]
 
-#: the marks have the same colour as in ``plotting.elbow``
+#: the marks have the same colour as in ``ElbowDisplay``
 _CURVE, _MARK = colour(0), colour(3)
 
 
@@ -49,7 +49,7 @@ def draw(selection: Selection, axes: Sequence[Any] | None) -> np.ndarray[Any, An
 def _draw_inertia(ax: Axes, selection: Selection) -> None:
     numbers = [each.n_clusters for each in selection.table]
     inertias = [each.inertia for each in selection.table]
-    plotting.elbow(numbers, inertias, ax=ax)
+    ElbowDisplay.from_inertias(numbers, inertias, ax=ax)
     ax.set_title("Inertia")
     _mark(
         ax, selection.recommendations["elbow"], dict(zip(numbers, inertias, strict=True)), "elbow"

@@ -21,8 +21,9 @@ from pyarrow import csv, feather, ipc, parquet  # noqa: E402
 from rich.console import Console  # noqa: E402
 
 import kmeans_xp  # noqa: E402
-from kmeans_xp import BisectingKMeans, Checkpoint, KMeans, devices, persistence, plotting  # noqa: E402
+from kmeans_xp import BisectingKMeans, Checkpoint, KMeans, devices, persistence  # noqa: E402
 from kmeans_xp.cli import progress, summary, tables  # noqa: E402
+from kmeans_xp.plotting import ClustersDisplay  # noqa: E402
 from tests.estimators.test_callbacks import Recording  # noqa: E402
 
 #: the module, beside which the package has a command of its name
@@ -863,13 +864,13 @@ def test_centroids_that_are_directions_are_drawn_among_their_rows(
     rows = np.eye(2)[np.arange(60) % 2] * rng.uniform(50.0, 99.0, size=(60, 1)) + 0.1
     np.save(tmp_path / "rows.npy", rows)
     drawn: list[np.ndarray] = []
-    clusters = plotting.clusters
+    from_predictions = ClustersDisplay.from_predictions
 
-    def spied(points: Any, labels: Any, centroids: Any, **options: Any) -> Any:
+    def spied(X: Any, labels: Any, *, centroids: Any, **options: Any) -> Any:
         drawn.append(centroids)
-        return clusters(points, labels, centroids, **options)
+        return from_predictions(X, labels, centroids=centroids, **options)
 
-    monkeypatch.setattr(plotting, "clusters", spied)
+    monkeypatch.setattr(ClustersDisplay, "from_predictions", spied)
     for options in ([], ["--scale"]):
         picture = ["--metric", "cosine", "--plot", str(tmp_path / "picture.png")]
         done = run("cluster", str(tmp_path / "rows.npy"), "-k", "2", *picture, *options)

@@ -10,7 +10,7 @@ import sklearn.cluster
 
 from conftest import Library
 from kmeans_xp import KMeans, MiniBatchKMeans, plotting
-from kmeans_xp.plotting import CentroidPath
+from kmeans_xp.plotting import CentroidPath, ConvergenceDisplay
 from tests.datasets import blobs, cloud
 
 matplotlib = pytest.importorskip("matplotlib")
@@ -32,6 +32,10 @@ LINE = np.array([[0.0, 0.0], [1.0, 0.0], [2.0, 0.0], [8.0, 0.0], [9.0, 0.0], [10
 def line_path() -> tuple[CentroidPath, KMeans]:
     path = CentroidPath()
     return path, KMeans(2, init=LINE[:2], tol=0.0).set_callbacks(path).fit(LINE)
+
+
+def panels_of(X: Any, path: Any, **options: Any) -> Any:
+    return ConvergenceDisplay.from_path(X, path, **options).axes_
 
 
 def groups_of(ax: Any) -> list[np.ndarray]:
@@ -113,7 +117,7 @@ def test_the_path_begins_as_scikit_learns_fit_does() -> None:
 def test_panels_show_assignment_and_move_of_their_iteration() -> None:
     path, kmeans = line_path()
     assert kmeans.n_iter_ == 3
-    axes = plotting.convergence(LINE, path, feature_names=["metres", "seconds"])
+    axes = panels_of(LINE, path, feature_names=["metres", "seconds"])
     assert [ax.get_title() for ax in axes] == ["Iteration 1", "Iteration 2", "Iteration 3 (last)"]
     for ax, (before, after) in zip(axes, itertools.pairwise(path.centroids), strict=True):
         first, second, crosses, discs = groups_of(ax)
@@ -134,7 +138,7 @@ def test_panels_show_assignment_and_move_of_their_iteration() -> None:
 def test_a_list_of_arrays_is_a_path(library: Library) -> None:
     steps = [LINE[:2], LINE[2:4], LINE[4:]]
     path = [library.asarray(step, "float32") for step in steps]
-    axes = plotting.convergence(library.asarray(LINE, "float32"), path)
+    axes = panels_of(library.asarray(LINE, "float32"), path)
     np.testing.assert_array_equal(groups_of(axes[1])[-1], steps[2])
 
 
@@ -149,7 +153,7 @@ def test_a_list_of_arrays_is_a_path(library: Library) -> None:
     ],
 )
 def test_panels_are_chosen(panels: Any, titles: list[str]) -> None:
-    axes = plotting.convergence(LINE, line_path()[0], panels=panels)
+    axes = panels_of(LINE, line_path()[0], panels=panels)
     assert [ax.get_title() for ax in axes] == titles
 
 
@@ -180,9 +184,19 @@ def test_chosen_iterations_ascend_from_first_to_last(n_chosen: int) -> None:
 
 def test_it_draws_on_the_axes_given() -> None:
     axes = Figure().subplots(1, 2)
-    drawn = plotting.convergence(LINE, line_path()[0], axes=axes)
+    display = ConvergenceDisplay.from_path(LINE, line_path()[0], ax=axes)
     assert [ax.get_title() for ax in axes] == ["Iteration 1", "Iteration 3 (last)"]
-    assert list(drawn) == list(axes)
+    assert list(display.axes_) == list(axes)
+    others = Figure().subplots(1, 2)
+    assert list(display.plot(list(others)).axes_) == list(others)
+    with pytest.raises(ValueError, match="one for each of 2 panels, got 1"):
+        display.plot(others[0])
+
+
+def test_one_panel_takes_one_axes() -> None:
+    ax = Figure().add_subplot()
+    assert list(panels_of(LINE, line_path()[0], ax=ax)) == [ax]
+    assert ax.get_title() == "Iteration 3 (last)"
 
 
 @pytest.mark.parametrize("n_features", [1, 5])
@@ -190,7 +204,7 @@ def test_other_numbers_of_features(n_features: int) -> None:
     points = cloud(n_features=n_features) if n_features > 1 else cloud()[:, :1]
     path = CentroidPath()
     KMeans(4, random_state=0).set_callbacks(path).fit(points)
-    ax = plotting.convergence(points, path, panels=[1])[0]
+    ax = panels_of(points, path, panels=[1])[0]
     *groups, _, discs = groups_of(ax)
     assert sum(map(len, groups)) == len(points)
     if n_features == 1:
@@ -202,7 +216,7 @@ def test_other_numbers_of_features(n_features: int) -> None:
 def test_many_points_are_sampled() -> None:
     path, _ = line_path()
     points = np.tile(LINE, (50, 1))
-    groups = groups_of(plotting.convergence(points, path, panels=[1], max_points=40)[0])
+    groups = groups_of(panels_of(points, path, panels=[1], sample_size=40)[0])
     assert sum(map(len, groups[:2])) == 40
 
 
@@ -213,18 +227,18 @@ def test_many_points_are_sampled() -> None:
         ([LINE[:2]], {}, "at least one iteration, got 1"),
         (CentroidPath(), {}, "at least one iteration, got 0"),
         ([LINE[:2], LINE[:3]], {}, r"one shape, got \[\(2, 2\), \(3, 2\)\]"),
-        ([np.ones((2, 3))] * 2, {}, "as many columns, got 2 and 3"),
+        ([np.ones((2, 3))] * 2, {}, "same number of columns, got 2 and 3"),
         ([np.full((2, 2), np.nan)] * 2, {}, "must be finite"),
         ([LINE[:2]] * 3, {"panels": [3]}, r"iterations from 1 to 2, .* got \[3\]"),
         ([LINE[:2]] * 3, {"panels": []}, "iterations from 1 to 2"),
         ([LINE[:2]] * 3, {"panels": 0}, "panels must be an integer of at least 1, got 0"),
-        ([LINE[:2]] * 3, {"axes": Figure().subplots(1, 3)}, "one for each of 2 panels, got 3"),
+        ([LINE[:2]] * 3, {"ax": Figure().subplots(1, 3)}, "one for each of 2 panels, got 3"),
         ([LINE[:2]] * 3, {"feature_names": ["a"]}, "must have 2 names"),
     ],
 )
 def test_what_does_not_fit_is_refused(path: Any, options: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        plotting.convergence(LINE, path, **options)
+        panels_of(LINE, path, **options)
 
 
 def test_a_film_is_saved_as_gif(tmp_path: Path) -> None:

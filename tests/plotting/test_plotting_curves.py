@@ -8,7 +8,7 @@ import sklearn.cluster
 from sklearn.exceptions import NotFittedError
 
 from conftest import Library
-from kmeans_xp import KMeans, MiniBatchKMeans, inertia, plotting
+from kmeans_xp import KMeans, MiniBatchKMeans, inertia
 from kmeans_xp.plotting import CentroidPath, ElbowDisplay, InertiaHistoryDisplay
 from tests.datasets import cloud
 
@@ -28,7 +28,7 @@ def test_the_history_is_the_inertia_after_each_iteration(library: Library) -> No
     path = CentroidPath()
     kmeans = KMeans(6, random_state=0, tol=0.0).set_callbacks(path)
     kmeans.fit(library.asarray(points))
-    numbers, inertias = line_of(plotting.inertia_history(kmeans)).T
+    numbers, inertias = line_of(InertiaHistoryDisplay.from_estimator(kmeans).ax_).T
     np.testing.assert_array_equal(numbers, np.arange(kmeans.n_iter_ + 1))
     measured = [inertia(points, centroids) for centroids in path.centroids]
     np.testing.assert_allclose(inertias, measured, rtol=1e-5)
@@ -37,14 +37,14 @@ def test_the_history_is_the_inertia_after_each_iteration(library: Library) -> No
 
 def test_the_title_of_the_history_says_where_it_ends() -> None:
     kmeans = KMeans(6, random_state=0).fit(cloud())
-    ax = plotting.inertia_history(kmeans)
+    ax = InertiaHistoryDisplay.from_estimator(kmeans).ax_
     assert ax.get_title() == f"Inertia {kmeans.inertia_:,.6g} after {kmeans.n_iter_} iterations"
     assert all(tick == int(tick) for tick in ax.get_xticks())
 
 
 def test_the_history_of_mini_batches() -> None:
     estimator = MiniBatchKMeans(6, random_state=0, batch_size=64).fit(cloud())
-    ax = plotting.inertia_history(estimator)
+    ax = InertiaHistoryDisplay.from_estimator(estimator).ax_
     numbers, inertias = line_of(ax).T
     np.testing.assert_array_equal(numbers, np.arange(1, estimator.n_steps_ + 1))
     np.testing.assert_array_equal(inertias, estimator.history_["inertia"])
@@ -53,15 +53,17 @@ def test_the_history_of_mini_batches() -> None:
 
 def test_what_has_no_history_is_refused() -> None:
     with pytest.raises(NotFittedError):
-        plotting.inertia_history(KMeans(3))
+        InertiaHistoryDisplay.from_estimator(KMeans(3))
     with pytest.raises(TypeError, match="KMeans keeps no history_"):
-        plotting.inertia_history(sklearn.cluster.KMeans(3).fit(cloud()))
+        InertiaHistoryDisplay.from_estimator(sklearn.cluster.KMeans(3).fit(cloud()))
     with pytest.raises(TypeError, match=r"MiniBatchKMeans keeps no history_.*partial_fit"):
-        plotting.inertia_history(MiniBatchKMeans(3).partial_fit(cloud()))
+        InertiaHistoryDisplay.from_estimator(MiniBatchKMeans(3).partial_fit(cloud()))
+    with pytest.raises(TypeError, match=r"estimator must be a fitted estimator, .* got ndarray"):
+        InertiaHistoryDisplay.from_estimator(cloud())
 
 
 def test_the_elbow_is_drawn_in_order_and_marked() -> None:
-    ax = plotting.elbow([4, 2, 3], [1.0, 9.0, 2.0], chosen=3)
+    ax = ElbowDisplay.from_inertias([4, 2, 3], [1.0, 9.0, 2.0], chosen=3).ax_
     np.testing.assert_array_equal(line_of(ax), [[2, 9.0], [3, 2.0], [4, 1.0]])
     assert ax.get_xticks().tolist() == [2, 3, 4]
     dashed, diamond = ax.lines[1:]
@@ -72,7 +74,7 @@ def test_the_elbow_is_drawn_in_order_and_marked() -> None:
 
 
 def test_the_elbow_without_a_choice_has_no_mark() -> None:
-    ax = plotting.elbow(range(1, 60), np.arange(60.0, 1.0, -1.0))
+    ax = ElbowDisplay.from_inertias(range(1, 60), np.arange(60.0, 1.0, -1.0)).ax_
     assert len(ax.lines) == 1
     assert ax.get_legend() is None
     assert len(ax.get_xticks()) < 20
@@ -88,13 +90,14 @@ def test_the_elbow_without_a_choice_has_no_mark() -> None:
 )
 def test_bad_elbows_are_refused(arguments: Any, options: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        plotting.elbow(*arguments, **options)
+        ElbowDisplay.from_inertias(*arguments, **options)
 
 
 def test_they_draw_on_the_axes_given() -> None:
     first, second = Figure().subplots(2)
     kmeans = KMeans(3, random_state=0).fit(cloud())
-    assert plotting.inertia_history(kmeans, ax=first) is first
-    assert plotting.elbow([1, 2], [2.0, 1.0], ax=second) is second
+    assert InertiaHistoryDisplay.from_estimator(kmeans, ax=first).ax_ is first
+    assert ElbowDisplay.from_inertias([1, 2], [2.0, 1.0], ax=second).ax_ is second
     assert InertiaHistoryDisplay.from_estimator(kmeans).plot(ax=first).ax_ is first
-    assert ElbowDisplay([1, 2], [2.0, 1.0]).plot(ax=second).figure_ is second.figure
+    elbow = ElbowDisplay.from_inertias([1, 2], [2.0, 1.0])
+    assert elbow.plot(ax=second).figure_ is second.figure

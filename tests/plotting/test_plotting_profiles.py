@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from conftest import Library
-from kmeans_xp import KMeans, plotting
+from kmeans_xp import KMeans
 from kmeans_xp.plotting import ProfilesDisplay
 from tests.datasets import blobs
 
@@ -20,6 +20,14 @@ def texts_of(ax: Any) -> list[str]:
     return [text.get_text() for text in ax.texts]
 
 
+def without_labels(centroids: Any) -> KMeans:
+    """A fitted estimator as one that a file holds: without the labels of its rows."""
+    kmeans = KMeans(len(centroids), random_state=0).fit(np.asarray(centroids, dtype=np.float64))
+    kmeans.cluster_centers_ = np.asarray(centroids, dtype=np.float64)
+    del kmeans.labels_
+    return kmeans
+
+
 def ticks_of(axis: Any) -> list[str]:
     return [text.get_text() for text in axis.get_ticklabels()]
 
@@ -29,7 +37,7 @@ def test_colours_are_deviations_and_values_are_in_own_units(library: Library) ->
     host = host * 100.0 + 1e4
     points = library.asarray(host)
     kmeans = KMeans(4, random_state=0).fit(points)
-    ax = plotting.profiles(kmeans, points)
+    ax = ProfilesDisplay.from_estimator(kmeans, points).ax_
     centres = library.to_host(kmeans.cluster_centers_)
     (image,) = ax.images
     expected = (centres - host.mean(axis=0)) / host.std(axis=0)
@@ -40,7 +48,7 @@ def test_colours_are_deviations_and_values_are_in_own_units(library: Library) ->
 
 def test_rows_tell_sizes_and_columns_names() -> None:
     points = np.array([[0.0, 5.0], [2.0, 5.0], [8.0, 5.0]])
-    ax = plotting.profiles([[1.0, 5.0], [8.0, 5.0]], points, [0, 0, 1], feature_names=["m", "kg"])
+    ax = ProfilesDisplay.from_predictions(points, [0, 0, 1], feature_names=["m", "kg"]).ax_
     assert ticks_of(ax.yaxis) == ["0: 2 (66.7%)", "1: 1 (33.3%)"]
     assert ticks_of(ax.xaxis) == ["m", "kg"]
     assert texts_of(ax) == ["1.00", "5.00", "8.00", "5.00"]
@@ -48,7 +56,7 @@ def test_rows_tell_sizes_and_columns_names() -> None:
 
 
 def test_dollar_signs_in_names_are_no_formulas() -> None:
-    ax = plotting.profiles(np.eye(2), feature_names=["$a^$", "b"])
+    ax = ProfilesDisplay.from_predictions(np.eye(2), [0, 1], feature_names=["$a^$", "b"]).ax_
     ax.figure.draw_without_rendering()
     assert ticks_of(ax.xaxis) == ["$a^$", "b"]
 
@@ -70,11 +78,11 @@ def test_without_points_the_centres_tell_their_own_spread() -> None:
     np.testing.assert_allclose(display.deviations, centred / std, rtol=1e-6)
     assert display.sizes.tolist() == sizes.tolist()
     label = display.figure_.axes[1].get_ylabel()
-    assert label == "standard deviations\nof the centres, from their mean"
+    assert label == "standard deviations\nof the centroids, from their mean"
 
 
 def test_bare_centres_have_no_sizes() -> None:
-    ax = plotting.profiles(np.array([[0.0, 1.0], [2.0, 1.0]]))
+    ax = ProfilesDisplay.from_estimator(without_labels([[0.0, 1.0], [2.0, 1.0]])).ax_
     np.testing.assert_array_equal(ax.images[0].get_array(), [[-1.0, 0.0], [1.0, 0.0]])
     assert ticks_of(ax.yaxis) == ["0", "1"]
     assert ticks_of(ax.xaxis) == ["x0", "x1"]
@@ -84,20 +92,20 @@ def test_names_come_from_the_data_frame() -> None:
     pandas = pytest.importorskip("pandas")
     frame = pandas.DataFrame({"width": [0.0, 1.0, 9.0], "height": [2.0, 2.0, 5.0]})
     kmeans = KMeans(2, random_state=0).fit(frame)
-    assert ticks_of(plotting.profiles(kmeans).xaxis) == ["width", "height"]
+    assert ticks_of(ProfilesDisplay.from_estimator(kmeans).ax_.xaxis) == ["width", "height"]
     from_labels = ProfilesDisplay.from_predictions(frame, kmeans.labels_)
     assert ticks_of(from_labels.ax_.xaxis) == ["width", "height"]
-    np.testing.assert_allclose(from_labels.centres, kmeans.cluster_centers_)
+    np.testing.assert_allclose(from_labels.centroids, kmeans.cluster_centers_)
 
 
 def test_text_stands_out_from_its_colour() -> None:
-    ax = plotting.profiles(np.array([[0.0], [5.0], [10.0]]))
+    ax = ProfilesDisplay.from_predictions(np.array([[0.0], [5.0], [10.0]]), [0, 1, 2]).ax_
     assert [text.get_color() for text in ax.texts] == ["white", "black", "white"]
 
 
 def test_far_centres_do_not_fade_the_others() -> None:
     points = np.append(np.linspace(-1, 1, 999), 1000.0)[:, None]
-    ax = plotting.profiles([[0.0], [1000.0]], points, np.r_[np.zeros(999, int), 1])
+    ax = ProfilesDisplay.from_predictions(points, np.r_[np.zeros(999, int), 1]).ax_
     assert ax.images[0].get_clim() == (-3.0, 3.0)
     assert ax.images[0].get_array()[1, 0] > 3.0
 
@@ -105,7 +113,7 @@ def test_far_centres_do_not_fade_the_others() -> None:
 @pytest.mark.parametrize(("n_clusters", "n_features"), [(3, 40), (100, 3), (3, 300)])
 def test_large_maps_are_not_written_full(n_clusters: int, n_features: int) -> None:
     centres = np.random.default_rng(0).normal(size=(n_clusters, n_features))
-    ax = plotting.profiles(centres)
+    ax = ProfilesDisplay.from_estimator(without_labels(centres)).ax_
     assert texts_of(ax) == []
     np.testing.assert_array_equal(ax.images[0].get_array().shape, centres.shape)
     assert len(ticks_of(ax.xaxis)) <= 60
@@ -113,30 +121,30 @@ def test_large_maps_are_not_written_full(n_clusters: int, n_features: int) -> No
 
 
 @pytest.mark.parametrize(
-    ("arguments", "options", "message"),
+    ("changes", "message"),
     [
-        (([1.0, 2.0],), {}, "centroids must be 2-D"),
-        ((np.ones((2, 2)), np.ones((3, 1))), {}, "as many columns, got 1 and 2"),
-        ((np.ones((2, 2)), np.ones((3, 2)), [0, 1]), {}, r"one integer a point.*\(2,\)"),
-        ((np.ones((2, 2)), np.ones((3, 2)), [0, 1, 2]), {}, "between 0 and 1"),
-        ((np.ones((2, 2)),), {"feature_names": ["a"]}, "must have 2 names"),
+        ({"centroids": [1.0, 2.0]}, "centroids must be 2-D"),
+        ({"X": np.ones((3, 1))}, "same number of columns, got 1 and 2"),
+        ({"labels": [0, 1]}, r"one integer for each row.*\(2,\)"),
+        ({"labels": [0, 1, 2]}, "between 0 and 1"),
+        ({"feature_names": ["a"]}, "must have 2 names"),
     ],
 )
-def test_what_does_not_fit_is_refused(
-    arguments: tuple[Any, ...], options: dict[str, Any], message: str
-) -> None:
+def test_what_does_not_fit_is_refused(changes: dict[str, Any], message: str) -> None:
+    good = {"X": np.ones((3, 2)), "labels": [0, 0, 1], "centroids": np.ones((2, 2))}
     with pytest.raises(ValueError, match=message):
-        plotting.profiles(*arguments, **options)
+        ProfilesDisplay.from_predictions(**good | changes)
 
 
 def test_a_cluster_without_points_has_no_mean() -> None:
-    with pytest.raises(ValueError, match=r"Clusters \[1\] have no points"):
-        ProfilesDisplay.from_predictions(np.ones((2, 1)), [0, 2])
+    for last in (2, 2**62):
+        with pytest.raises(ValueError, match=f"without gaps, got 2 different ones up to {last}: "):
+            ProfilesDisplay.from_predictions(np.ones((2, 1)), [0, last])
 
 
 def test_it_draws_on_the_axes_given() -> None:
     axes = Figure().add_subplot()
-    assert plotting.profiles(np.eye(2), ax=axes) is axes
+    assert ProfilesDisplay.from_predictions(np.eye(2), [0, 1], ax=axes).ax_ is axes
 
 
 def test_points_are_measured_in_tiles(monkeypatch: pytest.MonkeyPatch, library: Library) -> None:
@@ -145,7 +153,7 @@ def test_points_are_measured_in_tiles(monkeypatch: pytest.MonkeyPatch, library: 
     whole = ProfilesDisplay.from_predictions(library.asarray(host), labels)
     monkeypatch.setattr("kmeans_xp.plotting.inputs.ROWS_A_STEP", 7)
     tiled = ProfilesDisplay.from_predictions(library.asarray(host), labels)
-    np.testing.assert_allclose(tiled.centres, whole.centres, rtol=1e-12)
+    np.testing.assert_allclose(tiled.centroids, whole.centroids, rtol=1e-12)
     np.testing.assert_allclose(tiled.deviations, whole.deviations, rtol=1e-6, atol=1e-9)
     means = np.array([host[labels == cluster].mean(axis=0) for cluster in range(4)])
     expected = (means - host.mean(axis=0)) / host.std(axis=0)

@@ -7,7 +7,7 @@ import pytest
 import sklearn.metrics
 
 from conftest import Library
-from kmeans_xp import KMeans, devices, plotting
+from kmeans_xp import KMeans
 from kmeans_xp.plotting import SilhouetteDisplay
 from tests.datasets import blobs
 
@@ -23,7 +23,7 @@ from kmeans_xp.plotting.looks import colour  # noqa: E402
 def test_knives_show_the_silhouettes_of_their_cluster() -> None:
     points, _ = blobs()
     labels = KMeans(4, random_state=0).fit_predict(points)
-    ax = plotting.silhouette(points, labels)
+    ax = SilhouetteDisplay.from_predictions(points, labels).ax_
     expected = sklearn.metrics.silhouette_samples(points, labels)
     assert [tuple(each.get_facecolor()[0]) for each in ax.collections] == [
         to_rgba(colour(cluster)) for cluster in range(4)
@@ -42,7 +42,7 @@ def test_knives_show_the_silhouettes_of_their_cluster() -> None:
 def test_the_mean_line_and_the_labels() -> None:
     points, _ = blobs()
     labels = KMeans(4, random_state=0).fit_predict(points)
-    ax = plotting.silhouette(points, labels)
+    ax = SilhouetteDisplay.from_predictions(points, labels).ax_
     expected = sklearn.metrics.silhouette_samples(points, labels)
     (line,) = ax.lines
     np.testing.assert_allclose(line.get_xdata(), expected.mean(), rtol=1e-6)
@@ -56,7 +56,7 @@ def test_the_mean_line_and_the_labels() -> None:
 def test_knives_do_not_overlap_and_the_first_is_on_top() -> None:
     points, _ = blobs()
     labels = KMeans(4, random_state=0).fit_predict(points)
-    ax = plotting.silhouette(points, labels)
+    ax = SilhouetteDisplay.from_predictions(points, labels).ax_
     spans = [
         (heights.min(), heights.max())
         for heights in (each.get_paths()[0].vertices[:, 1] for each in ax.collections)
@@ -102,13 +102,13 @@ def test_a_display_from_an_estimator(library: Library) -> None:
 
 def test_clusters_that_the_sample_missed_are_left_out() -> None:
     points = np.array([[0.0], [1.0], [9.0], [10.0]])
-    ax = plotting.silhouette(points, [0, 0, 5, 5])
+    ax = SilhouetteDisplay.from_predictions(points, [0, 0, 5, 5]).ax_
     assert [text.get_text()[:2] for text in ax.get_yticklabels()] == ["0:", "5:"]
 
 
 def test_hundreds_of_clusters_get_no_labels() -> None:
     points = np.random.default_rng(0).normal(size=(300, 1))
-    ax = plotting.silhouette(points, np.arange(300) % 100)
+    ax = SilhouetteDisplay.from_predictions(points, np.arange(300) % 100).ax_
     assert len(ax.collections) == 100
     assert ax.get_yticks().tolist() == []
 
@@ -118,19 +118,19 @@ def test_hundreds_of_clusters_get_no_labels() -> None:
     [
         ([0, 0, 0, 0], "at least 2 clusters and fewer than points, got 1 clusters of 4 points"),
         ([0, 1, 2, 3], "got 4 clusters of 4 points"),
-        ([0, 1], r"one integer a point, got shape \(2,\)"),
+        ([0, 1], r"one integer for each row of X, got shape \(2,\)"),
         ([0, 1, 1, -1], "must not be negative"),
     ],
 )
 def test_labels_that_have_no_silhouettes_are_refused(labels: list[int], message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        plotting.silhouette(np.arange(4.0)[:, None], labels)
+        SilhouetteDisplay.from_predictions(np.arange(4.0)[:, None], labels)
 
 
 def test_it_draws_on_the_axes_given() -> None:
     axes = Figure().add_subplot()
-    assert plotting.silhouette(np.arange(4.0)[:, None], [0, 0, 1, 1], ax=axes) is axes
-    assert not devices.is_array(axes)
+    points, labels = np.arange(4.0)[:, None], [0, 0, 1, 1]
+    assert SilhouetteDisplay.from_predictions(points, labels, ax=axes).ax_ is axes
 
 
 def test_silhouettes_are_of_the_estimators_distances() -> None:

@@ -16,7 +16,8 @@ from matplotlib.collections import PathCollection, PolyCollection  # noqa: E402
 from matplotlib.colors import to_rgba  # noqa: E402
 from matplotlib.path import Path  # noqa: E402
 
-from kmeans_xp import KMeans, assign, plotting  # noqa: E402
+from kmeans_xp import KMeans, assign  # noqa: E402
+from kmeans_xp.plotting import VoronoiDisplay  # noqa: E402
 from kmeans_xp.plotting.looks import colour  # noqa: E402
 from kmeans_xp.plotting.voronoi import nearest_regions  # noqa: E402
 
@@ -97,7 +98,7 @@ def test_corners_are_those_of_scipy() -> None:
 def test_it_draws_regions_below_points_in_the_clusters_colours() -> None:
     points = np.random.default_rng(0).normal(size=(60, 2))
     kmeans = KMeans(5, random_state=0).fit(points)
-    ax = plotting.voronoi(points, kmeans.labels_, kmeans.cluster_centers_, feature_names=["a", "b"])
+    ax = VoronoiDisplay.from_estimator(kmeans, points, feature_names=["a", "b"]).ax_
     (regions,) = (each for each in ax.collections if isinstance(each, PolyCollection))
     *groups, centres = (each for each in ax.collections if isinstance(each, PathCollection))
     expected = [to_rgba(colour(cluster), 0.22) for cluster in range(5)]
@@ -117,7 +118,7 @@ def test_it_draws_regions_below_points_in_the_clusters_colours() -> None:
 @pytest.mark.parametrize("scale", [0.0, 1.0])
 def test_points_of_no_extent_get_a_box(scale: float) -> None:
     points = np.array([[1.0, 5.0], [1.0 + scale, 5.0]])
-    ax = plotting.voronoi(points, [0, 0], points[:1])
+    ax = VoronoiDisplay.from_predictions(points, [0, 0], centroids=points[:1]).ax_
     assert ax.get_xlim()[0] < 1.0 < ax.get_xlim()[1]
     assert ax.get_ylim()[0] < 5.0 < ax.get_ylim()[1]
 
@@ -126,15 +127,20 @@ def test_points_of_no_extent_get_a_box(scale: float) -> None:
 def test_only_planes_have_regions(n_features: int) -> None:
     points = np.ones((4, n_features))
     with pytest.raises(ValueError, match=f"of 2 features, got {n_features}: choose two columns"):
-        plotting.voronoi(points, [0, 0, 0, 0], points[:1])
+        VoronoiDisplay.from_predictions(points, [0, 0, 0, 0])
+    with pytest.raises(ValueError, match=f"of 2 features, got {n_features}: choose two columns"):
+        VoronoiDisplay.from_estimator(KMeans(1).fit(points), points)
 
 
 def test_arrays_of_any_library(library: Any) -> None:
     host = np.random.default_rng(0).normal(size=(40, 2))
     centroids = host[:3]
     labels = assign(host, centroids).labels
-    given = (library.asarray(host, "float32"), library.asarray(labels), library.asarray(centroids))
-    ax = plotting.voronoi(*given)
+    ax = VoronoiDisplay.from_predictions(
+        library.asarray(host, "float32"),
+        library.asarray(labels),
+        centroids=library.asarray(centroids),
+    ).ax_
     (regions,) = (each for each in ax.collections if isinstance(each, PolyCollection))
     *groups, _ = (each for each in ax.collections if isinstance(each, PathCollection))
     for path, group in zip(regions.get_paths(), groups, strict=True):
