@@ -506,15 +506,15 @@ def _measure(
     return n_measured
 
 
-@compiled(ROWS, COUNT, COUNT, COUNT, COUNT, NUMBERS, NUMBERS, LABEL_RESULTS)
-def _label(points, start, stop, tile, filler, origin, centroids, labels):
+@compiled(ROWS, COUNT, COUNT, COUNT, COUNT, NUMBERS, NUMBERS, NUMBERS, LABEL_RESULTS)
+def _label(points, start, stop, tile, filler, factors, origin, centroids, labels):
     """Find the first of the centroids that a row is nearest to, by the bits of ``closer_of``."""
     n_features, scratch = points.shape[1], scratch_for(points, tile, filler)
     panels, candidate = aligned(tile * n_features, points), np.empty(n_features, points.dtype)
     nearest, before = np.empty(tile, points.dtype), np.empty(tile, points.dtype)
     for row in range(start, stop, tile):
         n_rows = min(tile, stop - row)
-        tile_points, at = tile_of(points, row, n_rows, filler, scratch)
+        tile_points, at = tile_of(points, row, n_rows, filler, factors, scratch)
         pack_panel(tile_points, at, n_rows, origin, n_features, panels, 0)
         for lane in range(tile):
             nearest[lane] = np.inf
@@ -643,7 +643,7 @@ class RowsByCluster:
         n_points, n_features = self.rows.n_points, self.rows.n_features
         centroids = self.clusters.centroids[: self.n_clusters * n_features]
         labels = np.zeros(n_points, np.int32)  # also where all squares are infinite
-        shared = (self._panel, filler_of(self.rows), self._given[1], centroids, labels)
+        shared = (self._panel, *filler_of(self.rows), self._given[1], centroids, labels)
 
         def label(start: int, stop: int) -> None:
             _label[self._dtype](self.rows.points, start, stop, *shared)

@@ -79,7 +79,7 @@ def _may_code_rows(rows: DenseRows, n_chosen: int) -> bool:
         and _FEWEST_CODED_FEATURES <= rows.n_features <= _MOST_CODED_FEATURES
         and n_chosen >= _FEWEST_CHOSEN
         and rows.n_points >= _FEWEST_CODED_ROWS
-        and filler_of(rows) == 0
+        and filler_of(rows)[0] == 0
     )
 
 
