@@ -50,6 +50,7 @@ __all__ = [
     "group_size",
     "in_parts",
     "int32_labels",
+    "is_dense",
     "measured_factors",
     "n_tasks_for",
     "origin_of",
@@ -177,9 +178,17 @@ def filler_of(rows: Dense) -> tuple[int, Floats]:
     if isinstance(rows, SphereRows):
         factors = measured_factors(points) if rows.factors is None else rows.factors
         return _scale.address(points.dtype, _fill), factors
-    is_dense = points.strides[1] == points.itemsize or rows.n_features == 1
-    address = 0 if is_dense else _gather.address(points.dtype, _fill)
+    address = 0 if is_dense(points) else _gather.address(points.dtype, _fill)
     return address, np.empty(0, points.dtype)
+
+
+def is_dense(points: Floats) -> bool:
+    """Return whether the numbers of a row lie side by side."""
+    return points.strides[1] == points.itemsize or points.shape[1] == 1
+
+
+#: as compiled code calls it
+_is_dense = inline(is_dense)
 
 
 def measured_factors(points: Floats) -> Floats:
@@ -218,15 +227,14 @@ def _gather(points, first, n_rows, factors, scratch):
 @compiled(ROWS, COUNT, COUNT, NUMBERS, MATRIX)
 def _scale(points, first, n_rows, factors, scratch):
     """Write rows at the sphere's radius, each by its factor; a row of zeros stays one."""
-    n_features = points.shape[1]
-    is_dense = points.strides[1] == points.itemsize or n_features == 1
+    n_features, lies_side_by_side = points.shape[1], _is_dense(points)
     for row in range(n_rows):  # ascending: what is written after a row is of the next
         factor = factors[first + row]
         if factor == 0.0:
             # In a branch of its own: to give arrays to a function counts references, which takes
             # ten times as long as to scale a short row.
             _scale_carefully(points, first + row, scratch, row)
-        elif is_dense:
+        elif lies_side_by_side:
             copy_scaled(points, first + row, factor, n_features, scratch, row)
         else:
             for feature in range(n_features):
@@ -252,10 +260,9 @@ def _scale_carefully(points, row, scaled, at):
 @compiled(ROWS, COUNT, COUNT, RESULTS)
 def _measure_factors(points, start, stop, factors):
     n_features, kind = points.shape[1], factors.dtype.type
-    side_by_side = np.empty((1, n_features), factors.dtype)
-    is_dense = points.strides[1] == points.itemsize or n_features == 1
+    side_by_side, lies_side_by_side = np.empty((1, n_features), factors.dtype), _is_dense(points)
     for row in range(start, stop):
-        if is_dense:
+        if lies_side_by_side:
             sum_of_squares = sq_length(points, row, n_features)
         else:
             for feature in range(n_features):
