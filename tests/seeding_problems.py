@@ -55,6 +55,8 @@ def of_all_sizes(n_points: int, n_features: int, rng: np.random.Generator) -> Ro
 
 
 KINDS: list[Callable[..., Rows]] = [uniform, lattice, heavy_tails, groups, of_all_sizes]
+#: those without a row of zeros, which has no direction
+DIRECTIONS: list[Callable[..., Rows]] = [uniform, heavy_tails, groups]
 
 
 def check_same_rows(
@@ -63,6 +65,7 @@ def check_same_rows(
     n_clusters: int,
     weighted: str | None,
     seed: int,
+    metric: str = "euclidean",
 ) -> None:
     """Compare the rows that are chosen with those of plain passes, and their bits."""
     rng = np.random.default_rng(seed)
@@ -70,7 +73,8 @@ def check_same_rows(
     if weights is not None and weighted == "zeros":
         weights[rng.random(len(points)) < 0.5] = 0.0
         weights[0] = 1.0
-    params: dict[str, Any] = {"sample_weight": weights, "random_state": seed % 2**31}
+    params: dict[str, Any] = {"sample_weight": weights, "metric": metric}
+    params["random_state"] = seed % 2**31
     with from_the_start():
         centroids, indices = kmeans_plusplus(points, n_clusters, **params)
     with plain():

@@ -18,6 +18,7 @@ from kmeans_xp.kernels import (
     SphereRows,
     added,
     rows_on_sphere,
+    sphere_factors,
     without_direction,
 )
 
@@ -47,9 +48,10 @@ def on_sphere(given: Blocks) -> Blocks:
     """
     if given.whole is None:
         return OnSphere(given)
-    if int(given.reduce(_n_without)) > 0:
+    rows = _scaled(given.whole, xp=given.xp)
+    if rows is None:
         raise ValueError(_without_direction(given))
-    return InMemory(rows_on_sphere(given.whole), xp=given.xp)
+    return InMemory(rows, xp=given.xp)
 
 
 class _WithoutDirectionError(ValueError):
@@ -126,13 +128,19 @@ def _with_scaled(
     xp: Namespace,
 ) -> Any:
     """Call a function with scaled rows; a look at them takes less than to read them did."""
-    if int(_n_without(rows, xp=xp)) > 0:
+    scaled = _scaled(rows, xp=xp)
+    if scaled is None:
         raise _WithoutDirectionError(_without_direction(InMemory(rows, xp=xp)))
-    return function(rows_on_sphere(rows).seen_from(origin), *others, xp=xp)
+    return function(scaled.seen_from(origin), *others, xp=xp)
 
 
-def _n_without(rows: Rows, *, xp: Namespace) -> Array:
-    return xp.count_nonzero(without_direction(rows, xp=xp))
+def _scaled(rows: Rows, *, xp: Namespace) -> Rows | None:
+    """Return the rows, each scaled to one length, or None if one has no direction."""
+    factors = sphere_factors(rows, xp=xp)
+    has_factors = factors is not None and bool(xp.all(factors > 0.0))
+    if not has_factors and bool(xp.any(without_direction(rows, xp=xp))):
+        return None
+    return rows_on_sphere(rows, factors)
 
 
 def _without_direction(given: Blocks) -> str:

@@ -30,7 +30,7 @@ from kmeans_xp.kernels.portable.bounds import (
     keeps_bounds,
     rules_out_scores,
 )
-from kmeans_xp.kernels.portable.directions import without_direction
+from kmeans_xp.kernels.portable.directions import sphere_factors, without_direction
 from kmeans_xp.kernels.portable.least import places_of_least
 from kmeans_xp.kernels.portable.moments import (
     BothMoments,
@@ -128,6 +128,7 @@ __all__ = [
     "running_total",
     "silhouette_distances",
     "solved_at_once",
+    "sphere_factors",
     "spread",
     "sq_distances",
     "steps_of",

@@ -33,11 +33,14 @@ class SphereRows(NamedTuple):
         As in ``Rows``.
     origin : array of shape (n_features,), or None
         As in ``Rows``; subtracted from the scaled rows.
+    factors : array of shape (n_points,), or None
+        As from the kernel ``sphere_factors``.
     """
 
     points: Array
     weights: Array | None = None
     origin: Array | None = None
+    factors: Array | None = None
 
     @property
     def n_points(self) -> int:
@@ -75,7 +78,8 @@ class SphereRows(NamedTuple):
     def part(self, start: int, stop: int) -> "SphereRows":
         """Return the rows from ``start`` up to ``stop``, without a copy."""
         weights = None if self.weights is None else self.weights[start:stop]
-        return SphereRows(self.points[start:stop, :], weights, self.origin)
+        factors = None if self.factors is None else self.factors[start:stop]
+        return SphereRows(self.points[start:stop, :], weights, self.origin, factors)
 
     def tiles(self, size: int) -> Iterator[tuple[slice, "SphereRows"]]:
         """Yield consecutive tiles of at most ``size`` rows, each with its place."""
@@ -94,15 +98,15 @@ class SphereRows(NamedTuple):
 
     def seen_from(self, origin: Array | None) -> "SphereRows":
         """Return the same rows, measured from another origin."""
-        return SphereRows(self.points, self.weights, origin)
+        return self._replace(origin=origin)
 
     def unweighted(self) -> "SphereRows":
         """Return the same rows without weights."""
-        return SphereRows(self.points, None, self.origin)
+        return self._replace(weights=None)
 
     def weighted(self, weights: Array) -> "SphereRows":
         """Return the same rows with these weights instead of their own."""
-        return SphereRows(self.points, weights, self.origin)
+        return self._replace(weights=weights)
 
     def computed_in(self, dtype: DType) -> DenseRows:
         """Return the same rows, scaled in ``dtype`` and relative to the origin."""
@@ -138,13 +142,15 @@ def on_sphere(vectors: Array, *, xp: Namespace) -> Array:
     return vectors * (RADIUS / xp.where(lengths > 0.0, lengths, xp.ones_like(lengths)))
 
 
-def rows_on_sphere(rows: Rows) -> Rows:
+def rows_on_sphere(rows: Rows, factors: Array | None = None) -> Rows:
     """Return the same rows, each scaled to length ``RADIUS``; sparse rows' numbers are copied.
 
     Parameters
     ----------
     rows : DenseRows or SparseRows
         Without an origin.
+    factors : array of shape (n_points,), or None
+        Of dense rows, as of the kernel ``sphere_factors``.
 
     Returns
     -------
@@ -154,4 +160,4 @@ def rows_on_sphere(rows: Rows) -> Rows:
         csr = rows.csr._replace(data=scaled_data(rows.csr, RADIUS))
         return SparseRows(csr, rows.weights, n_stored=rows.n_stored)
     assert isinstance(rows, DenseRows)
-    return SphereRows(rows.points, rows.weights)
+    return SphereRows(rows.points, rows.weights, factors=factors)

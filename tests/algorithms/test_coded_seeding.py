@@ -12,8 +12,14 @@ from hypothesis import strategies as st
 from numpy.testing import assert_array_equal
 
 from kmeans_xp import config_context, kmeans_plusplus
-from kmeans_xp.kernels import DenseRows, candidate_potentials, closer_of
-from tests.seeding_problems import KINDS, Rows, check_same_rows, groups, uniform
+from kmeans_xp.kernels import (
+    DenseRows,
+    SphereRows,
+    candidate_potentials,
+    closer_of,
+    sphere_factors,
+)
+from tests.seeding_problems import DIRECTIONS, KINDS, Rows, check_same_rows, groups, uniform
 
 pytest.importorskip("numba")
 
@@ -71,17 +77,45 @@ def test_the_same_rows_are_chosen(
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("kind", DIRECTIONS, ids=lambda kind: kind.__name__)
+@given(
+    st.integers(60, 500),
+    st.sampled_from([2, 3, 16, 17, 64, 65, 130]),
+    st.integers(4, 40),
+    st.integers(0, 2**32 - 1),
+    st.sampled_from([None, "some", "zeros"]),
+    st.sampled_from([1e-15, 1.0, 1e15]),
+)
+def test_the_same_directions_are_chosen(
+    kind: Callable[..., Rows],
+    dtype: str,
+    n_points: int,
+    n_features: int,
+    n_clusters: int,
+    seed: int,
+    weighted: str | None,
+    scale: float,
+) -> None:
+    rng = np.random.default_rng(seed)
+    points = (kind(n_points, n_features, rng) * scale).astype(dtype)
+    check_same_rows(coded_from_the_start, points, n_clusters, weighted, seed, "cosine")
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("weighted", [False, True])
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.__name__)
 @pytest.mark.parametrize("n_candidates", [1, 7, 8, 11])
+@pytest.mark.parametrize("metric", ["euclidean", "cosine"])
 def test_all_has_the_bits_of_plain_passes(
-    n_candidates: int, kind: Callable[..., Rows], weighted: bool, dtype: str
+    metric: str, n_candidates: int, kind: Callable[..., Rows], weighted: bool, dtype: str
 ) -> None:
     rng = np.random.default_rng(0)
     n_points, n_features = 3000, 70
     points = kind(n_points, n_features, rng).astype(dtype)
     weights = rng.random(n_points).astype(dtype) if weighted else None
-    rows = DenseRows(points, weights, points.mean(axis=0))
+    rows: DenseRows | SphereRows = DenseRows(points, weights, points.mean(axis=0))
+    if metric == "cosine":
+        rows = SphereRows(points, weights, factors=sphere_factors(DenseRows(points), xp=xp))
     closest = np.full(n_points, np.inf, dtype)
     coded = coded_seeding.CodedRows.of(rows)
     assert coded is not None

@@ -12,9 +12,15 @@ from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
 
 from kmeans_xp import config_context, kmeans_plusplus
-from kmeans_xp.kernels import DenseRows, candidate_potentials, closer_of
+from kmeans_xp.kernels import (
+    DenseRows,
+    SphereRows,
+    candidate_potentials,
+    closer_of,
+    sphere_factors,
+)
 from tests.datasets import blobs
-from tests.seeding_problems import KINDS, Rows, check_same_rows, groups
+from tests.seeding_problems import DIRECTIONS, KINDS, Rows, check_same_rows, groups
 
 pytest.importorskip("numba")
 skipped = pytest.importorskip("kmeans_xp.kernels.for_numba.skipped_seeding")
@@ -68,15 +74,43 @@ def test_the_same_rows_are_chosen(
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("kind", DIRECTIONS, ids=lambda kind: kind.__name__)
+@given(
+    st.integers(60, 500),
+    st.sampled_from([2, 3, 5, 8, 15]),
+    st.integers(4, 40),
+    st.integers(0, 2**32 - 1),
+    st.sampled_from([None, "some", "zeros"]),
+    st.sampled_from([1e-15, 1.0, 1e15]),
+)
+def test_the_same_directions_are_chosen(
+    kind: Callable[..., Rows],
+    dtype: str,
+    n_points: int,
+    n_features: int,
+    n_clusters: int,
+    seed: int,
+    weighted: str | None,
+    scale: float,
+) -> None:
+    rng = np.random.default_rng(seed)
+    points = (kind(n_points, n_features, rng) * scale).astype(dtype)
+    check_same_rows(held_from_the_start, points, n_clusters, weighted, seed, "cosine")
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("weighted", [False, True])
 @pytest.mark.parametrize("n_features", [1, 4, 15])
+@pytest.mark.parametrize("metric", ["euclidean", "cosine"])
 def test_distances_have_the_bits_of_plain_passes(
-    n_features: int, weighted: bool, dtype: str
+    metric: str, n_features: int, weighted: bool, dtype: str
 ) -> None:
     rng = np.random.default_rng(0)
     points = groups(3000, n_features, rng).astype(dtype)
     weights = rng.random(3000).astype(dtype) if weighted else None
-    rows = DenseRows(points, weights, points.mean(axis=0))
+    rows: DenseRows | SphereRows = DenseRows(points, weights, points.mean(axis=0))
+    if metric == "cosine":
+        rows = SphereRows(points, weights, factors=sphere_factors(DenseRows(points), xp=xp))
     centroids = rows.take(rng.choice(3000, 60, replace=False)).points
     closest = np.full(3000, np.inf, dtype)
     for centroid in centroids[:10]:

@@ -15,7 +15,15 @@ from sklearn import datasets
 
 from kmeans_xp import KMeans
 from kmeans_xp.algorithms.bounded import bounds_for
-from kmeans_xp.kernels import DenseRows, SphereRows, cluster_sums, lloyd_step, nearest_labels
+from kmeans_xp.kernels import (
+    DenseRows,
+    SphereRows,
+    cluster_sums,
+    lloyd_step,
+    nearest_labels,
+    rows_on_sphere,
+    sphere_factors,
+)
 from kmeans_xp.kernels.threads import threads_each
 from tests.certified_problems import KINDS, problem_of
 from tests.chain import chain_labels
@@ -218,7 +226,8 @@ def test_rows_that_are_scaled_as_they_are_read(dtype: str) -> None:
 @pytest.mark.parametrize("n_clusters", [300, 2_000])
 def test_steps_on_a_sphere_are_those_of_scaled_rows(n_clusters: int) -> None:
     dense, _ = embedded(8_000, 200, 300)
-    rows = SphereRows(dense.points * np.float32(3.0))
+    given = DenseRows(dense.points * np.float32(3.0))
+    rows = rows_on_sphere(given, sphere_factors(given, xp=xp))
     centroids = np.ascontiguousarray(rows.centred()[:n_clusters])
     step = lloyd_step(rows, centroids, xp=xp)
     labels = assignment.scored(rows, centroids)

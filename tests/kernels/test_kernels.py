@@ -28,6 +28,7 @@ from conftest import Library
 from kmeans_xp import config_context
 from kmeans_xp.devices import device_of, namespace_of, record_of, tile_shape, to_host
 from kmeans_xp.kernels import (
+    RADIUS,
     BatchMeans,
     BothMoments,
     Bounds,
@@ -970,6 +971,17 @@ def verify_without_direction(result: Any, trial: Trial, truth: Truth) -> None:
     np.testing.assert_array_equal(found, (points == points[-1]).all(axis=1))
 
 
+def verify_sphere_factors(result: Any, trial: Trial, truth: Truth) -> None:
+    if result is None:
+        return
+    points = trial.problem.points.astype(trial.problem.computing).astype(np.float64)
+    found = trial.read(result, trial.problem.computing, trial.shape[:1])
+    lengths = np.linalg.norm(points, axis=1)
+    with np.errstate(divide="ignore"):
+        np.testing.assert_allclose(found[found > 0], (RADIUS / lengths)[found > 0], rtol=1e-6)
+    assert (found[lengths == 0.0] == 0.0).all()
+
+
 CONTRACTS = {
     "assigned_inertia": Contract(rows_labels_and_centroids, verify_assigned_inertia),
     "assigned_sq_distances": Contract(
@@ -1003,6 +1015,7 @@ CONTRACTS = {
     "row_uniforms": Contract(rows_and_their_numbers, verify_row_uniforms),
     "rules_out_scores": Contract(lambda trial: (trial.rows, trial.shape[2]), verify_is_a_choice),
     "silhouette_distances": Contract(rows_in_clusters, verify_silhouette_distances),
+    "sphere_factors": Contract(lambda trial: (trial.rows.seen_from(None),), verify_sphere_factors),
     "spread": Contract(moments_about, verify_spread),
     "sq_distances": Contract(rows_and_centroids, verify_sq_distances),
     "steps_of": Contract(rows_reduce_and_tol, verify_steps_of, walked),

@@ -1,5 +1,6 @@
 """Kernels on rows of a sphere: every body gives what rows that were scaled before give."""
 
+import itertools
 from typing import Any
 
 import numpy as np
@@ -16,9 +17,12 @@ from kmeans_xp.kernels import (
     SparseRows,
     SphereRows,
     assigned_sq_distances,
+    cluster_sums,
     kernels,
+    nearest_labels,
     on_sphere,
     rows_on_sphere,
+    sphere_factors,
 )
 from tests.kernels.test_sparse_rows import NAMES, flat
 from tests.kernels.test_sparse_rows import Problem as SparseProblem
@@ -81,8 +85,10 @@ def test_every_body_gives_what_scaled_rows_give(
     rows = SphereRows(points, given.dense.weights, given.dense.origin)
     kernel, wide = kernels[name], problem("float64", None)
     truth = flat(kernel.portable(*wide.arguments(name, wide.dense), xp=library.xp))
-    for body in (kernel.portable, *kernel.overrides(library.name, SphereRows)):
-        result = body(*given.arguments(name, rows), xp=library.xp)
+    factors = sphere_factors(DenseRows(points), xp=library.xp)
+    bodies = (kernel.portable, *kernel.overrides(library.name, SphereRows))
+    for body, seen in itertools.product(bodies, (rows, rows._replace(factors=factors))):
+        result = body(*given.arguments(name, seen), xp=library.xp)
         if result is NotImplemented:
             assert body is not kernel.portable
             continue
@@ -122,6 +128,26 @@ def test_rows_below_normal_numbers_are_scaled_too(dtype: str) -> None:
     rows, labels = SphereRows(points), np.arange(9)
     distances = assigned_sq_distances(rows, labels, rows.centred(), xp=xp)
     np.testing.assert_allclose(distances, np.zeros(9), atol=1e-6)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_any_layout_gives_the_bits_of_rows_side_by_side(dtype: str) -> None:
+    xp, rng = array_namespace(np.empty(0)), np.random.default_rng(0)
+    host = rng.normal(size=(300, 37)) * 10.0 ** rng.uniform(-30, 30, size=(300, 1))
+    host[7] = rng.normal(size=37) * {"float32": 1e-41, "float64": 1e-310}[dtype]
+    points = host.astype(dtype)
+    centroids = on_sphere(points[:5], xp=xp)
+    labels, sums = [], []
+    for layout in (np.ascontiguousarray, np.asfortranarray, lambda x: x[::-1][::-1]):
+        dense = DenseRows(layout(points))
+        for factors in (None, sphere_factors(dense, xp=xp)):
+            rows = rows_on_sphere(dense, factors)
+            labels.append(nearest_labels(rows, centroids, xp=xp).tobytes())
+            sums.append(cluster_sums(rows, np.arange(300) % 5, 5, xp=xp).sums)
+    assert len(set(labels)) == 1
+    for each in sums:
+        np.testing.assert_allclose(each, sums[0], rtol=1e-6, atol=1e-6)
+        assert np.isfinite(each).all()
 
 
 @pytest.mark.parametrize("scale", [1.0, 1e-30, 1e30])

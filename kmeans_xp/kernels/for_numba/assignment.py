@@ -65,7 +65,6 @@ from kmeans_xp.kernels.portable.steps import (
     update_centroids,
 )
 from kmeans_xp.kernels.rows import DenseRows
-from kmeans_xp.kernels.sphere_rows import SphereRows
 from kmeans_xp.kernels.threads import in_threads
 from kmeans_xp.kernels.trees import merged_in_tree
 
@@ -74,6 +73,7 @@ __all__ = [
     "Groups",
     "add_tile",
     "added_by_features",
+    "can_be_cut",
     "has_own_totals",
     "is_updated_in_lanes",
     "label_panels",
@@ -144,7 +144,7 @@ def pack_groups(centroids, groups, biases):
 
 
 @compiled(
-    *(ROWS, COUNT, COUNT, COUNT, COUNT, NUMBERS, COLUMN, NUMBERS, NUMBERS, COUNT),
+    *(ROWS, COUNT, COUNT, COUNT, COUNT, NUMBERS, NUMBERS, COLUMN, NUMBERS, NUMBERS, COUNT),
     *(LABEL_RESULTS, TOTALS),
 )
 def label_rows(
@@ -153,6 +153,7 @@ def label_rows(
     stop,
     tile,
     filler,
+    factors,
     origin,
     weights,
     groups,
@@ -170,7 +171,7 @@ def label_rows(
     found, scratch = np.empty(tile, np.int32), scratch_for(points, tile, filler)
     for row in range(start, stop, tile):
         n_rows = min(tile, stop - row)
-        tile_points, first = tile_of(points, row, n_rows, filler, scratch)
+        tile_points, first = tile_of(points, row, n_rows, filler, factors, scratch)
         pack_tile(tile_points, first, n_rows, origin, panels)
         label_panels(panels, n_rows, n_features, groups, biases, n_clusters, best, found)
         if labels.shape[0] > 0:
@@ -179,12 +180,12 @@ def label_rows(
             add_tile(tile_points, first, n_rows, row, origin, weights, found, totals)
 
 
-@compiled(ROWS, COUNT, COUNT, COUNT, COUNT, NUMBERS, COLUMN, LABELS, TOTALS)
-def _add_rows(points, start, stop, tile, filler, origin, weights, labels, totals):
+@compiled(ROWS, COUNT, COUNT, COUNT, COUNT, NUMBERS, NUMBERS, COLUMN, LABELS, TOTALS)
+def _add_rows(points, start, stop, tile, filler, factors, origin, weights, labels, totals):
     scratch = scratch_for(points, tile, filler)
     for row in range(start, stop, tile):
         n_rows = min(tile, stop - row)
-        tile_points, first = tile_of(points, row, n_rows, filler, scratch)
+        tile_points, first = tile_of(points, row, n_rows, filler, factors, scratch)
         add_tile(tile_points, first, n_rows, row, origin, weights, labels[row:], totals)
 
 
@@ -286,15 +287,16 @@ def run_steps(
 ):
     """Take steps until one that ends the run or leaves a cluster empty; return their number."""
     n_points, n_features = points.shape
-    n_clusters, before, no_labels = len(found), start, np.empty(0, np.int32)
+    n_clusters, before = len(found), start
+    no_factors, no_labels = np.empty(0, origin.dtype), np.empty(0, np.int32)
     for number in range(len(signals)):
         _pack_centroids(before, groups, biases)
         for cluster in range(n_clusters):
             for column in range(found.shape[1]):
                 found[cluster, column] = 0.0
         _label_rows(
-            *(points, 0, n_points, tile, filler, origin, weights, groups, biases, n_clusters),
-            *(no_labels, found),
+            *(points, 0, n_points, tile, filler, no_factors, origin, weights),
+            *(groups, biases, n_clusters, no_labels, found),
         )
         for cluster in range(n_clusters):
             for feature in range(n_features):
@@ -351,12 +353,12 @@ def scored_and_added(rows: Dense, centroids: Floats) -> Any:
     """Label a tile of rows and add it to its clusters while it is in the cache."""
     points, (n_clusters, n_features) = rows.points, centroids.shape
     if not has_own_totals(n_clusters, n_features):
-        if isinstance(rows, SphereRows):
-            return NotImplemented  # some features of a row do not tell its length
+        if not can_be_cut(rows):
+            return NotImplemented
         return added_by_features(rows, scored(rows, centroids), n_clusters)
     dtype, weights = points.dtype, weights_of(rows)
     tile, groups = tile_rows(rows.n_points, n_features, dtype), Groups.of(centroids)
-    shared = (tile, filler_of(rows), origin_of(rows), weights, *groups, n_clusters)
+    shared = (tile, *filler_of(rows), origin_of(rows), weights, *groups, n_clusters)
     no_labels = np.empty(0, np.int32)
 
     def totals(start: int, stop: int) -> Floats:
@@ -395,7 +397,7 @@ def steps_in_a_call(rows: DenseRows, centroids: Floats, n_steps: int, tol: float
     n_done = run_steps[dtype](
         points,
         tile,
-        filler_of(rows),
+        filler_of(rows)[0],
         origin_of(rows),
         weights_of(rows),
         centroids,
@@ -456,7 +458,7 @@ def scored(rows: Dense, centroids: Floats) -> Labels:
     dtype, labels = points.dtype, np.empty(rows.n_points, np.int32)
     tile, groups = tile_rows(rows.n_points, n_features, dtype), Groups.of(centroids)
     no_weights, totals = np.empty(0, dtype), np.empty((0, 0))
-    shared = (tile, filler_of(rows), origin_of(rows), no_weights, *groups, n_clusters)
+    shared = (tile, *filler_of(rows), origin_of(rows), no_weights, *groups, n_clusters)
 
     def label(start: int, stop: int) -> None:
         label_rows[dtype](points, start, stop, *shared, labels, totals)
@@ -471,9 +473,7 @@ def added_row_by_row(rows: Dense, labels: Labels, n_clusters: int) -> Any:
     """Add rows to their clusters' totals, features in the lanes and the mass after them."""
     n_features = rows.n_features
     if not has_own_totals(n_clusters, n_features):
-        if isinstance(rows, SphereRows):
-            return NotImplemented
-        return added_by_features(rows, labels, n_clusters)
+        return added_by_features(rows, labels, n_clusters) if can_be_cut(rows) else NotImplemented
     n_tasks = n_tasks_for(rows.n_points, 3.0 + n_features / 4, n_clusters * (n_features + 1))
     return added_rows(rows, labels, n_clusters, n_tasks)
 
@@ -481,25 +481,32 @@ def added_row_by_row(rows: Dense, labels: Labels, n_clusters: int) -> Any:
 def added_rows(rows: Dense, labels: Labels, n_clusters: int, n_tasks: int) -> ClusterTotals:
     points, n_features, labels = rows.points, rows.n_features, int32_labels(labels)
     dtype, weights = points.dtype, weights_of(rows)
-    filler, origin = filler_of(rows), origin_of(rows)
+    fill, origin = filler_of(rows), origin_of(rows)
     tile = tile_rows(rows.n_points, n_features, dtype)
 
     def totals(start: int, stop: int) -> Floats:
         found = no_totals(n_clusters, n_features)
-        _add_rows[dtype](points, start, stop, tile, filler, origin, weights, labels, found)
+        _add_rows[dtype](points, start, stop, tile, *fill, origin, weights, labels, found)
         return found
 
     return split_totals(merged_in_tree(in_parts(totals, rows.n_points, n_tasks, dtype)), n_features)
 
 
-def added_by_features(rows: DenseRows, labels: Labels, n_clusters: int) -> ClusterTotals:
+def can_be_cut(rows: Dense) -> bool:
+    """Return whether some features of a row are enough: alone they do not give its length."""
+    if isinstance(rows, DenseRows):
+        return True
+    return rows.factors is not None and bool(np.all(rows.factors > 0.0))
+
+
+def added_by_features(rows: Dense, labels: Labels, n_clusters: int) -> ClusterTotals:
     """Add some features of all rows in each task: no task has all sums of its own."""
     n_features, width = rows.n_features, max(8, min(64, _MOST_PRIVATE // n_clusters))
     origin = origin_of(rows)
 
     def totals(task: int) -> ClusterTotals:
         some = slice(task * width, (task + 1) * width)
-        part = DenseRows(rows.points[:, some], rows.weights, origin[some])
+        part = rows._replace(points=rows.points[:, some], origin=origin[some])
         return added_rows(part, labels, n_clusters, n_tasks=1)
 
     parts = in_threads(totals, -(-n_features // width))

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from kmeans_xp.kernels.for_numba.assignment import (
     add_tile,
     added_by_features,
+    can_be_cut,
     has_own_totals,
     label_panels,
     n_step_tasks,
@@ -78,7 +79,6 @@ from kmeans_xp.kernels.for_numba.tiling import (
 from kmeans_xp.kernels.portable.assignment import nearest_labels
 from kmeans_xp.kernels.portable.bounds import rules_out_scores
 from kmeans_xp.kernels.portable.steps import lloyd_step
-from kmeans_xp.kernels.sphere_rows import SphereRows
 from kmeans_xp.kernels.trees import merged_in_tree
 
 __all__ = ["Counts", "certified_labels"]
@@ -350,7 +350,7 @@ def _label_densely(
 
 
 @compiled(
-    *(ROWS, COUNT, COUNT, COUNT, COUNT, NUMBERS, COLUMN, NUMBER, NUMBER, COUNT),
+    *(ROWS, COUNT, COUNT, COUNT, COUNT, NUMBERS, NUMBERS, COLUMN, NUMBER, NUMBER, COUNT),
     *(NUMBERS, NUMBERS, NUMBERS, COLUMNS, NUMBERS_32, NUMBERS_32, NUMBERS_32, NUMBERS_32),
     *(LABEL_RESULTS, TOTALS, INDICES),
 )
@@ -360,6 +360,7 @@ def _certified_rows(
     stop,
     tile,
     filler,
+    factors,
     origin,
     weights,
     unit,
@@ -391,7 +392,7 @@ def _certified_rows(
     while row < stop:
         is_dense = n_dense > 0
         n_rows = min(tile if is_dense else _ROWS, stop - row)
-        tile_points, first = tile_of(points, row, n_rows, filler, scratch)
+        tile_points, first = tile_of(points, row, n_rows, filler, factors, scratch)
         if is_dense:
             pack_tile(tile_points, first, n_rows, origin, panels)
             label_panels(panels, n_rows, n_features, groups, biases, n_clusters, best, found)
@@ -486,15 +487,14 @@ def _labelled_and_added(
     """Return the labels, the totals of each task for ``n_summed`` clusters, and the counts."""
     points, n_features = rows.points, rows.n_features
     dtype, origin, weights = points.dtype, origin_of(rows), weights_of(rows)
-    filler = filler_of(rows)
-    tile = tile_rows(rows.n_points, n_features, dtype)
+    fill, tile = filler_of(rows), tile_rows(rows.n_points, n_features, dtype)
     labels = np.empty(rows.n_points, np.int32)
 
     def label(start: int, stop: int) -> tuple[Floats, NDArray[np.int64]]:
         totals = no_totals(n_summed, n_features)
         counts = np.zeros(_N_COUNTS, np.int64)
         _certified_rows[dtype](
-            points, start, stop, tile, filler, origin, weights, *coded, labels, totals, counts
+            points, start, stop, tile, *fill, origin, weights, *coded, labels, totals, counts
         )
         return totals, counts
 
@@ -532,13 +532,13 @@ def proved_and_added(rows: Dense, centroids: Floats) -> Any:
     """Label some rows by products of bytes, and add them to their clusters."""
     n_clusters, n_features = centroids.shape
     n_summed = n_clusters if has_own_totals(n_clusters, n_features) else 0
-    if n_summed == 0 and isinstance(rows, SphereRows):
-        return NotImplemented  # some features of a row do not tell its length
+    if n_summed == 0 and not can_be_cut(rows):
+        return NotImplemented
     coded = _coded_if_worth_it(rows, centroids)
     if coded is None:
         return NotImplemented
     n_tasks = n_step_tasks(rows, n_clusters)
     labels, totals, _ = _labelled_and_added(rows, coded, n_tasks, n_summed)
-    if isinstance(rows, SphereRows) or n_summed > 0:
+    if n_summed > 0:
         return split_totals(merged_in_tree(totals), n_features)
     return added_by_features(rows, labels, n_clusters)

@@ -45,14 +45,19 @@ from kmeans_xp.kernels.for_numba.emitted.code_vectors import (
 from kmeans_xp.kernels.for_numba.emitted.vectors import add_closest, fold_row, sq_distance
 from kmeans_xp.kernels.for_numba.seeding import potentials_cost
 from kmeans_xp.kernels.for_numba.tiling import (
+    Dense,
     Floats,
     aligned,
+    filler_of,
     in_parts,
     n_tasks_for,
     origin_of,
+    scratch_for,
+    tile_of,
     weights_of,
 )
 from kmeans_xp.kernels.rows import DenseRows
+from kmeans_xp.kernels.sphere_rows import RADIUS, SphereRows
 from kmeans_xp.kernels.trees import merged_in_tree
 
 __all__ = ["CodedRows"]
@@ -69,17 +74,20 @@ _CODES, _CODE_RESULTS = Parameter(1, types.int8, "C"), Parameter(1, types.int8, 
 
 
 @compiled(
-    *(ROWS, COUNT, COUNT, NUMBERS, NUMBER, NUMBER),
+    *(ROWS, COUNT, COUNT, COUNT, NUMBERS, NUMBERS, NUMBER, NUMBER),
     *(_CODE_RESULTS, LABEL_RESULTS, RESULTS_32),
 )
-def _code_rows(points, start, stop, origin, unit, most_code, codes, starts, numbers):
+def _code_rows(
+    points, start, stop, filler, factors, origin, unit, most_code, codes, starts, numbers
+):
     """Write the codes of rows, what they lose, and half of the squared length of each."""
     n_features, dtype = points.shape[1], origin.dtype.type
     width, sums = coded_width(n_features), np.zeros(3, origin.dtype)
-    centred = aligned(width, origin)
+    centred, scratch = aligned(width, origin), scratch_for(points, 1, filler)
     tiny = lost_squares(centred)
     for row in range(start, stop):
-        most = centre_row(points, row, origin, n_features, centred, 0)
+        row_points, at = tile_of(points, row, 1, filler, factors, scratch)
+        most = centre_row(row_points, at, origin, n_features, centred, 0)
         step = scale_of(most, most_code, unit) * unit
         code_row(
             *(centred, 0, n_features, dtype(step), dtype(1.0 / step), dtype(most_code)),
@@ -97,13 +105,16 @@ def _code_rows(points, start, stop, origin, unit, most_code, codes, starts, numb
 
 
 @compiled(
-    *(ROWS, COUNT, COUNT, NUMBERS, COLUMN, NUMBERS, NUMBER, _CODES, LABELS, NUMBERS_32),
+    *(ROWS, COUNT, COUNT, COUNT, NUMBERS, NUMBERS, COLUMN, NUMBERS, NUMBER),
+    *(_CODES, LABELS, NUMBERS_32),
     *(NUMBERS, _CODES, NUMBERS_32, FLAGS, SUMS, INDICES),
 )
 def _fold_coded(
     points,
     start,
     stop,
+    filler,
+    factors,
     origin,
     weights,
     closest,
@@ -121,6 +132,7 @@ def _fold_coded(
     """Add what each candidate would leave of the inertia, and write which may be nearer."""
     n_points, n_features = points.shape
     width, weight, part = coded_width(n_features), 1.0, np.float32(share)
+    scratch = scratch_for(points, 1, filler)
     for row in range(start, stop):
         so_far = closest[row]
         if weights.shape[0] > 0:
@@ -135,19 +147,29 @@ def _fold_coded(
                 add_closest(points, NEAR, so_far, weight, sums, group * NEAR)
             else:
                 n_measured[0] += 1
+                if filler == 0:  # rows as they lie: to give arrays counts references
+                    fold_row(
+                        *(points, NEAR, row, origin, candidates, group * NEAR, n_features),
+                        *(so_far, weight, sums),
+                    )
+                    continue
+                row_points, at = tile_of(points, row, 1, filler, factors, scratch)
                 fold_row(
-                    *(points, NEAR, row, origin, candidates, group * NEAR, n_features),
+                    *(row_points, NEAR, at, origin, candidates, group * NEAR, n_features),
                     *(so_far, weight, sums),
                 )
 
 
-@compiled(ROWS, COUNT, COUNT, NUMBERS, NUMBERS, FLAGS, COUNT, COUNT, RESULTS)
-def _keep_nearer(points, start, stop, origin, centroid, masks, first, bit, closest):
+@compiled(ROWS, COUNT, COUNT, COUNT, NUMBERS, NUMBERS, NUMBERS, FLAGS, COUNT, COUNT, RESULTS)
+def _keep_nearer(
+    points, start, stop, filler, factors, origin, centroid, masks, first, bit, closest
+):
     """Fold a centroid into the distances of those rows that it may be nearer to."""
-    n_features = points.shape[1]
+    n_features, scratch = points.shape[1], scratch_for(points, 1, filler)
     for row in range(start, stop):
         if masks[first + row] >> bit & 1:
-            distance = sq_distance(points, row, origin, centroid, 0, n_features)
+            row_points, at = tile_of(points, row, 1, filler, factors, scratch)
+            distance = sq_distance(row_points, at, origin, centroid, 0, n_features)
             closest[row] = min(closest[row], distance)
 
 
@@ -157,9 +179,9 @@ class _Codes(NamedTuple):
     numbers: Floats
 
 
-def _coded(rows: DenseRows, unit: float, most_code: float) -> _Codes:
+def _coded(rows: Dense, unit: float, most_code: float) -> _Codes:
     n_points, n_features = rows.points.shape
-    dtype, origin = rows.points.dtype, origin_of(rows)
+    dtype, fill, origin = rows.points.dtype, filler_of(rows), origin_of(rows)
     coded = _Codes(
         np.zeros(n_points * coded_width.py_func(n_features), np.int8),
         np.empty(n_points, np.int32),
@@ -167,7 +189,7 @@ def _coded(rows: DenseRows, unit: float, most_code: float) -> _Codes:
     )
 
     def code(start: int, stop: int) -> None:
-        _code_rows[dtype](rows.points, start, stop, origin, unit, most_code, *coded)
+        _code_rows[dtype](rows.points, start, stop, *fill, origin, unit, most_code, *coded)
 
     in_parts(code, n_points, n_tasks_for(n_points, float(n_features)), dtype)
     return coded
@@ -178,13 +200,13 @@ class CodedRows:
 
     Parameters
     ----------
-    rows : DenseRows
+    rows : DenseRows or SphereRows
         Of float32 or float64.
     unit : float
         A power of two, not below the length of any row.
     """
 
-    def __init__(self, rows: DenseRows, unit: float) -> None:
+    def __init__(self, rows: Dense, unit: float) -> None:
         self.rows, self._unit = rows, unit
         self._codes = _coded(rows, unit, MOST_ROW_CODE)
         dtype = rows.points.dtype
@@ -198,14 +220,9 @@ class CodedRows:
         self.measured_part = 1.0
 
     @classmethod
-    def of(cls, rows: DenseRows) -> "CodedRows | None":
+    def of(cls, rows: Dense) -> "CodedRows | None":
         """Return the rows coded; None if float32 cannot hold their squares."""
-        origin = origin_of(rows)
-        most = max(
-            float(np.abs(extreme(axis=0) - origin).max())
-            for extreme in (rows.points.max, rows.points.min)
-        )
-        length = most * float(np.sqrt(rows.n_features))
+        length = _longest(rows)
         if not _LEAST_LENGTH < length < _MOST_LENGTH:
             return None
         return cls(rows, float(2.0 ** np.ceil(np.log2(length))))
@@ -219,13 +236,13 @@ class CodedRows:
         codes, _, numbers = _coded(DenseRows(padded), self._unit, float(MOST_CODE))
         unsigned = (codes.astype(np.int16) + CENTRE).astype(np.uint8).view(np.int8)
         masks = np.empty(n_groups * rows.n_points, np.uint8)
-        origin, weights = origin_of(rows), weights_of(rows)
+        shared = (*filler_of(rows), origin_of(rows), weights_of(rows), self.closest, self._share)
         of_candidates = _by_group(numbers.reshape(-1, _N_NUMBERS), n_candidates)
 
         def fold(start: int, stop: int) -> tuple[Floats, int]:
             sums, n_measured = np.zeros(len(padded)), np.zeros(1, np.int64)
             _fold_coded[dtype](
-                *(rows.points, start, stop, origin, weights, self.closest, self._share),
+                *(rows.points, start, stop, *shared),
                 *self._codes,
                 *(padded.reshape(-1), unsigned, of_candidates, masks, sums, n_measured),
             )
@@ -240,18 +257,29 @@ class CodedRows:
 
     def take_in(self, centroid: Floats) -> None:
         """Make one of the last candidates the next centroid."""
-        rows, dtype, origin = self.rows, self.closest.dtype, origin_of(self.rows)
+        rows, dtype = self.rows, self.closest.dtype
+        fill, origin = filler_of(rows), origin_of(rows)
         number = int((self._candidates == centroid).all(axis=1).argmax())
         group, bit = divmod(number, NEAR)
         flat = np.ascontiguousarray(centroid).reshape(-1)
 
         def keep(start: int, stop: int) -> None:
             _keep_nearer[dtype](
-                *(rows.points, start, stop, origin, flat, self._masks),
+                *(rows.points, start, stop, *fill, origin, flat, self._masks),
                 *(group * rows.n_points, bit, self.closest),
             )
 
         in_parts(keep, rows.n_points, n_tasks_for(rows.n_points, 2.0), dtype)
+
+
+def _longest(rows: Dense) -> float:
+    """Return a length that no row exceeds."""
+    origin = origin_of(rows)
+    if isinstance(rows, SphereRows):
+        return (RADIUS + float(np.linalg.norm(origin))) * 1.001
+    extremes = (rows.points.max(axis=0), rows.points.min(axis=0))
+    most = max(float(np.abs(extreme - origin).max()) for extreme in extremes)
+    return most * float(np.sqrt(rows.n_features))
 
 
 def _by_group(numbers: Floats, n_candidates: int) -> Floats:

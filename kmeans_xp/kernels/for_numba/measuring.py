@@ -29,6 +29,7 @@ from kmeans_xp.kernels.for_numba.tiling import (
     filler_of,
     in_parts,
     int32_labels,
+    measured_factors,
     n_tasks_for,
     origin_of,
     override,
@@ -45,7 +46,7 @@ from kmeans_xp.kernels.portable.assignment import (
     assigned_sq_distances,
     nearest_centroid,
 )
-from kmeans_xp.kernels.portable.directions import without_direction
+from kmeans_xp.kernels.portable.directions import sphere_factors, without_direction
 from kmeans_xp.kernels.portable.moments import Moments, Spread, column_moments, spread
 from kmeans_xp.kernels.rows import DenseRows
 from kmeans_xp.kernels.trees import merged_in_tree
@@ -53,12 +54,12 @@ from kmeans_xp.kernels.trees import merged_in_tree
 __all__ = ["add_distances", "add_moments", "inertia_cost", "measure_spread", "moments_cost"]
 
 
-@compiled(ROWS, COUNT, COUNT, COUNT, COUNT, NUMBERS, LABELS, NUMBERS, RESULTS)
-def _measure_rows(points, start, stop, tile, filler, origin, labels, centroids, distances):
+@compiled(ROWS, COUNT, COUNT, COUNT, COUNT, NUMBERS, NUMBERS, LABELS, NUMBERS, RESULTS)
+def _measure_rows(points, start, stop, tile, filler, factors, origin, labels, centroids, distances):
     n_features, scratch = points.shape[1], scratch_for(points, tile, filler)
     for row in range(start, stop, tile):
         n_rows = min(tile, stop - row)
-        tile_points, first = tile_of(points, row, n_rows, filler, scratch)
+        tile_points, first = tile_of(points, row, n_rows, filler, factors, scratch)
         for number in range(n_rows):
             at = labels[row + number] * n_features
             distances[row + number] = sq_distance(
@@ -76,25 +77,28 @@ def scored_then_measured(rows: Dense, centroids: Floats) -> Nearest[Any]:
 def row_by_row(rows: Dense, labels: Labels, centroids: Floats) -> Floats:
     """Measure each row to its centroid, features in the lanes."""
     points, n_features = rows.points, rows.n_features
-    dtype, filler, origin = points.dtype, filler_of(rows), origin_of(rows)
+    dtype, fill, origin = points.dtype, filler_of(rows), origin_of(rows)
     tile = tile_rows(rows.n_points, n_features, dtype)
     flat, labels = np.ascontiguousarray(centroids).reshape(-1), int32_labels(labels)
     distances = np.empty(rows.n_points, dtype)
 
     def measure(start: int, stop: int) -> None:
-        _measure_rows[dtype](points, start, stop, tile, filler, origin, labels, flat, distances)
+        _measure_rows[dtype](points, start, stop, tile, *fill, origin, labels, flat, distances)
 
     in_parts(measure, rows.n_points, n_tasks_for(rows.n_points, 4.0 + n_features / 3), dtype)
     return distances
 
 
-@compiled(ROWS, COUNT, COUNT, COUNT, COUNT, NUMBERS, COLUMN, LABELS, NUMBERS, returns=types.float64)
-def add_distances(points, start, stop, tile, filler, origin, weights, labels, centroids):
+@compiled(
+    *(ROWS, COUNT, COUNT, COUNT, COUNT, NUMBERS, NUMBERS, COLUMN, LABELS, NUMBERS),
+    returns=types.float64,
+)
+def add_distances(points, start, stop, tile, filler, factors, origin, weights, labels, centroids):
     """Return the weighted sum of squared distances of rows to their centroids."""
     n_features, scratch, total = points.shape[1], scratch_for(points, tile, filler), 0.0
     for row in range(start, stop, tile):
         n_rows = min(tile, stop - row)
-        tile_points, first = tile_of(points, row, n_rows, filler, scratch)
+        tile_points, first = tile_of(points, row, n_rows, filler, factors, scratch)
         for number in range(n_rows):
             at = labels[row + number] * n_features
             distance = np.float64(
@@ -115,13 +119,13 @@ def added_as_measured(rows: Dense, labels: Labels, centroids: Floats) -> Floats:
     """Hold no distance in memory."""
     points, n_features = rows.points, rows.n_features
     dtype, weights = points.dtype, weights_of(rows)
-    filler, origin = filler_of(rows), origin_of(rows)
+    fill, origin = filler_of(rows), origin_of(rows)
     tile = tile_rows(rows.n_points, n_features, dtype)
     flat, labels = np.ascontiguousarray(centroids).reshape(-1), int32_labels(labels)
 
     def total(start: int, stop: int) -> float:
         added: float = add_distances[dtype](
-            points, start, stop, tile, filler, origin, weights, labels, flat
+            points, start, stop, tile, *fill, origin, weights, labels, flat
         )
         return added
 
@@ -139,6 +143,12 @@ def _find_origins(points, start, stop, origin, is_origin):
                 break
 
 
+@override(sphere_factors)
+def measured_once(rows: DenseRows) -> Floats:
+    """Measure the lengths of rows for all passes over them."""
+    return measured_factors(rows.points)
+
+
 @override(without_direction)
 def looked_at_until_one_differs(rows: DenseRows) -> Floats:
     """Read few numbers of each row: most differ in the first one."""
@@ -152,8 +162,8 @@ def looked_at_until_one_differs(rows: DenseRows) -> Floats:
     return found.view(np.bool_)
 
 
-@compiled(ROWS, COUNT, COUNT, COUNT, COUNT, NUMBERS, COLUMN, SUMS, SUMS)
-def add_moments(points, start, stop, tile, filler, origin, weights, sums, squares):
+@compiled(ROWS, COUNT, COUNT, COUNT, COUNT, NUMBERS, NUMBERS, COLUMN, SUMS, SUMS)
+def add_moments(points, start, stop, tile, filler, factors, origin, weights, sums, squares):
     """Add rows and their squares to lanes of float64, as many as a panel has numbers."""
     n_features = points.shape[1]
     panels, scratch = aligned(tile * n_features, points), scratch_for(points, tile, filler)
@@ -161,7 +171,7 @@ def add_moments(points, start, stop, tile, filler, origin, weights, sums, square
     lanes = np.empty(panel)
     for row in range(start, stop, tile):
         n_rows = min(tile, stop - row)
-        tile_points, first = tile_of(points, row, n_rows, filler, scratch)
+        tile_points, first = tile_of(points, row, n_rows, filler, factors, scratch)
         pack_tile(tile_points, first, n_rows, origin, panels)
         for number in range(0, n_rows, panel):
             for lane in range(panel):
@@ -188,12 +198,12 @@ def added_in_lanes(rows: Dense) -> Moments:
     """Add rows and squares in one pass, each lane of a panel on its own until the end."""
     points, n_features = rows.points, rows.n_features
     dtype, weights = points.dtype, weights_of(rows)
-    filler, origin = filler_of(rows), origin_of(rows)
+    fill, origin = filler_of(rows), origin_of(rows)
     tile, panel = tile_rows(rows.n_points, n_features, dtype), PANEL[dtype]
 
     def moments(start: int, stop: int) -> Moments:
         sums, squares = np.zeros(n_features * panel), np.zeros(n_features * panel)
-        add_moments[dtype](points, start, stop, tile, filler, origin, weights, sums, squares)
+        add_moments[dtype](points, start, stop, tile, *fill, origin, weights, sums, squares)
         mass = float(stop - start) if rows.weights is None else _mass(weights[start:stop])
         added = np.empty(n_features), np.empty(n_features)
         for lanes, total in zip((sums, squares), added, strict=True):

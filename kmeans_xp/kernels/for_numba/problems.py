@@ -83,7 +83,7 @@ def _measure(points, tile, filler, origin, numbers):
         first[feature] = points[0, feature]
     panel = panel_rows(origin)
     lanes, square_lanes = np.zeros(n_features * panel), np.zeros(n_features * panel)
-    _add_moments(points, 0, n_points, tile, filler, first, none, lanes, square_lanes)
+    _add_moments(points, 0, n_points, tile, filler, none, first, none, lanes, square_lanes)
     sums, squares = np.empty(n_features), np.empty(n_features)
     _sum_lanes(lanes, panel, sums)
     _sum_lanes(square_lanes, panel, squares)
@@ -169,16 +169,16 @@ def _take_steps(points, tile, filler, origin, weights, tol, max_iter, centroids,
 def _label(points, tile, filler, origin, weights, centroids, labels, room):
     """Write the labels, and return the inertia."""
     n_points, (n_clusters, n_features) = len(points), centroids.shape
-    groups, biases, flat = room.groups, room.biases, room.flat
+    groups, biases, flat, none = room.groups, room.biases, room.flat, np.empty(0, origin.dtype)
     _pack_groups(as_rows(centroids), groups, biases)
     _label_rows(
-        *(points, 0, n_points, tile, filler, origin, weights, groups, biases, n_clusters),
-        *(labels, room.no_sums),
+        *(points, 0, n_points, tile, filler, none, origin, weights),
+        *(groups, biases, n_clusters, labels, room.no_sums),
     )
     for cluster in range(n_clusters):
         for feature in range(n_features):
             flat[cluster * n_features + feature] = centroids[cluster, feature]
-    return _add_distances(points, 0, n_points, tile, filler, origin, weights, labels, flat)
+    return _add_distances(points, 0, n_points, tile, filler, none, origin, weights, labels, flat)
 
 
 @compiled(
@@ -281,7 +281,7 @@ def solved_in_threads(
         weights = np.empty((n_problems, 0), dtype)
     shared = (
         tile_rows(n_points, n_features, dtype),
-        filler_of(rows),
+        filler_of(rows)[0],
         *folds_of(n_features, dtype),
         options.max_iter,
         options.tol,

@@ -32,6 +32,7 @@ from kmeans_xp.kernels.for_numba.compiled import (
 )
 from kmeans_xp.kernels.for_numba.emitted.vectors import PANEL, keep_nearer, pack_panel, panel_rows
 from kmeans_xp.kernels.for_numba.tiling import (
+    Dense,
     Floats,
     aligned,
     aligned_numbers,
@@ -43,7 +44,6 @@ from kmeans_xp.kernels.for_numba.tiling import (
     tile_of,
     weights_of,
 )
-from kmeans_xp.kernels.rows import DenseRows
 from kmeans_xp.kernels.threads import in_threads
 
 __all__ = ["RowsByCluster"]
@@ -166,12 +166,14 @@ def _measure_panel(at, panel, n_features, panels, nearest, candidate, nearer):
 
 
 @inline
-def _put(points, row, distance, slot, origin, row_weights, panel, panels, nearest, index, weights):
+def _put(
+    points, at, row, distance, slot, origin, row_weights, panel, panels, nearest, index, weights
+):
     """Write a row to its place in a panel."""
     n_features = points.shape[1]
-    at = slot // panel * panel * n_features + slot % panel
+    target = slot // panel * panel * n_features + slot % panel
     for feature in range(n_features):
-        panels[at + feature * panel] = points[row, feature] - origin[feature]
+        panels[target + feature * panel] = points[at, feature] - origin[feature]
     nearest[slot], index[slot] = distance, row
     if row_weights.shape[0] > 0:
         weights[slot] = np.float64(row_weights[row])
@@ -222,13 +224,15 @@ def _end_cluster(
 
 
 @compiled(
-    *(ROWS, NUMBERS, COLUMN, NUMBERS, LABELS, COUNT),
+    *(ROWS, COUNT, NUMBERS, NUMBERS, COLUMN, NUMBERS, LABELS, COUNT),
     *(RESULTS, RESULTS, INDICES, SUMS, SUMS, SUMS),
     *(INDICES, INDICES, SUMS, SUMS),
     returns=types.int64,
 )
 def _hold(
     points,
+    filler,
+    factors,
     origin,
     row_weights,
     closest,
@@ -247,6 +251,7 @@ def _hold(
 ):
     """Put all rows into the panels of their clusters; return the number of panels."""
     panel, n_features = panel_rows(panels), points.shape[1]
+    scratch = scratch_for(points, 1, filler)
     widest = np.zeros(n_clusters, closest.dtype)
     for row in range(points.shape[0]):
         widest[labels[row]] = max(widest[labels[row]], closest[row])
@@ -262,8 +267,10 @@ def _hold(
     for row in range(points.shape[0]):
         shell = labels[row] * _SHELLS + _shell(closest[row], widest[labels[row]])
         next_slot[shell] += 1
+        row_points, at = tile_of(points, row, 1, filler, factors, scratch)
         _put(
-            points,
+            row_points,
+            at,
             row,
             closest[row],
             next_slot[shell] - 1,
@@ -506,15 +513,15 @@ def _measure(
     return n_measured
 
 
-@compiled(ROWS, COUNT, COUNT, COUNT, COUNT, NUMBERS, NUMBERS, LABEL_RESULTS)
-def _label(points, start, stop, tile, filler, origin, centroids, labels):
+@compiled(ROWS, COUNT, COUNT, COUNT, COUNT, NUMBERS, NUMBERS, NUMBERS, LABEL_RESULTS)
+def _label(points, start, stop, tile, filler, factors, origin, centroids, labels):
     """Find the first of the centroids that a row is nearest to, by the bits of ``closer_of``."""
     n_features, scratch = points.shape[1], scratch_for(points, tile, filler)
     panels, candidate = aligned(tile * n_features, points), np.empty(n_features, points.dtype)
     nearest, before = np.empty(tile, points.dtype), np.empty(tile, points.dtype)
     for row in range(start, stop, tile):
         n_rows = min(tile, stop - row)
-        tile_points, at = tile_of(points, row, n_rows, filler, scratch)
+        tile_points, at = tile_of(points, row, n_rows, filler, factors, scratch)
         pack_panel(tile_points, at, n_rows, origin, n_features, panels, 0)
         for lane in range(tile):
             nearest[lane] = np.inf
@@ -534,7 +541,7 @@ class RowsByCluster:
 
     Parameters
     ----------
-    rows : DenseRows
+    rows : DenseRows or SphereRows
         Of float32 or float64, with few features.
     closest : ndarray of shape (n_points,)
         Squared distance of each row to its centroid; written to.
@@ -546,7 +553,7 @@ class RowsByCluster:
 
     def __init__(
         self,
-        rows: DenseRows,
+        rows: Dense,
         closest: Floats,
         centroids: Floats,
         n_clusters: int,
@@ -575,7 +582,7 @@ class RowsByCluster:
         )
         self.clusters.centroids[: centroids.size] = centroids.reshape(-1)
         self.n_clusters = len(centroids)
-        self._given = (rows.points, origin_of(rows), weights_of(rows))
+        self._given = (rows.points, *filler_of(rows), origin_of(rows), weights_of(rows))
         self.n_measured, self._n_candidates = 0, 1
         # What is found of a new centroid.
         self._places = np.empty(rows.n_points, np.int64)
@@ -643,7 +650,7 @@ class RowsByCluster:
         n_points, n_features = self.rows.n_points, self.rows.n_features
         centroids = self.clusters.centroids[: self.n_clusters * n_features]
         labels = np.zeros(n_points, np.int32)  # also where all squares are infinite
-        shared = (self._panel, filler_of(self.rows), self._given[1], centroids, labels)
+        shared = (self._panel, *self._given[1:4], centroids, labels)
 
         def label(start: int, stop: int) -> None:
             _label[self._dtype](self.rows.points, start, stop, *shared)

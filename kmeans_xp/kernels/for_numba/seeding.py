@@ -186,9 +186,20 @@ def first_of_the_least(
     return Candidate(indices[best : best + 1], candidates[best : best + 1])
 
 
-@compiled(ROWS, COUNT, COUNT, COUNT, COUNT, NUMBERS, COLUMN, COLUMN, NUMBERS, COUNT, SUMS)
+@compiled(ROWS, COUNT, COUNT, COUNT, COUNT, NUMBERS, NUMBERS, COLUMN, COLUMN, NUMBERS, COUNT, SUMS)
 def fold_panels(
-    points, start, stop, tile, filler, origin, weights, closest, groups, n_candidates, lanes
+    points,
+    start,
+    stop,
+    tile,
+    filler,
+    factors,
+    origin,
+    weights,
+    closest,
+    groups,
+    n_candidates,
+    lanes,
 ):
     """Add what each candidate would leave of the inertia, rows in the lanes of vectors."""
     n_features = points.shape[1]
@@ -197,7 +208,7 @@ def fold_panels(
     panel = panel_rows(panels)
     for row in range(start, stop, tile):
         n_rows = min(tile, stop - row)
-        tile_points, at = tile_of(points, row, n_rows, filler, scratch)
+        tile_points, at = tile_of(points, row, n_rows, filler, factors, scratch)
         pack_tile(tile_points, at, n_rows, origin, panels)
         for number in range(n_rows):
             nearest[number] = closest[row + number]
@@ -216,15 +227,17 @@ def fold_panels(
             first += size
 
 
-@compiled(ROWS, COUNT, COUNT, COUNT, COUNT, NUMBERS, COLUMN, NUMBERS, RESULTS)
-def keep_nearer_panels(points, start, stop, tile, filler, origin, closest, candidate, folded):
+@compiled(ROWS, COUNT, COUNT, COUNT, COUNT, NUMBERS, NUMBERS, COLUMN, NUMBERS, RESULTS)
+def keep_nearer_panels(
+    points, start, stop, tile, filler, factors, origin, closest, candidate, folded
+):
     """Fold a centroid into the distances so far, rows in the lanes of vectors."""
     n_features = points.shape[1]
     panels, scratch = aligned(tile * n_features, points), scratch_for(points, tile, filler)
     nearest, panel = np.zeros(tile, points.dtype), panel_rows(panels)
     for row in range(start, stop, tile):
         n_rows = min(tile, stop - row)
-        tile_points, at = tile_of(points, row, n_rows, filler, scratch)
+        tile_points, at = tile_of(points, row, n_rows, filler, factors, scratch)
         pack_tile(tile_points, at, n_rows, origin, panels)
         for number in range(n_rows):
             nearest[number] = closest[row + number]
@@ -233,13 +246,15 @@ def keep_nearer_panels(points, start, stop, tile, filler, origin, closest, candi
         copy(nearest, n_rows, folded, row)
 
 
-@compiled(ROWS, COUNT, COUNT, COUNT, COUNT, NUMBERS, COLUMN, COLUMN, NUMBERS, SUMS)
-def fold_rows(points, start, stop, tile, filler, origin, weights, closest, candidates, sums):
+@compiled(ROWS, COUNT, COUNT, COUNT, COUNT, NUMBERS, NUMBERS, COLUMN, COLUMN, NUMBERS, SUMS)
+def fold_rows(
+    points, start, stop, tile, filler, factors, origin, weights, closest, candidates, sums
+):
     """Add what each candidate would leave of the inertia, features in the lanes of vectors."""
     n_features, scratch, weight = points.shape[1], scratch_for(points, tile, filler), 1.0
     for row in range(start, stop, tile):
         n_rows = min(tile, stop - row)
-        tile_points, at = tile_of(points, row, n_rows, filler, scratch)
+        tile_points, at = tile_of(points, row, n_rows, filler, factors, scratch)
         for number in range(n_rows):
             so_far = closest[row + number]
             if weights.shape[0] > 0:
@@ -262,13 +277,15 @@ def fold_rows(points, start, stop, tile, filler, origin, weights, closest, candi
                 first += size
 
 
-@compiled(ROWS, COUNT, COUNT, COUNT, COUNT, NUMBERS, COLUMN, NUMBERS, RESULTS)
-def keep_nearer_rows(points, start, stop, tile, filler, origin, closest, candidate, folded):
+@compiled(ROWS, COUNT, COUNT, COUNT, COUNT, NUMBERS, NUMBERS, COLUMN, NUMBERS, RESULTS)
+def keep_nearer_rows(
+    points, start, stop, tile, filler, factors, origin, closest, candidate, folded
+):
     """Fold a centroid into the distances so far, features in the lanes of vectors."""
     n_features, scratch = points.shape[1], scratch_for(points, tile, filler)
     for row in range(start, stop, tile):
         n_rows = min(tile, stop - row)
-        tile_points, at = tile_of(points, row, n_rows, filler, scratch)
+        tile_points, at = tile_of(points, row, n_rows, filler, factors, scratch)
         for number in range(n_rows):
             distance = sq_distance(tile_points, at + number, origin, candidate, 0, n_features)
             folded[row + number] = min(closest[row + number], distance)
@@ -284,7 +301,7 @@ def all_trials_in_a_pass(rows: Dense, closest: Floats, candidates: Floats) -> Fl
     """Hold the distances to all candidates in registers, by differences."""
     points, (n_candidates, n_features) = rows.points, candidates.shape
     dtype, tile = points.dtype, tile_rows(rows.n_points, n_features, points.dtype)
-    shared = (tile, filler_of(rows), origin_of(rows), weights_of(rows), closest)
+    shared = (tile, *filler_of(rows), origin_of(rows), weights_of(rows), closest)
     in_lanes = _in_row_lanes if n_features >= MANY_FEATURES else _in_panel_lanes
     task = in_lanes(points, shared, candidates)
     n_tasks = n_tasks_for(rows.n_points, potentials_cost(n_candidates, n_features))
@@ -332,7 +349,7 @@ def folded_in_a_pass(rows: Dense, closest: Floats, candidate: Floats) -> Floats:
     dtype, tile = points.dtype, tile_rows(rows.n_points, n_features, points.dtype)
     shared = (
         tile,
-        filler_of(rows),
+        *filler_of(rows),
         origin_of(rows),
         closest,
         np.ascontiguousarray(candidate).reshape(-1),

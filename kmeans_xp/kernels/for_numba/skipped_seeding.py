@@ -15,7 +15,7 @@ from kmeans_xp.devices import Array, Namespace
 from kmeans_xp.kernels.for_numba.emitted.code_vectors import HAS_PRODUCTS
 from kmeans_xp.kernels.for_numba.emitted.vectors import PANEL
 from kmeans_xp.kernels.for_numba.rows_by_cluster import RowsByCluster
-from kmeans_xp.kernels.for_numba.tiling import Floats, filler_of
+from kmeans_xp.kernels.for_numba.tiling import Dense, Floats, is_dense
 from kmeans_xp.kernels.portable.seeding import (
     Candidate,
     best_candidate,
@@ -25,6 +25,7 @@ from kmeans_xp.kernels.portable.seeding import (
     drawn,
 )
 from kmeans_xp.kernels.rows import DenseRows
+from kmeans_xp.kernels.sphere_rows import SphereRows
 
 if HAS_PRODUCTS:  # what it compiles to are instructions of such processors
     from kmeans_xp.kernels.for_numba.coded_seeding import CodedRows
@@ -48,9 +49,9 @@ _MOST_IN_REACH = 0.15
 _MOST_MEASURED, _MEASURED_STEPS = 0.5, 8
 
 
-@chosen_at_once.override("numpy", rows=DenseRows, rank=1)
+@chosen_at_once.override("numpy", rows=DenseRows | SphereRows, rank=1)
 def chosen_by_clusters(
-    rows: DenseRows, closest: Floats, last: Floats | None, trials: Floats, *, xp: Namespace
+    rows: Dense, closest: Floats, last: Floats | None, trials: Floats, *, xp: Namespace
 ) -> Any:
     """Measure the rows of those clusters only that a candidate can take rows of."""
     n_chosen, dtype = len(trials), closest.dtype
@@ -65,21 +66,21 @@ def chosen_by_clusters(
     return None
 
 
-def may_hold_rows_by_cluster(rows: DenseRows, n_chosen: int) -> bool:
+def may_hold_rows_by_cluster(rows: Dense, n_chosen: int) -> bool:
     """Return whether rows of this shape may be held by cluster, to choose ``n_chosen`` of them."""
     if rows.n_features > _MOST_FEATURES or rows.n_features == 0 or n_chosen < _FEWEST_CHOSEN:
         return False
     return rows.n_points >= _FEWEST_ROWS * n_chosen
 
 
-def _may_code_rows(rows: DenseRows, n_chosen: int) -> bool:
+def _may_code_rows(rows: Dense, n_chosen: int) -> bool:
     """Return whether k-means++ may code rows of this shape when it chooses ``n_chosen`` of them."""
     return (
         HAS_PRODUCTS
         and _FEWEST_CODED_FEATURES <= rows.n_features <= _MOST_CODED_FEATURES
         and n_chosen >= _FEWEST_CHOSEN
         and rows.n_points >= _FEWEST_CODED_ROWS
-        and filler_of(rows) == 0
+        and is_dense(rows.points)
     )
 
 
@@ -88,7 +89,7 @@ class _Chosen:
 
     def __init__(
         self,
-        rows: DenseRows,
+        rows: Dense,
         closest: Floats,
         last: Floats,
         way: "_ByCluster | _ByCodes",
@@ -146,7 +147,7 @@ class _ByCluster:
 
     is_tried_again = False
 
-    def __init__(self, rows: DenseRows) -> None:
+    def __init__(self, rows: Dense) -> None:
         self.rows, self._looked_at = rows, _LookedAt(rows)
 
     def begun(
@@ -162,7 +163,7 @@ class _ByCodes:
 
     is_tried_again = True
 
-    def __init__(self, rows: DenseRows) -> None:
+    def __init__(self, rows: Dense) -> None:
         self.rows = rows
         self._coded: CodedRows | None = None
 
@@ -178,7 +179,7 @@ class _ByCodes:
 class _LookedAt:
     """Some rows, by which to tell how many are in reach of a candidate."""
 
-    def __init__(self, rows: DenseRows) -> None:
+    def __init__(self, rows: Dense) -> None:
         self.points = rows.take(np.arange(0, rows.n_points, -(-rows.n_points // _LOOK_ROWS))).points
 
     def part_in_reach(self, candidates: Floats, centroids: Floats) -> float:

@@ -58,7 +58,9 @@ _pack_groups, _sum_lanes = pack_groups.shared, sum_lanes.shared
 _fold_panels, _fold_rows = fold_panels.shared, fold_rows.shared
 
 #: what folds one centroid into the distances so far, and several on trial into their potentials
-_keep_nearer_at = call_at(ROWS, COUNT, COUNT, COUNT, COUNT, NUMBERS, COLUMN, NUMBERS, RESULTS)
+_keep_nearer_at = call_at(
+    ROWS, COUNT, COUNT, COUNT, COUNT, NUMBERS, NUMBERS, COLUMN, NUMBERS, RESULTS
+)
 _FOLD = (ROWS, COUNT, COUNT, NUMBERS, COLUMN, COLUMN, MATRIX, COUNT, SUMS)
 _fold_at = call_at(*_FOLD)
 
@@ -68,13 +70,13 @@ def fold_few_features(
     points, tile, filler, origin, weights, closest, candidates, n_candidates, sums
 ):
     """Write the potentials of candidates, rows in the lanes of vectors."""
-    n_features, panel = points.shape[1], panel_rows(origin)
+    n_features, panel, none = points.shape[1], panel_rows(origin), np.empty(0, origin.dtype)
     groups = np.empty((n_candidates + LARGE) * n_features, origin.dtype)
     biases = np.empty(n_candidates + LARGE, origin.dtype)
     lanes = np.zeros((n_candidates + LARGE) * panel)
     _pack_groups(as_rows(candidates[:n_candidates]), groups, biases)
     _fold_panels(
-        *(points, 0, len(points), tile, filler, origin, weights, closest),
+        *(points, 0, len(points), tile, filler, none, origin, weights, closest),
         *(groups, n_candidates, lanes),
     )
     _sum_lanes(lanes, panel, sums[:n_candidates])
@@ -88,7 +90,8 @@ def fold_many_features(
     for number in range(len(sums)):
         sums[number] = 0.0
     flat = candidates.reshape(candidates.size)
-    _fold_rows(points, 0, len(points), tile, filler, origin, weights, closest, flat, sums)
+    none = np.empty(0, origin.dtype)
+    _fold_rows(points, 0, len(points), tile, filler, none, origin, weights, closest, flat, sums)
 
 
 @compiled(
@@ -104,7 +107,7 @@ def choose_rows(
     addresses: ``folds_of`` has them.
     """
     n_points, n_features = points.shape
-    n_trials = len(uniforms) // max(1, len(found))
+    n_trials, none = len(uniforms) // max(1, len(found)), np.empty(0, origin.dtype)
     totals, indices = np.empty(-(-n_points // DRAWN_BLOCK)), np.empty(n_trials, np.int64)
     # Those that are missing in the last vector are zeros.
     n_padded = -(-n_trials // SOME) * SOME
@@ -113,7 +116,9 @@ def choose_rows(
     for step in range(len(found)):
         for feature in range(n_features):
             last[feature] = chosen[step, feature]
-        _keep_nearer_at(keep, points, 0, n_points, tile, filler, origin, closest, last, closest)
+        _keep_nearer_at(
+            keep, points, 0, n_points, tile, filler, none, origin, closest, last, closest
+        )
         trials = uniforms[step * n_trials : (step + 1) * n_trials]
         _add_blocks(closest, weights, 0, len(totals), totals)
         _find(closest, weights, totals, trials, True, indices)
@@ -157,7 +162,7 @@ def chosen_in_a_call(
     choose_rows[dtype](
         points,
         tile_rows(rows.n_points, rows.n_features, dtype),
-        filler_of(rows),
+        filler_of(rows)[0],
         *folds_of(rows.n_features, dtype),
         origin_of(rows),
         np.ascontiguousarray(weights_of(rows)),

@@ -50,6 +50,8 @@ __all__ = [
     "group_size",
     "in_parts",
     "int32_labels",
+    "is_dense",
+    "measured_factors",
     "n_tasks_for",
     "origin_of",
     "override",
@@ -166,15 +168,39 @@ def weights_of(rows: Dense) -> Floats:
     return np.empty(0, rows.points.dtype) if rows.weights is None else rows.weights
 
 
-def filler_of(rows: Dense) -> int:
-    """Return the address of what writes a tile of the rows to scratch.
+def filler_of(rows: Dense) -> tuple[int, Floats]:
+    """Return the address of what writes a tile of the rows to scratch, and the factors of rows.
 
-    0 where the numbers of a row lie side by side and are taken as they are.
+    The address is 0 where the numbers of a row lie side by side and are taken as they are. There
+    are no factors where rows are not scaled.
     """
+    points = rows.points
     if isinstance(rows, SphereRows):
-        return _scale.address(rows.points.dtype, _fill)
-    is_dense = rows.points.strides[1] == rows.points.itemsize or rows.n_features == 1
-    return 0 if is_dense else _gather.address(rows.points.dtype, _fill)
+        factors = measured_factors(points) if rows.factors is None else rows.factors
+        return _scale.address(points.dtype, _fill), factors
+    address = 0 if is_dense(points) else _gather.address(points.dtype, _fill)
+    return address, np.empty(0, points.dtype)
+
+
+def is_dense(points: Floats) -> bool:
+    """Return whether the numbers of a row lie side by side."""
+    return points.strides[1] == points.itemsize or points.shape[1] == 1
+
+
+#: as compiled code calls it
+_is_dense = inline(is_dense)
+
+
+def measured_factors(points: Floats) -> Floats:
+    """Return ``RADIUS`` over the length of each row; 0 for those to be scaled with more care."""
+    factors = np.empty(len(points), points.dtype)
+
+    def measure(start: int, stop: int) -> None:
+        _measure_factors[points.dtype](points, start, stop, factors)
+
+    n_tasks = n_tasks_for(len(points), 4.0 + points.shape[1] / 8)
+    in_parts(measure, len(points), n_tasks, points.dtype)
+    return factors
 
 
 def int32_labels(labels: NDArray[Any]) -> Labels:
@@ -190,30 +216,29 @@ def group_size(n_left):
     return MIDDLE if n_left > SMALL else SMALL
 
 
-@compiled(ROWS, COUNT, COUNT, MATRIX)
-def _gather(points, first, n_rows, scratch):
+@compiled(ROWS, COUNT, COUNT, NUMBERS, MATRIX)
+def _gather(points, first, n_rows, factors, scratch):
     """Write rows whose numbers lie apart."""
     for row in range(n_rows):
         for feature in range(points.shape[1]):
             scratch[row, feature] = points[first + row, feature]
 
 
-@compiled(ROWS, COUNT, COUNT, MATRIX)
-def _scale(points, first, n_rows, scratch):
-    """Write rows at the sphere's radius; a row of zeros stays one."""
-    n_features, kind = points.shape[1], scratch.dtype.type
-    is_dense = points.strides[1] == points.itemsize or n_features == 1
+@compiled(ROWS, COUNT, COUNT, NUMBERS, MATRIX)
+def _scale(points, first, n_rows, factors, scratch):
+    """Write rows at the sphere's radius, each by its factor; a row of zeros stays one."""
+    n_features, lies_side_by_side = points.shape[1], _is_dense(points)
     for row in range(n_rows):  # ascending: what is written after a row is of the next
-        sum_of_squares = sq_length(points, first + row, n_features) if is_dense else 0.0
-        factor = kind(0.0)
-        if _LEAST_SQUARE < sum_of_squares < _GREATEST_SQUARE:
-            factor = kind(RADIUS / np.sqrt(sum_of_squares))
-        if 0.0 < factor < np.inf:  # of float32 rows below normal numbers it may overflow
-            copy_scaled(points, first + row, factor, n_features, scratch, row)
-        else:
+        factor = factors[first + row]
+        if factor == 0.0:
             # In a branch of its own: to give arrays to a function counts references, which takes
             # ten times as long as to scale a short row.
             _scale_carefully(points, first + row, scratch, row)
+        elif lies_side_by_side:
+            copy_scaled(points, first + row, factor, n_features, scratch, row)
+        else:
+            for feature in range(n_features):
+                scratch[row, feature] = points[first + row, feature] * factor
 
 
 @inline
@@ -232,15 +257,33 @@ def _scale_carefully(points, row, scaled, at):
         scaled[at, feature] *= factor
 
 
-_fill = call_at(ROWS, COUNT, COUNT, MATRIX)
+@compiled(ROWS, COUNT, COUNT, RESULTS)
+def _measure_factors(points, start, stop, factors):
+    n_features, kind = points.shape[1], factors.dtype.type
+    side_by_side, lies_side_by_side = np.empty((1, n_features), factors.dtype), _is_dense(points)
+    for row in range(start, stop):
+        if lies_side_by_side:
+            sum_of_squares = sq_length(points, row, n_features)
+        else:
+            for feature in range(n_features):
+                side_by_side[0, feature] = points[row, feature]
+            sum_of_squares = sq_length(as_rows(side_by_side), 0, n_features)
+        factor = kind(0.0)
+        if _LEAST_SQUARE < sum_of_squares < _GREATEST_SQUARE:
+            factor = kind(RADIUS / np.sqrt(sum_of_squares))
+        # Of float32 rows below normal numbers it may overflow.
+        factors[row] = factor if factor < np.inf else kind(0.0)
+
+
+_fill = call_at(ROWS, COUNT, COUNT, NUMBERS, MATRIX)
 
 
 @inline
-def tile_of(points, first, n_rows, filler, scratch):
+def tile_of(points, first, n_rows, filler, factors, scratch):
     """Return rows whose numbers lie side by side, and the first of the tile's."""
     if filler == 0:
         return points, first
-    _fill(filler, points, first, n_rows, scratch)
+    _fill(filler, points, first, n_rows, factors, scratch)
     return as_rows(scratch), 0
 
 

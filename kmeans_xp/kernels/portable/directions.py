@@ -1,10 +1,29 @@
-"""Which rows have no direction."""
+"""Directions of rows: what scales each to one length, and which have none."""
 
 from kmeans_xp.devices import Array, Namespace, tile_shape
 from kmeans_xp.kernels.kernel import kernel
 from kmeans_xp.kernels.rows import Rows
 
-__all__ = ["without_direction"]
+__all__ = ["sphere_factors", "without_direction"]
+
+
+@kernel()
+def sphere_factors(rows: Rows, *, xp: Namespace) -> Array | None:  # noqa: ARG001
+    """Return what each row is multiplied by to have the length ``RADIUS``.
+
+    Parameters
+    ----------
+    rows : Rows of n_points
+        Without an origin.
+    xp : namespace
+
+    Returns
+    -------
+    array of shape (n_points,), or None
+        In the rows' dtype. 0 for a row of zeros, and where the factor or a square overflows, or
+        squares vanish: such a row is scaled with more care. None where kernels use no factors.
+    """
+    return None
 
 
 @kernel()
