@@ -155,7 +155,7 @@ def check_enough_rows(points: Any, n_clusters: int) -> None:
 
 
 def refuse_flag(name: str, value: Any, caller: str) -> None:
-    """Raise InvalidParameterError for True and False instead of a number; Python counts as ints."""
+    """Raise InvalidParameterError for True or False instead of a number, though they are ints."""
     if isinstance(value, bool):
         raise InvalidParameterError(
             f"The {name!r} parameter of {caller} must be a number. Got {value} instead."
