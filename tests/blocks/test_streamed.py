@@ -358,7 +358,7 @@ def test_arrays_larger_than_the_device_are_streamed(
     assert "block by block" not in kmeans.device_reason_
     monkeypatch.setattr(stream, "free_memory", lambda xp, device: 1000)
     found = fitted(KMeans, POINTS, device="cuda")
-    assert "do not fit there and are brought block by block" in found.device_reason_
+    assert "do not fit there and are copied block by block" in found.device_reason_
     assert_array_equal(found.labels_, kmeans.labels_)
     assert type(found.labels_) is np.ndarray
     assert_array_equal(found.predict(POINTS), found.labels_)
