@@ -1,22 +1,22 @@
-"""Where the rows live; an algorithm asks for totals over them and does not know.
+"""Where the rows are; algorithms ask for totals over them, and do not know where they are.
 
 | module | holds |
 |---|---|
-| ``blocks`` | the protocol ``Blocks``, all that an algorithm sees |
-| ``per_row`` | the protocol ``PerRow``: results for each row, cut as the rows are |
-| ``in_memory`` | rows on one device in one piece |
+| ``blocks`` | the protocol ``Blocks``, the interface for algorithms |
+| ``per_row`` | the protocol ``PerRow``: results for each row, in the same blocks |
+| ``in_memory`` | all rows in one array on one device |
 | ``cut`` | the base of rows in several blocks |
 | ``on_dask`` | rows of a dask array or dataframe, visited by tasks |
-| ``members`` | some of the rows, by weights of 0 for the others |
-| ``sphere`` | the same rows, each scaled to one length where it is visited |
-| ``elsewhere`` | rows that lie in no array of this process, before the first visit |
-| ``sources`` | where streamed rows come from: files, arrays, data sets, callables |
-| ``stream`` | a source before the first visit, and what is streamed by itself |
-| ``streamed`` | rows of a source as blocks, read anew in every visit |
+| ``members`` | some of the rows; the others get weight 0 |
+| ``sphere`` | the same rows, scaled to one length in each visit |
+| ``elsewhere`` | rows that are not in an array of this process, before the first visit |
+| ``sources`` | sources of streamed rows: files, arrays, data sets, callables |
+| ``stream`` | a source before the first visit, and which arrays are always streamed |
+| ``streamed`` | rows of a source as blocks, read again in every visit |
 | ``reading_ahead`` | a thread that reads blocks ahead |
-| ``side_by_side`` | several blocks computed with at a time, a thread each |
-| ``uploading`` | blocks brought to the device while it computes |
-| ``making`` | ``of`` makes blocks of whatever holds the rows |
+| ``side_by_side`` | several blocks at a time, each with its own thread |
+| ``uploading`` | blocks copied to the device while it computes |
+| ``making`` | ``of`` makes blocks from any container of rows |
 """
 
 from kmeans_xp.blocks.blocks import Blocks

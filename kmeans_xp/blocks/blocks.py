@@ -1,4 +1,4 @@
-"""The protocol that every algorithm runs on."""
+"""The protocol of blocks of rows, which every algorithm uses."""
 
 from collections.abc import Callable
 from typing import Any, Protocol, Self
@@ -11,10 +11,10 @@ __all__ = ["Blocks"]
 
 
 class Blocks(Protocol):
-    """Rows in one or more blocks, which functions visit where they are.
+    """Rows in one or more blocks; functions visit each block where it is.
 
-    A function is called as ``function(rows, *per_row, *operands, xp=xp)`` once for each block:
-    ``per_row`` are results of ``map_rows`` or ``cut``, of the block's rows; ``operands`` are
+    A function is called as ``function(rows, *per_row, *operands, xp=xp)`` once for each block.
+    ``per_row`` are results of ``map_rows`` or ``cut`` for the block's rows; ``operands`` are
     the same for every block. No block is empty.
     """
 
@@ -30,11 +30,11 @@ class Blocks(Protocol):
 
     @property
     def device(self) -> Device:
-        """Device that operands must be on, and results are on."""
+        """Device of operands and results."""
 
     @property
     def dtype(self) -> DType:
-        """Dtype that the rows are computed in."""
+        """Dtype in which functions get the rows."""
 
     @property
     def is_weighted(self) -> bool:
@@ -46,11 +46,11 @@ class Blocks(Protocol):
 
     @property
     def starts(self) -> PerRow:
-        """For each block an int, the index of its first row among all rows."""
+        """Index of each block's first row among all rows, as an int for each block."""
 
     @property
     def whole(self) -> Rows | None:
-        """All rows, if they lie on the device in one piece; else None."""
+        """All rows, if they are in one array on the device; otherwise None."""
 
     def reduce(
         self,
@@ -64,16 +64,16 @@ class Blocks(Protocol):
     def map_rows(
         self, function: Callable[..., Any], *operands: Any, per_row: tuple[PerRow, ...] = ()
     ) -> PerRow:
-        """Return what ``function`` gives for each row: an array, or a NamedTuple of arrays."""
+        """Return the results of ``function`` for each row: an array, or a NamedTuple of arrays."""
 
     def cut(self, values: Array) -> PerRow:
-        """Return an array that has an entry for each row, cut as the rows are."""
+        """Split an array with an entry for each row into the same blocks as the rows."""
 
     def take(self, indices: Array) -> DenseRows:
         """Return rows by their index among all, with their weights, relative to the origin."""
 
     def gathered(self, indices: Array) -> Rows:
-        """Return what ``take`` does as the rows are stored: sparse rows stay sparse."""
+        """Return the same as ``take``, but sparse rows stay sparse."""
 
     def seen_from(self, origin: Array | None) -> Self:
-        """Return the same rows, measured from another origin."""
+        """Return the same rows, relative to another origin."""

@@ -1,4 +1,4 @@
-"""Rows cut into several blocks: all of ``Blocks`` but how a block is reached."""
+"""Base class of rows in several blocks: ``Blocks`` without the access to a block."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Generator, Sequence
@@ -28,7 +28,7 @@ __all__ = ["CutBlocks", "Parts", "joined", "places_in_blocks"]
 
 
 class Parts(NamedTuple):
-    """Results for each row, one part a block, held on the device."""
+    """Results for each row on the device, one part for each block."""
 
     parts: Sequence[Any]
     xp: Namespace
@@ -61,7 +61,7 @@ class Parts(NamedTuple):
 
 
 def joined(parts: Sequence[Any], *, xp: Namespace) -> Any:
-    """Return arrays, or NamedTuples of arrays, one after another along the first axis."""
+    """Concatenate arrays, or NamedTuples of arrays, along the first axis."""
     first = parts[0]
     if len(parts) == 1:
         return first
@@ -73,21 +73,21 @@ def joined(parts: Sequence[Any], *, xp: Namespace) -> Any:
 def places_in_blocks(
     indices: NDArray[Any], ends: Sequence[int] | NDArray[np.int64]
 ) -> tuple[dict[int, NDArray[np.int64]], NDArray[np.int64]]:
-    """Return in which block, and where in it, each index among all rows is.
+    """Return the block of each index among all rows, and its place in that block.
 
     Parameters
     ----------
     indices : ndarray of int
         In any order.
     ends : sequence of int
-        For each block the index after its last row.
+        The index after the last row of each block.
 
     Returns
     -------
     places : dict of int to ndarray
-        Of the blocks concerned, in their order.
+        Places in each block that has some of the indices, by block number in ascending order.
     order : ndarray
-        Brings what is taken from the blocks, one after another, into the order of ``indices``.
+        Sorts the rows that are taken block by block into the order of ``indices``.
     """
     wanted = indices.astype(np.int64)
     owners = np.searchsorted(ends, wanted, side="right")
@@ -97,12 +97,12 @@ def places_in_blocks(
 
 
 class CutBlocks(ABC):
-    """Rows in several blocks of which one or a few are on the device at a time.
+    """Rows in several blocks, with one or a few on the device at a time.
 
     Parameters
     ----------
     sizes : sequence of int
-        Rows of each block, at least 1.
+        Number of rows of each block, at least 1.
     xp : namespace
     """
 
@@ -110,7 +110,7 @@ class CutBlocks(ABC):
     device: Device
     dtype: DType
     is_weighted: bool
-    #: rows in several blocks lie in no one piece
+    #: rows in several blocks are not in one array
     whole: Rows | None = None
 
     def __init__(self, sizes: Sequence[int], *, xp: Namespace) -> None:
@@ -123,7 +123,7 @@ class CutBlocks(ABC):
 
     @abstractmethod
     def visited(self) -> Generator[Rows]:
-        """Yield the rows of each block in order, where functions can compute with them."""
+        """Yield the rows of each block in order, on the device that computes."""
 
     @abstractmethod
     def rows_at(self, number: int, places: NDArray[np.int64]) -> DenseRows:
@@ -131,7 +131,7 @@ class CutBlocks(ABC):
 
     @abstractmethod
     def seen_from(self, origin: Array | None) -> Self:
-        """Return the same rows, measured from another origin."""
+        """Return the same rows, relative to another origin."""
 
     @property
     def n_points(self) -> int:
@@ -157,11 +157,11 @@ class CutBlocks(ABC):
     def map_rows(
         self, function: Callable[..., Any], *operands: Any, per_row: tuple[PerRow, ...] = ()
     ) -> PerRow:
-        """Return what ``function`` gives for each row."""
+        """Return the results of ``function`` for each row."""
         return Parts(tuple(self._results(function, operands, per_row)), self.xp)
 
     def cut(self, values: Array) -> Parts:
-        """Return an array that has an entry for each row, cut as the rows are."""
+        """Split an array with an entry for each row into the same blocks as the rows."""
         bounds = zip((0, *self._ends[:-1]), self._ends, strict=True)
         return Parts(tuple(values[start:stop] for start, stop in bounds), self.xp)
 
@@ -183,7 +183,7 @@ class CutBlocks(ABC):
     def _results(
         self, function: Callable[..., Any], operands: tuple[Any, ...], per_row: tuple[PerRow, ...]
     ) -> Generator[Any]:
-        # Closed at once when a function raises: the traceback would keep it open.
+        # Close the generator at once if a function raises: the traceback would keep it open.
         with closing(self.visited()) as blocks:
             of_block = self._of_block(function, operands, per_row)
             for number, rows in enumerate(blocks):
@@ -192,7 +192,7 @@ class CutBlocks(ABC):
     def _of_block(
         self, function: Callable[..., Any], operands: tuple[Any, ...], per_row: tuple[PerRow, ...]
     ) -> Callable[[int, Rows], Any]:
-        """Return what calls the function with the rows of a block, and all that belongs to them."""
+        """Return a callable that runs the function on a block's rows and their per-row values."""
 
         def of_block(number: int, rows: Rows) -> Any:
             given = (each.block(number) for each in per_row)

@@ -1,4 +1,4 @@
-"""Rows that lie in no array of this process, before the first visit to them."""
+"""Rows that are not in an array of this process, before the first visit."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Generator
@@ -11,16 +11,16 @@ __all__ = ["Elsewhere"]
 
 
 class Elsewhere(ABC):
-    """What an estimator knows of rows before they are visited; it takes the place of an array.
+    """What is known about rows before the first visit; estimators use it instead of an array.
 
     Attributes
     ----------
     header : array or frame of no rows
-        Of the rows' library, with their columns and the names of these.
+        Has the rows' library, columns and column names.
     dtype : dtype
-        What the rows are once they are floating point.
+        Floating-point dtype of the rows after conversion.
     name : str
-        Of where they lie, for messages: "a Dask array", a file's path.
+        Names the place of the rows in messages: "a Dask array", a file's path.
     """
 
     header: Any
@@ -34,15 +34,15 @@ class Elsewhere(ABC):
 
     @abstractmethod
     def placement(self, device: str | None) -> Placement:
-        """Return where operands and results are; ``device`` is for those who visit the rows."""
+        """Return the placement of operands and results; ``device`` is for visits of the rows."""
 
     @abstractmethod
     def checked_weights(self, sample_weight: Any) -> Any:
-        """Return weights cut as the rows are; ValueError if they are not what weights must be."""
+        """Return the weights in the same blocks as the rows; ValueError if they are invalid."""
 
     @abstractmethod
     def blocks(self, weights: Any, placement: Placement, *, is_revisited: bool = False) -> Blocks:
-        """Return the rows as blocks, measured from zero; for one pass, or to be revisited."""
+        """Return the rows as blocks, relative to zero; for one pass, or for several."""
 
     @abstractmethod
     def batches(self, weights: Any) -> Generator[tuple[Array, Array | None]]:

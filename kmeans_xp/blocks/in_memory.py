@@ -1,4 +1,4 @@
-"""Rows that lie on one device in one piece."""
+"""Rows in one array on one device."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -22,7 +22,7 @@ __all__ = ["InMemory", "Whole", "rows_of", "within_memory"]
 
 
 class Whole(NamedTuple):
-    """Results for all rows, in one piece as the rows are."""
+    """Results for all rows, in one array like the rows."""
 
     value: Any
     xp: Namespace
@@ -46,18 +46,18 @@ class Whole(NamedTuple):
         per_row: tuple[PerRow, ...] = (),
         merge: Callable[[Any, Any], Any] = added,
     ) -> Any:
-        """Return what ``partial`` gives for all rows."""
+        """Return the result of ``partial`` for all rows."""
         others = (each.whole() for each in per_row)
         return partial(self.value, *others, *operands, xp=self.xp)
 
 
 class InMemory:
-    """All rows as one block, which the kernels tile themselves.
+    """All rows as one block; kernels split it into tiles themselves.
 
     Parameters
     ----------
     rows : Rows
-        On one device.
+        Rows on one device.
     xp : namespace
     """
 
@@ -82,7 +82,7 @@ class InMemory:
 
     @property
     def dtype(self) -> DType:
-        """Dtype that the rows are computed in."""
+        """Dtype in which functions get the rows."""
         return self.whole.dtype
 
     @property
@@ -92,7 +92,7 @@ class InMemory:
 
     @property
     def sizes(self) -> tuple[int, ...]:
-        """Number of rows, of the one block."""
+        """Number of rows of the only block."""
         return (self.whole.n_points,)
 
     @property
@@ -107,14 +107,14 @@ class InMemory:
         per_row: tuple[PerRow, ...] = (),
         merge: Callable[[Any, Any], Any] = added,
     ) -> Any:
-        """Return the partial result of the one block."""
+        """Return the partial result of the only block."""
         given = [each.whole() for each in per_row]
         return within_memory(partial, self.whole, *given, *operands, xp=self.xp)
 
     def map_rows(
         self, function: Callable[..., Any], *operands: Any, per_row: tuple[PerRow, ...] = ()
     ) -> Whole:
-        """Return what ``function`` gives for each row."""
+        """Return the results of ``function`` for each row."""
         given = [each.whole() for each in per_row]
         result = within_memory(function, self.whole, *given, *operands, xp=self.xp)
         return Whole(result, self.xp)
@@ -128,23 +128,23 @@ class InMemory:
         return self.whole.take(indices)
 
     def gathered(self, indices: Array) -> Rows:
-        """Return some rows with their weights, as they are stored."""
+        """Return some rows with their weights; sparse rows stay sparse."""
         return self.whole.gathered(indices)
 
     def seen_from(self, origin: Array | None) -> "InMemory":
-        """Return the same rows, measured from another origin."""
+        """Return the same rows, relative to another origin."""
         return InMemory(self.whole.seen_from(origin), xp=self.xp)
 
 
 def rows_of(points: Array, weights: Array | None) -> Rows:
-    """Return rows of whatever holds points on a device: an array, or a matrix in CSR form."""
+    """Return rows from points on a device: an array, or a CSR matrix."""
     if is_sparse(points):
         return SparseRows(csr_parts(points), weights)
     return DenseRows(points, weights)
 
 
 def within_memory(function: Callable[..., Any], rows: Rows, *operands: Any, xp: Namespace) -> Any:
-    """Call a function of rows with smaller and smaller tiles while memory runs out."""
+    """Call a function of rows; while memory runs out, retry with smaller tiles."""
     while True:
         try:
             return function(rows, *operands, xp=xp)
@@ -157,7 +157,7 @@ def within_memory(function: Callable[..., Any], rows: Rows, *operands: Any, xp: 
 
 def _what_would_fit(rows: Rows) -> str:
     return (
-        f"Out of memory on {rows.device} even with the smallest tiles. The data take "
+        f"Out of memory on {rows.device} even with the smallest tiles. The data have "
         f"{rows.n_points} x {rows.n_features} numbers, and a fit needs room for them, the labels "
         "(4 bytes a row), about 24 bytes a row while seeding by k-means++, and the centroids. "
         "Use fewer rows or float32, or fit MiniBatchKMeans with partial_fit on parts."

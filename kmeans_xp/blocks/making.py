@@ -1,4 +1,4 @@
-"""Make blocks of whatever holds the rows."""
+"""Make blocks from any container of rows."""
 
 from collections.abc import Callable
 from typing import Any
@@ -15,12 +15,13 @@ from kmeans_xp.kernels import DenseRows, Rows, SparseRows
 
 __all__ = ["elsewhere", "of", "of_rows", "place"]
 
-#: each returns what it knows of rows that it can visit, or None; imports their library only then
+#: each returns an ``Elsewhere`` for rows that it can visit, or None; only then it imports their
+#: library
 _FINDERS: tuple[Callable[[Any], Elsewhere | None], ...] = (stream.found, rows_on_dask)
 
 
 def elsewhere(X: Any) -> Elsewhere | None:
-    """Return what is known of rows that lie in no array of this process; None of any other X."""
+    """Return what is known about rows that are not in an array; None if X is an array."""
     if isinstance(X, Elsewhere):
         return X
     found = (find(X) for find in _FINDERS)
@@ -28,34 +29,34 @@ def elsewhere(X: Any) -> Elsewhere | None:
 
 
 def place(points: Any, device: str | None) -> Placement:
-    """Decide where to compute with an array, or with rows that lie elsewhere."""
+    """Decide where to compute with an array, or with rows that are not in an array."""
     if type(points) is not np.ndarray and isinstance(points, Elsewhere):
         return points.placement(device)
     placement = choose(points, device)
     if not stream.is_too_large(points, placement):
         return placement
-    reason = f"{placement.reason}; the rows do not fit there and are brought block by block"
+    reason = f"{placement.reason}; the rows do not fit there and are copied block by block"
     return placement._replace(reason=reason, is_streamed=True)
 
 
 def of(points: Any, weights: Any, placement: Placement, *, is_revisited: bool = False) -> Blocks:
-    """Return blocks of rows, measured from zero, where they are to be computed with.
+    """Return blocks of rows, relative to zero, on the device that computes.
 
     Parameters
     ----------
     points : array or sparse matrix of shape (n_points, n_features), or Elsewhere
-        Of any library, a matrix in CSR form; brought to where the computation is.
+        Of any library; matrices in CSR form. They are copied to the device that computes.
     weights : array of shape (n_points,), or None
-        Where the computation is, in the dtype of the computation.
+        On the device that computes, in the dtype of the computation.
     placement : Placement
     is_revisited : bool
-        Whether there will be more than one pass.
+        Whether the caller makes more than one pass.
 
     Returns
     -------
     Blocks
     """
-    if type(points) is np.ndarray and not placement.is_streamed:  # to ask more takes its time
+    if type(points) is np.ndarray and not placement.is_streamed:  # skip the slower checks below
         return InMemory(DenseRows(bring(points, placement), weights), xp=placement.xp)
     if isinstance(points, Elsewhere):
         return points.blocks(weights, placement, is_revisited=is_revisited)

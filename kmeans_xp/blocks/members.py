@@ -1,4 +1,4 @@
-"""Some of the rows, where they lie: all are visited, and those that are not meant weigh nothing."""
+"""A subset of the rows without a copy: all rows are visited, but others have weight 0."""
 
 from collections.abc import Callable
 from functools import partial
@@ -14,7 +14,7 @@ __all__ = ["Members"]
 
 
 class Members(OverBlocks):
-    """The rows of which a label is kept that says so, as blocks of all rows with weights of 0.
+    """The rows with one label, as blocks of all rows in which the others have weight 0.
 
     No row is copied; each visit goes over all rows.
 
@@ -23,9 +23,9 @@ class Members(OverBlocks):
     given : Blocks
         All rows.
     labels : PerRow of integers
-        For each row, to which set it belongs.
+        Label of each row.
     label : int
-        The set that is meant.
+        Label of the rows in the subset.
     """
 
     is_weighted = True
@@ -51,20 +51,20 @@ class Members(OverBlocks):
     def map_rows(
         self, function: Callable[..., Any], *operands: Any, per_row: tuple[PerRow, ...] = ()
     ) -> PerRow:
-        """Return what ``function`` gives for each row, also for those that weigh nothing."""
+        """Return the results of ``function`` for each row, also for rows of weight 0."""
         of_members = partial(_with_members, function, self._label)
         return self._given.map_rows(of_members, *operands, per_row=(self._labels, *per_row))
 
     def take(self, indices: Array) -> DenseRows:
-        """Return rows by their index among all, with the weights that they were given."""
+        """Return rows by their index among all, with their original weights."""
         return self._given.take(indices)
 
     def gathered(self, indices: Array) -> Rows:
-        """Return what ``take`` does as the rows are stored."""
+        """Return the same as ``take``, but sparse rows stay sparse."""
         return self._given.gathered(indices)
 
     def seen_from(self, origin: Array | None) -> Self:
-        """Return the same rows, measured from another origin."""
+        """Return the same rows, relative to another origin."""
         return type(self)(self._given.seen_from(origin), self._labels, self._label)
 
 
@@ -76,7 +76,7 @@ def _with_members(
     *others: Any,
     xp: Namespace,
 ) -> Any:
-    """Call a function with rows of which those of another label weigh nothing."""
+    """Call a function with rows in which those with another label have weight 0."""
     weights = rows.weights
     if weights is None:
         weights = xp.ones((rows.n_points,), dtype=rows.dtype, device=rows.device)

@@ -1,4 +1,4 @@
-"""Blocks over other blocks: the same rows, of which functions are shown something else."""
+"""Blocks over other blocks: functions get the same rows in another form."""
 
 from kmeans_xp.blocks.blocks import Blocks
 from kmeans_xp.blocks.per_row import PerRow
@@ -9,7 +9,7 @@ __all__ = ["OverBlocks"]
 
 
 class OverBlocks:
-    """What blocks say of themselves where the rows are those of other blocks.
+    """Properties of blocks that wrap the rows of other blocks.
 
     Parameters
     ----------
@@ -17,7 +17,7 @@ class OverBlocks:
         The rows.
     """
 
-    #: functions are not shown the rows as they lie
+    #: functions do not get the rows as they are stored
     whole: Rows | None = None
 
     def __init__(self, given: Blocks) -> None:
@@ -36,17 +36,17 @@ class OverBlocks:
 
     @property
     def device(self) -> Device:
-        """Device that operands must be on."""
+        """Device of operands."""
         return self._given.device
 
     @property
     def dtype(self) -> DType:
-        """Dtype that the rows are computed in."""
+        """Dtype in which functions get the rows."""
         return self._given.dtype
 
     @property
     def sizes(self) -> tuple[int, ...]:
-        """Number of all rows of each block."""
+        """Number of rows of each block."""
         return self._given.sizes
 
     @property
@@ -55,5 +55,5 @@ class OverBlocks:
         return self._given.starts
 
     def cut(self, values: Array) -> PerRow:
-        """Return an array that has an entry for each row, cut as the rows are."""
+        """Split an array with an entry for each row into the same blocks as the rows."""
         return self._given.cut(values)

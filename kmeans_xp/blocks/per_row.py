@@ -1,4 +1,4 @@
-"""Results for each row, cut as the rows are."""
+"""Results for each row, in the same blocks as the rows."""
 
 from collections.abc import Callable
 from typing import Any, Protocol
@@ -10,16 +10,16 @@ __all__ = ["PerRow"]
 
 
 class PerRow(Protocol):
-    """What ``Blocks.map_rows`` gave for each row: to be handed back to the blocks, or gathered.
+    """Results of ``Blocks.map_rows`` for each row, to pass to later visits or to gather.
 
-    Whatever is asked of it visits no rows.
+    Its methods do not visit the rows.
     """
 
     def whole(self) -> Any:
         """Return the results of all rows in their order: an array, or a NamedTuple of arrays."""
 
     def delivered(self, placement: Placement) -> Any:
-        """Return the results of all rows as the user gets them, where the rows came from."""
+        """Return the results of all rows in the library, and on the device, of the input."""
 
     def block(self, number: int) -> Any:
         """Return the results of one block's rows."""
@@ -31,4 +31,4 @@ class PerRow(Protocol):
         per_row: tuple["PerRow", ...] = (),
         merge: Callable[[Any, Any], Any] = added,
     ) -> Any:
-        """Return ``partial(results, *per_row, *operands, xp=xp)`` of all, merged in order."""
+        """Merge ``partial(results, *per_row, *operands, xp=xp)`` of all blocks in order."""

@@ -1,4 +1,4 @@
-"""Items read by a thread, ahead of those who use them."""
+"""Read items ahead in a thread."""
 
 import threading
 from collections.abc import Generator
@@ -12,7 +12,7 @@ T = TypeVar("T")
 
 
 class Failed(NamedTuple):
-    """An error of a thread, to be raised in its caller."""
+    """An error in a thread, to raise in its caller."""
 
     error: BaseException
 
@@ -21,14 +21,14 @@ _END = object()
 
 
 def read_ahead(items: Generator[T], n_ahead: int) -> Generator[T]:
-    """Yield the items in their order, of which a thread holds up to ``n_ahead`` ready.
+    """Yield the items in order, while a thread reads up to ``n_ahead`` of them ahead.
 
     Parameters
     ----------
     items : generator
-        Run by the thread alone, and closed at the end.
+        Runs only in the thread, which closes it at the end.
     n_ahead : int
-        Items that are read before they are asked for, at least 1.
+        Number of items to read ahead, at least 1.
 
     Yields
     ------
@@ -47,7 +47,7 @@ def read_ahead(items: Generator[T], n_ahead: int) -> Generator[T]:
         while (item := ready.get()) is not _END:
             if isinstance(item, Failed):
                 raise item.error
-            # Before the item is used: the next one is read meanwhile.
+            # Release it before the caller uses the item: the thread reads the next one meanwhile.
             room.release()
             yield item  # type: ignore[misc]
             del item

@@ -1,4 +1,4 @@
-"""A function of each of many items, several at a time, with the results in order."""
+"""Apply a function to many items, several at a time, with the results in order."""
 
 import threading
 from collections.abc import Callable, Generator
@@ -23,27 +23,27 @@ class _Job(NamedTuple, Generic[T]):
 def side_by_side(
     function: Callable[[int, T], R], items: Generator[T], n_lanes: int, n_threads: int
 ) -> Generator[R]:
-    """Yield ``function(number, item)`` of the items in their order.
+    """Yield ``function(number, item)`` for each item in order.
 
-    A kernel that cuts one block into tasks waits for its last task, and a reader beside it makes
-    that wait longer. With a block for each thread, no thread waits for another one.
+    A kernel that splits one block into tasks waits for its last task, and a reader beside it
+    makes that wait longer. With one block for each thread, no thread waits for another.
 
     Parameters
     ----------
     function : callable
-        Called in any of the lanes; not twice at once for the same item.
+        Called in any lane, and never twice at once for the same item.
     items : generator
-        Advanced by one lane at a time, and closed at the end.
+        One lane at a time advances it; it is closed at the end.
     n_lanes : int
-        Items that are worked on at a time, this thread's among them; at least 1.
+        Number of items to work on at a time, including that of this thread; at least 1.
     n_threads : int
-        Threads of a kernel in each lane.
+        Number of threads of a kernel in each lane.
 
     Yields
     ------
     object
-        The results. The first error, in the order of the items, of ``items`` or the function is
-        raised here. When this generator ends or is closed, its threads have ended.
+        The results. The first error of ``items`` or of the function, in the order of the items,
+        is raised here. When this generator ends or is closed, its threads have ended.
     """
     with closing(items):
         lanes = _Lanes(function, items, n_lanes, n_threads)
@@ -62,13 +62,13 @@ class _Lanes(Generic[T, R]):
         self._n_threads = n_threads
         self._reading = threading.Lock()
         self._n_begun = 0
-        self._is_over = False  # no item is begun any more
+        self._is_over = False  # when set, no lane begins another item
         self._done = threading.Condition()
         self._results: dict[int, R | Failed] = {}
-        # Results that wait for their turn are bounded too: each may be large.
+        # Bound the number of waiting results too: each may be large.
         self._room = threading.Semaphore(2 * n_lanes)
         self._threads = [
-            # A context each: they carry this thread's settings, and cannot be shared.
+            # One context for each: contexts carry this thread's settings, and cannot be shared.
             threading.Thread(
                 target=copy_context().run, args=(self._lane,), name="kmeans_xp-lane", daemon=True
             )
@@ -78,7 +78,7 @@ class _Lanes(Generic[T, R]):
             thread.start()
 
     def results(self) -> Generator[R]:
-        """Yield the results in order, and work between them."""
+        """Yield the results in order, and compute items in between."""
         number = 0
         while True:
             with self._done:
@@ -94,7 +94,7 @@ class _Lanes(Generic[T, R]):
             number += 1
 
     def stop(self) -> None:
-        """Begin no more items, and wait for the threads."""
+        """Stop beginning items, and wait for the threads."""
         self._is_over = True
         for thread in self._threads:
             self._room.release()

@@ -1,4 +1,4 @@
-"""The same rows, each scaled to one length where it is visited."""
+"""Rows that are scaled to one length in each visit."""
 
 from collections.abc import Callable
 from functools import partial
@@ -24,27 +24,28 @@ from kmeans_xp.kernels import (
 
 __all__ = ["on_sphere"]
 
-#: rows without a direction that an error names
+#: maximum number of zero rows that an error message names
 _MOST_NAMED = 5
 
 
 def on_sphere(given: Blocks) -> Blocks:
-    """Return the same rows, each at length ``RADIUS`` from zero.
+    """Return the same rows, each scaled to length ``RADIUS``.
 
     Parameters
     ----------
     given : Blocks
-        Measured from zero.
+        Rows relative to zero.
 
     Returns
     -------
     Blocks
-        Rows that are read block by block are looked at in every visit: they may have changed.
+        Every visit checks rows that are read block by block: they may have changed.
 
     Raises
     ------
     ValueError
-        If a row is zero and so has no direction; of rows in memory here, of others in a visit.
+        If a row is zero, and so has no direction. Other rows than those in memory are checked
+        only when they are visited.
     """
     if given.whole is None:
         return OnSphere(given)
@@ -59,14 +60,14 @@ class _WithoutDirectionError(ValueError):
 
 
 class OnSphere(OverBlocks):
-    """Blocks whose rows are scaled when they are visited; nothing else copies rows.
+    """Blocks whose rows are scaled in each visit; nothing else copies rows.
 
     Parameters
     ----------
     given : Blocks
-        Measured from zero.
+        Rows relative to zero.
     origin : array of shape (n_features,), or None
-        Point that scaled rows are measured from.
+        Point to subtract from scaled rows.
     """
 
     def __init__(self, given: Blocks, origin: Array | None = None) -> None:
@@ -90,13 +91,13 @@ class OnSphere(OverBlocks):
         try:
             return self._given.reduce(scaling, *operands, per_row=per_row, merge=merge)
         except _WithoutDirectionError:
-            # Named as all rows are numbered, for which they are visited once more.
+            # One more visit finds the indices among all rows, to name them in the error.
             raise ValueError(_without_direction(self._given)) from None
 
     def map_rows(
         self, function: Callable[..., Any], *operands: Any, per_row: tuple[PerRow, ...] = ()
     ) -> PerRow:
-        """Return what ``function`` gives for each row."""
+        """Return the results of ``function`` for each row."""
         scaling = partial(_with_scaled, function, self._origin)
         try:
             return self._given.map_rows(scaling, *operands, per_row=per_row)
@@ -109,14 +110,14 @@ class OnSphere(OverBlocks):
         return DenseRows(SphereRows(points, origin=self._origin).centred(), weights)
 
     def gathered(self, indices: Array) -> Rows:
-        """Return what ``take`` does as the rows are stored."""
+        """Return the same as ``take``, but sparse rows stay sparse."""
         rows = self._given.gathered(indices)
         if isinstance(rows, SparseRows):
             return rows_on_sphere(rows).seen_from(self._origin)
         return self.take(indices)
 
     def seen_from(self, origin: Array | None) -> "OnSphere":
-        """Return the same rows, measured from another origin."""
+        """Return the same rows, relative to another origin."""
         return OnSphere(self._given, origin)
 
 
@@ -127,7 +128,7 @@ def _with_scaled(
     *others: Any,
     xp: Namespace,
 ) -> Any:
-    """Call a function with scaled rows; a look at them takes less than to read them did."""
+    """Call a function with scaled rows; first check them, which is faster than to read them."""
     scaled = _scaled(rows, xp=xp)
     if scaled is None:
         raise _WithoutDirectionError(_without_direction(InMemory(rows, xp=xp)))
@@ -144,12 +145,12 @@ def _scaled(rows: Rows, *, xp: Namespace) -> Rows | None:
 
 
 def _without_direction(given: Blocks) -> str:
-    """Return which rows have no direction, as the text of an error."""
+    """Return an error message that names the rows without a direction."""
     is_zero = given.map_rows(without_direction).whole()
     (indices,) = np.nonzero(to_host(is_zero))
     named = ", ".join(map(str, indices[:_MOST_NAMED].tolist()))
     more = f" and {len(indices) - _MOST_NAMED:,} more" if len(indices) > _MOST_NAMED else ""
     return (
-        "metric='cosine' compares directions, and a row of zeros has none: "
+        "metric='cosine' compares directions, but a row of zeros has no direction: "
         f"row {named}{more}. Drop such rows first, or use metric='euclidean'."
     )

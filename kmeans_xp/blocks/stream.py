@@ -1,4 +1,4 @@
-"""Rows that are read block by block, before the first visit to them."""
+"""Rows that are read block by block, before the first visit."""
 
 import numbers
 from collections.abc import Generator
@@ -20,16 +20,16 @@ from kmeans_xp.devices import Placement, choose, free_memory
 
 __all__ = ["Stream", "found", "is_too_large", "streamed"]
 
-#: Smaller memory maps are read whole: they would be a few blocks.
+#: minimum size of memory maps to stream; smaller ones would be a few blocks
 _SMALLEST_MAP = 64 * 2**20
 
-#: what a fit holds on the device beside the rows: a row's labels and distances, and tiles
+#: memory of a fit on the device beside the rows: labels and distances of a row, and tiles
 _BYTES_A_ROW = 32
 _BYTES_OF_TILES = 256 * 2**20
 
 
 class Stream(Elsewhere):
-    """What is known of the rows of a source before they are read.
+    """What is known about the rows of a source before they are read.
 
     Parameters
     ----------
@@ -48,7 +48,7 @@ class Stream(Elsewhere):
 
     @property
     def dtype(self) -> Any:
-        """Dtype that rows are read as."""
+        """Dtype of the rows after reading."""
         return self.source.dtype
 
     @property
@@ -58,7 +58,7 @@ class Stream(Elsewhere):
 
     def placement(self, device: str | None) -> Placement:
         """Return where to compute with blocks of the rows."""
-        # An array of one number, for what it says of itself: rows may not be counted yet.
+        # Use an array of one number for its library and device: rows may not be counted yet.
         n_rows = self.source.n_rows_known or 2**40
         alike = np.broadcast_to(np.zeros((), self.dtype), (n_rows, self.source.n_features))
         placement = choose(alike, device)
@@ -67,11 +67,11 @@ class Stream(Elsewhere):
         )
 
     def checked_weights(self, sample_weight: Any) -> NDArray[Any] | None:
-        """Return the weights on the host; ValueError if they are not what weights must be."""
+        """Return the weights on the host; ValueError if they are invalid."""
         if sample_weight is None:
             return None
         if self.source.is_weighted:
-            raise ValueError(f"{self.name} has a column of weights: give no sample_weight too.")
+            raise ValueError(f"{self.name} has a column of weights: do not pass sample_weight too.")
         n_rows = self.shape[0]
         if isinstance(sample_weight, numbers.Number):
             sample_weight = np.broadcast_to(np.asarray(sample_weight), (n_rows,))
@@ -91,19 +91,21 @@ class Stream(Elsewhere):
         *,
         is_revisited: bool = False,
     ) -> Blocks:
-        """Return the rows as blocks, measured from zero."""
+        """Return the rows as blocks, relative to zero."""
         return streamed(self.source, weights, placement)
 
     def batches(self, weights: Any) -> Generator[tuple[Any, Any]]:
-        """Yield the points and weights of each block, which a thread reads ahead."""
+        """Yield the points and weights of each block; a thread reads ahead."""
         if weights is not None:
-            raise ValueError("Rows that are read by blocks have weights by open_rows(weight=...).")
+            raise ValueError(
+                "For rows that are read by blocks, set weights by open_rows(weight=...)."
+            )
         with closing(read_ahead(self.source.read(), 1)) as read:
             yield from read
 
 
 def found(X: Any) -> Stream | None:
-    """Return what is known of an open source, or of a large memory map; None of any other X."""
+    """Return a ``Stream`` for an open source or a large memory map; None for any other X."""
     if isinstance(X, RowSource):
         return Stream(X)
     if isinstance(X, np.memmap) and X.ndim == 2 and X.nbytes > _SMALLEST_MAP:
@@ -120,7 +122,7 @@ def streamed(points: Any, weights: NDArray[Any] | None, placement: Placement) ->
 
 
 def is_too_large(points: Any, placement: Placement) -> bool:
-    """Return whether an array on the host, to be computed with elsewhere, would not fit there."""
+    """Return whether an array on the host is too large for the device that computes."""
     if placement.is_home or not isinstance(points, np.ndarray):
         return False
     free = free_memory(placement.xp, placement.device)

@@ -32,15 +32,15 @@ from kmeans_xp.kernels.threads import one_blas_thread
 
 __all__ = ["HostParts", "Streamed"]
 
-#: blocks that are read while one is computed with
+#: number of blocks to read ahead while one is in use
 _N_AHEAD = 2
-#: blocks that threads of the host compute with at a time: more would take memory, and no reader
-#: is faster
+#: maximum number of blocks in use at a time on the host: more would take memory, and reading would
+#: not be faster
 _MOST_LANES = 16
 
 
 class HostParts(NamedTuple):
-    """Results for each row, one part a block, held on the host: there may be too many elsewhere."""
+    """Results for each row, one part for each block, on the host: a device may be too small."""
 
     parts: Sequence[NDArray[Any]]
     xp: Namespace
@@ -80,22 +80,22 @@ def _kept(result: Any) -> Any:
 
 
 class Streamed(CutBlocks):
-    """Rows of a source, of which a few blocks are in memory and two on the device at a time.
+    """Rows of a source, with a few blocks in memory and two on the device at a time.
 
-    On a device, functions are called in the thread of the caller, one block after the other, and
-    another thread reads blocks ahead. On the host several threads have a block each, which they
-    read themselves where the source lets them: it is in their cache then.
+    On a device, functions run in the caller's thread, one block after another, while another
+    thread reads ahead. On the host each of several threads works on its own block. If the source
+    allows it, each thread also reads its block, which is then in its cache.
 
     Parameters
     ----------
     source : RowSource
-        Read once in every visit.
+        Source of the rows; each visit reads it once.
     xp : namespace
         Library to compute with.
     device : device
         Where to compute, in that library's terms.
     origin : array of shape (n_features,), or None
-        Point to measure from; None for zero.
+        Point to subtract; None for zero.
     """
 
     def __init__(
@@ -108,7 +108,7 @@ class Streamed(CutBlocks):
 
     @cached_property
     def sizes(self) -> tuple[int, ...]:  # type: ignore[override]
-        """Number of rows of each block; may take a pass, and so is not asked for until needed."""
+        """Number of rows of each block; to count them may take a pass, only when needed."""
         return self.source.sizes()
 
     @property
@@ -123,7 +123,7 @@ class Streamed(CutBlocks):
 
     @cached_property
     def dtype(self) -> DType:
-        """Dtype that the rows are computed in: that of the source, if the device has it."""
+        """Dtype in which functions get the rows: that of the source, if the device has it."""
         return self._placed(np.empty(0, self.source.dtype)).dtype
 
     def visited(self) -> Generator[Rows]:
@@ -140,7 +140,7 @@ class Streamed(CutBlocks):
     def map_rows(
         self, function: Callable[..., Any], *operands: Any, per_row: tuple[PerRow, ...] = ()
     ) -> PerRow:
-        """Return what ``function`` gives for each row; several numbers a row go to the host."""
+        """Return the results of ``function`` for each row; matrices of results go to the host."""
         parts = tuple(map(_kept, self._results(function, operands, per_row)))
         if isinstance(parts[0], np.ndarray):
             return HostParts(parts, self.xp, self.device)
@@ -155,7 +155,7 @@ class Streamed(CutBlocks):
         return self._taken(places + sum(self.sizes[:number]))
 
     def seen_from(self, origin: Array | None) -> "Streamed":
-        """Return the same rows, measured from another origin."""
+        """Return the same rows, relative to another origin."""
         return Streamed(self.source, xp=self.xp, device=self.device, origin=origin)
 
     def _results(
@@ -181,7 +181,7 @@ class Streamed(CutBlocks):
 
     @contextmanager
     def _unread(self) -> Generator[Generator[Callable[[], Rows]]]:
-        """Give what returns the rows of each block in order; any thread may call it."""
+        """Yield, for each block in order, a callable that returns its rows, for any thread."""
         if self.source.is_read_apart:
             with self.source.apart() as blocks:
                 yield (partial(self._read_by, read) for read in blocks)
@@ -193,7 +193,7 @@ class Streamed(CutBlocks):
         return rows_on(read(), xp=self.xp, device=self.device).seen_from(self.origin)
 
     def _n_lanes(self) -> int:
-        """Return how many blocks to compute with at a time."""
+        """Return the number of blocks to use at a time."""
         if not library_of(self.xp).has_threaded_kernels:
             return 1
         n_blocks = len(self.source.sizes()) if self.source.n_rows_known else _MOST_LANES

@@ -1,4 +1,4 @@
-"""Blocks of rows on the host, brought to the device one after another."""
+"""Copy blocks of rows from the host to the device, one after another."""
 
 import importlib
 from collections.abc import Generator, Iterable
@@ -28,9 +28,9 @@ def uploaded(
     Parameters
     ----------
     blocks : iterable of SourceBlock
-        Of dense points.
+        Blocks of dense or sparse points.
     origin : array of shape (n_features,), or None
-        Point to measure from, on the device.
+        Point to subtract, on the device.
     xp : namespace
         Of the device.
     device : device
@@ -41,8 +41,8 @@ def uploaded(
     Returns
     -------
     generator of Rows
-        On CUDA a block is copied while the device computes with the one before, and its rows
-        are overwritten by the block after the next: results must not be parts of them.
+        On CUDA a block is copied while the device computes with the block before it. The block
+        after the next overwrites its rows, so results must not be views of them.
     """
     if library_of(xp).uploads_ahead and not is_sparse:
         return _overlapping(blocks, origin)
@@ -50,7 +50,7 @@ def uploaded(
 
 
 def rows_on(block: SourceBlock, *, xp: Namespace, device: Device) -> Rows:
-    """Return the rows of a block on the device, measured from zero."""
+    """Return the rows of a block on the device, relative to zero."""
     points, weights = block
     given = None if weights is None else from_host(weights, xp=xp, device=device)
     if isinstance(points, np.ndarray):
@@ -63,30 +63,30 @@ def rows_on(block: SourceBlock, *, xp: Namespace, device: Device) -> Rows:
 def _overlapping(blocks: Iterable[SourceBlock], origin: Array | None) -> Generator[DenseRows]:
     cupy = importlib.import_module("cupy")
     copying = cupy.cuda.Stream(non_blocking=True)
-    # The buffers may lie where earlier work of this stream still reads.
+    # Earlier work of this stream may still read the memory that the buffers get.
     copying.wait_event(cupy.cuda.get_current_stream().record())
     buffers = [_Buffer(copying), _Buffer(copying)]
     try:
         for number, (points, weights) in enumerate(blocks):
             buffer = buffers[number % 2]
             parts = buffer.filled([points] if weights is None else [points, weights])
-            # Functions return the weights as they are: in memory of their own.
+            # Functions may return the weights themselves: so these get their own memory.
             given = None if weights is None else parts[1].copy()
             # With an origin, no function returns the points themselves.
             zero = cupy.zeros(points.shape[1], dtype=points.dtype) if origin is None else origin
             yield DenseRows(parts[0], given, zero)
             buffer.used()
     finally:
-        copying.synchronize()  # before memory that it writes to is given to others
+        copying.synchronize()  # before others get the memory that it writes to
 
 
 class _Buffer:
-    """Pinned memory on the host, and as much on the device, that one block after another uses.
+    """Pinned memory on the host, and as much on the device, which blocks use in turn.
 
     Parameters
     ----------
     copying : cupy.cuda.Stream
-        Copies from the host; the current stream computes.
+        Stream that copies from the host; the current stream computes.
     """
 
     def __init__(self, copying: Any) -> None:
@@ -98,10 +98,10 @@ class _Buffer:
         self._used: Any = None
 
     def filled(self, parts: list[Host]) -> list[Array]:
-        """Begin to copy arrays of one dtype to the device, and return them as they are there."""
+        """Begin to copy arrays of one dtype to the device; return the arrays there."""
         n_numbers = sum(part.size for part in parts)
         if self._copied is not None:
-            self._copied.synchronize()  # of the block before the last: the host may write again
+            self._copied.synchronize()  # the host may write after the block before the last
         if self._pinned.size < n_numbers:
             self._grow(n_numbers, parts[0].dtype)
         np.concatenate([part.ravel() for part in parts], out=self._pinned[:n_numbers])
@@ -113,14 +113,14 @@ class _Buffer:
         return self._cut(parts)
 
     def used(self) -> None:
-        """Mark the work so far as what must end before the buffer is written to."""
+        """Record that the work so far must end before the next write to the buffer."""
         self._used = self._cupy.cuda.get_current_stream().record()
 
     def _grow(self, n_numbers: int, dtype: Any) -> None:
         cupyx = importlib.import_module("cupyx")
         self._pinned = cupyx.empty_pinned(n_numbers, dtype=dtype)
         self._on_device = self._cupy.empty(n_numbers, dtype=dtype)
-        # What had this memory before may not have ended.
+        # Earlier work with this memory may not have ended.
         self.used()
 
     def _cut(self, parts: list[Host]) -> list[Array]:

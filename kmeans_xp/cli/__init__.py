@@ -1,4 +1,4 @@
-"""The command ``kmeans-xp``: clusters tables and pictures from the shell."""
+"""The command ``kmeans-xp``, which clusters tables and pictures from the shell."""
 
 import io
 import sys
@@ -9,9 +9,9 @@ _EXTRA = ("PIL", "pyarrow", "rich", "typer")
 
 
 def main() -> None:
-    """Run the command line, or say what to install for it."""
+    """Run the command line, or say what to install first."""
     for stream in (sys.stdout, sys.stderr):
-        # A terminal may lack the letters of a column's name: that is no reason to fail.
+        # Do not fail if the terminal cannot show the letters of a column's name.
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
     try:

@@ -1,4 +1,4 @@
-"""What a command is asked to do with the columns and rows of a table."""
+"""The options that choose columns and rows of a table, and their treatment."""
 
 import csv
 from enum import StrEnum
@@ -10,7 +10,7 @@ __all__ = ["Asked", "Missing"]
 
 
 class Missing(StrEnum):
-    """What to do with rows that have no number in some column."""
+    """What to do with rows that have missing values."""
 
     fail = "fail"
     drop = "drop"
@@ -19,7 +19,7 @@ class Missing(StrEnum):
 
 
 class Asked(NamedTuple):
-    """The options that say what of a table is clustered.
+    """The options that say which part of a table to cluster, and how.
 
     Parameters
     ----------
@@ -28,9 +28,9 @@ class Asked(NamedTuple):
     missing : Missing
     scale : bool
     encode : bool
-        Whether columns of text become columns of 0 and 1.
+        Whether to turn columns of text into columns of 0 and 1.
     text : TextFormat
-        How a text file is written.
+        Format of a text file.
     """
 
     columns: str | None = None
@@ -42,16 +42,16 @@ class Asked(NamedTuple):
 
     @property
     def names(self) -> list[str] | None:
-        """Columns to cluster; None for all that hold numbers."""
+        """Columns to cluster; None for all columns of numbers."""
         return None if self.columns is None else names_of(self.columns)
 
     @property
     def excluded(self) -> list[str]:
-        """Columns that are not clustered."""
+        """Columns not to cluster."""
         return [] if self.exclude is None else names_of(self.exclude)
 
     def words(self) -> list[str]:
-        """Return what a command line says of all this."""
+        """Return these options as words of a command line."""
         words = [] if self.columns is None else ["--columns", self.columns]
         words += [] if self.exclude is None else ["--exclude", self.exclude]
         words += [] if self.missing is Missing.fail else ["--missing", self.missing.value]
@@ -61,6 +61,6 @@ class Asked(NamedTuple):
 
 
 def names_of(text: str) -> list[str]:
-    """Return names that commas separate, each once; quotes hold a name that has a comma."""
+    """Split names at commas, without repeats; a name with a comma needs quotes."""
     names = next(csv.reader([text], skipinitialspace=True), [])
     return list(dict.fromkeys(name.strip() for name in names))

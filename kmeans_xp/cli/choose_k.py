@@ -1,4 +1,4 @@
-"""``kmeans-xp choose-k``: how many clusters a table has, and why."""
+"""``kmeans-xp choose-k``: find the number of clusters in a table."""
 
 import shlex
 import time
@@ -48,7 +48,7 @@ MOST_MEASURED = 10_000
 
 
 class Criterion(StrEnum):
-    """What decides."""
+    """The criterion that decides."""
 
     silhouette = "silhouette"
     gap = "gap"
@@ -56,7 +56,7 @@ class Criterion(StrEnum):
 
 
 class _Outputs(NamedTuple):
-    """The files to write; None for each that was not asked for."""
+    """The files to write; None for files that the user does not want."""
 
     table: Path | None
     picture: Path | None
@@ -64,31 +64,32 @@ class _Outputs(NamedTuple):
 
 def choose_k(
     file: InputFile,
-    first: Annotated[int, typer.Option("--from", min=1, help="Fewest clusters to try.")] = 2,
-    last: Annotated[int, typer.Option("--to", min=1, help="Most clusters to try.")] = 10,
+    first: Annotated[int, typer.Option("--from", min=1, help="Minimum number of clusters.")] = 2,
+    last: Annotated[int, typer.Option("--to", min=1, help="Maximum number of clusters.")] = 10,
     column_names: ColumnsOption = None,
     exclude: ExcludeOption = None,
     encode: EncodeOption = False,
     missing: MissingOption = Missing.fail,
     scale: Annotated[
         bool,
-        typer.Option("--scale", help="First bring each column to mean 0 and standard deviation 1."),
+        typer.Option("--scale", help="First scale each column to mean 0 and standard deviation 1."),
     ] = False,
     seed: SeedOption = 0,
     n_init: NInitOption = None,
     criterion: Annotated[
         Criterion,
         typer.Option(
-            help="What decides: the greatest mean silhouette, the first gap statistic within one "
-            "error of the next (1 cluster if there is no structure), or the elbow of the inertia."
+            help="The criterion: the maximum mean silhouette, the first gap statistic within one "
+            "standard error of the next (1 cluster if there is no structure), or the elbow of the "
+            "inertia."
         ),
     ] = Criterion.silhouette,
     references: Annotated[
         int,
         typer.Option(
             min=0,
-            help="Drawings without clusters that the gap statistic compares with; 0 leaves "
-            "it out, which saves most of the time.",
+            help="Number of random data sets without clusters for the gap statistic; 0 leaves the "
+            "gap statistic out and saves most of the time.",
         ),
     ] = 10,
     metric: MetricOption = Metric.euclidean,
@@ -100,19 +101,18 @@ def choose_k(
     out: Annotated[
         Path | None,
         typer.Option(
-            help="Write the table of what was measured here (.csv, .tsv, .parquet, .arrow, "
-            ".feather)."
+            help="Write the table of results to this file (.csv, .tsv, .parquet, .arrow, .feather)."
         ),
     ] = None,
     plot: Annotated[
-        Path | None, typer.Option(help="Draw the curves here (.png, .svg, .pdf).")
+        Path | None, typer.Option(help="Draw the curves to this file (.png, .svg, .pdf).")
     ] = None,
 ) -> None:
-    """Find how many clusters the rows of FILE form, by clustering them into several numbers.
+    """Find a good number of clusters for the rows of FILE, by fits with several numbers.
 
-    Shows inertia, silhouette and gap statistic for each number of clusters, and recommends one
-    with the reason. The last two are measured on a sample of 10,000 rows where
-    there are more.
+    Prints inertia, silhouette and gap statistic for each number of clusters, recommends one
+    number, and says why. For more than 10,000 rows, silhouette and gap statistic use a
+    random sample of that size.
     """
     started = time.perf_counter()
     outputs = _Outputs(out, plot)
@@ -139,7 +139,7 @@ def choose_k(
             _write(temporary, path, selection)
     _print(path, data, selection)
     console = results()
-    if selection.n_clusters > 1:  # one cluster has nothing to tell
+    if selection.n_clusters > 1:  # with one cluster there is nothing to look at
         command = _next_command(file, asked, seed, selection)
         console.print(f"Next: {command}", soft_wrap=True)
     console.print(f"Time: {time.perf_counter() - started:.2f} s")
@@ -154,7 +154,7 @@ def _check_options(
     if criterion is Criterion.gap and references == 0:
         raise typer.BadParameter("the gap statistic needs at least 1", param_hint="--references")
     if outputs.table is not None and outputs.table.suffix.lower() == ".npy":
-        raise typer.BadParameter("an .npy file holds no table", param_hint="--out")
+        raise typer.BadParameter("an .npy file cannot hold a table", param_hint="--out")
 
 
 def _chosen(data: Inputs, numbers: range, **options: Any) -> Selection:
@@ -162,7 +162,7 @@ def _chosen(data: Inputs, numbers: range, **options: Any) -> Selection:
         note(text)
     n_rows, n_columns = data.points.shape
     if n_rows < numbers[-1]:
-        # The greatest number may be the default, which the user has not seen.
+        # The maximum may be the default, which the user has not typed: name the option.
         raise ValueError(
             f"{n_rows:,} rows are too few for {numbers[-1]:,} clusters: "
             f"--to must be at most {n_rows:,}."
@@ -197,7 +197,7 @@ def _write(outputs: _Outputs, file: Path, selection: Selection) -> None:
 
 
 def _every(selection: Selection) -> list[Candidate]:
-    """Return what was measured, one cluster too where the gap statistic considers it."""
+    """Return all results, including one cluster if the gap statistic considers it."""
     one = selection.one_cluster
     is_first = one is not None and selection.table[0].n_clusters > 1
     return [one, *selection.table] if one is not None and is_first else list(selection.table)
@@ -212,7 +212,7 @@ def _print(file: Path, data: Inputs, selection: Selection) -> None:
     console.print(f"Inertia: in {unit}")
     n_measured = _sample_size(selection.table[-1].n_clusters)
     if n_measured < data.points.shape[0]:
-        console.print(f"Silhouette and gap: of a random sample of {n_measured:,} rows")
+        console.print(f"Silhouette and gap: from a random sample of {n_measured:,} rows")
     console.print(f"Recommended: {_clusters(selection.n_clusters)}")
     console.print(f"Reason: {selection.reason}", soft_wrap=True)
     console.print(f"Device: {selection.estimator.device_reason_}")

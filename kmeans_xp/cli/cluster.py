@@ -1,4 +1,4 @@
-"""``kmeans-xp cluster``: from a table to clusters, a model and a picture."""
+"""``kmeans-xp cluster``: cluster a table, and write labels, a model and a picture."""
 
 import time
 from pathlib import Path
@@ -48,12 +48,12 @@ from kmeans_xp.plotting.numerals import formatted
 
 __all__ = ["cluster"]
 
-#: what is lost at most, beside an iteration; a small checkpoint takes some milliseconds to write
+#: time between two checkpoints; a small one takes some milliseconds to write
 SECONDS_A_CHECKPOINT = 1.0
 
 
 class _Outputs(NamedTuple):
-    """The files to write; None for each that was not asked for."""
+    """The files to write; None for files that the user does not want."""
 
     labelled: Path | None
     model: Path | None
@@ -85,27 +85,27 @@ def cluster(
     checkpoint: Annotated[
         Path | None,
         typer.Option(
-            help="Write here now and then where the clustering stands. If it is killed, the same "
-            "command goes on from there; when all is done, the file is removed."
+            help="Save the state of the fit to this file from time to time. If the command is "
+            "killed, the same command continues from there. At the end the file is removed."
         ),
     ] = None,
     out: LabelledFile = None,
     label_column: LabelColumnOption = None,
     model: Annotated[
-        Path | None, typer.Option(help="Write the fitted model here, as safetensors.")
+        Path | None, typer.Option(help="Write the fitted model to this safetensors file.")
     ] = None,
     plot: Annotated[
         Path | None,
         typer.Option(
-            help="Draw the clusters here (.png, .svg, .pdf): one or two columns as they are, "
-            "more in the plane of their first two principal components."
+            help="Draw the clusters to this file (.png, .svg, .pdf). More than two columns are "
+            "drawn in the plane of their first two principal components."
         ),
     ] = None,
 ) -> None:
     """Cluster the rows of FILE, a table in CSV, TSV, Parquet, Arrow, Feather, NPY or NPZ.
 
-    The columns of numbers are clustered, unless --columns says which. Files are written
-    all together at the end, or not at all.
+    Without --columns, it clusters all columns of numbers. It writes all files together at
+    the end, or none of them.
     """
     started = time.perf_counter()
     outputs = _Outputs(out, model, plot)
@@ -114,7 +114,7 @@ def cluster(
     asked_for = {"size_min": size_min, "size_max": size_max}
     sizes: dict[str, Any] = {name: size for name, size in asked_for.items() if size is not None}
     if sizes and mini_batch:
-        raise typer.BadParameter("--mini-batch takes no --size-min and --size-max")
+        raise typer.BadParameter("--mini-batch cannot be used with --size-min or --size-max")
     with reported(kept=checkpoint), staged(outputs) as temporary, readable(file) as path:
         if temporary.picture:
             plotting.check_format(temporary.picture)
@@ -126,7 +126,7 @@ def cluster(
         if out is None or not labels.needs_rows(path, out):
             data = data.without_table()
             pa.default_memory_pool().release_unused()
-        # Mini-batches try first centroids on a sample, and are fitted once.
+        # Mini-batches compare initial centroids on a sample, and fit once.
         starts = (n_init or 1) if mini_batch else n_starts(n_init, data.points.shape, n_clusters)
         estimator = (MiniBatchKMeans if mini_batch else KMeans)(
             n_clusters,
@@ -160,11 +160,11 @@ def cluster(
 def _fit(estimator: Any, data: Inputs, path: Path | None) -> Fit:
     if path is None:
         return fit(estimator, data)
-    # Kept until all files are written: they may be what fails.
+    # Keep the checkpoint until all files are written: a write may fail.
     checkpoint = Checkpoint(path, seconds=SECONDS_A_CHECKPOINT, keep=True)
     result = fit(estimator, data, checkpoint)
     if checkpoint.resumed:
-        note(f"went on from {path}, {checkpoint.resumed}")
+        note(f"continued from {path}, {checkpoint.resumed}")
     return result
 
 

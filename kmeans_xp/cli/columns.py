@@ -1,4 +1,4 @@
-"""Which columns of a table are clustered, and their values as one matrix."""
+"""Choose the columns of a table to cluster, and make one matrix of their values."""
 
 import difflib
 import re
@@ -20,23 +20,23 @@ from kmeans_xp.cli.text_format import perhaps_a_number
 __all__ = ["Chosen", "check_all", "check_there", "choose", "matrix", "named", "numbering"]
 
 NUMBER = r"^\s*[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?\s*$"
-#: what pandas calls the numbers of the rows in a file
+#: name that pandas gives the row numbers in a file
 INDEX = re.compile(r"__index_level_\d+__")
-#: what the labels of an earlier run are called
+#: names of the labels of an earlier run
 LABELS = re.compile(rf"{LABEL_COLUMN}(_\d+)?")
 ROWS_TOLD = 5
 _ADVICE = "Fill in or delete these rows, or choose other columns with --columns or --exclude"
-#: rows by which to see whether text may be numbers
+#: number of rows to check whether text may be numbers
 ROWS_SEEN = 1_000
-_STYLE_ADVICE = "; --decimal and --thousands say how the numbers of a text file are written"
-#: rows that are too few to say that a column numbers them
+_STYLE_ADVICE = "; --decimal and --thousands set the number format of a text file"
+#: with at most this number of rows, a column does not count as row numbers
 FEW_ROWS = 10
-#: values of a column of text that is asked for: each becomes a column
+#: maximum of values in a column of text that the user names: each value becomes a column
 MOST_VALUES = 1_000
 
 
 class Chosen(NamedTuple):
-    """The columns to cluster, and for each other one why not."""
+    """The columns to cluster, and the reason why each other column is left out."""
 
     names: list[str]
     skipped: dict[str, str]
@@ -45,9 +45,9 @@ class Chosen(NamedTuple):
 def choose(
     table: pa.Table, path: Path, excluded: Sequence[str] = (), *, encode: bool = False
 ) -> Chosen:
-    """Take the columns of numbers, but those that are excluded or number the rows.
+    """Choose the columns of numbers, except excluded ones and row numbers.
 
-    With `encode`, take columns of true and false, and of text of few values, too.
+    With `encode`, also choose columns of true and false, and columns of text with few values.
     """
     check_there(table, excluded, path)
     skipped = {
@@ -73,17 +73,19 @@ def choose(
         if any(_perhaps_numbers(table, name) for name in table.column_names):
             found += _STYLE_ADVICE
         raise TableError(f"{path} has no column of numbers to cluster. Its columns: {found}.")
-    return Chosen(names, {name or "the one without a name": why for name, why in skipped.items()})
+    return Chosen(
+        names, {name or "the column without a name": why for name, why in skipped.items()}
+    )
 
 
 def _other(table: pa.Table, name: str) -> str | None:
-    """Return what a column holds, if that is not numbers."""
+    """Return what a column holds if it does not hold numbers."""
     kind = _kind(table.schema.field(name).type)
     return None if kind == "numbers" else kind
 
 
 def _why_not_encoded(table: pa.Table, name: str) -> str | None:
-    """Return why a column that holds no numbers is not encoded; None if it is."""
+    """Return why a column without numbers cannot be encoded; None if it can."""
     kind = _other(table, name)
     if kind != "text":
         return None if kind == "true or false" else f"holds {kind}"
@@ -96,9 +98,9 @@ def _why_not_encoded(table: pa.Table, name: str) -> str | None:
 
 
 def _no_feature(name: str, names: Sequence[str]) -> str | None:
-    """Return what a column of numbers holds, by its name, if that is no feature of the rows."""
-    # R and pandas write the rows' names or numbers first, under no name; pandas reads that as
-    # "Unnamed: 0", and has a name of its own in Parquet.
+    """Return what a column of numbers holds if its name shows that it is not a feature."""
+    # R and pandas write row names or numbers as the first column, without a name. Pandas reads
+    # that as "Unnamed: 0", and uses a special name in Parquet.
     is_first = name == names[0]
     if (is_first and name.strip() in ("", "Unnamed: 0")) or INDEX.fullmatch(name):
         return "row numbers"
@@ -108,7 +110,7 @@ def _no_feature(name: str, names: Sequence[str]) -> str | None:
 
 
 def numbering(values: np.ndarray[Any, Any], names: Sequence[str]) -> list[str]:
-    """Return the columns that hold a greater whole number in each row than in the row before."""
+    """Return the columns of whole numbers that increase from each row to the next."""
     if len(values) < FEW_ROWS:
         return []
     with np.errstate(invalid="ignore"):
@@ -120,9 +122,9 @@ def numbering(values: np.ndarray[Any, Any], names: Sequence[str]) -> list[str]:
 
 
 def named(table: pa.Table, names: Sequence[str], path: Path, *, encode: bool = False) -> list[str]:
-    """Take the columns of these names; true and false count as 1 and 0.
+    """Choose the columns with these names; true and false count as 1 and 0.
 
-    With `encode`, they may hold text.
+    With `encode`, they may also hold text.
     """
     check_there(table, names, path)
     for name in names:
@@ -131,14 +133,14 @@ def named(table: pa.Table, names: Sequence[str], path: Path, *, encode: bool = F
             continue
         _check_not_spoiled(table, name, path)
         if kind != "text" or not encode:
-            advice = "; --encode makes columns of 0 and 1 of it" if kind == "text" else ""
+            advice = "; --encode turns it into columns of 0 and 1" if kind == "text" else ""
             if _perhaps_numbers(table, name):
                 advice = _STYLE_ADVICE
             raise TableError(f"Column {name!r} of {path} holds {kind}, not numbers{advice}.")
         if (n_values := len(counts_of(table.column(name)))) > MOST_VALUES:
             raise TableError(
-                f"Column {name!r} of {path} holds {n_values:,} different texts, each of which "
-                f"would become a column: --encode takes at most {MOST_VALUES:,}."
+                f"Column {name!r} of {path} holds {n_values:,} different texts, and each would "
+                f"become a column: --encode allows at most {MOST_VALUES:,}."
             )
     return list(names)
 
@@ -154,7 +156,7 @@ def check_there(table: pa.Table, names: Iterable[str], path: Path) -> None:
 
 
 def matrix(table: pa.Table, names: Sequence[str], path: Path) -> np.ndarray[Any, Any]:
-    """Return columns as float64, or float32 if all of them are no wider; NaN where one lacks."""
+    """Return columns as float64, or float32 if none is wider; missing values become NaN."""
     types = [table.schema.field(name).type for name in names]
     narrow = all(t in (pa.float16(), pa.float32()) for t in types)
     points = np.empty((table.num_rows, len(names)), np.float32 if narrow else np.float64)
@@ -166,7 +168,7 @@ def matrix(table: pa.Table, names: Sequence[str], path: Path) -> np.ndarray[Any,
 
 
 def _alike(missing: Sequence[str], table: pa.Table) -> str:
-    """Return which columns have names like those that are missing, as a sentence if any has."""
+    """Return a sentence that names columns with similar names, or "" without any."""
     found = [
         name for each in missing for name in difflib.get_close_matches(each, table.column_names, 1)
     ]
@@ -174,7 +176,7 @@ def _alike(missing: Sequence[str], table: pa.Table) -> str:
 
 
 def _kind(dtype: pa.DataType) -> str:
-    """Return what a column holds, in words."""
+    """Describe the content of a column."""
     types = pa.types
     if (
         are_lists_of_numbers(dtype)
@@ -193,7 +195,7 @@ def _kind(dtype: pa.DataType) -> str:
 
 
 def _check_not_spoiled(table: pa.Table, name: str, path: Path) -> None:
-    """Raise for a column of numbers that a few cells turn into text."""
+    """Raise if a column holds numbers, but also text in a few cells."""
     column = table.column(name)
     if not (pa.types.is_string(column.type) or pa.types.is_large_string(column.type)):
         return
@@ -211,7 +213,7 @@ def _check_not_spoiled(table: pa.Table, name: str, path: Path) -> None:
 
 
 def _perhaps_numbers(table: pa.Table, name: str) -> bool:
-    """Return whether text would be numbers, were it said how they are written."""
+    """Return whether text may be numbers in another number format."""
     column = table.column(name)
     if not is_text(column.type):
         return False
@@ -221,7 +223,7 @@ def _perhaps_numbers(table: pa.Table, name: str) -> bool:
 def check_all(
     good: np.ndarray[Any, Any], what: str, names: Sequence[str], path: Path, advice: str = _ADVICE
 ) -> None:
-    """Raise for rows that are not good in all columns, and say what to do."""
+    """Raise if some rows are not good in all columns, and say what to do."""
     rows = np.flatnonzero(~good.all(axis=1))
     if not len(rows):
         return

@@ -1,4 +1,4 @@
-"""The clusters beside the columns that were left out: how many rows have which value."""
+"""Compare the clusters with columns that were left out: count the rows of each value."""
 
 from collections.abc import Iterator
 from typing import Any, NamedTuple
@@ -16,16 +16,16 @@ Matrix = np.ndarray[Any, Any]
 
 
 class Comparison(NamedTuple):
-    """A column that was left out, and the clusters.
+    """A column that was left out, compared with the clusters.
 
     Parameters
     ----------
     column : str
         Its name.
     values : list of str
-        Its values, as text; "" for rows that have none.
+        Its values, as text; "" for missing values.
     counts : array of int of shape (n_values, n_clusters)
-        Number of rows of each value in each cluster.
+        Number of rows with each value in each cluster.
     """
 
     column: str
@@ -34,9 +34,9 @@ class Comparison(NamedTuple):
 
 
 def comparisons(data: Inputs, labels: Matrix, n_clusters: int) -> Iterator[Comparison]:
-    """Yield each column that was left out and has few values, but more than one.
+    """Yield a comparison for each column that was left out and has a few different values.
 
-    The numbers of rows and names of all kinds have many, and say nothing of a cluster.
+    Columns with many values, such as row numbers and names, do not describe a cluster.
     """
     rows = data.table if data.is_kept is None else data.table.filter(pa.array(data.is_kept))
     for name in rows.column_names:

@@ -1,4 +1,4 @@
-"""``kmeans-xp compress-image``: a picture in few colours."""
+"""``kmeans-xp compress-image``: reduce the colours of a picture."""
 
 import time
 from pathlib import Path
@@ -24,7 +24,7 @@ def compress_image(
     file: Annotated[Path, typer.Argument(exists=True, dir_okay=False, metavar="FILE")],
     n_colours: Annotated[
         int,
-        typer.Option("-k", "--n-colours", min=1, help="Most colours of the new picture, to 256."),
+        typer.Option("-k", "--n-colours", min=1, help="Maximum number of colours, up to 256."),
     ],
     out: Annotated[Path, typer.Option("-o", "--out", help="The new picture, a .png file.")],
     seed: SeedOption = 0,
@@ -32,16 +32,16 @@ def compress_image(
         int,
         typer.Option(
             min=1,
-            help="Learn the colours from so many pixels drawn at random, where the picture has "
-            "more colours than this; else from all of them.",
+            help="If the picture has more colours than this, learn from this number of random "
+            "pixels; otherwise from all pixels.",
         ),
     ] = 100_000,
     device: DeviceOption = "auto",
 ) -> None:
     """Write the picture FILE with at most -k colours, as PNG with a palette.
 
-    FILE is PNG, JPEG, WebP, TIFF, BMP or whatever else Pillow reads. Transparency is kept, as
-    part of the colours: what is wholly transparent stays so. The sizes told are those of files.
+    FILE is PNG, JPEG, WebP, TIFF, BMP or another format that Pillow reads. Transparency is part
+    of the colours: fully transparent pixels stay so. The printed sizes are file sizes.
     """
     started = time.perf_counter()
     _check(n_colours, max_pixels_to_learn, file, out)
@@ -54,7 +54,7 @@ def compress_image(
             )
         with progress("Writing"):
             images.write(result.indexed, temporary, picture.icc_profile)
-            sizes = [  # by place, not by name: both files may have the same
+            sizes = [  # a list, not a dict: both files may have the same name
                 (file.name, file.stat().st_size),
                 ("truecolour PNG", picture.truecolour_size()),
                 (out.name, temporary.stat().st_size),
@@ -72,11 +72,11 @@ def compress_image(
     console.print(f"Time: {time.perf_counter() - started:.2f} s")
     print_written(out)
     if sizes[-1][1] >= sizes[0][1]:
-        note(f"{out.name} is no smaller than {file.name}, whose format suits it better")
+        note(f"{out.name} is not smaller than {file.name}: that format suits the picture better")
 
 
 def _check(n_colours: int, max_pixels: int, file: Path, out: Path) -> None:
-    """Raise for what can be known to fail before any work."""
+    """Raise, before any work, if the arguments cannot be used."""
     if n_colours > images.MOST_COLOURS:
         raise typer.BadParameter(
             f"the palette of a PNG file holds {images.MOST_COLOURS} colours, not {n_colours}",
@@ -96,7 +96,7 @@ def _check(n_colours: int, max_pixels: int, file: Path, out: Path) -> None:
 
 
 def _size_table(sizes: list[tuple[str, int]]) -> Table:
-    """Return the sizes of files, and how many times as large as the last each is."""
+    """Return the sizes of files, and the ratio of each to the last."""
     table = Table("file", box=box.SIMPLE_HEAD, pad_edge=False)
     table.add_column("bytes", justify="right")
     table.add_column("ratio", justify="right")

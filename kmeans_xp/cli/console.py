@@ -1,4 +1,4 @@
-"""What is said to the user: results on stdout, the rest on stderr."""
+"""Output to the user: results on stdout, everything else on stderr."""
 
 import logging
 import os
@@ -15,39 +15,39 @@ from kmeans_xp.devices import DeviceUnavailableError
 
 __all__ = ["messages", "note", "reported", "results"]
 
-#: what a shell's programs end with after Ctrl-C
+#: exit status of shell programs after Ctrl-C
 INTERRUPTED = 130
-# A file or a pipe has no width to fit: nothing is wrapped or cut in it.
+# Files and pipes have no width: do not wrap or cut lines there.
 WIDTH_OF_FILES = 10_000
 
 
 def results() -> Console:
-    """Return where results are printed."""
+    """Return the console for results."""
     return _console(stderr=False)
 
 
 def messages() -> Console:
-    """Return where everything else is said."""
+    """Return the console for everything else."""
     return _console(stderr=True)
 
 
 def note(text: str) -> None:
-    """Tell the user what they may not expect."""
+    """Print a note about something that the user may not expect."""
     messages().print(f"Note: {text}", style="yellow")
 
 
 @contextmanager
 def reported(*, tells_of_compiling: bool = True, kept: Path | None = None) -> Iterator[None]:
-    """Turn what data, files and devices can cause into one line and exit status 1.
+    """Turn errors from data, files and devices into one line and exit status 1.
 
-    An interrupt says what was kept, and ends with status 130.
+    After an interrupt, say which files were kept, and exit with status 130.
 
     Parameters
     ----------
     tells_of_compiling : bool
-        Whether the user is told what a first run waits for.
+        Whether to print a note while a first run compiles.
     kept : Path or None
-        The checkpoint that the command writes.
+        The checkpoint file of the command.
     """
     told = _compiling_told() if tells_of_compiling else nullcontext()
     with told, warnings.catch_warnings(record=True) as caught:
@@ -67,12 +67,12 @@ def reported(*, tells_of_compiling: bool = True, kept: Path | None = None) -> It
 
 def _what_is_kept(checkpoint: Path | None) -> str:
     if checkpoint is not None and checkpoint.exists():
-        return f"{checkpoint} keeps where it stood; the same command goes on from there."
+        return f"{checkpoint} holds the state so far; the same command continues from there."
     return "no file was written."
 
 
 def _told(error: Exception) -> str:
-    """Return what happened, without the number that the system has for it."""
+    """Return an error's message, without the operating system's error number."""
     if isinstance(error, OSError) and error.strerror and error.filename is not None:
         return f"{error.strerror}: {os.fspath(error.filename)!r}"
     return str(error) or "not enough memory"
@@ -85,7 +85,7 @@ class _Notes(logging.Handler):
 
 @contextmanager
 def _compiling_told() -> Iterator[None]:
-    """Tell the user what a first run waits for."""
+    """Print a note while a first run compiles."""
     logger, handler = logging.getLogger("kmeans_xp.kernels"), _Notes()
     before = logger.level
     logger.addHandler(handler)
@@ -100,5 +100,5 @@ def _compiling_told() -> Iterator[None]:
 def _console(*, stderr: bool) -> Console:
     stream = sys.stderr if stderr else sys.stdout
     width = None if stream.isatty() else WIDTH_OF_FILES
-    # Names of files and columns may hold brackets, which are no markup.
+    # Names of files and columns may hold brackets: do not read them as markup.
     return Console(stderr=stderr, width=width, markup=False, highlight=False)

@@ -1,4 +1,4 @@
-"""``kmeans-xp devices``: what can compute here."""
+"""``kmeans-xp devices``: show the libraries and devices that can be used."""
 
 import time
 from typing import Annotated
@@ -21,11 +21,11 @@ def devices(
         bool,
         typer.Option(
             "--compile",
-            help="Compile all kernels for NumPy arrays now: a minute.",
+            help="Compile all kernels for NumPy arrays now, which takes a minute.",
         ),
     ] = False,
 ) -> None:
-    """Show the array libraries and devices that are usable here, and why the rest is not."""
+    """Show the array libraries and devices that can be used here, and why others cannot."""
     with reported(tells_of_compiling=not compile_):
         if compile_:
             _compile()

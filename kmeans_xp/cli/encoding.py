@@ -13,22 +13,22 @@ __all__ = ["FEW_VALUES", "Encoding", "as_text", "counts_of", "is_text"]
 
 Matrix = np.ndarray[Any, Any]
 
-#: values of a column that is encoded, or compared with the clusters, without being asked for
+#: maximum of values in a column to encode it, or compare it with clusters, by default
 FEW_VALUES = 20
 VALUES_TOLD = 5
 
 
 class Encoding(NamedTuple):
-    """The features that the columns of a table become: a number, or whether the text is a value.
+    """The features made from a table's columns: a number, or 1 where the text has a given value.
 
     Parameters
     ----------
     columns : array of str of shape (n_features,)
-        The column of the table that each feature is made from.
+        The table's column from which each feature is made.
     values : array of str of shape (n_features,)
-        The text at which the feature is 1; "" stands for an empty cell.
+        The text for which the feature is 1; "" for an empty cell.
     is_encoded : array of bool of shape (n_features,)
-        Whether the column is text; one of numbers is its own feature.
+        Whether the column is text; a column of numbers is itself a feature.
     """
 
     columns: Matrix
@@ -37,7 +37,7 @@ class Encoding(NamedTuple):
 
     @classmethod
     def of(cls, table: pa.Table, names: Sequence[str]) -> Self | None:
-        """Return how these columns become features; None if all of them hold numbers."""
+        """Return the encoding of these columns; None if all of them hold numbers."""
         features = [
             (name, value, is_text(table.schema.field(name).type))
             for name in names
@@ -48,18 +48,18 @@ class Encoding(NamedTuple):
             return None
         found = cls(np.array(columns, object), np.array(values, object), np.array(encoded))
         if twice := {name for name in found.names if found.names.count(name) > 1}:
-            raise ValueError(f"Encoded columns would have one name: {listed(sorted(twice))}.")
+            raise ValueError(f"Encoded columns would have equal names: {listed(sorted(twice))}.")
         return found
 
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, Matrix]) -> Self | None:
-        """Take what `to_arrays` gave; None if it is not there."""
+        """Rebuild it from `to_arrays`; None if the arrays are missing."""
         if "input_columns" not in arrays:
             return None
         return cls(*(arrays[name] for name in ("input_columns", "input_values", "input_is_text")))
 
     def to_arrays(self) -> dict[str, Matrix]:
-        """Return what a model file keeps of it."""
+        """Return the arrays that a model file keeps."""
         return {
             "input_columns": self.columns,
             "input_values": self.values,
@@ -89,9 +89,9 @@ class Encoding(NamedTuple):
         return found
 
     def apply(self, table: pa.Table) -> pa.Table:
-        """Return a table of the features; a value that is not known is 0 in all of them."""
+        """Return a table of the features; for an unknown value all are 0."""
         texts = {name: as_text(table.column(name)) for name in self.texts}
-        # float32, so that the numbers beside them decide in what all are computed
+        # float32, so that the columns of numbers decide the dtype of the computation
         features = [
             pc.equal(texts[column], value).cast(pa.uint8()).cast(pa.float32())
             if encoded
@@ -101,12 +101,12 @@ class Encoding(NamedTuple):
         return pa.table(features, names=self.names)
 
     def note(self) -> str:
-        """Return which columns are encoded, for the user."""
+        """Return a note that says which columns are encoded."""
         told = "; ".join(f"{name} ({_told(values)})" for name, values in self.texts.items())
-        return f"columns of text are encoded as 0 and 1 for each value: {told}"
+        return f"each value of these text columns becomes a column of 0 and 1: {told}"
 
     def note_of_unknown(self, table: pa.Table) -> str | None:
-        """Return which values of a table are not known, for the user; None if all are."""
+        """Return a note that says which values of a table are unknown; None if all are known."""
         told = []
         for name, known in self.texts.items():
             counts = counts_of(table.column(name))
@@ -115,7 +115,7 @@ class Encoding(NamedTuple):
                 told.append(f"{name} ({_told(list(others))}; {sum(others.values()):,} rows)")
         if not told:
             return None
-        return f"the model does not know these values, which count as none: {', '.join(told)}"
+        return f"the model does not know these values, and encodes them as 0: {', '.join(told)}"
 
 
 def is_text(kind: pa.DataType) -> bool:
@@ -126,12 +126,12 @@ def is_text(kind: pa.DataType) -> bool:
 
 
 def as_text(column: pa.ChunkedArray) -> pa.ChunkedArray:
-    """Return a column as text, "" for what is missing."""
+    """Return a column as text, "" for missing values."""
     return pc.fill_null(column.cast(pa.string()), "")
 
 
 def counts_of(column: pa.ChunkedArray) -> dict[str, int]:
-    """Return how many rows have each value of a column, as text and in its order."""
+    """Return the number of rows with each value of a column; values are text, and sorted."""
     counts = pc.value_counts(as_text(column))
     pairs = zip(counts.field(0).to_pylist(), counts.field(1).to_pylist(), strict=True)
     return dict(sorted(pairs))

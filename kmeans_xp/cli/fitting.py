@@ -1,4 +1,4 @@
-"""An estimator fitted to the rows of a table, with its arrays on the host."""
+"""Fit an estimator to the rows of a table, and copy its arrays to the host."""
 
 import time
 from typing import Any, NamedTuple
@@ -27,7 +27,7 @@ class Fit(NamedTuple):
 
 
 def fit(estimator: Any, inputs: Inputs, *callbacks: Any) -> Fit:
-    """Fit `estimator` to the points, and tell the user what they may not expect."""
+    """Fit `estimator` to the points, and print notes about the fit."""
     for text in inputs.notes:
         note(text)
     n_rows, n_columns = inputs.points.shape
@@ -41,7 +41,7 @@ def fit(estimator: Any, inputs: Inputs, *callbacks: Any) -> Fit:
     notes = _stopped_early(estimator)
     for text in notes:
         note(text)
-    # As scikit-learn sets it for a data frame; a data frame would be two more copies.
+    # Set the names as scikit-learn does; to pass a data frame would take two more copies.
     estimator.feature_names_in_ = np.asarray(inputs.names, dtype=object)
     centroids = to_host(estimator.cluster_centers_)
     centres = inputs.in_own_units(centroids)

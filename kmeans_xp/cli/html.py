@@ -7,26 +7,26 @@ __all__ = ["Html", "table", "tag", "void"]
 
 
 class Html(str):
-    """Text that is markup already."""
+    """Text that is already markup."""
 
     __slots__ = ()
 
 
 def tag(name: str, /, *content: str, **attributes: object) -> Html:
-    """Return an element; what is no markup is escaped, and `class_` stands for `class`."""
+    """Return an element; text other than `Html` is escaped, and `class_` means `class`."""
     inside = "".join(part if isinstance(part, Html) else escape(part) for part in content)
     return Html(f"<{name}{_written(attributes)}>{inside}</{name}>")
 
 
 def void(name: str, /, **attributes: object) -> Html:
-    """Return an element that has no content."""
+    """Return an element without content."""
     return Html(f"<{name}{_written(attributes)}>")
 
 
 def table(
     caption: str, header: Sequence[str], rows: Iterable[Sequence[str]], *, class_: str
 ) -> Html:
-    """Return a table with the first cell of each row as its heading, which scrolls if wide."""
+    """Return a table that scrolls if it is wide; the first cell of each row is a heading."""
     head = tag("tr", *(tag("th", cell, scope="col") for cell in header))
     body = (
         tag("tr", tag("th", first, scope="row"), *(tag("td", cell) for cell in others))

@@ -1,4 +1,4 @@
-"""Pictures: read from files of any kind, and written as PNG with a palette."""
+"""Read pictures of any format, and write them as PNG with a palette."""
 
 import io
 from pathlib import Path
@@ -11,7 +11,7 @@ __all__ = ["MOST_COLOURS", "ImageError", "Indexed", "Picture", "n_bits", "read",
 
 Matrix = np.ndarray[Any, Any]
 
-#: what the palette of a PNG file holds
+#: maximum of colours in the palette of a PNG file
 MOST_COLOURS = 256
 
 
@@ -25,9 +25,9 @@ class Picture(NamedTuple):
     Parameters
     ----------
     pixels : ndarray of uint8, shape (height, width, 4)
-        Red, green, blue and alpha; all are 0 where alpha is.
+        Red, green, blue and alpha; all are 0 where alpha is 0.
     icc_profile : bytes or None
-        What the colours mean, where the file says so.
+        Colour profile, if the file has one.
     """
 
     pixels: Matrix
@@ -35,7 +35,7 @@ class Picture(NamedTuple):
 
     @property
     def is_opaque(self) -> bool:
-        """Whether nothing shines through any pixel."""
+        """Whether no pixel is transparent."""
         return bool((self.pixels[..., 3] == 255).all())
 
     @property
@@ -44,7 +44,7 @@ class Picture(NamedTuple):
         return self.pixels.view(np.uint32).ravel()
 
     def truecolour_size(self) -> int:
-        """Return the bytes that the picture takes as a PNG file without a palette."""
+        """Return the picture's size in bytes as a PNG file without a palette."""
         image = Image.fromarray(self.pixels)
         with io.BytesIO() as file:
             (image.convert("RGB") if self.is_opaque else image).save(file, "PNG")
@@ -52,7 +52,7 @@ class Picture(NamedTuple):
 
 
 class Indexed(NamedTuple):
-    """A picture as colours and the number of its colour for each pixel.
+    """A picture as a palette, and the index of each pixel's colour.
 
     Parameters
     ----------
@@ -71,20 +71,20 @@ class Indexed(NamedTuple):
 
 
 def read(path: Path) -> Picture:
-    """Read a picture as it is meant to be seen: upright, in 8 bits, the first of several."""
+    """Read a picture upright, in 8 bits; the first if the file has several."""
     try:
         with Image.open(path) as image:
             upright = ImageOps.exif_transpose(image)
             colours = _eight_bits(upright, path)
-            pixels = np.array(colours.convert("RGBA"))  # a copy: Pillow's own cannot be written to
+            pixels = np.array(colours.convert("RGBA"))  # a copy, since Pillow's array is read-only
             profile = image.info.get("icc_profile") if image.mode in _RGB_MODES else None
     except UnidentifiedImageError as error:
-        raise ImageError(f"{path} is no picture that Pillow can read.") from error
+        raise ImageError(f"{path} is not a picture that Pillow can read.") from error
     except Image.DecompressionBombError as error:
         raise ImageError(f"{path} is too large: {error} Scale it down first.") from error
     except ImageError:
         raise
-    except Exception as error:  # each reader of a format has errors of its own
+    except Exception as error:  # each format's reader raises other errors
         raise ImageError(
             f"{path} cannot be read as a picture: {str(error).rstrip('.')}. Is it cut off?"
         ) from error
@@ -93,7 +93,7 @@ def read(path: Path) -> Picture:
 
 
 def write(indexed: Indexed, path: Path, icc_profile: bytes | None = None) -> None:
-    """Write a PNG file with a palette, in as few bits a pixel as its colours need."""
+    """Write a PNG file with a palette, with as few bits per pixel as its colours need."""
     height, width = indexed.indices.shape
     image = Image.frombytes("P", (width, height), indexed.indices.tobytes())
     image.putpalette(indexed.palette[:, :3].tobytes())
@@ -107,23 +107,23 @@ def write(indexed: Indexed, path: Path, icc_profile: bytes | None = None) -> Non
 
 
 def n_bits(n_colours: int) -> int:
-    """Return the bits of an index into ``n_colours`` colours, as PNG stores it."""
+    """Return the number of bits per pixel of a PNG file with ``n_colours`` colours."""
     return next(bits for bits in (1, 2, 4, 8) if n_colours <= 2**bits)
 
 
-# Their profile still holds after a conversion to RGB; that of grey or CMYK does not.
+# For these modes the profile stays valid after a conversion to RGB; for grey or CMYK it does not.
 _RGB_MODES = ("P", "RGB", "RGBA", "RGBX", "RGBa")
 
 
 def _eight_bits(image: Image.Image, path: Path) -> Image.Image:
-    """Return the image in a mode whose conversion to RGBA loses no more than bits."""
+    """Return the image in a mode that converts to RGBA and loses only precision."""
     if image.mode == "F" or image.mode.startswith("I"):
         values = np.asarray(image)
         if image.mode == "F" or values.min() < 0 or values.max() > 65_535:
             raise ImageError(
-                f"{path} holds {image.mode} values, whose black and white are not known: "
-                "save it in 8 or 16 bits a channel first."
+                f"{path} holds {image.mode} values, and their range is not known: "
+                "save it with 8 or 16 bits per channel first."
             )
-        # Pillow's own conversion would cut off at 255 what reaches to 65535.
+        # Pillow's own conversion would clip 16-bit values at 255.
         return Image.fromarray(np.round(values / 257.0).astype(np.uint8))
     return image

@@ -1,4 +1,4 @@
-"""The rows that a command clusters, and what the user should know of them."""
+"""The rows that a command clusters, and notes about them."""
 
 import shlex
 from pathlib import Path
@@ -19,7 +19,7 @@ from kmeans_xp.cli.text_format import TextFormat
 
 __all__ = ["Inputs", "chosen", "read", "unit"]
 
-# Above this ratio of spreads, one column decides the distances almost alone.
+# Above this ratio of spreads, almost only one column decides the distances.
 UNEVEN_SPREAD = 10.0
 
 Matrix = np.ndarray[Any, Any]
@@ -28,9 +28,8 @@ Matrix = np.ndarray[Any, Any]
 class Inputs(NamedTuple):
     """A table, the names of its features, and their values as read and as clustered.
 
-    A feature is a column of numbers, or stands for a value of a column of text.
-    Values and points are matrices, or rows that are read block by block, of which the table has
-    none.
+    A feature is a column of numbers, or one value of a column of text. Values and points are
+    matrices, or rows that are read block by block; then the table has no rows.
     """
 
     table: pa.Table
@@ -40,20 +39,20 @@ class Inputs(NamedTuple):
     points: Any
     scaling: Scaling | None
     notes: list[str]
-    #: for each row of the table whether it is clustered; None for all
+    #: whether each row of the table is clustered; None if all are
     is_kept: Matrix | None = None
     fill: Fill | None = None
     encoding: Encoding | None = None
     text: TextFormat = TextFormat()
 
     def arrays(self) -> dict[str, Matrix]:
-        """Return what a model file keeps, so that new rows are treated alike."""
+        """Return the arrays that a model file keeps, to treat new rows in the same way."""
         kept = (self.scaling, self.fill, self.encoding)
         parts = (part for part in kept if part is not None)
         return {name: array for part in parts for name, array in part.to_arrays().items()}
 
     def of_all_rows(self, labels: Matrix) -> Matrix:
-        """Return the labels of all rows of the table, masked where a row was left out."""
+        """Return the labels of all rows of the table, masked for rows that were left out."""
         if self.is_kept is None:
             return labels
         found = np.zeros(len(self.is_kept), labels.dtype)
@@ -61,7 +60,7 @@ class Inputs(NamedTuple):
         return np.ma.MaskedArray(found, ~self.is_kept)
 
     def without_table(self) -> Self:
-        """Return the same without the rows of the table, which may take as much as the values."""
+        """Return the same without the table's rows, which may take as much memory as the values."""
         return self._replace(table=self.table.schema.empty_table())
 
     @property
@@ -70,7 +69,7 @@ class Inputs(NamedTuple):
         return unit(self.scaling)
 
     def heading(self, file: Path) -> str:
-        """Return what the file holds and how it is taken, as a line."""
+        """Return a line that says what the file holds and whether it is scaled."""
         n_rows, n_columns = self.points.shape
         scaled = ", scaled to mean 0 and standard deviation 1" if self.scaling else ""
         return f"{file.name}: {n_rows:,} rows x {n_columns} columns{scaled}"
@@ -81,12 +80,12 @@ class Inputs(NamedTuple):
 
 
 def unit(scaling: Scaling | None) -> str:
-    """Return the unit of distances between points that were so scaled."""
+    """Return the unit of distances between points with this scaling."""
     return "standard deviations" if scaling else "units"
 
 
 def read(file: Path, asked: Asked) -> Inputs:
-    """Read the columns of `file` that are asked for, or all that hold numbers."""
+    """Read the columns of `file` that the user chose, or all columns of numbers."""
     with progress(f"Reading {file.name}"):
         table = tables.read(file, asked.text)
         names, skipped = chosen(table, asked, file)
@@ -112,34 +111,34 @@ def read(file: Path, asked: Asked) -> Inputs:
 
 
 def chosen(table: pa.Table, asked: Asked, file: Path) -> columns.Chosen:
-    """Return the columns to cluster, and for each other one why it is left out."""
+    """Return the columns to cluster, and why each other column is left out."""
     if asked.names is None:
         return columns.choose(table, file, asked.excluded, encode=asked.encode)
     if not asked.names:
         there = listed(table.column_names)
-        raise ValueError(f"--columns names no column. Those of {file}: {there}.")
+        raise ValueError(f"--columns names no column. The columns of {file}: {there}.")
     if both := [name for name in asked.names if name in asked.excluded]:
         raise ValueError(f"--columns and --exclude both name {listed(both)}.")
     names = columns.named(table, asked.names, file, encode=asked.encode)
     others = [name for name in table.column_names if name not in names]
-    return columns.Chosen(names, dict.fromkeys(others, "not asked for"))
+    return columns.Chosen(names, dict.fromkeys(others, "not in --columns"))
 
 
 def _numbering(values: Matrix, names: list[str]) -> list[str]:
     return [
-        f"column {name} holds a greater whole number in each row: if it numbers the rows, "
-        f"leave it out by --exclude {shlex.quote(name)}"
+        f"column {name} holds whole numbers that increase from row to row: if they are row "
+        f"numbers, leave it out by --exclude {shlex.quote(name)}"
         for name in columns.numbering(values, names)
     ]
 
 
 def _uneven_spread(values: Matrix, names: list[str]) -> list[str]:
-    # Column by column: of the whole, NumPy would make a second matrix.
+    # Column by column: for the whole matrix, NumPy would make a copy.
     spreads = np.array([column.std(dtype=np.float64) for column in values.T])
     widest, narrowest = spreads.max(), spreads[spreads > 0].min(initial=np.inf)
     if widest <= UNEVEN_SPREAD * narrowest:
         return []
     return [
         f"column {names[int(spreads.argmax())]} spreads {widest / narrowest:,.0f} times as "
-        "wide as the narrowest and weighs more in every distance; --scale makes them equal"
+        "wide as the narrowest and dominates the distances; --scale makes spreads equal"
     ]

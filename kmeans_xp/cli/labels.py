@@ -1,4 +1,4 @@
-"""A table with the cluster of each row beside what was read."""
+"""Write a table with the cluster of each row as a further column."""
 
 import csv
 import itertools
@@ -25,47 +25,49 @@ __all__ = [
 ]
 
 LABEL_COLUMN = "cluster"
-#: label of a row that was left out, where labels cannot be empty
+#: label of a row that was left out, in formats without empty labels
 LEFT_OUT = -1
 
 
 def label_column(table: pa.Table, asked_for: str | None, *, is_written: bool) -> str:
-    """Return the name of the column of labels: of no column that the table has.
+    """Return a name for the column of labels that the table does not have yet.
 
     Parameters
     ----------
     table : pyarrow.Table
         Its columns stay as they are.
     asked_for : str or None
-        None for "cluster", or the first of cluster_1, cluster_2, ... that is free.
+        The user's name. None for "cluster", or the first free name of cluster_1, cluster_2, ...
     is_written : bool
-        Whether to report another name to the user.
+        Whether to print a note if the name is not "cluster".
     """
     names = table.column_names
     if asked_for is not None:
         if asked_for in names:
-            raise ValueError(f"--label-column {asked_for!r} is a column already: name another.")
+            raise ValueError(
+                f"--label-column {asked_for!r} already is a column: choose another name."
+            )
         return asked_for
     numbered = (f"{LABEL_COLUMN}_{i}" for i in itertools.count(1))
     name = next(n for n in itertools.chain([LABEL_COLUMN], numbered) if n not in names)
     if is_written and name != LABEL_COLUMN:
-        note(f"column {LABEL_COLUMN} stays as it is: the labels are in {name}")
+        note(f"the table already has a column {LABEL_COLUMN}: the labels are in {name}")
     return name
 
 
 def check_writable(table: pa.Table, temporary: Path) -> None:
-    """Raise if the format of the file cannot hold the table's columns."""
+    """Raise if the file's format cannot hold the table's columns."""
     try:
         tables.write(table.slice(0, 0), temporary)
     except pa.ArrowException as error:
         raise ValueError(
             f"The columns cannot be written as {temporary.suffix} ({error}): "
-            "name the output .parquet or .npy"
+            "choose a .parquet or .npy file as output"
         ) from error
 
 
 def needs_rows(source: Path, target: Path) -> bool:
-    """Return whether `write_labelled` takes the rows from the table, not from `source` again."""
+    """Return whether `write_labelled` uses the table's rows, and does not read `source` again."""
     suffix = target.suffix.lower()
     is_copied = suffix in DELIMITERS and format_of(source) in DELIMITERS
     return suffix != ".npy" and not is_copied
@@ -81,8 +83,8 @@ def write_labelled(
 ) -> None:
     """Write the rows of `source`, read as `table`, in their order with a column of labels.
 
-    Those of rows that were left out are masked, and stay empty. A text file of the same format
-    is written as the source is, but not compressed.
+    Masked labels, of rows that were left out, are written as empty cells. A text file of the
+    same format is written like the source, but not compressed.
     """
     suffix, formulas = target.suffix.lower(), Formulas()
     if suffix in DELIMITERS and format_of(source) in DELIMITERS:
@@ -108,7 +110,7 @@ def write_labelled(
 def _labelled_text(
     source: Path, text: TextFormat, names: list[str], labels: np.ndarray[Any, Any], column: str
 ) -> Iterator[list[str]]:
-    """Return the cells as they were written, not as numbers printed again."""
+    """Return the cells exactly as in the source, not reformatted."""
     rows = tables.text_rows(source, text)
     first = next(rows)
     yield [*names, column]

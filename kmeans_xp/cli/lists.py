@@ -1,4 +1,4 @@
-"""Columns of lists of numbers, such as embeddings: as many columns as the lists are long."""
+"""Columns of lists of numbers, such as embeddings: each position becomes a column."""
 
 import re
 from collections.abc import Iterable
@@ -23,7 +23,7 @@ def are_lists_of_numbers(kind: pa.DataType) -> bool:
 
 
 def unnested(table: pa.Table, names: Iterable[str], path: Path) -> pa.Table:
-    """Return these columns, each of lists as columns called ``name[0]``, ``name[1]``, ..."""
+    """Return these columns; columns of lists become ``name[0]``, ``name[1]``, ..."""
     features: dict[str, pa.ChunkedArray] = {}
     for name in names:
         column = table.column(name)
@@ -36,7 +36,7 @@ def unnested(table: pa.Table, names: Iterable[str], path: Path) -> pa.Table:
 
 
 def sources_of(features: Iterable[str], table: pa.Table) -> list[str]:
-    """Return the columns of a table that features of these names come from."""
+    """Return the columns of a table from which features with these names are made."""
     found = []
     for name in features:
         element = _ELEMENT.fullmatch(name)
@@ -52,7 +52,7 @@ def _length(column: pa.ChunkedArray, name: str, path: Path) -> int:
     if len(lengths) != 1 or lengths == [0]:
         told = ", ".join(map(str, sorted(lengths)[:5])) or "no"
         raise TableError(
-            f"Column {name!r} of {path} holds lists of {told} numbers: lists must be of one "
-            "length. Leave it out by --exclude."
+            f"Column {name!r} of {path} holds lists of {told} numbers, but lists must have equal "
+            "lengths. Leave it out by --exclude."
         )
     return int(lengths[0])

@@ -1,4 +1,4 @@
-"""Rows that have no number in some column: dropped, or filled in."""
+"""Drop rows with missing values, or fill the values in."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,13 +15,13 @@ __all__ = ["Fill", "Whole", "filled", "made_whole"]
 Matrix = np.ndarray[Any, Any]
 
 _ADVICE = (
-    "Fill in or delete these rows, choose other columns with --columns or --exclude, or say "
+    "Fill in or delete these rows, choose other columns with --columns or --exclude, or use "
     "--missing drop, mean or median"
 )
 
 
 class Fill(NamedTuple):
-    """What stands in for a missing number of each column.
+    """The replacement for missing values of each column.
 
     Parameters
     ----------
@@ -32,30 +32,30 @@ class Fill(NamedTuple):
 
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, Matrix]) -> Self | None:
-        """Take what `to_arrays` gave; None if it is not there."""
+        """Rebuild it from `to_arrays`; None if the arrays are missing."""
         return cls(arrays["input_fill"]) if "input_fill" in arrays else None
 
     def to_arrays(self) -> dict[str, Matrix]:
-        """Return what a model file keeps of it."""
+        """Return the arrays that a model file keeps."""
         return {"input_fill": self.values}
 
     def apply(self, values: Matrix) -> Matrix:
-        """Return the rows with all their numbers."""
+        """Return the rows with missing values filled in."""
         return np.where(np.isnan(values), self.values.astype(values.dtype), values)
 
 
 class Whole(NamedTuple):
-    """Rows without a missing number.
+    """Rows without missing values.
 
     Parameters
     ----------
     values : array of shape (n_rows, n_columns)
     is_kept : array of bool, or None
-        For each row of the table whether it is there; None for all.
+        Whether each row of the table is kept; None if all are.
     fill : Fill or None
-        What stands in for missing numbers.
+        The replacement for missing values.
     note : str or None
-        What the user should know.
+        A note for the user.
     """
 
     values: Matrix
@@ -67,24 +67,24 @@ class Whole(NamedTuple):
 def made_whole(
     values: Matrix, names: list[str], file: Path, how: Missing, advice: str = _ADVICE
 ) -> Whole:
-    """Return the rows as they are to be clustered, or raise where one lacks a number."""
+    """Return the rows without missing values, or raise if that is not allowed."""
     if how is Missing.fail:
         check_all(~np.isnan(values), "missing values", names, file, advice)
         return Whole(values)
     if how is Missing.drop:
         return _dropped(values, names, file)
     if empty := [name for name, column in zip(names, values.T, strict=True) if _is_empty(column)]:
-        raise ValueError(f"{file} has no number at all in {listed(empty)}.")
+        raise ValueError(f"{file} has no values in these columns: {listed(empty)}.")
     measure = np.nanmean if how is Missing.mean else np.nanmedian
     fill = Fill(np.asarray(measure(values.astype(np.float64, copy=False), axis=0)))
     return filled(values, names, fill, f"the {how.value} of their column")
 
 
 def filled(values: Matrix, names: list[str], fill: Fill, by: str) -> Whole:
-    """Return all rows, their missing numbers filled in."""
+    """Return all rows, with missing values filled in."""
     where = _where(values, names)
     n_rows = int(np.isnan(values).any(axis=1).sum())
-    told = f"missing values of {n_rows:,} rows are filled in by {by}: in {where}"
+    told = f"missing values of {n_rows:,} rows are replaced by {by}: in {where}"
     return Whole(fill.apply(values), None, fill, told if n_rows else None)
 
 
@@ -95,7 +95,7 @@ def _dropped(values: Matrix, names: list[str], file: Path) -> Whole:
         return Whole(values)
     where = _where(values, names)
     if n_rows == len(values):
-        raise ValueError(f"Every row of {file} has missing values, in {where}: none is left.")
+        raise ValueError(f"Every row of {file} has missing values, in {where}: no row is left.")
     told = f"{n_rows:,} of {len(values):,} rows have missing values and are left out: in {where}"
     return Whole(values[is_kept], is_kept, None, told)
 

@@ -1,4 +1,4 @@
-"""What the commands that read a table have in common."""
+"""The options that several commands share."""
 
 import os
 import re
@@ -43,7 +43,7 @@ __all__ = [
     "text_format",
 ]
 
-#: numbers of a step (rows x columns x clusters) of which several fits take a second or so
+#: maximum of rows x columns x clusters for which several fits take about a second
 SMALL = 10_000_000
 MANY_STARTS = 10
 
@@ -58,18 +58,18 @@ class Metric(StrEnum):
 InputFile = Annotated[
     Path,
     typer.Argument(
-        # Typer's own check takes the dash for a file; `check_files` asks whether FILE exists.
+        # Typer's own check would treat "-" as a file; `check_files` checks that FILE exists.
         dir_okay=False,
         metavar="FILE",
-        help="The table; - reads it from the standard input, where all but TSV is known by how it "
-        "begins.",
+        help="The table; - reads the standard input, and recognises every format except TSV from "
+        "its first bytes.",
     ),
 ]
 LabelledFile = Annotated[
     Path | None,
     typer.Option(
-        help="Write the rows here, in their order, with a column `cluster` after the columns "
-        "of FILE (.csv, .tsv, .parquet, .arrow, .feather), or the labels alone (.npy)."
+        help="Write the rows to this file, in their order, with a further column `cluster` "
+        "(.csv, .tsv, .parquet, .arrow, .feather), or only the labels (.npy)."
     ),
 ]
 NClustersOption = Annotated[
@@ -78,7 +78,9 @@ NClustersOption = Annotated[
 ColumnsOption = Annotated[
     str | None,
     typer.Option(
-        "--columns", metavar="A,B,...", help="Columns to cluster; else all that hold numbers."
+        "--columns",
+        metavar="A,B,...",
+        help="Columns to cluster; by default all columns of numbers.",
     ),
 ]
 ExcludeOption = Annotated[
@@ -90,7 +92,7 @@ EncodeOption = Annotated[
     typer.Option(
         "--encode",
         help="Cluster columns of text, too: each value becomes a column of 0 and 1 (one-hot). "
-        "Taken are those of at most 20 values, unless --columns names others. The model keeps the "
+        "Without --columns, this uses text columns of at most 20 values. The model keeps the "
         "values for `kmeans-xp predict`.",
     ),
 ]
@@ -98,76 +100,81 @@ DelimiterOption = Annotated[
     str | None,
     typer.Option(
         metavar="CHARACTER",
-        help="What is between the cells of a text file, or tab or space; else the one character of "
-        ", ; | and tab that cuts all rows alike.",
+        help="Delimiter between the cells of a text file, or the word tab or space. By default the "
+        "one of , ; | and tab that gives all rows the same number of cells.",
     ),
 ]
 DecimalOption = Annotated[
     str | None,
     typer.Option(
-        metavar=".|,", help="What is before decimals in a text file; else as its numbers show."
+        metavar=".|,",
+        help="Decimal separator of a text file; by default detected from its numbers.",
     ),
 ]
 ThousandsOption = Annotated[
     str | None,
     typer.Option(
         metavar="CHARACTER",
-        help="What is between thousands in a text file, such as , or a space; else as its numbers "
-        "show.",
+        help="Thousands separator of a text file, such as , or a space; by default detected from "
+        "its numbers.",
     ),
 ]
 EncodingOption = Annotated[
     str | None,
     typer.Option(
         metavar="NAME",
-        help="Encoding of a text file, such as cp1252 or latin-1; else UTF-8, or UTF-16 if it "
-        "looks so.",
+        help="Encoding of a text file, such as cp1252 or latin-1; by default UTF-8, or UTF-16 if "
+        "detected.",
     ),
 ]
 MissingOption = Annotated[
     Missing,
     typer.Option(
-        help="Rows that lack a number: fail, drop them (their label stays empty), or fill in the "
-        "mean or median of the column, which the model keeps for `kmeans-xp predict`."
+        help="What to do with missing values: fail, drop the rows (their label stays empty), or "
+        "fill in the column's mean or median. The model keeps these for `kmeans-xp predict`."
     ),
 ]
 LabelColumnOption = Annotated[
     str | None,
     typer.Option(
         metavar="NAME",
-        help="Name of the column of labels; else cluster, or cluster_1 if FILE has that.",
+        help="Name of the column of labels; by default cluster, or cluster_1 if FILE has that.",
     ),
 ]
 ScaleOption = Annotated[
     bool,
     typer.Option(
         "--scale",
-        help="First bring each column to mean 0 and standard deviation 1. "
-        "The model keeps this for `kmeans-xp predict`.",
+        help="First scale each column to mean 0 and standard deviation 1. "
+        "The model keeps the scales for `kmeans-xp predict`.",
     ),
 ]
-SeedOption = Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Runs of the same seed agree.")]
+SeedOption = Annotated[
+    int, typer.Option(min=0, max=2**32 - 1, help="Runs with the same seed agree.")
+]
 NInitOption = Annotated[
     int | None,
     typer.Option(
         min=1,
-        help="Number of random starts; the best is kept. By default 10 where a fit takes less than "
-        "a second (rows x columns x clusters up to 10 million), else 1.",
+        help="Number of random starts; the best is kept. By default 10 if a fit takes less than "
+        "a second (rows x columns x clusters up to 10 million), otherwise 1.",
     ),
 ]
-MaxIterOption = Annotated[int, typer.Option(min=1, help="Most iterations of one start.")]
+MaxIterOption = Annotated[
+    int, typer.Option(min=1, help="Maximum number of iterations of each start.")
+]
 MetricOption = Annotated[
     Metric,
     typer.Option(
-        help="Distances: euclidean, or cosine (1 - cos), which compares directions: rows then "
-        "count as unit vectors, and none may be zero."
+        help="Distance: euclidean, or cosine (1 - cos). Cosine scales rows to unit length; no row "
+        "may be zero."
     ),
 ]
 SizeMinOption = Annotated[
-    int | None, typer.Option("--size-min", min=1, help="Fewest rows of a cluster.")
+    int | None, typer.Option("--size-min", min=1, help="Minimum number of rows of a cluster.")
 ]
 SizeMaxOption = Annotated[
-    int | None, typer.Option("--size-max", min=1, help="Most rows of a cluster.")
+    int | None, typer.Option("--size-max", min=1, help="Maximum number of rows of a cluster.")
 ]
 
 
@@ -186,13 +193,13 @@ DeviceOption = Annotated[
         callback=_checked_device,
         metavar="auto|cpu|cuda|cuda:N",
         envvar="KMEANS_XP_DEVICE",
-        help="Where to compute; auto takes CUDA where it is usable and pays.",
+        help="Where to compute; auto uses CUDA if it is usable and likely to be faster.",
     ),
 ]
 
 
 def n_starts(asked_for: int | None, shape: tuple[int, int], n_clusters: int) -> int:
-    """Return the number of random starts, by the size of the rows where none was asked for."""
+    """Return the number of random starts; the default depends on the size of the data."""
     if asked_for is not None:
         return asked_for
     return MANY_STARTS if shape[0] * shape[1] * n_clusters <= SMALL else 1
@@ -201,7 +208,7 @@ def n_starts(asked_for: int | None, shape: tuple[int, int], n_clusters: int) -> 
 def text_format(
     delimiter: str | None, decimal: str | None, thousands: str | None, encoding: str | None
 ) -> TextFormat:
-    """Return how a text file is written, or raise for what cannot be."""
+    """Return the format of a text file, or raise if it is invalid."""
     if delimiter is not None:
         try:
             delimiter = delimiter_named(delimiter)
@@ -211,12 +218,12 @@ def text_format(
         raise typer.BadParameter(f"must be . or , not {decimal!r}", param_hint="--decimal")
     if thousands is not None and (len(thousands) > 1 or thousands.isalnum()):
         raise typer.BadParameter(
-            f"must be one character that is in no number, not {thousands!r}",
+            f"must be one character that numbers do not contain, not {thousands!r}",
             param_hint="--thousands",
         )
     if thousands and thousands == (decimal or "."):
         raise typer.BadParameter(
-            f"{thousands!r} is before decimals; say --decimal too", param_hint="--thousands"
+            f"{thousands!r} is the decimal separator; set --decimal too", param_hint="--thousands"
         )
     if encoding is not None:
         try:
@@ -227,7 +234,7 @@ def text_format(
 
 
 def check_files(file: Path, out: Path | None, *others: Path | None) -> None:
-    """Raise if FILE or --out is of an unknown format, or two files are the same."""
+    """Raise if the format of FILE or --out is unknown, or two files are the same."""
     if file != STANDARD_INPUT:
         if not file.exists():
             raise typer.BadParameter(f"file {str(file)!r} does not exist", param_hint="FILE")
@@ -238,7 +245,7 @@ def check_files(file: Path, out: Path | None, *others: Path | None) -> None:
 
 
 def check_distinct(*files: Path | None) -> None:
-    """Raise if two of the files, where there are files, are the same."""
+    """Raise if two of the files that are not None are the same."""
     paths = [os.path.realpath(path) for path in files if path is not None]
     for i, path in enumerate(paths):
         if path in paths[:i]:

@@ -1,4 +1,4 @@
-"""Files of tables by their names: format, compression, and what stands between cells."""
+"""What the names of table files say: format, compression and delimiter."""
 
 import bz2
 import gzip
@@ -26,7 +26,7 @@ COMPRESSED: dict[str, Callable[[Path], Any]] = {
 
 
 def format_of(path: Path) -> str:
-    """Return the extension that tells the format: ".csv" for ``a.CSV`` and ``a.csv.gz``."""
+    """Return the extension that names the format: ".csv" for ``a.CSV`` and ``a.csv.gz``."""
     suffixes = [suffix.lower() for suffix in path.suffixes]
     if suffixes and suffixes[-1] in COMPRESSED:
         suffixes.pop()
@@ -34,18 +34,18 @@ def format_of(path: Path) -> str:
 
 
 def is_compressed(path: Path) -> bool:
-    """Return whether the name says that the file is compressed as a whole."""
+    """Return whether the name says that the whole file is compressed."""
     return path.suffix.lower() in COMPRESSED
 
 
 def opened_bytes(path: Path) -> Any:
-    """Open a file to be read, its compression undone."""
+    """Open a file for reading, and decompress it."""
     return COMPRESSED[path.suffix.lower()](path) if is_compressed(path) else path.open("rb")
 
 
 def opened_text(path: Path, encoding: str) -> io.TextIOWrapper:
-    """Open a text file to be read; what its encoding does not know is kept as surrogates."""
-    # A byte order mark is no part of the first name.
+    """Open a text file for reading; bytes that cannot be decoded become surrogates."""
+    # A byte order mark is not part of the first name.
     encoding = "utf-8-sig" if encoding == "utf-8" else encoding
     errors = "surrogateescape" if encoding == "utf-8-sig" else "replace"
     return io.TextIOWrapper(opened_bytes(path), encoding, errors, newline="")

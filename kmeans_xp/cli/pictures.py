@@ -1,4 +1,4 @@
-"""Pictures of what a command found."""
+"""Pictures of the results of a command."""
 
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ __all__ = ["clusters_picture"]
 
 def clusters_picture(file: Path, data: Inputs, result: Fit) -> Any:
     """Return a figure of the rows in their clusters."""
-    # A plane of two columns reads best in their own units; components have none.
+    # Draw two columns in their own units; principal components have no units.
     plain = len(data.names) <= 2
     points, found = data.values if plain else data.points, result.labels
     if isinstance(points, RowSource):
@@ -33,7 +33,7 @@ def clusters_picture(file: Path, data: Inputs, result: Fit) -> Any:
 
 
 def _among_their_rows(points: Any, result: Fit) -> Any:
-    """Return centroids that are directions as far out as their rows are on average."""
+    """Scale centroids, which are directions, to the mean length of their rows."""
     centroids, labels = result.centroids, result.labels
     if isinstance(points, RowSource):
         points, labels = streaming.sample(points, labels)

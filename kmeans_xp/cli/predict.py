@@ -1,4 +1,4 @@
-"""``kmeans-xp predict``: the clusters of new rows by a saved model."""
+"""``kmeans-xp predict``: find the clusters of new rows with a saved model."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -40,10 +40,10 @@ __all__ = ["predict"]
 
 _MODELS = (KMeans, MiniBatchKMeans, BisectingKMeans)
 _ADVICE = (
-    "Fill in or delete these rows, say --drop-missing, or fit the model with --missing mean or "
-    "median, which it keeps"
+    "Fill in or delete these rows, use --drop-missing, or fit the model with --missing mean or "
+    "median, which the model keeps"
 )
-_BY_MODEL = "what the model was fitted with"
+_BY_MODEL = "the values in the model"
 
 
 def predict(
@@ -52,7 +52,7 @@ def predict(
     drop_missing: Annotated[
         bool,
         typer.Option(
-            "--drop-missing", help="Leave out rows that lack a number: their label stays empty."
+            "--drop-missing", help="Leave out rows with missing values: their label stays empty."
         ),
     ] = False,
     delimiter: DelimiterOption = None,
@@ -65,9 +65,9 @@ def predict(
 ) -> None:
     """Find the nearest cluster of MODEL for each row of FILE.
 
-    Columns are matched by name, in any order; a model fitted without names takes the
-    columns of numbers in their order. Rows are scaled, and missing values filled in, as the
-    model's were.
+    Columns are matched by name, in any order. A model without column names uses the columns
+    of numbers in their order. Rows are scaled, and missing values filled in, in the same way
+    as for the fit.
     """
     text = text_format(delimiter, decimal, thousands, encoding)
     check_files(file, out, model)
@@ -108,16 +108,16 @@ def predict(
 
 
 class _Wanted(NamedTuple):
-    """What of a table a model clusters.
+    """The columns of a table that a model needs.
 
     Parameters
     ----------
     model : Path
     n_features : int
     names : list of str, or None
-        Of the features that the model was fitted on, if they had names.
+        Names of the features of the fit, if they had names.
     encoding : Encoding or None
-        How they are made from columns of text.
+        How features are made from columns of text.
     """
 
     model: Path
@@ -127,13 +127,13 @@ class _Wanted(NamedTuple):
 
     @classmethod
     def of(cls, model: Path, estimator: Any, arrays: Mapping[str, Any]) -> Self:
-        """Take the names off the estimator, which gets a matrix and would warn of no names."""
+        """Remove the names from the estimator: it gets a matrix, and would warn without names."""
         names = vars(estimator).pop("feature_names_in_", None)
         listed = None if names is None else names.tolist()
         return cls(model, estimator.n_features_in_, listed, Encoding.from_arrays(arrays))
 
     def columns(self, table: pa.Table, file: Path) -> list[str]:
-        """Return the columns of a table that the features come from."""
+        """Return the columns of a table from which the features are made."""
         if self.encoding is not None:
             columns.check_there(table, self.encoding.texts, file)
             columns.named(table, sources_of(self.encoding.numbers, table), file)
@@ -143,7 +143,7 @@ class _Wanted(NamedTuple):
         return columns.choose(table, file).names
 
     def features(self, table: pa.Table, file: Path) -> pa.Table:
-        """Return the features, made from columns of a table."""
+        """Return the features, made from the columns of a table."""
         found = unnested(table, self.columns(table, file), file)
         if self.encoding is not None:
             found = self.encoding.apply(found)
@@ -151,11 +151,11 @@ class _Wanted(NamedTuple):
         return found
 
     def check(self, names: Sequence[str], file: Path) -> None:
-        """Raise unless these are the features, in their order."""
+        """Raise unless these are the features, in the same order."""
         if self.names is not None and list(names) != self.names:
             raise ValueError(
-                f"{self.model} was fitted on {len(self.names):,} features; of {file} come "
-                f"{len(names):,} in their place: are its lists of another length?"
+                f"{self.model} was fitted on {len(self.names):,} features, but {file} gives "
+                f"{len(names):,}: are its lists of another length?"
             )
         if len(names) != self.n_features:
             raise ValueError(
@@ -201,7 +201,7 @@ def _opened(
     else:
         rows = streaming.filled(file, columns_to_read, fill)
         names = wanted.names or columns_to_read
-        notes.append(f"missing values, if there are any, are filled in by {_BY_MODEL}")
+        notes.append(f"missing values, if there are any, are replaced by {_BY_MODEL}")
     wanted.check(names, file)
     points = streaming.scaled(rows, scaling) if scaling else rows
     return Inputs(table, names, {}, rows, points, scaling, notes)

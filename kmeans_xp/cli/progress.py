@@ -1,4 +1,4 @@
-"""A spinner on terminals, a line now and then elsewhere, that tell how a fit goes."""
+"""Progress of a fit: a spinner on terminals, elsewhere a line from time to time."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,14 +12,14 @@ from kmeans_xp.estimators.callback_support import HAS_CALLBACKS
 
 __all__ = ["fit_progress", "progress"]
 
-#: where lines cannot be overwritten, as in the log of a job
+#: time between lines where they cannot be overwritten, as in the log of a job
 SECONDS_A_LINE = 5.0
 SECONDS_A_LOOK = 0.1
 
 
 @contextmanager
 def progress(text: str) -> Iterator[Status | None]:
-    """Show `text` with a spinner while the body runs, on a terminal only."""
+    """Show `text` with a spinner while the body runs, but only on a terminal."""
     console = messages()
     if not console.is_terminal:
         yield None
@@ -30,7 +30,7 @@ def progress(text: str) -> Iterator[Status | None]:
 
 @contextmanager
 def fit_progress(estimator: Any, text: str, *callbacks: Any) -> Iterator[None]:
-    """Show `text` and the iterations of the estimator's `fit` in the body, with these callbacks."""
+    """Show `text` and the iterations while the body fits the estimator; set these callbacks too."""
     with progress(text) as status:
         told = [_lines(text, status)] if HAS_CALLBACKS else []
         estimator.set_callbacks(*callbacks, *told)

@@ -1,4 +1,4 @@
-"""How good the clusters are, in numbers with the way to read them."""
+"""Scores of the clusters, with advice on how to read them."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -18,7 +18,7 @@ Matrix = np.ndarray[Any, Any]
 
 
 class Score(NamedTuple):
-    """A measure of quality."""
+    """A score, and how to read it."""
 
     name: str
     value: str
@@ -26,17 +26,17 @@ class Score(NamedTuple):
 
 
 def why_undefined(data: Inputs, result: Fit) -> str | None:
-    """Return why clusters cannot be compared, None if they can."""
+    """Return why scores that compare clusters are undefined; None if they are defined."""
     n_rows, n_found = len(data.points), len(np.unique(result.labels))
     if n_found < 2:
         return "there is only one cluster"
     if n_found == n_rows:
-        return "every row is a cluster of its own"
+        return "every row is its own cluster"
     return None
 
 
 def compared_points(data: Inputs, result: Fit) -> Matrix:
-    """Return the points that distances are between: for cosine distances rows at length 1."""
+    """Return the points to measure distances between: rows of length 1 for cosine distances."""
     points: Matrix = data.points
     if result.estimator.metric == Metric.cosine:
         points = points / np.linalg.norm(points, axis=1, keepdims=True)
@@ -44,43 +44,43 @@ def compared_points(data: Inputs, result: Fit) -> Matrix:
 
 
 def scores(data: Inputs, result: Fit, silhouette: SilhouetteDisplay | None) -> list[Score]:
-    """Measure the clusters; `silhouette` is None where they cannot be compared."""
+    """Compute the scores; `silhouette` is None if scores that compare clusters are undefined."""
     (inertia,) = formatted(np.asarray([result.estimator.inertia_]), n_digits=6)
     is_cosine = result.estimator.metric == Metric.cosine
     summed = (
-        "1 - cos between the rows and their cluster's centre"
+        "1 - cos between each row and its cluster's centre"
         if is_cosine
-        else "the squared distances of the rows to their cluster's centre, in squared "
+        else "the squared distances of the rows to their clusters' centres, in squared "
         f"{data.unit} of the columns"
     )
-    at_length_1 = " Of rows at length 1." if is_cosine else ""
+    at_length_1 = " Computed from rows of length 1." if is_cosine else ""
     return [
         Score(
             "Inertia",
             inertia,
-            f"Sum of {summed}. More clusters always lower it: compare it for one "
-            "number of clusters only.",
+            f"Sum of {summed}. More clusters always lower it: compare only fits with the same "
+            "number of clusters.",
         ),
         _silhouette_score(silhouette),
         Score(
             "Calinski-Harabasz",
             _measured(metrics.calinski_harabasz_score, ",.1f", data, result),
-            "Variance between the clusters over that within them. Higher is better, among "
-            f"clusterings of the same rows.{at_length_1}",
+            "Ratio of the variance between clusters to that within them. Higher is better, for "
+            f"fits of the same rows.{at_length_1}",
         ),
         Score(
             "Davies-Bouldin",
             _measured(metrics.davies_bouldin_score, ".3f", data, result),
-            "How wide two clusters are against the distance of their centres, for the worst "
-            f"neighbour of each. From 0; lower is better.{at_length_1}",
+            "Ratio of the spreads of two clusters to the distance between their centres: for each "
+            f"cluster the worst other one, then the mean. Lower is better.{at_length_1}",
         ),
     ]
 
 
 def _silhouette_score(silhouette: SilhouetteDisplay | None) -> Score:
     reading = (
-        "How much nearer a row is to its own cluster than to the next one, from -1 to 1: near 1 "
-        "it lies well inside, near 0 between two, below 0 nearer to another."
+        "How much nearer a row is to its own cluster than to the next one, from -1 to 1. Near 1 "
+        "the row is well inside its cluster, near 0 between two, below 0 nearer to another."
     )
     if silhouette is None:
         return Score("Silhouette", "not defined", reading)

@@ -1,4 +1,4 @@
-"""The few colours that stand best for all of a picture's, by k-means."""
+"""Reduce the colours of a picture to a palette, by k-means."""
 
 from typing import Any, NamedTuple
 
@@ -12,20 +12,20 @@ __all__ = ["Quantized", "mean_sq_error", "psnr", "quantized"]
 
 Matrix = np.ndarray[Any, Any]
 
-#: pixels that are assigned at a time
+#: number of pixels to assign at a time
 BAND = 2**20
 
 
 class Quantized(NamedTuple):
-    """A picture of few colours.
+    """A picture with few colours.
 
     Parameters
     ----------
     indexed : Indexed
     n_distinct : int
-        Colours of the picture before.
+        Number of colours of the original picture.
     device_reason : str
-        Where the colours were learned, and why there.
+        Which device learned the colours, and why.
     """
 
     indexed: Indexed
@@ -38,20 +38,21 @@ def quantized(
 ) -> Quantized:
     """Return the picture in at most `n_colours` colours.
 
-    They are learned from all its colours, weighted by their pixels. If these are more than
-    `max_pixels`, that number of pixels is drawn at random. Distances are those of red, green
-    and blue; where some pixels are not opaque, of the three times alpha, and alpha.
+    K-means learns them from all colours of the picture, weighted by their pixels. If there are
+    more than `max_pixels` colours, it uses that number of random pixels. Distances are between
+    red, green and blue. If some pixels are not opaque, they are between these times alpha, and
+    alpha.
     """
     distinct, counts = np.unique(picture.packed, return_counts=True)
     if len(distinct) <= n_colours:
-        palette, reason = _unpacked(distinct), "no colours had to be learned"
+        palette, reason = _unpacked(distinct), "the picture already has few enough colours"
     else:
-        # Apart from the rest, so that what was clear stays so.
+        # Handle fully transparent pixels separately, so that they stay transparent.
         clear = distinct[:1][distinct[:1] == 0]
         if len(clear) == n_colours:
             raise ValueError(
-                "Some pixels of the picture are transparent and some are not, "
-                "which one colour cannot show: ask for 2 or more."
+                "Some pixels of the picture are transparent and some are not: one colour cannot "
+                "show that, so use 2 or more."
             )
         model = KMeans(n_colours - len(clear), random_state=seed, device=device)
         if len(distinct) <= max_pixels:
@@ -70,7 +71,7 @@ def quantized(
 def mean_sq_error(picture: Picture, indexed: Indexed) -> float:
     """Return the mean over pixels and channels of the squared differences, 0 to 255 squared.
 
-    The channels are those by which the colours were learned: what does not show counts nothing.
+    The channels are those from which the colours were learned: hidden colours do not count.
     """
     opaque = picture.is_opaque
     rows, others = (array.reshape(-1, 4) for array in (picture.pixels, indexed.pixels))
@@ -83,7 +84,7 @@ def mean_sq_error(picture: Picture, indexed: Indexed) -> float:
 
 
 def psnr(sq_error: float) -> float:
-    """Return the peak signal-to-noise ratio in decibels of a mean squared error of 8 bits."""
+    """Return the peak signal-to-noise ratio in decibels, from the mean squared error of 8 bits."""
     return 10.0 * float(np.log10(255.0**2 / sq_error)) if sq_error else float("inf")
 
 
@@ -101,13 +102,13 @@ def _sample(packed: Matrix, max_pixels: int, seed: int) -> Matrix:
 
 
 def _features(colours: Matrix, opaque: bool) -> Matrix:
-    """Return rows to cluster: red, green, blue; or these as alpha lets them show, and alpha."""
+    """Return rows to cluster: red, green, blue; or these times alpha, and alpha."""
     rgb, alpha = colours[:, :3].astype(np.float32), colours[:, 3:].astype(np.float32)
     return rgb if opaque else np.concatenate([rgb * (alpha / 255), alpha], axis=1)
 
 
 def _colours(features: Matrix, opaque: bool) -> Matrix:
-    """Return the colours nearest to rows of `_features`."""
+    """Undo `_features`, and round to the nearest colours."""
     if opaque:
         rgb, alpha = features, np.full((len(features), 1), 255.0)
     else:

@@ -1,4 +1,4 @@
-"""``kmeans-xp report``: what a table's clusters are, as one HTML file."""
+"""``kmeans-xp report``: describe the clusters of a table in one HTML file."""
 
 import base64
 import datetime as dt
@@ -52,13 +52,13 @@ __all__ = ["report"]
 
 SILHOUETTE_SAMPLE = 10_000
 SUFFIXES = (".html", ".htm")
-# Whatever a name in the table may hold: the page loads and runs nothing.
+# The page loads and runs nothing, even if names in the table contain HTML.
 POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
 PIXELS_PER_INCH = 96
 
 
 class _Report(NamedTuple):
-    """All that the page tells."""
+    """The content of the page."""
 
     file: Path
     command: str
@@ -85,18 +85,18 @@ def report(
     thousands: ThousandsOption = None,
     encoding: EncodingOption = None,
     device: DeviceOption = "auto",
-    out: Annotated[Path, typer.Option("--out", "-o", help="Write the report here (.html).")] = Path(
-        "report.html"
-    ),
+    out: Annotated[
+        Path, typer.Option("--out", "-o", help="Write the report to this .html file.")
+    ] = Path("report.html"),
 ) -> None:
     """Cluster the rows of FILE and write a report: one HTML file with tables and pictures.
 
-    It tells the clusters' sizes and centres in the columns' own units, how good they are and
-    how they were made. It opens without a network or other files.
+    The report shows the clusters' sizes, their centres in the columns' own units, quality
+    scores, and the details of the run. It opens without a network or other files.
     """
     if out.suffix.lower() not in SUFFIXES:
         raise typer.BadParameter(
-            f"a report is written as .html, not {out.suffix!r}", param_hint="--out"
+            f"the extension must be .html, not {out.suffix!r}", param_hint="--out"
         )
     text = text_format(delimiter, decimal, thousands, encoding)
     check_files(file, None, out)
@@ -135,7 +135,7 @@ def _command(file: Path, asked: Asked, estimator: KMeans, out: Path) -> str:
 
 def _measured(file: Path, command: str, data: Inputs, result: Fit) -> _Report:
     metric = result.estimator.metric
-    # Directions have no size in the columns' own units.
+    # Directions have no length in the columns' own units.
     centres = result.centroids if metric == Metric.cosine else result.centres
     clusters = summary.summarize(
         data.points, result.labels, result.centroids, centres, data.names, metric
@@ -169,7 +169,7 @@ def _page(report: _Report) -> str:
 def _lead(report: _Report) -> str:
     n_rows, n_columns = report.data.points.shape
     scaled = ", each scaled to mean 0 and standard deviation 1" if report.data.scaling else ""
-    compared = "; rows are compared by their direction" if _is_cosine(report) else ""
+    compared = "; distances are between the rows' directions" if _is_cosine(report) else ""
     return (
         f"{counted(n_rows, 'row')} in {counted(len(report.result.centroids), 'cluster')}, "
         f"by {counted(n_columns, 'column')}{scaled}{compared}."
@@ -189,7 +189,7 @@ def _sections(report: _Report) -> Iterator[tuple[str, list[Html]]]:
     yield "Quality", _quality(report)
     yield "Convergence", _convergence(report)
     yield "Data", _data(report)
-    yield "How this was made", _making(report)
+    yield "Run details", _making(report)
 
 
 def _clusters(report: _Report) -> list[Html]:
@@ -208,21 +208,21 @@ def _clusters(report: _Report) -> list[Html]:
     return [
         *(tag("p", f"Note: {text}.", class_="note") for text in _notes(report)),
         table(
-            f"Sizes. Mean distance: of a cluster's rows to its centre, {unit}.",
+            f"Sizes. The mean distance is that of a cluster's rows to its centre, {unit}.",
             ["cluster", "rows", "share", "mean distance"],
             rows,
             class_="numbers",
         ),
         _picture(
             clusters_picture(report.file, report.data, report.result),
-            f"Scatter plot of the rows {plane}, coloured by cluster, centres numbered.",
-            f"The rows {plane}; numbers stand on the clusters' centres.",
+            f"Scatter plot of the rows {plane}. Colours show clusters, numbers their centres.",
+            f"The rows {plane}. Numbers mark the clusters' centres.",
         ),
     ]
 
 
 def _notes(report: _Report) -> list[str]:
-    # What was left out has its own place, under the data.
+    # The section about the data lists the columns that were left out.
     told = [text for text in report.data.notes if not text.startswith("columns left out")]
     return told + report.result.notes
 
@@ -268,7 +268,7 @@ def _comparison(compared: Comparison) -> Html:
         for value, counts in zip(compared.values, compared.counts, strict=True)
     ]
     return table(
-        f"Rows of each {compared.column} in each cluster, and their share of the cluster.",
+        f"Number of rows of each {compared.column} in each cluster, with the share of the cluster.",
         [compared.column, *map(str, range(len(sizes)))],
         rows,
         class_="numbers",
@@ -279,7 +279,7 @@ def _quality(report: _Report) -> list[Html]:
     scores = quality.scores(report.data, report.result, report.silhouette)
     content = [
         table(
-            "Measures, and how to read them.",
+            "Scores, and how to read them.",
             ["measure", "value", "reading"],
             scores,
             class_="words",
@@ -287,14 +287,14 @@ def _quality(report: _Report) -> list[Html]:
     ]
     if report.silhouette is None:
         reason = quality.why_undefined(report.data, report.result)
-        return [*content, tag("p", f"No measure compares the clusters: {reason}.")]
+        return [*content, tag("p", f"Scores that compare clusters are not defined: {reason}.")]
     return [
         *content,
         _picture(
             report.silhouette.figure_,
-            f"Silhouette diagram: a knife a cluster, with their mean {report.silhouette.mean:.3f}.",
-            "Each row is a line as long as its silhouette, longest first. Clusters that end well "
-            "before the dashed mean, or go below 0, hold rows that lie between clusters.",
+            f"Silhouette plot, by cluster; the mean is {report.silhouette.mean:.3f}.",
+            "Each row is a bar as long as its silhouette, the longest first. If a cluster's bars "
+            "stay below the dashed mean, or go below 0, its rows lie between clusters.",
         ),
     ]
 
@@ -305,7 +305,7 @@ def _convergence(report: _Report) -> list[Html]:
     values = formatted(display.inertias, n_digits=6)
     numbers = table(
         "Inertia after each iteration.",
-        ["iterations done", "inertia"],
+        ["iteration", "inertia"],
         [[str(i), value] for i, value in enumerate(values)],
         class_="numbers",
     )
@@ -314,9 +314,9 @@ def _convergence(report: _Report) -> list[Html]:
             display.figure_,
             f"Line of the inertia, from {values[0]} to {values[-1]} in "
             f"{counted(estimator.n_iter_, 'iteration')}.",
-            "The inertia after each iteration; 0 is the initial centroids.",
+            "The inertia after each iteration; iteration 0 is that of the initial centroids.",
         ),
-        tag("details", tag("summary", "The same in numbers"), numbers),
+        tag("details", tag("summary", "The same as a table"), numbers),
     ]
 
 
@@ -329,14 +329,14 @@ def _data(report: _Report) -> list[Html]:
     content = [
         tag("p", f"{report.file.name}: {counted(len(values), 'row')}, {columns}."),
         table(
-            "Columns that were clustered.",
-            ["column", "mean", "standard deviation", "least", "greatest"],
+            "Clustered columns.",
+            ["column", "mean", "standard deviation", "minimum", "maximum"],
             rows,
             class_="numbers",
         ),
     ]
     if data.skipped:
-        left_out = "Columns that were left out."
+        left_out = "Columns left out."
         content.append(table(left_out, ["column", "why"], data.skipped.items(), class_="words"))
     return content
 
@@ -361,20 +361,20 @@ def _making(report: _Report) -> list[Html]:
         *([name, metadata.version(name)] for name in ("numpy", "scikit-learn", "matplotlib")),
     ]
     return [
-        tag("p", "This command makes it again:"),
+        tag("p", "This command repeats the run:"),
         tag("pre", tag("code", _unbroken(report.command))),
-        table("Circumstances.", ["fact", "value"], facts, class_="words"),
+        table("Run details.", ["detail", "value"], facts, class_="words"),
     ]
 
 
 def _unbroken(command: str) -> Html:
-    """Return a command whose options are not broken at their hyphens."""
+    """Return a command whose options do not break at their hyphens."""
     words = (tag("span", shlex.quote(word), class_="word") for word in shlex.split(command))
     return Html(" ".join(words))
 
 
 def _picture(figure: Any, alternative: str, caption: str) -> Html:
-    """Return a figure with the picture in it, and its caption."""
+    """Return an HTML figure with the picture and its caption."""
     drawn = io.BytesIO()
     figure.savefig(drawn, format="svg", metadata={"Date": None})
     encoded = base64.b64encode(drawn.getvalue()).decode("ascii")
@@ -385,7 +385,7 @@ def _picture(figure: Any, alternative: str, caption: str) -> Html:
         alt=alternative,
         width=width,
         height=height,
-        # On a narrow screen a picture scrolls, rather than to be too small to be read.
+        # On a narrow screen a picture scrolls; if it shrank, nobody could read it.
         style=f"min-width: {width}px",
     )
     scrolling = tag("div", image, class_="picture", role="region", aria_label=caption, tabindex="0")

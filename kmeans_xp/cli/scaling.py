@@ -1,4 +1,4 @@
-"""Columns brought to mean 0 and standard deviation 1, and back."""
+"""Scale columns to mean 0 and standard deviation 1, and back."""
 
 from collections.abc import Mapping
 from typing import Any, NamedTuple, Self
@@ -12,32 +12,32 @@ Matrix = np.ndarray[Any, Any]
 
 
 class Scaling(NamedTuple):
-    """What is subtracted from each column, and what it is then divided by."""
+    """The mean to subtract from each column, and the scale to divide it by."""
 
     mean: Matrix
     scale: Matrix
 
     @classmethod
     def of(cls, points: Matrix) -> Self:
-        """Measure the columns; constant ones keep their scale."""
+        """Measure the columns; constant columns get the scale 1."""
         scaler = StandardScaler().fit(points)
         return cls(scaler.mean_, scaler.scale_)
 
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, Matrix]) -> Self | None:
-        """Take what `to_arrays` gave; None if it is not there."""
+        """Rebuild it from `to_arrays`; None if the arrays are missing."""
         if "input_mean" not in arrays:
             return None
         return cls(arrays["input_mean"], arrays["input_scale"])
 
     def to_arrays(self) -> dict[str, Matrix]:
-        """Return what a model file keeps of it."""
+        """Return the arrays that a model file keeps."""
         return {"input_mean": self.mean, "input_scale": self.scale}
 
     def apply(self, points: Matrix) -> Matrix:
-        """Return the points as they are clustered."""
+        """Return the scaled points."""
         return ((points - self.mean) / self.scale).astype(points.dtype, copy=False)
 
     def undo(self, points: Matrix) -> Matrix:
-        """Return clustered points in the data's own units."""
+        """Return scaled points in the data's own units."""
         return points * self.scale + self.mean

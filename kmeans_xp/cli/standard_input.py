@@ -1,4 +1,4 @@
-"""A table from the standard input, which is kept in a file while a command runs."""
+"""Copy a table from the standard input to a temporary file while a command runs."""
 
 import shutil
 import sys
@@ -9,10 +9,10 @@ from pathlib import Path
 
 __all__ = ["STANDARD_INPUT", "readable"]
 
-#: what stands for it on a command line
+#: its name on a command line
 STANDARD_INPUT = Path("-")
 
-#: how formats begin; all else is text
+#: first bytes of formats; everything else is text
 _BEGINNINGS = {
     b"PAR1": ".parquet",
     b"ARROW1": ".arrow",
@@ -28,7 +28,7 @@ _LONGEST = max(map(len, _BEGINNINGS))
 
 @contextmanager
 def readable(file: Path) -> Iterator[Path]:
-    """Yield the file to read: `file`, or one that holds the standard input, removed at the end."""
+    """Yield the file to read: `file`, or a temporary copy of the standard input."""
     if file != STANDARD_INPUT:
         yield file
         return

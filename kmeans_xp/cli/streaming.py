@@ -1,4 +1,4 @@
-"""Files that do not fit in memory: their rows are read block by block."""
+"""Read the rows of files that do not fit in memory, block by block."""
 
 import itertools
 import os
@@ -42,20 +42,20 @@ __all__ = [
 
 Matrix = np.ndarray[Any, Any]
 
-#: How many times its size a file takes in memory: as a table, and as a matrix of float64 too.
+#: ratio of memory to file size: for the table, and for a matrix of float64 beside it
 _GROWTH = {".npy": 3.0, ".csv": 3.0, ".tsv": 3.0, ".parquet": 5.0, ".pq": 5.0}
 _GROWTH_OF_OTHERS = 3.0
 _GROWTH_OF_COMPRESSED = 10.0
 
-#: rows that are drawn in a picture
+#: number of rows in a picture
 _ROWS_DRAWN = 20_000
 
 
 def is_needed(file: Path) -> bool:
-    """Return whether a file would take more than half of the memory that is available."""
+    """Return whether a file would take more than half of the available memory."""
     suffix = format_of(file)
     if suffix == ".npz":
-        return False  # it is unpacked as a whole
+        return False  # a compressed file is unpacked as a whole
     growth = _GROWTH.get(suffix, _GROWTH_OF_OTHERS)
     if is_compressed(file):
         growth = _GROWTH_OF_COMPRESSED
@@ -66,7 +66,7 @@ def is_needed(file: Path) -> bool:
 
 
 def _unpacked(file: Path) -> int:
-    """Return the bytes of a Parquet file's numbers: a value that all rows have takes a few."""
+    """Return the size in memory of a Parquet file's numbers; on disk it may be far smaller."""
     try:
         metadata = parquet.read_metadata(file)
     except Exception:  # noqa: BLE001 (whoever reads it says what is wrong)
@@ -75,7 +75,7 @@ def _unpacked(file: Path) -> int:
 
 
 def read(file: Path, asked: Asked) -> Inputs:
-    """Open the columns of a file that are asked for, or all that hold numbers."""
+    """Open the columns of a file that the user chose, or all columns of numbers."""
     refuse_missing(file, asked.missing, "--missing")
     if asked.encode:
         refuse_encoding(file, "--encode")
@@ -91,24 +91,26 @@ def read(file: Path, asked: Asked) -> Inputs:
 
 
 def refuse_missing(file: Path, missing: Missing, option: str) -> None:
-    """Raise if rows that lack a number are to be dropped or filled in: that takes all rows."""
+    """Raise if the user wants to drop or fill in missing values, which needs all rows."""
     if missing is not Missing.fail:
-        raise ValueError(f"{why(file)}, and {option} needs all of them: fill them in before.")
+        raise ValueError(
+            f"{why(file)}, but {option} needs all rows at once: fill in missing values first."
+        )
 
 
 def refuse_encoding(file: Path, what: str) -> None:
-    """Raise: the values of a column of text are known when all rows are read."""
-    raise ValueError(f"{why(file)}, and {what} needs all of them: encode the columns before.")
+    """Raise, since to find the values of a column of text needs all rows."""
+    raise ValueError(f"{why(file)}, but {what} needs all rows at once: encode the columns first.")
 
 
 def refuse_style(file: Path, text: TextFormat) -> None:
-    """Raise for a text file that is not written as its name promises."""
+    """Raise for a text file whose format differs from what its name says."""
     if format_of(file) in DELIMITERS and (seen := text.of(file).seen(file)):
-        raise ValueError(f"{why(file)}, and {seen}: save it as Parquet, or as plain CSV, before.")
+        raise ValueError(f"{why(file)}, but {seen}: save it as Parquet, or as plain CSV, first.")
 
 
 def why(file: Path) -> str:
-    """Return what the user should know of it."""
+    """Return the reason for reading by blocks, as part of a message."""
     size = file.stat().st_size / 2**30
     return f"{file.name} ({size:.1f} GiB) may not fit in memory: its rows are read block by block"
 
@@ -121,29 +123,29 @@ def open_columns(file: Path, table: pa.Table, names: list[str]) -> RowSource:
 
 
 def filled(file: Path, names: list[str], fill: Fill) -> RowSource:
-    """Open some columns of a file, by their names, and fill in what they lack as they are read."""
+    """Open some columns of a file, by their names; fill in missing values while reading."""
 
     def read_filled() -> Iterator[Matrix]:
         for batch in _batches(file):
             features = unnested(pa.Table.from_batches([batch]), names, file)
             yield fill.apply(columns.matrix(features, features.column_names, file))
 
-    read_filled.__qualname__ = os.fspath(file)  # what messages call the rows
+    read_filled.__qualname__ = os.fspath(file)  # the name in messages
     return open_rows(read_filled)
 
 
 def scaled(rows: RowSource, scaling: Scaling) -> RowSource:
-    """Return the same rows, scaled as they are read."""
+    """Return the same rows, scaled while they are read."""
 
     def read_scaled() -> Iterator[Matrix]:
         return (scaling.apply(block.points) for block in rows.read())
 
-    read_scaled.__qualname__ = rows.name  # what messages call the rows
+    read_scaled.__qualname__ = rows.name  # the name in messages
     return open_rows(read_scaled)
 
 
 def sample(rows: RowSource, *others: Matrix) -> list[Matrix]:
-    """Return some rows, drawn at random, and what belongs to them."""
+    """Return random rows, and the same rows of the other matrices."""
     n_rows = rows.shape[0]
     drawn = np.random.default_rng(0).permutation(n_rows)[:_ROWS_DRAWN]
     return [rows.take(drawn).points, *(each[drawn] for each in others)]
@@ -152,7 +154,7 @@ def sample(rows: RowSource, *others: Matrix) -> list[Matrix]:
 def write_labelled(
     source: Path, data: Inputs, found: Matrix, target: Path, column: str = labels.LABEL_COLUMN
 ) -> None:
-    """Write the rows of a file in their order with a column of labels, streamed if they were."""
+    """Write the rows of a file in their order with a column of labels; stream them if needed."""
     suffix, found = target.suffix.lower(), data.of_all_rows(found)
     if suffix == ".npy":
         np.save(target, np.ma.filled(found, labels.LEFT_OUT))
@@ -174,7 +176,7 @@ def write_labelled(
 
 
 def table_without_rows(file: Path) -> pa.Table:
-    """Return the columns of a file, to be chosen from."""
+    """Return a table with the columns of a file, without its rows."""
     rows = open_rows(file)
     schema = getattr(rows, "schema", None)
     if schema is None:  # an array
@@ -192,7 +194,7 @@ def _scaling_of(rows: RowSource, file: Path) -> Scaling:
 
 
 def _labelled(source: Path, found: Matrix, column: str) -> Iterator[pa.RecordBatch]:
-    """Yield the rows of a file as record batches, with their labels as the last column."""
+    """Yield the rows of a file as record batches, with the labels as last column."""
     start = 0
     for batch in _batches(source):
         here = pa.array(found[start : start + batch.num_rows])

@@ -1,4 +1,4 @@
-"""The tables that tell what the clusters are."""
+"""Tables of the clusters' sizes and centres."""
 
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
@@ -19,12 +19,12 @@ Matrix = np.ndarray[Any, Any]
 COLUMNS_TOLD = 20
 ROWS_A_STEP = 65_536
 UNLIMITED = 100_000
-#: of one table, also in a file: longer lines are hard to follow
+#: maximum width of a table, also in a file: longer lines are hard to read
 WIDEST = 200
 
 
 class Summary(NamedTuple):
-    """The clusters in numbers; the centres are in the data's own units."""
+    """Sizes, mean distances and centres of the clusters; centres in the data's own units."""
 
     sizes: Matrix
     mean_distances: Matrix
@@ -56,7 +56,7 @@ def summarize(
 
 
 def what_mean_distances_are(metric: str, unit: str) -> str:
-    """Return the line that says what the mean distances of a summary are."""
+    """Return a line that explains the mean distances of a summary."""
     measured = f"in {unit} of the columns"
     if metric == "cosine":
         measured = f"1 - cos; centres are of length 1, {measured}"
@@ -64,7 +64,7 @@ def what_mean_distances_are(metric: str, unit: str) -> str:
 
 
 def _parts(points: Matrix | RowSource) -> Iterator[Matrix]:
-    """Yield consecutive rows, some at a time."""
+    """Yield consecutive rows, part by part."""
     blocks = (
         (block.points for block in points.read()) if isinstance(points, RowSource) else [points]
     )
@@ -74,7 +74,7 @@ def _parts(points: Matrix | RowSource) -> Iterator[Matrix]:
 
 
 def print_summary(console: Console, summary: Summary) -> None:
-    """Print one table where it fits the width, otherwise the centres in separate tables."""
+    """Print one table if it fits the width, otherwise the centres in separate tables."""
     told = summary.names[:COLUMNS_TOLD]
     centres = _formatted_centres(summary.centres[:, :COLUMNS_TOLD])
     whole = _size_table(summary, told, centres)
@@ -98,7 +98,7 @@ def _size_table(summary: Summary, names: Sequence[str], centres: list[list[str]]
 
 
 def _centre_tables(names: Sequence[str], centres: list[list[str]], console: Console) -> list[Table]:
-    """Return tables of a row a column of the data, as many clusters wide as fit."""
+    """Return tables with a row for each column of the data, and as many clusters as fit."""
     n_clusters = len(centres)
     for width in range(n_clusters, 0, -1):
         tables = [

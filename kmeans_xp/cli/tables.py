@@ -1,4 +1,4 @@
-"""Reading and writing tables; the extension of a file says its format."""
+"""Read and write tables; the file's extension names the format."""
 
 import csv
 import functools
@@ -30,21 +30,21 @@ __all__ = [
     "write",
 ]
 
-# A polygon as text, say, is longer than the 131,072 characters that a cell may have by default.
+# Allow cells longer than the default 131,072 characters, such as a polygon as text.
 csv.field_size_limit(2**31 - 1)
 
-#: bytes of a text file from which on it is read block by block, and of a block
+#: size of text files that are read block by block, and of a block, in bytes
 LARGE = 64 * 2**20
 BLOCK_BYTES = 4 * 2**20
 
 
 _TEXT_ADVICE = (
-    " --delimiter, --decimal, --thousands and --encoding (such as cp1252) say how it is written."
+    " --delimiter, --decimal, --thousands and --encoding (such as cp1252) set its format."
 )
 
 
 class TableError(ValueError):
-    """A file that cannot be read as the table its name says it is."""
+    """A file that cannot be read as a table in the format of its name."""
 
 
 def read(path: Path, text: TextFormat | None = None) -> pa.Table:
@@ -54,46 +54,46 @@ def read(path: Path, text: TextFormat | None = None) -> pa.Table:
     ----------
     path : Path
     text : TextFormat or None
-        How a text file is written; None for what can be seen.
+        Format of a text file; None to detect it.
     """
     if path.stat().st_size == 0:
         raise TableError(f"{path} is empty.")
     is_text = format_of(path) in DELIMITERS
     try:
         table = _read_text(path, text) if is_text else READABLE[format_of(path)](path)
-        names = table.column_names  # decoded here: they may not be UTF-8
+        names = table.column_names  # this decodes the names, which may not be UTF-8
     except TableError:
         raise
-    except Exception as e:  # each reader of a format has errors of its own
+    except Exception as e:  # each format's reader raises other errors
         raise TableError(
             f"{path} cannot be read as {format_of(path)}: {str(e).rstrip('.')}. "
-            "Is it cut off, or of another format than its name says?"
+            "Is it cut off, or in another format than its name says?"
             + (_TEXT_ADVICE if is_text else "")
         ) from e
     if table.num_rows == 0:
         raise TableError(f"{path} has no rows.")
     if twice := [name for name, count in Counter(names).items() if count > 1]:
-        raise TableError(f"{path} has columns of the same name: {listed(sorted(twice))}.")
+        raise TableError(f"{path} has several columns of the same name: {listed(sorted(twice))}.")
     return table
 
 
 def write(table: pa.Table, path: Path) -> None:
-    """Write a table; an .npy file gets the last column alone."""
+    """Write a table; an .npy file gets only the last column."""
     WRITABLE[path.suffix.lower()](table, path)
 
 
 def _check_room(path: Path, n_bytes: int) -> None:
-    """Raise if a file holds more than may be in memory at a time: it may be a few bytes, packed."""
+    """Raise if the content does not fit in memory; a small compressed file may hold much."""
     available = available_memory()
     if available is not None and n_bytes > available / 2:
         raise TableError(
-            f"{path} holds {n_bytes / 2**30:,.1f} GiB or more, and memory has room for "
-            f"{available / 2**30:,.1f}. Save it as Parquet or .npy, which is read block by block."
+            f"{path} holds {n_bytes / 2**30:,.1f} GiB or more, but only {available / 2**30:,.1f} "
+            "GiB of memory are free. Save it as Parquet or .npy, which can be read block by block."
         )
 
 
 def text_rows(path: Path, text: TextFormat) -> Iterator[list[str]]:
-    """Return the rows of a text file, its header first if it has one, each cell as written."""
+    """Return the rows of a text file, with the header first if it has one; cells stay unparsed."""
     with opened_text(path, text.encoding or "utf-8") as file:
         yield from filter(None, csv.reader(file, delimiter=text.delimiter or ","))
 
@@ -108,7 +108,7 @@ def _read_text(path: Path, asked: TextFormat | None = None) -> pa.Table:
     header = next(text_rows(path, text), [])
     if all(_is_number(cell, text) for cell in header) and not _numbers_columns(header):
         warnings.warn(
-            f"{path.name} begins with numbers, not names: its columns are called x0, x1, ...",
+            f"the first row of {path.name} has numbers, not names: the columns become x0, x1, ...",
             stacklevel=2,
         )
         table = _parsed_text(path, text, autogenerate_column_names=True)
@@ -129,7 +129,7 @@ def _check_unpacked(path: Path) -> None:
 
 
 def _check_end(path: Path, text: TextFormat) -> None:
-    """Raise where a quote is never closed: all that follows it would be one cell."""
+    """Raise if a quote is never closed: the rest of the file would be one cell."""
     n_quotes, end = 0, b""
     with opened_bytes(path) as file:
         for part in iter(lambda: file.read(2**20), b""):
@@ -156,7 +156,7 @@ def _check_quotes(path: Path, text: TextFormat) -> None:
             if "unexpected end" in str(error):
                 raise TableError(
                     f"{path} has a quote after line {line:,} that is never closed: "
-                    "what follows would be one cell."
+                    "the rest of the file would be one cell."
                 ) from error
 
 
@@ -164,20 +164,21 @@ def _parsed_text(path: Path, text: TextFormat, **options: Any) -> pa.Table:
     parse = pa.csv.ParseOptions(delimiter=text.delimiter, newlines_in_values=True)
     convert = pa.csv.ConvertOptions(decimal_point=text.decimal)
     if path.stat().st_size >= LARGE:
-        # Block by block the parser keeps little beside the table; `read_csv` as much as that again.
+        # Block by block, the parser needs little memory beside the table; `read_csv` needs as
+        # much as the table again.
         read = pa.csv.ReadOptions(encoding=text.encoding, block_size=BLOCK_BYTES, **options)
         try:
             with pa.csv.open_csv(path, read, parse, convert) as reader:
                 return reader.read_all()
         except pa.ArrowInvalid:
-            pass  # a column is not what its first block says: all rows are needed to tell
+            pass  # a later block has another type than the first: read all rows at once
     return pa.csv.read_csv(
         path, pa.csv.ReadOptions(encoding=text.encoding, **options), parse, convert
     )
 
 
 def _with_thousands_read(table: pa.Table, text: TextFormat) -> pa.Table:
-    """Return a table in which text that is numbers with groups of thousands is numbers."""
+    """Return a table; convert columns of text that hold numbers with thousands separators."""
     pattern = f"^(?:{pattern_of(text.decimal or '.', text.thousands)}|\\s*)$"
     for i, field in enumerate(table.schema):
         column = table.column(i)
@@ -197,7 +198,7 @@ def _all(found: pa.ChunkedArray) -> bool:
 
 
 def _numbers_columns(header: list[str]) -> bool:
-    """Return whether cells are those that pandas numbers columns by."""
+    """Return whether cells are the default column names of pandas, 0, 1, 2, ..."""
     return header == [str(i) for i in range(len(header))]
 
 
@@ -210,7 +211,7 @@ def _is_number(cell: str, text: TextFormat) -> bool:
 
 
 def numbered(n_columns: int) -> list[str]:
-    """Return the names of columns that have none."""
+    """Return names for columns without names."""
     return [f"x{i}" for i in range(n_columns)]
 
 
@@ -224,7 +225,7 @@ def _read_ipc(path: Path) -> pa.Table:
 
 
 def _read_numpy(path: Path) -> pa.Table:
-    """Read the one array, the one two-dimensional array, or arrays that are columns."""
+    """Read the only array, the only two-dimensional array, or arrays that are columns."""
     if zipfile.is_zipfile(path):
         with zipfile.ZipFile(path) as packed:
             _check_room(path, sum(each.file_size for each in packed.infolist()))
@@ -238,7 +239,7 @@ def _read_numpy(path: Path) -> pa.Table:
         return pa.table({name: _column(array, path) for name, array in arrays.items()})
     shapes = ", ".join(f"{name} {array.shape}" for name, array in arrays.items())
     raise TableError(
-        f"{path} must hold one 2-D array, or 1-D arrays of one length; it holds "
+        f"{path} must hold one 2-D array, or 1-D arrays of equal length; it holds "
         f"{shapes or 'none'}. Save the array to cluster as an .npy file."
     )
 
@@ -251,7 +252,7 @@ def _from_array(array: np.ndarray[Any, Any], path: Path) -> pa.Table:
 
 
 def _column(numbers: np.ndarray[Any, Any], path: Path) -> pa.Array:
-    """Return an array as Arrow has it, which knows one order of bytes and no long double."""
+    """Convert an array to Arrow, which allows only native byte order and no long double."""
     dtype = numbers.dtype
     if dtype.kind not in "biuf":
         raise TableError(f"{path} holds an array of {dtype}: it must be of real numbers.")

@@ -1,4 +1,4 @@
-"""How a text file writes a table: what is between cells and in numbers, and its encoding."""
+"""The format of a text file: its delimiter, its number format and its encoding."""
 
 import codecs
 import csv
@@ -12,7 +12,7 @@ from kmeans_xp.cli.paths import DELIMITERS, format_of, opened_bytes, opened_text
 
 __all__ = ["TextFormat", "delimiter_named", "pattern_of", "perhaps_a_number"]
 
-#: rows by which to see how a file is written
+#: number of rows to detect the format from
 _ROWS_SEEN = 200
 _BYTES_SEEN = 2**16
 _DELIMITERS = ",;\t|"
@@ -22,7 +22,7 @@ _MARKS = (
     (codecs.BOM_UTF16_LE, "utf-16"),
     (codecs.BOM_UTF16_BE, "utf-16"),
 )
-#: what separates thousands, beside the one of "." and "," that separates no decimals
+#: thousands separators, beside "." and ","
 _SPACES = (" ", "\u00a0", "\u202f", "'", "\u2019")
 _STYLES = [
     (decimal, thousands)
@@ -33,16 +33,16 @@ _PERHAPS = re.compile(r"[+-]?\d{1,3}(?:[.,]\d{3})+(?:[.,]\d+)?|[+-]?\d+,\d+")
 
 
 class TextFormat(NamedTuple):
-    """How a text file writes a table; None for what is to be seen by the file.
+    """The format of a text file; None means to detect a part of it.
 
     Parameters
     ----------
     delimiter : str or None
-        Between cells.
+        Character between cells.
     decimal : str or None
-        Before the fraction of a number.
+        Decimal separator of numbers.
     thousands : str or None
-        Between groups of three digits; "" for nothing.
+        Separator between groups of three digits; "" for no separator.
     encoding : str or None
     """
 
@@ -52,12 +52,12 @@ class TextFormat(NamedTuple):
     encoding: str | None = None
 
     def words(self) -> list[str]:
-        """Return what a command line says of all this."""
+        """Return these options as words of a command line."""
         given = zip(self._fields, self, strict=True)
         return [word for name, value in given if value for word in (f"--{name}", value)]
 
     def of(self, path: Path) -> "TextFormat":
-        """Return the format of a file, with what can be seen in the place of each None."""
+        """Return the format of a file: detect each part that is None."""
         expected = DELIMITERS[format_of(path)]
         encoding = self.encoding or _encoding(path)
         delimiter = self.delimiter or _delimiter(path, encoding, expected)
@@ -69,12 +69,12 @@ class TextFormat(NamedTuple):
         return TextFormat(delimiter, decimal, thousands or "", encoding)
 
     def seen(self, path: Path) -> str | None:
-        """Return how the file differs from what its name promises; None if it does not.
+        """Return how the format differs from that of the file's extension; None if it does not.
 
         Parameters
         ----------
         path : Path
-            The file, of which this is the whole format.
+            The file, whose complete format this is.
         """
         told = []
         if self.delimiter != DELIMITERS[format_of(path)]:
@@ -89,7 +89,7 @@ class TextFormat(NamedTuple):
 
 
 def delimiter_named(text: str) -> str:
-    """Return the delimiter of that name, such as "tab", or the character itself."""
+    """Return the delimiter for a name such as "tab", or the character itself."""
     delimiter = _NAMED.get(text.lower(), text)
     if len(delimiter) != 1 or delimiter in '"\r\n':
         raise ValueError(f"must be one character, or tab or space, not {text!r}")
@@ -97,15 +97,15 @@ def delimiter_named(text: str) -> str:
 
 
 def pattern_of(decimal: str, thousands: str | None) -> str:
-    """Return the regular expression of a number that is written so."""
+    """Return a regular expression for numbers with these separators."""
     point, digits = re.escape(decimal), r"\d+"
-    if thousands:  # no group before them is a zero: "0,123" is a fraction
+    if thousands:  # the first group is not 0: "0,123" is a fraction
         digits = rf"(?:[1-9]\d{{0,2}}(?:{re.escape(thousands)}\d{{3}})+|\d+)"
     return rf"\s*[+-]?(?:{digits}(?:{point}\d*)?|{point}\d+)(?:[eE][+-]?\d+)?\s*"
 
 
 def perhaps_a_number(cell: str) -> bool:
-    """Return whether a cell would be a number, were it said what "," and "." mean."""
+    """Return whether a cell is a number under some meaning of "," and "."."""
     return _PERHAPS.fullmatch(cell.strip()) is not None
 
 
@@ -115,7 +115,7 @@ def _encoding(path: Path) -> str:
     for mark, encoding in _MARKS:
         if begin.startswith(mark):
             return encoding
-    # Text of Latin letters and digits in UTF-16 is zero in every other byte.
+    # In UTF-16, every other byte of Latin letters and digits is zero.
     even, odd = begin[::2].count(0), begin[1::2].count(0)
     if max(even, odd) > 0.3 * len(begin):
         return "utf-16-le" if odd > even else "utf-16-be"
@@ -129,10 +129,10 @@ def _first_rows(path: Path, encoding: str, delimiter: str) -> Iterator[list[str]
 
 
 def _delimiter(path: Path, encoding: str, expected: str) -> str:
-    """Return the one delimiter that cuts all rows alike; where none or several do, the expected.
+    """Return the only delimiter that splits all rows into equally many cells, or the expected one.
 
-    Raise ValueError where several do, and cells of another would be numbers more often: "1,5;2,5"
-    is two numbers, or three cells of which one is text.
+    Raise ValueError if several do, and another one gives more numbers than the expected one:
+    "1,5;2,5" is two numbers, or three cells with text in one.
     """
     found: dict[str, float] = {}
     for delimiter in _DELIMITERS:
@@ -146,14 +146,14 @@ def _delimiter(path: Path, encoding: str, expected: str) -> str:
         return next(iter(found))
     if doubtful := [each for each in found if found[each] > found.get(expected, 1.0)]:
         raise ValueError(
-            f"{' and '.join(map(repr, [expected, *doubtful]))} each cut all rows alike, into "
-            "other numbers: say by --delimiter which one is between cells"
+            f"{' and '.join(map(repr, [expected, *doubtful]))} each split all rows into equally "
+            "many cells, but into different numbers: choose one with --delimiter"
         )
     return expected
 
 
 def _share_of_numbers(rows: Sequence[Sequence[str]]) -> float:
-    """Return the share of the columns that are numbers, written in whatever style."""
+    """Return the share of columns that are numbers in some number format."""
     patterns = {style: re.compile(pattern_of(*style)) for style in _STYLES}
     columns = _columns(rows[1:] or rows)
     return sum(bool(_possible(column, patterns)) for column in columns) / max(1, len(columns))
@@ -162,7 +162,7 @@ def _share_of_numbers(rows: Sequence[Sequence[str]]) -> float:
 def _style(
     rows: Sequence[Sequence[str]], decimal: str | None, thousands: str | None
 ) -> tuple[str, str | None]:
-    """Return what is before decimals and between thousands, as far as the cells leave no doubt."""
+    """Return the decimal and thousands separators, as far as the cells leave no doubt."""
     allowed = [
         style
         for style in _STYLES
@@ -177,14 +177,14 @@ def _style(
     point = decimals.pop() if decimals else decimal or "."
     groups = {style[1] for style in certain if style[1]}
     for found in possible:
-        # "1 234" is a number whatever the decimals are written with.
+        # "1 234" is a number with either decimal separator.
         between = {style[1] for style in found}
         groups |= {mark for mark in _SPACES if between == {mark}}
     return point, groups.pop() if len(groups) == 1 else thousands
 
 
 def _columns(rows: Sequence[Sequence[str]]) -> list[list[str]]:
-    """Return the cells of each column that are not empty."""
+    """Return the nonempty cells of each column."""
     columns = itertools.zip_longest(*rows, fillvalue="")
     return [cells for column in columns if (cells := [cell for cell in column if cell.strip()])]
 
@@ -192,6 +192,6 @@ def _columns(rows: Sequence[Sequence[str]]) -> list[list[str]]:
 def _possible(
     column: list[str], patterns: dict[tuple[str, str | None], re.Pattern[str]]
 ) -> list[tuple[str, str | None]]:
-    """Return the styles in which all cells are numbers, without thousands that none has."""
+    """Return the number formats that fit all cells; without thousands separators not in use."""
     fit = [style for style, number in patterns.items() if all(map(number.fullmatch, column))]
     return [style for style in fit if style[1] is None or (style[0], None) not in fit]

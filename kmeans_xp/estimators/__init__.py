@@ -1,4 +1,4 @@
-"""scikit-learn's face of the algorithms: validate, place, run, store."""
+"""The algorithms with scikit-learn's interface: validate, place, run, store."""
 
 from kmeans_xp.estimators.batched import k_means_batched
 from kmeans_xp.estimators.bisecting_k_means import BisectingKMeans

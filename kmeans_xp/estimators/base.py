@@ -1,4 +1,4 @@
-"""What the estimators share: their parameters, and everything after ``fit``."""
+"""The estimators' base class: parameters, and all methods except ``fit``."""
 
 import functools
 import inspect
@@ -93,7 +93,7 @@ __all__ = [
     "resolved_init",
 ]
 
-#: names of ``init``, and what chooses the rows
+#: names of ``init``, and the functions that choose the rows
 SEEDINGS: dict[str, Callable[..., Seeds]] = {
     "k-means++": kmeans_plusplus,
     "k-means||": kmeans_parallel,
@@ -112,7 +112,7 @@ def all_or_nothing(method: F) -> F:
         try:
             return method(estimator, *args, **kwargs)
         except BaseException:
-            # Never without what was there: another thread may predict meanwhile.
+            # At no time remove an old attribute: another thread may predict meanwhile.
             for name in estimator.__dict__.keys() - before.keys():
                 estimator.__dict__.pop(name, None)
             estimator.__dict__.update(before)
@@ -125,12 +125,12 @@ def _satisfies_one(value: Any, constraints: tuple[Any, ...]) -> bool:
     return any(constraint.is_satisfied_by(value) for constraint in constraints)
 
 
-#: the same of numbers and strings, which are given again and again
+#: the same with a cache, for numbers and strings, which most fits repeat
 _known_to_satisfy_one = functools.lru_cache(typed=True)(_satisfies_one)
 
 
 class Fitted(NamedTuple):
-    """New points seen from the fitted origin, and the centroids to compare them with."""
+    """New points and the fitted centroids, both relative to the fitted origin."""
 
     blocks: Blocks
     origin: Array
@@ -145,7 +145,7 @@ class BaseKMeans(
     ClusterMixin,
     BaseEstimator,
 ):
-    """Shared by the estimators; not for use of its own."""
+    """Base class of the estimators; do not use it directly."""
 
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
         "n_clusters": [Interval(Integral, 1, None, closed="left")],
@@ -159,7 +159,7 @@ class BaseKMeans(
         "device": [str, None],
     }
 
-    # Of the axes, k and m are centroids: users may set cluster_centers_ of another number.
+    # Axes k and m both count centroids: users may set cluster_centers_ with another number.
     _state_schema: ClassVar[dict[str, Kind]] = {
         "cluster_centers_": Numbers("kd", ("real floating", "integral")),
         "_origin": Numbers("d"),
@@ -237,14 +237,14 @@ class BaseKMeans(
         X : array-like of shape (n_samples, n_features)
             Rows; of any array library, or from ``open_rows``.
         out : path-like, default=None
-            Write the labels to this .npy file, block by block where rows are read by blocks. It
-            is replaced whole or not at all.
+            Write the labels to this .npy file, block by block if rows are read by blocks. An
+            existing file stays as it is until all labels are written.
 
         Returns
         -------
         array of int32, shape (n_samples,)
-            Of X's library, on X's device; with ``out`` a memory map of the file. Equal to
-            ``labels_`` on the rows that were fitted.
+            Of X's library, on X's device; with ``out`` a memory map of the file. For the rows
+            of the fit it equals ``labels_``.
         """
         with self._new_points(X) as fitted:
             labelled, *operands = self._labelling(fitted)
@@ -273,8 +273,8 @@ class BaseKMeans(
         Returns
         -------
         array of shape (n_samples, n_clusters)
-            Euclidean distances, in units of X, or cosine distances, 1 - cos; of X's library, on
-            X's device; float64 if X or ``cluster_centers_`` are, else float32.
+            Euclidean distances, in units of X, or cosine distances, 1 - cos. Of X's library, on
+            X's device; float64 if X or ``cluster_centers_`` are, otherwise float32.
         """
         measured = _distances if self.metric == "euclidean" else _wide_sq_distances
         with self._new_points(X, as_published=True) as fitted:
@@ -304,7 +304,7 @@ class BaseKMeans(
         Returns
         -------
         array of shape (n_samples, n_clusters)
-            As of ``fit(X).transform(X)``.
+            Same as ``fit(X).transform(X)``.
         """
         return self.fit(X, sample_weight=sample_weight).transform(X)
 
@@ -334,13 +334,13 @@ class BaseKMeans(
         Parameters
         ----------
         device : {"cpu", "cuda", "cuda:N"}
-            Becomes the copy's ``device``; its fitted arrays move there (CuPy to NumPy for
-            "cpu", NumPy to CuPy for "cuda").
+            The copy's ``device``. The fitted arrays are copied there (CuPy becomes NumPy for
+            "cpu", NumPy becomes CuPy for "cuda").
 
         Returns
         -------
         estimator
-            Of the same class; this one is left as it is.
+            Of the same class; this estimator does not change.
 
         Raises
         ------
@@ -363,14 +363,14 @@ class BaseKMeans(
         Parameters
         ----------
         centred : bool, default=False
-            Return a pipeline of two steps: the first subtracts the mean that the rows were seen
-            from, the second has the centroids relative to it. For float32 rows far from zero,
-            it then gives the labels of ``predict``, and so does what others make of it (ONNX).
+            Return a pipeline of two steps: the first subtracts the mean of the fitted rows, the
+            second has the centroids relative to that mean. Its labels then equal those of
+            ``predict``, also for float32 rows far from zero and after conversion to ONNX.
 
         Returns
         -------
         estimator of ``sklearn.cluster``, or ``sklearn.pipeline.Pipeline``
-            On NumPy arrays; predicts without kmeans_xp.
+            With NumPy arrays; it predicts without kmeans_xp.
 
         Raises
         ------
@@ -379,21 +379,22 @@ class BaseKMeans(
 
         See Also
         --------
-        from_sklearn : The other way.
+        from_sklearn : The opposite conversion.
         """
         check_flag("centred", centred)
         check_is_fitted(self)
         if self.metric != "euclidean":
             raise ValueError(
-                f"scikit-learn has no metric={self.metric!r}. Its KMeans predicts the same for "
-                "rows of unit length (sklearn.preprocessing.normalize) and these cluster_centers_."
+                f"scikit-learn has no metric={self.metric!r}. Its KMeans with these "
+                "cluster_centers_ predicts the same labels for rows of unit length "
+                "(sklearn.preprocessing.normalize)."
             )
         theirs = self._sklearn_class()
         made = theirs(**self._sklearn_params())
         made._n_threads = 1
         for name, value in vars(self).items():
             if name in self._sklearn_attributes:
-                # Copies: scikit-learn goes on in place where it goes on.
+                # Copy: scikit-learn's partial_fit writes to its arrays in place.
                 setattr(made, name, to_host(value).copy() if is_array(value) else deepcopy(value))
         if not centred:
             return made
@@ -404,30 +405,31 @@ class BaseKMeans(
 
     @classmethod
     def from_sklearn(cls, fitted: Any, *, device: str | None = None) -> Self:
-        """Return an estimator with the parameters and the fitted state of scikit-learn's.
+        """Return an estimator with the parameters and fitted state of scikit-learn's estimator.
 
         Parameters
         ----------
         fitted : estimator of ``sklearn.cluster``, or pipeline that ``to_sklearn`` returned
-            Of the class of this name; or what ``accelerate`` put in its place, taken as it is.
+            Scikit-learn's class with the same name as this one, or the class by which
+            ``accelerate`` replaced it.
         device : {None, "cpu", "cuda", "cuda:N"}
-            Where its arrays go, as of ``to_device``; None gives NumPy arrays.
+            Device for its arrays, as in ``to_device``; None gives NumPy arrays.
 
         Returns
         -------
         estimator
-            With the same ``cluster_centers_``, to the last bit. There is no ``history_``.
+            With bit-identical ``cluster_centers_``. It has no ``history_``.
 
         Raises
         ------
         TypeError
-            If it is no such estimator.
+            If ``fitted`` is not such an estimator or pipeline.
         sklearn.exceptions.NotFittedError
-            If it is not fitted.
+            If ``fitted`` is not fitted.
 
         See Also
         --------
-        to_sklearn : The other way.
+        to_sklearn : The opposite conversion.
         """
         origin, theirs = exchange.origin_and_estimator(fitted)
         if not isinstance(theirs, cls._sklearn_class()):
@@ -436,7 +438,7 @@ class BaseKMeans(
                 f"{type(theirs).__name__}."
             )
         check_is_fitted(theirs)
-        if isinstance(theirs, BaseKMeans):  # it stands in scikit-learn's place, by ``accelerate``
+        if isinstance(theirs, BaseKMeans):  # ``accelerate`` replaced scikit-learn's class
             made = cls(**theirs.get_params())
             made.__dict__.update(deepcopy(vars(theirs)))
             return made if device is None else made.to_device(device)
@@ -453,7 +455,7 @@ class BaseKMeans(
 
     @classmethod
     def _state_of_sklearn(cls, theirs: Any, origin: Any) -> dict[str, Any]:
-        """Return what scikit-learn's estimator has under other names, or not at all."""
+        """Return the attributes that scikit-learn's estimator lacks or names differently."""
         centroids = theirs.cluster_centers_
         if origin is None:
             origin = centroids.mean(axis=0)
@@ -468,12 +470,12 @@ class BaseKMeans(
         }
 
     def save(self, path: str | PathLike[str]) -> None:
-        """Write the estimator to a file, as safetensors: loading it runs no code.
+        """Write the estimator to a safetensors file; to load it runs no code from the file.
 
         Parameters
         ----------
         path : path-like
-            Replaced whole or not at all.
+            The file to write. If writing fails, an existing file stays as it was.
 
         Raises
         ------
@@ -491,23 +493,23 @@ class BaseKMeans(
         path : path-like
             File to read.
         device : {None, "cpu", "cuda", "cuda:N"}
-            Where its arrays go, as of ``to_device``; None gives NumPy arrays.
+            Device for its arrays, as in ``to_device``; None gives NumPy arrays.
 
         Returns
         -------
         estimator
-            Fitted as it was saved.
+            The fitted estimator that was saved.
 
         Raises
         ------
         ValueError
-            If the file is no such model, is damaged, or is of another class.
+            If the file is not a saved model, is damaged, or holds another class.
         """
         loaded: Self = persistence.load_estimator(path, expected=cls)
         return loaded if device is None else loaded.to_device(device)
 
     def __getstate__(self) -> dict[str, Any]:
-        """Return what a pickle holds: no array that only a GPU could load."""
+        """Return the state to pickle, without arrays that only a GPU could load."""
         return on_host(super().__getstate__())
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -525,10 +527,10 @@ class BaseKMeans(
         return made
 
     def _check_state(self, state: Mapping[str, Any]) -> None:
-        """Raise ValueError, which names the field, if these are no attributes of a fit."""
+        """Raise ValueError, which names the field, if no fit leaves these attributes."""
         checked_state(self, state, self._state_schema, self._state_needed)
 
-    # What scikit-learn's own estimator has under the same name.
+    # Attributes that scikit-learn's estimator has under the same name.
     _sklearn_attributes: ClassVar[frozenset[str]] = frozenset(
         {
             "_n_features_out",
@@ -546,18 +548,18 @@ class BaseKMeans(
         raise NotImplementedError
 
     def _sklearn_params(self) -> dict[str, Any]:
-        """Return the parameters that scikit-learn's estimator knows too."""
+        """Return the parameters that scikit-learn's estimator has too."""
         params = exchange.shared_params(self, self._sklearn_class()())
         if is_array(params["init"]):
             params["init"] = to_host(params["init"])
         elif isinstance(params["init"], str) and params["init"] in ("auto", "k-means||"):
-            params["init"] = "k-means++"  # what is nearest to it there
+            params["init"] = "k-means++"  # the most similar one in scikit-learn
         if params.get("algorithm") in ("auto", "hamerly"):
-            params["algorithm"] = "lloyd"  # which has the same result
+            params["algorithm"] = "lloyd"  # with the same result
         return params
 
     def fit(self, X: Any, y: Any = None, sample_weight: Any = None) -> Self:
-        """Cluster X; each estimator has its own."""
+        """Cluster X; subclasses override it."""
         raise NotImplementedError
 
     def __sklearn_tags__(self) -> Any:
@@ -582,24 +584,24 @@ class BaseKMeans(
 
     @classmethod
     def _is_number(cls, name: str) -> bool:
-        """Return whether a parameter is counted or measured: True is an int to Python."""
+        """Return whether a parameter is a number; True is an int to Python, but not here."""
         kinds = cls._parameter_constraints[name]
         return any(isinstance(kind, Interval) for kind in kinds)
 
     @classmethod
     @functools.cache
     def _valid_params(cls) -> dict[str, tuple[Any, tuple[Any, ...]]]:
-        """Return the default of each parameter, and what else it may be.
+        """Return the default and the constraints of each parameter.
 
-        scikit-learn reads the signature, makes the constraints and checks the defaults at every
-        fit: that may take as long as the fit.
+        scikit-learn reads the signature, makes the constraints and checks the defaults in every
+        fit. That may take as long as a small fit, so this does it once for each class.
         """
         valid = {}
         for name, parameter in inspect.signature(cls).parameters.items():
             given = cls._parameter_constraints.get(name, "no_validation")
             if given != "no_validation":
                 constraints = tuple(make_constraint(constraint) for constraint in given)
-                # A subclass may have a default that is refused, so that a value must be given.
+                # A subclass may have an invalid default, to require a value from the user.
                 is_good = _satisfies_one(parameter.default, constraints)
                 valid[name] = (parameter.default if is_good else parameter.empty, constraints)
         return valid
@@ -616,11 +618,11 @@ class BaseKMeans(
             return 1
         if self.n_init != "auto":
             return int(self.n_init)
-        # Of the strings, "random" alone gains much by another try.
+        # Of the named methods, only "random" gains much from more runs.
         return 1 if isinstance(self.init, str) and self.init != "random" else default
 
     def _warn_of_distinct(self, n_distinct: int) -> None:
-        """Warn that a fit ended with fewer clusters than were asked for."""
+        """Warn that a fit ended with fewer than ``n_clusters`` clusters."""
         warnings.warn(
             f"Number of distinct clusters ({n_distinct}) found smaller than "
             f"n_clusters ({self.n_clusters}). Possibly due to duplicate points in X.",
@@ -648,10 +650,10 @@ class BaseKMeans(
             yield init, data
 
     def _check_request(self, points: Any, sample_weight: Any) -> None:
-        """Raise ValueError where parameters do not go with the rows; each estimator has its own."""
+        """Raise ValueError if parameters do not fit the rows; subclasses override it."""
 
     def _given_init(self, init: Any, n_clusters: int, points: Array, placement: Placement) -> Array:
-        """Return initial centroids that the user gives, where the computation is."""
+        """Return the initial centroids that the user passed, on the device that computes."""
         return checked_centroids(
             init, points, placement, "init", n_clusters=n_clusters, metric=self.metric
         )
@@ -664,7 +666,7 @@ class BaseKMeans(
         random_state: np.random.RandomState,
         n_clusters: int,
     ) -> Array:
-        """Return centroids to begin with, relative to the origin; ``part`` may be all rows."""
+        """Return initial centroids relative to the origin; ``part`` may be all rows."""
         if isinstance(init, str):
             choose_rows = SEEDINGS[resolved_init(init, part)]
             return choose_rows(part, n_clusters, random_state).centroids
@@ -687,7 +689,7 @@ class BaseKMeans(
         init_size: int | None = None,
         n_centroids: int | None = None,
     ) -> Array:
-        """Return initial centroids of X: the hook that scikit-learn's estimators have."""
+        """Return initial centroids of X; scikit-learn's estimators have the same hook."""
         points = checked_points(X)
         placement = blocks.place(points, self.device)
         weights = checked_weights(sample_weight, points, placement)
@@ -699,7 +701,7 @@ class BaseKMeans(
         return send(published(centroids, data.origin, self.metric), placement)
 
     def _fitted(self, centroids: Array, origin: Array, placement: Placement) -> dict[str, Any]:
-        """Return the attributes that make an estimator which predicts by these centroids."""
+        """Return the attributes that an estimator needs to predict by these centroids."""
         return {
             "cluster_centers_": send(published(centroids, origin, self.metric), placement),
             "_centroids": kept(centroids, placement),
@@ -715,10 +717,10 @@ class BaseKMeans(
     def _new_points(
         self, X: Any, sample_weight: Any = None, *, as_published: bool = False
     ) -> Iterator[Fitted]:
-        if "cluster_centers_" not in vars(self):  # to ask scikit-learn takes a while
+        if "cluster_centers_" not in vars(self):  # scikit-learn's check is slow
             check_is_fitted(self)
         points = checked_points(X, estimator=self, reset=False, anywhere=True)
-        # The number of all rows of a source may take a pass to be known.
+        # A source may need a pass over all rows to count them.
         is_array_there = type(points) is np.ndarray or not isinstance(points, Elsewhere)
         header = points if is_array_there else points.header
         checked_centres(self, int(header.shape[1]))
@@ -734,14 +736,14 @@ class BaseKMeans(
     def _seen_centroids(
         self, placement: Placement, dtype: DType, as_published: bool
     ) -> tuple[Array, Array]:
-        """Return the fitted origin, and the centroids relative to it, where to compute.
+        """Return the fitted origin and the centroids relative to it, on the device that computes.
 
-        As published, a row that equals one of them is at 0 from it.
+        With ``as_published``, a row that equals one of ``cluster_centers_`` is at distance 0.
         """
         xp = placement.xp
         given = bring(self.cluster_centers_, placement)
         if as_published and given.dtype == xp.float64:
-            dtype = given.dtype  # distances are of the wider dtype, as scikit-learn's are
+            dtype = given.dtype  # distances have the wider dtype, as in scikit-learn
         if self.metric == "cosine":
             return self._seen_on_sphere(given, placement, dtype, as_published)
         if not hasattr(self, "_origin"):  # the user set cluster_centers_ without a fit
@@ -754,15 +756,15 @@ class BaseKMeans(
             return origin, xp.astype(given, dtype, copy=False) - origin
         seen = given - origin
         if centroids.shape == given.shape:
-            # cluster_centers_ far from zero are rounded; what was fitted is not. Where the
-            # user has put other numbers there, those count.
+            # cluster_centers_ far from zero are rounded; the fitted centroids are not. If the
+            # user changed numbers in cluster_centers_, use those.
             seen = xp.where(given == centroids + origin, centroids, seen)
         return xp.astype(origin, dtype, copy=False), xp.astype(seen, dtype, copy=False)
 
     def _seen_on_sphere(
         self, given: Array, placement: Placement, dtype: DType, as_published: bool
     ) -> tuple[Array, Array]:
-        """Return the centre of the sphere, and the fitted centroids on it, or what users set."""
+        """Return the sphere's centre and the centroids on it, as fitted or as the user set them."""
         xp = placement.xp
         centre = xp.zeros((int(given.shape[1]),), dtype=dtype, device=placement.device)
         if hasattr(self, "_centroids") and not as_published:
@@ -776,14 +778,14 @@ class BaseKMeans(
 
 
 def resolved_init(init: Any, part: Blocks) -> Any:
-    """Return what "auto" stands for: few visits where a visit may be a pass over a disk."""
+    """Resolve "auto": "k-means||" where each visit of the rows may be a pass over a disk."""
     if not isinstance(init, str) or init != "auto":
         return init
     return "k-means++" if part.whole is not None else "k-means||"
 
 
 def _nearest_inertia(rows: Rows, centroids: Array, *, xp: Namespace) -> Array:
-    """Return the inertia of the rows while they are there: in one visit."""
+    """Return the inertia of the rows in a single visit."""
     labels = nearest_labels(rows, centroids, xp=xp)
     return assigned_inertia(rows, labels, centroids, xp=xp)
 
@@ -793,7 +795,7 @@ def _distances(rows: Rows, centroids: Array, *, xp: Namespace) -> Array:
 
 
 def _wide_sq_distances(rows: Rows, centroids: Array, *, xp: Namespace) -> Array:
-    """Return all squared distances in the centroids' dtype, which may be wider than the rows'."""
+    """Return all squared distances in the centroids' dtype; that of the rows may be narrower."""
     dtype = centroids.dtype
     if rows.dtype == dtype:
         return sq_distances(rows, centroids, xp=xp)
@@ -803,12 +805,12 @@ def _wide_sq_distances(rows: Rows, centroids: Array, *, xp: Namespace) -> Array:
 
 
 def _uncentred(part: Blocks, data: Prepared) -> Array:
-    """Return rows as the user has them, for a callable ``init``."""
+    """Return rows with their mean added back, for a callable ``init``."""
     rows = part.whole
     if rows is None:
         raise ValueError(
-            "init is a callable, which is given all rows as one array, but these rows do not "
-            "lie in one piece. Use init='k-means||' or 'random', or an array of centroids."
+            "A callable init needs all rows as one array, but these rows are not in one array. "
+            "Use init='k-means||' or 'random', or an array of centroids."
         )
     return rows.as_given(data.origin)
 
@@ -823,7 +825,7 @@ def drawn_part(data: Prepared, random_state: np.random.RandomState, size: int) -
 def part_to_seed(
     data: Prepared, random_state: np.random.RandomState, size: int, n_clusters: int
 ) -> Blocks:
-    """Return ``size`` rows, drawn; all rows if there are no more, or too few drawn have weight."""
+    """Return ``size`` drawn rows; all if there are no more, or too few drawn ones have weight."""
     if size >= data.blocks.n_points:
         return data.blocks
     part = drawn_part(data, random_state, size)

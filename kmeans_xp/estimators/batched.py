@@ -1,4 +1,4 @@
-"""Many small problems of k-means in one call."""
+"""Solve many small k-means problems in one call."""
 
 import math
 from typing import Any, Generic, NamedTuple, TypedDict, Unpack, overload
@@ -27,23 +27,23 @@ from kmeans_xp.kernels import ProblemOptions, Solved, solved_at_once
 
 __all__ = ["Clusterings", "k_means_batched"]
 
-#: problems that an error names
+#: maximum number of problems that an error message names
 _MOST_NAMED = 5
 
 
 class Clusterings(NamedTuple, Generic[ArrayT]):
-    """What ``k_means_batched`` returns, the first axis of each the problems.
+    """Result of ``k_means_batched``; the first axis of each array is the problem.
 
     Parameters
     ----------
     centroids : array of shape (n_problems, n_clusters, n_features)
-        Of float64 if X is, else float32; for "cosine" of length 1.
+        In float64 if X is, otherwise in float32; of length 1 for "cosine".
     labels : array of int32, shape (n_problems, n_samples)
-        Nearest centroid of each row, of the row's own problem.
+        Index of the nearest centroid in the row's own problem.
     inertia : array of float64, shape (n_problems,)
-        In squared units of X; for "cosine" sums of 1 - cos.
+        In squared units of X; sums of 1 - cos for "cosine".
     n_iter : array of int64, shape (n_problems,)
-        Iterations of the run that was kept.
+        Number of iterations of the best run.
     """
 
     centroids: ArrayT
@@ -89,25 +89,25 @@ def k_means_batched(
     Parameters
     ----------
     X : array-like of shape (n_problems, n_samples, n_features)
-        Rows of each problem, of any array library. Problems of fewer rows are filled up with
-        rows of weight 0.
+        Rows of each problem, of any array library. Pad problems that have fewer rows with rows
+        of weight 0.
     n_clusters : int
-        Clusters of each problem.
+        Number of clusters of each problem.
     sample_weight : array-like of shape (n_problems, n_samples), default=None
         Weight of each row; None for 1.
     init : {"auto", "k-means++", "k-means||", "random"}, default="auto"
-        Initial centroids, as of ``KMeans``.
+        Initial centroids, as in ``KMeans``.
     n_init : "auto" or int, default="auto"
-        Runs of each problem from different initial centroids, of which the best is kept.
+        Number of runs of each problem, from different initial centroids; the best run is kept.
     max_iter : int, default=300
-        Iterations of a run, at most.
+        Maximum number of iterations of a run.
     tol : float, default=1e-4
         A run ends when the sum of squared centroid shifts is at most this times the mean
         variance of the features of its problem.
     random_state : int, RandomState, Generator or None, default=None
-        Of each problem: an int is the same for all, from others one int is drawn.
+        An int is the seed of every problem. From the others one int is drawn, as that seed.
     metric : {"euclidean", "cosine"}, default="euclidean"
-        As of ``KMeans``.
+        As in ``KMeans``.
     device : {None, "auto", "cpu", "cuda", "cuda:N"}, default=None
         Where to compute; None follows X.
 
@@ -119,23 +119,23 @@ def k_means_batched(
     Raises
     ------
     ValueError
-        If a parameter or the rows cannot be used: it says which, and in which problem.
+        If a parameter or the rows cannot be used; the message says which, and in which problem.
 
     See Also
     --------
-    k_means : One problem; with the same int as random_state its result is that of each here.
+    k_means : One problem. With the same int as random_state it has the same result.
 
     Notes
     -----
-    On the host with numba, each thread solves some problems in compiled code, with k-means++ and
-    Euclidean distances. They must be so small that a fit of one has a single task (some 10,000
-    rows of few features). The first call compiles the code, for some seconds.
+    On the host with numba, compiled code solves the problems in parallel, one thread for each. It
+    needs k-means++, Euclidean distances, and problems so small that ``k_means`` would use one
+    thread (some 10,000 rows of few features). The first call compiles it in some seconds.
 
-    On CUDA each launch works for all problems, also with k-means++ and Euclidean distances. A
-    problem may have up to 64 features and 4 million numbers, and the sums of its clusters must fit
-    in a block's shared memory. Other problems are solved one after another. Bits are the same.
+    On CUDA each launch works on all problems. It needs k-means++, Euclidean distances, at most 64
+    features and 4 million numbers in each problem, and sums of clusters that fit in a block's
+    shared memory. Other problems are solved one after another, with bit-identical results.
 
-    Rows of weight 0 have labels, and count in the mean variance as they do in ``k_means``.
+    Rows of weight 0 get labels. As in ``k_means``, they count in the mean variance.
 
     Examples
     --------
@@ -184,7 +184,7 @@ def k_means_batched(
 
 
 class _Problems:
-    """Rows of all problems where they are computed with, and their weights."""
+    """Rows and weights of all problems, on the device that computes."""
 
     def __init__(
         self, flat: Array, weights: Array | None, shape: tuple[int, int, int], placement: Placement
@@ -195,22 +195,22 @@ class _Problems:
         self.weights = None if weights is None else xp.reshape(weights, shape[:2])
 
     def options(self, n_clusters: int, max_iter: int, tol: float) -> ProblemOptions:
-        """Return what is asked of each problem, as of a fit of it."""
+        """Return the options of each problem, the same as for a single fit."""
         n_bytes = 8 if self.points.dtype == self.xp.float64 else 4
         variances = LEAST_VARIANCE[n_bytes], GREATEST_VARIANCE[n_bytes]
         totals = LEAST_VARIANCE[8], GREATEST_VARIANCE[8]
         return ProblemOptions(n_clusters, max_iter, tol, *variances, *totals, SAME_INERTIA)
 
     def refuse_without_weight(self) -> None:
-        """Raise ValueError for problems of which no row has weight."""
+        """Raise ValueError if a problem has no row with weight."""
         if self.weights is None:
             return
         (without,) = np.nonzero(to_host(self.xp.max(self.weights, axis=1)) == 0.0)
         if len(without):
             named = ", ".join(map(str, without[:_MOST_NAMED].tolist()))
             raise ValueError(
-                "Sample weights must contain at least one non-zero number in each problem: they "
-                f"have none in {len(without)} of them, such as {named}."
+                "Sample weights must contain at least one non-zero number in each problem: all are "
+                f"zero in {len(without)} problems, such as {named}."
             )
 
     def solved_in_turn(self, numbers: Any, n_clusters: int, options: dict[str, Any]) -> Solved:
@@ -226,7 +226,7 @@ class _Problems:
         )
 
     def solve_others(self, solved: Solved, n_clusters: int, options: dict[str, Any]) -> None:
-        """Fit those that were not solved at once, and write what comes of it."""
+        """Fit the problems that the kernel left unsolved, and write their results to ``solved``."""
         (others,) = np.nonzero(to_host(solved.n_iter) == 0)
         for number in others.tolist():
             found = self._fit(number, n_clusters, options)
@@ -245,7 +245,7 @@ class _Problems:
 
 
 def _seed_of(random_state: Any) -> int:
-    """Return an int as it is, and of other sources of random numbers one that is drawn."""
+    """Return an int as it is; draw an int from other sources of random numbers."""
     checked = as_random_state(random_state)
     if isinstance(random_state, int | np.integer) and not isinstance(random_state, bool):
         return int(random_state)
@@ -253,7 +253,7 @@ def _seed_of(random_state: Any) -> int:
 
 
 def _check_options(n_clusters: Any, options: dict[str, Any]) -> None:
-    """Raise ValueError for what no fit of a problem takes."""
+    """Raise ValueError for invalid options."""
     KMeans(n_clusters, **options)._validate_params()
     if not isinstance(options["init"], str):
         known = ", ".join(("auto", *SEEDINGS))
@@ -261,22 +261,22 @@ def _check_options(n_clusters: Any, options: dict[str, Any]) -> None:
 
 
 def _as_array(given: Any, name: str) -> Array:
-    """Return an array of its own library; lists become NumPy's."""
+    """Return an array as it is; convert lists to NumPy."""
     given = adopted(given)
     if hasattr(given, "ndim"):
         return given
     try:
         return np.asarray(given)
-    except ValueError as error:  # of several lengths
+    except ValueError as error:  # lists of unequal lengths
         raise ValueError(f"{name} must be an array of numbers: {error}") from error
 
 
 def _checked_rows(X: Any, n_clusters: int) -> tuple[Array, tuple[int, int, int]]:
-    """Return the rows of all problems one after another, checked, and the shape that they had."""
+    """Return the checked rows of all problems as a matrix, and the original shape."""
     given = _as_array(X, "X")
     if given.ndim != 3 or 0 in given.shape:
         raise ValueError(
-            "X must be of shape (n_problems, n_samples, n_features), none of them 0; got "
+            "X must have the shape (n_problems, n_samples, n_features), without zeros; got "
             f"{tuple(given.shape)}."
         )
     n_problems, n_points, n_features = (int(size) for size in given.shape)
@@ -296,7 +296,7 @@ def _flat_weights(sample_weight: Any, shape: tuple[int, int, int]) -> Array | No
 
 
 def _uniforms(seed: int, n_runs: int, n_clusters: int) -> NDArray[np.float64]:
-    """Return what k-means++ draws in each run, as ``kmeans_plusplus`` draws it."""
+    """Return the random numbers of each run, the same as ``kmeans_plusplus`` draws."""
     n_trials = 2 + int(math.log(n_clusters))
     state = np.random.RandomState(seed)
     return state.random_sample((n_runs, 1 + (n_clusters - 1) * n_trials))

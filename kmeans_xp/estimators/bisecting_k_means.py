@@ -35,72 +35,72 @@ __all__ = ["BisectingKMeans"]
 
 
 class BisectingKMeans(BaseKMeans):
-    """K-Means clustering by splitting clusters in two, of any array, where it is.
+    """K-Means clustering by splitting clusters in two, for arrays of any library and device.
 
     Parameters
     ----------
     n_clusters : int, default=8
         Number of clusters.
     init : {"random", "k-means++", "k-means||", "auto"} or callable, default="random"
-        Initial centroids of each split, as of ``KMeans``. A callable is given the rows of the
+        Initial centroids of each split, as in ``KMeans``. A callable gets the rows of the
         cluster, 2 and ``random_state=``, and returns two centroids.
     n_init : int, default=1
-        Runs from different initial centroids, for each split; the one with the smallest inertia
-        is kept.
+        Number of runs from different initial centroids for each split; the run with the
+        smallest inertia is kept.
     random_state : int, RandomState, Generator or None, default=None
         The same int chooses the same initial rows on every array library.
     max_iter : int, default=300
-        Iterations of a run, at most.
+        Maximum number of iterations of a run.
     verbose : int, default=0
         Print each split.
     tol : float, default=1e-4
         A run ends when the sum of the two squared centroid shifts is at most this times the mean
         variance of the features, over all rows.
     copy_x : bool, default=True
-        Accepted for scikit-learn's sake: X is never written to.
+        Ignored, for scikit-learn's interface: X is never changed.
     algorithm : {"auto", "lloyd", "hamerly", "elkan"}, default="auto"
-        Of each split, as of ``KMeans``: all give the same bits.
+        Algorithm of each split, as in ``KMeans``: all give bit-identical results.
     bisecting_strategy : {"biggest_inertia", "largest_cluster"}, default="biggest_inertia"
-        Which cluster is split next: that of the greatest inertia, or that of the most rows,
-        whatever they weigh.
+        Which cluster to split next: the one with the largest inertia, or the one with the most
+        rows. Weights do not change the number of rows.
     metric : {"euclidean", "cosine"}, default="euclidean"
-        As of ``KMeans``.
+        As in ``KMeans``.
     device : {None, "auto", "cpu", "cuda", "cuda:N"}, default=None
         Where to compute; None follows the data. See ``kmeans_xp.devices``.
 
     Attributes
     ----------
     cluster_centers_ : array of shape (n_clusters, n_features)
-        Centroids; like every array here of X's library, on X's device.
+        Centroids. All arrays here are of X's library, on X's device.
     labels_ : array of int32, shape (n_samples,)
-        Cluster of each row. A row's centroid may be farther from it than another cluster's is.
+        Cluster of each row. The centroid of another cluster may be nearer to the row.
     inertia_ : float
         Weighted sum of the squared distances of the rows to the centroids of their clusters, in
         squared units of X.
     device_reason_ : str
-        Why it was computed where it was.
+        Why the fit chose its device.
     n_features_in_ : int
         Number of features.
     feature_names_in_ : ndarray of str
-        Names of the features, where X had names that are all strings.
+        Names of the features, if X has names and all are strings.
 
     See Also
     --------
-    KMeans : All clusters at once: less inertia, more time where there are many.
+    KMeans : Fits all clusters at once: smaller inertia, but slower for many clusters.
 
     Notes
     -----
-    ``predict`` walks down the tree of splits as it was fitted, to the nearer of two centroids at
-    each: ``predict(X)`` equals ``labels_``. ``score`` and ``transform`` are of the nearest
-    centroid, and of all.
+    ``predict`` walks down the fitted tree of splits, and takes the nearer of two centroids at
+    each. So ``predict(X)`` equals ``labels_``. ``score`` uses the nearest of all centroids, and
+    ``transform`` returns the distances to all.
 
-    Rows that lie in memory are gathered, a cluster at a time: a split takes a copy of the rows of
-    its cluster (the first takes none), while it is made and centred two, and 8 bytes for each row.
-    ``predict`` copies tiles of at most 32 MiB. Rows that are read by blocks are
-    not copied: 4 bytes are kept for each row, and an iteration of any split is a pass over all.
+    If rows are in memory, each split except the first copies the rows of its cluster. While the
+    copy is made and centred it exists twice, and takes 8 more bytes for each row. ``predict``
+    copies tiles of at most 32 MiB. If rows are read by blocks, nothing is copied: the fit keeps
+    4 bytes for each row, and each iteration of a split is a pass over all rows.
 
-    A cluster of equal rows is not split while there are others. When none is left, the clusters
-    that are missing are empty, and a warning says so.
+    A cluster of equal rows cannot be split. If only such clusters are left before there are
+    ``n_clusters``, the missing clusters are empty, and a warning says so.
 
     References
     ----------
@@ -188,13 +188,13 @@ class BisectingKMeans(BaseKMeans):
         Returns
         -------
         self
-            Fitted; after an error as it was before.
+            The fitted estimator. After an error it is as before the call.
 
         Raises
         ------
         ValueError
-            If a parameter or the data cannot be used: it says which and why. Also if fewer rows
-            than ``n_clusters`` have weight.
+            If a parameter or the data cannot be used; the message says which and why. Also if
+            fewer than ``n_clusters`` rows have weight.
         DeviceUnavailableError
             If ``device`` cannot be used here.
         """
@@ -242,10 +242,10 @@ class BisectingKMeans(BaseKMeans):
     def _first_standing(
         self, root: Bisection, data: Prepared, progress: Progress
     ) -> tuple[Bisection, np.random.RandomState]:
-        """Return the tree to go on from, and what draws the rows of its next splits."""
+        """Return the tree to continue, and the random state for its next splits."""
         random_state, values = as_random_state(self.random_state), progress.saved(data)
         if values is None:
-            # Before any work: whether the file can be written is better known now.
+            # Write before any work: if the file cannot be written, fail now.
             progress.offer(partial(bisection_values, root, random_state))
             return root, random_state
         before = bisection(values, self.n_clusters, data.blocks)
@@ -262,7 +262,7 @@ class BisectingKMeans(BaseKMeans):
         return starts
 
     def _metadata(self, split: Bisection, data: Prepared) -> dict[str, Any]:
-        """Return what callbacks may ask of a split, in numbers."""
+        """Return the numbers of a split that callbacks get."""
         return {
             "iteration": _n_splits(split.children),
             "max_iter": self.n_clusters - 1,
@@ -280,7 +280,7 @@ class BisectingKMeans(BaseKMeans):
     def _fitted_tree(
         self, centroids: Array, children: Children, *, origin: Array, placement: Placement
     ) -> dict[str, Any]:
-        """Return the attributes that make an estimator which walks this tree."""
+        """Return the attributes that an estimator needs to walk this tree."""
         xp = placement.xp
         leaves = leaf_centroids(centroids, children, xp=xp)
         pairs = from_host(np.asarray(children, dtype=np.int32), xp=xp, device=placement.device)
@@ -321,12 +321,12 @@ class BisectingKMeans(BaseKMeans):
         Parameters
         ----------
         centred : bool, default=False
-            Return a pipeline of two steps, as of ``KMeans``.
+            Return a pipeline of two steps, as in ``KMeans``.
 
         Returns
         -------
         sklearn.cluster.BisectingKMeans, or ``sklearn.pipeline.Pipeline``
-            On NumPy arrays; predicts without kmeans_xp.
+            With NumPy arrays; it predicts without kmeans_xp.
         """
         made = super().to_sklearn(centred=centred)
         _, theirs = exchange.origin_and_estimator(made)
@@ -337,10 +337,10 @@ class BisectingKMeans(BaseKMeans):
 
     @classmethod
     def _state_of_sklearn(cls, theirs: Any, origin: Any) -> dict[str, Any]:
-        """Return what scikit-learn's estimator has under other names, or not at all."""
+        """Return the attributes that scikit-learn's estimator lacks or names differently."""
         state = super()._state_of_sklearn(theirs, origin)
         nodes, children = [theirs._bisecting_tree], []
-        for node in nodes:  # which grows: children come after their parents
+        for node in nodes:  # the list grows: children come after their parents
             if node.left is None:
                 children.append(LEAF)
             else:

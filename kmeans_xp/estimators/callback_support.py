@@ -1,4 +1,4 @@
-"""Callbacks of scikit-learn where it has them, from 1.9 on; before that, an error says so."""
+"""Callbacks of scikit-learn, which has them since 1.9; with older versions, an error says so."""
 
 import functools
 from collections.abc import Callable
@@ -14,20 +14,20 @@ except ImportError:
     HAS_CALLBACKS = False
 
     class CallbackSupportMixin:  # type: ignore[no-redef]
-        """What stands in scikit-learn's place, for estimators without callbacks."""
+        """Replaces scikit-learn's class where estimators have no callbacks."""
 
         def set_callbacks(self, *callbacks: Any) -> Any:
-            """Raise ImportError, unless there is nothing to set.
+            """Raise ImportError if there are callbacks to set.
 
             Parameters
             ----------
             *callbacks : callback
-                As scikit-learn 1.9 takes them.
+                Callbacks for scikit-learn 1.9 or later.
 
             Returns
             -------
             self
-                As it was.
+                Unchanged.
             """
             if callbacks:
                 raise ImportError(
@@ -37,7 +37,7 @@ except ImportError:
             return self
 
     def with_callbacks(method: Any) -> Any:
-        """Return a method that does the same, as many calls deep: warnings point to the caller."""
+        """Wrap a method and do nothing more: equal call depth, so warnings point to the caller."""
 
         @functools.wraps(method)
         def called(*args: Any, **kwargs: Any) -> Any:
@@ -52,5 +52,5 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 
 def watched(method: F) -> F:
-    """Let scikit-learn's callbacks watch a fit; the type of the method stays."""
+    """Pass a fit to scikit-learn's callbacks; the method keeps its type."""
     return cast(F, with_callbacks(method))

@@ -1,4 +1,4 @@
-"""A file from which a fit that was killed goes on."""
+"""Checkpoints: a fit that was killed continues from a file."""
 
 import hashlib
 import os
@@ -17,57 +17,57 @@ from kmeans_xp.estimators.validation import is_array_like
 
 __all__ = ["Checkpoint", "identity_of"]
 
-#: parameters that no result depends on
+#: parameters that do not change the result
 _IDLE = ("copy_x", "verbose")
 
 Identity = dict[str, str]
 
 
 class Checkpoint:
-    """A callback that writes where a fit stands to a file, and lets a later fit go on from it.
+    """A callback that saves the state of a fit to a file, so that a later fit can continue it.
 
-    The first fit of an estimator with this callback writes the file. If it is killed, the same
-    fit begun again, in another process, reads the file and goes on after the last iteration that
-    was written. It ends as if there had been no interruption, to the last bit on the same
-    library and device.
+    The first fit of an estimator with this callback writes the file. If that process is killed,
+    start the same fit again: it reads the file and continues after the last saved iteration. On
+    the same library and device its result is bit-identical to that of a fit without interruption.
 
     Parameters
     ----------
     path : path-like
-        Of the file, safetensors. Each time it is replaced whole; a disk that is full, say, leaves
-        the one before. Its size is that of the centroids, twice if there are several runs.
+        The safetensors file. If a write fails, as on a full disk, the previous file stays. Its
+        size is about that of the centroids, twice that if there are several runs.
     every : int, default=1
-        Iterations, steps of mini-batches or splits, from one writing to the next.
+        Number of iterations, mini-batch steps or splits between two writes.
     seconds : float, default=0.0
-        Least time from one writing to the next: where iterations are short, writing each would
-        take longer than they do.
+        Minimum time between two writes. Where iterations are short, to write each would take
+        longer than to compute it.
     keep : bool, default=False
-        Whether to keep the file when the fit is done: the same fit begun again then ends at once.
-        By default it is removed.
+        Whether to keep the file at the end of the fit. The same fit, started again, then returns
+        at once. By default the file is removed.
 
     Attributes
     ----------
     resumed : str or None
-        Where the last fit went on, in words; None if it began at the beginning.
+        Where the last fit continued, in words; None if it started from the beginning.
 
     Raises
     ------
     ValueError
-        By ``fit``, before any iteration, if the file is a checkpoint of another fit (the
-        parameters, the library or the rows differ), or no checkpoint; the file stays.
+        In ``fit``, before any iteration: if the file is not a checkpoint, or is one of another
+        fit (its parameters, library or rows differ). The file stays.
     OSError
-        By ``fit``, if the file cannot be written.
+        In ``fit``, if the file cannot be written.
 
     See Also
     --------
-    KMeans.save : For a fit that is done.
+    KMeans.save : Saves a fitted estimator.
 
     Notes
     -----
-    What is kept: the run of ``n_init``, its iteration, the centroids unrounded, the best run so
-    far, the history, and the state of the random numbers; of ``BisectingKMeans`` the tree after
-    each split, along which its rows are divided again. The rows are not kept. They are known by
-    their number, dtype, mean and spread, which are measured before any fit.
+    The file holds the number of the run of ``n_init``, its iteration, the unrounded centroids,
+    the best run so far, the history, and the random state. For ``BisectingKMeans`` it holds the
+    tree of splits, and the next fit divides the rows along it again. The file does not hold the
+    rows. It identifies them by their number, dtype, mean and spread, which every fit measures
+    first.
 
     Examples
     --------
@@ -100,34 +100,34 @@ class Checkpoint:
         self._written = 0.0
 
     def setup(self, estimator: Any, context: Any) -> None:
-        """Do nothing: the estimator asks for the file when it has looked at the rows.
+        """Do nothing: the estimator reads the file after it has measured the rows.
 
         Parameters
         ----------
         estimator : estimator
-            Whose fit begins.
+            The estimator whose fit begins.
         context : sklearn.callback.CallbackContext
             The fit, as a task.
         """
 
     def on_fit_task_begin(self, estimator: Any, context: Any) -> None:
-        """Do nothing: the estimator itself offers where it stands.
+        """Do nothing: the estimator itself passes its state.
 
         Parameters
         ----------
         estimator : estimator
-            That is being fitted.
+            The estimator in its fit.
         context : sklearn.callback.CallbackContext
             The task that begins.
         """
 
     def on_fit_task_end(self, estimator: Any, context: Any) -> None:
-        """Do nothing: the estimator itself offers where it stands.
+        """Do nothing: the estimator itself passes its state.
 
         Parameters
         ----------
         estimator : estimator
-            That is being fitted.
+            The estimator in its fit.
         context : sklearn.callback.CallbackContext
             The task that ends.
         """
@@ -138,13 +138,13 @@ class Checkpoint:
         Parameters
         ----------
         estimator : estimator
-            Whose fit ended.
+            The estimator whose fit ended.
         context : sklearn.callback.CallbackContext
             The fit, as a task.
         """
 
     def _begin(self, identity: Identity) -> dict[str, Any] | None:
-        """Return the state that a fit of this identity was left in; None without a file."""
+        """Return the saved state of the fit with this identity; None without a file."""
         self._identity, self.resumed = identity, None
         self._n_waiting, self._written = 0, -np.inf
         if not self.path.exists():
@@ -158,7 +158,7 @@ class Checkpoint:
         return state
 
     def _offer(self, state: Callable[[], Mapping[str, Any]], *, is_iteration: bool) -> None:
-        """Write the state, if it is time to: other events do not wait for ``every``."""
+        """Write the state if a write is due; only iterations wait for ``every``."""
         self._n_waiting += 1
         if is_iteration and self._n_waiting < self.every:
             return
@@ -173,14 +173,14 @@ class Checkpoint:
         self._n_waiting, self._written = 0, time.monotonic()
 
     def _finish(self, state: Callable[[], Mapping[str, Any]]) -> None:
-        """Remove the file of a fit that is done, or write how it ended if it is to be kept."""
+        """At the end of the fit, remove the file, or write the final state if ``keep`` is set."""
         if self.keep:
             self._write(state())
         else:
             self.path.unlink(missing_ok=True)
 
     def _check(self, saved: Identity) -> None:
-        """Raise ValueError if the file is of another fit."""
+        """Raise ValueError if the file belongs to another fit."""
         names = [*self._identity, *(name for name in saved if name not in self._identity)]
         differing = [
             f"{name} is {saved.get(name)} there and {self._identity.get(name)} here"
@@ -195,7 +195,7 @@ class Checkpoint:
 
 
 def identity_of(estimator: Any, data: Prepared) -> Identity:
-    """Return in words what a fit must have in common with one that it goes on with."""
+    """Describe the fit in words; a fit can continue only one with an equal description."""
     blocks = data.blocks
     params = estimator.get_params(deep=False)
     origin = to_host(data.origin)
@@ -211,7 +211,7 @@ def identity_of(estimator: Any, data: Prepared) -> Identity:
 
 
 def _told(value: Any) -> str:
-    """Return a parameter as one line that differs if the fit would."""
+    """Return one line that differs between two parameters if their fits may differ."""
     if isinstance(value, np.generic):
         value = value.item()
     if is_array_like(value):
@@ -219,7 +219,7 @@ def _told(value: Any) -> str:
         digest = hashlib.sha256(host.tobytes()).hexdigest()
         return f"an array of shape {host.shape} ({host.dtype}, {digest[:8]}...)"
     if isinstance(value, np.random.RandomState | np.random.Generator):
-        return f"a {type(value).__name__}"  # whose state is in the file
+        return f"a {type(value).__name__}"  # its state is in the file
     if callable(value):
         return getattr(value, "__qualname__", type(value).__qualname__)
     return repr(value)

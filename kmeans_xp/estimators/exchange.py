@@ -1,4 +1,4 @@
-"""What goes from these estimators to scikit-learn's, and comes from them."""
+"""Conversion between these estimators and scikit-learn's."""
 
 from typing import Any
 
@@ -24,13 +24,13 @@ def centred_pipeline(origin: np.ndarray[Any, Any], estimator: Any) -> Any:
     for name in ("n_features_in_", "feature_names_in_"):
         if hasattr(estimator, name):
             setattr(centring, name, getattr(estimator, name))
-    # What the second step is given are arrays without names.
+    # The second step gets arrays without names.
     vars(estimator).pop("feature_names_in_", None)
     return Pipeline([("centring", centring), ("clustering", estimator)])
 
 
 def origin_and_estimator(fitted: Any) -> tuple[np.ndarray[Any, Any] | None, Any]:
-    """Return what ``centred_pipeline`` was given, or None and the estimator."""
+    """Undo ``centred_pipeline``; return None and the estimator if there is no pipeline."""
     if not isinstance(fitted, Pipeline):
         return None, fitted
     centring, estimator = fitted[0], fitted[-1]

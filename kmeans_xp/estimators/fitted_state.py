@@ -1,4 +1,4 @@
-"""What a fitted estimator has: one schema, for what files hold and for what users set by hand."""
+"""The schema of fitted attributes, for those from files and those that users set by hand."""
 
 import math
 from collections.abc import Mapping
@@ -21,15 +21,15 @@ __all__ = [
     "checked_state",
 ]
 
-#: what scikit-learn's mixins keep beside the fitted attributes: of what type
+#: attributes of scikit-learn's mixins beside the fitted ones, and their types
 _SETTINGS = {"_sklearn_output_config": dict}
 
 
 class Kind(Protocol):
-    """What an attribute may be."""
+    """The kind of value that an attribute may have."""
 
     def fault(self, value: Any, sizes: dict[str, int]) -> str | None:
-        """Return what is wrong with a value, as what follows "is"; None if nothing is."""
+        """Return what is wrong with a value, to follow the word "is"; None if nothing is."""
 
 
 class Numbers(NamedTuple):
@@ -38,13 +38,13 @@ class Numbers(NamedTuple):
     Parameters
     ----------
     axes : str
-        A letter for each axis; a letter is the same length wherever it stands.
+        A letter for each axis. Axes with the same letter have the same length.
     kind : str or tuple of str
-        As of ``isdtype``.
+        As for ``isdtype``.
     least : float
-        No number is smaller.
+        Minimum of the numbers.
     may_lack : bool
-        Whether there may be no number, and numbers may be NaN.
+        Whether the array may be empty, and may hold NaN.
     """
 
     axes: str
@@ -85,9 +85,9 @@ class Whole(NamedTuple):
     Parameters
     ----------
     least : int
-        The smallest that it may be.
+        Its minimum.
     size : str
-        The length that it is, as of ``Numbers``; none if empty.
+        The axis whose length it equals, as in ``Numbers``; empty for no axis.
     """
 
     least: int = 0
@@ -98,7 +98,7 @@ class Whole(NamedTuple):
         if isinstance(value, bool) or not isinstance(value, int | np.integer):
             return f"{value!r:.60}, not a whole number"
         if not self.least <= value < 2**63:
-            return f"{value}, not a number from {self.least} on"
+            return f"{value}, not a number of at least {self.least}"
         if self.size and sizes.setdefault(self.size, int(value)) != value:
             return f"{value}, not {sizes[self.size]} as the centroids say"
         return None
@@ -133,12 +133,12 @@ class Source:
 
 
 class Tree(NamedTuple):
-    """The children of each node of a binary tree, or -1 and -1 of a leaf.
+    """The two children of each node of a binary tree; -1 and -1 for a leaf.
 
     Parameters
     ----------
     nodes, leaves : str
-        The lengths that their numbers are, as of ``Numbers``.
+        The axes whose lengths are the numbers of nodes and of leaves, as in ``Numbers``.
     """
 
     nodes: str
@@ -152,14 +152,14 @@ class Tree(NamedTuple):
         host = to_host(value).astype(np.int64)
         is_leaf = (host == -1).all(axis=1)
         pairs, parents = host[~is_leaf], np.flatnonzero(~is_leaf)
-        # Each node but the root is a child once, beside its sibling and after its parent.
+        # Each node except the root is a child once, beside its sibling and after its parent.
         is_tree = (
             np.array_equal(np.sort(pairs, axis=None), np.arange(1, len(host)))
             and (pairs[:, 0] > parents).all()
             and (pairs[:, 1] == pairs[:, 0] + 1).all()
         )
         if not is_tree:
-            return "no binary tree"
+            return "not a binary tree"
         n_leaves = int(is_leaf.sum())
         if sizes.setdefault(self.leaves, n_leaves) != n_leaves:
             return f"a tree of {n_leaves} leaves, not {sizes[self.leaves]} as the centroids say"
@@ -172,7 +172,7 @@ class Names(NamedTuple):
     Parameters
     ----------
     axis : str
-        As of ``Numbers``.
+        As in ``Numbers``.
     """
 
     axis: str
@@ -183,12 +183,12 @@ class Names(NamedTuple):
         if not is_array_of_names or not all(isinstance(name, str) for name in value.tolist()):
             return "not an array of strings"
         if sizes.setdefault(self.axis, len(value)) != len(value):
-            return f"{len(value)} names of {sizes[self.axis]} features"
+            return f"{len(value)} names for {sizes[self.axis]} features"
         return None
 
 
 class History:
-    """Arrays of one number an iteration."""
+    """Arrays with one number for each iteration."""
 
     names: ClassVar[frozenset[str]] = frozenset({"inertia", "shift"})
 
@@ -207,18 +207,19 @@ class History:
 def checked_state(
     estimator: Any, state: Mapping[str, Any], schema: Mapping[str, Kind], needed: frozenset[str]
 ) -> None:
-    """Raise ValueError, which names the field, if an estimator with this state would not do.
+    """Raise ValueError, which names the field, if an estimator cannot have this state.
 
     Parameters
     ----------
     estimator : estimator
-        With its parameters.
+        The estimator, with its parameters.
     state : mapping of str to object
-        What is to become its attributes.
+        Its future attributes.
     schema : mapping of str to Kind
-        What each may be. Others may be anything that hides nothing of the class.
+        The kind of each attribute. Other attributes may be anything, if their names hide nothing
+        of the class.
     needed : frozenset of str
-        What is there after any fit; ``cluster_centers_`` may also stand alone.
+        The attributes that every fit sets. ``cluster_centers_`` alone is allowed too.
     """
     estimator._validate_params()
     _check_init(estimator.init)
@@ -228,7 +229,7 @@ def checked_state(
             if name not in known:
                 raise ValueError(f"{name} is missing")
     sizes: dict[str, int] = {}
-    for name, kind in known.items():  # in the schema's order: centroids say what sizes are
+    for name, kind in known.items():  # in the schema's order: centroids set the sizes
         fault = kind.fault(state[name], sizes)
         if fault is not None:
             raise ValueError(f"{name} is {fault}")
@@ -239,7 +240,7 @@ def checked_state(
             if not isinstance(value, _SETTINGS[name]):
                 raise ValueError(f"{name} is a {type(value).__name__}")
         elif not name.isidentifier() or name.startswith("__") or hasattr(type(estimator), name):
-            raise ValueError(f"{name!r:.60} is no attribute of a {type(estimator).__name__}")
+            raise ValueError(f"{name!r:.60} is not an attribute of a {type(estimator).__name__}")
 
 
 def _check_init(init: Any) -> None:
@@ -254,17 +255,17 @@ def _check_init(init: Any) -> None:
 
 
 def checked_centres(estimator: Any, n_features: int) -> None:
-    """Raise ValueError if what was fitted, or set by hand, cannot be compared with such rows.
+    """Raise ValueError if centroids, fitted or set by hand, do not fit rows of this width.
 
     Parameters
     ----------
     estimator : estimator
-        With ``cluster_centers_``.
+        An estimator with ``cluster_centers_``.
     n_features : int
-        Of the rows.
+        Number of features of the rows.
     """
     if _are_plain(vars(estimator), n_features):
-        return  # to ask more may take as long as a small predict
+        return  # the checks below may take as long as a small predict
     for name, axes in (("cluster_centers_", "kd"), ("_origin", "d"), ("_centroids", "md")):
         value: Any = getattr(estimator, name, None)
         if value is None and name != "cluster_centers_":
@@ -275,14 +276,14 @@ def checked_centres(estimator: Any, n_features: int) -> None:
         if len(shape) != len(axes) or shape[-1] != n_features or 0 in shape:
             wanted = "(n_clusters, n_features)" if len(axes) == 2 else "(n_features,)"
             raise ValueError(
-                f"{name} has shape {shape}, and X has {n_features} features: it must be of shape "
+                f"{name} has shape {shape}, but X has {n_features} features: it must have shape "
                 f"{wanted} with the features of the fit. Fit again, or set cluster_centers_ to "
-                "as many columns as X has."
+                "an array with as many columns as X."
             )
 
 
 def _are_plain(state: Mapping[str, Any], n_features: int) -> bool:
-    """Return whether all is there, in memory that NumPy sees, and as it should be."""
+    """Return whether all three arrays exist, can be read by NumPy, and have the right shapes."""
     shapes = []
     for name in ("cluster_centers_", "_centroids", "_origin"):
         part = state.get(name)

@@ -1,4 +1,4 @@
-"""The algorithms as functions: scikit-learn's two, and three on plain arrays."""
+"""The algorithms as functions: two of scikit-learn's, and others on plain arrays."""
 
 import math
 from collections.abc import Callable
@@ -40,18 +40,18 @@ __all__ = [
 
 
 class Clustering(NamedTuple, Generic[ArrayT]):
-    """What ``lloyd`` returns.
+    """Result of ``lloyd``.
 
     Parameters
     ----------
     centroids : array of shape (n_clusters, n_features)
-        Of float64 if the points are, else float32; for "cosine" of length 1.
+        In float64 if the points are, otherwise in float32; of length 1 for "cosine".
     labels : array of int32, shape (n_points,)
         Nearest centroid of each point.
     inertia : float
-        Weighted sum of squared distances, in squared units of the points; for "cosine" of 1 - cos.
+        Weighted sum of squared distances, in squared units of the points; of 1 - cos for "cosine".
     n_iter : int
-        Iterations run.
+        Number of iterations.
     """
 
     centroids: ArrayT
@@ -156,7 +156,7 @@ def k_means(
     size_max: int | None = None,
     device: str | None = None,
 ) -> tuple[Any, ...]:
-    """Cluster X, as scikit-learn's function of this name does.
+    """Cluster X, like scikit-learn's function of the same name.
 
     Parameters
     ----------
@@ -167,11 +167,11 @@ def k_means(
     sample_weight : array-like of shape (n_samples,), default=None
         Weight of each row; None for 1.
     init : {"auto", "k-means++", "k-means||", "random"}, callable or array, default="auto"
-        Initial centroids, as of ``KMeans``.
+        Initial centroids, as in ``KMeans``.
     n_init : "auto" or int, default="auto"
-        Runs from different initial centroids, of which the best is kept.
+        Number of runs from different initial centroids; the best run is kept.
     max_iter : int, default=300
-        Iterations of a run, at most.
+        Maximum number of iterations of a run.
     verbose : int, default=False
         Print the inertia of each iteration.
     tol : float, default=1e-4
@@ -180,17 +180,17 @@ def k_means(
     random_state : int, RandomState, Generator or None, default=None
         The same int chooses the same initial rows on every array library.
     copy_x : bool, default=True
-        Accepted for scikit-learn's sake: X is never written to.
+        Ignored, for scikit-learn's interface: X is never changed.
     algorithm : {"auto", "lloyd", "hamerly", "elkan"}, default="auto"
-        As of ``KMeans``: all have the same result.
+        As in ``KMeans``: all have the same result.
     return_n_iter : bool, default=False
         Whether to return the number of iterations too.
     metric : {"euclidean", "cosine"}, default="euclidean"
-        As of ``KMeans``.
+        As in ``KMeans``.
     size_min : int or None, default=None
-        Least number of rows of each cluster, as of ``KMeans``.
+        Minimum number of rows of each cluster, as in ``KMeans``.
     size_max : int or None, default=None
-        Greatest number of rows of each cluster, as of ``KMeans``.
+        Maximum number of rows of each cluster, as in ``KMeans``.
     device : {None, "auto", "cpu", "cuda", "cuda:N"}, default=None
         Where to compute; None follows the data.
 
@@ -199,7 +199,7 @@ def k_means(
     centroids : array of shape (n_clusters, n_features)
         Of X's library, on X's device.
     labels : array of int32, shape (n_samples,)
-        Nearest centroid of each row; with ``size_min`` or ``size_max`` its cluster.
+        Nearest centroid of each row; with ``size_min`` or ``size_max`` the cluster of each row.
     inertia : float
         In squared units of X.
     n_iter : int
@@ -256,24 +256,24 @@ def kmeans_plusplus(
     metric: str = "euclidean",
     device: str | None = None,
 ) -> tuple[Array, Array]:
-    """Choose initial centroids by greedy k-means++, as scikit-learn's function does.
+    """Choose initial centroids by greedy k-means++, like scikit-learn's function.
 
     Parameters
     ----------
     X : array-like of shape (n_samples, n_features)
         Rows to choose from.
     n_clusters : int
-        Rows to choose.
+        Number of rows to choose.
     sample_weight : array-like of shape (n_samples,), default=None
         Weight of each row; None for 1.
     x_squared_norms : array-like of shape (n_samples,), default=None
-        Accepted for scikit-learn's sake: checked, and not needed.
+        For scikit-learn's interface: its shape is checked, and its values are ignored.
     random_state : int, RandomState, Generator or None, default=None
         The same int chooses the same rows on every array library.
     n_local_trials : int, default=None
-        Candidates for each centroid; None for 2 + floor(log(n_clusters)).
+        Number of candidates for each centroid; None for 2 + floor(log(n_clusters)).
     metric : {"euclidean", "cosine"}, default="euclidean"
-        As of ``KMeans``.
+        As in ``KMeans``.
     device : {None, "auto", "cpu", "cuda", "cuda:N"}, default=None
         Where to compute; None follows the data.
 
@@ -282,7 +282,7 @@ def kmeans_plusplus(
     centroids : array of shape (n_clusters, n_features)
         The chosen rows of X.
     indices : integer array of shape (n_clusters,)
-        Which rows they are.
+        The indices of these rows.
 
     Examples
     --------
@@ -332,27 +332,27 @@ def kmeans_parallel(
 ) -> tuple[Array, Array]:
     """Choose initial centroids by k-means||, in few passes over the rows.
 
-    In each round, every row becomes a candidate with a chance in proportion to its weight times
-    its squared distance to the candidates so far. Greedy k-means++ then chooses among the
-    candidates, each weighted by the rows nearest to it.
+    In each round, every row becomes a candidate with a probability in proportion to its weight
+    times its squared distance to the nearest candidate so far. Greedy k-means++ then chooses among
+    the candidates, each weighted by the rows nearest to it.
 
     Parameters
     ----------
-    X : array-like of shape (n_samples, n_features), or rows that lie elsewhere
-        Rows to choose from; of a file, as of ``open_rows``, too.
+    X : array-like of shape (n_samples, n_features), or rows from ``open_rows``
+        Rows to choose from.
     n_clusters : int
-        Rows to choose.
+        Number of rows to choose.
     sample_weight : array-like of shape (n_samples,), default=None
         Weight of each row; None for 1.
     oversampling : float, default=2.0
-        Candidates that a round is expected to find, for each cluster.
+        Expected number of candidates from each round, divided by ``n_clusters``.
     n_rounds : int, default=5
-        Rounds, each a pass over the rows; one more pass weighs the candidates.
+        Number of rounds, each a pass over the rows. One more pass weights the candidates.
     random_state : int, RandomState, Generator or None, default=None
-        The same int chooses the same rows on every array library, and however the rows are cut
-        into blocks.
+        The same int chooses the same rows on every array library and for every division into
+        blocks.
     metric : {"euclidean", "cosine"}, default="euclidean"
-        As of ``KMeans``.
+        As in ``KMeans``.
     device : {None, "auto", "cpu", "cuda", "cuda:N"}, default=None
         Where to compute; None follows the data.
 
@@ -361,15 +361,15 @@ def kmeans_parallel(
     centroids : array of shape (n_clusters, n_features)
         The chosen rows of X.
     indices : integer array of shape (n_clusters,)
-        Which rows they are.
+        The indices of these rows.
 
     See Also
     --------
-    kmeans_plusplus : Two passes over the rows for each centroid.
+    kmeans_plusplus : Needs two passes over the rows for each centroid.
 
     Notes
     -----
-    As ``init="k-means||"`` of ``KMeans``. To begin with other numbers of candidates or rounds,
+    ``KMeans(init="k-means||")`` uses the defaults. For other numbers of candidates or rounds,
     pass the centroids returned here as ``init``.
 
     References
@@ -431,25 +431,25 @@ def lloyd(
     Parameters
     ----------
     points : array-like of shape (n_points, n_features)
-        Of any array library.
+        Points, of any array library.
     centroids : array-like of shape (n_clusters, n_features)
-        To begin with.
+        Initial centroids.
     weights : array-like of shape (n_points,), default=None
         Weight of each point; None for 1.
     max_iter : int, default=300
-        Iterations, at most.
+        Maximum number of iterations.
     tol : float, default=0.0
-        End when the sum of squared centroid shifts is at most this, in squared units of the
-        points; 0 for when nothing moves.
+        Stop when the sum of squared centroid shifts is at most this, in squared units of the
+        points. With 0, stop when no centroid moves.
     metric : {"euclidean", "cosine"}, default="euclidean"
-        As of ``KMeans``.
+        As in ``KMeans``.
     device : {None, "auto", "cpu", "cuda", "cuda:N"}, default=None
         Where to compute; None follows the points.
 
     Returns
     -------
     Clustering
-        Arrays of the points' library, on their device.
+        Its arrays are of the points' library, on their device.
 
     Raises
     ------
@@ -503,18 +503,18 @@ def assign(
     Parameters
     ----------
     points : array-like of shape (n_points, n_features)
-        Of any array library.
+        Points, of any array library.
     centroids : array-like of shape (n_clusters, n_features)
-        To choose from.
+        Centroids to choose from.
     metric : {"euclidean", "cosine"}, default="euclidean"
-        As of ``KMeans``.
+        As in ``KMeans``.
     device : {None, "auto", "cpu", "cuda", "cuda:N"}, default=None
         Where to compute; None follows the points.
 
     Returns
     -------
     labels : array of int32, shape (n_points,)
-        Ties go to the lowest index, as far as they are ties after rounding.
+        If computed distances are equal, the lowest index.
     sq_distances : array of shape (n_points,)
         In squared units of the points; for "cosine" the cosine distances, 1 - cos.
 
@@ -547,15 +547,15 @@ def inertia(
     Parameters
     ----------
     points : array-like of shape (n_points, n_features)
-        Of any array library.
+        Points, of any array library.
     centroids : array-like of shape (n_clusters, n_features)
-        In any order.
+        Centroids.
     labels : integer array-like of shape (n_points,), default=None
-        The centroid that each point is counted to; None for the nearest.
+        Index of the centroid of each point; None for the nearest.
     weights : array-like of shape (n_points,), default=None
         Weight of each point; None for 1.
     metric : {"euclidean", "cosine"}, default="euclidean"
-        As of ``KMeans``.
+        As in ``KMeans``.
     device : {None, "auto", "cpu", "cuda", "cuda:N"}, default=None
         Where to compute; None follows the points.
 
@@ -568,7 +568,7 @@ def inertia(
     Raises
     ------
     ValueError
-        If a label is no centroid's index.
+        If a label is not the index of a centroid.
 
     Examples
     --------
@@ -599,7 +599,7 @@ def _chosen_rows(
     device: str | None,
     options: dict[str, Any],
 ) -> tuple[Array, Array]:
-    """Return the rows that an algorithm of seeding chooses, and their indices."""
+    """Return the rows that a seeding algorithm chooses, and their indices."""
     check_metric(metric)
     check_enough_rows(points, n_clusters)
     placement = blocks.place(points, device)
@@ -608,11 +608,11 @@ def _chosen_rows(
         data = prepared(points, weights, placement, metric)
         chosen = seeds(data.blocks, n_clusters, as_random_state(random_state), **options)
         indices = send(chosen.indices, placement)
-        # From X itself: adding the origin back would round.
+        # Take the rows from X: to add the origin back would round them.
         if blocks.elsewhere(points) is None:
             return dense_at(points, indices), indices
         given = data.blocks.seen_from(None)
-        if metric == "cosine":  # of those the rows are scaled
+        if metric == "cosine":  # these blocks have rows of unit length
             given = blocks.of(points, None, placement)
         return send(given.take(chosen.indices).points, placement), indices
 
@@ -639,10 +639,10 @@ def _checked_labels(labels: Any, rows: Blocks, n_clusters: int, placement: Place
     placed = bring(labels, placement)
     if placed.shape != (rows.n_points,) or not xp.isdtype(placed.dtype, "integral"):
         raise ValueError(
-            f"labels must be {rows.n_points} integers, one a point; got shape "
+            f"labels must be {rows.n_points} integers, one for each point; got shape "
             f"{tuple(placed.shape)} of {placed.dtype}."
         )
-    # Out-of-range indices wrap or read foreign memory on some libraries: look first.
+    # Check first: on some libraries, out-of-range indices wrap or read foreign memory.
     if bool(xp.any((placed < 0) | (placed >= n_clusters))):
-        raise ValueError(f"labels must lie in 0 to {n_clusters - 1}, an index of centroids each.")
+        raise ValueError(f"labels must lie in 0 to {n_clusters - 1}, as indices of centroids.")
     return rows.cut(placed)

@@ -25,7 +25,7 @@ __all__ = ["KMeans"]
 
 
 class KMeans(BaseKMeans):
-    """K-Means clustering of any array, on the device that it is on.
+    """K-Means clustering of arrays of any library, on the device that holds them.
 
     Parameters
     ----------
@@ -33,16 +33,16 @@ class KMeans(BaseKMeans):
         Number of clusters.
     init : {"auto", "k-means++", "k-means||", "random"}, callable or array, default="auto"
         Initial centroids. "k-means++" draws rows one after another, far from those before.
-        "k-means||" finds many such rows in each of five rounds and chooses among them, which is
-        as good and needs few passes over the rows. "auto" is "k-means++" for rows in one piece on
-        a device, otherwise "k-means||". An array is of shape (n_clusters, n_features),
-        a callable is given X, n_clusters and ``random_state=``; for ``metric="cosine"`` X with
-        rows of length 1.
+        "k-means||" draws many such rows in each of five rounds and chooses among them. It is as
+        good and makes fewer passes over the rows. "auto" is "k-means++" for rows in one array
+        on a device, otherwise "k-means||". An array has the shape (n_clusters, n_features). A
+        callable gets X, n_clusters and ``random_state=``; for ``metric="cosine"`` the rows of
+        its X have length 1.
     n_init : "auto" or int, default="auto"
-        Runs from different initial centroids; the one with the smallest inertia is kept.
+        Number of runs from different initial centroids; the run with the smallest inertia is kept.
         "auto" is 10 for "random" and callables, otherwise 1.
     max_iter : int, default=300
-        Iterations of a run, at most.
+        Maximum number of iterations of a run.
     tol : float, default=1e-4
         A run ends when the sum of squared centroid shifts is at most this times the mean
         variance of the features.
@@ -51,64 +51,64 @@ class KMeans(BaseKMeans):
     random_state : int, RandomState, Generator or None, default=None
         The same int chooses the same initial rows on every array library.
     copy_x : bool, default=True
-        Accepted for scikit-learn's sake: X is never written to, nor copied.
+        Ignored, for scikit-learn's interface: X is never changed, and never copied.
     algorithm : {"auto", "lloyd", "hamerly", "elkan"}, default="auto"
-        All give the same bits, in different times. "lloyd" visits every row in every iteration.
-        "hamerly" keeps two bounds a row, by which it skips rows whose nearest centroid cannot
-        have changed; "elkan" is "hamerly", for the sake of scikit-learn's name. "auto" is
-        "hamerly" where that is likely to pay, and goes back to "lloyd" while it does not. Only
-        NumPy arrays with numba have bounds; elsewhere all are "lloyd".
+        All give bit-identical results; their speed differs. "lloyd" visits every row in every
+        iteration. "hamerly" keeps two bounds for each row, and skips rows whose nearest centroid
+        cannot have changed. "elkan" is another name for "hamerly", because scikit-learn has it.
+        "auto" is "hamerly" where it is likely to be faster, and "lloyd" in iterations where it
+        is not. Only NumPy arrays with numba have bounds; elsewhere all are "lloyd".
     metric : {"euclidean", "cosine"}, default="euclidean"
-        "cosine" compares directions: distances are 1 - cos, rows are taken at unit length without
-        a copy of them, and centroids are unit vectors (spherical k-means). No row may be zero.
+        "cosine" compares directions (spherical k-means): distances are 1 - cos, rows are scaled
+        to unit length without a copy, and centroids are unit vectors. No row may be zero.
     size_min : int or None, default=None
-        Least number of rows of each cluster; None for 1 if there is a ``size_max``, else for no
-        bound. See the notes.
+        Minimum number of rows of each cluster. None means 1 if there is a ``size_max``,
+        otherwise no bound. See the notes.
     size_max : int or None, default=None
-        Greatest number of rows of each cluster; None for no bound.
+        Maximum number of rows of each cluster; None for no bound.
     device : {None, "auto", "cpu", "cuda", "cuda:N"}, default=None
         Where to compute; None follows the data. See ``kmeans_xp.devices``.
 
     Attributes
     ----------
     cluster_centers_ : array of shape (n_clusters, n_features)
-        Centroids; like every array here of X's library, on X's device.
+        Centroids. All arrays here are of X's library, on X's device.
     labels_ : array of int32, shape (n_samples,)
-        Nearest centroid of each row; with ``size_min`` or ``size_max`` its cluster, whose
-        centroid need not be the nearest.
+        Nearest centroid of each row. With ``size_min`` or ``size_max``: the cluster of each row;
+        another centroid may be nearer.
     inertia_ : float
         Weighted sum of the squared distances of the rows to their centroids, in squared units
         of X, recomputed at the end from differences. For "cosine" the weighted sum of 1 - cos,
-        which is half of the squared distance of unit vectors.
+        which is half the squared distance between unit vectors.
     n_iter_ : int
-        Iterations of the run that was kept.
+        Number of iterations of the best run.
     history_ : dict of str to ndarray
-        Of that run, for each iteration: "inertia" at its begin, and "shift", the sum of the
+        For each iteration of the best run: "inertia" at its start, and "shift", the sum of the
         squared distances that the centroids moved.
     device_reason_ : str
-        Why it was computed where it was.
+        Why the fit chose its device.
     n_features_in_ : int
         Number of features.
     feature_names_in_ : ndarray of str
-        Names of the features, where X had names that are all strings.
+        Names of the features, if X has names and all are strings.
 
     See Also
     --------
-    MiniBatchKMeans : For more rows than are worth a full pass an iteration.
+    MiniBatchKMeans : For so large data that a full pass for each iteration takes too long.
     kmeans_xp.lloyd : The algorithm on plain arrays.
 
     Notes
     -----
     ``fit`` and ``predict`` subtract the mean of the rows first: float32 data far from zero
-    lose no digits, and ``predict(X)`` equals ``labels_``. In float32 the mean is added back in
-    ``cluster_centers_``, which rounds them; ``predict`` and ``inertia_`` use what was fitted.
+    lose no digits, and ``predict(X)`` equals ``labels_``. ``cluster_centers_`` has the mean
+    added back, which rounds in float32; ``predict`` and ``inertia_`` use the unrounded centroids.
 
-    With ``size_min`` or ``size_max``, each iteration takes the labels with the smallest inertia
-    that keep to the sizes (constrained k-means [5]_). The fit holds 8 bytes for each row and
-    cluster, and does this part on the host. ``labels_``, ``inertia_`` and ``fit_predict`` are of
-    such labels. ``predict``, ``score`` and ``transform`` know no sizes: ``predict(X)`` is the
-    nearest centroid, and differs from ``labels_``. Rows count, so there are no weights; they lie
-    in memory.
+    With ``size_min`` or ``size_max``, each iteration assigns rows so that the inertia is minimal
+    among all labels within the bounds (constrained k-means [5]_). The fit holds 8 bytes for each
+    row and cluster, and does this part on the host. ``labels_``, ``inertia_`` and ``fit_predict``
+    follow these labels. ``predict``, ``score`` and ``transform`` ignore the bounds: ``predict(X)``
+    is the nearest centroid, and differs from ``labels_``. The bounds count rows, so there can be
+    no weights, and all rows must be in memory.
 
     References
     ----------
@@ -199,12 +199,12 @@ class KMeans(BaseKMeans):
         Returns
         -------
         self
-            Fitted; after an error as it was before.
+            The fitted estimator. After an error it is as before the call.
 
         Raises
         ------
         ValueError
-            If a parameter or the data cannot be used: it says which and why.
+            If a parameter or the data cannot be used; the message says which and why.
         DeviceUnavailableError
             If ``device`` cannot be used here.
         """
@@ -220,7 +220,7 @@ class KMeans(BaseKMeans):
         return self
 
     def _check_request(self, points: Any, sample_weight: Any) -> None:
-        """Raise ValueError where the sizes that are asked for do not go with the rows."""
+        """Raise ValueError if the rows cannot have clusters of the given sizes."""
         check_sizes(self.size_min, self.size_max, self.n_clusters, points, sample_weight)
 
     def _best_run(self, init: Any, data: Prepared, progress: Progress) -> LloydResult:
@@ -236,7 +236,7 @@ class KMeans(BaseKMeans):
         """Yield the initial centroids of each run, relative to the origin."""
         if is_array_like(init):
             yield init - data.origin
-            return  # no RandomState, which takes longer to make than a small fit
+            return  # without a RandomState: to make one takes longer than a small fit
         random_state = as_random_state(self.random_state)
         for _ in range(self._n_init):
             yield self._initial_centroids(init, data.blocks, data, random_state, self.n_clusters)
@@ -252,30 +252,30 @@ class KMeans(BaseKMeans):
         }
 
     def _watched_best(self, init: Any, data: Prepared, progress: Progress) -> LloydResult | None:
-        """Return the best of runs that are printed, seen by callbacks, or kept as they go."""
+        """Return the best run, with output, callbacks or checkpoints at each iteration."""
         standing = self._first_standing(init, data, progress)
         while standing.run < self._n_init:
             standing = self._watched_run(init, standing, data, progress)
         return standing.best
 
     def _first_standing(self, init: Any, data: Prepared, progress: Progress) -> KMeansStanding:
-        """Return where to begin, or where an earlier fit stood."""
+        """Return the state to start from: that of an interrupted fit, or a new one."""
         standing = KMeansStanding(0, as_random_state(self.random_state))
         values = progress.saved(data)
         if values is None:
-            # Before any work: whether the file can be written is better known now.
+            # Write before any work: if the file cannot be written, fail now.
             progress.offer(standing.values)
             return standing
         standing = standing.restored(values, data.blocks, self._run_options(data)["sizes"])
         if standing.run > self._n_init or (standing.best is None) != (standing.run == 0):
-            raise ValueError("The checkpoint is damaged: run is none of this fit.")
+            raise ValueError("The checkpoint is damaged: its run does not belong to this fit.")
         progress.resumed(str(standing))
         return standing
 
     def _watched_run(
         self, init: Any, standing: KMeansStanding, data: Prepared, progress: Progress
     ) -> KMeansStanding:
-        """Return where the fit stands after this run, of which a part may be done."""
+        """Do this run, or the rest of it, and return the state of the fit afterwards."""
         if standing.centroids is None:
             random_state, blocks = standing.random_state, data.blocks
             centroids = self._initial_centroids(init, blocks, data, random_state, self.n_clusters)
@@ -310,7 +310,7 @@ class KMeans(BaseKMeans):
         return after
 
     def _metadata(self, iteration: Iteration, data: Prepared) -> dict[str, Any]:
-        """Return what callbacks may ask of an iteration, in numbers."""
+        """Return the numbers of an iteration that callbacks get."""
         return {
             "iteration": iteration.number,
             "max_iter": self.max_iter,
@@ -320,7 +320,7 @@ class KMeans(BaseKMeans):
         }
 
     def _is_watched(self, progress: Progress) -> bool:
-        """Return whether each iteration is printed or seen by a callback."""
+        """Return whether each iteration must be printed or passed to a callback."""
         return bool(self.verbose) or progress.is_on
 
     def _print(self, iteration: Iteration, data: Prepared, tol: float) -> None:
@@ -353,8 +353,8 @@ class KMeans(BaseKMeans):
             )
 
     def _warn_of_empty_clusters(self, best: LloydResult) -> None:
-        # Looked at only when the last iteration found an empty cluster: this copies all labels
-        # to the host.
+        # Count labels only if the last iteration found an empty cluster: the count copies all
+        # labels to the host.
         if best.iterations[-1].n_empty == 0:
             return
         n_distinct = len(best.labels.reduce(_distinct, merge=np.union1d))

@@ -1,4 +1,4 @@
-"""Labels written to a file block by block, for rows of which even the labels may be many."""
+"""Write labels to a file block by block, for data whose labels may not fit in memory."""
 
 import os
 from collections.abc import Callable, Iterator
@@ -28,18 +28,18 @@ def written_labels(
     labelled: Callable[..., Array],
     *operands: Any,
 ) -> NDArray[np.int32]:
-    """Write the label of each row to a .npy file, which appears when it is whole.
+    """Write the label of each row to a .npy file, which appears only when it is complete.
 
     Parameters
     ----------
     given : Blocks
         The rows.
     path : path-like
-        Of the file.
+        The file to write.
     labelled : callable
-        Returns the labels of rows, given the operands.
+        Takes rows and the operands, and returns labels.
     *operands
-        What labels depend on, such as centroids relative to the blocks' origin.
+        Further arguments of ``labelled``, such as centroids relative to the blocks' origin.
 
     Returns
     -------
@@ -48,7 +48,7 @@ def written_labels(
     """
     check_path("out", path)
     if Path(path).suffix != ".npy":
-        raise ValueError(f"out={os.fspath(path)!r} must be the name of a .npy file.")
+        raise ValueError(f"out={os.fspath(path)!r} must be the path of a .npy file.")
     n_points = given.n_points
     with persistence.staged(path) as (temporary,), _explained(path, n_points):
         offset = _reserve(temporary, n_points)
@@ -60,12 +60,12 @@ def written_labels(
 
 @contextmanager
 def _explained(path: str | os.PathLike[str], n_points: int) -> Iterator[None]:
-    """Say of an error of the system which file is meant, and how large it would be."""
+    """Add the file's name and the labels' size to an error of the operating system."""
     try:
         yield
     except OSError as error:
         if error.filename is not None or error.errno is None:
-            raise  # not of this file
+            raise  # it is about another file
         size = _INT32.itemsize * n_points
         raise OSError(
             error.errno,
@@ -75,13 +75,13 @@ def _explained(path: str | os.PathLike[str], n_points: int) -> Iterator[None]:
 
 
 def _reserve(path: Path, n_points: int) -> int:
-    """Write the header, and have the system find room for the labels; return their place."""
+    """Write the header, reserve disk space for the labels, and return their offset."""
     header = {"descr": _INT32.str, "fortran_order": False, "shape": (n_points,)}
     with path.open("wb") as file:
         npy_format.write_array_header_1_0(file, header)
         offset = file.tell()
         file.flush()
-        # Report a full disk now, and not after hours.
+        # Report a full disk now, not after hours of work.
         if hasattr(os, "posix_fallocate"):
             os.posix_fallocate(file.fileno(), 0, offset + _INT32.itemsize * n_points)
         return offset
@@ -96,7 +96,7 @@ def _write(
     *operands: Any,
     xp: Namespace,
 ) -> int:
-    """Write the labels of a block, and return their number; done twice, it does no harm."""
+    """Write the labels of a block, and return their number; a second write does no harm."""
     labels: NDArray[Any] = to_host(labelled(rows, *operands, xp=xp))
     with open(path, "r+b") as file:
         file.seek(offset + _INT32.itemsize * start)

@@ -52,19 +52,19 @@ __all__ = ["MiniBatchKMeans"]
 
 
 class MiniBatchKMeans(BaseKMeans):
-    """K-Means clustering by small random batches, of any array, where it is.
+    """K-Means clustering by small random batches, for arrays of any library and device.
 
     Parameters
     ----------
     n_clusters : int, default=8
         Number of clusters.
     init : {"auto", "k-means++", "k-means||", "random"}, callable or array, default="auto"
-        Initial centroids, as of ``KMeans``, chosen from ``init_size`` rows; an array is of shape
-        (n_clusters, n_features), a callable is given rows, n_clusters and ``random_state=``.
+        Initial centroids, as in ``KMeans``, chosen from ``init_size`` rows. An array has the shape
+        (n_clusters, n_features). A callable gets rows, n_clusters and ``random_state=``.
     max_iter : int, default=100
-        Passes over the rows, at most.
+        Maximum number of passes over the rows.
     batch_size : int, default=1024
-        Rows of a step.
+        Number of rows in a batch.
     verbose : int, default=0
         Print the inertia of each step.
     compute_labels : bool, default=True
@@ -77,42 +77,42 @@ class MiniBatchKMeans(BaseKMeans):
     max_no_improvement : int or None, default=10
         ``fit`` ends after this number of steps without a new minimum of the smoothed inertia.
     init_size : int, default=None
-        Rows drawn to choose initial centroids from; None for 3 * batch_size.
+        Number of rows to draw for the choice of initial centroids; None for 3 * batch_size.
     n_init : "auto" or int, default="auto"
-        Initial centroids tried; those with the smallest inertia on other rows are kept.
-        "auto" is 3 for "random" and callables, otherwise 1.
+        Number of sets of initial centroids to try; the set with the smallest inertia on other
+        rows is kept. "auto" is 3 for "random" and callables, otherwise 1.
     reassignment_ratio : float, default=0.01
-        Centroids of less mass than this share of the greatest are moved to random rows.
+        Centroids with less than this fraction of the largest mass are moved to random rows.
     metric : {"euclidean", "cosine"}, default="euclidean"
-        As of ``KMeans``.
+        As in ``KMeans``.
     device : {None, "auto", "cpu", "cuda", "cuda:N"}, default=None
         Where to compute; None follows the data. See ``kmeans_xp.devices``.
 
     Attributes
     ----------
     cluster_centers_ : array of shape (n_clusters, n_features)
-        Centroids; like every array here of X's library, on X's device.
+        Centroids. All arrays here are of X's library, on X's device.
     labels_ : array of int32, shape (n_samples,)
         Nearest centroid of each row; only with ``compute_labels``.
     inertia_ : float
-        In squared units of X; without ``compute_labels`` the smoothed estimate of it.
+        In squared units of X; without ``compute_labels`` a smoothed estimate.
     n_iter_ : int
-        Passes over the rows.
+        Number of passes over the rows.
     n_steps_ : int
-        Batches seen.
+        Number of batches.
     history_ : dict of str to ndarray
-        Of ``fit``, for each step: "inertia", the mean over the batch before the step, and
+        For each step of ``fit``: "inertia", the mean over the batch before the step, and
         "shift", the sum of the squared distances that the centroids moved.
     device_reason_ : str
-        Why it was computed where it was.
+        Why the fit chose its device.
     n_features_in_ : int
         Number of features.
     feature_names_in_ : ndarray of str
-        Names of the features, where X had names that are all strings.
+        Names of the features, if X has names and all are strings.
 
     See Also
     --------
-    KMeans : Full passes: less inertia, more time.
+    KMeans : Makes full passes: smaller inertia, but slower.
 
     References
     ----------
@@ -207,17 +207,17 @@ class MiniBatchKMeans(BaseKMeans):
         y : ignored
             Not used, present for API consistency.
         sample_weight : array-like of shape (n_samples,), default=None
-            Weight of each row, as the chance to be drawn; None for 1.
+            Weight of each row; rows are drawn in proportion to it. None for 1.
 
         Returns
         -------
         self
-            Fitted; after an error as it was before.
+            The fitted estimator. After an error it is as before the call.
 
         Raises
         ------
         ValueError
-            If a parameter or the data cannot be used: it says which and why.
+            If a parameter or the data cannot be used; the message says which and why.
         DeviceUnavailableError
             If ``device`` cannot be used here.
         """
@@ -273,7 +273,7 @@ class MiniBatchKMeans(BaseKMeans):
         """Do one step on each block."""
         is_first = not hasattr(self, "cluster_centers_")
         checked_points(rows, estimator=self, reset=is_first, anywhere=True)
-        # Blocks are arrays without names, which were checked just now.
+        # Blocks are arrays without names; the names were checked above.
         names = self.__dict__.pop("feature_names_in_", None)
         with closing(rows.batches(rows.checked_weights(sample_weight))) as batches:
             for points, weights in batches:
@@ -304,13 +304,13 @@ class MiniBatchKMeans(BaseKMeans):
         return min(init_size, n_points)
 
     def _best_start(self, init: Any, data: Prepared, random_state: np.random.RandomState) -> Array:
-        """Return the initial centroids that have the least inertia on randomly drawn rows."""
+        """Return the initial centroids that have the smallest inertia on randomly drawn rows."""
         n_runs = self._n_init
         valid = drawn_part(data, random_state, self._init_size)
         best, least = None, math.inf
         for number in range(1, n_runs + 1):
             part = part_to_seed(data, random_state, self._init_size, self.n_clusters)
-            if self.verbose:  # to write an array takes longer than a small fit
+            if self.verbose:  # formatting an array takes longer than a small fit
                 self._say(f"Init {number}/{n_runs} with method {resolved_init(init, part)}")
             centroids = self._initial_centroids(init, part, data, random_state, self.n_clusters)
             if n_runs > 1 or self.verbose:
@@ -318,7 +318,7 @@ class MiniBatchKMeans(BaseKMeans):
                 inertia = inertia_of(valid, labels, centroids)
                 self._say(f"Inertia for init {number}/{n_runs}: {inertia}")
             else:
-                inertia = 0.0  # nothing to choose between
+                inertia = 0.0  # only one set, so there is no choice
             if best is None or inertia < least:
                 best, least = centroids, inertia
         return best
@@ -331,12 +331,12 @@ class MiniBatchKMeans(BaseKMeans):
         random_state: np.random.RandomState,
         progress: Progress,
     ) -> MiniBatchStanding:
-        """Return where an earlier fit with these values stopped, or the best start."""
+        """Return the saved state of an earlier fit, or a new one with the best centroids."""
         if values is not None and values.get("standing") is not None:
             standing = mini_batch_standing(values["standing"], data.blocks)
             progress.resumed(f"step {len(standing.steps)}")
             return standing
-        # Before any work: whether the file can be written is better known now.
+        # Write before any work: if the file cannot be written, fail now.
         progress.offer(lambda: mini_batch_values(None, random_state))
         standing = minibatch_start(data.blocks, self._best_start(init, data, random_state))
         progress.offer(lambda: mini_batch_values(standing, random_state))
@@ -379,7 +379,7 @@ class MiniBatchKMeans(BaseKMeans):
         return result
 
     def _metadata(self, step: MiniBatchStep, n_steps: int) -> dict[str, Any]:
-        """Return what callbacks may ask of a step, in numbers; the inertia is a mean a row."""
+        """Return the numbers of a step that callbacks get; the inertia is the mean of a row."""
         return {
             "iteration": step.number,
             "max_iter": n_steps,
@@ -425,7 +425,7 @@ class MiniBatchKMeans(BaseKMeans):
         self.n_steps_ = 0
 
     def _continue(self, batch: Fitted) -> None:
-        """Do one step on a batch, in the frame of the first one."""
+        """Do one step on a batch, relative to the first batch's mean."""
         blocks, placement = batch.blocks, batch.placement
         counts = bring(self._counts, placement)
         reassignment = Reassignment(
@@ -470,7 +470,7 @@ class MiniBatchKMeans(BaseKMeans):
         if self.verbose:
             print(text)  # noqa: T201 (verbose prints)
 
-    # What scikit-learn's own estimator has under the same name.
+    # Attributes that scikit-learn's estimator has under the same name.
     _sklearn_attributes: ClassVar[frozenset[str]] = BaseKMeans._sklearn_attributes | {
         "_batch_size",
         "_counts",
@@ -487,12 +487,12 @@ class MiniBatchKMeans(BaseKMeans):
         Parameters
         ----------
         centred : bool, default=False
-            Return a pipeline of two steps, as of ``KMeans``.
+            Return a pipeline of two steps, as in ``KMeans``.
 
         Returns
         -------
         sklearn.cluster.MiniBatchKMeans, or ``sklearn.pipeline.Pipeline``
-            On NumPy arrays; predicts, and goes on with ``partial_fit``, without kmeans_xp.
+            With NumPy arrays; it predicts, and continues with ``partial_fit``, without kmeans_xp.
         """
         made = super().to_sklearn(centred=centred)
         _, theirs = exchange.origin_and_estimator(made)
@@ -501,8 +501,8 @@ class MiniBatchKMeans(BaseKMeans):
 
     @classmethod
     def _state_of_sklearn(cls, theirs: Any, origin: Any) -> dict[str, Any]:
-        """Return what scikit-learn's estimator has under other names, or not at all."""
-        # It keeps a source of random numbers from the first partial_fit on.
+        """Return the attributes that scikit-learn's estimator lacks or names differently."""
+        # Scikit-learn's estimator has a random state only after partial_fit.
         source = getattr(theirs, "_random_state", theirs.random_state)
         return {
             **super()._state_of_sklearn(theirs, origin),

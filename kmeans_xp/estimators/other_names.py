@@ -1,4 +1,4 @@
-"""What parameters of other k-means are called here: an error says it, for code that is moved."""
+"""Errors that translate the parameters of other k-means libraries, for users who migrate."""
 
 import functools
 import inspect
@@ -9,13 +9,13 @@ __all__ = ["telling_other_names"]
 
 F = TypeVar("F", bound=Callable[..., None])
 
-#: parameter -> the library that has it, and what to do here
+#: parameter -> the library that has it, and its replacement here
 _OTHERS: dict[str, tuple[str, str]] = {
     "convert_dtype": ("cuML", "nothing to set: rows of other dtypes are converted"),
     "device_buffer_samples": (
         "cuML",
-        "nothing to set: rows that do not fit on the device are brought block by block; "
-        "open_rows(X, block_rows=...) says how many at a time",
+        "nothing to set: rows that do not fit on the device are copied there block by block; "
+        "open_rows(X, block_rows=...) sets the size of a block",
     ),
     "gpu": ("faiss", 'device="cuda"'),
     "handle": ("cuML", "nothing to set: work is queued on the current stream of X's device"),
@@ -35,7 +35,7 @@ _OTHERS: dict[str, tuple[str, str]] = {
 
 
 def telling_other_names(init: F) -> F:
-    """Let a TypeError of a parameter that another library has say what to do here."""
+    """Raise a TypeError that names the replacement if a parameter is one of another library."""
     known = frozenset(inspect.signature(init).parameters)
 
     @functools.wraps(init)
@@ -44,7 +44,7 @@ def telling_other_names(init: F) -> F:
             if name in _OTHERS:
                 library, instead = _OTHERS[name]
                 raise TypeError(
-                    f"{type(self).__name__} has no parameter {name!r}, which is one of {library}. "
+                    f"{type(self).__name__} has no parameter {name!r}; {library} has it. "
                     f"Here: {instead}."
                 )
         init(self, *args, **kwargs)

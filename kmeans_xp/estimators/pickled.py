@@ -1,4 +1,4 @@
-"""Pickles of estimators whose arrays would not load on machines without such a device."""
+"""Pickles of estimators with arrays on a GPU, which load also on machines without one."""
 
 from typing import Any
 
@@ -15,12 +15,12 @@ from kmeans_xp.devices import (
 
 __all__ = ["as_they_lay", "on_host"]
 
-#: where the devices of arrays stand in a pickled state
+#: key of the arrays' devices in a pickled state
 _DEVICES = "_pickled_devices"
 
 
 def on_host(state: dict[str, Any]) -> dict[str, Any]:
-    """Return a state with such arrays copied to the host, and on which CUDA device they lay."""
+    """Copy arrays that need their device to the host, and note which CUDA device held them."""
     away = {name: value for name, value in state.items() if _is_bound_to_device(value)}
     if not away:
         return state
@@ -33,7 +33,7 @@ def on_host(state: dict[str, Any]) -> dict[str, Any]:
 
 
 def as_they_lay(state: dict[str, Any]) -> dict[str, Any]:
-    """Return a state with its arrays where they lay, or on the host if that cannot be used here."""
+    """Copy arrays back to their device; leave them on the host if it cannot be used here."""
     state = dict(state)
     for name, device in state.pop(_DEVICES, {}).items():
         try:

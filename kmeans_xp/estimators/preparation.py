@@ -1,4 +1,4 @@
-"""Points made ready to cluster: placed, weighted, and seen from their mean."""
+"""Prepare points for clustering: place them, attach weights, subtract their mean."""
 
 import math
 import warnings
@@ -18,14 +18,14 @@ __all__ = [
     "published",
 ]
 
-#: variances between which the squares of a dtype, and their differences, keep their digits: also
-#: where numbers below the least normal one are taken for 0, as CUDA's are
+#: range of variances in which squares, and differences of squares, keep their digits, also where
+#: subnormal numbers are flushed to 0, as on CUDA
 LEAST_VARIANCE = {4: 1e-30, 8: 1e-290}
 GREATEST_VARIANCE = {4: 1e36, 8: 1e300}
 
 
 class Prepared(NamedTuple):
-    """What an algorithm needs of the data.
+    """The data as algorithms need them.
 
     Parameters
     ----------
@@ -34,14 +34,14 @@ class Prepared(NamedTuple):
     origin : array of shape (n_features,)
         The mean of the points, rounded to the dtype of the computation; zero on a sphere.
     mean_variance : float
-        Mean over the features of their variance, in squared units of the points.
+        Mean of the features' variances, in squared units of the points.
     total_sq : float
         Weighted sum of the squared distances to the origin.
     mass : float
         Sum of the weights.
     placement : Placement
     metric : str
-        Whose rows these are.
+        Metric for which the rows are prepared.
     """
 
     blocks: Blocks
@@ -56,11 +56,11 @@ class Prepared(NamedTuple):
 def prepared(
     points: Any, weights: Array | None, placement: Placement, metric: str = "euclidean"
 ) -> Prepared:
-    """Place the points and measure their mean and spread; waits for the device once or twice."""
+    """Place points and measure their mean and spread; waits for the device once or twice."""
     given = blocks.of(points, weights, placement, is_revisited=True)
     if metric == "cosine":
         return _on_sphere(blocks.on_sphere(given), placement)
-    # Some row as the origin: the squares then have no large common part to cancel.
+    # Take some row as the origin: the squares then have no large common part to cancel.
     first = _first_row(given)
     plain, weighted = given.seen_from(first).reduce(both_moments)
     origin, numbers = spread(plain, weighted, first, xp=placement.xp)
@@ -70,7 +70,7 @@ def prepared(
 
 
 def _checked_mass(mass: float) -> float:
-    if mass == 0.0:  # of rows whose weights were not seen before
+    if mass == 0.0:  # possible where weights were not checked before
         raise ValueError("Sample weights must contain at least one non-zero number.")
     return mass
 
@@ -83,15 +83,15 @@ def _on_sphere(given: Blocks, placement: Placement) -> Prepared:
     _, numbers = spread(plain, weighted, centre, xp=xp)
     total_sq = xp.sum(weighted.sq_sums)
     mean_variance, _, mass = to_host(numbers).tolist()
-    # It is a difference of numbers up to 1. For rows in one direction only rounding is left of it,
-    # which may be below 0: no shift of centroids is within a tolerance that is.
+    # The variance is a difference of numbers up to 1. For rows in one direction only the rounding
+    # error is left, maybe below 0. A negative tolerance would never be met.
     mean_variance = max(mean_variance, float(xp.finfo(numbers.dtype).eps))
     mass = _checked_mass(mass)
     return Prepared(given, centre, mean_variance, float(total_sq), mass, placement, "cosine")
 
 
 def published(centroids: Array, origin: Array, metric: str) -> Array:
-    """Return centroids as users see them: measured from zero; for cosine distances of length 1."""
+    """Return centroids for users: with the mean added back, or scaled to length 1 for cosine."""
     if metric == "euclidean":
         return centroids + origin
     xp = namespace_of(centroids)
@@ -99,25 +99,25 @@ def published(centroids: Array, origin: Array, metric: str) -> Array:
 
 
 def check_range(data: Prepared) -> None:
-    """Warn where squared distances are too small for their dtype; ValueError where too large."""
+    """Warn if squared distances are too small for their dtype; ValueError if too large."""
     itemsize = 8 if data.blocks.dtype == data.blocks.xp.float64 else 4
     variance, n_features = data.mean_variance, data.blocks.n_features
-    # Not a number where the differences themselves are too large.
+    # The variance is NaN if the differences themselves overflow.
     is_too_large = not variance * n_features <= GREATEST_VARIANCE[itemsize]
     if not is_too_large and not 0.0 < variance < LEAST_VARIANCE[itemsize]:
         if data.blocks.is_weighted:
             _check_weighted_range(data)
         return
     name = f"float{8 * itemsize}"
-    spread = f"{variance**0.5:.1e}" if math.isfinite(variance) else "too far to say"
+    spread = f"{variance**0.5:.1e}" if math.isfinite(variance) else "more than can be measured"
     advice = "Multiply X by a power of two that brings its spread near 1"
     advice += ", or use float64." if itemsize == 4 else "."
     if is_too_large:
         raise ValueError(
-            f"The rows spread by {spread}, whose squares are too large for {name}. {advice}"
+            f"The rows spread by {spread}, and its square is too large for {name}. {advice}"
         )
     warnings.warn(
-        f"The rows spread by {spread}, whose squares are too small for {name}: labels may be "
+        f"The rows spread by {spread}, and its square is too small for {name}: labels may be "
         f"wrong. {advice}",
         RuntimeWarning,
         stacklevel=7,
@@ -125,15 +125,15 @@ def check_range(data: Prepared) -> None:
 
 
 def _check_weighted_range(data: Prepared) -> None:
-    """Do so with squares times their weights, which are added up."""
+    """Do the same for sums of squares times weights."""
     xp, variance = data.blocks.xp, data.mean_variance
     itemsize = 8 if accumulation_dtype(data.blocks.device, xp=xp) == xp.float64 else 4
-    # No row is farther from the mean than all of them together.
+    # A row's squared distance to the mean is at most the sum of all rows'.
     most = variance * data.blocks.n_features * data.blocks.n_points * data.mass
     is_too_large = not most <= GREATEST_VARIANCE[itemsize]
     if not is_too_large and (variance == 0.0 or variance * data.mass >= LEAST_VARIANCE[itemsize]):
         return
-    told = f"The weights, {data.mass:.1e} in all, times the squared spread of the rows are too"
+    told = f"The sum of weights, {data.mass:.1e}, times the squared spread of the rows is too"
     name = f"float{8 * itemsize}"
     advice = "Multiply sample_weight by a power of two that brings its sum near 1."
     if is_too_large:

@@ -8,14 +8,14 @@ from kmeans_xp.estimators.preparation import Prepared
 
 __all__ = ["Progress"]
 
-#: makes what a checkpoint holds: arrays on a device are copied to the host only to be written
+#: returns the content of a checkpoint; called only to write it, since it copies arrays to the host
 Values = Callable[[], Mapping[str, Any]]
 
 
 class Progress:
     """The callbacks of one fit as a tree: the fit, its runs, and their iterations.
 
-    Without callbacks nothing is built or called.
+    Without callbacks it does nothing.
 
     Parameters
     ----------
@@ -36,7 +36,7 @@ class Progress:
             self.fit.call_on_fit_task_begin(estimator=estimator, **self.data)
 
     def saved(self, data: Prepared) -> Mapping[str, Any] | None:
-        """Return the values of where an earlier fit stood; None if no checkpoint has any."""
+        """Return the saved state of an earlier fit; None if no checkpoint has one."""
         if not self.checkpoints:
             return None
         identity = identity_of(self.estimator, data)
@@ -44,19 +44,19 @@ class Progress:
         return next((values for values in found if values is not None), None)
 
     def resumed(self, where: str) -> None:
-        """Tell checkpoints where the fit goes on."""
+        """Set in each checkpoint where the fit continued."""
         for checkpoint in self.checkpoints:
             checkpoint.resumed = where
 
     def offer(self, values: Values, *, is_iteration: bool = False, is_end: bool = False) -> None:
-        """Let checkpoints write where the fit stands, if it is time to; its end, by ``end``."""
+        """Let checkpoints write the state if a write is due; ``end`` writes the final state."""
         self._values = values
         if not is_end:
             for checkpoint in self.checkpoints:
                 checkpoint._offer(values, is_iteration=is_iteration)
 
     def begin_run(self, max_iter: int, fitted: Callable[[], dict[str, Any]]) -> None:
-        """Begin one run from one set of initial centroids, which make it `fitted`."""
+        """Begin a run; ``fitted`` returns the fitted attributes for its initial centroids."""
         if self.is_on:
             self.run = self.fit.subcontext(task_name="run", max_subtasks=max_iter)
             self.run.call_on_fit_task_begin(
@@ -66,7 +66,7 @@ class Progress:
     def iteration(
         self, fitted: Callable[[], dict[str, Any]], metadata: Callable[[], dict[str, Any]]
     ) -> bool:
-        """Tell of one iteration; True if a callback wants to stop."""
+        """Report one iteration; return True if a callback wants to stop."""
         if not self.is_on:
             return False
         task = self.run.subcontext(task_name="iteration")
@@ -74,11 +74,11 @@ class Progress:
         return self._end(task, fitted, metadata)
 
     def end_run(self, fitted: Callable[[], dict[str, Any]]) -> bool:
-        """End the run; True if a callback wants no further one."""
+        """End the run; return True if a callback wants no further run."""
         return self.is_on and self._end(self.run, fitted)
 
     def end(self) -> None:
-        """End the fit; the estimator has its fitted attributes."""
+        """End the fit; the estimator must have its fitted attributes."""
         if self.is_on:
             self._end(self.fit, dict)
         for checkpoint in self.checkpoints:

@@ -1,4 +1,4 @@
-"""A line from time to time that tells how a long fit goes."""
+"""Lines that report the progress of a long fit."""
 
 import sys
 import time
@@ -12,18 +12,18 @@ __all__ = ["ProgressLine"]
 
 
 class ProgressLine:
-    """A callback that writes a line from time to time, for fits that take minutes or hours.
+    """A callback that regularly writes a line, for fits that take minutes or hours.
 
-    The line tells the iteration and the inertia at its start (for mini-batches, its smoothed mean
-    a row). It also tells the rows visited in a second since the line before, and how long the run
-    takes at most: it may converge at any iteration.
+    The line shows the iteration and the inertia at its start (for mini-batches, the smoothed mean
+    inertia of a row). It also shows the rows visited each second since the previous line, and the
+    maximum time that is left. The run may converge at any iteration.
 
     Parameters
     ----------
     seconds : float, default=10.0
-        From one line to the next, at least; a fit that takes less writes nothing.
+        Minimum time between two lines; a shorter fit writes nothing.
     write : callable, default=None
-        Takes a line, without its end; None for standard error.
+        Takes a line, without a newline; None for standard error.
 
     Notes
     -----
@@ -55,18 +55,18 @@ class ProgressLine:
         Parameters
         ----------
         estimator : estimator
-            Whose fit begins.
+            The estimator whose fit begins.
         context : sklearn.callback.CallbackContext
             The fit, as a task.
         """
 
     def on_fit_task_begin(self, estimator: Any, context: Any) -> None:
-        """Look at the clock when a run begins: seeding is not counted.
+        """Start the clock when a run begins, after seeding.
 
         Parameters
         ----------
         estimator : estimator
-            That is being fitted.
+            The estimator in its fit.
         context : sklearn.callback.CallbackContext
             The task that begins.
         """
@@ -76,16 +76,16 @@ class ProgressLine:
     def on_fit_task_end(
         self, estimator: Any, context: Any, *, metadata: dict[str, Any] | None = None
     ) -> None:
-        """Count an iteration, and write a line if it is time to.
+        """Count an iteration, and write a line if one is due.
 
         Parameters
         ----------
         estimator : estimator
-            That is being fitted.
+            The estimator in its fit.
         context : sklearn.callback.CallbackContext
             The task that ends.
         metadata : dict or None
-            The iteration in numbers.
+            The numbers of the iteration.
         """
         if context.task_name != "iteration" or metadata is None:
             return
@@ -102,19 +102,19 @@ class ProgressLine:
             self.write(line)
 
     def teardown(self, estimator: Any, context: Any) -> None:
-        """Do nothing: the lines are written.
+        """Do nothing: all lines are written.
 
         Parameters
         ----------
         estimator : estimator
-            Whose fit ended.
+            The estimator whose fit ended.
         context : sklearn.callback.CallbackContext
             The fit, as a task.
         """
 
 
 def _line(run: Any, metadata: dict[str, Any], seconds: float) -> str:
-    """Return an iteration in words; each takes ``seconds``."""
+    """Describe an iteration; each takes ``seconds``."""
     n_runs, n_left = run.parent.max_subtasks, metadata["max_iter"] - metadata["iteration"]
     rate = metadata["n_rows"] / seconds if seconds > 0.0 else float("inf")
     return ", ".join(

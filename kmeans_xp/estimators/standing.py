@@ -1,4 +1,4 @@
-"""Where a fit stands, and the same as values that a checkpoint can hold."""
+"""The state of a fit, and its conversion to values that a checkpoint can hold."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, Self
@@ -57,20 +57,20 @@ _OF_SPLITS: dict[str, Kind] = {
 
 
 class KMeansStanding(NamedTuple):
-    """Where a fit of several runs stands, between two iterations.
+    """The state of a fit of several runs, between two iterations.
 
     Parameters
     ----------
     run : int
-        From 0; the number of runs when all are done.
+        Index of the run, from 0; the number of runs at the end.
     random_state : RandomState
-        Draws the initial centroids of the next run that has none.
+        Draws the initial centroids of further runs.
     centroids : array of shape (n_clusters, n_features), or None
-        Of this run, relative to the origin; None before it has any.
+        Centroids of this run, relative to the origin; None before its seeding.
     iterations : tuple of Iteration
-        Those that led there.
+        Iterations of this run so far.
     best : LloydResult or None
-        Of the runs before.
+        Best result of earlier runs.
     """
 
     run: int
@@ -80,7 +80,7 @@ class KMeansStanding(NamedTuple):
     best: LloydResult | None = None
 
     def values(self) -> dict[str, Any]:
-        """Return what a checkpoint holds."""
+        """Return the content of a checkpoint."""
         best = self.best and {
             "centroids": self.best.centroids,
             "inertia": self.best.inertia,
@@ -95,7 +95,7 @@ class KMeansStanding(NamedTuple):
         }
 
     def restored(self, values: Mapping[str, Any], blocks: Blocks, sizes: SizeBounds | None) -> Self:
-        """Return where a fit stood whose values these are; this is where it began."""
+        """Return the state that was saved as ``values``; self is the state at the fit's start."""
         _check(values, _OF_RUNS, blocks)
         if (best := values.get("best")) is not None:
             _check(best, _OF_RESULT, blocks)
@@ -109,14 +109,14 @@ class KMeansStanding(NamedTuple):
         )
 
     def __str__(self) -> str:
-        """Return where that is, in words."""
+        """Describe the state in words."""
         return f"iteration {len(self.iterations)} of run {self.run + 1}"
 
 
 def mini_batch_values(
     standing: MiniBatchStanding | None, random_state: np.random.RandomState
 ) -> dict[str, Any]:
-    """Return what a checkpoint holds of mini-batches; without a standing, of their seeding."""
+    """Return the content of a mini-batch fit's checkpoint; without a standing, before seeding."""
     if standing is None:
         return {"random_state": random_state, "standing": None}
     columns = ("inertia", "smoothed_inertia", "sq_shift", "n_reassigned")
@@ -124,7 +124,7 @@ def mini_batch_values(
     values = {
         "centroids": standing.state.centroids,
         "mass": standing.state.mass,
-        # The first step has no smoothed inertia, which is NaN here.
+        # The first step has no smoothed inertia; store NaN for it.
         "steps": np.asarray(steps, dtype=np.float64).reshape(-1, len(columns)),
         "n_seen": standing.n_seen,
     }
@@ -132,7 +132,7 @@ def mini_batch_values(
 
 
 def mini_batch_standing(values: Mapping[str, Any], blocks: Blocks) -> MiniBatchStanding:
-    """Return where a fit by mini-batches stood, of its values."""
+    """Return the state of a mini-batch fit that was saved as ``values``."""
     _check(values, _OF_BATCHES, blocks)
     state = MiniBatchState(*(_placed(values[name], blocks) for name in ("centroids", "mass")))
     steps = [
@@ -143,7 +143,7 @@ def mini_batch_standing(values: Mapping[str, Any], blocks: Blocks) -> MiniBatchS
 
 
 def bisection_values(split: Bisection, random_state: np.random.RandomState) -> dict[str, Any]:
-    """Return what a checkpoint holds of a tree that is being grown."""
+    """Return the content of a checkpoint for an unfinished tree."""
     return {
         "random_state": random_state,
         "centroids": split.centroids,
@@ -153,7 +153,7 @@ def bisection_values(split: Bisection, random_state: np.random.RandomState) -> d
 
 
 def bisection(values: Mapping[str, Any], n_clusters: int, blocks: Blocks) -> Bisection:
-    """Return the tree of a fit whose values these are; what it measured is measured again."""
+    """Return the tree that was saved as ``values``; clusters must be measured again."""
     _check(values, _OF_SPLITS, blocks)
     children = tuple((int(left), int(right)) for left, right in values["children"])
     if len(children) > 2 * n_clusters - 1:
@@ -164,20 +164,20 @@ def bisection(values: Mapping[str, Any], n_clusters: int, blocks: Blocks) -> Bis
 
 
 def restored_state(fresh: np.random.RandomState, saved: Any) -> np.random.RandomState:
-    """Return a source of random numbers that goes on where the saved one was."""
+    """Return a random state that continues from the saved one."""
     if not isinstance(saved, np.random.RandomState):
-        raise ValueError("The checkpoint is damaged: the state of random numbers is missing.")
-    if fresh is np.random.mtrand._rand:  # numpy's own, which is for all to draw from
+        raise ValueError("The checkpoint is damaged: the random state is missing.")
+    if fresh is np.random.mtrand._rand:  # NumPy's global one: leave it unchanged for others
         return saved
-    # The user's: it is to end where it would have ended.
+    # The user's own: it must end in the same state as without interruption.
     fresh.set_state(saved.get_state(legacy=False))
     return fresh
 
 
 def _check(values: Mapping[str, Any], schema: Mapping[str, Kind], blocks: Blocks) -> None:
-    """Raise ValueError, which names the field, if a file holds what no fit has left."""
+    """Raise ValueError, which names the field, if no fit could have left these values."""
     if not isinstance(values, dict):
-        raise ValueError("The checkpoint is damaged: where the fit stood is missing.")
+        raise ValueError("The checkpoint is damaged: the state of the fit is missing.")
     sizes = {"d": blocks.n_features, "3": 3, "4": 4}
     for name, kind in schema.items():
         if name not in values:

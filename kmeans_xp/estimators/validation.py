@@ -1,4 +1,4 @@
-"""Checks of what the user passed: one clear error each, before any work."""
+"""Checks of arguments: each raises one clear error before any work."""
 
 import math
 import numbers
@@ -59,16 +59,16 @@ def checked_points(
 
     Parameters
     ----------
-    X : array-like, sparse matrix, or rows that lie elsewhere
+    X : array-like, sparse matrix, or rows that are read by blocks
     estimator : estimator, optional
-        Its features are compared, or set.
+        Its features are compared with those of X, or set.
     reset : bool
-        Whether they are set.
+        Whether to set them.
     anywhere : bool
-        Whether rows may lie in no array.
+        Whether rows may be read by blocks.
     is_measured : bool
-        Whether ``refuse_unmeasurable`` is called after their spread is measured: arrays on an
-        accelerator are then not visited here.
+        Whether the caller measures the spread and then calls ``refuse_unmeasurable``. This
+        function then skips the visit of arrays on an accelerator.
 
     Returns
     -------
@@ -79,9 +79,11 @@ def checked_points(
         if _is_plain(X) and _has_known_features(X, estimator, reset=reset):
             return X
     rows = elsewhere(X)
-    if rows is not None and (anywhere or not isinstance(X, np.ndarray)):  # maps are arrays too
+    if rows is not None and (
+        anywhere or not isinstance(X, np.ndarray)
+    ):  # memory maps are arrays too
         return _checked_elsewhere(rows, estimator, reset=reset, anywhere=anywhere)
-    # No array of an Array API library: CuPy if it lies in CUDA memory, else NumPy.
+    # Arrays of other libraries: become CuPy's if they are in CUDA memory, otherwise NumPy's.
     X = adopted(X)
     if not is_host_array(X):
         with working_device(namespace_of(X), device_of(X)):
@@ -105,7 +107,7 @@ def checked_points(
         _refuse_bad_places(X)
         if _is_plain_matrix(X) and _has_known_features(X, estimator, reset=reset):
             return X
-    # Half precision is computed in float32; scikit-learn would take it to float64.
+    # Half precision is computed in float32; scikit-learn would convert it to float64.
     is_half = str(getattr(X, "dtype", None)) in ("float16", "bfloat16")
     dtype = np.float32 if is_half else [np.float64, np.float32]
     if estimator is None:
@@ -114,7 +116,7 @@ def checked_points(
 
 
 def _checked_matrix(X: Any, estimator: Any, *, reset: bool) -> Any:
-    """Return a matrix on a device of its own in CSR form and of real floating numbers."""
+    """Return a CSR matrix that is not on the host, checked, with real floating numbers."""
     _refuse_bad_shape(X)
     _refuse_bad_numbers(X.data, "X")
     _refuse_bad_places(X)
@@ -129,17 +131,17 @@ def _checked_elsewhere(
 ) -> Elsewhere:
     if not anywhere:
         raise TypeError(
-            f"{rows.name} lies in no array of this process, and this needs all rows in one: take "
-            "a sample of the rows, or read them first."
+            f"{rows.name} is read by blocks, but this needs all rows in one array in memory: "
+            "take a sample of the rows, or load them first."
         )
     if estimator is not None:
-        # The rows themselves are checked when they are first visited.
+        # The first visit checks the rows themselves.
         validate_data(estimator, rows.header, reset=reset, skip_check_array=True)
     return rows
 
 
 def refuse_unmeasurable(points: Any, mean_variance: float) -> None:
-    """Raise ValueError where NaN or infinity is why the spread of checked points is not finite."""
+    """Raise ValueError if the spread of points is not finite because of NaN or infinity."""
     if math.isfinite(mean_variance):
         return
     if not isinstance(points, Elsewhere) and not is_sparse(points):
@@ -153,7 +155,7 @@ def check_enough_rows(points: Any, n_clusters: int) -> None:
 
 
 def refuse_flag(name: str, value: Any, caller: str) -> None:
-    """Raise InvalidParameterError for True and False in the place of a number: to Python, ints."""
+    """Raise InvalidParameterError for True or False instead of a number, though they are ints."""
     if isinstance(value, bool):
         raise InvalidParameterError(
             f"The {name!r} parameter of {caller} must be a number. Got {value} instead."
@@ -161,13 +163,13 @@ def refuse_flag(name: str, value: Any, caller: str) -> None:
 
 
 def check_metric(metric: Any) -> None:
-    """Raise ValueError for a metric that there is not."""
+    """Raise ValueError for an unknown metric."""
     if metric not in METRICS:
         raise ValueError(f"metric must be one of {', '.join(METRICS)}, got {metric!r}.")
 
 
 def checked_weights(sample_weight: Any, points: Any, placement: Placement) -> Any:
-    """Return the weights where the computation is, in the points' dtype; None for none."""
+    """Return the weights on the device that computes, in the points' dtype, or None."""
     if type(points) is not np.ndarray and isinstance(points, Elsewhere):
         return points.checked_weights(sample_weight)
     if sample_weight is None:
@@ -192,7 +194,7 @@ def checked_weights(sample_weight: Any, points: Any, placement: Placement) -> An
         raise ValueError(f"Complex data not supported\nsample_weight has {sample_weight.dtype}.")
     xp = placement.xp
     weights = bring(sample_weight, placement, dtype=_computing_like(points, placement))
-    # One read for the three checks, since each read waits for the device.
+    # Read once for all three checks: each read waits for the device.
     least, total = to_host(xp.stack([xp.min(weights), xp.sum(weights)]))
     if not np.isfinite(total):
         raise ValueError("Input sample_weight contains NaN or infinity.")
@@ -212,7 +214,7 @@ def checked_centroids(
     n_clusters: int | None = None,
     metric: str = "euclidean",
 ) -> Array:
-    """Return given centroids, checked, where the computation is and in its dtype."""
+    """Return the user's centroids, checked, on the device that computes and in its dtype."""
     if is_known_array(centroids):
         centroids = adopted(centroids)
     if not _is_plain(centroids):
@@ -233,10 +235,10 @@ def checked_centroids(
 
 
 def centroids_on_sphere(centroids: Array, name: str) -> Array:
-    """Return centroids scaled as rows are for cosine distances; ValueError where one is zero."""
+    """Scale centroids to the length of rows for cosine distances; ValueError if one is zero."""
     xp = namespace_of(centroids)
     if bool(xp.any(xp.all(centroids == 0.0, axis=1))):
-        raise ValueError(f"A row of {name} is zero, and has no direction: metric='cosine'.")
+        raise ValueError(f"A row of {name} is zero: metric='cosine' needs a direction.")
     return on_sphere(centroids, xp=xp)
 
 
@@ -248,14 +250,14 @@ def _checked_rows(centroids: Any, name: str) -> Array:
         return centroids
     try:
         return check_array(centroids, dtype=[np.float64, np.float32], input_name=name)
-    except TypeError as error:  # of a dict, say
+    except TypeError as error:  # for example, for a dict
         raise ValueError(f"{name} must be an array of numbers: {error}") from error
 
 
 def as_random_state(random_state: Any) -> np.random.RandomState:
-    """Return a RandomState of an int, a RandomState, a Generator or None."""
+    """Return a RandomState for an int, a RandomState, a Generator or None."""
     if isinstance(random_state, np.random.Generator):
-        # Shares the generator's bits, so drawing here advances it.
+        # The RandomState shares the generator's state: drawing from it advances the generator.
         return np.random.RandomState(random_state.bit_generator)
     try:
         if isinstance(random_state, numbers.Integral):
@@ -263,15 +265,15 @@ def as_random_state(random_state: Any) -> np.random.RandomState:
             seeded.seed(int(random_state))
             return seeded
         checked: np.random.RandomState = check_random_state(random_state)
-    except ValueError as error:  # NumPy's names no parameter
+    except ValueError as error:  # NumPy's error does not name the parameter
         raise ValueError(f"random_state={random_state!r} cannot be used: {error}") from error
     return checked
 
 
 class _Unseeded(ISeedSequence):
-    """What a bit generator begins with where its seed comes after.
+    """Initial state of a bit generator that gets its seed afterwards.
 
-    ``RandomState(seed)`` gathers entropy of the system before it takes the seed, which is most of
+    ``RandomState(seed)`` reads entropy from the system before it uses the seed. That is most of
     its time, and as long as twenty iterations on few rows.
     """
 
@@ -284,21 +286,21 @@ _UNSEEDED: Any = _Unseeded()
 
 
 def is_array_like(value: Any) -> bool:
-    """Return whether ``value`` is an array or a sequence of rows, and no name or function."""
+    """Return whether ``value`` is an array or a sequence of rows, not a string or a function."""
     if isinstance(value, str) or callable(value):
         return False
     return hasattr(value, "__len__") or hasattr(value, "shape") or hasattr(value, "__array__")
 
 
 def _is_plain(X: Any, *, ndim: int = 2) -> bool:
-    """Return whether scikit-learn would find X good as it is; asking it may outlast a fit."""
+    """Return whether scikit-learn's check would accept X; that check may take longer than a fit."""
     if is_known_array(X):
         X = lent(X)
     return type(X) is np.ndarray and X.ndim == ndim and X.size > 0 and _has_finite_sum(X)
 
 
 def _is_plain_matrix(X: Any) -> bool:
-    """Return whether scikit-learn would find a matrix on the host good as it is."""
+    """Return whether scikit-learn's check would accept a matrix on the host."""
     return bool(X.format == "csr" and X.ndim == 2 and 0 not in X.shape and _has_finite_sum(X.data))
 
 
@@ -306,12 +308,12 @@ def _has_finite_sum(numbers: np.ndarray[Any, Any]) -> bool:
     if numbers.dtype not in (np.float32, np.float64):
         return False
     with np.errstate(all="ignore"):
-        # Of finite numbers whose sum is not, scikit-learn has to say so.
+        # If the sum overflows although all numbers are finite, scikit-learn's check decides.
         return math.isfinite(np.add.reduce(numbers, axis=None))
 
 
 def _has_known_features(X: Array, estimator: Any, *, reset: bool) -> bool:
-    """Return whether X, without names, has the features of the estimator, which a reset sets."""
+    """Return whether X, without names, has the estimator's features; a reset sets them."""
     if estimator is None:
         return True
     if hasattr(estimator, "feature_names_in_"):
@@ -343,32 +345,32 @@ def _refuse_bad_shape(X: Any, name: str = "X") -> None:
 
 
 def _refuse_bad_places(X: Any) -> None:
-    """Raise ValueError where a sparse matrix, made by hand, says that numbers lie elsewhere."""
+    """Raise ValueError if the indices of a sparse matrix point outside of it."""
     if X.format not in ("csr", "csc") or 0 in X.shape:
-        return  # what converts the others looks
+        return  # the conversion of other formats checks them
     n_features, n_stored = X.shape[X.format == "csr"], len(X.data)
     xp = namespace_of(X.data)
     lengths = X.indptr[1:] - X.indptr[:-1]
     ends = [X.indptr[0] == 0, X.indptr[-1] <= min(n_stored, len(X.indices)), xp.min(lengths) >= 0]
     is_on_host = is_host_array(X)
-    if n_stored and not is_on_host:  # on the host they are looked at when they are taken
+    if n_stored and not is_on_host:  # on the host, indices are checked when they are read
         ends += [xp.min(X.indices) >= 0, xp.max(X.indices) < n_features]
-    # One read for all, since each read waits for the device.
+    # Read once for all checks: each read waits for the device.
     is_good = all(ends) if is_on_host else xp.all(xp.stack([xp.asarray(each) for each in ends]))
     if not bool(is_good):
         raise ValueError(
-            f"X is a sparse matrix of shape {X.shape} whose indices or indptr point outside of it: "
-            "its arrays were set by hand, or are damaged."
+            f"The indices or indptr of the sparse matrix X, of shape {X.shape}, point outside of "
+            "it: check the code that made its arrays."
         )
 
 
 def _refuse_times(X: Any) -> None:
-    """Raise ValueError for dates and durations: where one is missing, it is a large number."""
+    """Raise ValueError for dates and durations: a missing one would become a large number."""
     dtypes = X.dtypes if hasattr(X, "dtypes") else [getattr(X, "dtype", None)]
     for dtype in dtypes:
         if getattr(dtype, "kind", "") in ("M", "m"):
             raise ValueError(
-                f"X holds {dtype}: convert dates and durations to numbers first, in days, say."
+                f"X holds {dtype}: convert dates and durations to numbers first, such as days."
             )
 
 
@@ -384,12 +386,13 @@ def _refuse_bad_numbers(X: Array, name: str) -> None:
 
 
 def _all_finite(X: Array) -> bool:
-    X = lent(X)  # NumPy has less to do before a sum than others
+    X = lent(X)  # a sum starts faster in NumPy than in other libraries
     xp = namespace_of(X)
     if X.dtype not in (xp.float32, xp.float64):
         X = xp.astype(X, xp.float32)
     with np.errstate(all="ignore"):
-        # Unless it overflows, the sum of finite numbers is finite: no n x d array of flags.
+        # The sum of finite numbers is finite unless it overflows: first try it, which needs no
+        # n x d array of flags.
         return bool(xp.isfinite(xp.sum(X))) or bool(xp.all(xp.isfinite(X)))
 
 

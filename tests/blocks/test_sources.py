@@ -404,7 +404,7 @@ def test_columns_of_one_name_are_refused() -> None:
 
 @pytest.mark.parametrize("options", [{"columns": ["a"]}, {"weight": "a"}])
 def test_arrays_have_no_names(options: dict[str, Any]) -> None:
-    with pytest.raises(TypeError, match="'a' by its index"):
+    with pytest.raises(TypeError, match="index of 'a'"):
         open_rows(POINTS, **options)
     with pytest.raises(ValueError, match="columns 0 to 3, not 4"):
         open_rows(POINTS, columns=[4])
@@ -635,7 +635,7 @@ def test_a_file_that_is_cut_short_while_it_is_read_apart(tmp_path: Path) -> None
 def test_a_source_of_one_pass_is_not_read_apart() -> None:
     source = open_rows(lambda: iter([POINTS]))
     assert not source.is_read_apart
-    with pytest.raises(NotImplementedError, match="one after the other"):
+    with pytest.raises(NotImplementedError, match="one after another"):
         source.apart()
 
 
@@ -712,7 +712,7 @@ def shrinking(*lengths: int) -> Callable[[], Any]:
 
 
 def test_rows_that_change_between_passes_are_noticed() -> None:
-    for last, words in ((9, "there are 9 rows, where an earlier pass found 10"), (11, "11 rows")):
+    for last, words in ((9, "there are 9 rows, but an earlier pass found 10"), (11, "11 rows")):
         source = open_rows(shrinking(10, 10, last))
         source.sizes()
         with pytest.raises(ValueError, match=words):
@@ -734,8 +734,8 @@ def test_blocks_that_come_or_go_are_noticed() -> None:
 @pytest.mark.parametrize(
     ("later", "words"),
     [
-        (POINTS[:, :3], "shape .103, 3., and rows have 4 columns"),
-        (POINTS.astype("f8"), "read as float64, and the first chunk as float32"),
+        (POINTS[:, :3], "shape .103, 3., but rows have 4 columns"),
+        (POINTS.astype("f8"), "dtype is float64, but that of the first chunk is float32"),
         (np.zeros((3, 4), "U1"), "real numbers"),
         (POINTS[0], r"shape \(4,\)"),
     ],
@@ -764,7 +764,7 @@ def test_an_iterator_must_be_fresh() -> None:
     source = open_rows(lambda: chunks)
     with pytest.raises(ValueError, match="return a FRESH iterator"):
         source.sizes()
-    with pytest.raises(TypeError, match=r"read once only.*callable that returns a fresh iterator"):
+    with pytest.raises(TypeError, match=r"read only once.*callable that returns a fresh iterator"):
         open_rows(iter([POINTS]))
     with pytest.raises((RuntimeError, TypeError), match="returned a int, not an iterator"):
         open_rows(lambda: 3).sizes()
@@ -833,7 +833,7 @@ def test_files_that_are_not_there(tmp_path: Path) -> None:
 
 def test_files_of_other_formats(tmp_path: Path) -> None:
     np.savez(tmp_path / "x.npz", POINTS)
-    with pytest.raises(ValueError, match=r"x.npz is of no format .*Save its array as .npy"):
+    with pytest.raises(ValueError, match=r"x.npz is not in a format .*Save its array as .npy"):
         open_rows(tmp_path / "x.npz")
     with pytest.raises(ValueError, match=r"several formats: .npy, .parquet"):
         open_rows([saved(POINTS, tmp_path), written_parquet(POINTS, tmp_path)])
@@ -844,7 +844,7 @@ def test_files_of_other_formats(tmp_path: Path) -> None:
 
 def test_files_that_do_not_fit_together(tmp_path: Path) -> None:
     paths = [saved(POINTS, tmp_path, "a.npy"), saved(POINTS[:, :3], tmp_path, "b.npy")]
-    with pytest.raises(ValueError, match=r"b.npy has 3 columns, and .*a.npy has 4"):
+    with pytest.raises(ValueError, match=r"b.npy has 3 columns, but .*a.npy has 4"):
         open_rows(paths)
 
 
@@ -879,7 +879,7 @@ def test_things_that_hold_no_rows(value: Any) -> None:
 def test_open_rows_of_open_rows() -> None:
     source = open_rows(POINTS)
     assert open_rows(source) is source
-    with pytest.raises(ValueError, match="cannot be opened with other options"):
+    with pytest.raises(ValueError, match="they cannot get other options"):
         open_rows(source, block_rows=3)
 
 

@@ -271,7 +271,7 @@ def test_few_rows() -> None:
 
 def test_a_callable_init_needs_rows_in_one_piece() -> None:
     kmeans = KMeans(N_CLUSTERS, init=lambda X, n_clusters, random_state: X[:n_clusters])
-    with pytest.raises(ValueError, match="init is a callable"):
+    with pytest.raises(ValueError, match="A callable init needs"):
         kmeans.fit(open_rows(POINTS, block_rows=100))
 
 
@@ -358,7 +358,7 @@ def test_arrays_larger_than_the_device_are_streamed(
     assert "block by block" not in kmeans.device_reason_
     monkeypatch.setattr(stream, "free_memory", lambda xp, device: 1000)
     found = fitted(KMeans, POINTS, device="cuda")
-    assert "do not fit there and are brought block by block" in found.device_reason_
+    assert "do not fit there and are copied block by block" in found.device_reason_
     assert_array_equal(found.labels_, kmeans.labels_)
     assert type(found.labels_) is np.ndarray
     assert_array_equal(found.predict(POINTS), found.labels_)
@@ -394,7 +394,7 @@ def test_nothing_half_written_stays(tmp_path: Path) -> None:
         kmeans.predict(open_rows(broken, block_rows=100), out=tmp_path / "labels.npy")
     assert os.listdir(tmp_path) == ["labels.npy"]
     assert (tmp_path / "labels.npy").read_text() == "older"
-    with pytest.raises(ValueError, match=r"must be the name of a .npy file"):
+    with pytest.raises(ValueError, match=r"must be the path of a .npy file"):
         kmeans.predict(POINTS, out=tmp_path / "labels.csv")
     with pytest.raises(FileNotFoundError, match="nowhere"):
         kmeans.predict(POINTS, out=tmp_path / "nowhere" / "labels.npy")

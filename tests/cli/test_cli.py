@@ -107,7 +107,7 @@ def test_sizes_are_kept(run: Run, csv_file: Path) -> None:
     assert "need 104 rows" in done.stderr
     done = run("cluster", csv_file, "-k", 4, "--size-min", 20, "--mini-batch")
     assert done.exit_code == 2
-    assert "--mini-batch takes no --size-min" in done.stderr
+    assert "--mini-batch cannot be used with --size-min" in done.stderr
 
 
 def test_the_same_seed_gives_the_same_files(run: Run, csv_file: Path, tmp_path: Path) -> None:
@@ -243,7 +243,7 @@ def test_an_earlier_cluster_column_is_kept_not_clustered(
     done = run("cluster", once, "-k", 3, "--out", twice)
     assert done.exit_code == 0, done.output
     assert "cluster (holds labels of an earlier run)" in done.stderr
-    assert "column cluster stays as it is: the labels are in cluster_1" in done.stderr
+    assert "already has a column cluster: the labels are in cluster_1" in done.stderr
     found = tables.read(twice)
     assert found.column_names == [*tables.read(once).column_names, "cluster_1"]
     assert found["cluster"] == found["cluster_1"] == tables.read(once)["cluster"]
@@ -253,7 +253,7 @@ def test_an_earlier_cluster_column_is_kept_not_clustered(
     assert "cluster_1 (holds labels of an earlier run)" in done.stderr
     done = run("cluster", twice, "-k", 3, "--out", thrice, "--label-column", "height")
     assert done.exit_code == 1
-    assert "--label-column 'height' is a column already" in done.stderr
+    assert "--label-column 'height' already is a column" in done.stderr
 
 
 @pytest.mark.parametrize(
@@ -266,7 +266,7 @@ def test_a_csv_file_without_names_loses_no_row(
     file.write_text(header + "1.5,2\n3,4\n8,9\n8,9.5\n")
     done = run("cluster", file, "-k", 2, "--out", out)
     assert f"{n_rows} rows x 2 columns" in done.stdout
-    assert ("begins with numbers, not names" in done.stderr) == (header == "")
+    assert ("has numbers, not names" in done.stderr) == (header == "")
     assert out.read_text().splitlines()[0] == ",".join([*names.split(), "cluster"])
     assert len(out.read_text().splitlines()) == n_rows + 1
 
@@ -461,7 +461,7 @@ def test_what_was_killed_goes_on(
     assert not out.exists()
     done = run(*command, "--out", out, "--checkpoint", kept)
     assert done.exit_code == 0
-    assert re.search(rf"went on from {re.escape(str(kept))}, (iteration|step) \d+", done.stderr)
+    assert re.search(rf"continued from {re.escape(str(kept))}, (iteration|step) \d+", done.stderr)
     assert out.read_bytes() == whole.read_bytes()
     assert sorted(tmp_path.iterdir()) == [out, whole]
 
@@ -483,7 +483,7 @@ def test_a_fit_whose_files_cannot_be_written_is_kept(
     assert kept.exists()
     done = run(*command)
     assert done.exit_code == 0
-    assert "went on from" in done.stderr
+    assert "continued from" in done.stderr
     assert not kept.exists()
 
 
@@ -623,7 +623,7 @@ def test_bad_files_are_one_error(name: str, run: Run, tmp_path: Path) -> None:
         ("a.npy", [np.array([{}, 1])], "Object arrays cannot be loaded"),
         ("a.npy", [np.zeros((0, 2))], "has no rows"),
         ("a.npz", [np.zeros((2, 2)), np.zeros((3, 2))], r"arr_0 \(2, 2\), arr_1 \(3, 2\)"),
-        ("a.npz", [np.zeros(2), np.zeros(3)], "1-D arrays of one length"),
+        ("a.npz", [np.zeros(2), np.zeros(3)], "1-D arrays of equal length"),
         ("a.npz", [], "it holds none"),
     ],
 )
@@ -706,7 +706,7 @@ def test_columns_that_no_csv_file_can_hold_are_refused(run: Run, tmp_path: Path)
     file, out = tmp_path / "in.parquet", tmp_path / "out.csv"
     parquet.write_table(pa.table({"x": [1.0, 2.0], "list": [[1], [2]]}), file)
     done = run("cluster", file, "-k", 2, "--out", out)
-    assert_one_error(done, "cannot be written as .csv .*name the output .parquet")
+    assert_one_error(done, "cannot be written as .csv .*choose a .parquet")
     assert list(tmp_path.iterdir()) == [file]
 
 
@@ -907,7 +907,7 @@ def test_an_interrupt_says_what_is_kept(has_checkpoint: bool, tmp_path: Path) ->
     assert done.returncode == 130, done.stderr
     last = done.stderr.splitlines()[-1]
     if has_checkpoint:
-        expected = f"{checkpoint} keeps where it stood; the same command goes on from there."
+        expected = f"{checkpoint} holds the state so far; the same command continues from there."
         assert last == f"Stopped: {expected}"
     else:
         assert last == "Stopped: no file was written."

@@ -100,7 +100,7 @@ def test_it_agrees_with_the_library(run: Run, csv_file: Path) -> None:
 def test_a_sample_is_told(run: Run, csv_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert "random sample" not in run(csv_file, *FEW).stdout
     monkeypatch.setattr("kmeans_xp.cli.choose_k.MOST_MEASURED", 50)
-    assert "Silhouette and gap: of a random sample of 50 rows" in run(csv_file, *FEW).stdout
+    assert "Silhouette and gap: from a random sample of 50 rows" in run(csv_file, *FEW).stdout
 
 
 def test_the_same_seed_gives_the_same_files(run: Run, csv_file: Path, tmp_path: Path) -> None:
@@ -203,7 +203,7 @@ def test_bad_arguments_are_one_error(
         (["--criterion", "dice"], "Invalid value for '--criterion'", 2),
         (["--criterion", "gap", "--references", 0], "the gap statistic needs at least 1", 2),
         (["--seed", -1], "Invalid value for '--seed'", 2),
-        (["--out", "out.npy"], "an .npy file holds no table", 2),
+        (["--out", "out.npy"], "an .npy file cannot hold a table", 2),
         (["--out", "out.xlsx"], "extension '.xlsx' is not known; known are .csv", 2),
         (["--out", "table.csv"], "table.csv would be overwritten", 2),
         (["--out", "a.csv", "--plot", "a.csv"], "a.csv would be overwritten", 2),

@@ -78,7 +78,7 @@ def test_text_without_encode_is_an_error_that_says_how(run: Run, tmp_path: Path)
     done = run("cluster", as_csv(tmp_path / "t", TABLE), "-k", 2, "--columns", "width,colour")
     assert done.exit_code == 1
     assert "Column 'colour' of" in done.stderr
-    assert "holds text, not numbers; --encode makes columns of 0 and 1" in done.stderr
+    assert "holds text, not numbers; --encode turns it into columns of 0 and 1" in done.stderr
 
 
 def test_numbers_among_which_is_text_are_not_encoded(run: Run, tmp_path: Path) -> None:
@@ -92,7 +92,7 @@ def test_features_of_one_name_are_an_error(run: Run, tmp_path: Path) -> None:
     table = TABLE[["colour"]].assign(**{"colour=red": 1.0})
     done = run("cluster", as_csv(tmp_path / "t", table), "-k", 2, "--encode")
     assert done.exit_code == 1
-    assert "would have one name: colour=red" in done.stderr
+    assert "would have equal names: colour=red" in done.stderr
 
 
 @pytest.mark.parametrize("options", [[], ["--scale"], ["--missing", "mean"]])
@@ -102,7 +102,7 @@ def test_the_model_encodes_new_rows_alike(options: list[str], run: Run, tmp_path
     files = ("--out", out, "--model", model)
     done = run("cluster", file, "-k", 4, "--encode", *options, *files)
     assert done.exit_code == 0, done.output
-    assert "encoded as 0 and 1 for each value: colour ((empty), blue, green, red)" in done.stderr
+    assert "becomes a column of 0 and 1: colour ((empty), blue, green, red)" in done.stderr
     assert "colour=green" in done.stdout
     assert run("predict", model, file, "--out", again).exit_code == 0
     assert again.read_text() == out.read_text()
@@ -116,7 +116,7 @@ def test_values_that_the_model_does_not_know_are_zeros(run: Run, tmp_path: Path)
     assert done.exit_code == 0, done.output
     new = pd.DataFrame({"colour": ["red", "teal", "green", "pink"], "width": [0.0, 0.0, 0.0, 9.0]})
     done = run("predict", model, as_csv(tmp_path / "new", new), "--out", out)
-    assert "does not know these values, which count as none: colour (pink, teal; 2 rows)" in (
+    assert "does not know these values, and encodes them as 0: colour (pink, teal; 2 rows)" in (
         done.stderr
     )
     estimator, _ = persistence.load(model, expected=KMeans)
@@ -153,10 +153,12 @@ def test_the_report_compares_clusters_with_what_was_left_out(run: Run, tmp_path:
     file = as_csv(tmp_path / "t", table)
     done = run("report", file, "-k", 2, "--missing", "drop", "--out", page)
     assert done.exit_code == 0, done.output
-    (heading, *rows) = page_of(page).table("Rows of each colour in each cluster")
+    (heading, *rows) = page_of(page).table("Number of rows of each colour in each cluster")
     assert heading == ["colour", "0", "1"]
     assert [row[0] for row in rows] == ["(empty)", "blue", "green", "red"]
     reds, others = {"15 (100%)", "0 (0%)"}, {"15 (34%)", "14 (32%)", "0 (0%)"}
     assert set(rows[3][1:]) == reds
     assert {cell for row in rows[:3] for cell in row[1:]} == others
-    assert sum(caption.startswith("Rows of each") for caption in page_of(page).tables) == 2
+    assert (
+        sum(caption.startswith("Number of rows of each") for caption in page_of(page).tables) == 2
+    )

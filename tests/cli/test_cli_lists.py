@@ -99,7 +99,7 @@ def test_lists_of_several_lengths_are_an_error(run: Run, tmp_path: Path) -> None
     done = run("cluster", file, "-k", 2)
     assert done.exit_code == 1
     assert "Column 'e' of" in done.stderr
-    assert "lists of 1, 2 numbers: lists must be of one length" in done.stderr
+    assert "lists of 1, 2 numbers, but lists must have equal lengths" in done.stderr
     model = tmp_path / "m.safetensors"
     parquet.write_table(table_of(KINDS["lists"]), file)
     assert run("cluster", file, "-k", 2, "--model", model).exit_code == 0

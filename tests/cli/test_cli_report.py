@@ -144,7 +144,7 @@ def test_its_numbers_are_those_of_the_fit(scale: bool, run: Run, table_file: Pat
     assert [row[0] for row in rows] == ["metres", "kg"]
     found = np.array([[number(cell) for cell in row[1:]] for row in rows]).T
     np.testing.assert_allclose(found, centres, rtol=0.01, atol=60)
-    measures = {row[0]: row[1] for row in page.table("Measures")[1:]}
+    measures = {row[0]: row[1] for row in page.table("Scores")[1:]}
     assert number(measures["Inertia"]) == pytest.approx(kmeans.inertia_, rel=1e-4)
     for name, measure in (
         ("Silhouette", sklearn.metrics.silhouette_score),
@@ -171,18 +171,20 @@ def test_cosine_distances_are_measured_and_said(run: Run, table_file: Path) -> N
     units = points / np.linalg.norm(points, axis=1)[:, None]
     distances = 1.0 - (units * kmeans.cluster_centers_[kmeans.labels_]).sum(axis=1)
     means = np.bincount(kmeans.labels_, distances) / np.bincount(kmeans.labels_)
-    _, *rows = page.table("Sizes. Mean distance: of a cluster's rows to its centre, 1 - cos.")
+    _, *rows = page.table(
+        "Sizes. The mean distance is that of a cluster's rows to its centre, 1 - cos."
+    )
     np.testing.assert_allclose([number(row[3]) for row in rows], means, rtol=0.01, atol=1e-4)
-    _, *rows = page.table("Centres, of rows at length 1.")
+    _, *rows = page.table("Centres, of rows of length 1.")
     found = np.array([[number(cell) for cell in row[1:]] for row in rows]).T
     np.testing.assert_allclose(found, kmeans.cluster_centers_, atol=0.01)
-    measures = {row[0]: row[1] for row in page.table("Measures")[1:]}
+    measures = {row[0]: row[1] for row in page.table("Scores")[1:]}
     assert number(measures["Inertia"]) == pytest.approx(kmeans.inertia_, rel=1e-4)
     silhouette = sklearn.metrics.silhouette_score(points, kmeans.labels_, metric="cosine")
     assert number(measures["Silhouette"]) == pytest.approx(silhouette, abs=6e-4)
     davies_bouldin = sklearn.metrics.davies_bouldin_score(units, kmeans.labels_)
     assert number(measures["Davies-Bouldin"]) == pytest.approx(davies_bouldin, abs=6e-4)
-    assert "rows are compared by their direction" in " ".join(page.text)
+    assert "distances are between the rows' directions" in " ".join(page.text)
     assert "--metric cosine" in page.command
 
 
@@ -191,7 +193,7 @@ def test_it_tells_how_it_was_made(run: Run, table_file: Path) -> None:
     options = ["-k", 3, "--columns", "kg, metres", "--scale", "--seed", 5, "--n-init", 2, "-o", out]
     assert run(table_file, *options).exit_code == 0
     page = page_of(out)
-    facts = dict(page.table("Circumstances.")[1:])
+    facts = dict(page.table("Run details.")[1:])
     points = points_of(table_file)
     reason = KMeans(3, random_state=5, device="auto").fit(points).device_reason_
     assert facts["Device"] == reason
@@ -213,7 +215,7 @@ def test_the_command_in_it_makes_it_again(run: Run, table_file: Path) -> None:
     assert (program, subcommand) == ("kmeans-xp", "report")
     assert run(*arguments).exit_code == 0
     second = page_of(Path("report.html"))
-    changing = "Circumstances."  # the date and the time that it took
+    changing = "Run details."  # the date and the time that it took
     assert first.tables.pop(changing)[2:4] == second.tables.pop(changing)[2:4]
     assert first.tables == second.tables
 
@@ -222,8 +224,8 @@ def test_it_tells_what_the_data_are(run: Run, table_file: Path) -> None:
     assert run(table_file, "-k", 2).exit_code == 0
     page = page_of(Path("report.html"))
     assert "table.csv: 120 rows, 3 columns." in page.text
-    assert page.table("Columns that were left out.")[1:] == [["name", "holds text"]]
-    _, *rows = page.table("Columns that were clustered.")
+    assert page.table("Columns left out.")[1:] == [["name", "holds text"]]
+    _, *rows = page.table("Clustered columns.")
     values = points_of(table_file)
     measured = np.array([measure(values, axis=0) for measure in (np.mean, np.std, np.min, np.max)])
     found = np.array([[number(cell) for cell in row[1:]] for row in rows])
@@ -298,7 +300,7 @@ def test_hostile_names_are_text(run: Run, tmp_path: Path) -> None:
     assert "<script" not in text
     assert text.count("</style>") == 1
     assert [row[0] for row in page.table("Centres")[1:]] == [HOSTILE, "<b>"]
-    assert page.table("Columns that were left out.")[1:] == [["</style>", "holds text"]]
+    assert page.table("Columns left out.")[1:] == [["</style>", "holds text"]]
     assert page.headings[0][1] == f"Clusters of {file.name}"
 
 
@@ -307,7 +309,7 @@ def test_hostile_names_are_text(run: Run, tmp_path: Path) -> None:
     [
         ("1\n2\n3\n", 1, "there is only one cluster"),
         ("1\n1\n1\n", 2, "there is only one cluster"),
-        ("1\n2\n3\n", 3, "every row is a cluster of its own"),
+        ("1\n2\n3\n", 3, "every row is its own cluster"),
     ],
 )
 def test_measures_that_are_not_defined_say_so(
@@ -318,9 +320,9 @@ def test_measures_that_are_not_defined_say_so(
     done = run(file, "-k", n_clusters)
     assert done.exit_code == 0, done.output
     page = page_of(Path("report.html"))
-    values = [row[1] for row in page.table("Measures")[1:]]
+    values = [row[1] for row in page.table("Scores")[1:]]
     assert values[1:] == ["not defined"] * 3
-    assert f"No measure compares the clusters: {reason}." in page.text
+    assert f"Scores that compare clusters are not defined: {reason}." in page.text
     assert len(page.all("img")) == 3
 
 
@@ -329,14 +331,14 @@ def test_the_silhouette_of_many_rows_is_sampled(
 ) -> None:
     monkeypatch.setattr(report, "SILHOUETTE_SAMPLE", 50)
     assert run(table_file, "-k", 3).exit_code == 0
-    readings = {row[0]: row[2] for row in page_of(Path("report.html")).table("Measures")[1:]}
+    readings = {row[0]: row[2] for row in page_of(Path("report.html")).table("Scores")[1:]}
     assert readings["Silhouette"].endswith("Mean of a random sample of 50 rows.")
 
 
 @pytest.mark.parametrize(
     ("arguments", "message", "exit_code"),
     [
-        (["-k", 2, "-o", "report.pdf"], "a report is written as .html, not '.pdf'", 2),
+        (["-k", 2, "-o", "report.pdf"], "the extension must be .html, not '.pdf'", 2),
         (["-k", 2, "-o", "absent/report.html"], "No such file or directory: .*report.html'", 1),
         (["-k", 121], "120 rows are too few for 121 clusters", 1),
         (["-k", 2, "--columns", "depth"], "no column 'depth'", 1),
@@ -400,7 +402,7 @@ def test_markup_is_only_what_was_made_as_markup() -> None:
 def test_columns_not_asked_for_are_told(table_file: Path) -> None:
     data = inputs.read(table_file, Asked("kg"))
     assert data.names == ["kg"]
-    assert data.skipped == {"name": "not asked for", "metres": "not asked for"}
+    assert data.skipped == {"name": "not in --columns", "metres": "not in --columns"}
     assert data.notes == []
 
 
@@ -420,6 +422,6 @@ def test_a_browser_shows_it(run: Run, tmp_path: Path) -> None:
         "Quality",
         "Convergence",
         "Data",
-        "How this was made",
+        "Run details",
     ]
     assert "Refused" not in done.stderr

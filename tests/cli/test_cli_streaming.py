@@ -165,7 +165,7 @@ def test_missing_values_are_not_looked_for_block_by_block(
     for option, words in commands.items():
         bad = runner.invoke(app, [str(word) for word in words])
         assert bad.exit_code == 1
-        assert f"{option} needs all of them" in bad.output
+        assert f"{option} needs all rows at once" in bad.output
 
 
 @pytest.mark.parametrize("kind", WRITERS)
@@ -184,10 +184,12 @@ def test_a_model_fills_in_what_rows_lack_block_by_block(
     file, model, out = tmp_path / f"rows.{kind}", tmp_path / "m.safetensors", tmp_path / "out.tsv"
     run("cluster", file, "-k", 3, "--missing", "mean", "--model", model, *options)
     expected, written = run("predict", model, file, "--out", out), out.read_text()
-    assert "missing values of 43 rows are filled in" in expected.output
+    assert "missing values of 43 rows are replaced by" in expected.output
     little_memory()
     found = run("predict", model, file, "--out", out)
-    assert "missing values, if there are any, are filled in by what the model" in found.output
+    assert (
+        "missing values, if there are any, are replaced by the values in the model" in found.output
+    )
     assert shown(found) == shown(expected)
     assert out.read_text() == written
 
@@ -237,4 +239,4 @@ def test_dropping_rows_needs_all_of_them(run: Run, tmp_path: Path, little_memory
     little_memory()
     done = CliRunner().invoke(app, ["predict", str(model), str(file), "--drop-missing"])
     assert done.exit_code == 1
-    assert "--drop-missing needs all of them" in " ".join(done.output.split())
+    assert "--drop-missing needs all rows at once" in " ".join(done.output.split())

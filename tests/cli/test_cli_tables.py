@@ -101,7 +101,7 @@ def test_a_column_that_may_number_the_rows_is_told_and_can_be_excluded(
     file, out = tmp_path / "table.csv", tmp_path / "out.csv"
     TABLE.assign(id=1000 + 3 * np.arange(N_ROWS)).to_csv(file, index=False)
     done = run("cluster", file, "-k", 2)
-    assert "column id holds a greater whole number in each row" in done.stderr
+    assert "column id holds whole numbers that increase from row to row" in done.stderr
     assert "--exclude id" in done.stderr
     done = run("cluster", file, "-k", 2, "--exclude", "id", "--out", out)
     assert "id (excluded)" in done.stderr
@@ -180,14 +180,14 @@ def test_missing_values_are_filled_in_and_the_model_knows_by_what(
     options = ("-k", 2, "--missing", how, "--scale", "--out", out, "--model", model)
     done = run("cluster", with_gaps, *options)
     assert done.exit_code == 0, done.output
-    assert f"missing values of 3 rows are filled in by the {how} of their column" in done.stderr
+    assert f"missing values of 3 rows are replaced by the {how} of their column" in done.stderr
     _, arrays = persistence.load(model, expected=KMeans)
     expected = getattr(pd.read_csv(with_gaps), how)()
     np.testing.assert_allclose(arrays["input_fill"], expected)
     again = tmp_path / "again.csv"
     done = run("predict", model, with_gaps, "--out", again)
     assert done.exit_code == 0, done.output
-    assert "filled in by what the model was fitted with" in done.stderr
+    assert "replaced by the values in the model" in done.stderr
     assert again.read_text() == out.read_text()
 
 
@@ -196,7 +196,7 @@ def test_nothing_to_fill_in_by_is_an_error(run: Run, tmp_path: Path) -> None:
     TABLE.assign(empty=np.nan).to_csv(file, index=False)
     columns = ("--columns", "width,empty")
     done = run("cluster", file, "-k", 2, "--missing", "mean", *columns)
-    assert "has no number at all in empty" in done.stderr
+    assert "has no values in these columns: empty" in done.stderr
     done = run("cluster", file, "-k", 2, "--missing", "drop", *columns)
     assert "Every row" in done.stderr
     assert done.exit_code == 1

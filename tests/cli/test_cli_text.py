@@ -104,7 +104,7 @@ def test_files_without_names(kind: str, tmp_path: Path) -> None:
     file.write_text(
         "".join(line.partition(STYLES[kind].delimiter)[2] for line in text.splitlines(True))
     )
-    with pytest.warns(UserWarning, match="begins with numbers"):
+    with pytest.warns(UserWarning, match="has numbers, not names"):
         table = tables.read(file, STYLES[kind])
     np.testing.assert_array_equal(np.column_stack([table["x0"], table["x1"]]), POINTS)
 
@@ -137,7 +137,7 @@ def test_only_what_is_certain_is_seen(text: str, seen: tuple[str, ...], tmp_path
     assert TextFormat().of(tmp_path / "t.csv") == (*seen, "utf-8")
 
 
-@pytest.mark.filterwarnings("ignore:.* begins with numbers")
+@pytest.mark.filterwarnings("ignore:.* has numbers, not names")
 @pytest.mark.parametrize(
     "text",
     [
@@ -150,7 +150,9 @@ def test_numbers_that_two_delimiters_cut_are_an_error(text: str, run: Run, tmp_p
     (tmp_path / "t.csv").write_text(text)
     done = run("cluster", tmp_path / "t.csv", "-k", 1)
     assert done.exit_code == 1
-    assert "',' and ';' each cut all rows alike" in " ".join(done.stderr.split())
+    assert "',' and ';' each split all rows into equally many cells" in " ".join(
+        done.stderr.split()
+    )
     table = tables.read(tmp_path / "t.csv", TextFormat(";", ",", "", "utf-8"))
     assert not any(map(pa.types.is_string, table.schema.types))
 
@@ -179,7 +181,7 @@ def test_what_is_in_doubt_is_an_error_that_names_the_options(run: Run, tmp_path:
     file.write_text("a;b\n1,234;2,345\n3,456;1,111\n")
     done = run("cluster", file, "-k", 2)
     assert done.exit_code == 1
-    assert "--decimal and --thousands say how" in done.stderr
+    assert "--decimal and --thousands set the number format" in done.stderr
     thousands = inputs.read(file, Asked(text=TextFormat(thousands=",")))
     decimals = inputs.read(file, Asked(text=TextFormat(decimal=",")))
     np.testing.assert_allclose(thousands.values, 1000 * decimals.values)
@@ -195,8 +197,8 @@ def test_what_is_in_doubt_is_an_error_that_names_the_options(run: Run, tmp_path:
         (["--delimiter", ";;"], "must be one character"),
         (["--delimiter", '"'], "must be one character"),
         (["--decimal", ";"], "must be . or ,"),
-        (["--thousands", "."], "'.' is before decimals"),
-        (["--thousands", "5"], "that is in no number"),
+        (["--thousands", "."], "'.' is the decimal separator"),
+        (["--thousands", "5"], "that numbers do not contain"),
         (["--encoding", "klingon"], "unknown encoding: klingon"),
     ],
 )

@@ -347,7 +347,7 @@ def test_too_few_rows_with_weight_are_an_error() -> None:
 
 def test_a_callable_of_rows_in_blocks_is_an_error() -> None:
     model = BisectingKMeans(4, init=lambda X, n_clusters, random_state: X[:2])
-    with pytest.raises(ValueError, match="do not lie in one piece"):
+    with pytest.raises(ValueError, match="are not in one array"):
         model.fit(open_rows(HOST, block_rows=100))
 
 
@@ -457,7 +457,7 @@ def test_a_damaged_checkpoint_is_one_clear_error(tmp_path: Path) -> None:
     saved = persistence.load_values(path, "checkpoint")
     for name, value, message in (
         ("children", saved["state"]["children"][:-1], "children is"),
-        ("children", np.full((5, 2), 3, np.int32), "no binary tree"),
+        ("children", np.full((5, 2), 3, np.int32), "not a binary tree"),
         ("centroids", saved["state"]["centroids"] * np.nan, "centroids is not finite"),
         ("random_state", None, "random_state is"),
     ):
@@ -564,11 +564,11 @@ def test_a_saved_model_predicts_the_same(k: int, library: Library, tmp_path: Pat
         ("_children", lambda c: c[:, :1], "_children is of shape"),
         ("_children", lambda c: c.astype(float), "_children is of float64"),
         ("_children", lambda c: -c, "_children is below -1"),
-        ("_children", lambda c: c + 10**6, "_children is no binary tree"),
-        ("_children", lambda c: np.full_like(c, -1), "_children is no binary tree"),
-        ("_children", lambda c: np.where(c >= 0, c[:1], c), "_children is no binary tree"),
-        ("_children", lambda c: c[:, ::-1].copy(), "_children is no binary tree"),
-        ("_children", lambda c: np.roll(c, 1, axis=0), "_children is no binary tree"),
+        ("_children", lambda c: c + 10**6, "_children is not a binary tree"),
+        ("_children", lambda c: np.full_like(c, -1), "_children is not a binary tree"),
+        ("_children", lambda c: np.where(c >= 0, c[:1], c), "_children is not a binary tree"),
+        ("_children", lambda c: c[:, ::-1].copy(), "_children is not a binary tree"),
+        ("_children", lambda c: np.roll(c, 1, axis=0), "_children is not a binary tree"),
         ("_node_centroids", lambda c: c[:, :2], "_node_centroids is of shape"),
         ("_node_centroids", lambda c: c[:-2], "_children is of shape"),
         ("_node_centroids", lambda c: c * np.nan, "_node_centroids is not finite"),

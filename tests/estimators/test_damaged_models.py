@@ -219,7 +219,7 @@ def test_a_damaged_checkpoint_is_refused_or_gone_on_with(make: Any, tmp_path: Pa
         ("history_", lambda _: [1], "history_ is not a dict"),
         ("n_steps_", lambda _: -3, "n_steps_ is -3"),
         ("_random_state", lambda _: None, "_random_state is a NoneType"),
-        ("predict", lambda _: 3, "'predict' is no attribute"),
+        ("predict", lambda _: 3, "'predict' is not an attribute"),
     ],
 )
 def test_a_field_that_does_not_fit_is_named(

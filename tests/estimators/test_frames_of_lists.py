@@ -66,7 +66,7 @@ def test_the_narrowest_dtype_of_all_columns_is_kept() -> None:
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ([[1.0, 2.0], [1.0]], "a list of 1 numbers in one of these rows, and a list of 2"),
+        ([[1.0, 2.0], [1.0]], "a list of 1 numbers in one of these rows, but a list of 2"),
         ([[1.0, 2.0], None], "'e' holds None in one of these rows"),
         ([[1.0, 2.0], [1.0, np.nan]], "contains NaN"),
         ([[1.0, 2.0], ["a", "b"]], "rows must be of real numbers"),

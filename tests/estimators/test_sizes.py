@@ -133,8 +133,8 @@ def test_a_model_file_keeps_the_sizes(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("sizes", "message"),
     [
-        ({"size_min": 21}, "5 clusters of at least size_min=21 rows need 105 rows, and X has 100"),
-        ({"size_max": 19}, "5 clusters of at most size_max=19 rows hold 95 rows, and X has 100"),
+        ({"size_min": 21}, "5 clusters of at least size_min=21 rows need 105 rows, but X has 100"),
+        ({"size_max": 19}, "5 clusters of at most size_max=19 rows hold 95 rows, but X has 100"),
         ({"size_min": 15, "size_max": 14}, "size_min=15 is greater than size_max=14"),
         ({"size_min": 0}, "'size_min' parameter"),
         ({"size_max": 20.5}, "'size_max' parameter"),
@@ -148,10 +148,10 @@ def test_sizes_that_cannot_be_kept_are_refused(sizes: Any, message: str) -> None
 
 def test_sizes_are_refused_with_weights_and_for_too_many_rows() -> None:
     X = skewed()
-    with pytest.raises(ValueError, match="sample_weight cannot be given with them"):
+    with pytest.raises(ValueError, match="sample_weight cannot be used with them"):
         KMeans(N_CLUSTERS, size_min=5).fit(X, sample_weight=np.ones(len(X)))
     many = np.broadcast_to(np.float32(1.0), (1_000_000, 1))
-    with pytest.raises(ValueError, match="1,000,000 x 101 numbers, of at most 100,000,000"):
+    with pytest.raises(ValueError, match="1,000,000 x 101 numbers; the limit is 100,000,000"):
         KMeans(101, size_min=5).fit(many)
 
 

@@ -2,16 +2,16 @@
 
 | module | holds |
 |---|---|
-| ``collections`` | what the user gave, before anything is computed |
+| ``collections`` | the user's collection, before anything is computed |
 | ``blocks`` | the rows as ``Blocks`` |
-| ``passes`` | the graph of a pass, and results for each row that stay with the workers |
-| ``store`` | the chunks, and what is known of them |
-| ``chunks`` | in which groups tasks visit chunks, and where they get them |
+| ``passes`` | the graph of a pass, and results for each row, which stay on the workers |
+| ``store`` | the chunks, and what is known about them |
+| ``chunks`` | the groups of chunks that tasks visit, and where they get them |
 | ``recipes`` | chunks that a task computes itself |
-| ``schedulers`` | who computes a graph |
-| ``tasks`` | what runs in a task |
+| ``schedulers`` | the schedulers that compute a graph |
+| ``tasks`` | the functions that run in tasks |
 
-Dask is imported when a collection is met, and not before.
+Dask is imported only when a user passes a collection.
 """
 
 from kmeans_xp.blocks.on_dask.blocks import OnDask

@@ -20,25 +20,24 @@ __all__ = ["OnDask"]
 
 
 class OnDask:
-    """Rows in the chunks of a dask array; those of them that have rows are the blocks.
+    """Rows in the chunks of a dask array; the blocks are the chunks that have rows.
 
-    Operands and results are NumPy arrays in this process, which needs no device of the workers'.
-    Functions are called where a chunk is, with operands brought there. What they give for each
-    row stays there; partial results are merged on the way here, in a tree over the order of the
-    chunks.
+    Operands and results are NumPy arrays in this process, which needs no device of the workers.
+    Functions run where a chunk is; operands are sent there. Results for each row stay there.
+    Partial results are merged on the way back, in a tree over the order of the chunks.
 
     Parameters
     ----------
     store : Store
     weights : Kept or None
-        Of the rows.
+        Weights of the rows.
     origin : ndarray or None
-        Point that rows are measured from.
+        Point to subtract from rows.
     """
 
     xp = array_api_compat.numpy
     device = "cpu"
-    #: rows in chunks lie in no one piece
+    #: rows in chunks are not in one array
     whole = None
 
     def __init__(self, store: Store, weights: Kept | None, origin: Any = None) -> None:
@@ -58,7 +57,7 @@ class OnDask:
 
     @property
     def dtype(self) -> DType:
-        """Dtype that the rows are computed in."""
+        """Dtype in which functions get the rows."""
         return np.dtype(self._store.settings.dtype)
 
     @property
@@ -100,11 +99,11 @@ class OnDask:
     def map_rows(
         self, function: Callable[..., Any], *operands: Any, per_row: tuple[PerRow, ...] = ()
     ) -> Mapped:
-        """Return what ``function`` gives for each row, when it is needed."""
+        """Return the results of ``function`` for each row, computed when they are needed."""
         return Mapped(self._store, self._job(function, operands), self._weights, per_row)
 
     def cut(self, values: Array) -> Kept:
-        """Return an array that has an entry for each row, cut as the rows are."""
+        """Split an array with an entry for each row into the same blocks as the rows."""
         bounds = zip(self._starts[:-1], self._starts[1:], strict=True)
         return self._cut([values[start:stop] for start, stop in bounds])
 
@@ -126,7 +125,7 @@ class OnDask:
         return self.take(indices)
 
     def seen_from(self, origin: Array | None) -> "OnDask":
-        """Return the same rows, measured from another origin."""
+        """Return the same rows, relative to another origin."""
         return OnDask(self._store, self._weights, origin)
 
     def _job(self, function: Any, operands: tuple[Any, ...], merge: Merge = added) -> Job:

@@ -1,9 +1,8 @@
-"""In which groups tasks visit chunks, and where they get them.
+"""The groups of chunks that tasks visit, and where tasks get them.
 
-The tree of a reduction is over the order of the chunks and nothing else, so its result has the
-same bits whoever computes it. A group is a whole branch of that tree: 1, 2, 4, 8 ... neighbours,
-which one task visits. How many groups there are follows from the number of threads; the tree does
-not.
+The tree of a reduction depends only on the order of the chunks, so its result is bit-identical on
+every scheduler. A group is a whole branch of that tree: 1, 2, 4, 8 ... neighbouring chunks, which
+one task visits. The number of threads sets the number of groups, but does not change the tree.
 """
 
 import math
@@ -25,30 +24,30 @@ Key = Hashable
 #: groups for each thread: enough to keep threads busy until a pass ends, and few to schedule
 _GROUPS_A_THREAD = 4
 
-#: A group that other tasks compute is in memory as a whole; one of this size costs more to
-#: compute than to schedule.
+#: Maximum size of a group that other tasks compute, since it is in memory as a whole. At this size
+#: it takes longer to compute than to schedule.
 _GROUP_BYTES = 64 * 2**20
 
-#: Part of the cluster's memory that rows may take to be held: Dask writes to disk from 0.6 on.
+#: fraction of the cluster's memory that held rows may take; above 0.6 Dask writes to disk
 _HELD_PART = 0.5
 
-#: part of it that rows may take to be copied, where their chunks are too many and scattered
+#: fraction that rows may take if scattered small chunks are copied together
 _COPIED_PART = 0.25
 
 
 class Chunks(NamedTuple):
-    """How tasks get at the chunks.
+    """How tasks get the chunks.
 
     Parameters
     ----------
     bounds : sequence of int
         Group g holds the chunks from ``bounds[g]`` up to ``bounds[g + 1]``.
     entries : list
-        Of a graph, what gives each group as a sequence of chunks.
+        Entries of a graph that give each group as a sequence of chunks.
     graph : mapping
-        What computes the keys in the entries.
+        Computes the keys in the entries.
     homes : sequence of str, or None
-        Address of the worker that holds each group, where workers do.
+        Address of the worker that holds each group, if workers hold them.
     """
 
     bounds: Sequence[int]
@@ -62,22 +61,22 @@ class Chunks(NamedTuple):
         return len(self.entries)
 
     def cut(self, of_chunks: Sequence[Any]) -> list[Any]:
-        """Return what is given for each chunk as a list for each group."""
+        """Split a sequence with a value for each chunk into a list for each group."""
         return [list(of_chunks[start:stop]) for start, stop in pairwise(self.bounds)]
 
     def group_of(self, chunk: int) -> tuple[int, int]:
-        """Return the group of a chunk, and its position in that."""
+        """Return the group of a chunk, and its position in that group."""
         group = bisect_right(self.bounds, chunk) - 1
         return group, chunk - self.bounds[group]
 
     def keys(self) -> Iterator[tuple[Key, Mapping[Key, Any]]]:
-        """Yield each chunk that Dask computes by itself: its key, and the graph for it."""
+        """Yield the key of each chunk that Dask computes, and its graph."""
         if self.graph:
             for keys in self.entries:
                 yield from ((key, self.graph) for key in keys)
 
     def places(self, sizes: Sequence[int] | None, what: str = "X") -> list[Place]:
-        """Return where each group stands among all chunks."""
+        """Return the place of each group among all chunks."""
         return places_of(self.bounds, sizes, what)
 
 
@@ -94,10 +93,9 @@ def computed_each_pass(collection: Any, scheduler: Scheduler) -> Chunks:
 
 def held(collection: Any, cluster: Cluster, dtype: str) -> Chunks:
     """Return chunks that the workers hold, if there is room for them."""
-    # Chunks that share no work are computed a group at a time, neighbours on the same worker.
-    # Others are computed by Dask, or the user has made the workers hold them: they lie wherever
-    # it was. If these are more than can be scheduled fast, and small enough to be copied,
-    # neighbours are brought together.
+    # If chunks share no work, tasks compute a group at a time, with neighbours on the same worker.
+    # Other chunks are computed by Dask, or the workers already hold them, scattered anywhere. If
+    # these are too many to schedule fast, and small enough to copy, copy neighbours together.
     memory = cluster.memory
     if collection.nbytes > _HELD_PART * memory:
         return computed_each_pass(collection, cluster)
@@ -117,16 +115,16 @@ def held(collection: Any, cluster: Cluster, dtype: str) -> Chunks:
 
 
 class Work(NamedTuple):
-    """What computes chunks.
+    """The graph that computes chunks.
 
     Parameters
     ----------
     graph : mapping
-        Of tasks, optimized.
+        Optimized graph of tasks.
     keys : list
-        Of the chunks in it; or futures of them.
+        Keys of the chunks in it, or their futures.
     recipes : Recipes or None
-        For tasks that compute chunks themselves, if they share no work.
+        For tasks that compute chunks themselves, if chunks share no work.
     """
 
     graph: Mapping[Key, Any]
@@ -135,10 +133,10 @@ class Work(NamedTuple):
 
     @classmethod
     def of(cls, collection: Any) -> "Work":
-        """Return what computes the chunks of a collection, whose only column of chunks it is."""
+        """Return the graph of a collection that has a single column of chunks."""
         (optimized,) = import_module("dask").optimize(collection)
         given = dict(collection.__dask_graph__())
-        # Optimizing leaves out what is on a cluster already.
+        # Optimization leaves out chunks that are already on a cluster.
         graph = {key: node for key, node in given.items() if is_future(node)}
         graph.update(optimized.__dask_graph__())
         keys = list(import_module("dask.core").flatten(optimized.__dask_keys__()))
@@ -155,7 +153,7 @@ class Work(NamedTuple):
 
 
 def _bounds(n_chunks: int, n_groups: int) -> Sequence[int]:
-    """Return where at least ``n_groups`` groups begin and end, each a branch of the tree."""
+    """Return the bounds of at least ``n_groups`` groups, each a branch of the tree."""
     size = 1
     while 2 * size * n_groups <= n_chunks:
         size *= 2
@@ -163,7 +161,7 @@ def _bounds(n_chunks: int, n_groups: int) -> Sequence[int]:
 
 
 def places_of(bounds: Sequence[int], sizes: Sequence[int] | None, what: str = "X") -> list[Place]:
-    """Return where groups of chunks stand among all."""
+    """Return the place of each group among all chunks."""
     if sizes is None:
         return [Place(start, stop - start, what=what) for start, stop in pairwise(bounds)]
     ends = (0, *accumulate(sizes))

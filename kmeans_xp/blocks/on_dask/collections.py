@@ -1,4 +1,4 @@
-"""Dask arrays and dataframes as rows: what they hold, and weights cut as they are."""
+"""Dask arrays and dataframes as rows: their checks, and weights in the same chunks."""
 
 import math
 from collections.abc import Generator
@@ -34,23 +34,23 @@ __all__ = ["DaskRows", "computed", "rows_on_dask"]
 
 
 def computed(values: Any) -> Any:
-    """Return lazy values of Dask as they are computed, and any others as they are."""
+    """Compute lazy values of Dask; return all others as they are."""
     return values.compute() if hasattr(values, "__dask_graph__") else values
 
 
 def rows_on_dask(X: Any) -> "DaskRows | None":
-    """Return rows of a collection of Dask's, of which nothing is computed; None of any other X."""
+    """Return the rows of a Dask collection, without computing it; None for any other X."""
     return DaskRows(X) if _is_collection(X) else None
 
 
 def _is_collection(X: Any) -> bool:
-    # Whoever has one has imported Dask; nobody else has to.
+    # Who has a collection has imported Dask; do not import it for others.
     module = type(X).__module__.partition(".")[0]
     return module in ("dask", "dask_expr") and hasattr(X, "__dask_graph__")
 
 
 class DaskRows(Elsewhere):
-    """Rows of a dask array or dataframe, of which nothing has been computed.
+    """Rows of a dask array or dataframe that is not computed yet.
 
     Parameters
     ----------
@@ -59,7 +59,7 @@ class DaskRows(Elsewhere):
     Raises
     ------
     ValueError
-        If X has not two dimensions, no columns, or columns that are no numbers.
+        If X does not have two dimensions, has no columns, or has columns without numbers.
     """
 
     def __init__(self, X: Any) -> None:
@@ -74,15 +74,15 @@ class DaskRows(Elsewhere):
 
     @property
     def shape(self) -> tuple[int, int]:
-        """Number of rows and columns; rows are counted where the collection does not know."""
+        """Number of rows and columns; rows are counted if the collection does not know them."""
         n_points = self._collection.shape[0]
         if math.isnan(n_points):
-            # A cluster holds the chunks first, so that they are computed once.
+            # On a cluster, hold the chunks first, so that they are computed once.
             n_points = sum(self._stored(is_revisited=True).sizes)
         return int(n_points), int(self._collection.shape[1])
 
     def placement(self, device: str | None) -> Placement:
-        """Return where operands and results are: on the host, except for what the user gets."""
+        """Return the placement of operands and results: the host, except for the user's results."""
         asked = default_device() if device is None else device
         kind = None if asked in (None, "auto") else device_kind(str(asked))
         self._device = None if kind is None else asked
@@ -96,7 +96,7 @@ class DaskRows(Elsewhere):
         return Placement(xp, "cpu", library, home, f"Dask's tasks compute {where}")
 
     def checked_weights(self, sample_weight: Any) -> Any:
-        """Return weights of a form that fits; their values are checked when they are cut."""
+        """Return weights of the right shape; their values are checked when they are split."""
         if sample_weight is None:
             return None
         if _is_collection(sample_weight):
@@ -117,7 +117,7 @@ class DaskRows(Elsewhere):
         *,
         is_revisited: bool = False,
     ) -> OnDask:
-        """Return the rows as blocks, held by the workers if they are to be revisited."""
+        """Return the rows as blocks; workers hold them if there is more than one pass."""
         store = self._stored(is_revisited=is_revisited)
         store.settings = self._settings(store.scheduler.n_at_once)
         rows = OnDask(store, None)
@@ -152,7 +152,7 @@ def _refuse_wrong_shape(X: Any) -> None:
     n_dims = getattr(X, "ndim", None)
     if n_dims is None:
         raise TypeError(
-            f"X is a {type(X).__name__} of Dask's; make a dask array or dataframe of it."
+            f"X is a {type(X).__name__} of Dask; convert it to a dask array or dataframe."
         )
     if n_dims != 2:
         raise ValueError(
@@ -174,7 +174,7 @@ def _n_columns(X: Any) -> int:
 
 
 def _header(X: Any) -> Array:
-    """Return an array of no rows like the chunks; NumPy's where they are of no array library."""
+    """Return an array without rows in the chunks' library; NumPy's if that is no array library."""
     meta = X._meta
     xp: Namespace = namespace_of(meta) if is_array(meta) else array_api_compat.numpy
     device = device_of(meta) if is_array(meta) else "cpu"
@@ -191,7 +191,7 @@ def _common_dtype(header: Any) -> Any:
 
 
 def _floating(dtype: Any) -> np.dtype[Any]:
-    """Return the dtype of the rows once they are floating point."""
+    """Return the floating-point dtype of the rows after conversion."""
     dtype = np.dtype(dtype)
     if dtype.kind == "c":
         raise ValueError(f"Complex data not supported\nX has dtype {dtype}.")
@@ -220,7 +220,7 @@ def _wrong_length(shape: tuple[Any, ...], n_points: int) -> ValueError:
 
 
 def _kept_weights(store: Store, weights: Any) -> Kept:
-    """Return weights that lie in chunks as a result for each row."""
+    """Return weights in chunks as results for each row."""
     if hasattr(weights, "map_partitions"):
         empty = np.empty((0,), dtype=store.settings.dtype)
         weights = weights.map_partitions(partial(as_points, dtype=store.settings.dtype), meta=empty)
@@ -238,10 +238,10 @@ def _kept_weights(store: Store, weights: Any) -> Kept:
 
 
 def _cut_as(store: Store, weights: Any) -> Any:
-    """Return weights in chunks like those of the rows."""
+    """Split weights into the same chunks as the rows."""
     is_unknown = math.isnan(weights.shape[0])
     if (store.known_sizes is None or is_unknown) and len(weights.chunks[0]) == store.n_chunks:
-        return weights  # a task finds out if they are not as many
+        return weights  # a task checks their number
     if is_unknown:
         weights = weights.compute_chunk_sizes()
     if int(weights.shape[0]) != sum(store.sizes):
@@ -250,7 +250,7 @@ def _cut_as(store: Store, weights: Any) -> Any:
 
 
 def _checked(weights: Kept) -> Kept:
-    """Return the weights; ValueError if they are not what weights must be."""
+    """Return the weights; ValueError if they are invalid."""
     least, total = weights.reduce(_least_and_total, merge=_of_both)
     if not np.isfinite(total):
         raise ValueError("Input sample_weight contains NaN or infinity.")

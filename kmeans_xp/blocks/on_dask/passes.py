@@ -1,4 +1,4 @@
-"""A pass over the chunks, and the results for each row that it leaves where they are."""
+"""A pass over the chunks, and its results for each row, which stay on the workers."""
 
 from collections.abc import Callable, Hashable, Sequence
 from importlib import import_module
@@ -18,21 +18,21 @@ from kmeans_xp.kernels import added
 
 __all__ = ["Kept", "Pass", "label_of"]
 
-#: Parts that one task merges: a power of two, so that each is a branch of the tree; as many as a
-#: thread has groups, whose parts then do not leave its worker.
+#: Number of parts that one task merges: a power of two, so that each is a branch of the tree. It
+#: is the number of groups of a thread, so that their parts do not leave its worker.
 _MERGED_AT_ONCE = 4
 
 Key = Hashable
 
 
 class Pass:
-    """Tasks that are computed together.
+    """Tasks that Dask computes together.
 
     Parameters
     ----------
     store : Store
     label : str
-        Names the tasks in Dask's pictures of what it does.
+        Name of the tasks in Dask's dashboard.
     """
 
     def __init__(self, store: Store, label: str) -> None:
@@ -43,11 +43,11 @@ class Pass:
         self._kept: dict[Kept, list[Key]] = {}
 
     def given(self, value: Any) -> Key:
-        """Return the key of a value, which goes out once for all tasks."""
+        """Return the key of a value, which is sent once for all tasks."""
         return self._add("given", [(Given(value),)])[0]
 
     def tasks(self, function: Callable[..., Any], *columns: Sequence[Any]) -> list[Key]:
-        """Return the keys of tasks that take what the columns have for each group."""
+        """Return the keys of tasks, one for each group, that take the columns' values for it."""
         return self._add(self.label, [(function, *row) for row in zip(*columns, strict=True)])
 
     def visits(
@@ -57,7 +57,7 @@ class Pass:
         weights: "Kept | None",
         per_row: Sequence[Any] = (),
     ) -> list[Key]:
-        """Return the keys of tasks that do a job with the rows of each group."""
+        """Return the keys of tasks that run a job on the rows of each group."""
         chunks = self.store.chunks
         self.graph.update(chunks.graph)
         jobs = [self.given(job)] * chunks.n_groups
@@ -69,7 +69,7 @@ class Pass:
         return keys
 
     def merged(self, keys: Sequence[Key], merge: Merge) -> Key:
-        """Return the key of the parts merged in a tree over their order."""
+        """Return the key of the parts, merged in a tree over their order."""
         while len(keys) > 1:
             groups = range(0, len(keys), _MERGED_AT_ONCE)
             parts = [list(keys[start : start + _MERGED_AT_ONCE]) for start in groups]
@@ -77,13 +77,13 @@ class Pass:
         return keys[0]
 
     def keeping(self, kept: "Kept", make: Callable[["Pass"], list[Key]]) -> list[Key]:
-        """Return the keys of what is to stay where this pass computes it."""
+        """Return the keys of results that stay on the workers that compute them."""
         if kept not in self._kept:
             self._kept[kept] = make(self)
         return self._kept[kept]
 
     def values(self, wanted: Sequence[Key]) -> list[Any]:
-        """Compute, and return the values of these keys."""
+        """Compute the pass, and return the values of these keys."""
         kept_keys = [key for keys in self._kept.values() for key in keys]
         try:
             computed = self.store.scheduler.compute(self.graph, wanted, kept_keys, self._homes)
@@ -104,16 +104,16 @@ class Pass:
 
 
 class Kept:
-    """Results for each row, computed at the first pass that needs them, and kept from then on.
+    """Results for each row, computed in the first pass that needs them, and then kept.
 
-    Dask knows how they were made: what is lost with a worker is computed again.
+    Dask keeps their graph: if a worker is lost, it computes them again.
 
     Parameters
     ----------
     store : Store
-        Of the rows.
+        Store of the rows.
     make : callable
-        Adds tasks to a pass that give a list for each group; returns their keys.
+        Adds tasks to a pass that give a list for each group, and returns their keys.
     """
 
     def __init__(self, store: Store, make: Callable[[Pass], list[Key]]) -> None:
@@ -122,7 +122,7 @@ class Kept:
         self._make = make
 
     def entries(self, reading: Pass) -> list[Any]:
-        """Return what gives each group's results in the graph of a pass."""
+        """Return the entries of a pass's graph that give each group's results."""
         if self.handles is None:
             return reading.keeping(self, self._make)
         return [self.store.scheduler.entry(handle) for handle in self.handles]
@@ -154,7 +154,7 @@ class Kept:
         return total
 
     def delivered(self, placement: Placement) -> Any:
-        """Return a lazy dask array in row order, or a NamedTuple of such."""
+        """Return a lazy dask array in row order, or a NamedTuple of these."""
         if self.handles is None:
             computing = Pass(self.store, "kept")
             self.entries(computing)
@@ -176,7 +176,7 @@ class Kept:
 
 
 class Mapped(Kept):
-    """What a function gives for each row; as a dask array, without being computed first.
+    """Results of a function for each row; a dask array of them stays lazy.
 
     Parameters
     ----------
@@ -194,7 +194,7 @@ class Mapped(Kept):
         self._is_of_rows_alone = weights is None and not per_row
 
     def delivered(self, placement: Placement) -> Any:
-        """Return a lazy dask array in row order, or a NamedTuple of such."""
+        """Return a lazy dask array in row order, or a NamedTuple of these."""
         if self.handles is not None or not self._is_of_rows_alone:
             return super().delivered(placement)
         name = f"kmeans_xp-{label_of(self._job.function)}-{uuid4().hex}"
@@ -213,24 +213,24 @@ def arrays_of(
     example: Any,
     placement: Placement,
 ) -> Any:
-    """Return results as dask arrays that have chunks as the rows have.
+    """Return results as dask arrays with the same chunks as the rows.
 
     Parameters
     ----------
     store : Store
-        Of the rows.
+        Store of the rows.
     graph : dict
-        That gives lists of results.
+        Graph that gives lists of results.
     sources : sequence of (key, position)
-        For each chunk, the list and the place in it.
+        The list of each chunk, and its position in the list.
     example : ndarray or NamedTuple of ndarrays
-        Results for no rows.
+        Results for zero rows.
     placement : Placement
-        Tells library and device of what the user gets.
+        Has the library and device of the user's results.
 
     Returns
     -------
-    dask array, or NamedTuple of such
+    dask array, or NamedTuple of these
     """
     if isinstance(example, tuple):
         fields = (
@@ -265,5 +265,5 @@ def _array_of(
 
 
 def label_of(function: Callable[..., Any]) -> str:
-    """Return a name of the function for Dask's pictures of what it does."""
+    """Return the function's name for Dask's dashboard."""
     return getattr(function, "__name__", "partial").strip("_").replace("_", "-")

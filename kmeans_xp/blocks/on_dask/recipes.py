@@ -1,7 +1,7 @@
 """Chunks that a task computes itself, one after another, instead of waiting for other tasks.
 
-A scheduler takes some tenths of a millisecond for each task. Where chunks share no work, one
-task can compute thousands of them, visit each and let it go.
+A scheduler takes some tenths of a millisecond for each task. If chunks share no work, one task
+can compute thousands of them, visit each and release it.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -13,19 +13,19 @@ Graph = Mapping[Any, Any]
 
 
 class Recipes(Sequence[Any]):
-    """Some chunks, each of which is computed when it is asked for.
+    """A sequence of chunks that computes each one on access.
 
     Parameters
     ----------
     recipes : iterable of sequences
-        For each chunk what is to be done: nodes of a graph, the chunk's own as the last.
+        The nodes of a graph to compute for each chunk, its own node last.
     """
 
     def __init__(self, recipes: Iterable[Sequence[Any]]) -> None:
         self._recipes = tuple(recipes)
 
     def __dask_tokenize__(self) -> int:
-        """Return what tells them from others in this process: Dask would hash all they hold."""
+        """Return an identity within this process: by default Dask would hash the content."""
         return id(self)
 
     def __len__(self) -> int:
@@ -43,14 +43,14 @@ class Recipes(Sequence[Any]):
 
 
 def recipes_of(graph: Graph, keys: Sequence[Any]) -> Recipes | None:
-    """Return how to compute each chunk alone, or None if chunks share work or lie on a cluster.
+    """Return how to compute each chunk alone; None if chunks share work or are on a cluster.
 
     Parameters
     ----------
     graph : mapping
-        Of tasks, optimized.
+        Optimized graph of tasks.
     keys : sequence
-        Of the chunks in it.
+        Keys of the chunks in it.
 
     Returns
     -------
@@ -70,7 +70,7 @@ def recipes_of(graph: Graph, keys: Sequence[Any]) -> Recipes | None:
 
 
 def _in_order(graph: Graph, key: Any) -> list[Any] | None:
-    """Return what is needed for a key, each after what it needs itself; None if not all is here."""
+    """Return the nodes that a key needs, in order of computation; None if some are missing."""
     order: dict[Any, Any] = {}
     waiting = [key]
     while waiting:
@@ -88,7 +88,7 @@ def _in_order(graph: Graph, key: Any) -> list[Any] | None:
 
 
 def is_future(node: Any) -> bool:
-    """Return whether a value of a graph stands for something on a cluster."""
+    """Return whether a value of a graph refers to a result on a cluster."""
     return type(node).__module__.startswith("distributed")
 
 

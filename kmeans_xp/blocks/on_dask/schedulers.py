@@ -1,4 +1,4 @@
-"""Who computes a graph: a scheduler in this process, or a cluster that can hold results."""
+"""The schedulers that compute a graph: one in this process, or a cluster, which holds results."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from importlib import import_module
@@ -21,7 +21,7 @@ class Scheduler(Protocol):
 
     @property
     def n_at_once(self) -> int | None:
-        """Number of tasks that a process runs at a time; None if only that process knows."""
+        """Number of tasks that each process runs at a time; None if only the process knows."""
 
     @property
     def n_threads(self) -> int:
@@ -30,11 +30,11 @@ class Scheduler(Protocol):
     def compute(
         self, graph: Graph, wanted: Keys, kept: Keys, homes: Homes | None = None
     ) -> tuple[list[Any], list[Any]]:
-        """Return the values of some keys, and handles of others, whose values stay there."""
-        # ``homes`` are the workers that tasks had better run on: they hold what these need.
+        """Return the values of some keys, and handles of others, whose values stay on workers."""
+        # ``homes`` are the preferred workers of tasks: they hold the tasks' inputs.
 
     def entry(self, handle: Any) -> Any:
-        """Return what stands for a handle in a graph."""
+        """Return the graph's entry for a handle."""
 
 
 class Local:
@@ -93,11 +93,11 @@ class Cluster:
 
     def __init__(self, client: Any) -> None:
         self.client = client
-        #: what to call that which workers hold, and compute again when it is lost
+        #: names, for messages, of results that workers hold and recompute if they are lost
         self._names: dict[Any, str] = {}
 
     def workers(self) -> list[Worker]:
-        """Return the workers that are there now, by address."""
+        """Return the current workers, sorted by address."""
         known = self.client.scheduler_info(n_workers=-1)["workers"]
         return [
             Worker(address, int(worker["nthreads"]), int(worker["memory_limit"] or 0))
@@ -119,7 +119,7 @@ class Cluster:
         self, graph: Graph, wanted: Keys, kept: Keys, homes: Homes | None = None
     ) -> tuple[list[Any], list[Any]]:
         """Return the values of some keys, and futures of others."""
-        # Operands go to the scheduler once a pass, whatever their size: no reason to warn.
+        # Operands are sent to the scheduler once for each pass: do not warn if they are large.
         with import_module("dask").config.set({_WARNING: "1 PiB"}):
             futures = self.client.get(_at_home(graph, homes or {}), [*wanted, *kept], sync=False)
         try:
@@ -130,10 +130,10 @@ class Cluster:
         return values, futures[len(wanted) :]
 
     def _named(self, error: Exception, graph: Graph) -> Names:
-        """Return what to call tasks, among them the one that Dask has given up."""
+        """Return names for tasks, including the one that Dask has given up."""
         names = self._names | names_in(graph)
         if has_killed(error) and error.task not in names:  # type: ignore[attr-defined]
-            # A task without a chunk, which waited on each worker that died: ask for the others.
+            # This task has no chunk; it only waited on each worker that died. Name its inputs.
             keys = list(names)
 
             def blamed(dask_scheduler: Any) -> list[int]:
@@ -159,8 +159,8 @@ class Cluster:
 
     def held(self, calls: Sequence[Any]) -> list[Any]:
         """Return futures of calls, once all are computed."""
-        # Neighbours are computed, and so held, by the same worker as far as it lives: the lower
-        # levels of a tree over them then stay inside it.
+        # The same worker computes and holds neighbours while it lives: the lower levels of a tree
+        # over them then stay inside that worker.
         name = f"kmeans_xp-held-{uuid4().hex}"
         graph = {(name, number): call for number, call in enumerate(calls)}
         futures: list[Any] = []
@@ -199,10 +199,10 @@ _WARNING = "distributed.admin.large-graph-warning-threshold"
 
 
 def _at_home(graph: Graph, homes: Homes) -> Any:
-    """Return the graph with a layer for each worker that tasks had better run on.
+    """Return the graph with a layer for each preferred worker of tasks.
 
-    Without, Dask takes a worker that has nothing to do as yet for better than the one that holds
-    the rows, and sends it those.
+    Without these, Dask prefers an idle worker to the one that holds the rows, and sends it the
+    rows.
     """
     layers: dict[str, dict[Any, Any]] = {}
     for key, task in graph.items():
@@ -218,7 +218,7 @@ def _at_home(graph: Graph, homes: Homes) -> Any:
 
 
 def names_in(graph: Graph) -> dict[Any, str]:
-    """Return what to call the tasks of a graph that visit chunks, and those that compute them."""
+    """Return names for the tasks of a graph that visit or compute chunks."""
     names: dict[Any, str] = {}
     for key, task in graph.items():
         for chunks, place in pairwise(task if isinstance(task, tuple) else ()):
@@ -230,17 +230,17 @@ def names_in(graph: Graph) -> dict[Any, str]:
 
 
 def _raise_first(errors: list[Exception], names: Names) -> None:
-    """Raise what tells the user of errors, if there are some."""
+    """Raise an error for the user, if there are errors."""
     for error in errors[:1]:
         told = _told(errors, names)
         if told in errors:
-            raise told  # with the cause that it came with
+            raise told  # it keeps its cause
         raise told from error
 
 
 def _told(errors: list[Exception], names: Names) -> Exception:
-    """Return the first error, or one that says of which chunks workers have died."""
-    # A worker takes down with it what waited for it: the culprit is one of these.
+    """Return the first error, or one that names the chunks on which workers died."""
+    # Tasks that waited for a dead worker fail with it: the culprit is one of these.
     died_of = [error for error in errors if has_killed(error)]
     if len(died_of) < len(errors):
         return next(error for error in errors if error not in died_of)
@@ -255,12 +255,12 @@ def _told(errors: list[Exception], names: Names) -> Exception:
 
 
 def has_killed(error: Exception) -> bool:
-    """Return whether Dask has given up a task because workers died of it."""
+    """Return whether Dask gave up a task because workers died on it."""
     return type(error).__name__ == "KilledWorker"
 
 
 def _shares(n_groups: int, workers: list[Worker]) -> list[tuple[str | None, range]]:
-    """Return which groups each worker gets: neighbours, as many as it has threads for."""
+    """Return the groups of each worker: neighbours, in proportion to its threads."""
     n_threads = sum(worker.n_threads for worker in workers)
     if n_threads == 0:
         return [(None, range(n_groups))]
@@ -270,7 +270,7 @@ def _shares(n_groups: int, workers: list[Worker]) -> list[tuple[str | None, rang
 
 
 def scheduler_of(collection: Any) -> Scheduler:
-    """Return who computes a collection here and now."""
+    """Return the scheduler that computes a collection now."""
     get = import_module("dask.base").get_scheduler(collections=[collection])
     client = getattr(get, "__self__", None)
     return Local(get) if client is None else Cluster(client)

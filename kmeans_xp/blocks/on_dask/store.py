@@ -1,4 +1,4 @@
-"""The chunks of a collection, and what is known of them."""
+"""The chunks of a collection, and what is known about them."""
 
 from functools import cached_property
 from typing import Any
@@ -12,37 +12,37 @@ __all__ = ["Store"]
 
 
 class Store:
-    """The chunks of a collection, and what is known of them: shared by all views of the rows.
+    """The chunks of a collection, and what is known about them; all views of the rows share it.
 
     Parameters
     ----------
     collection : dask.array.Array
-        Cut along rows alone.
+        A collection split only along rows.
     settings : Settings
     """
 
     def __init__(self, collection: Any, settings: Settings) -> None:
         self.collection = collection
         self.settings = settings
-        #: whether a pass has found the numbers of all chunks finite
+        #: whether a pass has checked that all numbers are finite
         self.is_checked = False
         self.scheduler = scheduler_of(collection)
         self._chunks: Chunks | None = None
 
     @property
     def n_chunks(self) -> int:
-        """Number of chunks, those without rows among them."""
+        """Number of chunks, including those without rows."""
         return len(self.collection.chunks[0])
 
     @property
     def chunks(self) -> Chunks:
-        """How tasks get at the chunks."""
+        """How tasks get the chunks."""
         if self._chunks is None:
             self._chunks = computed_each_pass(self.collection, self.scheduler)
         return self._chunks
 
     def hold(self) -> None:
-        """Have the workers hold the chunks, where there are workers, before the first pass."""
+        """Let workers, if there are any, hold the chunks before the first pass."""
         if self._chunks is None and isinstance(self.scheduler, Cluster):
             self._chunks = held(self.collection, self.scheduler, self.settings.dtype)
 
@@ -57,7 +57,7 @@ class Store:
 
     @cached_property
     def sizes(self) -> tuple[int, ...]:
-        """Number of rows of each chunk, by a pass if the collection does not know."""
+        """Number of rows of each chunk; takes a pass if the collection does not know it."""
         known = self.known_sizes
         if known is None:
             counted, _ = self.scheduler.compute(*self._counting(), [])
@@ -72,15 +72,15 @@ class Store:
 
     @cached_property
     def with_rows(self) -> tuple[int, ...]:
-        """Numbers of the chunks that have rows: these are the blocks."""
+        """Indices of the chunks that have rows: these are the blocks."""
         return tuple(number for number, size in enumerate(self.sizes) if size > 0)
 
     def places(self) -> list[Place]:
-        """Return where each group stands."""
+        """Return the place of each group."""
         return self.chunks.places(self.known_sizes)
 
     def place_of_each(self) -> list[Place]:
-        """Return where each chunk stands."""
+        """Return the place of each chunk."""
         return places_of(range(self.n_chunks + 1), self.known_sizes)
 
     def name_what_fails(self, error: Exception) -> None:

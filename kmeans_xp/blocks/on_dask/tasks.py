@@ -1,7 +1,7 @@
-"""What runs in a task: visit some neighbouring chunks, where they are.
+"""The functions that run in tasks: visit some neighbouring chunks where they are.
 
-Nothing here knows of Dask. All functions are pure: a task that is lost with its worker is run
-again on another, and gives the same bits.
+Nothing here depends on Dask. All functions are pure: if a worker is lost, another one runs its
+tasks again, with bit-identical results.
 """
 
 import sys
@@ -70,20 +70,20 @@ PerChunk = Sequence[Any]
 
 @dataclass(frozen=True)
 class Settings:
-    """How rows are visited in a process that has other settings than this one.
+    """How to visit rows in a process whose settings may differ from those of this one.
 
     Parameters
     ----------
     dtype : str
-        Name of the dtype that the rows are computed in.
+        Name of the dtype in which functions get the rows.
     n_features : int
     device : str or None
-        As of the estimators; None for where the chunk is.
+        As in the estimators; None for the chunk's device.
     precision : {"float32", "tf32"}
     n_threads : int or None
-        Of a task; None for what its process says, or its share of the processors.
+        Threads of a task; None for the setting of its process, or its share of the processors.
     n_at_once : int or None
-        Tasks that run in the process at a time; None if only that process knows.
+        Tasks that run in the process at a time; None if only the process knows.
     """
 
     dtype: str
@@ -98,35 +98,35 @@ class Settings:
         return config_context(precision=self.precision, n_threads=self._threads())
 
     def _threads(self) -> int | None:
-        # Tasks that each used every processor would be in each other's way.
+        # If each task used every processor, tasks would slow each other down.
         if self.n_threads is not None or default_n_threads() is not None:
             return self.n_threads
         return max(1, n_threads() // (self.n_at_once or _n_at_once()))
 
 
 def _n_at_once() -> int:
-    """Return how many tasks the worker that this runs in runs at a time."""
+    """Return the number of tasks that this worker runs at a time."""
     worker = sys.modules["distributed"].get_worker()
     return int(worker.state.nthreads)
 
 
 @dataclass(frozen=True)
 class Job:
-    """What a pass does with each chunk: the same for all its tasks.
+    """What a pass does with each chunk; the same for all its tasks.
 
     Parameters
     ----------
     function : callable
-        As of ``Blocks.reduce`` and ``Blocks.map_rows``.
+        As in ``Blocks.reduce`` and ``Blocks.map_rows``.
     operands : tuple
-        On the host.
+        Operands on the host.
     settings : Settings
     origin : ndarray or None
-        Point that rows are measured from.
+        Point to subtract from rows.
     merge : callable
-        Of partial results.
+        Merges partial results.
     is_first : bool
-        Whether to make sure that the numbers of each chunk are finite.
+        Whether to check that the numbers of each chunk are finite.
     """
 
     function: Callable[..., Any]
@@ -139,19 +139,19 @@ class Job:
 
 @dataclass(frozen=True)
 class Place:
-    """Where neighbouring chunks stand among all, for messages.
+    """The place of neighbouring chunks among all, for messages.
 
     Parameters
     ----------
     number : int
-        Of the first of them.
+        Index of the first of them.
     n_chunks : int
     start : int
         Index of its first row, if sizes are known.
     sizes : tuple of int, or None
-        Rows of each, if they are known.
+        Number of rows of each, if known.
     what : str
-        What the chunks are of.
+        Name of the collection.
     """
 
     number: int
@@ -161,7 +161,7 @@ class Place:
     what: str = "X"
 
     def name(self, position: int) -> str:
-        """Return what to call the chunk at this position."""
+        """Return a name for the chunk at this position."""
         name = f"chunk {self.number + position} of {self.what}"
         if self.sizes is None:
             return name
@@ -169,29 +169,29 @@ class Place:
         return f"{name} (rows {start} to {start + self.sizes[position] - 1})"
 
     def names(self) -> str:
-        """Return what to call all of them."""
+        """Return a name for all of them."""
         last = self.number + self.n_chunks - 1
         if self.n_chunks == 1:
             return self.name(0)
         return f"chunks {self.number} to {last} of {self.what}"
 
     def __dask_tokenize__(self) -> int:
-        """Return what tells it from others in a graph, whose keys are new in every pass."""
+        """Return an identity within a graph; the graph's keys are new in every pass."""
         return self.number
 
     def lacks(self, position: int, n_rows: int) -> bool:
-        """Return whether a chunk has not as many rows as it is said to have."""
+        """Return whether a chunk has another number of rows than the collection says."""
         return self.sizes is not None and self.sizes[position] != n_rows
 
 
 class Given:
-    """A function of nothing that gives a value: a graph cannot mistake it for keys or tasks."""
+    """A function that returns a value: a graph cannot mistake it for keys or tasks."""
 
     def __init__(self, value: Any) -> None:
         self.value = value
 
     def __dask_tokenize__(self) -> int:
-        """Return what tells it from others in this process: Dask would hash the value."""
+        """Return an identity within this process: by default Dask would hash the value."""
         return id(self)
 
     def __call__(self) -> Any:
@@ -200,7 +200,7 @@ class Given:
 
 
 def held(chunks: Sequence[Any], place: Place, dtype: str) -> list[Any]:
-    """Return the chunks themselves, as they are to be visited many times."""
+    """Return the chunks themselves, converted for many visits."""
     return [as_points(_computed(chunks, place, number), dtype) for number in range(len(chunks))]
 
 
@@ -221,7 +221,7 @@ def reduced(
 def mapped(
     job: Job, chunks: Sequence[Any], place: Place, weights: PerChunk | None, *per_row: PerChunk
 ) -> list[Any]:
-    """Return what the function gives for each chunk; None where there are no rows."""
+    """Return the result of the function for each chunk; None for a chunk without rows."""
     with job.settings.in_force():
         return list(_Visits(job, chunks, place, weights).results(job.function, per_row))
 
@@ -241,7 +241,7 @@ def taken(
 
 
 def of_parts(job: Job, parts: PerChunk, *per_row: PerChunk) -> Any:
-    """Return the merged partial results of what was mapped; the rows are not visited."""
+    """Return merged partial results of mapped values, without a visit of the rows."""
 
     def partials() -> Iterator[Any]:
         for part, *others in zip(parts, *per_row, strict=True):
@@ -256,7 +256,7 @@ def of_parts(job: Job, parts: PerChunk, *per_row: PerChunk) -> Any:
 
 
 def merged(partials: Iterable[Any], merge: Merge) -> Any:
-    """Merge partial results in a tree over all chunks; those without rows, None, count too."""
+    """Merge partial results in a tree over all chunks, including the None of empty ones."""
 
     def either(left: Any, right: Any) -> Any:
         if left is None or right is None:
@@ -269,7 +269,7 @@ def merged(partials: Iterable[Any], merge: Merge) -> Any:
 def as_points(part: Any, dtype: str) -> Array:
     """Return a chunk or a partition as an array of floating numbers."""
     if type(part) is np.ndarray and part.dtype.kind == "f":
-        return part  # to ask an array of it takes longer than to sum some rows
+        return part  # the checks below take longer than to sum some rows
     if is_sparse(part):
         matrix = as_csr(part)
         return matrix if matrix.dtype.kind == "f" else matrix.astype(np.float64)
@@ -286,12 +286,12 @@ def as_points(part: Any, dtype: str) -> Array:
 
 
 def part_of(parts: PerChunk, position: int) -> Any:
-    """Return what was mapped for one chunk, on the host."""
+    """Return the mapped values of one chunk, on the host."""
     return _on_host(parts[position])
 
 
 def head_of(parts: PerChunk, position: int) -> Any:
-    """Return what was mapped for no rows of one chunk, on the host."""
+    """Return the mapped values of zero rows of one chunk, on the host."""
     part = parts[position]
     if isinstance(part, tuple):
         return _like(part, (to_host(each[:0]) for each in part))
@@ -299,19 +299,21 @@ def head_of(parts: PerChunk, position: int) -> Any:
 
 
 def example(job: Job) -> Any:
-    """Return what the function gives for no rows, on the host, without a chunk at hand."""
-    row = np.ones((1, job.settings.n_features), dtype=job.settings.dtype)  # it has a direction
+    """Return the function's result for zero rows, on the host, without a chunk."""
+    row = np.ones(
+        (1, job.settings.n_features), dtype=job.settings.dtype
+    )  # not zero, so it has a direction
     here = replace(job, is_first=False, settings=replace(job.settings, device="cpu", n_threads=1))
     return head_of(mapped(here, [row], Place(0, 1), None), 0)
 
 
 def parts_on_host(parts: PerChunk) -> list[Any]:
-    """Return what was mapped for each chunk, on the host."""
+    """Return the mapped values of each chunk, on the host."""
     return [_on_host(part) for part in parts]
 
 
 def delivered(parts: PerChunk, position: int, empty: Array, field: int | None) -> Array:
-    """Return what was mapped for one chunk as the user gets it: an array like ``empty``."""
+    """Return the mapped values of one chunk for the user: an array like ``empty``."""
     part = parts[position]
     if part is None:
         return empty
@@ -333,12 +335,12 @@ class _Visits:
         self._operands: dict[str, tuple[Any, ...]] = {}
 
     def results(self, function: Callable[..., Any], per_row: tuple[PerChunk, ...]) -> Iterator[Any]:
-        """Yield what the function gives for each chunk, or None."""
+        """Yield the function's result for each chunk, or None."""
         for position in range(len(self.chunks)):
             yield self.result(function, position, tuple(each[position] for each in per_row))
 
     def result(self, function: Callable[..., Any], position: int, given: tuple[Any, ...]) -> Any:
-        """Return what the function gives for one chunk; an error names it."""
+        """Return the function's result for one chunk; an error names the chunk."""
         part = _computed(self.chunks, self.place, position)
         if int(part.shape[0]) == 0:
             return None
@@ -362,7 +364,7 @@ class _Visits:
         points = as_points(part, self.job.settings.dtype)
         shape = tuple(int(size) for size in points.shape)
         if shape[1:] != (self.job.settings.n_features,) or self.place.lacks(position, shape[0]):
-            raise ValueError(f"its shape is {shape}, and not what the collection says.")
+            raise ValueError(f"its shape is {shape}, which differs from what the collection says.")
         if self.job.is_first and not _are_finite(points):
             raise ValueError("Input X contains NaN or infinity. Impute or drop those rows first.")
         return points
@@ -371,7 +373,7 @@ class _Visits:
         dtype = getattr(placement.xp, self.job.settings.dtype)
         points = bring(points, placement)
         if computing_dtype(points.dtype, xp=placement.xp) != dtype:
-            # The collection says another dtype.
+            # The collection declares another dtype.
             is_matrix = is_sparse(points)
             points = points.astype(dtype) if is_matrix else placement.xp.astype(points, dtype)
         weights = None if self.weights is None else self.weights[position]
@@ -384,7 +386,7 @@ class _Visits:
         return rows_of(points, weights).seen_from(origin)
 
     def _operands_on(self, placement: Placement) -> tuple[Any, ...]:
-        # Moved once a task, not once a chunk.
+        # Copied once for each task, not for each chunk.
         device = str(placement.device)
         if device not in self._operands:
             self._operands[device] = _placed(self.job.operands, placement.xp, placement.device)
@@ -399,7 +401,7 @@ def _computed(chunks: Sequence[Any], place: Place, position: int) -> Any:
 
 
 def of_its_kind(error: Exception, what: str) -> Exception:
-    """Return an error that says where, and is caught as the one that it tells of."""
+    """Return an error of the same class, so that handlers catch it, which also says where."""
     what = what[0].upper() + what[1:]
     for kind in (MemoryError, TypeError, ValueError, DeviceUnavailableError):
         if isinstance(error, kind):
@@ -408,14 +410,14 @@ def of_its_kind(error: Exception, what: str) -> Exception:
 
 
 def naming(error: Any) -> Exception:
-    """Return an error, marked as one that says in which chunk it arose."""
+    """Mark an error as one that names its chunk."""
     error.kmeans_xp_names_a_chunk = True
     named: Exception = error
     return named
 
 
 def names_a_chunk(error: Exception) -> bool:
-    """Return whether an error, maybe from another process, says in which chunk it arose."""
+    """Return whether an error, maybe from another process, names its chunk."""
     return hasattr(error, "kmeans_xp_names_a_chunk")
 
 
@@ -424,7 +426,8 @@ def _are_finite(points: Array) -> bool:
     xp = namespace_of(points)
     with np.errstate(all="ignore"):
         points = xp.astype(points, computing_dtype(points.dtype, xp=xp), copy=False)
-        # Unless it overflows, the sum of finite numbers is finite: no array of flags.
+        # The sum of finite numbers is finite unless it overflows: try it first, without an array
+        # of flags.
         return bool(xp.isfinite(xp.sum(points))) or bool(xp.all(xp.isfinite(points)))
 
 
@@ -440,7 +443,7 @@ def whereabouts(value: Any) -> tuple[Namespace, Device]:
 
 
 def _placed(value: Any, xp: Namespace, device: Device) -> Any:
-    """Return arrays on the device, also those inside tuples; all else as it is."""
+    """Copy arrays to the device, also those inside tuples; return other values as they are."""
     if isinstance(value, tuple):
         return _like(value, (_placed(each, xp, device) for each in value))
     if not is_array(value):
@@ -451,7 +454,7 @@ def _placed(value: Any, xp: Namespace, device: Device) -> Any:
 
 
 def _on_host(value: Any) -> Any:
-    """Return arrays as NumPy's, also those inside tuples; all else as it is."""
+    """Convert arrays to NumPy, also those inside tuples; return other values as they are."""
     if isinstance(value, tuple):
         return _like(value, (_on_host(each) for each in value))
     return to_host(value) if is_array(value) else value

@@ -1,4 +1,4 @@
-"""Rows of an object that slices read: h5py, zarr, memory maps, NumPy, CSR, pandas."""
+"""Rows of objects that are read by slices: h5py, zarr, memory maps, NumPy, CSR, pandas."""
 
 import mmap
 from collections.abc import Iterable, Iterator, Sequence
@@ -14,16 +14,16 @@ __all__ = ["ArraySource", "MappedSource", "PandasSource", "SparseSource"]
 
 
 class ArraySource(SlicedSource):
-    """Rows of an array that need not lie in memory.
+    """Rows of an array that need not be in memory.
 
     Parameters
     ----------
     array : object
-        With ``shape``, ``dtype`` and ``__getitem__(slice)``.
+        Has ``shape``, ``dtype`` and ``__getitem__(slice)``.
     columns, weight, block_rows : optional
-        As of ``open_rows``.
+        As in ``open_rows``.
     name : str, or None
-        Of the source; None for the type of the array.
+        Name of the source; None for the type of the array.
     """
 
     def __init__(
@@ -45,7 +45,7 @@ class ArraySource(SlicedSource):
             int(array.shape[0]),
             made_of,
             block_rows,
-            # Whole rows are read, whichever columns are used.
+            # Each read takes whole rows, even if only some columns are used.
             bytes_a_row=int(array.shape[1]) * made_of.layout.dtype.itemsize,
             chunk_rows=int(chunks[0]) if isinstance(chunks, tuple) else None,
         )
@@ -55,7 +55,7 @@ class ArraySource(SlicedSource):
 
 
 class MappedSource(ArraySource):
-    """Rows of a memory map, copied from it: its pages would count as memory of the process."""
+    """Rows of a memory map, copied, since its pages would count as memory of the process."""
 
     def _slices(self, ranges: Iterable[Range]) -> Iterator[Any]:
         for start, stop in ranges:
@@ -66,14 +66,14 @@ class MappedSource(ArraySource):
 
 
 class SparseSource(SlicedSource):
-    """Rows of a CSR matrix in memory; other formats are converted, once.
+    """Rows of a CSR matrix in memory; other formats are converted once.
 
     Parameters
     ----------
     matrix : scipy.sparse matrix or array
-        Of any format.
+        A matrix of any format.
     columns, weight, block_rows : optional
-        As of ``open_rows``.
+        As in ``open_rows``.
     """
 
     is_read_apart = True
@@ -104,9 +104,9 @@ class PandasSource(SlicedSource):
     Parameters
     ----------
     frame : pandas.DataFrame
-        Its columns of numbers are taken.
+        By default all its columns of numbers are used.
     columns, weight, block_rows : optional
-        As of ``open_rows``.
+        As in ``open_rows``.
     """
 
     def __init__(
@@ -130,9 +130,9 @@ def _type_name(value: Any) -> str:
 
 
 def _drop_pages(part: np.memmap[Any, Any]) -> None:
-    """Tell the system that the pages of a part are not needed; what it does with that is its."""
+    """Advise the operating system that the pages of a part are not needed any more."""
     mapped = getattr(part, "_mmap", None)
-    # Pages of a copy-on-write map hold what the program wrote, and must stay.
+    # Keep pages of a copy-on-write map: they hold what the program wrote.
     if not isinstance(mapped, mmap.mmap) or part.mode not in ("r", "r+", "w+"):
         return
     if not hasattr(mmap, "MADV_DONTNEED") or part.nbytes == 0:

@@ -1,4 +1,4 @@
-"""Points and weights of Arrow tables and record batches, and of polars' data frames."""
+"""Points and weights of Arrow tables, record batches, and data frames of polars."""
 
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -15,14 +15,14 @@ if TYPE_CHECKING:
 
 __all__ = ["ArrowColumns", "Filling", "has_lists"]
 
-#: numbers of a tile, which is transposed while it lies in the processor's cache
+#: number of values in a tile, which is transposed while it is in the processor's cache
 _TILE = 2**17
 
 Array = np.ndarray[Any, Any]
 
 
 class _Field(NamedTuple):
-    """A column of points: its name, and how many features it is."""
+    """A column of points: its name and its number of features."""
 
     name: str
     width: int
@@ -35,20 +35,20 @@ class _Field(NamedTuple):
 
 
 class ArrowColumns:
-    """Columns of an Arrow schema, by their name; a column of lists is as many features.
+    """Columns of an Arrow schema, by name; each position of a list is a feature.
 
     Parameters
     ----------
     schema : pyarrow.Schema
-        Of all chunks.
+        Schema of all chunks.
     columns : sequence of str, or None
-        Those that are points; None takes all of numbers but the weight.
+        Columns of points; None for all columns of numbers except the weight.
     weight : str, or None
-        The one that holds weights.
+        Column of weights.
     name : str
-        Of the source.
+        Name of the source.
     first_row : callable
-        Returns a table of the first row of a column, to see how long its lists are.
+        Returns a table of the first row of a column, for the length of its lists.
     """
 
     def __init__(
@@ -78,7 +78,7 @@ class ArrowColumns:
     def of_table(
         cls, chunk: Any, columns: Sequence[str] | None, weight: str | None, name: str
     ) -> "ArrowColumns":
-        """Return the columns of tables that are like this one."""
+        """Return the columns of tables with the same schema as this one."""
         table = _as_arrow(chunk)
         return cls(
             table.schema, columns, weight, name, lambda each: table.select([each]).slice(0, 1)
@@ -98,7 +98,7 @@ class ArrowColumns:
         return filling.block()
 
     def fill(self, batch: "pa.RecordBatch", points: Array, weights: Array | None) -> None:
-        """Write the rows of a record batch to arrays of as many rows."""
+        """Write the rows of a record batch to arrays with as many rows."""
         missing = [name for name in self.names if name not in batch.schema.names]
         if missing:
             raise ValueError(f"it has no column {', '.join(map(repr, missing))}")
@@ -110,14 +110,14 @@ class ArrowColumns:
 
 
 class Filling:
-    """A block that is filled from record batches, without a copy between.
+    """A block that is filled from record batches, without an intermediate copy.
 
     Parameters
     ----------
     columns : ArrowColumns
-        What the block holds.
+        Columns of the block.
     n_rows : int
-        Number of rows, at most.
+        Maximum number of rows.
     """
 
     def __init__(self, columns: ArrowColumns, n_rows: int) -> None:
@@ -129,7 +129,7 @@ class Filling:
 
     @property
     def is_full(self) -> bool:
-        """Whether no more rows have room."""
+        """Whether there is no room for more rows."""
         return self._n_filled == len(self._points)
 
     def add(self, batch: "pa.RecordBatch") -> int:
@@ -142,23 +142,23 @@ class Filling:
         return n_rows
 
     def block(self) -> SourceBlock:
-        """Return the rows that were added."""
+        """Return the added rows."""
         if self.is_full:
             return SourceBlock(self._points, self._weights)
-        here = slice(0, self._n_filled)  # copied, so that the rest is freed
+        here = slice(0, self._n_filled)  # copy it, to free the rest
         weights = None if self._weights is None else self._weights[here].copy()
         return SourceBlock(self._points[here].copy(), weights)
 
 
 def has_lists(frame: Any) -> bool:
-    """Return whether a table, or polars' frame, has a column of lists."""
+    """Return whether a table, or a data frame of polars, has a column of lists."""
     if hasattr(frame, "dtypes"):
         return any(hasattr(kind, "inner") for kind in frame.dtypes)
     return any(_is_list(field.type) for field in getattr(frame, "schema", ()))
 
 
 def _as_arrow(chunk: Any) -> "pa.Table":
-    """Return a table, without a copy, of what is one or a record batch or polars' frame."""
+    """Convert a table, a record batch or a data frame of polars to a table, without a copy."""
     import pyarrow as pa
 
     if isinstance(chunk, pa.Table):
@@ -166,16 +166,16 @@ def _as_arrow(chunk: Any) -> "pa.Table":
     if isinstance(chunk, pa.RecordBatch):
         return pa.Table.from_batches([chunk])
     if not hasattr(chunk, "to_arrow"):
-        raise TypeError(f"{type(chunk).__name__} is no table; collect or read it first.")
+        raise TypeError(f"{type(chunk).__name__} is not a table; collect or read it first.")
     return chunk.to_arrow()
 
 
 def _write_transposed(parts: list[Array], points: Array) -> None:
-    """Write parts of shape (width, n_rows) beside each other, as columns of the points."""
+    """Write parts of shape (width, n_rows) side by side, as columns of the points."""
     if len(parts) == 1:
         points[:] = parts[0].T
         return
-    # Written column by column, each line of the cache would be fetched once for every column.
+    # A write column by column would load each cache line once for every column.
     n_rows = max(1, _TILE // points.shape[1])
     for start in range(0, len(points), n_rows):
         tile = slice(start, start + n_rows)
@@ -213,7 +213,7 @@ def _check_lengths(column: "pa.Array", field: _Field) -> None:
     if lengths != [field.width]:
         raise ValueError(
             f"the lists of column {field.name!r} have {', '.join(map(str, sorted(lengths)))} "
-            f"numbers, and the first one {field.width}; lists must be of one length"
+            f"numbers, but the first one has {field.width}; lists must have equal lengths"
         )
 
 
@@ -252,7 +252,7 @@ def _field(field: "pa.Field", first_row: Callable[[str], "pa.Table"], name: str)
     first = first_row(field.name)
     if not first.num_rows or not first.column(0)[0].as_py():
         raise ValueError(
-            f"Column {field.name!r} of {name} has no list in its first row, by which to know the "
-            "number of features."
+            f"Column {field.name!r} of {name} has no list in its first row, so the number of "
+            "features is unknown."
         )
     return _Field(field.name, len(first.column(0)[0]), True)

@@ -1,4 +1,4 @@
-"""Rows of a callable that returns a fresh iterator of chunks."""
+"""Rows from a callable that returns a fresh iterator of chunks."""
 
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -17,14 +17,14 @@ __all__ = ["CalledSource"]
 
 
 class CalledSource(RowSource):
-    """Rows of the chunks that a callable's iterators give.
+    """Rows of the chunks from a callable's iterators.
 
     Parameters
     ----------
     make : callable
-        Returns a fresh iterator of arrays, CSR matrices or data frames, called for each pass.
+        Returns a fresh iterator of arrays, CSR matrices or data frames; called for each pass.
     columns, weight, block_rows : optional
-        As of ``open_rows``; None leaves the chunks as they come.
+        As in ``open_rows``; with None for ``block_rows`` each chunk is a block.
     """
 
     _advice = "The callable must return a FRESH iterator of the same rows at each call."
@@ -44,7 +44,7 @@ class CalledSource(RowSource):
 
     @cached_property
     def layout(self) -> Layout:  # type: ignore[override]
-        """What all blocks have in common: the first chunk tells."""
+        """What all blocks have in common, from the first chunk."""
         return self._columns.layout
 
     @cached_property
@@ -63,17 +63,17 @@ class CalledSource(RowSource):
 
     @contextmanager
     def _opened(self) -> Iterator[Iterator[Any]]:
-        """Yield a fresh iterator, and close it if it can be closed."""
+        """Yield a fresh iterator, and then close it if possible."""
         made = self._make()
         if not hasattr(made, "__iter__"):
             raise TypeError(f"it returned a {type(made).__name__}, not an iterator of chunks")
         chunks = iter(made)
         if chunks is self._last:
             raise ValueError(
-                "it returned the iterator that it had returned before: return a FRESH iterator at "
-                "each call, because rows are read several times"
+                "it returned the same iterator again: return a FRESH iterator at each call, "
+                "because rows are read several times"
             )
-        # Kept so that no other object can have its identity.
+        # Keep it, so that no other object gets the same identity.
         self._last = chunks
         try:
             yield chunks

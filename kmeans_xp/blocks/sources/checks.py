@@ -1,4 +1,4 @@
-"""Checks of a block as it is read, and errors that name it."""
+"""Checks of a block while it is read, and errors that name the block."""
 
 from __future__ import annotations
 
@@ -14,23 +14,23 @@ if TYPE_CHECKING:
 
 __all__ = ["Place", "check_block", "check_shape", "reading"]
 
-#: of an error that says where it was raised
+#: attribute of errors that name their place
 _NAMES_PLACE = "_names_place"
 
 
 class Place(NamedTuple):
-    """Where in a source a block lies, for messages and checks; printed as "rows ... of ...".
+    """The place of a block in a source, for messages and checks; prints as "rows ... of ...".
 
     Parameters
     ----------
     name : str
-        Of the source.
+        Name of the source.
     number : int
-        Of the block, from 0.
+        Number of the block, from 0.
     start : int
         Index of its first row.
     size : int, or None
-        Number of its rows if that is known, which is 0 past the last block.
+        Number of its rows, if known; 0 past the last block.
     """
 
     name: str
@@ -49,13 +49,13 @@ class Place(NamedTuple):
 
 @contextmanager
 def reading(place: Place | str) -> Iterator[None]:
-    """Name the place in any error that is raised meanwhile and names none yet, and chain it."""
+    """Chain errors of the body, unless they name a place already, to one that names this place."""
     try:
         yield
     except Exception as error:
         if getattr(error, _NAMES_PLACE, False):
             raise
-        # Of the same family, so that a program that handles OSError goes on to do so.
+        # Keep the family of the error, so that handlers of OSError still catch it.
         families = (MemoryError, OSError, ValueError, RuntimeError)
         family = next((each for each in families if isinstance(error, each)), RuntimeError)
         kind = type(error).__name__
@@ -65,7 +65,7 @@ def reading(place: Place | str) -> Iterator[None]:
 
 
 def check_block(block: SourceBlock, layout: Layout, place: Place) -> None:
-    """Raise for rows that are not as they were, or that cannot be clustered."""
+    """Raise if rows differ from those of an earlier pass, or cannot be clustered."""
     check_shape(block, layout, place)
     _check_finite(block.points, layout, place)
     if block.weights is not None:
@@ -73,12 +73,12 @@ def check_block(block: SourceBlock, layout: Layout, place: Place) -> None:
 
 
 def check_shape(block: SourceBlock, layout: Layout, place: Place) -> None:
-    """Raise for rows that are more or fewer, or have other features, than they had."""
+    """Raise if the number of rows or of features differs from that of an earlier pass."""
     _check_size(int(block.points.shape[0]), place)
     if int(block.points.shape[1]) != layout.n_features:
         raise ValueError(
             f"{place}: there are {block.points.shape[1]} features, "
-            f"and {layout.n_features} in the first block."
+            f"but {layout.n_features} in the first block."
         )
 
 
@@ -89,8 +89,8 @@ def _check_size(n_rows: int, place: Place) -> None:
         )
     if place.size is not None and n_rows != place.size:
         raise ValueError(
-            f"{place}: there are {n_rows:,} rows, where an earlier pass found {place.size:,}. "
-            "Rows must stay as they are while they are read."
+            f"{place}: there are {n_rows:,} rows, but an earlier pass found {place.size:,}. "
+            "Rows must not change while they are read."
         )
 
 
@@ -124,5 +124,6 @@ def _check_weights(weights: np.ndarray[Any, Any], place: Place) -> None:
 
 def _all_finite(numbers: np.ndarray[Any, Any]) -> bool:
     with np.errstate(all="ignore"):
-        # Unless it overflows, the sum of finite numbers is finite: usually no array of flags.
+        # The sum of finite numbers is finite unless it overflows: usually this needs no array of
+        # flags.
         return bool(np.isfinite(numbers.sum())) or bool(np.isfinite(numbers).all())

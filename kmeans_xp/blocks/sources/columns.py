@@ -1,4 +1,4 @@
-"""Points and weights of a chunk as its library holds it: an array, or a CSR matrix."""
+"""Points and weights of a chunk that is an array or a CSR matrix."""
 
 from collections.abc import Iterable, Sequence
 from typing import Any, Protocol
@@ -11,12 +11,12 @@ from kmeans_xp.devices import adopted
 
 __all__ = ["ArrayColumns", "Columns", "block_dtype", "check_as_wide"]
 
-#: read as float32; all other real numbers as float64
+#: dtypes that are read as float32; all other real numbers are read as float64
 _NARROW = ("float16", "bfloat16", "float32")
 
 
 class Columns(Protocol):
-    """Which columns of a chunk are points, and which are weights."""
+    """The columns of points and the column of weights in a chunk."""
 
     @property
     def layout(self) -> Layout:
@@ -27,7 +27,7 @@ class Columns(Protocol):
 
 
 def block_dtype(dtypes: Iterable[Any], name: str) -> np.dtype[Any]:
-    """Return what columns of these dtypes are read as: float32 if none is wider, else float64."""
+    """Return the dtype for columns of these dtypes: float32 if none is wider, otherwise float64."""
     is_narrow = True
     for dtype in map(np.dtype, dtypes):
         if dtype.name in _NARROW:
@@ -39,29 +39,29 @@ def block_dtype(dtypes: Iterable[Any], name: str) -> np.dtype[Any]:
 
 
 def check_as_wide(found: np.dtype[Any], layout: Layout) -> None:
-    """Raise if later chunks are wider than the first, which would lose digits unseen."""
+    """Raise if a later chunk has a wider dtype than the first: it would silently lose digits."""
     if found.itemsize > layout.dtype.itemsize:
         raise ValueError(
-            f"it is to be read as {found}, and the first chunk as {layout.dtype}. Give all chunks "
-            "one dtype."
+            f"its dtype is {found}, but that of the first chunk is {layout.dtype}. Give all chunks "
+            "the same dtype."
         )
 
 
 class ArrayColumns:
-    """Columns of a 2-D array or a CSR matrix, by their index.
+    """Columns of a 2-D array or a CSR matrix, by index.
 
     Parameters
     ----------
     shape : tuple of int
-        Of the whole, or of a first chunk.
+        Shape of the whole array, or of a first chunk.
     dtype : dtype
-        Of the array.
+        Dtype of the array.
     columns : sequence of int, or None
-        Those that are points; None takes all but the weight.
+        Columns of points; None for all except the weight.
     weight : int, or None
-        The one that holds weights.
+        Column of weights.
     name : str
-        Of the source.
+        Name of the source.
     is_sparse : bool
         Whether chunks are CSR matrices.
     """
@@ -78,7 +78,7 @@ class ArrayColumns:
     ) -> None:
         if len(shape) != 2:
             raise ValueError(
-                f"{name} is a {len(shape)}D array of shape {tuple(shape)}: rows are a 2D array "
+                f"{name} is a {len(shape)}D array of shape {tuple(shape)}: it must be a 2D array "
                 "of shape (n_rows, n_features)."
             )
         self._n_columns = int(shape[1])
@@ -86,7 +86,7 @@ class ArrayColumns:
         if columns is not None:
             self._points: list[int] | None = self._checked(columns, name)
         elif weight is None:
-            self._points = None  # all, without a copy
+            self._points = None  # all columns, without a copy
         else:
             self._points = [i for i in range(self._n_columns) if i != self._weight]
         n_features = self._n_columns if self._points is None else len(self._points)
@@ -124,7 +124,7 @@ class ArrayColumns:
     def _check(self, chunk: Any) -> None:
         if chunk.ndim != 2 or chunk.shape[1] != self._n_columns:
             raise ValueError(
-                f"it has shape {tuple(chunk.shape)}, and rows have {self._n_columns} columns."
+                f"it has shape {tuple(chunk.shape)}, but rows have {self._n_columns} columns."
             )
         check_as_wide(block_dtype([chunk.dtype], "it"), self._layout)
 
@@ -136,7 +136,7 @@ class ArrayColumns:
             raise TypeError(f"columns must be a sequence of int, got {type(columns).__name__}.")
         for column in columns:
             if isinstance(column, bool) or not isinstance(column, (int, np.integer)):
-                raise TypeError(f"{name} has columns without names: take {column!r} by its index.")
+                raise TypeError(f"{name} has columns without names: give the index of {column!r}.")
             if not -self._n_columns <= column < self._n_columns:
                 raise ValueError(f"{name} has columns 0 to {self._n_columns - 1}, not {column}.")
         return [int(column) % self._n_columns for column in columns]

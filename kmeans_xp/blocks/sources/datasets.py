@@ -1,4 +1,4 @@
-"""Data sets of Arrow of some files."""
+"""Arrow's data sets of files."""
 
 import csv
 import io
@@ -11,12 +11,12 @@ if TYPE_CHECKING:
 
 __all__ = ["csv_dataset", "file_dataset"]
 
-#: enough of a CSV file to have its first row
+#: bytes of a CSV file that contain its first row
 _FIRST_BYTES = 2**20
 
 
 def file_dataset(files: list[File], name: str, kind: Any, schema: Any = None) -> "dataset.Dataset":
-    """Return the data set of some files, whose format is given by name or as an object."""
+    """Return the data set of some files; their format is a name or an object."""
     import pyarrow as pa
     from pyarrow import dataset
 
@@ -24,11 +24,11 @@ def file_dataset(files: list[File], name: str, kind: Any, schema: Any = None) ->
         made = dataset.dataset(
             [file.path for file in files], schema, kind, filesystem=files[0].filesystem
         )
-        list(made.schema.names)  # decoded here: they may not be UTF-8
+        list(made.schema.names)  # this decodes the names, which may not be UTF-8
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         kind = getattr(kind, "default_extname", kind)
         raise OSError(
-            f"{name} cannot be read as {kind}: {str(error).rstrip('.')}. Is it cut off, or of "
+            f"{name} cannot be read as {kind}: {str(error).rstrip('.')}. Is it cut off, or in "
             "another format than its name says?"
         ) from error
     return made
@@ -41,13 +41,13 @@ def csv_dataset(files: list[File], name: str, delimiter: str) -> "dataset.Datase
     from pyarrow import dataset
 
     header = _first_row(files[0], delimiter)
-    # Without a row of names, the first row of numbers would be taken for it.
+    # Without a header, Arrow would take the first row of numbers as names.
     names = [f"x{i}" for i in range(len(header))] if _are_numbers(header) else None
     kind = dataset.CsvFileFormat(
         parse_options=arrow_csv.ParseOptions(delimiter=delimiter, newlines_in_values=True),
         read_options=arrow_csv.ReadOptions(column_names=names),
     )
-    # A column that begins with integers may go on with fractions.
+    # A column that begins with integers may have fractions later.
     fields = [
         field.with_type(pa.float64()) if pa.types.is_integer(field.type) else field
         for field in file_dataset(files, name, kind).schema
@@ -64,7 +64,7 @@ def _first_row(file: File, delimiter: str) -> list[str]:
 
 
 def _are_numbers(header: list[str]) -> bool:
-    """Return whether cells are numbers, and not those that pandas numbers columns by."""
+    """Return whether cells are numbers, but not pandas' default column names 0, 1, 2, ..."""
     try:
         list(map(float, header))
     except ValueError:

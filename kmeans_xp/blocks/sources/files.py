@@ -11,27 +11,28 @@ __all__ = ["File", "found_files"]
 
 
 class File(NamedTuple):
-    """A file, on one of Arrow's file systems, or on this machine if that is None."""
+    """A file on one of Arrow's file systems, or, if that is None, on this machine."""
 
     path: str
     filesystem: Any = None
 
     def open(self) -> BinaryIO:
-        """Open the file to be read without a buffer."""
+        """Open the file for reading without a buffer."""
         if self.filesystem is None:
             return cast(BinaryIO, open(self.path, "rb", buffering=0))
         return cast(BinaryIO, self.filesystem.open_input_file(self.path))
 
 
 def found_files(path: str, is_data: Callable[[str], bool]) -> list[File]:
-    """Return the file of a path or URL, or all of a glob or a directory in the order of names.
+    """Return the file of a path or URL, or all files of a glob or directory, sorted by name.
 
     Parameters
     ----------
     path : str
-        Hidden files, and those that begin with an underscore, are left out of a directory.
+        Path, glob or URL. In a directory, hidden files and files that begin with an underscore
+        are left out.
     is_data : callable
-        Whether a file of a directory is taken, by its path.
+        Takes the path of a file in a directory, and returns whether to use it.
 
     Returns
     -------
@@ -41,7 +42,7 @@ def found_files(path: str, is_data: Callable[[str], bool]) -> list[File]:
     Raises
     ------
     FileNotFoundError
-        If there is none.
+        If there is no file.
     """
     filesystem, place = _at_url(path) if "://" in path else (None, path)
     found = (
@@ -56,7 +57,7 @@ def found_files(path: str, is_data: Callable[[str], bool]) -> list[File]:
 
 def _found_local(path: str, is_data: Callable[[str], bool]) -> list[str]:
     if os.path.isdir(path):
-        names = glob.glob("**", root_dir=path, recursive=True)  # without the hidden ones
+        names = glob.glob("**", root_dir=path, recursive=True)  # leaves out hidden files
         return [os.path.join(path, name) for name in sorted(names) if _is_shown(name, is_data)]
     if os.path.exists(path) or not glob.has_magic(path):
         return [path] if os.path.exists(path) else []
@@ -87,10 +88,10 @@ def _at_url(url: str) -> tuple[Any, str]:
         filesystem, path = fs.FileSystem.from_uri(url)
         is_local = isinstance(filesystem, fs.LocalFileSystem)
         return None if is_local else filesystem, path
-    except pa.ArrowInvalid as error:  # a scheme that Arrow does not know
+    except pa.ArrowInvalid as error:  # Arrow does not know the scheme
         try:
             from fsspec.core import url_to_fs
         except ImportError:
-            raise ImportError(f"{url} is read by fsspec: pip install fsspec") from error
+            raise ImportError(f"To read {url}, install fsspec: pip install fsspec") from error
     filesystem, path = url_to_fs(url)
     return fs.PyFileSystem(fs.FSSpecHandler(filesystem)), path

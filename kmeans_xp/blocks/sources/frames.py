@@ -1,4 +1,4 @@
-"""Which kind of chunk an iterator gives."""
+"""The kinds of chunks that an iterator may give."""
 
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -20,7 +20,7 @@ def library_of(value: Any) -> str:
 
 
 def columns_of(chunk: Any, columns: Sequence[Any] | None, weight: Any | None, name: str) -> Columns:
-    """Return which columns are used, of chunks that are like this one."""
+    """Return the columns to use from chunks that are like this one."""
     library = library_of(chunk)
     if library == "pandas":
         return PandasColumns(chunk, columns, weight, name)
@@ -33,7 +33,7 @@ def columns_of(chunk: Any, columns: Sequence[Any] | None, weight: Any | None, na
 
 
 def unnested(frame: Any) -> tuple[np.ndarray[Any, Any], Any] | None:
-    """Return the points of a data frame that has a column of lists, and its features' header.
+    """Return the points and the header of a data frame with a column of lists.
 
     Parameters
     ----------
@@ -42,13 +42,13 @@ def unnested(frame: Any) -> tuple[np.ndarray[Any, Any], Any] | None:
     Returns
     -------
     tuple of array and header, or None
-        Of shape (n_rows, n_features), float32 or float64; `header_of` them. None of anything that
-        is no data frame, or has no such column.
+        The points, of shape (n_rows, n_features), in float32 or float64, and their `header_of`.
+        None if it is not a data frame, or has no column of lists.
 
     Raises
     ------
     ValueError
-        If another column holds no numbers, or lists have several lengths.
+        If another column holds no numbers, or lists have unequal lengths.
     """
     library = library_of(frame)
     if library == "pandas":
@@ -64,7 +64,7 @@ def unnested(frame: Any) -> tuple[np.ndarray[Any, Any], Any] | None:
 
 
 def header_of(names: Sequence[str] | None, n_features: int) -> Any:
-    """Return what has no rows, and names that scikit-learn reads where features have some."""
+    """Return a frame or array without rows; scikit-learn reads the features' names from it."""
     if names is None:
         return np.empty((0, n_features))
     try:
@@ -77,6 +77,6 @@ def header_of(names: Sequence[str] | None, n_features: int) -> Any:
 
 
 def _kinds(frame: Any) -> Iterator[tuple[Any, str]]:
-    """Yield name and kind of the columns of a data frame; none of what has one column only."""
+    """Yield name and kind of the columns of a data frame; nothing for a single column."""
     if hasattr(frame, "columns"):
         yield from ((name, dtype.kind) for name, dtype in frame.dtypes.items())

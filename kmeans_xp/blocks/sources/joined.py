@@ -1,4 +1,4 @@
-"""Several files of rows, one after the other, as one."""
+"""Several files of rows, concatenated."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
@@ -18,11 +18,11 @@ class JoinedSource(SlicedSource):
     Parameters
     ----------
     files : sequence of NpySource
-        In row order, all with as many columns.
+        Files in row order, with equal numbers of columns.
     columns, weight, block_rows : optional
-        As of ``open_rows``.
+        As in ``open_rows``.
     name : str
-        Of them all.
+        Name of the source.
     """
 
     def __init__(
@@ -38,8 +38,8 @@ class JoinedSource(SlicedSource):
         for file in files:
             if file.stored_shape[1] != first.stored_shape[1]:
                 raise ValueError(
-                    f"{file.name} has {file.stored_shape[1]} columns, and {first.name} has "
-                    f"{first.stored_shape[1]}: files that are read as one have the same columns."
+                    f"{file.name} has {file.stored_shape[1]} columns, but {first.name} has "
+                    f"{first.stored_shape[1]}: files that are read together need equal columns."
                 )
         self._files = files
         self.is_read_apart = all(file.is_read_apart for file in files)
@@ -60,7 +60,7 @@ class JoinedSource(SlicedSource):
             yield parts[0] if len(parts) == 1 else np.concatenate(parts)
 
     def _parts(self, rows: Range) -> Iterator[Any]:
-        """Yield what each file holds of a range."""
+        """Yield each file's part of a range."""
         first = int(np.searchsorted(self._starts, rows.start, side="right")) - 1
         for file, start, stop in zip(
             self._files[first:], self._starts[first:], self._starts[first + 1 :], strict=False

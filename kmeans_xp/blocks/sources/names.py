@@ -1,4 +1,4 @@
-"""Which columns of a table are used, by their names."""
+"""Choose the columns of a table by their names."""
 
 from collections.abc import Callable, Sequence
 
@@ -13,20 +13,20 @@ def chosen_names(
     name: str,
     kind_of: Callable[[str], str],
 ) -> list[str]:
-    """Return the columns of points: those asked for, or all of numbers but the weight.
+    """Return the columns of points: the chosen ones, or all columns of numbers except the weight.
 
     Parameters
     ----------
     all_names, numeric : sequence of str
-        The columns there are, and those of numbers, true and false apart.
+        All columns, and those of numbers, without those of true and false.
     columns : sequence of str, or None
-        Those asked for.
+        The chosen columns.
     weight : str, or None
-        The one that holds weights.
+        Column of weights.
     name : str
-        Of the source.
+        Name of the source.
     kind_of : callable
-        Says what a column holds that cannot be used; "" for one that can.
+        Describes the content of a column that cannot be used; "" for one that can.
 
     Returns
     -------

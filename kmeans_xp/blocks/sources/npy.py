@@ -1,4 +1,4 @@
-"""Rows of .npy files, by plain reads."""
+"""Rows of .npy files, read without a memory map."""
 
 import io
 import os
@@ -16,12 +16,12 @@ __all__ = ["NpySource"]
 
 Array = np.ndarray[Any, Any]
 
-#: the coarsest clock of a file system, FAT's
+#: resolution of the coarsest clock of a file system, that of FAT
 _CLOCK_NS = 2_000_000_000
 
 
 class _Header(NamedTuple):
-    """What a .npy file says of its array, and where the numbers begin."""
+    """The header of a .npy file, and the offset of its numbers."""
 
     shape: tuple[int, ...]
     is_fortran: bool
@@ -30,15 +30,15 @@ class _Header(NamedTuple):
 
 
 class NpySource(SlicedSource):
-    """Rows of a .npy file, which is not mapped: pages of a map count as resident memory.
+    """Rows of a .npy file, read without a memory map: its pages would count as resident memory.
 
     Parameters
     ----------
     opened : callable
-        Returns the file, opened to be read without a buffer; called once a pass, or for each block
-        that is read apart.
+        Opens the file for reading without a buffer. Called once for each pass, or for each block
+        that is read separately.
     columns, weight, block_rows : optional
-        As of ``open_rows``.
+        As in ``open_rows``.
     name : str
         Path of the file.
     """
@@ -56,21 +56,21 @@ class NpySource(SlicedSource):
         with opened() as file:
             self._header = _read_header(file, name)
             n_bytes = file.seek(0, 2) - self._header.offset
-            # Other file systems are asked for one thing after the other.
+            # On other file systems, read one block after another.
             self.is_read_apart = isinstance(file, io.FileIO)
         shape, dtype = self._header.shape, self._header.dtype
         made_of = ArrayColumns(shape, dtype, columns, weight, name)
         if n_bytes < shape[0] * shape[1] * dtype.itemsize:
             raise OSError(
                 f"{name} is cut short: it should hold {shape[0]:,} x {shape[1]} numbers of "
-                f"{dtype.itemsize} bytes, and has {n_bytes:,} bytes of them."
+                f"{dtype.itemsize} bytes, but has only {n_bytes:,} bytes of them."
             )
         super().__init__(
             name,
             shape[0],
             made_of,
             block_rows,
-            # Whole rows are read, whichever columns are used.
+            # Each read takes whole rows, even if only some columns are used.
             bytes_a_row=shape[1] * max(dtype.itemsize, made_of.layout.dtype.itemsize),
         )
 
@@ -96,12 +96,12 @@ class NpySource(SlicedSource):
 
 
 def _stamp_of(file: BinaryIO) -> object:
-    """Return what tells a file, and when it was written to; None where that says too little."""
+    """Return the file's identity and time of modification; None if that is not reliable."""
     try:
         status = os.fstat(file.fileno())
-    except OSError:  # no file of this system
+    except OSError:  # not a file of this operating system
         return None
-    # The clock of the file system may not tell what is written now from what was just written.
+    # The file system's clock may be too coarse to distinguish a write now from a recent one.
     if time.time_ns() - status.st_mtime_ns < _CLOCK_NS:
         return None
     return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
@@ -114,12 +114,12 @@ def _read_header(file: BinaryIO, name: str) -> _Header:
             (1, 0): npy_format.read_array_header_1_0,
             (2, 0): npy_format.read_array_header_2_0,
         }
-        if version not in readers:  # 3.0 is for names of fields that are not Latin
+        if version not in readers:  # 3.0 is for field names that are not Latin
             raise ValueError(f"version {version} of the format is for structured arrays")
         header = _Header(*readers[version](file), file.tell())
         if min(header.shape, default=0) < 0:
-            raise ValueError(f"its array is of shape {header.shape}")
-    except Exception as error:  # NumPy reads the header as Python: by any of its errors
+            raise ValueError(f"its array has the shape {header.shape}")
+    except Exception as error:  # NumPy parses the header as Python, which may raise any error
         raise ValueError(f"{name} cannot be read as .npy: {error}.") from error
     if header.dtype.hasobject:
         raise ValueError(f"{name} holds Python objects: rows must be of real numbers.")
@@ -133,7 +133,7 @@ def _read_rows(file: BinaryIO, header: _Header, start: int, stop: int) -> Array:
 
 
 def _read_columns(file: BinaryIO, header: _Header, start: int, stop: int) -> Array:
-    """Read rows of an array in Fortran order: a run of numbers from each column."""
+    """Read rows of an array in Fortran order: a consecutive part of each column."""
     columns = np.empty((header.shape[1], stop - start), header.dtype)
     for i, column in enumerate(columns):
         _fill(file, column, header.offset + (i * header.shape[0] + start) * header.dtype.itemsize)
@@ -141,7 +141,7 @@ def _read_columns(file: BinaryIO, header: _Header, start: int, stop: int) -> Arr
 
 
 def _fill(file: BinaryIO, numbers: Array, offset: int) -> None:
-    """Read numbers from a place of the file; the system may give them in several parts."""
+    """Read numbers at an offset of the file; the operating system may return them in parts."""
     wanted = memoryview(numbers.reshape(-1).view(np.uint8).data)
     file.seek(offset)
     while len(wanted):

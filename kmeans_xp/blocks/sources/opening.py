@@ -1,4 +1,4 @@
-"""``open_rows``: the source for a path, an array, a data set or a callable."""
+"""``open_rows``, which makes a source from a path, an array, a data set or a callable."""
 
 from collections.abc import Callable, Iterator, Sequence
 from os import PathLike, fspath
@@ -25,7 +25,7 @@ def open_rows(
     weight: str | int | None = None,
     block_rows: int | None = None,
 ) -> RowSource:
-    """Open rows that are to be read block by block, because they do not fit in memory.
+    """Open rows to read them block by block, because they do not fit in memory.
 
     Parameters
     ----------
@@ -41,30 +41,31 @@ def open_rows(
         - callable that returns a fresh iterator of arrays, CSR matrices or data frames (pandas,
           polars, Arrow) each time it is called.
     columns : sequence of str or int, default=None
-        Names of the columns to cluster, or indices where they have no names. A column of lists of
-        one length is as many features. None takes all columns of numbers but the weight.
+        Names of the columns to cluster, or their indices if they have no names. In a column of
+        lists of equal length, each position is a feature. None for all columns of numbers except
+        the weight.
     weight : str or int, default=None
         Column that holds the weight of each row; None for 1.
     block_rows : int, default=None
         Rows of a block; about four blocks are in memory at a time. None makes blocks of about
-        16 MiB, and takes the chunks of a callable as they come.
+        16 MiB; for a callable each chunk is a block.
 
     Returns
     -------
     RowSource
-        To be passed as ``X``. The rows are not read yet.
+        Pass it as ``X``. The rows are not read yet.
 
     Raises
     ------
     ValueError
-        If a column is missing or holds no numbers, or files do not fit together.
+        If a column is missing or holds no numbers, or the files have unequal columns.
     OSError
         If a file cannot be opened.
 
     Notes
     -----
-    Numbers are read as float32 if they are float32 or float16, else as float64. The same source
-    always gives the same blocks, so that the same seed gives the same bits.
+    Numbers are read as float32 if they are float32 or float16, otherwise as float64. The same
+    source always gives the same blocks, so the same seed gives bit-identical results.
 
     Examples
     --------
@@ -78,7 +79,7 @@ def open_rows(
     options = columns, weight, None if block_rows is None else int(block_rows)
     if isinstance(source, RowSource):
         if options != (None, None, None):
-            raise ValueError("Rows that are open already cannot be opened with other options.")
+            raise ValueError("These rows are open already: they cannot get other options.")
         return source
     return _opener(source)(source, *options)
 
@@ -102,7 +103,7 @@ def _opener(source: Any) -> Callable[..., RowSource]:
         return ArraySource
     if isinstance(source, Iterator):
         raise TypeError(
-            f"A {type(source).__name__} can be read once only, and rows are read several times: "
+            f"A {type(source).__name__} can be read only once, but rows are read several times: "
             "pass a callable that returns a fresh iterator, such as a generator function."
         )
     if callable(source):
@@ -114,7 +115,7 @@ def _opener(source: Any) -> Callable[..., RowSource]:
 
 
 def _opened_dataset(source: Any, *options: Any) -> RowSource:
-    """Open a data set, a table or polars' data frame."""
+    """Open a data set, a table or a data frame of polars."""
     from pyarrow import dataset
 
     name = type(source).__name__

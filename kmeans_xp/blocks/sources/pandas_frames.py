@@ -16,18 +16,18 @@ Array = np.ndarray[Any, Any]
 
 
 class PandasColumns:
-    """Columns of pandas data frames, by their name; a column of lists is as many features.
+    """Columns of pandas data frames, by name; each position of a list is a feature.
 
     Parameters
     ----------
     frame : pandas.DataFrame
-        A first one.
+        A first data frame.
     columns : sequence of str, or None
-        Those that are points; None takes all of numbers but the weight.
+        Columns of points; None for all columns of numbers except the weight.
     weight : str, or None
-        The one that holds weights.
+        Column of weights.
     name : str
-        Of the source.
+        Name of the source.
     """
 
     def __init__(
@@ -66,7 +66,7 @@ class PandasColumns:
         return [f"{column}[{i}]" for i in range(self._widths[column])]
 
     def _beside_each_other(self, chunk: Any) -> Array:
-        """Return columns of numbers and of lists in their order."""
+        """Return columns of numbers and of lists side by side, in their order."""
         points = np.empty((len(chunk), self.layout.n_features), self.layout.dtype)
         start = 0
         for each in self._points:
@@ -79,7 +79,7 @@ class PandasColumns:
         return points
 
     def _numbers(self, values: Any) -> Array:
-        # A missing value becomes NaN, which the check of the block names.
+        # A missing value becomes NaN, and the check of the block reports it.
         numbers = values.to_numpy(dtype=self.layout.dtype, na_value=np.nan)
         return np.ascontiguousarray(numbers)
 
@@ -90,8 +90,8 @@ class PandasColumns:
             if not _is_list(values) or len(values) != width:
                 held = f"a list of {len(values)} numbers" if _is_list(values) else repr(values)
                 raise ValueError(
-                    f"column {column.name!r} holds {held} in one of these rows, and a list of "
-                    f"{width} in the first; lists must be of one length"
+                    f"column {column.name!r} holds {held} in one of these rows, but a list of "
+                    f"{width} in the first; lists must have equal lengths"
                 )
             check_as_wide(block_dtype([np.asarray(values).dtype], "it"), self.layout)
             points[row] = values

@@ -1,4 +1,4 @@
-"""Rows of Parquet files, of which any row group can be read alone."""
+"""Rows of Parquet files, with access to single row groups."""
 
 from collections.abc import Generator, Iterator
 from contextlib import closing
@@ -15,12 +15,12 @@ if TYPE_CHECKING:
 
 __all__ = ["ParquetSource", "is_parquet"]
 
-#: What is read ahead of the decoder, of all columns: each has a buffer of its own.
+#: Total size of the buffers that are read ahead of the decoder, one for each column.
 _BUFFER_BYTES = 32 * 2**20
 
 
 class _RowGroup(NamedTuple):
-    """A row group: its file, its number there, and its rows among all."""
+    """A row group: its file, its number there, and the range of its rows among all."""
 
     file: Any
     number: int
@@ -29,7 +29,7 @@ class _RowGroup(NamedTuple):
 
 
 def is_parquet(dataset: Any) -> bool:
-    """Return whether a data set is of all rows of Parquet files."""
+    """Return whether a data set has all rows of Parquet files."""
     is_filtered = bool(getattr(dataset, "_scan_options", None))
     kind = type(getattr(dataset, "format", None)).__name__
     return kind == "ParquetFileFormat" and not is_filtered
@@ -38,12 +38,12 @@ def is_parquet(dataset: Any) -> bool:
 class ParquetSource(TableSource):
     """Rows of a data set of Parquet files.
 
-    A scanner decodes whole row groups, of which one may be larger than the memory. Here a batch
-    is decoded at a time.
+    Arrow's scanner decodes whole row groups, and one may be larger than the memory. This class
+    decodes one batch at a time.
     """
 
     def take(self, indices: Any) -> SourceBlock:
-        """Return rows by their index among all, decoding only the row groups that hold them."""
+        """Return rows by their index among all; decode only the row groups that hold them."""
         wanted = Wanted(indices, sum(self.sizes()), self.name)
         found: list[SourceBlock] = []
         for group in self._row_groups:
@@ -53,7 +53,7 @@ class ParquetSource(TableSource):
 
     @cached_property
     def _row_groups(self) -> list[_RowGroup]:
-        """All row groups in row order; reads the footer of every file."""
+        """All row groups in row order; this reads the footer of every file."""
         groups: list[_RowGroup] = []
         start = 0
         for file in self._dataset.get_fragments():
@@ -73,7 +73,7 @@ class ParquetSource(TableSource):
                 yield from self._decoded(group, max(0, start - group.start))
 
     def _decoded(self, group: _RowGroup, skipped: int = 0) -> Generator["pa.RecordBatch"]:
-        """Yield the rows of a row group, without some at its begin."""
+        """Yield the rows of a row group, without some at its start."""
         from pyarrow import parquet
 
         names = self._columns.names
@@ -85,7 +85,7 @@ class ParquetSource(TableSource):
                 skipped = max(0, skipped - batch.num_rows)
 
     def _taken(self, group: _RowGroup, wanted: Wanted) -> Iterator[SourceBlock]:
-        """Yield the rows of a row group that are asked for."""
+        """Yield the wanted rows of a row group."""
         start = group.start
         with closing(self._decoded(group)) as batches:
             while start < min(group.stop, wanted.last + 1):

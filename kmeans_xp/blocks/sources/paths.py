@@ -36,14 +36,14 @@ def opened_paths(
         raise ValueError(f"{name} holds files of several formats: {', '.join(formats)}.")
     if formats[0] not in _OPENERS:
         raise ValueError(
-            f"{name} is of no format that is read by blocks: {', '.join([*_OPENERS, '.zarr'])}."
+            f"{name} is not in a format that is read by blocks: {', '.join([*_OPENERS, '.zarr'])}."
             + (" Save its array as .npy." if formats[0] == ".npz" else "")
         )
     return _OPENERS[formats[0]](files, name, columns, weight, block_rows)
 
 
 def _format(path: str) -> str:
-    """Return the extension that tells the format: ".csv" for ``a.CSV`` and ``a.csv.gz``."""
+    """Return the extension that names the format: ".csv" for ``a.CSV`` and ``a.csv.gz``."""
     suffixes = [suffix.lower() for suffix in PurePath(path.rstrip("/")).suffixes]
     if suffixes and suffixes[-1] in _COMPRESSED:
         suffixes.pop()
@@ -65,11 +65,11 @@ def _opened_zarr(
     paths: Sequence[str], columns: Any, weight: Any, block_rows: int | None
 ) -> RowSource:
     if len(paths) > 1:
-        raise ValueError("Several .zarr arrays are not read as one; concatenate them first.")
+        raise ValueError("Several .zarr arrays cannot be read together; concatenate them first.")
     try:
         import zarr
     except ImportError as error:
-        raise ImportError(f"{paths[0]} is read by zarr: pip install zarr") from error
+        raise ImportError(f"To read {paths[0]}, install zarr: pip install zarr") from error
     array = zarr.open(paths[0], mode="r")
     if not hasattr(array, "shape"):
         names = ", ".join(name for name, _ in array.arrays())

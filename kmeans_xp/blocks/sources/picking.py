@@ -1,4 +1,4 @@
-"""Blocks of rows, joined and picked from by index."""
+"""Join blocks of rows, and pick rows by index."""
 
 from typing import Any, NamedTuple
 
@@ -15,9 +15,9 @@ class SourceBlock(NamedTuple):
     Parameters
     ----------
     points : array of shape (n_points, n_features), or CSR matrix
-        Arrays are C-contiguous; float32 or float64.
+        Float32 or float64; arrays are C-contiguous.
     weights : array of shape (n_points,), or None
-        In the dtype of the points; None says that every weight is 1.
+        In the dtype of the points; None if every weight is 1.
     """
 
     points: Any
@@ -30,7 +30,7 @@ def picked(block: SourceBlock, rows: Any) -> SourceBlock:
 
 
 def joined(blocks: list[SourceBlock]) -> SourceBlock:
-    """Return all rows of some blocks, as one block."""
+    """Return all rows of some blocks as one block."""
     if len(blocks) == 1:
         return blocks[0]
     weights = None
@@ -48,22 +48,22 @@ def _stacked(points: list[Any]) -> Any:
 
 
 class Wanted:
-    """Rows that are asked for by index, each of which is read once.
+    """Rows that are wanted by index; each is read once.
 
     Parameters
     ----------
     indices : array of int
-        In any order, with repeats.
+        Indices in any order, with repeats.
     n_rows : int
-        Number of rows there are.
+        Number of all rows.
     name : str
-        Of the source.
+        Name of the source.
     """
 
     def __init__(self, indices: Any, n_rows: int, name: str) -> None:
         indices = np.asarray(indices)
         if indices.ndim != 1 or indices.size == 0 or indices.dtype.kind not in "iu":
-            raise IndexError(f"Rows of {name} are taken by a 1-D array of one or more integers.")
+            raise IndexError(f"To take rows of {name}, pass a 1-D array of one or more integers.")
         self.rows, self._back = np.unique(indices.astype(np.int64), return_inverse=True)
         if self.rows[0] < 0 or self.last >= n_rows:
             bad = self.rows[0] if self.rows[0] < 0 else self.last
@@ -71,19 +71,19 @@ class Wanted:
 
     @property
     def last(self) -> int:
-        """Greatest index."""
+        """The largest index."""
         return int(self.rows[-1])
 
     def between(self, start: int, stop: int) -> Indices:
-        """Return which rows from ``start`` up to ``stop`` are asked for, counted from there."""
+        """Return the wanted rows from ``start`` up to ``stop``, relative to ``start``."""
         first, last = np.searchsorted(self.rows, (start, stop))
         here: Indices = self.rows[first:last] - start
         return here
 
     def among(self, block: SourceBlock, start: int) -> SourceBlock:
-        """Return the rows that are asked for of a block whose first row is ``start``."""
+        """Return the wanted rows of a block whose first row is ``start``."""
         return picked(block, self.between(start, start + int(block.points.shape[0])))
 
     def in_order(self, found: list[SourceBlock]) -> SourceBlock:
-        """Return a row for each index, of what was found block by block."""
+        """Return a row for each index, from the rows that were found block by block."""
         return picked(joined(found), self._back)

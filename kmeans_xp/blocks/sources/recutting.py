@@ -1,4 +1,4 @@
-"""Blocks of rows, cut again to one size."""
+"""Split rows into blocks of equal size."""
 
 from collections.abc import Iterable, Iterator
 
@@ -8,7 +8,7 @@ __all__ = ["recut"]
 
 
 def recut(blocks: Iterable[SourceBlock], n_rows: int) -> Iterator[SourceBlock]:
-    """Yield the same rows in blocks of ``n_rows``, of which the last may have fewer."""
+    """Yield the same rows in blocks of ``n_rows``; the last may have fewer."""
     waiting: list[SourceBlock] = []
     n_waiting = 0
     for block in blocks:

@@ -1,4 +1,4 @@
-"""Sources that know how many rows they have, and read any range of them."""
+"""Sources that know their number of rows, and read any range of rows."""
 
 from abc import abstractmethod
 from collections.abc import Callable, Generator, Iterable, Iterator
@@ -15,7 +15,7 @@ from kmeans_xp.blocks.sources.source import RowSource, default_block_rows
 
 __all__ = ["Range", "SlicedSource", "even_sizes"]
 
-#: Rows so few bytes apart are read in one go: reading what lies between costs less than asking.
+#: Rows at most this far apart, in bytes, are read together: one larger read is faster than two.
 _NEAR_BYTES = 64 * 2**10
 
 
@@ -27,7 +27,7 @@ class Range(NamedTuple):
 
 
 def even_sizes(n_rows: int, block_rows: int) -> tuple[int, ...]:
-    """Return the sizes of blocks of ``block_rows`` rows, of which the last may have fewer."""
+    """Return the sizes of blocks of ``block_rows`` rows; the last may have fewer."""
     n_whole, rest = divmod(n_rows, block_rows)
     return (block_rows,) * n_whole + ((rest,) if rest else ())
 
@@ -38,17 +38,17 @@ class SlicedSource(RowSource):
     Parameters
     ----------
     name : str
-        Of the source.
+        Name of the source.
     n_rows : int
         Number of rows.
     columns : Columns
-        What makes points and weights of a slice.
+        Makes points and weights from a slice.
     block_rows : int, or None
-        Rows of a block; None for blocks of the usual size.
+        Number of rows of a block; None for blocks of the default size.
     bytes_a_row : int, or None
-        What a row takes as it is stored, if that is not n_features numbers.
+        Stored bytes of a row; None for n_features numbers.
     chunk_rows : int, or None
-        Rows that are stored as one chunk, of which blocks are made of whole ones.
+        Number of rows that are stored as one chunk; blocks then consist of whole chunks.
     """
 
     def __init__(
@@ -70,10 +70,10 @@ class SlicedSource(RowSource):
         self._block_rows = block_rows
         self._near = max(chunk_rows or 1, int(_NEAR_BYTES // bytes_a_row))
         self._sizes = even_sizes(n_rows, block_rows)
-        self.sizes()  # raises where there are none
+        self.sizes()  # raises if there are no rows
 
     def take(self, indices: Any) -> SourceBlock:
-        """Return rows by their index among all, reading few others."""
+        """Return rows by their index among all, and read few others."""
         wanted = Wanted(indices, sum(self.sizes()), self.name)
         runs = self._runs(wanted.rows)
         slices = self._slices(runs)
@@ -88,7 +88,7 @@ class SlicedSource(RowSource):
 
     @contextmanager
     def apart(self) -> Generator[Iterator[Callable[[], SourceBlock]]]:
-        """Give for each block, in row order, what reads it, which any thread may call."""
+        """Yield, for each block in row order, a callable that reads it, for any thread."""
         stamp, check = self._begun(self._place(0, 0))
         checked: list[int] = []
 
@@ -120,7 +120,7 @@ class SlicedSource(RowSource):
         return Range(start, start + self.sizes()[number])
 
     def _runs(self, rows: np.ndarray[Any, Any]) -> list[Range]:
-        """Return ranges that hold the given rows, none of which goes over the end of a block."""
+        """Return ranges that hold the given rows, each inside one block."""
         is_end = (np.diff(rows) > self._near) | (np.diff(rows // self._block_rows) > 0)
         ends = np.flatnonzero(is_end) + 1
         firsts, lasts = rows[np.concatenate([[0], ends])], rows[np.concatenate([ends, [0]]) - 1]

@@ -1,4 +1,4 @@
-"""What a source of rows is: blocks in a fixed order, read again in every pass."""
+"""The base class of sources of rows: blocks in a fixed order, read again in every pass."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Generator, Iterator
@@ -26,9 +26,9 @@ class Layout(NamedTuple):
     n_features : int
         Number of columns of the points.
     dtype : dtype
-        The one of float32 and float64 that rows are read as.
+        Dtype of the rows after reading: float32 or float64.
     feature_names : tuple of str, or None
-        None where the columns have no names.
+        None if the columns have no names.
     is_weighted : bool
         Whether blocks have weights.
     is_sparse : bool
@@ -43,34 +43,34 @@ class Layout(NamedTuple):
 
 
 def default_block_rows(bytes_a_row: float) -> int:
-    """Return how many rows make a block of the usual size."""
+    """Return the number of rows in a block of the default size."""
     return max(1, int(_BLOCK_BYTES // max(bytes_a_row, 1)))
 
 
 class RowSource(ABC):
     """Rows that are read block by block, as often as they are needed.
 
-    Every pass gives the same blocks, and no block is empty. Each is checked when it is read: its
-    numbers are finite, its weights not negative, and its size is that of the first pass. Numbers
-    of a file that has not been written to since a whole pass are not looked at again.
+    Every pass gives the same blocks, and no block is empty. Every read checks that a block's
+    numbers are finite, that its weights are not negative, and that its size has not changed. After
+    a complete pass, numbers of a file are checked again only if the file has changed.
 
     Attributes
     ----------
     name : str
-        Names the source in messages: the path, or the type of the object.
+        Name of the source in messages: the path, or the type of the object.
     layout : Layout
         What all blocks have in common.
     """
 
     name: str
     layout: Layout
-    #: whether several threads may read blocks of one pass at a time, as ``apart`` has them do
+    #: whether several threads may read blocks of one pass at a time, through ``apart``
     is_read_apart = False
     _sizes: tuple[int, ...] | None = None
-    #: the stamp of the rows when a whole pass found all of them fit to be clustered
+    #: the stamp of the rows when a complete pass found all of them valid
     _clean_stamp: object = None
-    #: what to do about passes that differ
-    _advice = "Rows must stay as they are while they are read."
+    #: advice for errors about passes that differ
+    _advice = "Rows must not change while they are read."
 
     @property
     def n_features(self) -> int:
@@ -84,7 +84,7 @@ class RowSource(ABC):
 
     @property
     def feature_names(self) -> tuple[str, ...] | None:
-        """Names of the columns, where they have some."""
+        """Names of the columns, if they have names."""
         return self.layout.feature_names
 
     @property
@@ -102,7 +102,7 @@ class RowSource(ABC):
 
     @property
     def shape(self) -> tuple[int, int]:
-        """Number of rows and of columns of the points; rows may have to be counted."""
+        """Number of rows and columns of the points; to count the rows may take a pass."""
         return sum(self.sizes()), self.n_features
 
     @property
@@ -111,12 +111,12 @@ class RowSource(ABC):
         return None if self._sizes is None else sum(self._sizes)
 
     def sizes(self) -> tuple[int, ...]:
-        """Return the number of rows of each block, by a pass where the format does not tell.
+        """Return the number of rows of each block; takes a pass if the format does not store it.
 
         Returns
         -------
         tuple of int
-            In row order; none is 0.
+            In row order, all above 0.
 
         Raises
         ------
@@ -140,10 +140,10 @@ class RowSource(ABC):
         Raises
         ------
         ValueError
-            If a block holds NaN or infinity, a weight is negative, or the rows are not those of
-            the first pass; the message names source, rows and block.
+            If a block holds NaN or infinity, a weight is negative, or the rows differ from those
+            of the first pass; the message names source, rows and block.
         OSError, RuntimeError
-            If a block cannot be read; chained to the reason.
+            If a block cannot be read; its cause is the original error.
         """
         sizes: list[int] = []
         for block in self._pass(0):
@@ -152,33 +152,33 @@ class RowSource(ABC):
         self._settle(tuple(sizes))
 
     def apart(self) -> AbstractContextManager[Iterator[Callable[[], SourceBlock]]]:
-        """Give for each block, in row order, what reads it, which any thread may call.
+        """Return callables that read one block each, for any thread, in row order.
 
         Returns
         -------
         context manager
-            Of an iterator. The functions raise what ``read`` does; they are called before the
-            context ends.
+            Gives an iterator of the callables. They raise the same errors as ``read``; call them
+            before the context ends.
 
         Raises
         ------
         NotImplementedError
-            Unless ``is_read_apart``.
+            If ``is_read_apart`` is false.
         """
-        raise NotImplementedError(f"Blocks of {self.name} are read one after the other.")
+        raise NotImplementedError(f"Blocks of {self.name} can only be read one after another.")
 
     def read_block(self, number: int) -> SourceBlock:
-        """Return one block, directly where the format can, else by a pass.
+        """Return one block, directly if the format allows it, otherwise by a pass.
 
         Parameters
         ----------
         number : int
-            From 0; of the blocks as ``sizes`` lists them.
+            Index of the block in ``sizes``, from 0.
 
         Returns
         -------
         SourceBlock
-            As of ``read``.
+            As from ``read``.
 
         Raises
         ------
@@ -196,7 +196,7 @@ class RowSource(ABC):
         Parameters
         ----------
         indices : array of int
-            In any order, with repeats.
+            Indices in any order, with repeats.
 
         Returns
         -------
@@ -206,7 +206,7 @@ class RowSource(ABC):
         Raises
         ------
         IndexError
-            If an index is negative, or not below the number of rows.
+            If an index is negative, or at least the number of rows.
         """
         wanted = Wanted(indices, sum(self.sizes()), self.name)
         start, found = 0, []
@@ -224,7 +224,7 @@ class RowSource(ABC):
         """Yield the blocks from number ``first`` on, unchecked."""
 
     def _stamp(self) -> object:
-        """Return what differs once the rows have been written to; None if nothing tells."""
+        """Return a value that changes whenever the rows change; None if there is none."""
         return None
 
     def _counted(self) -> tuple[int, ...]:
@@ -245,14 +245,14 @@ class RowSource(ABC):
             self._found_clean(stamp)
 
     def _begun(self, place: Place) -> tuple[object, Callable[..., None]]:
-        """Return the stamp of the rows, and the check that a pass has to make of each block."""
+        """Return the stamp of the rows, and the check that a pass applies to each block."""
         with reading(place):
             stamp = self._stamp()
         is_clean = stamp is not None and stamp == self._clean_stamp
         return stamp, check_shape if is_clean else check_block
 
     def _found_clean(self, stamp: object) -> None:
-        """Remember that all blocks passed the check, unless rows were written to meanwhile."""
+        """Remember that all blocks passed the check, unless rows have changed meanwhile."""
         if stamp == self._stamp():
             self._clean_stamp = stamp
 
@@ -267,7 +267,7 @@ class RowSource(ABC):
         return Place(self.name, number, start, size)
 
     def _settle(self, sizes: tuple[int, ...]) -> None:
-        """Remember what the first whole pass found, and compare every later one with it."""
+        """Remember the sizes from the first complete pass, and compare later passes with them."""
         if self._sizes is None:
             self._sizes = sizes
         if len(sizes) < len(self._sizes):
@@ -275,4 +275,4 @@ class RowSource(ABC):
                 f"{self.name} ended after {sum(sizes):,} rows; an earlier pass found "
                 f"{sum(self._sizes):,}. {self._advice}"
             )
-        self.sizes()  # raises where there are none
+        self.sizes()  # raises if there are no rows

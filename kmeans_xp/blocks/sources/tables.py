@@ -1,4 +1,4 @@
-"""Rows of what ``pyarrow.dataset`` reads: Arrow, Feather, CSV, and data sets with a filter."""
+"""Rows that ``pyarrow.dataset`` reads: Arrow, Feather, CSV, and data sets with a filter."""
 
 from collections.abc import Generator, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
@@ -14,9 +14,9 @@ if TYPE_CHECKING:
 
 __all__ = ["TableSource"]
 
-#: What is decoded at a time: smaller batches take longer, and larger ones only more memory.
+#: Size of a decoded batch: smaller batches are slower, larger ones only take more memory.
 _BATCH_BYTES = 8 * 2**20
-#: of all columns, which may be of any kind
+#: the same for all columns, which may be of any type
 _ROWS_OF_A_BATCH = 2**16
 
 
@@ -26,11 +26,11 @@ class TableSource(RowSource):
     Parameters
     ----------
     dataset : pyarrow.dataset.Dataset
-        Read in the order of its files.
+        Data set, read in the order of its files.
     columns, weight, block_rows : optional
-        As of ``open_rows``.
+        As in ``open_rows``.
     name : str
-        Of the source.
+        Name of the source.
     """
 
     def __init__(
@@ -54,11 +54,11 @@ class TableSource(RowSource):
 
     @property
     def schema(self) -> "pa.Schema":
-        """All columns, used or not."""
+        """Schema of all columns, used or not."""
         return self._dataset.schema
 
     def batches(self) -> Iterator["pa.RecordBatch"]:
-        """Yield all columns of all rows in their order, as they come."""
+        """Yield all columns of all rows in order."""
         return self._scanned(self._dataset.schema.names, _ROWS_OF_A_BATCH)
 
     def _counted(self) -> tuple[int, ...]:
@@ -84,7 +84,7 @@ class TableSource(RowSource):
             start = max(0, start - batch.num_rows)
 
     def _scanned(self, names: list[str], batch_rows: int) -> Iterator["pa.RecordBatch"]:
-        # Few ahead: by default there are 16, and four files.
+        # Read few batches ahead: the default is 16, and four files.
         scanner = self._dataset.scanner(
             columns=names, batch_size=batch_rows, batch_readahead=2, fragment_readahead=1
         )

@@ -1,4 +1,4 @@
-"""Rows of a source, with weights that were given apart from it."""
+"""Rows of a source, with separate weights."""
 
 from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
@@ -15,14 +15,14 @@ __all__ = ["WeightedSource"]
 
 
 class WeightedSource(RowSource):
-    """Rows of another source, which has no weights of its own.
+    """Rows of another source that has no weights.
 
     Parameters
     ----------
     source : RowSource
         The rows.
     weights : ndarray of shape (n_rows,)
-        Checked already; not copied.
+        Checked weights; they are not copied.
     """
 
     def __init__(self, source: RowSource, weights: NDArray[Any]) -> None:
@@ -40,7 +40,7 @@ class WeightedSource(RowSource):
 
     @contextmanager
     def apart(self) -> Generator[Iterator[Callable[[], SourceBlock]]]:
-        """Give for each block, in row order, what reads it, which any thread may call."""
+        """Yield, for each block in row order, a callable that reads it, for any thread."""
         starts = accumulate(self.sizes(), initial=0)
         with self._source.apart() as blocks:
             yield (

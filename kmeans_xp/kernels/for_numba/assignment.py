@@ -1,4 +1,4 @@
-"""The nearest centroid of each row, and what clusters add up to, while a tile is in the cache."""
+"""Find the nearest centroid of each row and sum up clusters while a tile is in the cache."""
 
 from typing import Any, NamedTuple
 
@@ -89,11 +89,11 @@ __all__ = [
     "update_clusters",
 ]
 
-#: numbers in the totals of a task, from which tasks take features instead of rows
+#: from this number of totals in a task, tasks split features instead of rows
 _MOST_PRIVATE = 2**16
-#: numbers of centroids that are worth a thread of their own
+#: minimum amount of the centroids' numbers for another thread
 _MANY_NUMBERS = 2**17
-#: features of a centroid that are updated side by side, each with sums of its own
+#: number of features of a centroid to update side by side, each with its own sums
 UPDATED = 64
 
 
@@ -107,7 +107,7 @@ def label_panels(panels, n_rows, n_features, groups, biases, n_clusters, best, l
     first = 0
     while first < n_clusters:
         size = group_size(n_clusters - first)
-        # A group stays in the first-level cache while all panels of the tile pass by it.
+        # A group stays in the first-level cache while all panels of the tile are scored with it.
         for row in range(0, n_rows, panel):
             at = row * n_features
             score_group(panels, size, at, n_features, groups, biases, first, best, labels, row)
@@ -126,7 +126,7 @@ def add_tile(points, first, n_rows, row, origin, weights, labels, totals):
 
 @compiled(ROWS, RESULTS, RESULTS)
 def pack_groups(centroids, groups, biases):
-    """Lay centroids out as groups; what is missing in the last one can never be the best."""
+    """Pack centroids into groups; the padding of the last group can never be the best."""
     n_clusters, n_features = centroids.shape
     first = 0
     while first < n_clusters:
@@ -138,7 +138,7 @@ def pack_groups(centroids, groups, biases):
                 number = centroids[first + member, feature] if is_there else groups.dtype.type(0)
                 groups[first * n_features + feature * size + member] = number
                 sq_norm += np.float64(number) * np.float64(number)
-            # The least |x - c|^2 is the greatest x.c - |c|^2 / 2.
+            # The smallest |x - c|^2 is the largest x.c - |c|^2 / 2.
             biases[first + member] = -0.5 * sq_norm if is_there else -np.inf
         first += size
 
@@ -164,7 +164,7 @@ def label_rows(
 ):
     """Find the nearest centroid of each row; write the labels, add up rows, or both.
 
-    What is not wanted is of length 0.
+    Outputs that are not wanted have length 0.
     """
     n_features = points.shape[1]
     panels, best = aligned(tile * n_features, points), aligned(tile, points)
@@ -210,13 +210,13 @@ def update_clusters(sums, mass, old, new, signals):
 
 @inline
 def update_cluster(sums, at, mass, old, first, n_features, new, shifts, parts):
-    """Do as ``update_clusters`` with one; return its part of the shift, and of what is explained.
+    """Update one cluster; return its parts of the shift and of the explained inertia.
 
-    Some features lie in the lanes of vectors. The cluster's sums begin at ``at``, its centroid at
-    ``first``; ``shifts`` and ``parts`` are room for as many sums as lanes.
+    Lanes of vectors hold several features. The cluster's sums begin at ``at``, its centroid at
+    ``first``; ``shifts`` and ``parts`` are scratch with one sum for each lane.
     """
     is_empty = mass <= 0.0
-    # Times the inverse is a rounding of float64 away, which float32 does not see.
+    # Multiply by the inverse: that adds a rounding of float64, which float32 does not show.
     inverse, is_double = 1.0 / mass, new.itemsize == 8
     shifts[:] = 0.0
     parts[:] = 0.0
@@ -285,7 +285,7 @@ def run_steps(
     centroids,
     signals,
 ):
-    """Take steps until one that ends the run or leaves a cluster empty; return their number."""
+    """Take steps until one ends the run or leaves a cluster empty; return their number."""
     n_points, n_features = points.shape
     n_clusters, before = len(found), start
     no_factors, no_labels = np.empty(0, origin.dtype), np.empty(0, np.int32)
@@ -310,15 +310,15 @@ def run_steps(
 
 
 class Groups(NamedTuple):
-    """Centroids laid out to be scored."""
+    """Centroids packed for scoring."""
 
     numbers: Floats
     biases: Floats
 
     @classmethod
     def empty(cls, n_clusters: int, n_features: int, dtype: np.dtype[Any]) -> "Groups":
-        """Return room for the groups of ``n_clusters`` centroids."""
-        n_padded = n_clusters + LARGE  # the last group may be larger than what is left
+        """Return uninitialised groups for ``n_clusters`` centroids."""
+        n_padded = n_clusters + LARGE  # the last group may be larger than the remaining centroids
         return cls(np.empty(n_padded * n_features, dtype), np.empty(n_padded, dtype))
 
     @classmethod
@@ -331,17 +331,17 @@ class Groups(NamedTuple):
 
 
 def has_own_totals(n_clusters: int, n_features: int) -> bool:
-    """Return whether each task of a step adds up rows, and not features."""
+    """Return whether the tasks of a step split rows, not features."""
     return n_clusters * n_features <= _MOST_PRIVATE
 
 
 def step_cost(n_clusters: int, n_features: int) -> float:
-    """Return roughly how many nanoseconds of one thread a row takes."""
+    """Return the approximate time of one thread for a row in nanoseconds."""
     return 2.0 + n_features / 4 + n_clusters / 12 + n_clusters * n_features / 50
 
 
 def n_step_tasks(rows: Dense, n_clusters: int) -> int:
-    """Return into how many tasks a step is cut, each with totals of its own."""
+    """Return the number of tasks of a step, each with its own totals."""
     n_features = rows.n_features
     return n_tasks_for(
         rows.n_points, step_cost(n_clusters, n_features), n_clusters * (n_features + 1)
@@ -371,7 +371,7 @@ def scored_and_added(rows: Dense, centroids: Floats) -> Any:
 
 
 def no_totals(n_clusters: int, n_features: int) -> Floats:
-    """Return zeros for each cluster's sums and mass, from a cache line on."""
+    """Return zeros for each cluster's sums and mass, aligned to a cache line."""
     width = total_width(n_features)
     memory = np.zeros(n_clusters * width + LINE // 8)
     first = -memory.ctypes.data % LINE // 8
@@ -379,16 +379,16 @@ def no_totals(n_clusters: int, n_features: int) -> Floats:
 
 
 def split_totals(totals: Floats, n_features: int) -> ClusterTotals:
-    """Return what compiled code has added up, without what fills vectors."""
+    """Split the totals of compiled code into sums and mass, without the padding of vectors."""
     return ClusterTotals(totals[:, :n_features], totals[:, n_features])
 
 
 @override(lloyd_steps)
 def steps_in_a_call(rows: DenseRows, centroids: Floats, n_steps: int, tol: float) -> Any:
-    """Take all steps in compiled code where Python's part of one would be felt."""
+    """Take all steps in compiled code if Python's part of a step would take much of the time."""
     points, (n_clusters, n_features) = rows.points, centroids.shape
     if not has_own_totals(*centroids.shape) or n_step_tasks(rows, n_clusters) > 1:
-        # Not declined: steps of kernels without numba would not have the bits of those here.
+        # Do not decline: kernels without numba would give other bits.
         return lloyd_steps.portable(rows, centroids, n_steps, tol, xp=namespace_of(centroids))
     dtype, tile = points.dtype, tile_rows(rows.n_points, n_features, points.dtype)
     shape, groups = (n_steps, n_clusters, n_features), Groups.empty(n_clusters, n_features, dtype)
@@ -416,11 +416,11 @@ def steps_in_a_call(rows: DenseRows, centroids: Floats, n_steps: int, tol: float
 
 @update_centroids.override("numpy", rank=1)
 def means_in_a_pass(totals: ClusterTotals, centroids: Floats, *, xp: Namespace) -> Any:
-    """Do all of it in one call: for few clusters, calls are what takes the time."""
+    """Do everything in one call: for few clusters, calls take most of the time."""
     sums, mass = totals
     if sums.dtype != np.float64 or centroids.dtype not in PANEL:
         return NotImplemented
-    if centroids.ndim == 3:  # of several runs: each as if it were alone
+    if centroids.ndim == 3:  # several runs: treat each like a single run
         runs = zip(sums, mass, centroids, strict=True)
         each = [means_in_a_pass(ClusterTotals(s, m), c, xp=xp) for s, m, c in runs]
         return Update(*map(np.stack, zip(*each, strict=True)))
@@ -432,7 +432,7 @@ def means_in_a_pass(totals: ClusterTotals, centroids: Floats, *, xp: Namespace) 
 
 
 def is_updated_in_lanes(n_clusters: int, n_features: int) -> bool:
-    """Return whether ``update_cluster`` updates such centroids, not ``update_clusters``."""
+    """Return whether ``update_cluster`` updates centroids of this size, not ``update_clusters``."""
     return n_features >= UPDATED and not has_own_totals(n_clusters, n_features)
 
 
@@ -470,7 +470,7 @@ def scored(rows: Dense, centroids: Floats) -> Labels:
 
 @override(cluster_sums, on_sphere=True)
 def added_row_by_row(rows: Dense, labels: Labels, n_clusters: int) -> Any:
-    """Add rows to their clusters' totals, features in the lanes and the mass after them."""
+    """Add rows to their clusters' totals, with features in the lanes, followed by the mass."""
     n_features = rows.n_features
     if not has_own_totals(n_clusters, n_features):
         return added_by_features(rows, labels, n_clusters) if can_be_cut(rows) else NotImplemented

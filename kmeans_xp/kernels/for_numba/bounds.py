@@ -1,7 +1,7 @@
 """Bounded steps for NumPy that numba compiles.
 
-Bounds are kept in the dtype of the rows, and every operation on them is rounded to the safe
-side. What a step skips depends on the data alone, not on the number of threads.
+Bounds have the dtype of the rows, and every operation on them rounds to the safe side. Which rows
+a step skips depends only on the data, not on the number of threads.
 """
 
 from typing import Any, NamedTuple
@@ -77,10 +77,10 @@ from kmeans_xp.kernels.trees import merged_in_tree
 __all__: list[str] = []
 
 
-#: a tile is visited as a whole if more than this many eighths of its rows may have changed
+#: if more than this number of eighths of a tile's rows may have changed, visit the whole tile
 _EIGHTHS = 6
 
-# What a task counts.
+# Counters of a task.
 _N_VISITED, _N_DIRTY, _ADDS_ALL, _N_COUNTS = range(4)
 
 
@@ -89,14 +89,14 @@ def _reach_of_scores(reach, constants):
     """Return the length that bounds the rounding of scores that compete for a row.
 
     A centroid ``FAR`` times farther from the origin than the row and its own centroid together
-    is no rival, however its score is rounded.
+    cannot win, however its score is rounded.
     """
     return reach + min(constants[BIGGEST], constants[FAR] * reach)
 
 
 @inline
 def _is_in_range(reach, constants):
-    """Return whether no score overflows, nor squares of distances."""
+    """Return whether no score and no squared distance overflows."""
     most = reach + constants[BIGGEST]
     return most * most < constants[LIMIT]
 
@@ -105,7 +105,8 @@ def _is_in_range(reach, constants):
 def _is_sure(upper, bound, norm, constants):
     """Return whether no computed score can be better than that of the row's own centroid.
 
-    ``upper`` bounds the distance to it from above, ``bound`` those to the others from below.
+    ``upper`` is an upper bound of the distance to its own centroid, ``bound`` a lower bound of the
+    distances to all others.
     """
     reach = upper + norm
     scale = _reach_of_scores(reach, constants)
@@ -116,9 +117,9 @@ def _is_sure(upper, bound, norm, constants):
 
 @inline
 def _mark_doubtful(row, n_rows, table, constants, labels, upper, lower, masks):
-    """Move the bounds of a tile's rows as the centroids moved; return how many are no proof.
+    """Update the bounds of a tile's rows for the centroids' moves; count rows without a proof.
 
-    A mask has a bit for each row of a vector: half a panel.
+    A mask has a bit for each row of a vector, which is half a panel.
     """
     up, down, zero = constants[UP], constants[DOWN], constants[LEAST] - constants[LEAST]
     n_lanes = panel_rows(upper) // 2
@@ -132,7 +133,7 @@ def _mark_doubtful(row, n_rows, table, constants, labels, upper, lower, masks):
         low = max((lower[row + number] - table[at + DRIFT_OF_OTHERS]) * down, zero)
         upper[row + number] = high
         lower[row + number] = low
-        # Twice half the way to the nearest other centroid, less the way to this one.
+        # Twice half the distance to the nearest other centroid, minus the distance to this one.
         bound = max(low, table[at + GAP] - high)
         if not _is_sure(high, bound, table[at + NORM], constants):
             masks[n_whole // n_lanes] |= 1 << (number - n_whole)
@@ -142,7 +143,7 @@ def _mark_doubtful(row, n_rows, table, constants, labels, upper, lower, masks):
 
 @inline
 def _measured(points, row, origin, centroids, label, constants):
-    """Bound the distance of a row to a centroid from below and from above."""
+    """Return a lower and an upper bound of the distance of a row to a centroid."""
     n_features = points.shape[1]
     squared = sq_distance(points, row, origin, centroids, label * n_features, n_features)
     least = max(squared - constants[LEAST], constants[LEAST] - constants[LEAST])
@@ -152,7 +153,7 @@ def _measured(points, row, origin, centroids, label, constants):
 
 @inline
 def _is_sure_when_measured(points, row, origin, centroids, table, constants, labels, upper, lower):
-    """Replace the row's upper bound by its distance, and look again."""
+    """Replace the row's upper bound by its distance, and check again."""
     at = labels[row] * N_COLUMNS
     _, high = _measured(points, row, origin, centroids, labels[row], constants)
     upper[row] = min(upper[row], high)
@@ -162,7 +163,7 @@ def _is_sure_when_measured(points, row, origin, centroids, table, constants, lab
 
 @inline
 def _score_panels(panels, n_rows, n_features, groups, biases, n_clusters, best, second, labels):
-    """Do as ``label_panels`` does, and keep the second-best scores."""
+    """Do the same as ``label_panels``, and keep the second-best scores."""
     panel, first = panel_rows(panels), 0
     while first < n_clusters:
         size = group_size(n_clusters - first)
@@ -184,7 +185,7 @@ def _measure_norms(panels, n_rows, n_features, zeros, sq_norms):
 
 @inline
 def _visit(data, state, room, chosen, n_chosen, is_run):
-    """Label rows as plain steps do, and renew their bounds."""
+    """Label rows like plain steps, and renew their bounds."""
     points, panels, n_features = data.points, room.panels, data.points.shape[1]
     if is_run:
         pack_tile(points, chosen[0], n_chosen, data.origin, panels)
@@ -226,8 +227,8 @@ def _keep_results(chosen, n_chosen, found, best, second, labels, upper, lower, d
 
 @inline
 def _append_doubtful(data, state, row, n_rows, masks, waiting, n_waiting):
-    """Write down which of a tile's marked rows are still in doubt after a closer look."""
-    # Out of the loop: an array that is taken out of a tuple is counted, by an atomic operation.
+    """Append those of a tile's marked rows that are still in doubt after a measurement."""
+    # Do this outside the loop: numba counts references to arrays from tuples by atomic operations.
     points, origin, centroids, table = data.points, data.origin, data.centroids, data.table
     constants, labels, upper, lower = data.constants, state.labels, state.upper, state.lower
     n_lanes = panel_rows(upper) // 2
@@ -248,7 +249,7 @@ def _append_doubtful(data, state, row, n_rows, masks, waiting, n_waiting):
 
 @inline
 def _add_dirty(points, start, stop, origin, weights, labels, dirty, totals):
-    """Sum the clusters again that a row has entered or left, in the order of a plain step."""
+    """Sum again the clusters that a row has entered or left, in the order of a plain step."""
     n_features, weight = points.shape[1], 1.0
     for label in range(dirty.shape[0]):
         if dirty[label]:
@@ -344,7 +345,7 @@ def _bounded_rows(
             n_visited += _visit(data, state, room, run, n_rows, True)
         elif n_doubtful > 0:
             n_waiting = _append_doubtful(data, state, row, n_rows, masks, waiting, n_waiting)
-        # Gathered from several tiles, rows fill whole panels.
+        # Rows from several tiles fill whole panels.
         is_due = adds_all or row + tile >= stop
         while n_waiting >= tile or (is_due and n_waiting > 0):
             n_chosen = min(tile, n_waiting)
@@ -357,14 +358,14 @@ def _bounded_rows(
         _add_dirty(points, start, stop, origin, weights, labels, dirty, totals)
     counts[_N_VISITED] = n_visited
     counts[_N_DIRTY] = np.sum(dirty)
-    # Rows that have been visited are in the cache: then to add all of them costs little.
+    # If all rows were visited, they are in the cache, and to add all of them costs little.
     is_restless = 8 * n_visited > _EIGHTHS * (stop - start)
     counts[_ADDS_ALL] = is_restless and 2 * counts[_N_DIRTY] > dirty.shape[0]
 
 
 @compiled(ROWS, COUNT, COUNT, NUMBERS, NUMBERS, NUMBERS, RESULTS)
 def _measure_gaps(centroids, start, stop, flat, zeros, constants, gaps):
-    """Bound from below the distance of each centroid to the nearest other one."""
+    """Write lower bounds of the distance of each centroid to the nearest other one."""
     n_clusters, n_features = centroids.shape
     for label in range(start, stop):
         least = gaps[label]
@@ -378,10 +379,10 @@ def _measure_gaps(centroids, start, stop, flat, zeros, constants, gaps):
 
 
 class _Kept:
-    """What steps keep: labels, bounds, and each task's totals.
+    """The state that steps keep: labels, bounds, and each task's totals.
 
     A task sums only those clusters again that one of its rows entered or left. It does the same
-    additions in the same order as a plain step, so the sums are bit-equal, and no error can grow.
+    additions in the same order as a plain step, so the sums are bit-identical, and no error grows.
     """
 
     def __init__(self, rows: DenseRows, centroids: Floats) -> None:
@@ -397,12 +398,12 @@ class _Kept:
         self.tasks: dict[int, _Task] = {}
 
     def fits(self, rows: DenseRows, centroids: Floats) -> bool:
-        """Return whether this was kept of the same rows and as many centroids."""
+        """Return whether this state belongs to the same rows and number of centroids."""
         is_same = all(mine is given for mine, given in zip(self.rows, rows, strict=True))
         return is_same and self.centroids.shape == centroids.shape
 
     def task(self, start: int) -> "_Task":
-        """Return what the task keeps that begins with this row."""
+        """Return the state of the task that begins with this row."""
         if start not in self.tasks:
             n_clusters, n_features = self.centroids.shape
             totals = no_totals(n_clusters if self.has_totals else 0, n_features)
@@ -418,12 +419,12 @@ class _Task(NamedTuple):
 
 
 def _constants(centroids: Floats, biggest: float) -> Floats:
-    """Return the numbers that compiled code computes with."""
+    """Return the constants for compiled code."""
     info, n_features = np.finfo(centroids.dtype), centroids.shape[1]
     eps, least = float(info.eps), (n_features + 8) * 4.0 * float(info.tiny)
     constants = np.empty(N_CONSTANTS)
     constants[[UP, DOWN]] = 1.0 + 8.0 * eps, 1.0 - 8.0 * eps
-    # Two scores are off by (n_features + 2) * eps * reach**2 in squared distance, together.
+    # The errors of two scores sum up to (n_features + 2) * eps * reach**2 in squared distance.
     constants[ROUNDING] = (n_features + 8) * eps
     constants[MEASURED] = 1.0 + (n_features + 8) * eps
     constants[LEAST], constants[LIMIT] = least, float(info.max) / 16.0
@@ -433,7 +434,7 @@ def _constants(centroids: Floats, biggest: float) -> Floats:
 
 def _lengths(vectors: Floats) -> Floats:
     """Return lengths, rounded up."""
-    # Scaled, so that no square underflows or overflows.
+    # Scale, so that no square underflows or overflows.
     vectors = vectors.astype(np.float64, copy=False)
     scale = np.abs(vectors).max(axis=1)
     scale = np.where(scale > 0.0, scale, 1.0)
@@ -443,7 +444,7 @@ def _lengths(vectors: Floats) -> Floats:
 
 
 def _most_of_others(values: Floats) -> Floats:
-    """Return for each place the largest value of the other places."""
+    """Return for each element the maximum of all others."""
     if len(values) == 1:
         return np.zeros(1)
     second, first = np.partition(values, len(values) - 2)[-2:]
@@ -453,7 +454,7 @@ def _most_of_others(values: Floats) -> Floats:
 
 
 def _table(centroids: Floats, drifts: Floats, constants: Floats, norms: Floats) -> Floats:
-    """Return what a step knows of each centroid, flat."""
+    """Return a flat table with the numbers that a step needs of each centroid."""
     dtype, up = centroids.dtype, 1.0 + 8.0 * float(np.finfo(centroids.dtype).eps)
     table = np.zeros((len(centroids), N_COLUMNS), dtype)
     table[:, NORM] = norms * up
@@ -478,20 +479,20 @@ def _gaps(centroids: Floats, constants: Floats) -> Floats:
 
 @override(keeps_bounds)
 def has_rows_in_one_place(rows: DenseRows) -> bool:
-    """Keep them where a row lies in one place: it is read alone, which does not pay elsewhere."""
+    """Keep bounds if each row is contiguous: single rows are read, otherwise that is slow."""
     points = rows.points
     return bool(points.strides[1] == points.itemsize or rows.n_features == 1)
 
 
 @override(bounded_step)
 def visiting_doubtful_rows(rows: DenseRows, centroids: Floats, bounds: Bounds) -> Any:
-    """Visit the rows that two bounds each leave in doubt, gathered into panels."""
+    """Visit only the rows that their two bounds leave in doubt, gathered into panels."""
     if not has_rows_in_one_place(rows):
         return NotImplemented
     kept = bounds.kept
     if kept is None or not kept.fits(rows, centroids):
         kept = _Kept(rows, centroids)
-    bounds.forget()  # after an error the bounds would be of other centroids than the labels
+    bounds.forget()  # after an error, bounds and labels would belong to different centroids
     totals = _stepped(kept, np.ascontiguousarray(centroids))
     bounds.kept, bounds.labels = kept, kept.labels
     bounds.n_visited = sum(int(task.counts[_N_VISITED]) for task in kept.tasks.values())
@@ -502,7 +503,7 @@ def _stepped(kept: _Kept, centroids: Floats) -> ClusterTotals:
     rows, (n_clusters, n_features) = kept.rows, centroids.shape
     points, dtype, origin, weights = rows.points, centroids.dtype, origin_of(rows), weights_of(rows)
     norms = _lengths(centroids)
-    with np.errstate(over="ignore"):  # what is infinite proves nothing
+    with np.errstate(over="ignore"):  # an infinite bound proves nothing
         constants = _constants(centroids, float(norms.max()))
         drifts = _lengths(centroids.astype(np.float64) - kept.centroids)
         table = _table(centroids, drifts, constants, norms)

@@ -1,7 +1,7 @@
-"""Calls of compiled functions where they lie.
+"""Calls of compiled functions by name or by address.
 
-numba links a function that it compiled into each of its callers, and compiles it there again: a
-fit would wait for each copy. Calls by name or by address leave it one.
+By default numba links a compiled function into each of its callers, and compiles it there again.
+A fit would wait for each copy. With these calls there is only one copy.
 """
 
 import inspect
@@ -20,18 +20,18 @@ __all__ = ["Call", "Parameter", "call_at", "call_by_name", "parameters_of", "sig
 
 
 class Parameter(NamedTuple):
-    """What a compiled function takes: NumPy's arrays are converted to it without a copy.
+    """A parameter of a compiled function; NumPy arrays are converted to it without a copy.
 
     Parameters
     ----------
     n_dims : int
         0 for a number.
     dtype : type of numba, or None
-        None for the dtype that is computed in.
+        None for the dtype of the computation.
     layout : {"A", "C"}
-        Of any strides, or dense.
+        "A" for any strides, "C" for contiguous arrays.
     is_result : bool
-        Whether it is written to.
+        Whether the function writes to it.
     """
 
     n_dims: int
@@ -40,14 +40,14 @@ class Parameter(NamedTuple):
     is_result: bool = False
 
     def kind(self, computing: Any) -> Any:
-        """Return the type where numbers are computed in ``computing``."""
+        """Return the type for computations in the dtype ``computing``."""
         dtype = computing if self.dtype is None else self.dtype
         if self.n_dims == 0:
             return dtype
         return types.Array(dtype, self.n_dims, self.layout, readonly=not self.is_result)
 
 
-#: the type of what this file returns
+#: the type of calls
 Call: Any = type(intrinsic(lambda _context: None))
 
 
@@ -63,12 +63,14 @@ def call_by_name(
     returns: Any,
     symbol: Callable[[np.dtype[Any]], str],
 ) -> Any:
-    """Return a call of a function, whose code has a symbol for each dtype that it computes in."""
+    """Return a call of a function by its symbol; it has one for each dtype of computation."""
 
     def typed(_context: Any, *kinds: Any) -> Any:
         dtype = _computing(parameters, kinds)
         name = symbol(dtype)
-        if llvm.address_of_symbol(name) is None:  # nor will it be there when code is loaded
+        if (
+            llvm.address_of_symbol(name) is None
+        ):  # then it would also be missing when code is loaded
             raise TypingError(f"{function.__name__} is not called by a global name")
 
         def generate(context: Any, builder: Any, signature: Any, values: Any) -> Any:
@@ -82,7 +84,7 @@ def call_by_name(
 
 
 def call_at(*parameters: Parameter) -> Any:
-    """Return a call of a function of these parameters, whose address is given before them."""
+    """Return a call of a function with these parameters, after its address as first argument."""
 
     def typed(_context: Any, _address: Any, *kinds: Any) -> Any:
         own = signature_of(parameters, types.void, _computing(parameters, kinds))
@@ -104,12 +106,12 @@ _parameters: dict[Any, tuple[Parameter, ...]] = {}
 
 
 def parameters_of(call: Any) -> tuple[Parameter, ...] | None:
-    """Return the parameters that ``call_at`` made a call of; None of another call."""
+    """Return the parameters of a call from ``call_at``; None for other calls."""
     return _parameters.get(call)
 
 
 def _computing(parameters: tuple[Parameter, ...], kinds: tuple[Any, ...]) -> np.dtype[Any]:
-    """Return the dtype that is computed in, float64 where it does not matter."""
+    """Return the dtype of the computation; float64 if it does not matter."""
     for parameter, kind in zip(parameters, kinds, strict=True):
         if parameter.n_dims and parameter.dtype is None:
             return np.dtype(str(kind.dtype))
@@ -125,7 +127,7 @@ def _call(context: Any, builder: Any, signature: Any, called: Any, values: Any) 
 
 
 def _with_arguments(typed: Callable[..., Any], names: list[str]) -> Any:
-    """Make it a function for numba, which looks at how many arguments there are."""
+    """Set the signature of a function, because numba checks its number of arguments."""
     kind = inspect.Parameter.POSITIONAL_OR_KEYWORD
     parameters = [inspect.Parameter(name, kind) for name in ("_context", *names)]
     typed.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]

@@ -1,6 +1,6 @@
-"""Labels by products of bytes, each proved to be that of the dense kernel, or computed by it.
+"""Labels from products of bytes, each proved equal to that of the dense kernel, or computed by it.
 
-The theory stands in docs/design.md. Rows are coded a few at a time and nothing is kept of them. So
+docs/design.md has the theory. Rows are coded a few at a time, and their codes are not kept. So
 this needs no memory for each row, and works on any rows, in memory or not.
 """
 
@@ -83,30 +83,30 @@ from kmeans_xp.kernels.trees import merged_in_tree
 
 __all__ = ["Counts", "certified_labels"]
 
-#: rows that are coded at a time
+#: number of rows to code at a time
 _ROWS = 8 * CODED_ROWS
-#: centroids whose scores of these rows are kept at a time
+#: number of centroids whose scores of these rows are in memory at a time
 _COLUMNS = 1024
-#: candidates of a row that are kept; with more of them it is scored by the dense kernel
+#: maximum number of candidates of a row; with more, the dense kernel scores the row
 _MOST_CANDIDATES = 512
 
-# What is counted.
+# Counters.
 _DENSE, _CANDIDATES, _MEASURED, _CHAINED, _DOUBTFUL, _DEAR, _N_COUNTS = range(7)
 
-# What a row takes, in multiply-adds of the dense kernel.
+# Costs of a row, in multiply-adds of the dense kernel.
 _A_CANDIDATE, _A_MEASURED, _FEATURES_A_MEASURED, _FEATURES_A_CHAIN = 900, 2500, 8, 32
-#: below these, coding and proving cost what they save
+#: below these, coding and proving cost as much as they save
 _FEWEST_CLUSTERS, _FEWEST_FEATURES, _FEWEST_ROWS = 64, 48, 4096
-#: products of a row, times what the processor multiplies at a time, as it is for both dtypes
+#: products of a row, times the numbers that the processor multiplies at a time; for both dtypes
 _FEWEST_PRODUCTS, _FEWEST_PRODUCTS_64 = 4 * 40_000, 4 * 14_000
 #: sums of more products of bytes might not fit in 32 bits
 _MOST_FEATURES = 2**15
-#: tiles that are scored densely after one whose bounds were too wide, at first
+#: initial number of tiles to score densely after one whose bounds were too wide
 _PAUSE = 8
 
 
 class _Centroids(NamedTuple):
-    """Centroids as compiled code scores them, in both ways."""
+    """Centroids packed for both kinds of scores."""
 
     numbers: Any
     groups: Any
@@ -167,8 +167,8 @@ def _room(points, n_features):
 
 @inline
 def _collect(n_rows, first_block, n_blocks, numbers, room):
-    """Append the centroids of some blocks whose score may be the best; drop none that may be."""
-    # Out of the loop: an array that is taken out of a tuple is counted, by an atomic operation.
+    """Append all centroids of some blocks whose score may be the best."""
+    # Do this outside the loop: numba counts references to arrays from tuples by atomic operations.
     scores, tops, lows, bounds = room.scores, room.tops, room.lows, room.bounds
     found, uppers, n_found, scales = room.found, room.uppers, room.n_found, room.scales
     n_columns = n_blocks * CODED_BLOCK
@@ -198,7 +198,7 @@ def _collect(n_rows, first_block, n_blocks, numbers, room):
 
 @inline
 def _score_tile(points, first_row, n_rows, origin, data, centroids, room):
-    """Score coded rows, and collect what may be the best of each."""
+    """Score coded rows, and collect the candidates for the best score of each."""
     n_features, n_clusters = points.shape[1], data.n_clusters
     n_quads, width = -(-n_features // 4), coded_width(n_features)
     n_all, at_once = -(-n_clusters // CODED_BLOCK), _COLUMNS // CODED_BLOCK
@@ -217,7 +217,7 @@ def _score_tile(points, first_row, n_rows, origin, data, centroids, room):
     for first in range(0, n_all, at_once):
         n_blocks = min(at_once, n_all - first)
         for block in range(n_blocks):
-            # A block stays in the first-level cache while all rows pass by it.
+            # A block stays in the first-level cache while all rows are scored with it.
             for row in range(0, n_rows, CODED_ROWS):
                 score_codes(
                     scores,
@@ -258,7 +258,7 @@ def _likeliest_first(found, uppers, first, n_found, least):
 
 @inline
 def _first_of_best(scores, clusters, n_scores):
-    """Return the cluster of the greatest score, of equal ones the lowest."""
+    """Return the cluster with the largest score; for equal scores, the lowest index."""
     most, best = scores[0], clusters[0]
     for number in range(1, n_scores):
         score, cluster = scores[number], clusters[number]
@@ -271,7 +271,7 @@ def _first_of_best(scores, clusters, n_scores):
 def _label_certified(
     points, first, n_rows, origin, data, centroids, room, labels, row, counts, doubtful
 ):
-    """Label rows, and write down those that are left in doubt; return their number."""
+    """Label rows, and write which ones are left in doubt; return their number."""
     unit, eps, n_features, n_doubtful = data.unit, data.eps, points.shape[1], 0
     _score_tile(points, first, n_rows, origin, data, centroids, room)
     width = coded_width(n_features)
@@ -292,7 +292,7 @@ def _label_certified(
         if number == 1:
             labels[row + place] = found[start]
             continue
-        # Scores of the dense kernel up to rounding: any order of adding will do at first.
+        # These equal the dense kernel's scores up to rounding: at first any order of sums is good.
         scale = scales[place] * unit
         length = (bounds[place * N_NUMBERS + LOST] + bounds[place * N_NUMBERS + CODED]) * scale
         in_row_units = 1.0 / (scale * unit)
@@ -330,7 +330,7 @@ def _label_certified(
 
 @inline
 def _cost(before, counts, n_features):
-    """Return the approximate cost of what was counted, without doubtful rows, in multiply-adds."""
+    """Return the approximate cost of the counted work in multiply-adds, without doubtful rows."""
     cost = (counts[_CANDIDATES] - before[_CANDIDATES]) * _A_CANDIDATE
     a_measured = _A_MEASURED + _FEATURES_A_MEASURED * n_features
     cost += (counts[_MEASURED] - before[_MEASURED]) * a_measured
@@ -424,23 +424,23 @@ def _certified_rows(
 
 
 class Counts(NamedTuple):
-    """How rows came to their labels.
+    """Counts of the ways by which rows got their labels.
 
     Parameters
     ----------
     n_points : int
     n_dense : int
-        Rows that were scored by the dense kernel without a try, after others had wide bounds.
+        Rows that the dense kernel scored at once, because others had wide bounds.
     n_candidates : int
-        Pairs of a row and a centroid whose bound did not rule it out.
+        Pairs of a row and a centroid that the bounds did not rule out.
     n_measured : int
         Pairs that were scored in floating-point numbers, in any order.
     n_chained : int
-        Pairs that were scored in the order of the dense kernel: what is left is nearly a tie.
+        Near ties: pairs that were scored in the order of the dense kernel.
     n_doubtful : int
-        Rows that had too many candidates, and were scored by the dense kernel.
+        Rows with too many candidates, which the dense kernel scored.
     n_dear : int
-        Tiles in which so much was left that the dense kernel would have been faster.
+        Tiles for which the dense kernel would have been faster.
     """
 
     n_points: int
@@ -454,7 +454,7 @@ class Counts(NamedTuple):
 
 @override(rules_out_scores, on_sphere=True)
 def has_long_scores(rows: Dense, n_clusters: int) -> bool:
-    """Rule centroids out where their scores cost more than to code and to prove."""
+    """Rule centroids out if their scores cost more than codes and proofs."""
     n_features, is_single = rows.n_features, rows.points.dtype == np.float32
     fewest = (_FEWEST_PRODUCTS if is_single else _FEWEST_PRODUCTS_64) // PRODUCTS_A_MULTIPLY_ADD
     return (
@@ -467,9 +467,9 @@ def has_long_scores(rows: Dense, n_clusters: int) -> bool:
 
 
 def certified_labels(rows: Dense, centroids: Floats) -> tuple[Labels, Counts] | None:
-    """Return the labels of ``nearest_labels``, and how rows came to them.
+    """Return the same labels as ``nearest_labels``, and the counts of how rows got them.
 
-    None where no centroids can be coded.
+    None if the centroids cannot be coded.
     """
     coded = CodedCentroids.of(centroids)
     return None if coded is None else _labelled(rows, coded)
@@ -504,13 +504,13 @@ def _labelled_and_added(
 
 
 def _coded_if_worth_it(rows: Dense, centroids: Floats) -> CodedCentroids | None:
-    """Return the centroids coded, or None where the dense kernel is faster."""
+    """Return the coded centroids, or None if the dense kernel is faster."""
     if not has_long_scores(rows, len(centroids)):
         return None
     coded = CodedCentroids.of(centroids)
     if coded is None:
         return None
-    # A task of few rows has no time to find out by itself.
+    # A task of few rows ends before it could adapt.
     some = rows.points[:: rows.n_points // _ROWS, :][:_ROWS, :]
     _, counts = _labelled(type(rows)(some, None, rows.origin), coded)
     return None if counts.n_dear else coded

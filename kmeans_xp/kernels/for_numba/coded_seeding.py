@@ -1,6 +1,6 @@
 """k-means++ that rules candidates out by products of bytes: each row measures few of them.
 
-The theory stands in docs/design.md. Results have the bits of ``candidate_potentials`` and
+docs/design.md has the theory. Results are bit-identical to those of ``candidate_potentials`` and
 ``closer_of``.
 """
 
@@ -67,7 +67,7 @@ _LEAST_LENGTH, _MOST_LENGTH = 1e-10, 1e15
 #: for what is lost below the normal numbers, and for roundings of float32
 _TINY, _ROUNDED = 1e-30, 2.0**-19
 
-# What is known of each row, and of each candidate.
+# Columns of the numbers of each row, and of each candidate.
 _SCALE, _LOST, _CODED, _HALF, _N_NUMBERS = range(5)
 
 _CODES, _CODE_RESULTS = Parameter(1, types.int8, "C"), Parameter(1, types.int8, "C", True)
@@ -80,7 +80,7 @@ _CODES, _CODE_RESULTS = Parameter(1, types.int8, "C"), Parameter(1, types.int8, 
 def _code_rows(
     points, start, stop, filler, factors, origin, unit, most_code, codes, starts, numbers
 ):
-    """Write the codes of rows, what they lose, and half of the squared length of each."""
+    """Write the codes of rows, their coding errors, and half of each squared length."""
     n_features, dtype = points.shape[1], origin.dtype.type
     width, sums = coded_width(n_features), np.zeros(3, origin.dtype)
     centred, scratch = aligned(width, origin), scratch_for(points, 1, filler)
@@ -129,7 +129,7 @@ def _fold_coded(
     sums,
     n_measured,
 ):
-    """Add what each candidate would leave of the inertia, and write which may be nearer."""
+    """Add the inertia that each candidate would leave, and write which may be nearer."""
     n_points, n_features = points.shape
     width, weight, part = coded_width(n_features), 1.0, np.float32(share)
     scratch = scratch_for(points, 1, filler)
@@ -196,14 +196,14 @@ def _coded(rows: Dense, unit: float, most_code: float) -> _Codes:
 
 
 class CodedRows:
-    """Rows as bytes, by which most candidates are ruled out.
+    """Rows as bytes, which rule out most candidates.
 
     Parameters
     ----------
     rows : DenseRows or SphereRows
         Of float32 or float64.
     unit : float
-        A power of two, not below the length of any row.
+        A power of two, at least the length of every row.
     """
 
     def __init__(self, rows: Dense, unit: float) -> None:
@@ -213,22 +213,22 @@ class CodedRows:
         #: squared distance of each row to its centroid; written to
         self.closest: Floats = np.full(rows.n_points, np.inf, dtype)
         self._candidates, self._masks = np.empty((0, 1), dtype), np.empty(0, np.uint8)
-        # Computed squared distances are off by less than this part of themselves.
+        # Bound of the relative error of computed squared distances.
         rounding = (rows.n_features + 8) * float(np.finfo(dtype).eps)
         self._share = 0.5 * (1.0 + 2.0 * rounding) + _ROUNDED
-        #: part of the rows that measured some of the last candidates
+        #: fraction of rows that measured some of the last candidates
         self.measured_part = 1.0
 
     @classmethod
     def of(cls, rows: Dense) -> "CodedRows | None":
-        """Return the rows coded; None if float32 cannot hold their squares."""
+        """Return the coded rows; None if float32 cannot hold their squares."""
         length = _longest(rows)
         if not _LEAST_LENGTH < length < _MOST_LENGTH:
             return None
         return cls(rows, float(2.0 ** np.ceil(np.log2(length))))
 
     def potentials(self, candidates: Floats) -> NDArray[np.float64]:
-        """Return what the inertia would be if each candidate became the next centroid."""
+        """Return the inertia for each candidate as the next centroid."""
         rows, (n_candidates, n_features) = self.rows, candidates.shape
         dtype, n_groups = self.closest.dtype, -(-n_candidates // NEAR)
         padded = np.zeros((n_groups * NEAR, n_features), dtype)
@@ -256,7 +256,7 @@ class CodedRows:
         return total
 
     def take_in(self, centroid: Floats) -> None:
-        """Make one of the last candidates the next centroid."""
+        """Take one of the last candidates as the next centroid."""
         rows, dtype = self.rows, self.closest.dtype
         fill, origin = filler_of(rows), origin_of(rows)
         number = int((self._candidates == centroid).all(axis=1).argmax())
@@ -287,7 +287,7 @@ def _by_group(numbers: Floats, n_candidates: int) -> Floats:
     table = np.empty((len(numbers) // NEAR, 4, NEAR), np.float32)
     lengths = (numbers[:, _LOST] + numbers[:, _CODED]) * (1.0 + _ROUNDED)
     limits = numbers[:, _HALF].copy()
-    limits[n_candidates:] = np.inf  # what fills the last group is never near
+    limits[n_candidates:] = np.inf  # the padding of the last group is never near
     columns = (numbers[:, _SCALE], lengths, numbers[:, _LOST], limits)
     for place, column in enumerate(columns):
         table[:, place] = column.reshape(-1, NEAR)

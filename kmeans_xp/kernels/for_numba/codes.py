@@ -1,7 +1,7 @@
-"""Rows and centroids as bytes, and how far a product of bytes may be from a score.
+"""Rows and centroids as bytes, and error bounds of the products of bytes.
 
-The theory stands in docs/design.md. All bounds are in units: those of a row are its own scale, and
-everything is in units of the longest centroid.
+docs/design.md has the theory. Bounds of a row are in units of its own scale, and all scales are in
+units of the longest centroid.
 """
 
 from typing import NamedTuple
@@ -45,30 +45,30 @@ __all__ = [
     "scale_of",
 ]
 
-#: the greatest code of a row
+#: the largest code of a row
 MOST_ROW_CODE = 127.0
 #: scales of rows and centroids, in units of the longest centroid, and that unit: far from where
 #: float32 overflows or is subnormal
 _LEAST_SCALE, _MOST_SCALE, _MOST_UNIT = 2.0**-60, 2.0**20, 2.0**40
 #: what is added to a bound for scores below the normal numbers, in such units
 LEAST = 2.0**-56
-#: for the rounding of the bounds themselves
+#: factor for the rounding of the bounds themselves
 _UP = 1.0 + 2.0**-12
 
-# What bounds are made of: of each row, and of each centroid.
+# Columns of the numbers that bounds need: of each row, and of each centroid.
 INVERSE, LOST, CODED, N_NUMBERS = range(4)
 BIAS, LENGTH, CODE_LOST = range(3)
 
 
 @inline
 def coded_width(n_features):
-    """Return how many numbers, or codes, apart coded rows begin."""
+    """Return the distance between the starts of coded rows, in numbers or codes."""
     return -(-n_features // 64) * 64
 
 
 @inline
 def scale_of(most, most_code, unit):
-    """Return the scale of codes, in units, of a row or centroid whose greatest number is given."""
+    """Return the scale of a row's or centroid's codes, in units, from its largest number."""
     return np.float64(np.float32(max(np.float64(most) / (most_code * unit), _LEAST_SCALE)))
 
 
@@ -107,14 +107,14 @@ def code_tile(points, first, n_rows, origin, unit, centred, codes, starts, scale
 
 @inline
 def lost_squares(centred):
-    """Return the root of what squares may have lost below the normal numbers."""
+    """Return the root of the largest loss of squares to subnormal numbers."""
     n_features = len(centred)
     return 2.0 * np.sqrt(np.float64(np.finfo(centred.dtype).tiny) * n_features)
 
 
 @inline
 def error_of(cluster, numbers, row, bounds):
-    """Return how far the score of a coded pair may be from that of the dense kernel."""
+    """Return the maximum difference between a coded pair's score and the dense kernel's."""
     at, mine = cluster * N_NUMBERS, row * N_NUMBERS
     error = numbers[at + BIAS] * bounds[mine + INVERSE]
     error += numbers[at + LENGTH] * bounds[mine + LOST]
@@ -133,7 +133,7 @@ def _made_unsigned(word):
     *(ROWS, COUNT, NUMBER, NUMBER, NUMBERS, LABEL_RESULTS, RESULTS_32, RESULTS_32, RESULTS_32)
 )
 def _code_centroids(centroids, n_quads, unit, eps, biases, blocks, scales, coded_biases, numbers):
-    """Write the codes of centroids in blocks, four in one number, and what they lose."""
+    """Write the codes of centroids in blocks, four in one number, and their coding errors."""
     n_clusters, n_features = centroids.shape
     width = coded_width(n_features)
     centred, zeros = aligned(width, centroids), np.zeros(n_features, centroids.dtype)
@@ -142,7 +142,7 @@ def _code_centroids(centroids, n_quads, unit, eps, biases, blocks, scales, coded
     most_code = np.float64(MOST_CODE)
     for cluster in range(len(scales)):
         scale = lost = length = 0.0
-        bias = -np.inf  # what is missing in the last block can never be the best
+        bias = -np.inf  # the padding of the last block can never be the best
         if cluster < n_clusters:
             most = centre_row(centroids, cluster, zeros, n_features, centred, 0)
             scale = scale_of(most, most_code, unit)
@@ -166,7 +166,7 @@ def _code_centroids(centroids, n_quads, unit, eps, biases, blocks, scales, coded
 
 
 class CodedCentroids(NamedTuple):
-    """Centroids laid out for ``_certified_rows``."""
+    """Centroids packed for ``_certified_rows``."""
 
     unit: float
     eps: float
@@ -182,15 +182,15 @@ class CodedCentroids(NamedTuple):
 
     @classmethod
     def of(cls, centroids: Floats) -> "CodedCentroids | None":
-        """Return the centroids coded; None if they have no length that float32 can hold."""
+        """Return the coded centroids; None if float32 cannot hold their lengths."""
         n_clusters, n_features = centroids.shape
         centroids = np.ascontiguousarray(centroids)
         most = max(float(centroids.max()), -float(centroids.min()))
         if not 0.0 < most < _MOST_UNIT / n_features or most < n_features / _MOST_UNIT:
             return None
-        # A power of two, by which scaling is exact; no centroid is longer.
+        # A power of two, at least the longest length: to scale by it is exact.
         unit = 2.0 ** np.ceil(np.log2(most * np.sqrt(n_features)))
-        # finfo's eps is twice what a rounding is off by: enough for two scores.
+        # finfo's eps is twice the error of a rounding: enough for two scores.
         eps = 1.01 * (n_features + 8) * float(np.finfo(centroids.dtype).eps)
         coded_eps = eps + 16 * float(np.finfo(np.float32).eps)
         groups = Groups.of(centroids)

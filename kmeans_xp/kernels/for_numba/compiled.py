@@ -1,4 +1,4 @@
-"""Functions that numba compiles once a dtype and a machine, whatever the memory layout."""
+"""Functions that numba compiles once for each dtype and machine, for all memory layouts."""
 
 import contextlib
 import gc
@@ -61,8 +61,8 @@ __all__ = [
 
 _compiling = threading.RLock()
 if hasattr(os, "register_at_fork"):
-    # A child has no thread that would ever release what another thread held at the fork: wait
-    # until nothing is being compiled. Those that are registered last are taken first.
+    # A child has no thread that could release a lock of another thread at the fork. So wait until
+    # nothing compiles. Handlers that are registered last run first.
     for _lock in (global_compiler_lock._lock, _compiling):
         os.register_at_fork(
             before=_lock.acquire, after_in_parent=_lock.release, after_in_child=_lock.release
@@ -70,8 +70,8 @@ if hasattr(os, "register_at_fork"):
 _DOUBLE = np.dtype(np.float64)
 _OPTIONS = {"nogil": True, "error_model": "numpy"}
 
-#: for functions that other compiled functions call; float() of a float32 is a float32 in there,
-#: np.float64() is what widens
+#: for functions that other compiled functions call; float() of a float32 stays a float32 in there,
+#: and np.float64() widens it
 inline = numba.njit(**_OPTIONS, no_cpython_wrapper=True, no_cfunc_wrapper=True)
 
 ROWS, COLUMN = Parameter(2), Parameter(1)
@@ -93,15 +93,15 @@ COLUMNS, STARTS = Parameter(1, types.int32, "C"), Parameter(1, types.int64, "C")
 
 
 class Compiled:
-    """A function that is compiled for a floating dtype when that dtype is first met.
+    """A function that is compiled for a floating dtype at its first use.
 
-    Compiled code is kept on disk, in numba's folder beside the source or in the user's.
+    Compiled code is kept on disk, in numba's folder beside the source or in the user's folder.
 
     Parameters
     ----------
     function : callable
     parameters : tuple of Parameter
-        One signature a dtype: otherwise each memory layout would be compiled on its own.
+        One signature for each dtype; otherwise numba would compile each memory layout separately.
     returns : type of numba
     is_called : bool
         Whether Python calls it.
@@ -122,7 +122,7 @@ class Compiled:
         self._addresses: dict[np.dtype[Any], int] = {}
         self._options = _OPTIONS | {"no_cpython_wrapper": not is_called, "no_cfunc_wrapper": True}
         self._computes = any(each.n_dims and each.dtype is None for each in parameters)
-        #: the function as other compiled code calls it
+        #: the function for calls from other compiled code
         self.shared = call_by_name(function, parameters, returns, self._symbol)
         _of_call[self.shared] = self
 
@@ -131,19 +131,21 @@ class Compiled:
         made = self.of_dtype.get(dtype)
         if made is not None:
             return made
-        with _compiling:  # the threads of a first call would each compile
+        with _compiling:  # otherwise each thread of a first call would compile
             if dtype not in self.of_dtype:
                 made = self[_DOUBLE] if self._is_alike(dtype) else self._made(dtype)
                 self.of_dtype[dtype] = made
             return self.of_dtype[dtype]
 
     def address(self, dtype: np.dtype[Any], at: Any) -> int:
-        """Return where the code for arrays of this dtype lies, to be called by ``at``.
+        """Return the address of the code for arrays of this dtype, for the call ``at``.
 
-        Compiled code cannot tell that a call has other parameters: it would write anywhere.
+        This checks the parameters, since compiled code with wrong ones would write anywhere.
         """
         if (self.parameters, self.returns) != (parameters_of(at), types.void):
-            raise TypeError(f"{self.function.__name__} has other parameters than this call")
+            raise TypeError(
+                f"The parameters of {self.function.__name__} differ from those of this call"
+            )
         self[dtype]
         return self._addresses[_DOUBLE if self._is_alike(dtype) else dtype]
 
@@ -155,9 +157,9 @@ class Compiled:
 
     def _made(self, dtype: np.dtype[Any]) -> Any:
         for each in _called_by(self.function):
-            each[dtype]  # code is looked up by its name when a caller's is compiled or loaded
+            each[dtype]  # callers need its symbol when they are compiled or loaded
         made = numba.njit(**self._options)(self.function)
-        # Without a folder that may be written to, each process compiles for itself.
+        # Without a writable folder, each process compiles for itself.
         with contextlib.suppress(RuntimeError):
             made._cache = KeptCode(self.function)
         with _uncollected():
@@ -172,7 +174,7 @@ class Compiled:
 
 @contextlib.contextmanager
 def _uncollected() -> Iterator[None]:
-    """Collect no garbage meanwhile: a tenth of the time, and nearly all of it is in use."""
+    """Pause garbage collection: it takes a tenth of the time, and finds almost nothing."""
     was_enabled = gc.isenabled()
     gc.disable()
     try:
@@ -183,7 +185,7 @@ def _uncollected() -> Iterator[None]:
 
 
 def _called_by(function: Callable[..., Any]) -> Iterator[Compiled]:
-    """Yield the compiled functions that a function calls, or what it inlines does."""
+    """Yield the compiled functions that a function calls, directly or in inlined functions."""
     for name in function.__code__.co_names:
         called = function.__globals__.get(name)
         if isinstance(called, Dispatcher):
@@ -195,14 +197,14 @@ def _called_by(function: Callable[..., Any]) -> Iterator[Compiled]:
 _of_call: dict[Any, Compiled] = {}
 
 
-#: all that were declared
+#: all declared functions
 every_function: list[Compiled] = []
 
 
 def compiled(
     *parameters: Parameter, returns: Any = types.void, is_called: bool = True
 ) -> Callable[[Callable[..., Any]], Compiled]:
-    """Return a decorator that makes a function of these parameters ``Compiled``."""
+    """Return a decorator that makes a function with these parameters ``Compiled``."""
 
     def made_of(function: Callable[..., Any]) -> Compiled:
         made = Compiled(function, parameters, returns, is_called)
@@ -213,7 +215,7 @@ def compiled(
 
 
 def shared(*parameters: Parameter) -> Callable[[Callable[..., Any]], Any]:
-    """Return a decorator for what many compiled functions call, and which is compiled once."""
+    """Return a decorator for functions that many compiled functions call; compiled only once."""
 
     def call_of(function: Callable[..., Any]) -> Any:
         return compiled(*parameters, is_called=False)(function).shared

@@ -1,4 +1,4 @@
-"""Compiled code on disk: what is damaged there, or cannot be written, does not stop a fit."""
+"""Compiled code on disk; damaged or unwritable files do not stop a fit."""
 
 import contextlib
 import functools
@@ -21,20 +21,20 @@ __all__ = ["KeptCode"]
 
 _DIGEST_SIZE = hashlib.sha256().digest_size
 
-#: of numba, what changes the code of a function; its own key knows nothing of them
+#: settings of numba that change compiled code but are missing in numba's own key
 _SETTINGS = ("BOUNDSCHECK", "DEBUGINFO_DEFAULT", "LOOP_VECTORIZE", "OPT", "SLP_VECTORIZE")
 
 _told: set[str] = set()
 
-#: of its own, so that a program can show what it waits for
+#: its own logger, so that a program can show the message
 logger = logging.getLogger("kmeans_xp.kernels")
 
 
 class KeptCode(FunctionCache):
-    """The compiled code of a function, in numba's folder beside the source or in the user's.
+    """The compiled code of a function, in numba's folder beside the source or in the user's folder.
 
-    numba's own files say nothing of what they hold: one that was cut short raises an error of
-    pickle at every fit, and one with a changed bit runs. Here each has a digest of its content.
+    numba's own files have no checksum. A truncated file raises an error of pickle in every fit,
+    and a file with a changed bit runs. Here each file has a digest of its content.
 
     Parameters
     ----------
@@ -43,7 +43,7 @@ class KeptCode(FunctionCache):
     Raises
     ------
     RuntimeError
-        If there is no folder that may be written to.
+        If there is no writable folder.
     """
 
     def __init__(self, function: Callable[..., Any]) -> None:
@@ -52,12 +52,12 @@ class KeptCode(FunctionCache):
         self._cache_file = _Files(Path(self._cache_path), self._impl.filename_base, source)
 
     def load_overload(self, sig: Any, target_context: Any) -> Any:
-        """Return the code that is kept for a signature, or None: it is compiled then."""
+        """Return the kept code for a signature; None if it must be compiled."""
         kept = super().load_overload(sig, target_context)
         if kept is None and "compiling" not in _told:
             _told.add("compiling")
             logger.info(
-                "Compiling kernels for this machine: some seconds, once. "
+                "Compiling kernels for this machine, once; this takes some seconds. "
                 "`kmeans-xp devices --compile` does it ahead."
             )
         return kept
@@ -66,22 +66,24 @@ class KeptCode(FunctionCache):
         try:
             super()._save_overload(signature, compiled)
         except OSError as error:  # a full disk, a quota
-            what = f"could not be kept in {self._cache_path}: {error}. Each process compiles anew"
+            what = (
+                f"could not be kept in {self._cache_path}: {error}. Each process compiles it again"
+            )
             _tell_once("unwritable", what)
 
 
 class _Files:
-    """A file for each key, so that processes that write at the same time mix up nothing.
+    """A file for each key, so that processes can write at the same time.
 
-    ``source`` is a digest of the function's file: numba's key knows its instructions, but not the
-    numbers that they take.
+    ``source`` is a digest of the function's file: numba's key covers the function's instructions,
+    but not their constants.
     """
 
     def __init__(self, folder: Path, name: str, source: str) -> None:
         self.folder, self.name, self.source = folder, name, source
 
     def load(self, key: Any) -> Any:
-        """Return what was saved under a key; None if nothing, or something else by now."""
+        """Return the data that was saved under a key; None if it is missing or outdated."""
         path = self._path(key)
         try:
             content = path.read_bytes()
@@ -89,12 +91,12 @@ class _Files:
             return None
         digest, code = content[:_DIGEST_SIZE], content[_DIGEST_SIZE:]
         if hashlib.sha256(code).digest() != digest:
-            _tell_once("damaged", f"in {path} is damaged: it is compiled anew")
+            _tell_once("damaged", f"in {path} is damaged: it is compiled again")
             return None
         return pickle.loads(code)
 
     def save(self, key: Any, data: Any) -> None:
-        """Save data under a key, whole or not at all."""
+        """Save data under a key, completely or not at all."""
         path, code = self._path(key), dumps(data)
         unfinished = path.with_name(f"{path.name}.{secrets.token_hex(8)}")
         try:
@@ -117,7 +119,7 @@ def _digest_of(path: str) -> str:
 
 
 def _tell_once(kind: str, what: str) -> None:
-    """Warn of the first thing of a kind that is not as it should be."""
+    """Warn of only the first problem of each kind."""
     if kind not in _told:
         _told.add(kind)
         warnings.warn(f"Compiled code of kmeans_xp {what}.", RuntimeWarning, stacklevel=2)

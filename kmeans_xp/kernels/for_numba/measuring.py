@@ -1,4 +1,4 @@
-"""Distances of rows to their centroids, and how far rows spread."""
+"""Distances of rows to their centroids, and the spread of rows."""
 
 from typing import Any
 
@@ -75,7 +75,7 @@ def scored_then_measured(rows: Dense, centroids: Floats) -> Nearest[Any]:
 
 @override(assigned_sq_distances, on_sphere=True)
 def row_by_row(rows: Dense, labels: Labels, centroids: Floats) -> Floats:
-    """Measure each row to its centroid, features in the lanes."""
+    """Measure each row to its centroid, with features in the lanes."""
     points, n_features = rows.points, rows.n_features
     dtype, fill, origin = points.dtype, filler_of(rows), origin_of(rows)
     tile = tile_rows(rows.n_points, n_features, dtype)
@@ -110,13 +110,13 @@ def add_distances(points, start, stop, tile, filler, factors, origin, weights, l
 
 
 def inertia_cost(n_features: int) -> float:
-    """Return roughly how many nanoseconds of one thread the distance of a row takes."""
+    """Return the approximate time of one thread for the distance of a row in nanoseconds."""
     return 4.0 + n_features / 3
 
 
 @override(assigned_inertia, on_sphere=True)
 def added_as_measured(rows: Dense, labels: Labels, centroids: Floats) -> Floats:
-    """Hold no distance in memory."""
+    """Add distances without storing them."""
     points, n_features = rows.points, rows.n_features
     dtype, weights = points.dtype, weights_of(rows)
     fill, origin = filler_of(rows), origin_of(rows)
@@ -164,7 +164,7 @@ def looked_at_until_one_differs(rows: DenseRows) -> Floats:
 
 @compiled(ROWS, COUNT, COUNT, COUNT, COUNT, NUMBERS, NUMBERS, COLUMN, SUMS, SUMS)
 def add_moments(points, start, stop, tile, filler, factors, origin, weights, sums, squares):
-    """Add rows and their squares to lanes of float64, as many as a panel has numbers."""
+    """Add rows and their squares to float64 lanes, one for each number of a panel."""
     n_features = points.shape[1]
     panels, scratch = aligned(tile * n_features, points), scratch_for(points, tile, filler)
     panel = panel_rows(panels)
@@ -175,7 +175,7 @@ def add_moments(points, start, stop, tile, filler, factors, origin, weights, sum
         pack_tile(tile_points, first, n_rows, origin, panels)
         for number in range(0, n_rows, panel):
             for lane in range(panel):
-                is_there = number + lane < n_rows  # what fills the last panel counts for nothing
+                is_there = number + lane < n_rows  # the padding of the last panel counts as 0
                 weight = 1.0 if is_there else 0.0
                 if is_there and weights.shape[0] > 0:
                     weight = np.float64(weights[row + number + lane])
@@ -189,13 +189,13 @@ def add_moments(points, start, stop, tile, filler, factors, origin, weights, sum
 
 
 def moments_cost(n_features: int) -> float:
-    """Return roughly how many nanoseconds of one thread the moments of a row take."""
+    """Return the approximate time of one thread for the moments of a row in nanoseconds."""
     return 2.0 + n_features / 2
 
 
 @override(column_moments, on_sphere=True)
 def added_in_lanes(rows: Dense) -> Moments:
-    """Add rows and squares in one pass, each lane of a panel on its own until the end."""
+    """Add rows and squares in one pass; merge the lanes of a panel only at the end."""
     points, n_features = rows.points, rows.n_features
     dtype, weights = points.dtype, weights_of(rows)
     fill, origin = filler_of(rows), origin_of(rows)
@@ -233,7 +233,7 @@ def measure_spread(
 
 @spread.override("numpy", rank=1)
 def spread_in_a_call(plain: Moments, weighted: Moments, about: Floats, *, xp: Namespace) -> Any:
-    """Do it in one call: calls are what takes the time."""
+    """Do it in one call: calls take most of the time."""
     if about.dtype not in PANEL or plain.sums.dtype != np.float64:
         return NotImplemented
     origin, numbers = np.empty(len(about), about.dtype), np.empty(3)

@@ -1,7 +1,7 @@
-"""Small problems, each solved from first to last in compiled code: no Python between its steps.
+"""Small problems, each solved completely in compiled code, without Python between its steps.
 
-All is done by the functions that a fit of one such problem calls one by one, in the same order:
-so results have its bits.
+It calls the same functions as a single fit of such a problem, in the same order. So results are
+bit-identical to those of single fits.
 """
 
 from typing import Any, NamedTuple
@@ -52,9 +52,9 @@ from kmeans_xp.kernels.threads import in_threads
 
 __all__: list[str] = []
 
-#: steps that are taken in one call, as of a fit of one problem
+#: number of steps in one call, as in a single fit
 _STEPS_IN_A_CALL = 16
-#: so that problems are shared out evenly, however many threads there are
+#: divides problems evenly for every number of threads
 _MOST_TASKS = 64
 
 _add_moments, _choose_rows = add_moments.shared, choose_rows.shared
@@ -76,7 +76,7 @@ _COUNTS = Parameter(1, types.int64, "C", True)
 
 @inline
 def _measure(points, tile, filler, origin, numbers):
-    """Write the mean of the rows, and how much they vary, as of a fit."""
+    """Write the mean of the rows and their variance, like a fit."""
     n_points, n_features = points.shape
     first, none = np.empty(n_features, origin.dtype), np.empty(0, origin.dtype)
     for feature in range(n_features):
@@ -93,7 +93,7 @@ def _measure(points, tile, filler, origin, numbers):
 
 @inline
 def _choose(points, tile, filler, keep, fold, origin, weights, uniforms, closest, found, chosen):
-    """Write rows less the origin, chosen by greedy k-means++."""
+    """Write rows, relative to the origin, that greedy k-means++ chooses."""
     n_points, n_features = points.shape
     if weights.shape[0] > 0:
         none, totals = np.empty(0, origin.dtype), np.empty(-(-n_points // DRAWN_BLOCK))
@@ -141,7 +141,7 @@ def _room(n_clusters, n_features, n_steps, found, like):
 
 @inline
 def _take_steps(points, tile, filler, origin, weights, tol, max_iter, centroids, room):
-    """Move the centroids; return the number of steps, and whether a run of its own is needed."""
+    """Move the centroids; return the number of steps, and whether a separate run is needed."""
     n_clusters, n_features = centroids.shape
     steps, signals = room.steps, room.signals
     n_done, is_left, is_done, explained = 0, False, False, -np.inf
@@ -156,7 +156,7 @@ def _take_steps(points, tile, filler, origin, weights, tol, max_iter, centroids,
         is_done = signals[n_taken - 1, 0] <= tol
         is_left = signals[n_taken - 1, 1] > 0.0
         for number in range(n_taken - is_done):
-            # Centroids may go round in a circle: `lloyd` looks for that.
+            # Centroids may repeat in a cycle: `lloyd` detects that.
             is_left |= signals[number, 2] <= explained
             explained = signals[number, 2]
         for cluster in range(n_clusters):
@@ -264,7 +264,7 @@ def solved_in_threads(
     *,
     xp: Namespace,
 ) -> Any:
-    """Give each thread some problems, which it solves without a word of Python."""
+    """Give each thread some problems, which it solves without Python."""
     n_problems, n_points, n_features = points.shape
     n_clusters, dtype = options.n_clusters, points.dtype
     n_trials = (uniforms.shape[1] - 1) // max(1, n_clusters - 1)
@@ -303,7 +303,7 @@ def solved_in_threads(
 
 
 def _is_one_task(rows: DenseRows, n_clusters: int, n_trials: int) -> bool:
-    """Return whether a fit of such rows adds up all of them in one task, as is done here."""
+    """Return whether a fit of these rows adds up all of them in one task, like here."""
     n_points, n_features = rows.points.shape
     costs = moments_cost(n_features), inertia_cost(n_features)
     return (

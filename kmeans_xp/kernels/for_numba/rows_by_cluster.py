@@ -1,9 +1,9 @@
-"""Rows held by their nearest centroid, as panels, while k-means++ chooses more centroids.
+"""Rows grouped by their nearest centroid, as panels, while k-means++ chooses more centroids.
 
 A row x whose nearest centroid is c, at the squared distance ``closest``, cannot be nearer to a
-candidate y with |y - c|^2 >= 4 closest: |y - x| >= |y - c| - |x - c| >= |x - c|. What that leaves
-out is left out a whole cluster, or a whole panel, at a time, and its part of the potential is the
-sum that is known. Distances have the bits of ``candidate_potentials`` and ``closer_of``.
+candidate y with |y - c|^2 >= 4 closest: |y - x| >= |y - c| - |x - c| >= |x - c|. So whole clusters
+or panels are skipped, and their known sums are added to the potential. Distances are bit-identical
+to those of ``candidate_potentials`` and ``closer_of``.
 
 References
 ----------
@@ -48,26 +48,26 @@ from kmeans_xp.kernels.threads import in_threads
 
 __all__ = ["RowsByCluster"]
 
-#: parts of a cluster by distance: a panel of near rows is left out more often
+#: number of parts of a cluster by distance: a panel of near rows is skipped more often
 _SHELLS = 8
-#: panels, of all candidates, that one thread measures as soon as several
+#: up to this number of panels, for all candidates, one thread is as fast as several
 _FEW_PANELS = 4096
 
 
 class Held(NamedTuple):
-    """Rows by their nearest centroid, a cluster's in consecutive panels.
+    """Rows by their nearest centroid; those of a cluster are in consecutive panels.
 
     Parameters
     ----------
     panels : ndarray of shape (n_panels * panel * n_features,)
-        Rows less the origin.
+        Rows relative to the origin.
     nearest : ndarray of shape (n_panels * panel,)
         Squared distance of each row to its centroid; 0 where there is no row.
     numbers : ndarray of int64, shape (n_panels * panel,)
         Index of each row; -1 where there is none.
     weights : ndarray of float64, shape (n_panels * panel,), or of a panel of ones
     greatest, mass : ndarrays of float64, shape (n_panels,)
-        The greatest of ``nearest`` of a panel, and the sum of weight * nearest.
+        The maximum of ``nearest`` in a panel, and the sum of weight * nearest.
     """
 
     panels: Floats
@@ -79,7 +79,7 @@ class Held(NamedTuple):
 
 
 class Clusters(NamedTuple):
-    """What is known of the rows of each centroid.
+    """What is known about the rows of each centroid.
 
     Parameters
     ----------
@@ -88,7 +88,7 @@ class Clusters(NamedTuple):
     first, n_panels : ndarrays of int64, shape (n_clusters,)
         Which panels hold the rows.
     greatest, mass : ndarrays of float64, shape (n_clusters,)
-        As of ``Held``, over those panels.
+        As in ``Held``, over these panels.
     """
 
     centroids: Floats
@@ -100,10 +100,10 @@ class Clusters(NamedTuple):
 
 @inline
 def _is_out_of_reach(sq_distance, greatest, margin, least):
-    """Return whether no row at ``greatest`` from its centroid can be nearer to a candidate.
+    """Return whether no row within ``greatest`` of its centroid can be nearer to a candidate.
 
-    ``sq_distance`` is the candidate's from that centroid. The margin covers the rounding of all
-    squared distances, and ``least`` that of those below the least normal number.
+    ``sq_distance`` is that of the candidate to this centroid. The margin covers the rounding of
+    squared distances, and ``least`` that of subnormal ones.
     """
     return sq_distance * (1.0 - margin) >= 4.0 * (greatest + least)
 
@@ -119,9 +119,9 @@ def _sq_distance_to(candidate, centroids, cluster, n_features):
 
 @inline
 def _shell(distance, widest):
-    """Return the part of a cluster that a row is held in: with others about as far away."""
+    """Return the part of a cluster for a row, with others at similar distances."""
     part = distance / widest
-    # The last part is also that of squares which are infinite, or all zero: no number then.
+    # The last part also takes rows for which this is NaN: infinite squares, or all zero.
     return np.int64(_SHELLS * part) if part < 1.0 else _SHELLS - 1
 
 
@@ -129,7 +129,7 @@ def _shell(distance, widest):
 def _mass_of(values, first, at, panel, weights):
     """Return the weighted sum of the values, from ``first`` on, of a panel's rows."""
     shift = 0 if weights.shape[0] == panel else at * panel
-    one = two = three = four = 0.0  # each addition waits for the last one of its part
+    one = two = three = four = 0.0  # separate sums, so that additions do not wait for each other
     for lane in range(0, panel, 4):
         one += weights[shift + lane] * np.float64(values[first + lane])
         two += weights[shift + lane + 1] * np.float64(values[first + lane + 1])
@@ -140,7 +140,7 @@ def _mass_of(values, first, at, panel, weights):
 
 @inline
 def _describe_panel(at, panel, nearest, weights, greatest, mass):
-    """Write the greatest of a panel's ``nearest``, and their weighted sum."""
+    """Write the maximum of a panel's ``nearest``, and their weighted sum."""
     most = nearest[at * panel]
     for lane in range(panel):
         most = max(most, nearest[at * panel + lane])
@@ -159,7 +159,7 @@ def _describe_cluster(cluster, first, n_panels, panel_greatest, panel_mass, grea
 
 @inline
 def _measure_panel(at, panel, n_features, panels, nearest, candidate, nearer):
-    """Write the lesser of ``nearest`` and the squared distance to a candidate, of a panel."""
+    """Write the minimum of ``nearest`` and the squared distance to a candidate, for a panel."""
     for lane in range(panel):
         nearer[lane] = nearest[at * panel + lane]
     keep_nearer(panels, at * panel * n_features, n_features, candidate, nearer, 0)
@@ -515,7 +515,7 @@ def _measure(
 
 @compiled(ROWS, COUNT, COUNT, COUNT, COUNT, NUMBERS, NUMBERS, NUMBERS, LABEL_RESULTS)
 def _label(points, start, stop, tile, filler, factors, origin, centroids, labels):
-    """Find the first of the centroids that a row is nearest to, by the bits of ``closer_of``."""
+    """Find the first nearest centroid of each row, with the bits of ``closer_of``."""
     n_features, scratch = points.shape[1], scratch_for(points, tile, filler)
     panels, candidate = aligned(tile * n_features, points), np.empty(n_features, points.dtype)
     nearest, before = np.empty(tile, points.dtype), np.empty(tile, points.dtype)
@@ -537,7 +537,7 @@ def _label(points, start, stop, tile, filler, factors, origin, centroids, labels
 
 
 class RowsByCluster:
-    """Rows held by cluster, centroid after centroid.
+    """Rows grouped by cluster, updated for each new centroid.
 
     Parameters
     ----------
@@ -546,9 +546,9 @@ class RowsByCluster:
     closest : ndarray of shape (n_points,)
         Squared distance of each row to its centroid; written to.
     centroids : ndarray of shape (n_before, n_features)
-        Those that were chosen before.
+        The centroids so far.
     n_clusters : int
-        How many there will be.
+        Final number of centroids.
     """
 
     def __init__(
@@ -562,7 +562,7 @@ class RowsByCluster:
         self._dtype = dtype = closest.dtype
         self._panel = panel = PANEL[dtype]
         n_features = rows.n_features
-        # A new cluster may take all rows, before the places where they were are used again.
+        # A new cluster may take all rows before their old places can be used again.
         n_held = 2 * -(-rows.n_points // panel) + n_clusters + 1
         is_weighted = rows.weights is not None
         self.held = Held(
@@ -584,17 +584,17 @@ class RowsByCluster:
         self.n_clusters = len(centroids)
         self._given = (rows.points, *filler_of(rows), origin_of(rows), weights_of(rows))
         self.n_measured, self._n_candidates = 0, 1
-        # What is found of a new centroid.
+        # Results of the search for a new centroid's rows.
         self._places = np.empty(rows.n_points, np.int64)
         self._distances = np.empty(rows.n_points, dtype)
         limits = np.finfo(dtype)
-        # (n_features + 3) roundings in each squared distance, and some more of their bounds.
+        # (n_features + 3) roundings in each squared distance, and some more in the bounds.
         self._margin = 16.0 * (n_features + 8) * float(limits.eps)
         self._least = n_features * float(limits.tiny)
         self._n_used = self._held_by(self._labels())
 
     def take_in(self, centroid: Floats) -> None:
-        """Make a row the next centroid."""
+        """Take a row as the next centroid."""
         number, size = self.n_clusters, centroid.size
         self.clusters.centroids[number * size : (number + 1) * size] = centroid.reshape(-1)
         n_moved = self._found(number)
@@ -609,7 +609,7 @@ class RowsByCluster:
         self.n_clusters += 1
 
     def _found(self, number: int) -> int:
-        """Return how many rows are nearer to a new centroid, after writing which."""
+        """Write which rows are nearer to a new centroid, and return their number."""
         panels, nearest, _, _, panel_greatest, _ = self.held
         n_found: int = _find_nearer[self._dtype](
             *(number, self._margin, self._least, panels, nearest, panel_greatest),
@@ -632,7 +632,7 @@ class RowsByCluster:
             )
             return n_measured
 
-        # A candidate each, unless there is less to do than threads take to begin.
+        # One candidate for each task, unless the work is too small for threads.
         is_small = self.n_measured < _FEW_PANELS
         size = len(candidates) if is_small else 1
         starts = range(0, len(candidates), size)
@@ -642,11 +642,11 @@ class RowsByCluster:
 
     @property
     def measured_part(self) -> float:
-        """Part of the rows that measured one of the last candidates, in whole panels."""
+        """Fraction of rows that measured one of the last candidates, in whole panels."""
         return self.n_measured / (max(1, self._n_used) * self._n_candidates)
 
     def _labels(self) -> NDArray[np.int32]:
-        """Return which centroid each row has its distance from, to the bit."""
+        """Return the centroid from which each row's distance was computed."""
         n_points, n_features = self.rows.n_points, self.rows.n_features
         centroids = self.clusters.centroids[: self.n_clusters * n_features]
         labels = np.zeros(n_points, np.int32)  # also where all squares are infinite

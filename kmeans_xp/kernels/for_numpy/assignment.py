@@ -40,7 +40,7 @@ from kmeans_xp.kernels.trees import merged_in_tree
 
 __all__: list[str] = []
 
-#: up to this number of rows, and with a small GEMM, a few calls on the whole are faster than tiles
+#: up to this number of rows, and with a small GEMM, a few calls on all rows are faster than tiles
 _FEW_ROWS = 2048
 
 
@@ -76,7 +76,7 @@ def _one_thread_for(rows: DenseRows, centroids: Floats) -> AbstractContextManage
 
 @override(lloyd_steps)
 def steps_on_a_small_tile(rows: DenseRows, centroids: Floats, n_steps: int, tol: float) -> Any:
-    """Take all steps on rows that are centred, turned and cast once for all of them."""
+    """Take all steps on rows that are centred, transposed and cast only once."""
     if not is_small_tile(rows, centroids):
         return NotImplemented
     tile, xp = SmallTile(rows, len(centroids)), namespace_of(centroids)
@@ -138,11 +138,11 @@ def _small_nearest(rows: DenseRows, centroids: Floats, distances: Floats | None)
 
 @update_centroids.override("numpy")
 def means_or_old(totals: ClusterTotals, centroids: Floats, **_: Namespace) -> Any:
-    """Return the means with half of the portable body's calls."""
+    """Return the means with half as many calls as the portable body."""
     sums, mass = totals
     if sums.dtype != np.float64 or centroids.dtype not in (np.float32, np.float64):
         return NotImplemented
-    if centroids.ndim == 3:  # of several runs: each as if it were alone
+    if centroids.ndim == 3:  # several runs: treat each like a single run
         runs = zip(sums, mass, centroids, strict=True)
         each = [means_or_old(ClusterTotals(s, m), c) for s, m, c in runs]
         return Update(*map(np.stack, zip(*each, strict=True)))
@@ -152,7 +152,7 @@ def means_or_old(totals: ClusterTotals, centroids: Floats, **_: Namespace) -> An
     new = means.astype(centroids.dtype, copy=False)
     old = centroids.astype(np.float64, copy=False)
     moved = new - old
-    # sum w |x - c|^2 = sum w |x|^2 - (2 c.S - m |c|^2): no second pass over the rows. Not by
+    # sum w |x - c|^2 = sum w |x|^2 - (2 c.S - m |c|^2): no second pass over the rows. Do not use
     # BLAS: the rounding of its dot products depends on its number of threads.
     explained = _total_product(old, 2.0 * sums - column * old)
     return Update(new, np.array([_total_product(moved, moved), n_empty, explained]))

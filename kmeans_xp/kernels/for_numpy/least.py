@@ -1,4 +1,4 @@
-"""The least of some values: partitioned first, for few are wanted of many."""
+"""The smallest few of many values, by a partition."""
 
 from typing import Any
 
@@ -12,7 +12,7 @@ __all__: list[str] = []
 
 @places_of_least.override("numpy")
 def partitioned_places(values: np.ndarray[Any, Any], n: int, *, xp: Namespace) -> Any:
-    """Sort only those that are wanted, and those that equal the greatest of them."""
+    """Sort only the wanted values, and those equal to the largest of them."""
     if n >= len(values):
         return np.argsort(values, kind="stable")
     some = np.flatnonzero(values <= np.partition(values, n - 1)[n - 1])

@@ -1,4 +1,4 @@
-"""Distances by differences: those of rows to their own centroids, and to all of them."""
+"""Distances from differences: of rows to their own centroids, and to all centroids."""
 
 import functools
 from collections.abc import Callable
@@ -36,7 +36,7 @@ def sq_norms(vectors: Floats) -> Floats:
     return norms
 
 
-#: einsum is for NumPy 1.26, and takes twice the time
+#: NumPy 1.26 needs einsum, which takes twice the time
 _row_dots: Callable[..., Floats] = getattr(np, "vecdot", functools.partial(np.einsum, "ij,ij->i"))
 
 
@@ -52,7 +52,7 @@ def sq_norms_into(points: Floats, out: Floats) -> Floats:
 def distances_into(points: Floats, centroids: Floats, labels: Labels, out: Floats) -> None:
     """Write the squared distance of each row of a tile to its centroid to ``out``."""
     difference = scratch("difference", points.shape, points.dtype)
-    # "clip" spares a copy of the result; labels are in range.
+    # "clip" avoids a copy of the result; labels are in range.
     np.take(centroids, labels, axis=0, out=difference, mode="clip")
     np.subtract(points, difference, out=difference)
     sq_norms_into(difference, out)

@@ -1,4 +1,4 @@
-"""Which centroid is nearest: scores of tiles by BLAS, and the choice of the best."""
+"""Find the nearest centroids: score tiles by BLAS, and choose the best score."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -9,16 +9,16 @@ from kmeans_xp.kernels.threads import scratch
 
 __all__ = ["ByColumns", "ByRows", "Products", "assigner", "assigning_cost", "choose", "ranks"]
 
-#: OpenBLAS has faster kernels without packing up to this size (AVX-512 only, harmless elsewhere)
+#: up to this size OpenBLAS has faster kernels without packing (only with AVX-512)
 _UNPACKED_PRODUCT = 10**6
-#: a transposed tile, with the bias as one feature more, pays up to this number of features
+#: up to this number of features a transposed tile, with the bias as a further feature, is faster
 _FEW_FEATURES = 8
-#: features from which a product in rows, turned afterwards, is faster than one in columns
+#: from this number of features, a product in rows, then transposed, is faster than one in columns
 _MANY_FEATURES = 64
-#: clusters up to which scores are columns, with few features and with many; ranks are uint8
+#: maximum number of clusters to score in columns, for few and for many features; ranks are uint8
 _MOST_COLUMNS = 160
 _MOST_TURNED_COLUMNS = 96
-#: clusters whose scores exist at a time for a row
+#: number of clusters whose scores are in memory at a time
 _WIDTH = 2048
 
 
@@ -54,7 +54,7 @@ class Products:
 
 
 def ranks(n_clusters: int) -> NDArray[np.uint8]:
-    """Return a column of ranks: the lower the index, the greater."""
+    """Return a column of ranks: a lower index has a higher rank."""
     return np.arange(n_clusters, 0, -1, dtype=np.uint8)[:, None]
 
 
@@ -65,31 +65,31 @@ def choose(
     is_best: NDArray[np.bool_],
     rank: NDArray[np.uint8],
 ) -> None:
-    """Write the rank of each column's best score to ``rank``; the others are room to work in."""
+    """Write the rank of each column's best score to ``rank``; the other arrays are scratch."""
     np.maximum.reduce(scores, axis=0, out=best)
     np.equal(scores, best, out=is_best)
-    # The greatest rank among the best is the lowest index; bytes are 64 to a register,
-    # while NumPy's argmax over the first axis takes an element at a time.
+    # The highest rank among the best is the lowest index. A register holds 64 bytes, while NumPy's
+    # argmax over the first axis takes one element at a time.
     ranked = is_best.view(np.uint8)
     np.multiply(ranked, ranks, out=ranked)
     np.maximum.reduce(ranked, axis=0, out=rank)
-    np.maximum(rank, 1, out=rank)  # if scores overflowed to NaN: an index that exists
+    np.maximum(rank, 1, out=rank)  # a valid index even if scores overflowed to NaN
 
 
 class ByColumns:
-    """Assigns a tile by scores of clusters x rows: reductions run along the rows of memory."""
+    """Assigns a tile by scores of clusters x rows, so that reductions run along memory."""
 
     def __init__(self, centroids: Floats) -> None:
-        # The least |x - c|^2 is the greatest x.c - |c|^2 / 2.
+        # The smallest |x - c|^2 is the largest x.c - |c|^2 / 2.
         self.scores = Products(centroids, -0.5 * sq_norms(centroids))
         self.n_clusters = np.int32(len(centroids))
         self.ranks = ranks(len(centroids))
 
     @staticmethod
     def tile(n_clusters: int, n_features: int) -> int:
-        """Return how many rows a tile has, at least."""
-        # A tile's twenty calls cost what 2000 rows of two features do: many rows, within the
-        # cache. Above half of NumPy's buffer (4096) no operand is copied to broadcast it.
+        """Return the minimum number of rows of a tile."""
+        # A tile's twenty calls cost as much as 2000 rows of two features: take many rows, within
+        # the cache. Above half of NumPy's buffer (4096) it broadcasts operands without a copy.
         most = min(16000, 2**19 // max(n_clusters, 2 * n_features))
         return max(most, min(4112, 2**17 // n_features), 1000)
 
@@ -115,7 +115,7 @@ class ByRows:
 
     @staticmethod
     def tile(n_clusters: int, n_features: int) -> int:
-        """Return how many rows a tile has, at least."""
+        """Return the minimum number of rows of a tile."""
         return max(512, 2**19 // max(min(n_clusters, _WIDTH), n_features))
 
     def __call__(self, points: Floats, labels: Labels) -> None:
@@ -131,7 +131,7 @@ class ByRows:
             if best is None:
                 best, labels[:] = score, index
                 continue
-            # Strictly greater: a tie stays with the lower index.
+            # Strictly greater: a tie keeps the lower index.
             better = score > best
             np.copyto(labels, index + start, where=better, casting="same_kind")
             np.maximum(best, score, out=best)
@@ -144,11 +144,11 @@ class ByRows:
 
 
 def assigner(n_clusters: int, n_features: int) -> type[ByColumns] | type[ByRows]:
-    """Return which of the two is faster."""
+    """Return the faster of the two classes."""
     most = _MOST_COLUMNS if n_features < _MANY_FEATURES else _MOST_TURNED_COLUMNS
     return ByColumns if n_clusters <= most else ByRows
 
 
 def assigning_cost(n_clusters: int, n_features: int) -> float:
-    """Return the nanoseconds of a row, roughly."""
+    """Return the approximate time for a row in nanoseconds."""
     return 10.0 + n_features / 2 + n_clusters / 4 + n_clusters * n_features / 80

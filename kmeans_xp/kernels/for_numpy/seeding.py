@@ -1,4 +1,4 @@
-"""k-means++: all candidates of a step measured in one product a tile, the chosen one folded in."""
+"""k-means++: measure all candidates of a step in one product for each tile, fold in the best."""
 
 import numpy as np
 
@@ -25,7 +25,7 @@ __all__: list[str] = []
 
 @override(candidate_potentials, above=FEW_NUMBERS)
 def potentials_by_columns(rows: DenseRows, closest: Floats, candidates: Floats) -> Floats:
-    """Measure all candidates in one product a tile, as an array of candidates x rows."""
+    """Measure all candidates in one product for each tile, as an array of candidates x rows."""
     n_candidates, n_features = candidates.shape
     cost = 10.0 + n_features / 2 + n_candidates + n_candidates * n_features / 40
     tile = streaming_tile(max(n_features, n_candidates))
@@ -63,7 +63,7 @@ def _weighted_sums(values: Floats, weights: Floats | None) -> Floats:
 
 @override(closer_of, above=FEW_NUMBERS)
 def fold_in_tiles(rows: DenseRows, closest: Floats, candidate: Floats) -> Floats:
-    """Measure by differences: as fast as the expanded form for one candidate, and exact."""
+    """Measure from differences: for one candidate as fast as the expanded form, and exact."""
     folded = np.empty(rows.n_points, candidate.dtype)
     plan, centred = streaming_plan(rows, 4), Centring(rows)
     seed = Row(candidate[0])
@@ -71,7 +71,7 @@ def fold_in_tiles(rows: DenseRows, closest: Floats, candidate: Floats) -> Floats
     def fold(task: int) -> None:
         for place in plan.tiles(task):
             points = centred(place)
-            # Where the points are centred, this writes over them: half of the cache.
+            # If the tile is a centred copy, this overwrites it, which needs half the cache.
             difference = scratch("centred", points.shape, points.dtype)
             sq_norms_into(seed.subtracted_from(points, difference), folded[place])
             np.minimum(folded[place], closest[place], out=folded[place])

@@ -14,9 +14,9 @@ from kmeans_xp.kernels.threads import in_threads, one_blas_thread, scratch
 
 __all__: list[str] = []
 
-#: rows and columns of a tile of distances: a second-level cache holds it
+#: rows and columns of a tile of distances, which fits in a second-level cache
 _TILE_ROWS, _TILE_COLUMNS = 128, 512
-#: rows that a cluster has tiles of its own with, or more of them
+#: minimum number of rows for which a cluster has its own tiles
 _OWN_TILE = 64
 
 Floats = NDArray[np.float64]
@@ -31,10 +31,10 @@ def tiles_in_cache(
     *,
     xp: Namespace,
 ) -> Any:
-    """Multiply, take roots and add up a tile before it leaves the cache."""
+    """Compute products, roots and sums of a tile while it is in the cache."""
     if not rows.n_points:
         return NotImplemented
-    # In the order of the clusters: a cluster's distances then lie side by side.
+    # Sort rows by cluster: a cluster's distances are then adjacent.
     points = rows.points[order].astype(np.float64, copy=False)
     limits = np.asarray(bounds)
     within, nearest = np.empty(rows.n_points), np.empty(rows.n_points)
@@ -57,7 +57,7 @@ def tiles_in_cache(
 
 
 def _row_tiles(bounds: Sequence[int]) -> Iterator[slice]:
-    """Cut the rows at the borders of clusters, except for small clusters, which share a tile."""
+    """Split the rows between clusters; small clusters share a tile."""
     start = 0
     for stop, following in zip(bounds[1:], [*bounds[2:], None], strict=True):
         is_shared = following is not None and following - start <= _OWN_TILE
@@ -72,7 +72,7 @@ def _row_tiles(bounds: Sequence[int]) -> Iterator[slice]:
 def _sums(points: Floats, place: slice, limits: NDArray[Any]) -> Floats:
     """Return the sums of the distances of some rows to each cluster, clusters x rows."""
     here = points[place]
-    middle = here.mean(axis=0)  # as in the portable body: the less is cancelled
+    middle = here.mean(axis=0)  # as in the portable body, to lose fewer digits by cancellation
     here = here - middle
     n_rows, n_features = here.shape
     left = np.empty((n_rows, n_features + 2))
@@ -90,7 +90,7 @@ def _sums(points: Floats, place: slice, limits: NDArray[Any]) -> Floats:
         np.sqrt(distances, out=distances)
         same = np.arange(max(start, place.start), min(stop, place.stop))
         distances[same - place.start, same - start] = 0.0
-        # The clusters of these columns; empty ones have no place among them.
+        # The clusters of these columns, without empty ones.
         first, last = np.searchsorted(limits, [start, stop - 1], side="right") - 1
         clusters = np.arange(first, last + 1)
         clusters = clusters[limits[clusters + 1] > limits[clusters]]
@@ -100,7 +100,7 @@ def _sums(points: Floats, place: slice, limits: NDArray[Any]) -> Floats:
 
 
 def _lessened_sq_norms(points: Floats) -> Floats:
-    """Return squared norms, less what rounding may add to a squared distance."""
+    """Return squared norms minus the largest rounding error of a squared distance."""
     slack = (points.shape[1] + 4) * np.finfo(np.float64).eps
     norms: Floats = (1.0 - slack) * sq_norms(points)
     return norms

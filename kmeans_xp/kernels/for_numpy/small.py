@@ -1,4 +1,4 @@
-"""Steps on rows that are one small tile, made ready once: most of their time is that of calls."""
+"""Steps on a single small tile of rows, prepared only once, since calls take most of the time."""
 
 import numpy as np
 
@@ -11,12 +11,12 @@ from kmeans_xp.kernels.rows import DenseRows
 
 __all__ = ["SmallTile", "is_small_product", "is_small_tile"]
 
-#: bytes of the rows made ready, so that they stay in a processor's own cache
+#: maximum bytes of the prepared rows, so that they stay in a core's cache
 _MOST_BYTES = 2**21
 
 
 def is_small_tile(rows: DenseRows, centroids: Floats) -> bool:
-    """Return whether steps from such centroids are done by a ``SmallTile``."""
+    """Return whether a ``SmallTile`` takes the steps from these centroids."""
     shape = centroids.shape
     n_bytes = rows.n_points * (rows.n_features + 1) * (centroids.itemsize + 8)
     if n_bytes > _MOST_BYTES or assigner(*shape) is not ByColumns:
@@ -25,12 +25,12 @@ def is_small_tile(rows: DenseRows, centroids: Floats) -> bool:
 
 
 def is_small_product(rows: DenseRows, n_clusters: int, n_features: int) -> bool:
-    """Return whether OpenBLAS does a step's products in one thread by itself."""
+    """Return whether OpenBLAS on its own uses one thread for a step's products."""
     return rows.n_points * n_clusters * (n_features + 1) <= SMALL_GEMM
 
 
 class SmallTile:
-    """Rows turned for the scores and cast for the sums, and room for what a step computes.
+    """Rows, transposed for the scores and cast for the sums, and scratch for a step.
 
     Parameters
     ----------
@@ -41,7 +41,7 @@ class SmallTile:
     def __init__(self, rows: DenseRows, n_clusters: int) -> None:
         points, n_points, n_features = small_points(rows), rows.n_points, rows.n_features
         shape = n_clusters, n_points
-        # Under the rows as columns lies the place of a bias, and beside them that of the mass.
+        # Below the transposed rows is a row for the bias, beside the others a column for the mass.
         self.turned = np.ones((n_features + 1, n_points), points.dtype)
         self.turned[:-1] = points.T
         self.wide = np.ones((n_points, n_features + 1))
@@ -56,7 +56,7 @@ class SmallTile:
     def totals(self, centroids: Floats) -> ClusterTotals:
         """Return the totals of a step from these centroids."""
         vectors, scores = self.vectors, self.scores
-        # The least |x - c|^2 is the greatest x.c - |c|^2 / 2.
+        # The smallest |x - c|^2 is the largest x.c - |c|^2 / 2.
         vectors[:, :-1] = centroids
         np.multiply(sq_norms(centroids), -0.5, out=vectors[:, -1])
         np.matmul(vectors, self.turned, out=scores)
@@ -65,7 +65,7 @@ class SmallTile:
 
 
 class _ByProduct:
-    """Adds rows by a dense one-hot matrix: SciPy's sparse one costs more calls than it saves."""
+    """Adds rows by a dense one-hot matrix: here the calls of SciPy's sparse one are too slow."""
 
     def __init__(self, rows: DenseRows, wide: Floats, n_clusters: int) -> None:
         if rows.weights is not None:

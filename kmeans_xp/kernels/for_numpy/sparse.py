@@ -1,7 +1,7 @@
 """Sparse rows: scores by SciPy's products of tiles, sums by products of the rows of a cluster.
 
-All is computed in float64, and for each row in the order of its numbers: nothing depends on where
-tiles begin. Rows are measured from their origin by algebra, on the stored numbers alone.
+All is computed in float64, and for each row in the order of its numbers: no result depends on
+where tiles begin. The origin is subtracted by algebra, so only stored numbers are read.
 """
 
 import functools
@@ -36,15 +36,15 @@ __all__: list[str] = []
 
 R = TypeVar("R")
 
-#: scores of a tile
+#: number of scores in a tile
 _TILE_SCORES = 2**17
-#: stored numbers of a tile, about
+#: approximate number of stored numbers in a tile
 _TILE_NUMBERS = 2**17
-#: stored numbers of a tile that is summed up, at least
+#: minimum number of stored numbers in a tile to sum up
 _PLACED_NUMBERS = 2**19
-#: roundings of what is not added number by number
+#: number of roundings in sums that are not added number by number
 _ROUNDINGS = 16.0
-#: elements of the rows that are made dense at a time, to be measured feature by feature
+#: number of elements of rows to make dense at a time, to measure them feature by feature
 _DENSE_NUMBERS = 2**20
 _EPS = 2.0**-52
 
@@ -79,7 +79,7 @@ class _Tile(NamedTuple):
 
     @property
     def lengths(self) -> NDArray[np.int32]:
-        """How many numbers each row has."""
+        """Number of stored numbers of each row."""
         return np.diff(self.starts)
 
     def rows_at(self, places: NDArray[Any]) -> NDArray[Any]:
@@ -89,12 +89,12 @@ class _Tile(NamedTuple):
         return rows
 
     def sums(self, values: Floats) -> Floats:
-        """Return the sum over each row of values that stand for its numbers."""
+        """Return the sum over each row of values, one for each stored number."""
         sums: Floats = self._matrix(values) @ np.ones(self.n_features)
         return sums
 
     def column_sums(self, values: Floats, factors: Floats) -> Floats:
-        """Return the sum over each column of values that stand for numbers, times the rows'."""
+        """Return the sum over each column of values for the numbers times the rows' factors."""
         sums: Floats = self._matrix(values).T @ factors
         return sums
 
@@ -126,7 +126,7 @@ def _tile(csr: Csr, place: slice | NDArray[Any]) -> _Tile:
 
 
 def _plan(rows: SparseRows, n_columns: int) -> Plan:
-    """Cut rows for work on their numbers and on ``n_columns`` scores of each."""
+    """Split rows for work on their numbers and on ``n_columns`` scores of each row."""
     most = min(_TILE_SCORES // max(1, n_columns), _TILE_NUMBERS // rows.n_stored)
     return cut(rows.n_points, max(16, most), 10.0 + rows.n_stored * (4.0 + n_columns / 2))
 
@@ -136,7 +136,7 @@ def _tiles(rows: SparseRows, plan: Plan, task: int) -> Iterator[_Tile]:
 
 
 class _Scores:
-    """Scores x . c - origin . c - |c|^2 / 2: the greatest is that of the nearest centroid."""
+    """Scores x . c - origin . c - |c|^2 / 2; the nearest centroid has the largest."""
 
     def __init__(self, centroids: Floats, rows: SparseRows) -> None:
         wide = centroids.astype(np.float64, copy=False)
@@ -151,7 +151,7 @@ class _Scores:
 
 
 def _dots(points: Floats, others: Floats) -> Floats:
-    # Not by BLAS: the rounding of its dot products depends on its number of threads.
+    # Do not use BLAS: the rounding of its dot products depends on its number of threads.
     products: Floats = np.einsum("ij,ij->i", points, others)
     return products
 
@@ -182,9 +182,9 @@ def labelled_and_added(rows: SparseRows, centroids: Floats) -> ClusterTotals:
 
 @override(cluster_sums)
 def sums_by_places(rows: SparseRows, labels: Labels, n_clusters: int) -> ClusterTotals:
-    """Write each number to the place of its cluster and column, where SciPy adds up duplicates."""
+    """Give each number the indices of its cluster and column; SciPy adds up duplicates."""
     n_sums, weights = n_clusters * rows.n_features, rows.weights
-    # More numbers to a tile than it has sums, for these are made and added up for each.
+    # A tile needs more numbers than sums, since each tile makes and adds up all sums.
     size = max(_PLACED_NUMBERS, 4 * n_sums) // rows.n_stored
     plan = cut(rows.n_points, max(1, size), 10.0 + 6.0 * rows.n_stored)
 
@@ -205,11 +205,11 @@ def sums_by_places(rows: SparseRows, labels: Labels, n_clusters: int) -> Cluster
 
 @override(assigned_sq_distances)
 def distances_under_the_row(rows: SparseRows, labels: Labels, centroids: Floats) -> Floats:
-    """Look at no more of a centroid than the row has numbers of.
+    """Read only those features of a centroid in which the row has numbers.
 
-    A row differs from a centroid there, and in all other features by what the centroid has: its
-    square from zero less that of the part under the row. Where rounding could be felt in that,
-    the row is measured feature by feature.
+    In these, the difference is computed. In all others the difference is the centroid's number:
+    the sum of their squares is the centroid's squared norm minus that of the features it read.
+    If the rounding of this may matter, the row is measured feature by feature.
     """
     return _distances(rows, labels, centroids).astype(centroids.dtype, copy=False)
 
@@ -237,7 +237,7 @@ def added_distances(rows: SparseRows, labels: Labels, centroids: Floats) -> Floa
 
 
 def _sq_norms_from_zero(centroids: Floats, rows: SparseRows) -> Floats:
-    # Added pairwise, with fewer roundings than one after another.
+    # A pairwise sum has fewer roundings than a sequential one.
     sq_norms: Floats = ((centroids + _origin(rows)) ** 2).sum(axis=1)
     return sq_norms
 
@@ -246,7 +246,7 @@ def _measured(
     rows: SparseRows, tile: _Tile, labels: Labels, centroids: Floats, whole: Floats
 ) -> Floats:
     origin = _origin(rows)[tile.columns]
-    # Rounded to the dtype of the rows, as dense rows are: a row may be a centroid.
+    # Round to the dtype of the rows, like dense rows: a row may equal a centroid.
     numbers = (tile.numbers - origin).astype(centroids.dtype, copy=False)
     there = centroids[np.repeat(labels, tile.lengths), tile.columns].astype(np.float64, copy=False)
     apart = tile.sums((numbers - there) ** 2)
@@ -261,7 +261,7 @@ def _measured(
 def _by_features(
     rows: SparseRows, tile: _Tile, places: NDArray[Any], dtype: Any
 ) -> Iterator[tuple[NDArray[Any], Floats]]:
-    """Yield some rows of a tile, a few at a time, as dense ones that were centred in ``dtype``."""
+    """Yield some rows of a tile, a few at a time, as dense rows that are centred in ``dtype``."""
     size = max(1, _DENSE_NUMBERS // rows.n_features)
     for start in range(0, len(places), size):
         some = places[start : start + size]
@@ -270,8 +270,8 @@ def _by_features(
 
 
 def _unsure(distances: Floats, reach: Floats, tile: _Tile, centroids: Floats) -> NDArray[Any]:
-    """Return where rounding of numbers as large as ``reach`` could be felt in distances."""
-    # As many roundings as the sum of all squared differences has are allowed.
+    """Return where the rounding of numbers as large as ``reach`` may matter in distances."""
+    # Allow as many roundings as the sum of all squared differences has.
     allowed = distances * np.finfo(centroids.dtype).eps * (tile.n_features + 3)
     return np.flatnonzero(allowed < reach * _EPS * (tile.lengths + _ROUNDINGS))
 
@@ -287,7 +287,7 @@ def _sq_norms(rows: SparseRows) -> Floats:
     kept: Floats | None = rows.kept.get("sq_norms")
     if kept is not None:
         return kept
-    # In float64 throughout: what is subtracted from them is not rounded to float32 either.
+    # In float64 throughout, like the numbers that are subtracted from them.
     origin, norms, plan = _origin(rows), np.empty(rows.n_points), _plan(rows, 1)
     whole = _sq_norms_from_zero(np.zeros((1, 1)), rows)[0]
 
@@ -316,7 +316,7 @@ def all_by_products(rows: SparseRows, centroids: Floats) -> Floats:
         for tile in _tiles(rows, plan, task):
             of_tile = scores(tile)
             nearest, own = of_tile.argmax(axis=1), norms[tile.place]
-            # |x|^2 - 2 x.c + |c|^2, of which the score is x.c - |c|^2 / 2.
+            # |x|^2 - 2 x.c + |c|^2, where the score is x.c - |c|^2 / 2.
             distances = np.maximum(own[:, None] - 2.0 * of_tile, 0.0)
             smallest = distances[np.arange(tile.n_rows), nearest]
             reach = 2.0 * (own + from_zero) + whole[nearest]
@@ -331,14 +331,14 @@ def all_by_products(rows: SparseRows, centroids: Floats) -> Floats:
 
 
 class _Expanded:
-    """Squared distances to a few centroids; 0 where they may be nothing but rounding.
+    """Squared distances to a few centroids; 0 where they may be only rounding errors.
 
-    Rows that are chosen are candidates: one that is equal to a row must not be drawn again.
+    k-means++ chooses rows, and a row that equals a chosen one must not be drawn again.
     """
 
     def __init__(self, rows: SparseRows, centroids: Floats) -> None:
         self.scores, self.norms = _Scores(centroids, rows), _sq_norms(rows)
-        # The square of a rounding of the centroid to its dtype counts as well.
+        # Include the squared rounding error of the centroid in its dtype.
         self.rounding = float(np.finfo(centroids.dtype).eps) ** 2
 
     def __call__(self, tile: _Tile) -> Floats:
@@ -379,7 +379,7 @@ def folded_by_products(rows: SparseRows, closest: Floats, candidate: Floats) -> 
 
 @override(column_moments)
 def moments_where_rows_have_numbers(rows: SparseRows) -> Moments:
-    """Add the stored numbers, and at the end the zeros of each column: the rest of the mass."""
+    """Add the stored numbers, then the zeros of each column, which have the rest of the mass."""
     origin, plan = _origin(rows), _plan(rows, 1)
 
     def moments(task: int) -> tuple[Floats, ...]:
@@ -388,8 +388,8 @@ def moments_where_rows_have_numbers(rows: SparseRows) -> Moments:
             weights = np.ones(tile.n_rows)
             if rows.weights is not None:
                 weights[:] = rows.weights[tile.place]
-            # One after another, as the product adds: where all rows have a number, the mass of
-            # the zeros is then nothing.
+            # Add sequentially, like the product: if all rows have a number, the mass of the zeros
+            # is then exactly 0.
             mass += np.add.accumulate(weights)[-1]
             numbers = tile.numbers - origin[tile.columns]
             stands = (numbers, numbers**2, np.ones_like(numbers))
@@ -399,6 +399,6 @@ def moments_where_rows_have_numbers(rows: SparseRows) -> Moments:
 
     parts = in_threads(moments, plan.n_tasks)
     mass, sums, squares, under = (merged_in_tree(each) for each in zip(*parts, strict=True))
-    # Column by column, not sum w x^2 - 2 o sum w x + W o^2: nothing cancels.
+    # Column by column, without cancellation, unlike sum w x^2 - 2 o sum w x + W o^2.
     zeros = mass - under
     return Moments(mass, sums - zeros * origin, squares + zeros * origin**2)

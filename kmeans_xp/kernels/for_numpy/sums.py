@@ -22,18 +22,18 @@ from kmeans_xp.kernels.trees import merged_in_tree
 
 __all__ = ["OneHotSums", "one_hot_product", "split", "sums_are_shared"]
 
-#: numbers in the partial sums of a task, from which tasks take features instead of rows
+#: from this number of partial sums in a task, tasks split features instead of rows
 _MOST_PRIVATE = 2**16
 
 
 class OneHotSums(threading.local):
-    """Adds rows to the sums of their clusters, in float64; totals have the mass as one column more.
+    """Adds rows to the sums of their clusters, in float64; the mass is a further column of totals.
 
-    float32 rows are cast a tile at a time: that takes a tenth to a third of the time of the
-    sums, and the mean of equal rows is exactly that row, which float32 sums would miss.
+    float32 rows are cast a tile at a time. That takes a tenth to a third of the time of the sums.
+    It makes the mean of equal rows exactly that row, which float32 sums would miss.
 
-    A one-hot matrix of clusters x rows, in columns, has the labels as its indices. Each thread
-    makes its own, once: making one costs as much as multiplying with it.
+    The labels are the indices of a one-hot matrix of clusters x rows in CSC form. Each thread
+    makes its own matrix only once, since that costs as much as a product with it.
     """
 
     def __init__(self, n_clusters: int, n_features: int, weights: Floats | None) -> None:
@@ -42,11 +42,11 @@ class OneHotSums(threading.local):
         self.one_hot: Any = None
 
     def none(self) -> Floats:
-        """Return the totals of no rows."""
+        """Return totals of zero."""
         return np.zeros(self.shape)
 
     def labels(self, n_rows: int) -> Labels:
-        """Return the labels of the next tile, to be written."""
+        """Return the array for the labels of the next tile."""
         if self.one_hot is None or self.one_hot.shape[1] != n_rows:
             starts = np.arange(n_rows + 1, dtype=np.int32)
             parts = (np.ones(n_rows), np.zeros(n_rows, dtype=np.int32), starts)
@@ -55,7 +55,7 @@ class OneHotSums(threading.local):
         return labels
 
     def add(self, points: Floats, place: slice, total: Floats) -> None:
-        """Add a tile of rows, whose labels have been written, to ``total``."""
+        """Add a tile of rows to ``total``; its labels must have been written."""
         weights = None if self.weights is None else self.weights[place]
         if weights is not None:
             self.one_hot.data[:] = weights
@@ -68,18 +68,18 @@ class OneHotSums(threading.local):
 
 
 def split(total: Floats) -> ClusterTotals:
-    """Return sums and mass of totals that have both side by side."""
+    """Split totals into sums and mass."""
     return ClusterTotals(np.ascontiguousarray(total[:, :-1]), total[:, -1].copy())
 
 
 def sums_are_shared(n_clusters: int, n_features: int) -> bool:
-    """Return whether sums are so large that tasks should not have their own."""
+    """Return whether sums are too large for each task to have its own."""
     return n_clusters * n_features > _MOST_PRIVATE
 
 
 @override(cluster_sums)
 def one_hot_product(rows: DenseRows, labels: Labels, n_clusters: int) -> ClusterTotals:
-    """Sum tiles of rows, or tiles of rows and features where the sums are large."""
+    """Sum tiles of rows, or, if the sums are large, tiles of rows and features."""
     if sums_are_shared(n_clusters, rows.n_features):
         return _sums_by_features(rows, labels, n_clusters)
     plan, centred = streaming_plan(rows, 4), Centring(rows)
@@ -96,9 +96,9 @@ def one_hot_product(rows: DenseRows, labels: Labels, n_clusters: int) -> Cluster
 
 
 def _sums_by_features(rows: DenseRows, labels: Labels, n_clusters: int) -> ClusterTotals:
-    """Sum some features of all rows in each task: no task has n_clusters x n_features of its own.
+    """Sum some features of all rows in each task, so that no task needs all sums.
 
-    Rows are taken in groups so large that adding each group's sums costs little.
+    Groups of rows are so large that adding each group's sums costs little.
     """
     n_points, n_features = rows.points.shape
     width = max(8, min(64, _MOST_PRIVATE // n_clusters))

@@ -1,7 +1,7 @@
-"""How rows are cut into tasks and tiles, and tiles are made ready: in scratch, or once for all.
+"""Split rows into tasks and tiles, and prepare the tiles.
 
-What is done with a row depends on the shapes alone, never on the number of threads, so results
-are bit-equal for every number of them.
+The operations on a row depend only on the shapes, never on the number of threads. So results are
+bit-identical for every number of threads.
 """
 
 import functools
@@ -37,20 +37,20 @@ R = TypeVar("R")
 Floats = NDArray[Any]
 Labels = NDArray[np.int32]
 
-#: work (nanoseconds of one thread, roughly) below which a second thread does not pay
+#: below this work, in approximate nanoseconds of one thread, a second thread is not faster
 _WORTH_A_TASK = 150_000
-#: tasks are a multiple of this, so that they share out evenly among as many threads
+#: the number of tasks is a multiple of this, to divide evenly among threads
 _TASKS = 8
 _MOST_TASKS = 64
-#: OpenBLAS multiplies up to these sizes (the products of all lengths) in one thread by itself
+#: up to these sizes (the products of all lengths) OpenBLAS on its own uses one thread
 SMALL_GEMM = 2**18
 _SMALL_GEMV = 2**13
 #: up to this number of values, the portable bodies of kernels that read rows once are as fast
 FEW_NUMBERS = 2**15
-#: numbers in a repeated row: above half of NumPy's buffer no operand is copied to broadcast it
+#: numbers in a repeated row: above half of its buffer NumPy broadcasts operands without a copy
 _LONG_ROW = 8192
 
-#: dtypes that the overrides take, and what they compute in
+#: dtypes that the overrides take, and the dtypes in which they compute
 _COMPUTING: dict[np.dtype[Any], np.dtype[Any]] = {
     np.dtype(np.float16): np.dtype(np.float32),
     np.dtype(np.float32): np.dtype(np.float32),
@@ -59,7 +59,7 @@ _COMPUTING: dict[np.dtype[Any], np.dtype[Any]] = {
 
 
 class Plan(NamedTuple):
-    """How rows are cut: into tasks, and those into tiles."""
+    """The division of rows into tasks, and of tasks into tiles."""
 
     n_points: int
     tile: int
@@ -79,7 +79,7 @@ class Plan(NamedTuple):
 
 
 def cut(n_points: int, tile_rows: int, cost: float) -> Plan:
-    """Cut rows of ``cost`` nanoseconds each into tiles of less than twice ``tile_rows``."""
+    """Split rows of ``cost`` nanoseconds each into tiles of less than twice ``tile_rows``."""
     n_tasks = max(1, min(int(n_points * cost) // _WORTH_A_TASK, _TASKS))
     n_tiles = max(n_tasks, n_points // tile_rows)
     if n_tiles > _TASKS:
@@ -90,10 +90,10 @@ def cut(n_points: int, tile_rows: int, cost: float) -> Plan:
 
 
 def run(task: Callable[[int], R], plan: Plan, *, gemm: int = 0, gemv: int = 0) -> list[R]:
-    """Run the plan's tasks; ``gemm`` and ``gemv`` count a product's numbers for each row."""
+    """Run the plan's tasks; ``gemm`` and ``gemv`` are the numbers of a product for each row."""
     is_small = plan.tile * gemm <= SMALL_GEMM and plan.tile * gemv <= _SMALL_GEMV
     if plan.n_tasks == 1 and is_small:
-        return [task(0)]  # holding BLAS to one thread would take longer than the task
+        return [task(0)]  # limiting BLAS to one thread would take longer than the task
     with one_blas_thread():
         return in_threads(task, plan.n_tasks)
 
@@ -117,7 +117,7 @@ def override(
 
 
 def _takes(rows: DenseRows, operands: tuple[Any, ...]) -> bool:
-    """Return whether the arrays are of the dtypes that the overrides are written for."""
+    """Return whether the arrays have dtypes that the overrides support."""
     dtype = _COMPUTING.get(rows.points.dtype)
     if dtype is None:
         return False
@@ -126,14 +126,15 @@ def _takes(rows: DenseRows, operands: tuple[Any, ...]) -> bool:
 
 
 def computing(points: Floats) -> np.dtype[Any]:
-    """Return the dtype that points are computed in."""
+    """Return the dtype of computations with these points."""
     return _COMPUTING[points.dtype]
 
 
 def columns(name: str, n_rows: int, n_columns: int, dtype: Any) -> Floats:
-    """Return scratch of shape (n_rows, n_columns) whose rows lie an odd number of lines apart.
+    """Return scratch of shape (n_rows, n_columns) whose rows are an odd number of lines apart.
 
-    At a multiple of 4 KB they would share a few sets of the cache: GEMM takes five times as long.
+    Rows a multiple of 4 KB apart would share a few sets of the cache, and GEMM would take five
+    times as long.
     """
     stride = -(-n_columns // 16) | 1
     return scratch(name, (n_rows, stride * 16), dtype)[:, :n_columns]
@@ -142,7 +143,7 @@ def columns(name: str, n_rows: int, n_columns: int, dtype: Any) -> Floats:
 class Row:
     """A row to subtract from every row of a matrix.
 
-    It is repeated, since NumPy's broadcasting of a short row costs more than the arithmetic.
+    The row is repeated, since NumPy's broadcast of a short row costs more than the arithmetic.
     """
 
     def __init__(self, row: Floats) -> None:
@@ -173,7 +174,7 @@ class Centring:
         self.origin = None if rows.origin is None else Row(rows.origin)
 
     def __call__(self, place: slice) -> Floats:
-        """Return rows that may be the points themselves: not to be written to."""
+        """Return the rows; do not write to them, since they may be the points themselves."""
         points: Floats = self.points[place]
         if self.origin is None and points.dtype == self.dtype and points.flags.c_contiguous:
             return points
@@ -188,7 +189,7 @@ class Centring:
 
 
 def turned(points: Floats) -> Floats:
-    """Return rows as columns in scratch, under them a row of ones: the place of a bias."""
+    """Return transposed rows in scratch, with a row of ones below them for the bias."""
     n_rows, n_features = points.shape
     out = columns("turned", n_features + 1, n_rows, points.dtype)
     np.copyto(out[:-1], points.T)
@@ -197,11 +198,11 @@ def turned(points: Floats) -> Floats:
 
 
 def streaming_tile(width: int) -> int:
-    """Return how many rows a tile has that work passes over a few times."""
+    """Return the number of rows of a tile for work that passes over it a few times."""
     return max(256, min(8000, 2**18 // width))
 
 
 def streaming_plan(rows: DenseRows, n_passes: int) -> Plan:
-    """Cut rows for work that does a few passes over a tile's features."""
+    """Split rows for work that passes over a tile's features a few times."""
     tile = streaming_tile(rows.n_features)
     return cut(rows.n_points, tile, 5.0 + n_passes * rows.n_features / 8)
