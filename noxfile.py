@@ -122,11 +122,12 @@ def _library_tests(
 
 @nox.session
 def lint(session: nox.Session) -> None:
-    """Style (ruff) and docstrings (numpydoc)."""
+    """Style (ruff), docstrings (numpydoc), and sentences that are hard to read."""
     _install(session, *nox.project.dependency_groups(PYPROJECT, "lint"))
     session.run("ruff", "check")
     session.run("ruff", "format", "--check")
     session.run("numpydoc", "lint", *map(str, sorted(Path("kmeans_xp").rglob("*.py"))))
+    session.run("python", "-m", "tests.prose")
 
 
 @nox.session
@@ -348,6 +349,8 @@ def fuzz(session: nox.Session) -> None:
     # Of files there are 29,000 in the other sessions.
     times = {"KMEANS_XP_FUZZ": os.environ.get("KMEANS_XP_FUZZ", "35")}
     _pytest(session, "-n", "2", "--library", "numpy", *FUZZED, env=times)
+    processors = ("tests/kernels/test_certified_bytes.py", "-k", "other_processors")
+    _pytest(session, "--library", "numpy", *processors, env=times)
     _pytest(session, "-n", "2", DRAWN, "--library", "numpy", "--hypothesis-profile=thorough")
     session.run("python", "-m", "benchmarks.random_jobs", "--minutes", "60")
 

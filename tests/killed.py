@@ -1,8 +1,8 @@
 """Processes that are killed while they write: ``python -m tests.killed FOLDER`` tells what is left.
 
-A child is killed (kill -9) at the first thing that it asks the system for, the next one at the
-second, and so on until one comes to its end. After each, the file has to be the old one or the new
-one, whole.
+The first child is killed (kill -9) at its first request to the system, the next one at its second.
+This goes on until a child reaches its end. After each, the file must be the old one or the new one,
+whole.
 """
 
 import json

@@ -1,4 +1,4 @@
-"""Cells that a spreadsheet would run as formulas are told of where they are written as text."""
+"""A note names cells that a spreadsheet would run as formulas."""
 
 from collections.abc import Callable
 from pathlib import Path

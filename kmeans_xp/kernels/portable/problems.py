@@ -22,8 +22,9 @@ class ProblemOptions(NamedTuple):
         A problem is left unsolved if its mean variance is above 0 and below the least, or above
         the greatest divided by n_features.
     least_total, greatest_total : float
-        A problem with weights is left unsolved if the sum of its weights times its mean variance is
-        below the least, or, times the numbers of features and rows too, above the greatest.
+        Bounds of the sum of a problem's weights times its mean variance. A problem is left
+        unsolved if that is below the least. So it is if that times the numbers of features and
+        rows is above the greatest.
     margin : float
         A later run is better if its inertia is less by more than this share.
     """
