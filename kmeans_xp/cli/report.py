@@ -231,7 +231,7 @@ def _profiles(report: _Report) -> list[Html]:
     centres = report.clusters.centres
     values, what = report.data.values, "in the columns' own units"
     if _is_cosine(report):
-        values, what = quality.compared_points(report.data, report.result), "of rows at length 1"
+        values, what = quality.compared_points(report.data, report.result), "of rows of length 1"
     display = plotting.ProfilesDisplay.from_predictions(
         values,
         report.result.labels,
