@@ -1,0 +1,1 @@
+"""Times of each commit, by airspeed velocity."""
