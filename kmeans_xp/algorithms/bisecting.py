@@ -412,13 +412,19 @@ class _InBlocks:
 
 def _sides(rows: Rows, labels: Array, centroids: Array, *, xp: Namespace) -> _Sides:
     """Return the inertia and the counts of the two halves of all these rows."""
-    return _sides_of_node(rows, labels, xp.zeros_like(labels), centroids, 0, xp=xp)
+    return _sides_of(rows, labels, None, centroids, xp=xp)
 
 
 def _sides_of_node(
     rows: Rows, labels: Array, nodes: Array, centroids: Array, node: int, *, xp: Namespace
 ) -> _Sides:
     """Return the inertia and the counts of the two halves of one node's rows."""
+    return _sides_of(rows, labels, nodes == node, centroids, xp=xp)
+
+
+def _sides_of(
+    rows: Rows, labels: Array, is_ours: Array | None, centroids: Array, *, xp: Namespace
+) -> _Sides:
     dtype = accumulation_dtype(rows.device, xp=xp)
     squared = assigned_sq_distances(rows, labels, centroids, xp=xp)
     squared = xp.astype(squared, dtype, copy=False)
@@ -426,13 +432,16 @@ def _sides_of_node(
     if rows.weights is not None:
         squared = squared * xp.astype(rows.weights, dtype, copy=False)
         is_weighted = rows.weights > 0.0
+    zeros = xp.zeros_like(squared)
     inertia, n_rows, n_weighted = [], [], []
     for side in (0, 1):
-        is_mine = (labels == side) & (nodes == node)
-        inertia.append(xp.sum(xp.where(is_mine, squared, xp.zeros_like(squared))))
+        is_mine = labels == side
+        is_mine = is_mine if is_ours is None else is_mine & is_ours
+        inertia.append(xp.sum(xp.where(is_mine, squared, zeros)))
         n_rows.append(xp.count_nonzero(is_mine))
-        is_counted = is_mine if is_weighted is None else is_mine & is_weighted
-        n_weighted.append(xp.count_nonzero(is_counted))
+        n_weighted.append(
+            n_rows[-1] if is_weighted is None else xp.count_nonzero(is_mine & is_weighted)
+        )
     return _Sides(xp.stack(inertia), xp.stack(n_rows), xp.stack(n_weighted))
 
 

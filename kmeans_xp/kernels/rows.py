@@ -138,7 +138,10 @@ class DenseRows(NamedTuple):
         xp = namespace_of(self.points)
         points = xp.take(self.points, indices, axis=0)
         points = xp.astype(points, computing_dtype(points.dtype, xp=xp), copy=False)
-        points = points if self.origin is None else points - self.origin
+        if self.origin is not None:
+            points -= xp.astype(
+                self.origin, points.dtype, copy=False
+            )  # in place: it is our own array
         return DenseRows(points, None if self.weights is None else xp.take(self.weights, indices))
 
     def gathered(self, indices: Array) -> "DenseRows":
