@@ -1,4 +1,4 @@
-"""What passes between gpu_check.py and the processes of its steps: a setting, and an answer."""
+"""Data between gpu_check.py and the processes of its steps: a setting, and an answer."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""What long doubles say of a fit, on any library and of any kind of rows."""
+"""Checks of a fit in long doubles, on any library and for any kind of rows."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple

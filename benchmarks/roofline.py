@@ -1,4 +1,4 @@
-"""The least time of one Lloyd iteration on a GPU, by a formula; needs no GPU.
+"""The minimum time of one Lloyd iteration on a GPU, by a formula; needs no GPU.
 
 ``python benchmarks/roofline.py`` prints the tables of ``docs/roofline.md``, and with ``--write``
 puts them there.

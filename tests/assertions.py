@@ -1,4 +1,4 @@
-"""What many tests demand of a result."""
+"""Assertions that many tests share."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""The labels that every CUDA kernel must give, by NumPy: the chain of docs/design.md; and rows."""
+"""The labels of every CUDA kernel, by the chain of docs/design.md in NumPy, and rows."""
 
 from typing import Any, NamedTuple
 

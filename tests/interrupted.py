@@ -1,4 +1,4 @@
-"""Fits that are killed, and go on: ``python -m tests.interrupted FOLDER`` tells how they end.
+"""Kills fits and continues them: ``python -m tests.interrupted FOLDER`` checks how they end.
 
 Each fit runs in a process of its own, which kills itself in the middle. All are begun before this
 process fits anything: threads do not survive a fork.

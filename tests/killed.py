@@ -1,4 +1,4 @@
-"""Processes that are killed while they write: ``python -m tests.killed FOLDER`` tells what is left.
+"""Kills processes while they write: ``python -m tests.killed FOLDER`` checks the file they leave.
 
 The first child is killed (kill -9) at its first request to the system, the next one at its second.
 This goes on until a child reaches its end. After each, the file must be the old one or the new one,

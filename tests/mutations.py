@@ -1,4 +1,4 @@
-"""Files that differ from a good one, as discs, networks and people with bad intent make them."""
+"""Damaged copies of a good file, like those from disks, networks and attackers."""
 
 import os
 import random

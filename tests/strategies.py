@@ -1,4 +1,4 @@
-"""Hypothesis strategies: rows and centroids on the host, and how to lay them out in memory."""
+"""Hypothesis strategies: rows and centroids on the host, and their memory layouts."""
 
 import functools
 from collections.abc import Iterator

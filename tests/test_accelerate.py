@@ -1,4 +1,4 @@
-"""This package's k-means in scikit-learn's place: where it gets to, and how it goes again."""
+"""``accelerate`` replaces scikit-learn's k-means everywhere, and can be undone."""
 
 import pickle
 import subprocess

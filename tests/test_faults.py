@@ -1,4 +1,4 @@
-"""Faults in the middle of work: estimators stay as they were, processes live, files are whole."""
+"""Faults during work: estimators stay unchanged, processes survive, files are complete."""
 
 import json
 import multiprocessing

@@ -1,4 +1,4 @@
-"""Numbers of clusters that are recommended, and what is said of them."""
+"""Recommended numbers of clusters, and the reasons for them."""
 
 import io
 import subprocess

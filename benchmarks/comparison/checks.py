@@ -1,4 +1,4 @@
-"""Whether the libraries that are timed did the same work: a faster wrong answer is no answer."""
+"""Checks that the timed libraries do the same work: a fast wrong answer does not count."""
 
 from collections.abc import Mapping
 from typing import Any

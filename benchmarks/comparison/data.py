@@ -1,4 +1,4 @@
-"""What the CPU libraries are compared on: sizes, kinds of data, and the cases of each job."""
+"""The data of the CPU comparison: sizes, kinds of data, and the cases of each job."""
 
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple

@@ -1,4 +1,4 @@
-"""What needs a fresh process for each measurement: memory of a fit, imports and first fits.
+"""Measurements that need a fresh process each: memory of a fit, imports and first fits.
 
 ``python benchmarks/comparison/processes.py MEASUREMENT CASE`` is how the comparison calls itself;
 the answer is a line of JSON.

@@ -1,4 +1,4 @@
-"""The page of the comparison, in Markdown, from what has been measured."""
+"""The Markdown page of the comparison, written from the measurements."""
 
 import math
 from collections.abc import Iterable, Sequence

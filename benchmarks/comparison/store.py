@@ -1,4 +1,4 @@
-"""What has been measured so far: a JSON file that several commands add to."""
+"""The measurements so far, in a JSON file to which several commands add."""
 
 import json
 from pathlib import Path

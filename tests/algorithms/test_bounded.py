@@ -1,4 +1,4 @@
-"""Bounds change which rows are visited, and not a bit of the result."""
+"""Bounds change which rows are visited, but not a bit of the result."""
 
 import importlib
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""Rows drawn by chance, in one piece and cut into blocks: as NumPy's RandomState draws them."""
+"""Random rows, from one array or from blocks, are those that NumPy's RandomState draws."""
 
 from collections.abc import Callable
 from functools import partial

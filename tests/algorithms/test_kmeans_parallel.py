@@ -1,4 +1,4 @@
-"""k-means||: few visits, the same candidates however the rows are cut, and good ones."""
+"""k-means|| makes few visits, and finds the same good candidates for every division into blocks."""
 
 import importlib
 from types import SimpleNamespace

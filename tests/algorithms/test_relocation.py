@@ -1,4 +1,4 @@
-"""Clusters that lose all their rows are given others, and duplicates do not make that endless."""
+"""Clusters that lose all rows get other rows; with duplicates this ends too."""
 
 import warnings
 from typing import Any

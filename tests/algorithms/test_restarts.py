@@ -1,4 +1,4 @@
-"""Restarts that run as one batch end as each of them alone does."""
+"""Restarts in one batch have the same results as separate restarts."""
 
 from itertools import pairwise
 from typing import Any

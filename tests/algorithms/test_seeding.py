@@ -1,4 +1,4 @@
-"""The same seed chooses the rows that scikit-learn chooses, on every library."""
+"""With the same seed, every library chooses the same rows as scikit-learn."""
 
 from typing import Any
 

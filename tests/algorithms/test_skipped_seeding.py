@@ -1,4 +1,4 @@
-"""k-means++ that leaves out rows chooses the rows that it chooses otherwise, and measures few."""
+"""k-means++ that skips rows measures few of them, and chooses the same rows as plain passes."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager

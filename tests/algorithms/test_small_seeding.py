@@ -1,4 +1,4 @@
-"""k-means++ in one compiled call chooses the rows that its kernels choose in turn."""
+"""k-means++ in one compiled call chooses the same rows as its kernels one by one."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""What is asked of blocks, against NumPy; and what happens when memory runs out."""
+"""The methods of blocks, compared with NumPy; and the behaviour when memory runs out."""
 
 from collections.abc import Callable
 from typing import Any

@@ -1,4 +1,4 @@
-"""Several items computed with at a time: in order, bounded, and no thread is left."""
+"""Several items at a time: results in order, bounded memory, and no thread remains."""
 
 import threading
 from collections.abc import Callable, Iterator

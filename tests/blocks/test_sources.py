@@ -1,4 +1,4 @@
-"""Sources of rows: every kind gives the same rows, and names the rows that it cannot give."""
+"""Sources of rows: every kind gives the same rows, and names rows that it cannot read."""
 
 import functools
 import io

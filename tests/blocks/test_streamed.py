@@ -1,4 +1,4 @@
-"""Rows that are read block by block: estimators give what they give for rows in memory."""
+"""Rows that are read block by block: results equal those for rows in memory."""
 
 import errno
 import os

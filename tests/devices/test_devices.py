@@ -1,4 +1,4 @@
-"""Which library, which device, the way there and back, and how much at a time."""
+"""Choice of library and device, transfers there and back, and tile sizes."""
 
 import gc
 import importlib

@@ -1,4 +1,4 @@
-"""Tensors that gradients flow to: taken without them, and left as they were."""
+"""Tensors that require gradients: fits ignore the gradients, and leave the tensors unchanged."""
 
 import copy
 from typing import Any

@@ -1,4 +1,4 @@
-"""Arrays of libraries without kernels, which those of NumPy and CuPy compute with in place."""
+"""Arrays of libraries without kernels: those of NumPy and CuPy compute with them in place."""
 
 import functools
 import pickle

@@ -1,4 +1,4 @@
-"""k_means_batched gives what k_means gives for each problem, to the bit."""
+"""k_means_batched is bit-identical to k_means for each problem."""
 
 import warnings
 from typing import Any

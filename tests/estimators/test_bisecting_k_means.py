@@ -1,4 +1,4 @@
-"""BisectingKMeans splits as scikit-learn's does, on every library and wherever the rows lie."""
+"""BisectingKMeans splits like scikit-learn's, on every library and for rows anywhere."""
 
 import copy
 import importlib

@@ -1,4 +1,4 @@
-"""scikit-learn's callbacks see a fit as it goes, and can stop it."""
+"""scikit-learn's callbacks get each iteration of a fit, and can stop it."""
 
 import re
 from typing import Any

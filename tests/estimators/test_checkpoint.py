@@ -1,4 +1,4 @@
-"""A fit that was killed goes on from its file, and ends with the bits of one that was not."""
+"""A fit that was killed continues from its file, with the bits of an uninterrupted fit."""
 
 import contextlib
 import errno

@@ -1,4 +1,4 @@
-"""Fitted state goes to scikit-learn's estimators and comes back, to the last bit."""
+"""Conversion to scikit-learn's estimators and back keeps every bit of the fitted state."""
 
 from pathlib import Path
 from typing import Any

@@ -1,4 +1,4 @@
-"""Data frames with a column of lists, such as embeddings, in the place of an array."""
+"""Data frames with a column of lists, such as embeddings, instead of an array."""
 
 from collections.abc import Callable
 from typing import Any

@@ -1,4 +1,4 @@
-"""The functions: scikit-learn's two, and lloyd, assign and inertia on plain arrays."""
+"""The functions: two of scikit-learn's, and lloyd, assign and inertia on plain arrays."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""KMeans gives on every library what scikit-learn gives on NumPy, and keeps what it promises."""
+"""KMeans has the same results on every library as scikit-learn on NumPy, and keeps its promises."""
 
 import copy
 import warnings

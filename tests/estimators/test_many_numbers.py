@@ -1,4 +1,4 @@
-"""More numbers than 32 bits count, and more rows than float32 does; in little memory."""
+"""More numbers than 32 bits can count, and more rows than float32 can, in little memory."""
 
 import numpy as np
 import pytest

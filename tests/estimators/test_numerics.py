@@ -1,4 +1,4 @@
-"""Results have the same bits every time, and the digits that the data allow."""
+"""Results are bit-identical every time, and as precise as the data allow."""
 
 import warnings
 from collections.abc import Iterator

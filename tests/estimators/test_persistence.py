@@ -1,4 +1,4 @@
-"""Models survive the way to disk and back exactly, and damaged files are refused."""
+"""Saved models load exactly, and damaged files raise errors."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""Pickles and joblib files of a fit load where there is no such library or device, too."""
+"""Pickles and joblib files of a fit load also where its library or device is missing."""
 
 import copy
 import pickle

@@ -1,4 +1,4 @@
-"""What ``random_state`` may be, and that an int is NumPy's RandomState of that seed."""
+"""Valid values of ``random_state``; an int equals NumPy's RandomState with that seed."""
 
 import copy
 import pickle

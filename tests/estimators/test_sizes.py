@@ -1,4 +1,4 @@
-"""size_min and size_max: constrained k-means, with sizes kept and inertia least."""
+"""size_min and size_max: constrained k-means with minimal inertia within the bounds."""
 
 from pathlib import Path
 from typing import Any

@@ -1,4 +1,4 @@
-"""The estimators are scikit-learn's in all but the arrays: its checks, tools and containers."""
+"""The estimators work like scikit-learn's: with its checks, tools and containers."""
 
 import copy
 import pickle

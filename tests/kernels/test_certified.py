@@ -1,4 +1,4 @@
-"""Labels by tensor cores: each is the chain's, and how many rows had to be done by the chain."""
+"""Labels by tensor cores equal those of the chain, and few rows need the chain."""
 
 from typing import Any
 

@@ -103,7 +103,7 @@ def test_an_address_is_for_calls_of_the_same_parameters() -> None:
         (add_three_times, add),
         (first_least, call_at(*first_least.parameters)),  # it returns a number
     ):
-        with pytest.raises(TypeError, match="has other parameters than this call"):
+        with pytest.raises(TypeError, match="differ from those of this call"):
             function.address(dtype, call)
     assert not zeros.of_dtype.keys() & {dtype}  # nothing was compiled for it
     at = call_at(*sum_lanes.parameters)

@@ -1,4 +1,4 @@
-"""Many small problems on CUDA: one grid for all of them, with the bits of one fit each."""
+"""Many small problems on CUDA: one grid for all, bit-identical to single fits."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Fits while the interpreter ends, when no thread can be begun any more."""
+"""Fits while the interpreter shuts down, when no new thread can start."""
 
 import subprocess
 import sys

@@ -1,4 +1,4 @@
-"""The host waits for the device, and copies from it, no oftener than the algorithms need.
+"""The host waits for the device, and copies from it, only as often as the algorithms need.
 
 Counted by the emulation of CuPy on a CPU: a boolean, a ``float()`` or a mask of device values
 shows as a copy to the host and a synchronization, wherever it is hidden.

@@ -1,4 +1,4 @@
-"""When NumPy's kernels are compiled by numba, when not, and where compiled code is kept."""
+"""When numba compiles the kernels for NumPy, and where the compiled code is kept."""
 
 import os
 import subprocess
@@ -154,7 +154,7 @@ def test_damaged_code_is_compiled_anew(
     (path,) = tmp_path.rglob("*.nbc")
     good = path.read_bytes()
     path.write_bytes(damage(good))
-    with pytest.warns(RuntimeWarning, match=f"in {path} is damaged: it is compiled anew"):
+    with pytest.warns(RuntimeWarning, match=f"in {path} is damaged: it is compiled again"):
         assert doubles(made(), np.float32)
     with warnings.catch_warnings():
         warnings.simplefilter("error")

@@ -1,4 +1,4 @@
-"""Kernels on sparse rows: every body gives what the same rows give as a dense array."""
+"""Kernels on sparse rows: every body has the same results as for dense rows."""
 
 import itertools
 from typing import Any, NamedTuple

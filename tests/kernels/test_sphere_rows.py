@@ -1,4 +1,4 @@
-"""Kernels on rows of a sphere: every body gives what rows that were scaled before give."""
+"""Kernels on rows of a sphere: every body has the same results as for rows scaled before."""
 
 import itertools
 from typing import Any

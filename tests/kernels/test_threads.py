@@ -1,4 +1,4 @@
-"""BLAS is held to one thread while kernels need it, and let go whatever happens."""
+"""BLAS uses one thread while kernels need that; the limit always ends, also after errors."""
 
 import threading
 

@@ -1,4 +1,4 @@
-"""Merging partial results in an order that depends on their number alone."""
+"""The order in which partial results merge depends only on their number."""
 
 import math
 import weakref

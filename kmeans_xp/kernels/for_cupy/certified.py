@@ -1,4 +1,4 @@
-"""Labels by the chain of docs/design.md, and by tensor cores where each can be proven."""
+"""Labels by the chain of docs/design.md, or by tensor cores with a proof for each label."""
 
 import functools
 from collections.abc import Iterator
@@ -18,7 +18,7 @@ PART_ROWS = 2**24
 
 _CHAIN_ROWS = 128  # of a block, as in the source
 
-#: padded numbers of features that are compiled for tensor cores
+#: padded numbers of features with compiled kernels for tensor cores
 _DEPTHS = (16, 32, 64, 128)
 #: more features are padded to a multiple of this, as in the source
 _WIDE_DEPTH = 64
@@ -28,7 +28,7 @@ _COLUMNS = 128  # centroids at a time, as in the source: a multiple of what each
 _WIDE_SHARED_BYTES = 2 * 256 * 2 * (_WIDE_DEPTH + 8)
 #: rows in half precision at a time, 128 for each multiprocessor: up to 3800 features on an H100
 _HALVES_BYTES = 128 * 2**20
-#: what is counted for a part: three numbers, and one for each batch of rows without a proof
+#: counters of a part: three numbers, and one for each batch of rows without a proof
 _COUNTERS = 3
 _BATCH = 32
 _PREPARING = 1024  # threads of a block that prepares, as in the source
@@ -46,7 +46,7 @@ _LEAST_WORK = 2**26
 
 
 class _Prepared(NamedTuple):
-    """Centroids as tensor cores take them."""
+    """Centroids prepared for tensor cores."""
 
     depth: int
     n_padded: int
@@ -58,7 +58,7 @@ class _Prepared(NamedTuple):
 
 
 class Labelling:
-    """Centroids made ready to label parts of rows.
+    """Centroids prepared to label parts of rows.
 
     Parameters
     ----------
@@ -68,9 +68,9 @@ class Labelling:
     types : tuple of str
         The C types of the points and of the computation.
     part_rows : int
-        Rows at most of a part.
+        Maximum number of rows in a part.
     by_tensor_cores : bool, optional
-        Whether they score the rows, as of ``is_certified`` by default.
+        Whether tensor cores score the rows; by default the result of ``is_certified``.
     """
 
     def __init__(
@@ -97,11 +97,11 @@ class Labelling:
 
     @property
     def counts(self) -> Array | None:
-        """Of each part, how many rows had no proof; None where the chain labels all."""
+        """Number of rows without a proof in each part; None if the chain labels all rows."""
         return None if self._prepared is None else self._prepared.counters[:, 0]
 
     def write(self, number: int, part: DenseRows, labels: Array) -> None:
-        """Write the labels of a part, the ``number``-th."""
+        """Write the labels of the part with this number."""
         prepared = self._prepared
         if prepared is None:
             self._write_exact(part, labels)
@@ -183,7 +183,7 @@ class Labelling:
         )
 
     def _choice(self, part: DenseRows) -> Iterator[Any]:
-        """Return the rows and the centroids to choose from, as kernels take them."""
+        """Return the kernel arguments for the rows and centroids."""
         n_clusters, n_features = self.centroids.shape
         yield from row_arguments(part)
         yield from (self.centroids, self.sq_norms, np.int64(part.n_points))
@@ -195,7 +195,7 @@ def _sizes(prepared: _Prepared) -> tuple[Any, Any]:
 
 
 def wide_blocks(depth: int) -> int:
-    """Return how many blocks have halves of 128 rows each: one for each multiprocessor at most."""
+    """Return the number of blocks with 128 rows in half precision: at most one a multiprocessor."""
     of_block = 2 * _CERTIFIED_ROWS * depth
     n_multiprocessors = _n_multiprocessors(cupy.cuda.runtime.getDevice())
     return max(1, min(within_budget(_HALVES_BYTES) // of_block, n_multiprocessors))
@@ -215,7 +215,7 @@ def is_certified(rows: DenseRows | ManyRows, centroids: Array, types: tuple[str,
 
 @functools.cache
 def _has_tensor_cores(device: int) -> bool:
-    """Return whether they take what the source asks for: m16n8k16, and copies beside it."""
+    """Return whether the device supports m16n8k16 products and asynchronous copies."""
     return int(cupy.cuda.Device(device).compute_capability) >= 80
 
 

@@ -1,6 +1,6 @@
 """The nearest centroid of each row, and Lloyd's step.
 
-An override's result is Any since it may be ``NotImplemented``.
+Overrides return Any because they may return ``NotImplemented``.
 """
 
 import functools
@@ -29,16 +29,16 @@ from kmeans_xp.kernels.rows import DenseRows
 
 __all__ = ["batched_labels", "batched_totals", "is_kernels_alone", "reads_rows_once"]
 
-#: what a block may ask for where SHARED_BYTES are too little; two at a time
+#: shared memory of a block if SHARED_BYTES are too little; two blocks at a time
 _MOST_SHARED_BYTES = 96 * 2**10
-#: threads that should take part in adding up a tile
+#: preferred number of threads that add up a tile
 _ADDING_THREADS = 64
 
 _PARTIALS_BYTES = 16 * 2**20
 
-#: padded numbers of features that are compiled for one thread a row, or two rows
+#: padded numbers of features with compiled kernels for one thread per row, or per two rows
 _WIDTHS = (2, 4, 8, 16, 32, 64)
-#: a row of no more bytes is one of two of a thread
+#: up to this number of bytes in a row, each thread has two rows
 _MOST_BYTES_OF_TWO = 64
 #: of shared memory of a block whose threads have two rows: three blocks at a time on an H100
 _BYTES_OF_TWO = 72 * 2**10
@@ -51,7 +51,7 @@ _MOST_BATCHED = 2**22
 
 
 class _Few(NamedTuple):
-    """How a kernel for few features is launched."""
+    """Launch parameters of a kernel for few features."""
 
     width: int
     tile_rows: int
@@ -61,7 +61,7 @@ class _Few(NamedTuple):
 
 @lloyd_step.override("cupy", rows=DenseRows)
 def one_pass_step(rows: DenseRows, centroids: Array, *, xp: Namespace) -> Any:
-    """Read each row once, if its features and the clusters are few; else sort by label."""
+    """Read each row once if there are few features and clusters; otherwise sort by label."""
     types = types_of(rows, centroids)
     if types is None:
         return NotImplemented
@@ -75,7 +75,7 @@ def one_pass_step(rows: DenseRows, centroids: Array, *, xp: Namespace) -> Any:
 
 @lloyd_step_batched.override("cupy", rows=DenseRows)
 def batched_step(rows: DenseRows, centroids: Array, *, xp: Namespace) -> Any:
-    """Give each restart blocks of its own, in the same two launches."""
+    """Give each restart its own blocks, in the same two launches."""
     types = types_of(rows, centroids)
     few = None if types is None else _one_pass(rows, centroids, types)
     if types is None or few is None:
@@ -90,9 +90,9 @@ def reads_rows_once(rows: DenseRows, centroids: Array) -> bool:
 
 
 def is_kernels_alone(rows: DenseRows, centroids: Array) -> bool:
-    """Return whether a step launches kernels and does nothing else, so that a graph can record it.
+    """Return whether a step only launches kernels, so that a graph can record it.
 
-    Batched steps do if they are one pass.
+    Batched steps do so if they are one pass.
     """
     if centroids.ndim == 2:
         return types_of(rows, centroids) is not None
@@ -101,7 +101,7 @@ def is_kernels_alone(rows: DenseRows, centroids: Array) -> bool:
 
 @nearest_labels.override("cupy", rows=DenseRows)
 def running_minimum_labels(rows: DenseRows, centroids: Array, *, xp: Namespace) -> Any:
-    """Keep each row's least score in a register; by tensor cores where there is much to score."""
+    """Keep each row's smallest score in a register; use tensor cores for many scores."""
     types = types_of(rows, centroids)
     if types is None:
         return NotImplemented
@@ -118,9 +118,9 @@ def running_minimum_labels(rows: DenseRows, centroids: Array, *, xp: Namespace) 
 
 
 def batched_totals(rows: ManyRows, centroids: Array) -> ClusterTotals | None:
-    """Return the totals of each run, (n_runs, n_clusters, ...): None if that is not one pass.
+    """Return the totals of each run, (n_runs, n_clusters, ...); None if that is not one pass.
 
-    Centroids are of shape (n_runs, n_clusters, n_features).
+    Centroids have the shape (n_runs, n_clusters, n_features).
     """
     types = types_of(rows, centroids)
     few = None if types is None else _one_pass(rows, centroids, types)
@@ -133,7 +133,7 @@ def batched_labels(rows: ManyRows, centroids: Array) -> Array:
     n_runs, n_clusters, n_features = centroids.shape
     few = _few(n_features, n_clusters, centroids.dtype.itemsize, with_sums=False)
     assert types is not None
-    assert few is not None  # what fits with sums fits without
+    assert few is not None  # if it fits with sums, it fits without
     labels = cupy.empty((n_runs, rows.n_points), dtype=np.int32)
     _few_labels(rows, centroids, types, few, labels)
     return labels
@@ -173,7 +173,7 @@ def _few_step(
     """Return the totals of each of the runs, (n_runs, n_clusters, ...)."""
     n_runs, n_clusters, n_features = centroids.shape
     n_cells = n_runs * n_clusters * (n_features + 1)
-    # As many as for one run, whatever their number: the order of adding must not change.
+    # As many as for a single run: the order of additions must not change.
     most = max(1, _PARTIALS_BYTES * n_runs // (8 * n_cells))
     rows_per_block, n_blocks = split(rows.n_points, min(MOST_BLOCKS, most), few.tile_rows)
     partials = cupy.empty((n_blocks, n_cells), dtype=np.float64)
@@ -202,7 +202,7 @@ def _few_step(
 
 
 def _one_pass(rows: DenseRows | ManyRows, centroids: Array, types: tuple[str, str]) -> _Few | None:
-    """Return how a pass that also adds up is launched; None if two readings are faster."""
+    """Return the launch parameters of a pass with sums; None if two passes are faster."""
     *_, n_clusters, n_features = centroids.shape
     few = _few(n_features, n_clusters, centroids.dtype.itemsize, with_sums=True)
     if few is None:
@@ -240,12 +240,12 @@ def _few(n_features: int, n_clusters: int, itemsize: int, *, with_sums: bool) ->
 
 
 def _tile_rows(width: int, itemsize: int) -> int:
-    """Return how many rows are in shared memory at a time, as in the source."""
+    """Return the number of rows in shared memory at a time, as in the source."""
     return N_THREADS * (2 if width * itemsize <= _MOST_BYTES_OF_TWO else 1)
 
 
 @functools.cache
 def _most_shared_bytes(device: int) -> int:
-    # Cached: CuPy asks the driver for every attribute of a device to tell one of them.
+    # Cache it: CuPy queries all attributes of a device to return one of them.
     most: int = cupy.cuda.Device(device).attributes["MaxSharedMemoryPerBlockOptin"]
     return most if most < _MOST_SHARED_BYTES else _MOST_SHARED_BYTES

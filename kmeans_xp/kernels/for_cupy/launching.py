@@ -1,7 +1,7 @@
-"""How kernels are launched: compiled by NVRTC on first use, arguments, and shares of the rows.
+"""Launch kernels: compile them by NVRTC at first use, make arguments, divide the rows.
 
-Each kernel is bit-equal from one call to the next: sums are taken in an order that follows from
-the shapes, and nothing here waits for the device or copies from it.
+Each kernel gives bit-identical results in every call: the shapes alone decide the order of sums.
+Nothing here waits for the device or copies from it.
 """
 
 import functools
@@ -33,13 +33,13 @@ __all__ = [
     "types_of",
 ]
 
-N_THREADS = 256  # of a block, as in the sources
+N_THREADS = 256  # in a block, as in the sources
 
-#: what every device gives a block without being asked: four such blocks at a time on a GPU of
-#: compute capability 9.0
+#: shared memory that a block gets on every device without a request; with compute capability 9.0,
+#: four of these blocks run at a time
 SHARED_BYTES = 48 * 2**10
 
-#: blocks of a pass over all rows: enough to fill any device, few enough to merge fast
+#: number of blocks of a pass over all rows: enough to fill any device, few enough to merge fast
 MOST_BLOCKS = 1024
 
 C_TYPES = {
@@ -69,7 +69,7 @@ class ManyRows(NamedTuple):
     weights : array of shape (n_problems, n_points), or None
     origin : array of shape (n_problems, n_features)
     problems : array of int32, shape (n_runs,)
-        Whose rows each run takes.
+        The problem whose rows each run uses.
     """
 
     points: Array
@@ -85,17 +85,17 @@ class ManyRows(NamedTuple):
 
     @property
     def n_points(self) -> int:
-        """Rows of a problem."""
+        """Number of rows of a problem."""
         return int(self.points.shape[1])
 
     @property
     def n_features(self) -> int:
-        """Columns of each."""
+        """Number of columns of each row."""
         return int(self.points.shape[2])
 
 
 def runs_over(rows: DenseRows | ManyRows) -> tuple[Any, int]:
-    """Return whose rows each run takes, null for the only ones, and how many runs there are."""
+    """Return the problem of each run, null for a single problem, and the number of runs."""
     return (rows.problems, len(rows.problems)) if isinstance(rows, ManyRows) else (NULL, 1)
 
 
@@ -112,19 +112,19 @@ def types_of(rows: DenseRows | ManyRows, *arrays: Array) -> tuple[str, str] | No
 
 
 def are_plain(*arrays: Array) -> bool:
-    """Return whether the numbers of each lie in C order without gaps."""
+    """Return whether each array is C-contiguous."""
     return all(array.flags.c_contiguous for array in arrays)
 
 
 def row_arguments(rows: DenseRows | ManyRows, *, with_weights: bool = False) -> Iterator[Any]:
-    """Return the points, weights if asked for, and origin: null where there are none."""
+    """Return the points, the weights if wanted, and the origin; null for missing ones."""
     optional = (rows.weights, rows.origin) if with_weights else (rows.origin,)
     yield rows.points
     yield from (NULL if array is None else array for array in optional)
 
 
 def split(n_rows: int, most_blocks: int, tile_rows: int = N_THREADS) -> tuple[int, int]:
-    """Return rows a block, in whole tiles of ``tile_rows``, and the number of blocks."""
+    """Return the rows of a block, in whole tiles of ``tile_rows``, and the number of blocks."""
     n_tiles = -(-n_rows // tile_rows)
     rows_per_block = -(-n_tiles // most_blocks) * tile_rows
     return rows_per_block, -(-n_rows // rows_per_block)
@@ -139,7 +139,7 @@ def launch(
     n_threads: int = N_THREADS,
     shared_bytes: int = 0,
 ) -> None:
-    """Launch a kernel, a name expression, of a source of this folder."""
+    """Launch a kernel, given by a name expression, of a source in this folder."""
     grid = blocks if isinstance(blocks, tuple) else (blocks,)
     function = compiled(name, source)
     if shared_bytes > SHARED_BYTES:
@@ -149,7 +149,7 @@ def launch(
 
 @functools.cache
 def compiled(name: str, source: str) -> Any:
-    """Return a kernel of a source, which is compiled with those of the same template arguments."""
+    """Return a kernel of a source; those with the same template arguments compile together."""
     template, _, arguments = name.partition("<")
     templates = _templates(source)
     alike = [each for each in templates if templates[each] == templates[template]]
@@ -159,9 +159,9 @@ def compiled(name: str, source: str) -> Any:
 
 @functools.cache
 def _module(source: str, names: tuple[str, ...] | None) -> Any:
-    """Return a source compiled by one run of NVRTC, which takes a tenth of a second for itself.
+    """Return a source compiled by one run of NVRTC, which has an overhead of a tenth of a second.
 
-    Kernels of other widths are not in it: each takes a few tenths, and a fit needs one or two.
+    It has no kernels of other widths: each takes a few tenths, and a fit needs one or two.
     """
     text = source_text(source)
     return cupy.RawModule(code=text, options=("-std=c++17",), name_expressions=names)
@@ -169,14 +169,14 @@ def _module(source: str, names: tuple[str, ...] | None) -> Any:
 
 @functools.cache
 def _templates(source: str) -> dict[str, str]:
-    """Return the template parameters of each kernel of a source, "" where it is none."""
+    """Return the template parameters of each kernel of a source, "" for none."""
     return {name: parameters for parameters, name in _KERNEL.findall(source_text(source))}
 
 
 def source_text(source: str) -> str:
-    """Return a source of this folder with what it includes, each file once.
+    """Return a source of this folder with the files that it includes, each once.
 
-    NVRTC could include files itself, but CuPy keeps compiled code by the text that it is given.
+    NVRTC could include files itself, but CuPy uses the text of the source as key of its cache.
     """
     folder, seen = importlib.resources.files(__package__), {source}
 

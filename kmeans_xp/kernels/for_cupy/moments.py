@@ -1,6 +1,6 @@
-"""Moments of dense rows, with and without their weights, while each row is read once.
+"""Moments of dense rows, with and without their weights, from one read of each row.
 
-An override's result is Any since it may be ``NotImplemented``.
+Overrides return Any because they may return ``NotImplemented``.
 """
 
 from collections.abc import Sequence
@@ -33,20 +33,20 @@ from kmeans_xp.kernels.rows import DenseRows
 
 __all__ = ["spread_of_each"]
 
-#: numbers that are worth a block of threads
+#: minimum number of values for a block of threads
 _FEWEST_NUMBERS = 2**13
 
 
 @column_moments.override("cupy", rows=DenseRows)
 def moments_in_a_pass(rows: DenseRows, *, xp: Namespace) -> Any:
-    """Give every block a share of the rows: CuPy's own sums have one block for 16 columns."""
+    """Give every block some of the rows; CuPy's own sums have one block for 16 columns."""
     both = moments_of_both(rows, xp=xp)
     return both if both is NotImplemented else both.weighted
 
 
 @both_moments.override("cupy", rows=DenseRows)
 def moments_of_both(rows: DenseRows, *, xp: Namespace) -> Any:
-    """Add up the rows and the weighted rows while they are there."""
+    """Add up the rows and the weighted rows from one read."""
     types = types_of(rows)
     if types is None or rows.n_features == 0:
         return NotImplemented
@@ -56,7 +56,7 @@ def moments_of_both(rows: DenseRows, *, xp: Namespace) -> Any:
 
 @spread.override("cupy")
 def spread_in_a_launch(plain: Moments, weighted: Moments, about: Array, *, xp: Namespace) -> Any:
-    """Take it in one block: as operations of CuPy it is a launch each."""
+    """Compute it in one block; as operations of CuPy, each would be a launch."""
     given = (*plain, *weighted)
     is_plain = are_plain(*given, about) and all(each.dtype == np.float64 for each in given)
     if not is_plain or about.dtype.name not in ("float32", "float64") or not len(about):
@@ -66,10 +66,10 @@ def spread_in_a_launch(plain: Moments, weighted: Moments, about: Array, *, xp: N
 
 
 def spread_of_each(rows: ManyRows) -> Spread | None:
-    """Return where the rows of each problem lie: bit-equal to a fit's start, None to decline.
+    """Return the spread of each problem's rows, bit-identical to a fit's start; None to decline.
 
-    The rows' own origin is what they are measured from meanwhile. Of each problem a row of the
-    origins, (n_problems, n_features), and of the numbers, (n_problems, 3).
+    The rows' own origin is subtracted meanwhile. The result has a row for each problem: origins
+    (n_problems, n_features), and numbers (n_problems, 3).
     """
     types = types_of(rows)
     if types is None:
@@ -86,7 +86,7 @@ def spread_of_each(rows: ManyRows) -> Spread | None:
 
 
 def _spread(moments: Sequence[Array], stride: int, about: Array) -> Spread:
-    """Return what the moments of each problem say, which lie ``stride`` numbers apart."""
+    """Return the spread from the moments of each problem, which are ``stride`` numbers apart."""
     n_problems, n_features = about.shape
     origin = cupy.empty_like(about)
     numbers = cupy.empty((n_problems, 3), dtype=np.float64)

@@ -20,14 +20,14 @@ __all__: list[str] = []
 
 Host = NDArray[Any]
 
-#: of what a group of problems takes beside its rows
+#: memory of a group of problems beside its rows
 _GROUP_BYTES = 2**30
-#: the most that the second and the third dimension of a grid may be
+#: maximum size of the second and the third dimension of a grid
 _MOST_RUNS = 2**16 - 1
 
 
 class _Runs(NamedTuple):
-    """How runs ended; those with an empty cluster, or that go round, have no iterations."""
+    """Results of runs; those with an empty cluster or a cycle have 0 iterations."""
 
     centroids: Array
     n_iter: Host
@@ -42,9 +42,10 @@ def solved_in_one_grid(
     *,
     xp: Namespace,
 ) -> Any:
-    """Take each step of all problems in the same launches, and read once for all of them.
+    """Take each step of all problems in the same launches, with one read for all of them.
 
-    By the kernels of one fit, of which each run has blocks of its own: so results have its bits.
+    These are the kernels of a single fit, and each run has its own blocks. So results are
+    bit-identical to those of single fits.
     """
     if not _is_small(points, weights, options.n_clusters):
         return None
@@ -53,7 +54,7 @@ def solved_in_one_grid(
     except Exception as error:
         if not is_out_of_memory(error, xp=xp):
             raise
-        return None  # one after another, problems take less
+        return None  # problems one after another are faster
 
 
 def _solved_in_groups(
@@ -74,7 +75,7 @@ def _computed(points: Array) -> Any:
 
 
 def _is_small(points: Array, weights: Array | None, n_clusters: int) -> bool:
-    """Return whether a problem leaves most of the device idle, and is one pass over its rows."""
+    """Return whether a problem leaves most of the device idle, and takes one pass over its rows."""
     given = (points,) if weights is None else (points, weights)
     if not are_plain(*given) or points[0].size > FEW_NUMBERS:
         return False
@@ -83,7 +84,7 @@ def _is_small(points: Array, weights: Array | None, n_clusters: int) -> bool:
 
 
 def _groups(points: Array, uniforms: Host, n_clusters: int) -> Iterator[slice]:
-    """Yield problems whose runs are taken together."""
+    """Yield groups of problems whose runs go together."""
     n_problems, n_points, n_features = points.shape
     n_runs, n_drawn = uniforms.shape
     n_trials = (n_drawn - 1) // max(1, n_clusters - 1)
@@ -115,7 +116,7 @@ def _solved(
     if weights is not None:
         is_in_range &= _has_room(variance, mass, points[0].size, options)
     tol = options.tol * np.where(is_in_range, variance, 0.0)
-    tol[~is_in_range] = np.inf  # one step, of which nothing is kept
+    tol[~is_in_range] = np.inf  # take only one step, and drop it
     runs = _walked(rows, starts, np.repeat(tol, n_starts), options.max_iter)
     labels = batched_labels(rows, runs.centroids)
     inertia = to_host(batched_inertia(rows, labels, runs.centroids)).reshape(n_problems, n_starts)
@@ -134,7 +135,7 @@ def _solved(
 
 def _is_in_range(variance: Host, n_features: int, options: ProblemOptions) -> Host:
     """Return which problems need neither a warning nor an error."""
-    # Not a number where the differences themselves are too large.
+    # The variance is NaN if the differences themselves overflow.
     is_too_large = ~(variance <= options.greatest_variance / n_features)
     is_too_small = (variance > 0.0) & (variance < options.least_variance)
     found: Host = ~is_too_large & ~is_too_small
@@ -142,7 +143,7 @@ def _is_in_range(variance: Host, n_features: int, options: ProblemOptions) -> Ho
 
 
 def _has_room(variance: Host, mass: Host, n_numbers: int, options: ProblemOptions) -> Host:
-    """Return which problems' weights times squared distances need neither of these."""
+    """Return which problems' weights times squared distances need no warning and no error."""
     with np.errstate(over="ignore", invalid="ignore"):
         total = variance * mass
         is_small_enough = total * n_numbers <= options.greatest_total
@@ -151,7 +152,7 @@ def _has_room(variance: Host, mass: Host, n_numbers: int, options: ProblemOption
 
 
 def _first_best(inertia: Host, margin: float) -> Host:
-    """Return the run of each problem that is kept: a later one if it is better by the margin."""
+    """Return the best run of each problem; a later run must be better by the margin."""
     best = np.zeros(len(inertia), dtype=np.int64)
     least = inertia[:, 0].copy()
     for run in range(1, inertia.shape[1]):
@@ -171,7 +172,7 @@ def _starts(rows: ManyRows, uniforms: Host, n_clusters: int) -> Array | None:
     trials = uniforms[:, 1:].reshape(n_starts, n_clusters - 1, -1 if n_clusters > 1 else 0)
     firsts = None
     if rows.weights is None:
-        # As where one problem draws it.
+        # Draw it in the same way as for a single problem.
         drawn = np.minimum(uniforms[:, 0] * rows.n_points, rows.n_points - 1).astype(np.int64)
         firsts = of_each_run(drawn)
     return chosen_in_each(rows, firsts, of_each_run(uniforms[:, :1]), of_each_run(trials))
@@ -180,7 +181,7 @@ def _starts(rows: ManyRows, uniforms: Host, n_clusters: int) -> Array | None:
 def _walked(rows: ManyRows, starts: Array, tol: Host, max_iter: int) -> _Runs:
     """Take steps from all starts until each run has ended.
 
-    A run that has ended is computed on with the others, until those that go on are half of them.
+    Ended runs are computed together with the others until only half of the runs continue.
     """
     centroids, ended = starts, starts.copy()
     n_iter = np.zeros(len(starts), dtype=np.int64)
@@ -192,7 +193,7 @@ def _walked(rows: ManyRows, starts: Array, tol: Host, max_iter: int) -> _Runs:
         sq_shift, n_empty, now_explained = step.signals.T
         centroids = step.update.centroids
         is_done = sq_shift <= tol[runs]
-        # Centroids may go round in a circle: `lloyd` looks for that.
+        # Centroids may repeat in a cycle: `lloyd` detects that.
         is_left = (n_empty > 0.0) | ~is_done & (now_explained <= explained)
         is_last = is_done | (number == max_iter)
         explained = now_explained.copy()

@@ -1,4 +1,4 @@
-"""The steps of a loop as CUDA graphs: one launch a step instead of several."""
+"""The steps of a loop as CUDA graphs: one launch for each step instead of several."""
 
 import importlib
 from collections.abc import Callable
@@ -10,21 +10,21 @@ __all__ = ["Replay", "replayed"]
 
 T = TypeVar("T")
 
-#: A result stays as it is until the second call after it. Lloyd looks at the steps that were taken
-#: last, and at the centroids that they began from.
+#: The second call after a result overwrites it. Lloyd reads only the last steps, and the centroids
+#: from which they began.
 _RECORDS = 2
 
 
 class Replay(Generic[T]):
     """A function from one CuPy array to arrays, recorded twice and then replayed.
 
-    Each result is overwritten by the second call after it.
+    The second call after a result overwrites it.
 
     Parameters
     ----------
     function : callable
         From an array to an array, or to nested tuples of arrays; the same work for every array.
-        The work is launches of kernels alone: CuPy cannot record cuBLAS.
+        The work may only launch kernels: CuPy cannot record cuBLAS.
     """
 
     def __init__(self, function: Callable[[Array], T]) -> None:
@@ -46,12 +46,12 @@ class Replay(Generic[T]):
 
 
 def replayed(function: Callable[[], None], n_times: int) -> None:
-    """Do the work of a function several times, of which the host launches one graph each.
+    """Do the work of a function several times; the host launches a graph for each.
 
     Parameters
     ----------
     function : callable
-        Launches kernels that were launched before, and asks for no memory.
+        Launches kernels that were launched before, and allocates no memory.
     n_times : int
     """
     cuda = importlib.import_module("cupy").cuda
@@ -68,7 +68,7 @@ class _Record(NamedTuple):
     argument: Array
     result: Any
     graph: Any
-    pool: Any  # the graph writes to its memory, which must not go to anyone else
+    pool: Any  # the graph writes to its memory, so nothing else may use it
 
 
 def _recorded(function: Callable[[Array], Any], array: Array) -> _Record:
@@ -78,8 +78,8 @@ def _recorded(function: Callable[[Array], Any], array: Array) -> _Record:
     with cuda.using_allocator(pool.malloc), stream:
         stream.wait_event(given)
         argument = array.copy()
-        # Once without recording: the pool then has the memory that the recording needs, for
-        # it must not ask CUDA for any.
+        # Run once without recording: the pool then has the memory for the recording, which must
+        # not allocate any from CUDA.
         function(argument)
         stream.begin_capture()
         result = function(argument)

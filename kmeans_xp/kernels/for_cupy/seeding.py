@@ -1,6 +1,6 @@
-"""Distances by differences, the candidates of k-means++, and random numbers of rows.
+"""Distances from differences, the candidates of k-means++, and random numbers of rows.
 
-An override's result is Any since it may be ``NotImplemented``.
+Overrides return Any because they may return ``NotImplemented``.
 """
 
 from typing import Any, NamedTuple
@@ -37,16 +37,16 @@ from kmeans_xp.kernels.rows import DenseRows, Rows
 
 __all__ = ["batched_inertia", "chosen_in_each"]
 
-#: padded numbers of k-means++ candidates that are compiled
+#: padded numbers of k-means++ candidates with compiled kernels
 _CANDIDATES = (1, 4, 8, 16)
-#: numbers that are worth a block of threads which measures candidates, and blocks at most
+#: minimum amount of numbers for a block that measures candidates, and maximum number of blocks
 _FEWEST_NUMBERS = 2**15
 _MOST_MEASURING = 2048
 #: distances of candidates that are kept; for more rows each centre reads the rows twice instead
 _MOST_KEPT_BYTES = 2**32
-#: bytes of a row from which it is worth a look whether it need be read
+#: from this size of a row in bytes, first check whether it must be read
 _WIDE_ROW_BYTES = 128
-#: Each draw reads the rows of a block: of more draws a running total is found faster.
+#: Maximum number of draws that each read the rows of a block; for more, a running total is faster.
 _MOST_DRAWN = 256
 #: centres from which a graph is worth its making, and numbers that are read faster than launched
 _FEWEST_REPLAYED = 16
@@ -57,7 +57,7 @@ _FEW_NUMBERS = 2**22
 def distances_across_lanes(
     rows: DenseRows, labels: Array, centroids: Array, *, xp: Namespace
 ) -> Any:
-    """Take the differences of a row in some threads of a warp."""
+    """Compute the differences of a row in several threads of a warp."""
     types = types_of(rows, centroids)
     if types is None:
         return NotImplemented
@@ -82,7 +82,7 @@ def distances_across_lanes(
 
 @assigned_inertia.override("cupy", rows=DenseRows)
 def added_across_lanes(rows: DenseRows, labels: Array, centroids: Array, *, xp: Namespace) -> Any:
-    """Add such distances up while they are in registers."""
+    """Add up distances while they are in registers."""
     types = types_of(rows, centroids)
     return NotImplemented if types is None else _inertia(rows, labels, centroids, types)[0]
 
@@ -121,12 +121,12 @@ def _inertia(
 
 
 def _lanes_of(rows: DenseRows | ManyRows) -> int:
-    """Return how many threads share a row: as many as have something to read of it."""
+    """Return the number of threads that share a row, so that each has something to read."""
     return min(32, 1 << (rows.n_features - 1).bit_length()) if rows.n_features else 1
 
 
 class _Measuring(NamedTuple):
-    """What ``measure_candidates`` is to do beside measuring; null for what it is not."""
+    """Optional work of ``measure_candidates`` beside measuring; null for what is not wanted."""
 
     kept: Any = NULL
     keeps_least: bool = False
@@ -144,7 +144,7 @@ class _Measuring(NamedTuple):
 def one_pass_potentials(
     rows: DenseRows, closest: Array, candidates: Array, *, xp: Namespace
 ) -> Any:
-    """Measure each row to all candidates while it is read once."""
+    """Measure each row to all candidates from one read."""
     if not _takes(rows, closest, candidates):
         return NotImplemented
     _, n_blocks = _measuring_blocks(rows)
@@ -155,7 +155,7 @@ def one_pass_potentials(
 
 @closer_of.override("cupy", rows=DenseRows)
 def fused_fold(rows: DenseRows, closest: Array, candidate: Array, *, xp: Namespace) -> Any:
-    """Take the difference and the minimum in one launch."""
+    """Compute the difference and the minimum in one launch."""
     if not _takes(rows, closest, candidate):
         return NotImplemented
     out = cupy.empty_like(closest)
@@ -167,11 +167,11 @@ def fused_fold(rows: DenseRows, closest: Array, candidate: Array, *, xp: Namespa
 def chosen_without_the_host(
     rows: DenseRows, closest: Array, last: Array | None, trials: Array, *, xp: Namespace
 ) -> Any:
-    """Take few launches and one pass over the rows a centre, and replay them where rows are few.
+    """Use few launches and one pass over the rows for each centre; replay them for few rows.
 
-    The distances of all candidates are kept, so that folding in the one that is chosen reads
-    no row again; which one that is stays on the device. Of many long rows, those are not read
-    that the triangle inequality shows to be nearer to a centre than to any candidate.
+    The distances of all candidates are kept, so that folding in the chosen one reads no row
+    again; the choice stays on the device. If rows are many and long, those are skipped that are
+    nearer to a centre than to any candidate by the triangle inequality.
     """
     if not _chooses_at_once(rows, closest, last, trials):
         return None
@@ -182,11 +182,11 @@ def chosen_without_the_host(
 def chosen_in_each(
     rows: ManyRows, first: Array | None, uniforms: Array, trials: Array
 ) -> Array | None:
-    """Return initial centroids of each run, (n_runs, n_clusters, n_features), None to decline.
+    """Return initial centroids of each run, (n_runs, n_clusters, n_features); None to decline.
 
-    Each run's are those that ``kmeans_plusplus`` chooses, to the bit. ``first`` are indices of
-    rows, (n_runs,); if it is None, rows have weights by which uniforms, (n_runs, 1), draw it.
-    Trials are of shape (n_runs, n_clusters - 1, n_trials).
+    They are bit-identical to those of ``kmeans_plusplus``. ``first`` are indices of rows,
+    (n_runs,). If it is None, rows have weights, and uniforms, (n_runs, 1), draw the first row.
+    Trials have the shape (n_runs, n_clusters - 1, n_trials).
     """
     n_runs = len(rows.problems)
     dtype = rows.origin.dtype
@@ -207,7 +207,7 @@ def chosen_in_each(
 def _chosen(
     rows: DenseRows | ManyRows, closest: Array, last: Array | None, trials: Array
 ) -> "_Choosing":
-    """Return what all centres of each run were chosen by; ``_chooses_at_once`` was asked."""
+    """Choose all centres of each run, and return the state; first check ``_chooses_at_once``."""
     choosing = _Choosing(rows, closest, last, trials)
     choosing.take(closest, NULL if last is None else choosing.measuring.kept)
     n_left = trials.shape[1] - 1
@@ -222,7 +222,7 @@ def _chosen(
 def _chooses_at_once(
     rows: DenseRows | ManyRows, closest: Array, last: Array | None, trials: Array
 ) -> bool:
-    """Return whether there is a kernel for it, and memory for the distances of all candidates."""
+    """Return whether there are a kernel, and memory for the distances of all candidates."""
     n_centres, n_trials = trials.shape
     is_short = within_budget(_MOST_KEPT_BYTES) < _MOST_KEPT_BYTES  # as after memory ran out
     is_short |= n_trials * closest.nbytes > _MOST_KEPT_BYTES
@@ -234,7 +234,7 @@ def _chooses_at_once(
 
 
 class _Choosing:
-    """The arrays that all centres share, of each run, and the launches of one centre."""
+    """The arrays of each run, for all centres, and the launches for one centre."""
 
     def __init__(
         self, rows: DenseRows | ManyRows, closest: Array, last: Array | None, trials: Array
@@ -264,7 +264,7 @@ class _Choosing:
             )
         if last is not None:
             self.centres[0] = last
-            # As wide as the others: another kernel would be compiled for one launch.
+            # Use the same width as the others, to avoid the compilation of a further kernel.
             _measure(
                 rows,
                 closest,
@@ -278,7 +278,7 @@ class _Choosing:
         self.take(self.nearest, self.measuring.kept)
 
     def take(self, before: Array, of_last: Any) -> None:
-        """Choose a centre, by each row's least distance before the last one and that to it."""
+        """Choose a centre from each row's distances to the last centre and the nearest before."""
         rows, asked = self.rows, self.measuring
         _fold(rows, before, of_last, asked, self.nearest, self.blocks)
         _draw(rows, self.nearest, self.blocks, self.trials, asked, self.candidates)
@@ -287,11 +287,11 @@ class _Choosing:
         _measure(rows, self.nearest, self.candidates, asked)
 
     def _measure_centres(self) -> None:
-        """Tell which centres no candidate is near, so that their rows need not be read."""
+        """Find the centres with no candidate near, whose rows need not be read."""
         _, n_trials, n_features = self.candidates.shape
         dtype = self.candidates.dtype
-        # Each of three distances is off by n_features + 3 roundings of itself at most, and by a
-        # square that is too small for the dtype for each feature.
+        # The error of each of three distances is at most n_features + 3 roundings, plus, for each
+        # feature, a square that is too small for the dtype.
         share = dtype.type(0.25 * (1.0 - 8 * (n_features + 6) * np.finfo(dtype).eps))
         least = dtype.type(n_features * 1e3 * np.finfo(dtype).tiny)
         launch(
@@ -306,7 +306,7 @@ class _Choosing:
 
 
 class _Blocks:
-    """How rows are cut into blocks to draw from, and the mass of each block of each run."""
+    """The division of rows into blocks to draw from, and the mass of each block of each run."""
 
     def __init__(self, rows: DenseRows | ManyRows, n_runs: int) -> None:
         self.n_rows, self.n_blocks = split(rows.n_points, MOST_BLOCKS)
@@ -321,7 +321,7 @@ def _fold(
     nearest: Any,
     blocks: _Blocks,
 ) -> None:
-    """Fold in what was chosen last, if anything was kept of it, and add up what is drawn by."""
+    """Fold in the last choice, if its distances were kept, and add up the mass for draws."""
     problems, _ = runs_over(rows)
     _, weights, _ = row_arguments(rows, with_weights=True)
     launch(
@@ -346,7 +346,7 @@ def _draw(
     *,
     exceeds: bool = False,
 ) -> None:
-    """Draw a row for each of the indices that are asked for, (n_runs, n_drawn)."""
+    """Draw rows and write their indices, (n_runs, n_drawn)."""
     types = types_of(rows)
     assert types is not None
     n_runs, n_drawn = asked.indices.shape
@@ -379,9 +379,9 @@ def _drawn(rows: DenseRows | ManyRows, values: Array, uniforms: Array, *, exceed
 def drawn_in_two_launches(
     values: Array, weights: Array | None, uniforms: Array, side: str, *, xp: Namespace
 ) -> Any:
-    """Find the block of rows by its mass, then the row in it: no running total is written."""
+    """Find the block of rows by its mass, then the row in it, without a running total."""
     is_plain = uniforms.dtype == np.float64 and are_plain(uniforms)
-    rows = DenseRows(values[:, None], weights)  # of which no point is read
+    rows = DenseRows(values[:, None], weights)  # the points are not read
     if not is_plain or not 0 < len(uniforms) <= _MOST_DRAWN or types_of(rows, values) is None:
         return NotImplemented
     return _drawn(rows, values[None, :], uniforms[None, :], exceeds=side == "right")[0]
@@ -436,7 +436,7 @@ def _measure(
 def philox_on_device(
     rows: Rows, start: int, key: tuple[int, int], stream: int, *, xp: Namespace
 ) -> Any:
-    """Make the numbers where they are used: nothing is uploaded."""
+    """Make the numbers on the device, without an upload."""
     uniforms = cupy.empty(rows.n_points, dtype=np.float64)
     if rows.n_points:
         launch(

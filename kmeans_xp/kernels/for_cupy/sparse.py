@@ -33,12 +33,12 @@ __all__: list[str] = []
 
 R = TypeVar("R")
 
-#: bytes of the sums of parts of the rows, each with a number for each feature
+#: maximum bytes of partial sums of the rows, each with a number for each feature
 _PARTS_BYTES = 2**28
 _MOST_PARTS = 4096
-#: rows that are worth sums of their own
+#: minimum number of rows for separate sums
 _FEWEST_ROWS = 32
-#: rows that are sorted by label at a time
+#: number of rows to sort by label at a time
 _SORTED_ROWS = 2**22
 #: candidates that a warp has threads for
 _MOST_CANDIDATES = 32
@@ -53,7 +53,7 @@ class _Centroids(NamedTuple):
     ----------
     panel : array of shape (n_features, n_clusters)
     biases, sq_norms, from_zero : arrays of float64, shape (n_clusters,)
-        What scores begin with; squares from the origin, and from zero.
+        Initial values of scores; squared norms relative to the origin, and to zero.
     """
 
     panel: Array
@@ -63,7 +63,7 @@ class _Centroids(NamedTuple):
 
 
 def _override(kernel: Kernel[..., Any]) -> Callable[[Callable[..., R]], Callable[..., R]]:
-    """Register a body for what a launch can take; it is called without the namespace."""
+    """Register a body for sizes that a launch can take; it is called without the namespace."""
 
     def register(body: Callable[..., R]) -> Callable[..., R]:
         @kernel.override("cupy", rows=SparseRows)
@@ -104,7 +104,7 @@ def labels_then_sums(rows: SparseRows, centroids: Array) -> Any:
 
 @_override(cluster_sums)
 def sums_in_pieces(rows: SparseRows, labels: Array, n_clusters: int) -> Any:
-    """Add up the rows in the order of their labels, a piece of a cluster after another."""
+    """Add up the rows in the order of their labels, in pieces of clusters."""
     if n_clusters > MOST_CLUSTERS:
         return NotImplemented
     totals = no_totals(n_clusters, rows.n_features)
@@ -132,7 +132,7 @@ def _add_sorted(rows: SparseRows, labels: Array, totals: ClusterTotals) -> None:
 
 @_override(assigned_sq_distances)
 def distances_under_the_row(rows: SparseRows, labels: Array, centroids: Array) -> Array:
-    """Look at no more of a centroid than the row has numbers of."""
+    """Read only those features of a centroid in which the row has numbers."""
     return _distances(rows, labels, centroids).astype(rows.dtype, copy=False)
 
 
@@ -157,7 +157,7 @@ def added_distances(rows: SparseRows, labels: Array, centroids: Array) -> Array:
 
 
 def _origin_norm(rows: SparseRows) -> Array:
-    """Return the square of the origin, from zero."""
+    """Return the squared norm of the origin."""
     zero = cupy.zeros((1, rows.n_features), rows.dtype)
     return _described(zero, rows).from_zero
 
@@ -183,7 +183,7 @@ def all_across_centroids(rows: SparseRows, centroids: Array) -> Array:
 
 @_override(column_moments)
 def moments_where_rows_have_numbers(rows: SparseRows) -> Moments:
-    """Add the stored numbers, and at the end the zeros of each column: the rest of the mass."""
+    """Add the stored numbers, then the zeros of each column, which have the rest of the mass."""
     n_features = rows.n_features
     n_rows = _rows_of_part(rows.n_points, 3 * n_features)
     n_parts = -(-rows.n_points // n_rows)
@@ -197,7 +197,7 @@ def moments_where_rows_have_numbers(rows: SparseRows) -> Moments:
     mass = cells[-1]
     if rows.origin is None:
         return Moments(mass, sums, squares)
-    # Column by column, not sum w x^2 - 2 o sum w x + W o^2: nothing cancels.
+    # Column by column, without cancellation, unlike sum w x^2 - 2 o sum w x + W o^2.
     zeros = (mass - under) * rows.origin
     return Moments(mass, sums - zeros, squares + zeros * rows.origin)
 
@@ -234,7 +234,7 @@ def _described(centroids: Array, rows: SparseRows) -> _Centroids:
 
 
 def _rows_of_part(n_points: int, n_sums: int) -> int:
-    """Return how many rows are added up one after another, by sums of their own."""
+    """Return the number of rows in a part with its own sums."""
     most = max(1, min(_MOST_PARTS, within_budget(_PARTS_BYTES) // (8 * n_sums)))
     return max(_FEWEST_ROWS, -(-n_points // most))
 
@@ -252,7 +252,7 @@ def _or_null(array: Array | None) -> Any:
 
 
 def _launch_for(rows: SparseRows, name: str, n_lanes: int, arguments: tuple[Any, ...]) -> None:
-    """Launch a kernel that has ``n_lanes`` threads for each row."""
+    """Launch a kernel with ``n_lanes`` threads for each row."""
     n_blocks = -(-rows.n_points * n_lanes // N_THREADS)
     _launch_sparse(name, rows, n_blocks, (*_arrays(rows), *arguments))
 

@@ -1,4 +1,4 @@
-"""Lloyd steps, queued ahead of the host's convergence check, and small ones eight in a graph."""
+"""Lloyd steps, queued ahead of the host's convergence check; small ones in graphs of eight."""
 
 from collections import deque
 from collections.abc import Callable
@@ -23,18 +23,18 @@ from kmeans_xp.kernels.rows import DenseRows, Rows
 
 __all__ = ["FEW_NUMBERS", "QueuedSteps", "StepsInGraphs", "step_and_update"]
 
-#: numbers that a GPU reads in less time than its host takes to launch a few kernels
+#: amount of numbers that a GPU reads faster than its host launches a few kernels
 FEW_NUMBERS = 2**22
 
-#: A graph costs as much as some steps to make: loops that end soon are better off without.
+#: To make a graph costs as much as some steps, so loops that end soon are faster without one.
 _PLAIN_STEPS = 8
-#: steps of a graph: those beyond the last of a run take some ten microseconds each, for nothing
+#: steps in a graph: each step after the last of a run wastes some ten microseconds
 _STEPS_AT_ONCE = 8
 
 
 @steps_of.override("cupy", rows=object)
 def queued_steps(rows: Rows, reduce: Any, tol: float, *, xp: Namespace) -> Steps:
-    """Queue the next step while the host waits for the last; small ones by the eight."""
+    """Queue the next step while the host waits for the last; small ones eight at a time."""
     if isinstance(rows, DenseRows) and _is_small(rows):
         return StepsInGraphs(rows, reduce, lloyd_step, xp=xp)
     return QueuedSteps(reduce, lloyd_step, xp=xp)
@@ -42,7 +42,7 @@ def queued_steps(rows: Rows, reduce: Any, tol: float, *, xp: Namespace) -> Steps
 
 @batched_steps_of.override("cupy", rows=DenseRows)
 def batched_while_small(rows: DenseRows, reduce: Any, *, xp: Namespace) -> Any:
-    """Take them together where one start leaves most of the device idle."""
+    """Take the starts together if one start leaves most of the device idle."""
     return StepsInGraphs(rows, reduce, lloyd_step_batched, xp=xp) if _is_small(rows) else None
 
 
@@ -55,12 +55,12 @@ class QueuedSteps(Steps):
         self._zeros = Zeros()
 
     def take(self, centroids: Array, *, n_left: int) -> Step:
-        """Return the step from these centroids, after the one wait."""
+        """Return the step from these centroids; this waits once."""
         begun = self._next
-        # If these are not the centroids to go on from, what was begun was for nothing.
+        # If the loop continues from other centroids, drop the queued step.
         if begun is None or begun.source is not centroids:
             begun = self._begin(centroids)
-        # Before the wait below, so that the device does not wait for the host.
+        # Queue it before the wait below, so that the device does not wait for the host.
         self._next = self._begin(begun.update.centroids) if n_left > 1 else None
         return Step(centroids, begun.totals, begun.update, begun.read_signals())
 
@@ -82,8 +82,8 @@ class QueuedSteps(Steps):
 class StepsInGraphs(QueuedSteps):
     """Takes eight steps in one launch, after some that are queued, and reads their signals at once.
 
-    What lies beyond the last step of a run, or beyond one that left a cluster empty, is dropped:
-    each step follows from its centroids alone, so none of it changes a bit of what is handed out.
+    Steps after the last one of a run, or after one that left a cluster empty, are dropped. Each
+    step depends only on its centroids, so dropped steps do not change the results.
     """
 
     def __init__(self, rows: DenseRows, reduce: Any, step: Any, *, xp: Namespace) -> None:
@@ -94,7 +94,7 @@ class StepsInGraphs(QueuedSteps):
         self._replay = Replay(self._queue_all)
 
     def take(self, centroids: Array, *, n_left: int) -> Step:
-        """Return the step from these centroids, after a wait or from what was waited for."""
+        """Return the step from these centroids; wait only if it is not ready yet."""
         if self._ahead and self._ahead[0].before is centroids:
             return self._ahead.popleft()
         can_record = is_kernels_alone(self._rows, centroids)
@@ -139,9 +139,9 @@ def step_and_update(
     *,
     xp: Namespace,
 ) -> tuple[ClusterTotals, Update]:
-    """Return what ``lloyd_step`` and ``update_centroids`` give, with their launches as one.
+    """Return the results of ``lloyd_step`` and ``update_centroids`` with fewer launches.
 
-    The update's signals are written to ``signals`` where it is given.
+    The update's signals are written to ``signals`` if it is not None.
     """
     if isinstance(rows, DenseRows) and not reads_rows_once(rows, centroids):
         labels = nearest_labels(rows, centroids, xp=xp)

@@ -1,6 +1,6 @@
 """Sums of the rows of each cluster in the order of their labels, and the centroids they make.
 
-An override's result is Any since it may be ``NotImplemented``.
+Overrides return Any because they may return ``NotImplemented``.
 """
 
 import math
@@ -33,15 +33,15 @@ __all__ = [
     "updated_sums",
 ]
 
-#: rows that are sorted together, by the number of bits of a place among them
+#: number of rows to sort together, as the number of bits of a place among them
 _CHUNK_BITS = (12, 8)
 _KEY_BITS = 32
 _SORTING_THREADS = 512
 MOST_CLUSTERS = 2 ** (_KEY_BITS - min(_CHUNK_BITS))
-#: of where each cluster begins in each chunk
+#: maximum bytes of each cluster's start in each chunk
 _RUNS_BYTES = 64 * 2**20
 _MOST_ROWS = 2**30
-#: pieces that keep a device busy; each has this many rows at least
+#: number of pieces that keep a device busy, and minimum number of rows in each
 _PIECES = 2048
 _FEWEST_ROWS = 256
 #: clusters, or parts of them, up to which one block is faster than two launches
@@ -54,11 +54,11 @@ class Sorted(NamedTuple):
     Parameters
     ----------
     arguments : tuple
-        Of kernels: what SORTED_ROWS in ``common.cu`` says.
+        Arguments of kernels, as SORTED_ROWS in ``common.cu`` lists them.
     piece_starts : array of shape (n_clusters + 1,)
     most_pieces : int
     tickets : array
-        Zeros, as many as were given.
+        Zeros, as many as the caller passed.
     """
 
     arguments: tuple[Any, ...]
@@ -68,13 +68,13 @@ class Sorted(NamedTuple):
 
 
 class Zeros:
-    """Zeros that a launch leaves behind as it found them, for the steps of one run."""
+    """Arrays of zeros that are zero again after each launch, for the steps of one run."""
 
     def __init__(self) -> None:
         self._kept: Array | None = None
 
     def take(self, n_zeros: int) -> Array:
-        """Return zeros of int32, to be given back when all launches that use them are queued."""
+        """Return zeros of int32; give them back when all launches that use them are queued."""
         kept, self._kept = self._kept, None
         if kept is not None and len(kept) == n_zeros:
             return kept
@@ -86,7 +86,7 @@ class Zeros:
 
 
 class _Means(NamedTuple):
-    """What the sums of the last rows make new centroids of, and where those go."""
+    """Inputs and outputs of the new centroids, which are made with the sums of the last rows."""
 
     old: Array
     new: Array
@@ -107,9 +107,10 @@ def updated_sums(
     zeros: Zeros,
     signals: Array | None = None,
 ) -> Any:
-    """Return the totals and the update that follows from them, or NotImplemented.
+    """Return the totals and their update, or NotImplemented.
 
-    To the bits of ``cluster_sums`` and ``update_centroids``, in no more launches than the first.
+    They are bit-identical to those of ``cluster_sums`` and ``update_centroids``, with no more
+    launches than ``cluster_sums``.
     """
     n_clusters, n_features = centroids.shape
     is_one_part = rows.n_points <= _rows_of_part(n_clusters)
@@ -171,7 +172,7 @@ def sorted_by_label(
 ) -> Sorted:
     """Sort rows, fewer than 2**30, by labels of int32; stable, and cut into pieces of clusters.
 
-    ``counts`` are zeros, n_clusters + 1 of them and as many behind as tickets are wanted.
+    ``counts`` has n_clusters + 1 zeros, followed by a zero for each ticket.
     """
     n_rows = len(labels)
     bits = _chunk_bits(n_clusters)
@@ -208,9 +209,9 @@ def sorted_by_label(
 def fused_update(
     totals: ClusterTotals, centroids: Array, *, signals: Array | None = None, xp: Namespace
 ) -> Any:
-    """Take the means and the loop's three numbers in a launch, or in two where there are many.
+    """Compute the means and the loop's three numbers in one launch, or in two for many clusters.
 
-    The numbers are written to ``signals`` where it is given.
+    The numbers are written to ``signals`` if it is not None.
     """
     if centroids.dtype.name not in ("float32", "float64") or not are_plain(*totals, centroids):
         return NotImplemented
@@ -234,7 +235,7 @@ def fused_update(
 
 
 def _rows_of_part(n_clusters: int) -> int:
-    """Return how many rows are sorted in one launch."""
+    """Return the number of rows to sort in one launch."""
     bits = _chunk_bits(n_clusters)
     n_chunks = max(1, _RUNS_BYTES // (2 * (n_clusters + 1)))
     return int(min(n_chunks * 2**bits, _MOST_ROWS))
@@ -246,7 +247,7 @@ def _chunk_bits(n_clusters: int) -> int:
 
 
 def _parts_of(n_clusters: int, n_features: int) -> int:
-    """Return how many warps or blocks the means of all clusters are made by."""
+    """Return the number of warps or blocks that make the means of all clusters."""
     return n_clusters * -(-n_features // N_THREADS)
 
 
@@ -259,14 +260,14 @@ def merged(partials: Array) -> Array:
         "merging.cu",
         -(-n_cells // 32),
         (partials, np.int64(n_parts), np.int64(n_cells), out),
-        # A warp for each few parts: each waits for its next number from far away.
+        # One warp for every few parts, since each read has a long latency.
         n_threads=32 * min(32, -(-n_parts // 4)),
     )
     return out
 
 
 def no_totals(n_clusters: int, n_features: int) -> ClusterTotals:
-    """Return totals of zero in one piece of memory."""
+    """Return totals of zero in one allocation."""
     cells = cupy.zeros(n_clusters * (n_features + 1), dtype=np.float64)
     n_sums = n_clusters * n_features
     return ClusterTotals(cells[:n_sums].reshape(n_clusters, n_features), cells[n_sums:])

@@ -1,4 +1,4 @@
-"""k-means++: rows drawn by blocks, and all trials of a step measured in one pass."""
+"""k-means++: draw rows by blocks, and measure all trials of a step in one pass."""
 
 from collections.abc import Callable
 from typing import Any
@@ -73,12 +73,12 @@ __all__ = [
     "potentials_cost",
 ]
 
-#: rows whose mass is added up before one is drawn
+#: number of rows in a block, whose mass is added up before a draw
 DRAWN_BLOCK = 4096
-#: sums that the mass of a block is added up in
+#: number of partial sums for the mass of a block
 _PARTS = 32
 
-#: features from which rows are measured one by one, features in the lanes of vectors
+#: from this number of features, rows are measured one by one, with features in the lanes
 MANY_FEATURES = 16
 
 MANY, SOME = ROW_CANDIDATES
@@ -87,7 +87,7 @@ MANY, SOME = ROW_CANDIDATES
 @compiled(NUMBERS, NUMBERS, COUNT, COUNT, SUMS)
 def add_blocks(values, weights, first, last, totals):
     """Add up weight * value of each block of rows."""
-    parts = np.empty(_PARTS)  # each addition waits for the last one of its part
+    parts = np.empty(_PARTS)  # separate sums, so that additions do not wait for each other
     for block in range(first, last):
         start, stop = block * DRAWN_BLOCK, min((block + 1) * DRAWN_BLOCK, len(values))
         whole = stop - (stop - start) % _PARTS
@@ -113,7 +113,7 @@ def add_blocks(values, weights, first, last, totals):
 
 @compiled(COLUMN, COLUMN, SUMS, NUMBERS_64, FLAG, INDICES)
 def find(values, weights, totals, uniforms, is_left, indices):
-    """Find the block that each uniform's part of the whole lies in, then the row in there."""
+    """Find the block in which each uniform's share of the mass falls, then the row in it."""
     whole, last_block = 0.0, 0
     for block in range(len(totals)):
         whole += totals[block]
@@ -131,7 +131,7 @@ def find(values, weights, totals, uniforms, is_left, indices):
             mass = np.float64(values[row] * weights[row] if weights.shape[0] > 0 else values[row])
             running += mass
             if mass > 0.0:
-                found = row  # where rounding puts a threshold at the whole: the last with mass
+                found = row  # the last row with mass, if rounding puts the threshold at the total
             if running >= threshold if is_left else running > threshold:
                 found = row
                 break
@@ -142,7 +142,7 @@ def find(values, weights, totals, uniforms, is_left, indices):
 def found_by_blocks(
     values: Floats, weights: Floats | None, uniforms: Floats, side: str, *, xp: Namespace
 ) -> Any:
-    """Add up blocks of rows, and look into those only that a threshold lies in."""
+    """Add up blocks of rows, and search only the blocks in which a threshold falls."""
     dtype, n_points = values.dtype, len(values)
     if dtype not in PANEL or not n_points or (weights is not None and weights.dtype != dtype):
         return NotImplemented
@@ -164,7 +164,7 @@ def found_by_blocks(
 
 @compiled(NUMBERS_64, NUMBER, returns=types.int64)
 def first_least(potentials, slack):
-    """Return the first of those that equal the least up to rounding."""
+    """Return the first of those that equal the minimum up to rounding."""
     least = potentials[0]
     for number in range(1, len(potentials)):
         least = min(least, potentials[number])
@@ -178,7 +178,7 @@ def first_least(potentials, slack):
 def first_of_the_least(
     potentials: Floats, indices: NDArray[Any], candidates: Floats, *, xp: Namespace
 ) -> Any:
-    """Do it in one call: calls are what takes the time."""
+    """Do it in one call: calls take most of the time."""
     if potentials.dtype != np.float64 or candidates.dtype not in PANEL:
         return NotImplemented
     slack = 1e-12 if candidates.dtype == np.float64 else 1e-6
@@ -201,7 +201,7 @@ def fold_panels(
     n_candidates,
     lanes,
 ):
-    """Add what each candidate would leave of the inertia, rows in the lanes of vectors."""
+    """Add the inertia that each candidate would leave, with rows in the lanes of vectors."""
     n_features = points.shape[1]
     panels, scratch = aligned(tile * n_features, points), scratch_for(points, tile, filler)
     nearest, wide = np.zeros(tile, points.dtype), np.ones(tile, np.float64)
@@ -215,7 +215,7 @@ def fold_panels(
             if weights.shape[0] > 0:
                 wide[number] = weights[row + number]
         for number in range(n_rows, tile):
-            nearest[number] = 0.0  # what fills the last panel counts for nothing
+            nearest[number] = 0.0  # the padding of the last panel counts as 0
         first = 0
         while first < n_candidates:
             size = group_size(n_candidates - first)
@@ -231,7 +231,7 @@ def fold_panels(
 def keep_nearer_panels(
     points, start, stop, tile, filler, factors, origin, closest, candidate, folded
 ):
-    """Fold a centroid into the distances so far, rows in the lanes of vectors."""
+    """Fold a centroid into the distances so far, with rows in the lanes of vectors."""
     n_features = points.shape[1]
     panels, scratch = aligned(tile * n_features, points), scratch_for(points, tile, filler)
     nearest, panel = np.zeros(tile, points.dtype), panel_rows(panels)
@@ -250,7 +250,7 @@ def keep_nearer_panels(
 def fold_rows(
     points, start, stop, tile, filler, factors, origin, weights, closest, candidates, sums
 ):
-    """Add what each candidate would leave of the inertia, features in the lanes of vectors."""
+    """Add the inertia that each candidate would leave, with features in the lanes of vectors."""
     n_features, scratch, weight = points.shape[1], scratch_for(points, tile, filler), 1.0
     for row in range(start, stop, tile):
         n_rows = min(tile, stop - row)
@@ -281,7 +281,7 @@ def fold_rows(
 def keep_nearer_rows(
     points, start, stop, tile, filler, factors, origin, closest, candidate, folded
 ):
-    """Fold a centroid into the distances so far, features in the lanes of vectors."""
+    """Fold a centroid into the distances so far, with features in the lanes of vectors."""
     n_features, scratch = points.shape[1], scratch_for(points, tile, filler)
     for row in range(start, stop, tile):
         n_rows = min(tile, stop - row)
@@ -292,13 +292,13 @@ def keep_nearer_rows(
 
 
 def potentials_cost(n_candidates: int, n_features: int) -> float:
-    """Return roughly how many nanoseconds of one thread the potentials of a row take."""
+    """Return the approximate time of one thread for the potentials of a row in nanoseconds."""
     return 2.0 + n_features / 4 + n_candidates * (1.0 + n_features / 25)
 
 
 @override(candidate_potentials, on_sphere=True)
 def all_trials_in_a_pass(rows: Dense, closest: Floats, candidates: Floats) -> Floats:
-    """Hold the distances to all candidates in registers, by differences."""
+    """Compute the distances to all candidates in registers, from differences."""
     points, (n_candidates, n_features) = rows.points, candidates.shape
     dtype, tile = points.dtype, tile_rows(rows.n_points, n_features, points.dtype)
     shared = (tile, *filler_of(rows), origin_of(rows), weights_of(rows), closest)
@@ -328,7 +328,7 @@ def _in_panel_lanes(
 def _in_row_lanes(
     points: Floats, shared: tuple[Any, ...], candidates: Floats
 ) -> Callable[[int, int], Floats]:
-    """Return the task that has features in the lanes: no turning of rows."""
+    """Return the task that has features in the lanes, without a transposition of rows."""
     n_candidates, n_features = candidates.shape
     n_padded = -(-n_candidates // SOME) * SOME
     padded = np.zeros((n_padded, n_features), points.dtype)
@@ -344,7 +344,7 @@ def _in_row_lanes(
 
 @override(closer_of, on_sphere=True)
 def folded_in_a_pass(rows: Dense, closest: Floats, candidate: Floats) -> Floats:
-    """Measure by differences, as ``candidate_potentials`` does: to the same bits."""
+    """Measure from differences, with the same bits as ``candidate_potentials``."""
     points, n_features = rows.points, rows.n_features
     dtype, tile = points.dtype, tile_rows(rows.n_points, n_features, points.dtype)
     shared = (

@@ -1,4 +1,4 @@
-"""Mean distances to clusters: each pair of rows is measured once, and added to the sums of both."""
+"""Mean distances to clusters: measure each pair of rows once, and add it to the sums of both."""
 
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -31,15 +31,15 @@ from kmeans_xp.kernels.threads import in_threads
 
 __all__: list[str] = []
 
-#: bytes of the sums of all rows to all clusters, up to which pairs are measured once
+#: pairs are measured once if the sums of all rows to all clusters take at most this many bytes
 _MOST_SUMS = 2**26
-#: bytes of the sums of a task, where there are more
+#: bytes of the sums of a task, if all sums are larger
 _SUMS_OF_TASK = 2**22
-#: rows that may fill up panels, in proportion to the rows and beside that: small clusters leave
-#: most of a panel empty
+#: maximum padding of panels, as a fraction of the rows plus a constant: small clusters leave most
+#: of a panel empty
 _MOST_FILLING = 1.5
 _SOME_FILLING = 4096
-#: spread of float32 rows outside which squares overflow, or lose digits
+#: range of the spread of float32 rows in which squares neither overflow nor lose digits
 _LEAST_SPREAD, _MOST_SPREAD = 1e-15, 1e15
 _WORTH_A_TASK = 100_000
 _MOST_BLOCKS = 32
@@ -48,10 +48,10 @@ Indices = NDArray[np.int64]
 
 
 class _Panels(NamedTuple):
-    """Rows as panels, each of one cluster; the last of a cluster is filled up with its last row."""
+    """Rows as panels, each of one cluster; copies of its last row pad the last panel."""
 
     numbers: Floats
-    #: which row each place has, and whether it is more than filling
+    #: the row at each place, and whether it is not padding
     rows: Indices
     is_row: Floats
     #: of each panel
@@ -106,9 +106,9 @@ def _add_block(
     width,
     sums,
 ):
-    """Add the distances of two ranges of panels; ``once`` if those of a pair are to go to both.
+    """Add the distances of two ranges of panels; with ``once``, add each pair's to both rows.
 
-    The sums to a cluster are ``width`` numbers, from that of the panel ``origin`` on.
+    The sums to a cluster are ``width`` numbers, beginning with that of the panel ``origin``.
     """
     panel = panel_rows(panels)
     for here in range(first, last):
@@ -139,7 +139,7 @@ def _add_block(
 
 @override(silhouette_distances)
 def pairs_in_panels(rows: DenseRows, labels: Labels, order: Indices, bounds: Sequence[int]) -> Any:
-    """Measure by differences, rows in the lanes; each pair once if memory is there for sums."""
+    """Measure from differences, with rows in the lanes; each pair once if memory allows it."""
     points, counts = _well_scaled(rows.points), np.diff(bounds)
     panel = PANEL[points.dtype]
     n_filled = int((-(-counts // panel) * panel).sum())
@@ -224,9 +224,10 @@ def _adder(panels: _Panels) -> Callable[..., None]:
 
 
 def _n_blocks(panels: _Panels) -> int:
-    """Return into how many blocks of panels to cut, one or an even number."""
+    """Return the number of blocks of panels, one or an even number."""
     n_rows, n_features = len(panels.rows), len(panels.numbers) // len(panels.rows)
-    # Nanoseconds, roughly, of all pairs; blocks times blocks are that many tasks, by halves.
+    # The approximate time of all pairs in nanoseconds; the number of tasks is half the square of
+    # the number of blocks.
     cost = n_rows**2 / 2 * (0.5 + n_features / 20)
     n_blocks = min(int((2 * cost / _WORTH_A_TASK) ** 0.5), panels.n_panels // 2, _MOST_BLOCKS)
     return max(1, n_blocks - n_blocks % 2)
@@ -237,10 +238,10 @@ def _range_of(panels: _Panels, block: int, n_blocks: int) -> tuple[int, int]:
 
 
 def _rounds(n_blocks: int) -> list[list[tuple[int, int]]]:
-    """Return all pairs of blocks, in rounds in each of which no block comes twice.
+    """Return all pairs of blocks, in rounds; no block comes twice in a round.
 
-    As in a tournament where each team meets each other once. So the tasks of a round write to
-    different sums, and the order in which a sum is added to is that of the rounds.
+    This is like a tournament in which each team meets each other once. So the tasks of a round
+    write to different sums, and the order of additions to a sum is that of the rounds.
     """
     rounds = [[(block, block) for block in range(n_blocks)]]
     last = n_blocks - 1

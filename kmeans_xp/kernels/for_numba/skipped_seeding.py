@@ -1,8 +1,9 @@
-"""k-means++ that leaves out rows which no candidate can come nearer to.
+"""k-means++ that skips rows for which no candidate can be nearer.
 
-Few features: rows are held by cluster. Potentials are then added in another order than by
-``candidate_potentials``, and ``best_candidate`` takes those that differ by rounding for equal: the
-same rows are chosen. Many features: rows are coded as bytes, and all has the bits of plain passes.
+For few features, rows are grouped by cluster. Potentials are then added in another order than by
+``candidate_potentials``. But ``best_candidate`` treats potentials that differ only by rounding as
+equal, so it chooses the same rows. For many features, rows are coded as bytes, and results are
+bit-identical to those of plain passes.
 """
 
 import math
@@ -27,15 +28,15 @@ from kmeans_xp.kernels.portable.seeding import (
 from kmeans_xp.kernels.rows import DenseRows
 from kmeans_xp.kernels.sphere_rows import SphereRows
 
-if HAS_PRODUCTS:  # what it compiles to are instructions of such processors
+if HAS_PRODUCTS:  # its code uses instructions of these processors
     from kmeans_xp.kernels.for_numba.coded_seeding import CodedRows
 
 __all__ = ["may_hold_rows_by_cluster"]
 
-#: features up to which rows are held as panels: the copy is then about as large as what else is
-#: kept for a row, and ``closer_of`` measures by panels too
+#: up to this number of features, rows are held as panels: the copy is then about as large as the
+#: other data of a row, and ``closer_of`` measures by panels too
 _MOST_FEATURES = 15
-#: centroids for which holding the rows by cluster may pay, and rows of each
+#: minimum number of centroids, and of rows for each, for which rows by cluster may be faster
 _FEWEST_CHOSEN, _FEWEST_ROWS = 48, 64
 #: features and rows from which products of bytes cost less than they save, and features from
 #: which sums of them might not fit in 32 bits
@@ -53,7 +54,7 @@ _MOST_MEASURED, _MEASURED_STEPS = 0.5, 8
 def chosen_by_clusters(
     rows: Dense, closest: Floats, last: Floats | None, trials: Floats, *, xp: Namespace
 ) -> Any:
-    """Measure the rows of those clusters only that a candidate can take rows of."""
+    """Measure only the rows of clusters from which a candidate can take rows."""
     n_chosen, dtype = len(trials), closest.dtype
     if last is None or dtype not in PANEL or rows.points.dtype != dtype:
         return None
@@ -85,7 +86,7 @@ def _may_code_rows(rows: Dense, n_chosen: int) -> bool:
 
 
 class _Chosen:
-    """Chooses rows one after another: by plain passes first, by fewer rows once that pays."""
+    """Chooses rows one after another: first by plain passes, later by fewer rows if faster."""
 
     def __init__(
         self,
@@ -101,7 +102,7 @@ class _Chosen:
         self.points: list[Floats] = [last]
         self.indices: list[NDArray[np.int64]] = []
         self.held: RowsByCluster | CodedRows | None = None
-        #: which part of the rows was measured, in each step with fewer
+        #: fraction of rows that were measured in each step with fewer rows
         self.parts: list[float] = []
         self._way, self._n_parts_before = way, 0
         self._next_look: float = _FIRST_LOOK
@@ -143,7 +144,7 @@ class _Chosen:
 
 
 class _ByCluster:
-    """Holds the rows by cluster if few of them are in reach of a candidate."""
+    """Groups the rows by cluster if few of them are in reach of a candidate."""
 
     is_tried_again = False
 
@@ -159,7 +160,7 @@ class _ByCluster:
 
 
 class _ByCodes:
-    """Codes the rows, once; candidates that still take many of them are not ruled out by codes."""
+    """Codes the rows once; codes do not help if candidates take many rows."""
 
     is_tried_again = True
 
@@ -177,13 +178,13 @@ class _ByCodes:
 
 
 class _LookedAt:
-    """Some rows, by which to tell how many are in reach of a candidate."""
+    """A sample of rows, to estimate how many are in reach of a candidate."""
 
     def __init__(self, rows: Dense) -> None:
         self.points = rows.take(np.arange(0, rows.n_points, -(-rows.n_points // _LOOK_ROWS))).points
 
     def part_in_reach(self, candidates: Floats, centroids: Floats) -> float:
-        """Return which part of the rows, on average, a candidate may be nearer to."""
+        """Return the mean fraction of rows to which a candidate may be nearer."""
         with np.errstate(all="ignore"):  # some squares may be infinite
             apart = _sq_distances(self.points, centroids)
             labels = apart.argmin(axis=1)

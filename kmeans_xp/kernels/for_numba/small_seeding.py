@@ -1,7 +1,7 @@
-"""k-means++ on few rows: all steps in one call, since calls are what takes the time.
+"""k-means++ on few rows: all steps in one call, since calls take most of the time.
 
-The functions are those that ``drawn``, ``candidate_potentials`` and ``closer_of`` call where one
-task has all rows: so each row is chosen by the same bits.
+It uses the same functions as ``drawn``, ``candidate_potentials`` and ``closer_of`` with a single
+task. So it chooses each row by the same bits.
 """
 
 from typing import Any
@@ -57,7 +57,7 @@ _add_blocks, _find, _first_least = add_blocks.shared, find.shared, first_least.s
 _pack_groups, _sum_lanes = pack_groups.shared, sum_lanes.shared
 _fold_panels, _fold_rows = fold_panels.shared, fold_rows.shared
 
-#: what folds one centroid into the distances so far, and several on trial into their potentials
+#: functions that fold one centroid into the distances so far, and trials into their potentials
 _keep_nearer_at = call_at(
     ROWS, COUNT, COUNT, COUNT, COUNT, NUMBERS, NUMBERS, COLUMN, NUMBERS, RESULTS
 )
@@ -69,7 +69,7 @@ _fold_at = call_at(*_FOLD)
 def fold_few_features(
     points, tile, filler, origin, weights, closest, candidates, n_candidates, sums
 ):
-    """Write the potentials of candidates, rows in the lanes of vectors."""
+    """Write the potentials of candidates, with rows in the lanes of vectors."""
     n_features, panel, none = points.shape[1], panel_rows(origin), np.empty(0, origin.dtype)
     groups = np.empty((n_candidates + LARGE) * n_features, origin.dtype)
     biases = np.empty(n_candidates + LARGE, origin.dtype)
@@ -86,7 +86,7 @@ def fold_few_features(
 def fold_many_features(
     points, tile, filler, origin, weights, closest, candidates, n_candidates, sums
 ):
-    """Write the potentials of candidates, features in the lanes of vectors."""
+    """Write the potentials of candidates, with features in the lanes of vectors."""
     for number in range(len(sums)):
         sums[number] = 0.0
     flat = candidates.reshape(candidates.size)
@@ -101,15 +101,15 @@ def fold_many_features(
 def choose_rows(
     points, tile, filler, keep, fold, origin, weights, uniforms, closest, found, chosen
 ):
-    """Write indices of rows, and the rows less the origin after the first one in ``chosen``.
+    """Write indices of rows, and the rows, relative to the origin, after the first in ``chosen``.
 
-    That one is yet to be folded into ``closest``, which is written to. ``keep`` and ``fold`` are
-    addresses: ``folds_of`` has them.
+    The first one is not folded into ``closest`` yet; this function writes to ``closest``. ``keep``
+    and ``fold`` are addresses from ``folds_of``.
     """
     n_points, n_features = points.shape
     n_trials, none = len(uniforms) // max(1, len(found)), np.empty(0, origin.dtype)
     totals, indices = np.empty(-(-n_points // DRAWN_BLOCK)), np.empty(n_trials, np.int64)
-    # Those that are missing in the last vector are zeros.
+    # The padding of the last vector is zeros.
     n_padded = -(-n_trials // SOME) * SOME
     candidates = np.zeros((n_padded, n_features), origin.dtype)
     last, sums = np.empty(n_features, origin.dtype), np.empty(n_padded)
@@ -133,7 +133,7 @@ def choose_rows(
 
 
 def folds_of(n_features: int, dtype: Any) -> tuple[int, int]:
-    """Return addresses of what folds centroids of so few or many features into distances."""
+    """Return the addresses of the two folding functions for this number of features."""
     is_many = n_features >= MANY_FEATURES
     keep = keep_nearer_rows if is_many else keep_nearer_panels
     fold = fold_many_features if is_many else fold_few_features
@@ -142,7 +142,7 @@ def folds_of(n_features: int, dtype: Any) -> tuple[int, int]:
 
 def is_chosen_in_a_task(rows: DenseRows, n_chosen: int, n_trials: int) -> bool:
     """Return whether one task has all rows in each step of k-means++."""
-    cost = potentials_cost(n_trials, rows.n_features)  # the dearest kernel of a step
+    cost = potentials_cost(n_trials, rows.n_features)  # the slowest kernel of a step
     return n_tasks_for(rows.n_points, cost) == 1 and not may_hold_rows_by_cluster(rows, n_chosen)
 
 
@@ -150,7 +150,7 @@ def is_chosen_in_a_task(rows: DenseRows, n_chosen: int, n_trials: int) -> bool:
 def chosen_in_a_call(
     rows: DenseRows, closest: Floats, last: Floats | None, trials: Floats, *, xp: Namespace
 ) -> Any:
-    """Take all steps in compiled code where Python's part of one would be felt."""
+    """Take all steps in compiled code if Python's part of a step would take much of the time."""
     points, dtype, n_chosen = rows.points, closest.dtype, len(trials)
     if last is None or dtype not in PANEL or points.dtype != dtype or not points.size:
         return NotImplemented

@@ -1,4 +1,4 @@
-"""Sparse rows: the nearest centroid of each, and what clusters add up to."""
+"""Sparse rows: the nearest centroid of each row, and the sums of clusters."""
 
 from typing import NamedTuple
 
@@ -49,20 +49,20 @@ __all__ = [
     "scored_by_panels",
 ]
 
-#: rows that a group of centroids meets before the next group does: many, so that what it takes
-#: to bring the group into the cache is little beside; fewer, where they are to stay there too
+#: number of rows to score with a group of centroids before the next group: many, so that loading
+#: the group into the cache takes little of the time; fewer if the rows must stay in the cache too
 _TILE_ROWS, _FEW_ROWS = 4096, 256
-#: stored numbers of a task for each of its sums, at least
+#: minimum number of stored numbers in a task for each of its sums
 _NUMBERS_A_SUM = 16
-#: runs of rows of a cluster that are added up apart from the first of it, at most
+#: maximum number of further pieces of clusters that are added up separately
 _MOST_PIECES = 16
 _MOST_TASKS = 64
-#: nanoseconds of a stored number, for each unit of scores and to be added
+#: nanoseconds for a stored number: for each unit of scores, and to add it
 _SCORED, _ADDED = 0.5, 2.0
-#: nanoseconds of a sum
+#: nanoseconds for a sum
 _WRITTEN = 1.0
-#: work (nanoseconds of one thread, roughly) below which another task does not pay: a thread beside
-#: first brings centroids and sums, megabytes of them, into its own cache
+#: below this work, in approximate nanoseconds of one thread, another task is not faster: its thread
+#: first loads megabytes of centroids and sums into its own cache
 _WORTH_A_TASK = 400_000
 
 
@@ -218,7 +218,7 @@ def scored_by_panels(rows: SparseRows, centroids: Floats) -> Labels:
 
 
 def labelled(rows: SparseRows, panel: Panel) -> Labels:
-    """Return the greatest score of each row with a panel, that is, whose it is."""
+    """Return the centroid with the largest score of each row with a panel."""
     labels, dtype, arrays = np.empty(rows.n_points, np.int32), panel.numbers.dtype, arrays_of(rows)
 
     def label(start: int, stop: int) -> None:
@@ -249,7 +249,7 @@ def scored_and_added(rows: SparseRows, centroids: Floats) -> ClusterTotals:
 
 @override(cluster_sums)
 def added_number_by_number(rows: SparseRows, labels: Labels, n_clusters: int) -> ClusterTotals:
-    """Add the stored numbers alone; the origin counts once for each cluster."""
+    """Add only the stored numbers, and the origin once for each cluster."""
     n_features, labels = rows.n_features, int32_labels(labels)
     if not has_own_totals(n_clusters, n_features):
         return _added_by_clusters(rows, labels, n_clusters)
@@ -269,7 +269,7 @@ def _n_step_tasks(rows: SparseRows, n_clusters: int) -> int:
 
 
 def is_step_of_a_task(rows: SparseRows, n_clusters: int) -> bool:
-    """Return whether one task lays out the centroids, and one labels and adds up all rows."""
+    """Return whether one task packs the centroids, and one labels and adds up all rows."""
     n_features = rows.n_features
     return (
         has_own_totals(n_clusters, n_features)
@@ -279,14 +279,14 @@ def is_step_of_a_task(rows: SparseRows, n_clusters: int) -> bool:
 
 
 def _n_tasks(rows: SparseRows, of_number: float, n_clusters: int) -> int:
-    """Return into how many tasks to cut rows so that adding up what they found costs little."""
+    """Return a number of tasks for rows so that merging their sums costs little."""
     n_numbers, n_sums = rows.n_points * rows.n_stored, n_clusters * rows.n_features
     n_tasks = n_tasks_for(rows.n_points, row_cost(rows, of_number))
     return max(1, min(n_tasks, n_numbers // (_NUMBERS_A_SUM * n_sums)))
 
 
 def _about_origin(rows: SparseRows, totals: ClusterTotals) -> ClusterTotals:
-    """Return sums of the rows measured from their origin, given those of the stored numbers."""
+    """Return sums of the rows relative to their origin, from sums of the stored numbers."""
     sums, mass = totals.sums.reshape(len(totals.mass), -1), totals.mass
     if rows.origin is not None:
         sums -= mass[:, None] * rows.origin
@@ -295,7 +295,7 @@ def _about_origin(rows: SparseRows, totals: ClusterTotals) -> ClusterTotals:
 
 @compiled(LABELS, COUNT, INDICES, INDICES)
 def _sort_rows(labels, n_clusters, order, bounds):
-    """Write the rows in the order of their labels, and where each cluster begins and ends."""
+    """Write the rows in the order of their labels, and the bounds of each cluster."""
     for cluster in range(n_clusters + 1):
         bounds[cluster] = 0
     for row in range(len(labels)):
@@ -313,7 +313,7 @@ def _sort_rows(labels, n_clusters, order, bounds):
 
 @compiled(STARTS, STARTS, STARTS, COUNT, INDICES, INDICES, returns=types.int64)
 def _cut_clusters(starts, order, bounds, most, owners, firsts):
-    """Cut clusters into pieces of about ``most`` stored numbers; return how many there are."""
+    """Split clusters into pieces of about ``most`` stored numbers; return their number."""
     n_pieces = 0
     for cluster in range(len(bounds) - 1):
         owners[n_pieces], firsts[n_pieces], n_numbers = cluster, bounds[cluster], 0
@@ -330,7 +330,7 @@ def _cut_clusters(starts, order, bounds, most, owners, firsts):
 
 @inline
 def add_piece(numbers, columns, starts, weights, origin, order, first, last, sums, at):
-    """Write what the rows ``order[first:last]`` add up to, about the origin; return their mass."""
+    """Write the sums of rows ``order[first:last]`` relative to the origin; return their mass."""
     mass, weight = 0.0, 1.0
     for place in range(first, last):
         mass += np.float64(weights[order[place]]) if weights.shape[0] > 0 else 1.0
@@ -350,7 +350,7 @@ def add_piece(numbers, columns, starts, weights, origin, order, first, last, sum
 def _add_pieces(
     numbers, columns, starts, weights, origin, order, firsts, targets, start, stop, sums, mass
 ):
-    """Write what some pieces add up to, about the origin, to the rows that are their targets."""
+    """Write the sums of some pieces, relative to the origin, to their target rows."""
     for piece in range(start, stop):
         target, first, last = targets[piece], firsts[piece], firsts[piece + 1]
         at = target * len(origin)
@@ -360,14 +360,14 @@ def _add_pieces(
 
 
 class Pieces(NamedTuple):
-    """Rows in the order of their clusters, cut into pieces that are of one cluster each.
+    """Rows in the order of their clusters, in pieces of one cluster each.
 
     Parameters
     ----------
     order : array of int64, shape (n_points,)
         The rows.
     firsts : array of int64, shape (n_pieces + 1,)
-        Where pieces begin in ``order``, and where the last one ends.
+        The start of each piece in ``order``, and the end of the last one.
     owners : array of int64, shape (n_pieces,)
         The cluster of each, ascending; every cluster has a piece.
     """
@@ -378,7 +378,7 @@ class Pieces(NamedTuple):
 
     @classmethod
     def of(cls, rows: SparseRows, labels: Labels, n_clusters: int) -> "Pieces":
-        """Return the pieces of labelled rows: hardly more than clusters, none very long."""
+        """Return the pieces of labelled rows: few more than clusters, and none very long."""
         starts, dtype = rows.csr.indptr, rows.csr.data.dtype
         order, bounds = np.empty(rows.n_points, np.int64), np.empty(n_clusters + 1, np.int64)
         _sort_rows[dtype](labels, n_clusters, order, bounds)
@@ -388,7 +388,7 @@ class Pieces(NamedTuple):
         return cls(order, firsts[: n_pieces + 1], owners[:n_pieces])
 
     def n_tasks(self, rows: SparseRows) -> int:
-        """Return into how many tasks to cut adding them up."""
+        """Return the number of tasks to add them up."""
         cost = (
             _ADDED * rows.n_points * rows.n_stored + _WRITTEN * len(self.owners) * rows.n_features
         )
@@ -396,14 +396,14 @@ class Pieces(NamedTuple):
 
     @property
     def targets(self) -> NDArray[np.int64]:
-        """For each piece a place of its own: the first of a cluster has the cluster's number."""
+        """A separate place for each piece; the first of a cluster has the cluster's number."""
         is_first = np.diff(self.owners, prepend=-1) > 0
         further = self.owners[-1] + np.cumsum(~is_first)
         return np.where(is_first, self.owners, further)
 
 
 def _added_by_clusters(rows: SparseRows, labels: Labels, n_clusters: int) -> ClusterTotals:
-    """Add the rows of a cluster after one another: no task has the sums of all clusters."""
+    """Add the rows cluster by cluster, so that no task needs the sums of all clusters."""
     pieces, dtype = Pieces.of(rows, labels, n_clusters), rows.csr.data.dtype
     targets, n_pieces = pieces.targets, len(pieces.owners)
     sums, mass = np.empty((n_pieces, rows.n_features)), np.empty(n_pieces)

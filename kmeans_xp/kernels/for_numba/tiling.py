@@ -1,4 +1,4 @@
-"""How rows are cut into tasks for threads, and those into tiles of panels."""
+"""Split rows into tasks for threads, and tasks into tiles of panels."""
 
 import functools
 from collections.abc import Callable
@@ -64,35 +64,35 @@ __all__ = [
 ]
 
 R = TypeVar("R")
-#: rows whose points lie in one dense array
+#: rows whose points are in one dense array
 Dense: TypeAlias = DenseRows | SphereRows
 Floats = NDArray[Any]
 Labels = NDArray[np.int32]
 
 LARGE, MIDDLE, SMALL = GROUPS
 
-#: of points of each dtype, the dtypes of what may be given beside them
+#: dtypes of points, and the dtypes of other arguments that are allowed with them
 _TAKEN = {dtype: frozenset({dtype, np.dtype(np.int32), np.dtype(np.int64)}) for dtype in PANEL}
 
-#: work (nanoseconds of one thread, roughly) below which another task does not pay
+#: below this work, in approximate nanoseconds of one thread, another task is not faster
 _WORTH_A_TASK = 100_000
-#: tasks are a multiple of this, so that they share out evenly among as many threads
+#: the number of tasks is a multiple of this, to divide evenly among threads
 _TASKS = 8
 _MOST_TASKS = 64
-#: work of a task for each number that it adds up (nanoseconds), at least: clearing these numbers,
-#: and adding up those of all tasks, takes a twentieth of that
+#: minimum work of a task, in nanoseconds, for each of its sums: to clear these, and to add up those
+#: of all tasks, takes a twentieth of that
 _WORTH_A_CELL = 100
 #: bytes of the panels of a tile: half of a small second-level cache
 _TILE_BYTES = 2**18
 _MOST_TILE_ROWS = 1024
-#: sums of squares of float64 between which none of them has vanished, nor overflowed
+#: range of float64 sums of squares in which no square has vanished or overflowed
 _LEAST_SQUARE, _GREATEST_SQUARE = 1e-280, 1e300
 
 
 def n_tasks_for(n_points: int, cost: float, n_cells: int = 0) -> int:
-    """Return into how many tasks to cut rows that take ``cost`` nanoseconds each.
+    """Return the number of tasks for rows that take ``cost`` nanoseconds each.
 
-    Each task adds up ``n_cells`` numbers of its own.
+    Each task has its own ``n_cells`` sums.
     """
     worth = max(_WORTH_A_TASK, _WORTH_A_CELL * n_cells)
     n_tasks = max(1, min(int(n_points * cost) // worth, _MOST_TASKS))
@@ -100,7 +100,7 @@ def n_tasks_for(n_points: int, cost: float, n_cells: int = 0) -> int:
 
 
 def in_parts(task: Callable[[int, int], R], n_points: int, n_tasks: int, dtype: Any) -> list[R]:
-    """Return what ``task`` gives for each of ``n_tasks`` parts of the rows."""
+    """Return the results of ``task`` for each of ``n_tasks`` parts of the rows."""
     if n_tasks == 1:
         return [task(0, n_points)]
     panel = PANEL[dtype]
@@ -115,7 +115,7 @@ def in_parts(task: Callable[[int, int], R], n_points: int, n_tasks: int, dtype: 
 
 
 def tile_rows(n_points: int, n_features: int, dtype: np.dtype[Any]) -> int:
-    """Return how many rows are worked on at a time, whole panels of them."""
+    """Return the number of rows in a tile, in whole panels."""
     panel = PANEL[dtype]
     rows = min(_MOST_TILE_ROWS, _TILE_BYTES // (n_features * dtype.itemsize), n_points + panel - 1)
     return max(panel, rows - rows % panel)
@@ -129,8 +129,8 @@ def override(
 ) -> Callable[[Callable[..., R]], Callable[..., R]]:
     """Register a body for float32 and float64; it is called without the namespace.
 
-    ``on_sphere`` says that it reads tiles by ``tile_of``, and so is for ``SphereRows`` too.
-    ``when`` is asked first, so that a body which declines most problems costs a small fit little.
+    ``on_sphere`` says that it reads tiles by ``tile_of``, and so supports ``SphereRows`` too.
+    ``when`` is called first, so that a body which usually declines costs a small fit little.
     """
 
     def register(body: Callable[..., R]) -> Callable[..., R]:
@@ -187,7 +187,7 @@ def is_dense(points: Floats) -> bool:
     return points.strides[1] == points.itemsize or points.shape[1] == 1
 
 
-#: as compiled code calls it
+#: for calls from compiled code
 _is_dense = inline(is_dense)
 
 
@@ -210,7 +210,7 @@ def int32_labels(labels: NDArray[Any]) -> Labels:
 
 @inline
 def group_size(n_left):
-    """Return how many centroids the next group takes of those that are left."""
+    """Return the number of centroids in the next group, from the number that is left."""
     if n_left > MIDDLE:
         return LARGE
     return MIDDLE if n_left > SMALL else SMALL
@@ -218,7 +218,7 @@ def group_size(n_left):
 
 @compiled(ROWS, COUNT, COUNT, NUMBERS, MATRIX)
 def _gather(points, first, n_rows, factors, scratch):
-    """Write rows whose numbers lie apart."""
+    """Write rows that are not contiguous."""
     for row in range(n_rows):
         for feature in range(points.shape[1]):
             scratch[row, feature] = points[first + row, feature]
@@ -231,8 +231,8 @@ def _scale(points, first, n_rows, factors, scratch):
     for row in range(n_rows):  # ascending: what is written after a row is of the next
         factor = factors[first + row]
         if factor == 0.0:
-            # In a branch of its own: to give arrays to a function counts references, which takes
-            # ten times as long as to scale a short row.
+            # In a separate branch: a call with arrays counts references, which takes ten times as
+            # long as to scale a short row.
             _scale_carefully(points, first + row, scratch, row)
         elif lies_side_by_side:
             copy_scaled(points, first + row, factor, n_features, scratch, row)
@@ -280,7 +280,7 @@ _fill = call_at(ROWS, COUNT, COUNT, NUMBERS, MATRIX)
 
 @inline
 def tile_of(points, first, n_rows, filler, factors, scratch):
-    """Return rows whose numbers lie side by side, and the first of the tile's."""
+    """Return contiguous rows, and the index of the tile's first row."""
     if filler == 0:
         return points, first
     _fill(filler, points, first, n_rows, factors, scratch)
@@ -289,8 +289,8 @@ def tile_of(points, first, n_rows, filler, factors, scratch):
 
 @inline
 def scratch_for(points, tile, filler):
-    """Return room for a tile of rows that are not read as they lie."""
-    # Whole vectors are written: the last row has room after it.
+    """Return scratch for a tile of rows that cannot be read in place."""
+    # Whole vectors are written, so the last row needs room after it.
     n_rows = 0 if filler == 0 else tile + LINE // points.itemsize
     return np.empty((n_rows, points.shape[1]), points.dtype)
 
@@ -302,7 +302,7 @@ def aligned_numbers(n_numbers, like):
     return memory[first : first + n_numbers]
 
 
-#: as compiled code calls it
+#: for calls from compiled code
 aligned = inline(aligned_numbers)
 
 
@@ -325,7 +325,7 @@ def sum_lanes(lanes, n_lanes, sums):
 
 @shared(ROWS, COUNT, COUNT, NUMBERS, RESULTS)
 def pack_tile(points, first, n_rows, origin, panels):
-    """Write a tile's rows less the origin as panels."""
+    """Write a tile's rows, relative to the origin, as panels."""
     panel, n_features = panel_rows(panels), points.shape[1]
     for row in range(0, n_rows, panel):
         pack_panel(points, first + row, n_rows - row, origin, n_features, panels, row * n_features)
