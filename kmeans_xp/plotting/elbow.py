@@ -158,7 +158,7 @@ class ElbowDisplay:
             linestyle="none",
             label=f"chosen: {chosen} clusters",
         )
-        self.ax_.legend(frameon=False)
+        self.ax_.legend(edgecolor="none", framealpha=1.0)
 
     def _tick(self, numbers: HostArray) -> None:
         from matplotlib.ticker import MaxNLocator

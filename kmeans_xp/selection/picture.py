@@ -42,7 +42,7 @@ def draw(selection: Selection, axes: Sequence[Any] | None) -> np.ndarray[Any, An
         if ax.get_xlim()[0] <= selection.n_clusters <= ax.get_xlim()[1]:
             line = {"color": "black", "linestyle": "--", "linewidth": 1.0, "zorder": 0}
             ax.axvline(selection.n_clusters, label=f"chosen: {selection.n_clusters}", **line)
-        ax.legend(frameon=False)
+        ax.legend(edgecolor="none", framealpha=1.0)
     return drawn
 
 

@@ -93,7 +93,7 @@ def test_bounds_that_a_fit_keeps_anyway_change_nothing(library: Library) -> None
 def test_a_bound_above_the_number_of_rows_is_none(library: Library) -> None:
     X = library.asarray(skewed(), "float32")
     huge, all_rows = (
-        KMeans(N_CLUSTERS, size_max=most, random_state=0).fit(X) for most in (10**30, len(X))
+        KMeans(N_CLUSTERS, size_max=most, random_state=0).fit(X) for most in (10**30, X.shape[0])
     )
     assert huge.inertia_ == all_rows.inertia_
 
