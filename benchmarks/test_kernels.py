@@ -64,7 +64,7 @@ def arguments(kernel_name: str, size: Size, library: Any) -> tuple[Any, ...]:
     trials = rng.random((size.n_clusters - 1, N_CANDIDATES))
     problems = library.xp.stack([rows.points] * N_PROBLEMS)
     draws = np.append(trials.reshape(-1), 0.5)[None, :]
-    options = ProblemOptions(size.n_clusters, 3, 0.0, 0.0, np.inf, 0.0)
+    options = ProblemOptions(size.n_clusters, 3, 0.0, *(0.0, np.inf), *(0.0, np.inf), 0.0)
     infinite = library.asarray(np.full(size.n_points, np.inf, dtype=np.float32))
     n_paired = min(N_PAIRED, size.n_points)
     order = library.asarray(np.arange(n_paired))
@@ -88,6 +88,7 @@ def arguments(kernel_name: str, size: Size, library: Any) -> tuple[Any, ...]:
         "row_uniforms": (rows, 0, (1, 2), 0),
         "silhouette_distances": (rows.part(0, n_paired), clusters, order, (0, 1, n_paired)),
         "solved_at_once": (problems, None, draws, options),
+        "sphere_factors": (rows,),
         "spread": (moments, moments, rows.origin),
         "update_centroids": (totals, placed),
         "without_direction": (rows,),
