@@ -106,7 +106,8 @@ def lloyd(
     max_iter : int
         At least 1.
     tol : float
-        Stop when the sum of squared centroid shifts is at most this (squared units).
+        Stop when the sum of squared centroid shifts is at most this (squared units). Below 0, a
+        run takes all ``max_iter`` steps.
     algorithm : {"lloyd", "auto", "hamerly", "elkan"}
         Whether to keep bounds of each row's distances ("elkan" is "hamerly"). The result is
         bit-equal; bounds take 12 or 20 bytes a row.
@@ -156,7 +157,7 @@ def has_ended(
     sizes: SizeBounds | None = None,
 ) -> bool:
     """Return whether the centroids have converged, or go round in a circle."""
-    if not iterations:
+    if not iterations or tol < 0.0:
         return False
     if iterations[-1].sq_shift <= tol:
         return True

@@ -938,7 +938,8 @@ def verify_solved_at_once(result: Any, trial: Trial, truth: Truth) -> None:
         return
     n_points, n_features = trial.problem.points.shape
     weights = np.ones(n_points) if trial.problem.weights is None else trial.problem.weights + 1.0
-    for backwards, labels, centroids, inertia, n_iter in zip((1, -1), *result, strict=True):
+    found = (trial.library.to_host(each) for each in result)
+    for backwards, labels, centroids, inertia, n_iter in zip((1, -1), *found, strict=True):
         if n_iter == 0:
             continue
         points = trial.problem.points[::backwards].astype(np.float64)
@@ -1281,6 +1282,8 @@ def test_bodies_run_on_a_device_without_float64(name: str) -> None:
 @every_kernel
 def test_no_body_waits_for_the_device(name: str, library: Library) -> None:
     stats = pytest.importorskip("cupy_on_cpu_stats", reason="needs counters of copies and waits")
+    if name == "solved_at_once":
+        pytest.skip("reads whether runs have ended: test_cuda_problems.py counts that")
     problem = problem_of((50, 3, 4), "float32", weights="zeros", has_origin=True)
     counters = ("h2d_count", "d2h_count", "stream_syncs", "device_syncs", "event_syncs")
     for body in bodies_of(name, library):
