@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from kmeans_xp.algorithms.bounded import bounds_for
+from kmeans_xp.algorithms.circles import n_steps_of_circle
 from kmeans_xp.algorithms.constrained import ConstrainedStep
 from kmeans_xp.algorithms.relocation import relocated
 from kmeans_xp.algorithms.transport import SizeBounds
@@ -30,9 +31,6 @@ UPDATES: dict[str, Callable[..., Update]] = {
     "cosine": means_on_sphere,
 }
 METRICS = tuple(UPDATES)
-#: How many last iterations are compared: the time this takes does not grow with a run. A circle is
-#: found if it has at most half of them. Several short circles together are a long one.
-_LOOKED_AT = 128
 
 
 class Iteration(NamedTuple):
@@ -161,7 +159,7 @@ def has_ended(
         return False
     if iterations[-1].sq_shift <= tol:
         return True
-    n_steps = _n_steps_of_circle(iterations)
+    n_steps = n_steps_of_circle(iterations)
     if not n_steps:
         return False
     # Numbers also repeat where a run gains less than rounding shows: only the centroids tell. These
@@ -173,24 +171,6 @@ def has_ended(
         if bool(blocks.xp.all(after == centroids)):
             return True
     return False
-
-
-def _n_steps_of_circle(iterations: Sequence[Iteration]) -> int:
-    """Return the most steps that a circle may have, by the numbers of the last iterations.
-
-    0 where they do not repeat. They may repeat more often than the centroids do: the number of
-    steps to try doubles with that of the iterations that are alike.
-    """
-    if len(iterations) < 2 or iterations[-1].explained > iterations[-2].explained:
-        return 0  # in a circle, at least one iteration does not explain more
-    last = [iteration[1:] for iteration in iterations[: -_LOOKED_AT - 1 : -1]]
-    for period in range(1, len(last) // 2 + 1):
-        if last[:period] == last[period : 2 * period]:
-            pairs = enumerate(zip(last, last[period:], strict=False))
-            n_alike = next((i for i, (one, other) in pairs if one != other), len(last) - period)
-            times = n_alike // period
-            return 2 * n_alike if times & (times - 1) == 0 else 0
-    return 0
 
 
 def steps_over(
