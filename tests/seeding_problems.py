@@ -81,3 +81,20 @@ def check_same_rows(
         expected_centroids, expected = kmeans_plusplus(points, n_clusters, **params)
     assert_array_equal(indices, expected)
     assert_array_equal(centroids, expected_centroids)
+
+
+def counted(points: Rows, n_clusters: int, monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """Return which part of the rows measured a candidate, for each centroid."""
+    from kmeans_xp.kernels.for_numba import skipped_seeding
+
+    parts: list[float] = []
+    all_of = skipped_seeding._Chosen.all_of
+
+    def counting(chosen: Any, trials: Rows) -> Any:
+        result = all_of(chosen, trials)
+        parts.extend(chosen.parts)
+        return result
+
+    monkeypatch.setattr(skipped_seeding._Chosen, "all_of", counting)
+    kmeans_plusplus(points, n_clusters, random_state=0)
+    return parts

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
 
 import array_api_compat.numpy as xp
 import numpy as np
@@ -19,7 +18,15 @@ from kmeans_xp.kernels import (
     closer_of,
     sphere_factors,
 )
-from tests.seeding_problems import DIRECTIONS, KINDS, Rows, check_same_rows, groups, uniform
+from tests.seeding_problems import (
+    DIRECTIONS,
+    KINDS,
+    Rows,
+    check_same_rows,
+    counted,
+    groups,
+    uniform,
+)
 
 pytest.importorskip("numba")
 
@@ -127,21 +134,6 @@ def test_all_has_the_bits_of_plain_passes(
         coded.take_in(chosen)
         closest = closer_of(rows, closest, chosen, xp=xp)
         assert_array_equal(coded.closest, closest)
-
-
-def counted(points: Rows, n_clusters: int, monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    """Return which part of the rows measured a candidate, for each centroid."""
-    parts: list[float] = []
-    all_of = skipped_seeding._Chosen.all_of
-
-    def counting(chosen: Any, trials: Rows) -> Any:
-        result = all_of(chosen, trials)
-        parts.extend(chosen.parts)
-        return result
-
-    monkeypatch.setattr(skipped_seeding._Chosen, "all_of", counting)
-    kmeans_plusplus(points, n_clusters, random_state=0)
-    return parts
 
 
 @pytest.mark.parametrize("kind", [uniform, groups], ids=lambda kind: kind.__name__)

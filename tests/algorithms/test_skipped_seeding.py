@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
 
 import array_api_compat.numpy as xp
 import numpy as np
@@ -20,7 +19,7 @@ from kmeans_xp.kernels import (
     sphere_factors,
 )
 from tests.datasets import blobs
-from tests.seeding_problems import DIRECTIONS, KINDS, Rows, check_same_rows, groups
+from tests.seeding_problems import DIRECTIONS, KINDS, Rows, check_same_rows, counted, groups
 
 pytest.importorskip("numba")
 skipped = pytest.importorskip("kmeans_xp.kernels.for_numba.skipped_seeding")
@@ -124,21 +123,6 @@ def test_distances_have_the_bits_of_plain_passes(
             candidates = rows.take(rng.choice(3000, 5)).points
             expected = candidate_potentials(rows, closest, candidates, xp=xp)
             assert_allclose(held.potentials(candidates), expected, rtol=1e-12)
-
-
-def counted(points: Rows, n_clusters: int, monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    """Return which part of the rows was measured a candidate, for each centroid."""
-    parts: list[float] = []
-    all_of = skipped._Chosen.all_of
-
-    def counting(chosen: Any, trials: Rows) -> Any:
-        result = all_of(chosen, trials)
-        parts.extend(chosen.parts)
-        return result
-
-    monkeypatch.setattr(skipped._Chosen, "all_of", counting)
-    kmeans_plusplus(points, n_clusters, random_state=0)
-    return parts
 
 
 @pytest.mark.parametrize("n_features", [2, 10])
