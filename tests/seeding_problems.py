@@ -4,13 +4,14 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
+import array_api_compat.numpy as xp
 import numpy as np
 import pytest
 from numpy.testing import assert_array_equal
 
 from kmeans_xp import kmeans_plusplus
 from kmeans_xp.algorithms import seeding
-from kmeans_xp.kernels import chosen_at_once
+from kmeans_xp.kernels import DenseRows, SphereRows, chosen_at_once, sphere_factors
 
 Rows = np.ndarray[Any, Any]
 
@@ -57,6 +58,14 @@ def of_all_sizes(n_points: int, n_features: int, rng: np.random.Generator) -> Ro
 KINDS: list[Callable[..., Rows]] = [uniform, lattice, heavy_tails, groups, of_all_sizes]
 #: those without a row of zeros, which has no direction
 DIRECTIONS: list[Callable[..., Rows]] = [uniform, heavy_tails, groups]
+
+
+def placed(points: Rows, weighted: bool, metric: str, rng: np.random.Generator) -> Any:
+    """Return rows as kernels take them: less their mean, or scaled to a sphere."""
+    weights = rng.random(len(points)).astype(points.dtype) if weighted else None
+    if metric == "cosine":
+        return SphereRows(points, weights, factors=sphere_factors(DenseRows(points), xp=xp))
+    return DenseRows(points, weights, points.mean(axis=0))
 
 
 def check_same_rows(

@@ -163,7 +163,7 @@ def printed(program: str, *arguments: str) -> Any:
     "numpy", "array_api_strict", "torch", "jax", "dpnp", reason="about CuPy's memory pool"
 )
 def test_a_pool_that_has_too_little_is_an_error_or_no_matter(library: Library) -> None:
-    # In a process of its own: what other tests leave to the garbage collector is room for these.
+    # In a process of its own: after all other tests, none of these fits ran out of memory.
     code = "from tests import test_faults; test_faults.check_fits_in_small_pools()"
     subprocess.run([sys.executable, "-W", "ignore", "-c", code], check=True)
 

@@ -79,9 +79,8 @@ def checked_points(
         if _is_plain(X) and _has_known_features(X, estimator, reset=reset):
             return X
     rows = elsewhere(X)
-    if rows is not None and (
-        anywhere or not isinstance(X, np.ndarray)
-    ):  # memory maps are arrays too
+    # Memory maps are arrays too.
+    if rows is not None and (anywhere or not isinstance(X, np.ndarray)):
         return _checked_elsewhere(rows, estimator, reset=reset, anywhere=anywhere)
     # Arrays of other libraries: become CuPy's if they are in CUDA memory, otherwise NumPy's.
     X = adopted(X)

@@ -13,10 +13,8 @@ from numpy.testing import assert_array_equal
 from kmeans_xp import config_context, kmeans_plusplus
 from kmeans_xp.kernels import (
     DenseRows,
-    SphereRows,
     candidate_potentials,
     closer_of,
-    sphere_factors,
 )
 from tests.seeding_problems import (
     DIRECTIONS,
@@ -25,6 +23,7 @@ from tests.seeding_problems import (
     check_same_rows,
     counted,
     groups,
+    placed,
     uniform,
 )
 
@@ -119,10 +118,7 @@ def test_all_has_the_bits_of_plain_passes(
     rng = np.random.default_rng(0)
     n_points, n_features = 3000, 70
     points = kind(n_points, n_features, rng).astype(dtype)
-    weights = rng.random(n_points).astype(dtype) if weighted else None
-    rows: DenseRows | SphereRows = DenseRows(points, weights, points.mean(axis=0))
-    if metric == "cosine":
-        rows = SphereRows(points, weights, factors=sphere_factors(DenseRows(points), xp=xp))
+    rows = placed(points, weighted, metric, rng)
     closest = np.full(n_points, np.inf, dtype)
     coded = coded_seeding.CodedRows.of(rows)
     assert coded is not None

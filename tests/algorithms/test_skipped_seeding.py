@@ -12,14 +12,11 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 from kmeans_xp import config_context, kmeans_plusplus
 from kmeans_xp.kernels import (
-    DenseRows,
-    SphereRows,
     candidate_potentials,
     closer_of,
-    sphere_factors,
 )
 from tests.datasets import blobs
-from tests.seeding_problems import DIRECTIONS, KINDS, Rows, check_same_rows, counted, groups
+from tests.seeding_problems import DIRECTIONS, KINDS, Rows, check_same_rows, counted, groups, placed
 
 pytest.importorskip("numba")
 skipped = pytest.importorskip("kmeans_xp.kernels.for_numba.skipped_seeding")
@@ -106,10 +103,7 @@ def test_distances_have_the_bits_of_plain_passes(
 ) -> None:
     rng = np.random.default_rng(0)
     points = groups(3000, n_features, rng).astype(dtype)
-    weights = rng.random(3000).astype(dtype) if weighted else None
-    rows: DenseRows | SphereRows = DenseRows(points, weights, points.mean(axis=0))
-    if metric == "cosine":
-        rows = SphereRows(points, weights, factors=sphere_factors(DenseRows(points), xp=xp))
+    rows = placed(points, weighted, metric, rng)
     centroids = rows.take(rng.choice(3000, 60, replace=False)).points
     closest = np.full(3000, np.inf, dtype)
     for centroid in centroids[:10]:
