@@ -8,6 +8,7 @@ namespace) and runs once for each variant; tests that do not are run with NumPy 
 import contextlib
 import importlib.util
 import os
+import zlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from types import ModuleType
@@ -174,6 +175,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     for line in (
         "needs(feature): skip where KNOWN_LIMITS in conftest.py says that a library lacks it",
+        "sampled(n): run one case of n on every library but NumPy; all with KMEANS_XP_FUZZ set",
         "skip_library(*names, reason): skip on these libraries or variants",
         "lent: about arrays that another library's kernels compute with",
         "xfail_library(*names, reason): must fail on these libraries or variants",
@@ -231,18 +233,19 @@ def _not_covered(libraries: list[Library], test: pytest.Item) -> list[Library]:
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     asked_for = config.stash[_asked_for]
-    without_library = []
+    without_library = set()
     for item in items:
         _skip_with_older_sklearn(item)
         if (library := _library_of(item)) is not None:
-            if library.is_lent_only and item.get_closest_marker("lent") is None:
-                without_library.append(item)
+            is_not_lent = library.is_lent_only and item.get_closest_marker("lent") is None
+            if is_not_lent or _is_left_to_other_libraries(item, library):
+                without_library.add(item)
             _apply_markers(item, library)
         elif asked_for and "numpy" not in asked_for:
-            without_library.append(item)
+            without_library.add(item)
     if without_library:
-        config.hook.pytest_deselected(items=without_library)
-        items[:] = [item for item in items if item not in set(without_library)]
+        config.hook.pytest_deselected(items=list(without_library))
+        items[:] = [item for item in items if item not in without_library]
 
 
 def _skip_with_older_sklearn(item: pytest.Item) -> None:
@@ -251,6 +254,15 @@ def _skip_with_older_sklearn(item: pytest.Item) -> None:
         is_older = parse_version(sklearn.__version__) < parse_version(version)
         reason = f"scikit-learn {sklearn.__version__} is older than {version}"
         item.add_marker(pytest.mark.skipif(is_older, reason=reason))
+
+
+def _is_left_to_other_libraries(item: pytest.Item, library: Library) -> bool:
+    """Tell whether ``sampled`` leaves a case out: each library runs other cases of a test."""
+    mark = item.get_closest_marker("sampled")
+    if mark is None or library.name == "numpy" or "KMEANS_XP_FUZZ" in os.environ:
+        return False
+    n: int = mark.args[0]
+    return zlib.crc32(item.nodeid.encode()) % n != 0
 
 
 def _library_of(item: pytest.Item) -> Library | None:

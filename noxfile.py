@@ -16,6 +16,9 @@ nox.options.error_on_missing_interpreters = True
 
 PYPROJECT = nox.project.load_toml("pyproject.toml")
 
+#: Some tests take half a minute: a worker that is done takes over what another has left.
+TWO_WORKERS = ("-n", "2", "--dist", "worksteal")
+
 #: the parity tests of kernels
 KERNEL_TESTS = "tests/kernels/test_kernels.py"
 
@@ -117,7 +120,7 @@ def _library_tests(
     session: nox.Session, name: str, *chosen: str, env: dict[str, str] | None = None
 ) -> None:
     few = {} if name == "numpy" else FEW_EXAMPLES
-    _pytest(session, "-n", "2", "--library", name, *chosen, env=few | (env or {}))
+    _pytest(session, *TWO_WORKERS, "--library", name, *chosen, env=few | (env or {}))
 
 
 @nox.session
@@ -219,7 +222,8 @@ def cupy(session: nox.Session) -> None:
     extras = [word for word in session.posargs if word in ("cuda12", "cuda13")] or ["cuda12"]
     arguments = [word for word in session.posargs if word not in extras]
     _install(session, "-e", f".[test,{extras[0]}]")
-    session.run("python", "-m", "pytest", "--library", "cupy", *arguments)
+    every_case = {"KMEANS_XP_FUZZ": "1"}
+    session.run("python", "-m", "pytest", "--library", "cupy", *arguments, env=every_case)
 
 
 # The emulation's setup installs with pip.
@@ -233,7 +237,7 @@ def cupy_emulated(session: nox.Session) -> None:
     session.run(str(emulation / "setup"), env=env, external=True)
     run = str(emulation / "run")
     session.run(run, "pip", "install", "-q", "-e", ".[test]", env=env, external=True)
-    pytest = (run, "python", "-m", "pytest", "-n", "2", "--library", "cupy")
+    pytest = (run, "python", "-m", "pytest", *TWO_WORKERS, "--library", "cupy")
     # Fresh memory is NaN, and every access is checked: hardly slower than without.
     env |= FEW_EXAMPLES | {"CUPY_ON_CPU_POISON": "1", "CUPY_ON_CPU_CHECK": "1"}
     session.run(*pytest, *session.posargs, env=env, external=True)

@@ -43,9 +43,12 @@ from kmeans_xp.kernels import (
 )
 from tests.doubles import Chopped, sizes_of, skip_many_launches
 
-pytestmark = pytest.mark.skip_library(
-    "array_api_strict-device1", reason="its first device shows what blocks do"
-)
+pytestmark = [
+    pytest.mark.sampled(3),
+    pytest.mark.skip_library(
+        "array_api_strict-device1", reason="its first device shows what blocks do"
+    ),
+]
 
 N_POINTS, N_FEATURES, N_CLUSTERS = 103, 3, 5
 

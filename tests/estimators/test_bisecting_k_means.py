@@ -42,6 +42,7 @@ def tree_of(model: Any) -> Any:
 # As scikit-learn's
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("dtype", PRECISIONS)
 @pytest.mark.parametrize("strategy", STRATEGIES)
 @pytest.mark.parametrize(
@@ -96,6 +97,7 @@ def test_the_strategies_differ() -> None:
     assert 40 in counts["largest_cluster"]
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("k", [1, 2, 3, 7, 30])
 @pytest.mark.parametrize("strategy", STRATEGIES)
 def test_predict_equals_labels(k: int, strategy: str, library: Library) -> None:
@@ -242,6 +244,7 @@ def test_streamed_rows_are_split_as_those_in_memory(
         assert model.inertia_ == pytest.approx(expected.inertia_, rel=1e-9)
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("strategy", STRATEGIES)
 @pytest.mark.parametrize("weighted", [False, True])
 def test_blocks_on_any_device_are_split_as_rows_in_memory(
@@ -410,6 +413,7 @@ def test_a_progress_line_counts_splits(capsys: pytest.CaptureFixture[str]) -> No
 FITTED = ("cluster_centers_", "_centroids", "_origin", "labels_", "_node_centroids", "_children")
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.since_sklearn("1.9")
 @pytest.mark.parametrize("after", [1, 4])
 @pytest.mark.parametrize("case", ["plain", "weighted", "equal rows", "cosine", "in blocks"])

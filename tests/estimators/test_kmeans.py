@@ -28,6 +28,7 @@ def assert_same_fit(ours: Any, theirs: Any, library: Library, dtype: str) -> Non
     assert ours.n_iter_ == theirs.n_iter_
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("dtype", PRECISIONS)
 @pytest.mark.parametrize("n_init", [1, 3])
 @pytest.mark.parametrize("init", ["k-means++", "random"])
@@ -141,6 +142,7 @@ def test_lloyd_equals_the_loop_oracle(dtype: str, library: Library) -> None:
     assert kmeans.n_iter_ == expected.n_iter
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("dtype", PRECISIONS)
 @pytest.mark.parametrize("kind", ["of the library", "of the host", "a list", "callable"])
 def test_init_may_be_given(kind: str, dtype: str, library: Library) -> None:
@@ -204,6 +206,7 @@ def test_the_best_of_n_init_runs_is_kept(dtype: str, library: Library) -> None:
     assert best.n_iter_ == len(best.history_["inertia"])
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("dtype", PRECISIONS)
 @pytest.mark.parametrize("kind", ["of the library", "of the host", "a list"])
 @pytest.mark.parametrize("init", ["k-means++", "random"])
@@ -248,6 +251,7 @@ def test_one_weight_for_all_rows_scales_the_inertia_alone(library: Library) -> N
     assert scaled.inertia_ == pytest.approx(2.0 * plain.inertia_, rel=1e-6)
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.needs("float64")
 @pytest.mark.parametrize("metric", ["euclidean", "cosine"])
 @pytest.mark.parametrize("fitted", ["float32", "float64"])
@@ -292,6 +296,7 @@ def test_integers_are_computed_in_float64(integer: str, library: Library) -> Non
     )
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("dtype", PRECISIONS)
 @pytest.mark.parametrize("offset", [0.0, 1e4, 1e6])
 def test_predict_equals_labels_wherever_the_data_lie(

@@ -37,6 +37,7 @@ def test_initial_centroids_are_not_written_as_text_for_nobody() -> None:
         MiniBatchKMeans(3, init=host[:3], n_init=1).fit(host)
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.since_sklearn("1.9")  # which draws by weight
 @pytest.mark.parametrize("dtype", PRECISIONS)
 @pytest.mark.parametrize(
@@ -131,6 +132,7 @@ def test_results_are_of_the_datas_library_on_its_device(dtype: str, library: Lib
     assert type(estimator.score(points)) is float
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("dtype", PRECISIONS)
 @pytest.mark.parametrize("offset", [0.0, 1e4, 1e6])
 def test_predict_equals_labels_wherever_the_data_lie(

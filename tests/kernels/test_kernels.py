@@ -1104,6 +1104,7 @@ def test_bodies_compute_half_precision_in_float32(
     check_bodies(name, library, data.draw(problems(dtype, max_points=60, few_shapes=few_shapes)))
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.skip_library("array_api_strict-device1", reason="drawn shapes show its device")
 @every_kernel
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -1128,6 +1129,7 @@ def test_bodies_agree_with_the_oracle_across_tile_borders(name: str, library: Li
     check_bodies(name, library, problem)
 
 
+@pytest.mark.sampled(2)
 @every_kernel
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_bodies_read_any_memory_layout(name: str, layout: str, library: Library) -> None:
@@ -1139,6 +1141,7 @@ def test_bodies_read_any_memory_layout(name: str, layout: str, library: Library)
         check_bodies(name, library, problem)
 
 
+@pytest.mark.sampled(2)
 @every_kernel
 def test_a_row_between_equal_centroids_goes_to_the_first(name: str, library: Library) -> None:
     problem = problem_of((24, 2, 3), "float32", kind="grid", tiles=Tiles(24, 4))
