@@ -234,9 +234,9 @@ def cupy_emulated(session: nox.Session) -> None:
         session.error("set CUPY_ON_CPU to the folder that holds the emulation's setup and run")
     emulation = Path(os.environ["CUPY_ON_CPU"])
     env = {"CUPY_ON_CPU_VENV": session.virtualenv.location, "PIP_NO_COMPILE": "1"}
-    session.run(str(emulation / "setup"), env=env, external=True)
+    session.run_install(str(emulation / "setup"), env=env, external=True)
     run = str(emulation / "run")
-    session.run(run, "pip", "install", "-q", "-e", ".[test]", env=env, external=True)
+    session.run_install(run, "pip", "install", "-q", "-e", ".[test]", env=env, external=True)
     pytest = (run, "python", "-m", "pytest", *TWO_WORKERS, "--library", "cupy")
     # Fresh memory is NaN, and every access is checked: hardly slower than without.
     env |= FEW_EXAMPLES | {"CUPY_ON_CPU_POISON": "1", "CUPY_ON_CPU_CHECK": "1"}
@@ -281,7 +281,8 @@ def sklearn_suite(session: nox.Session) -> None:
 
 def _sklearn_suite(session: nox.Session, *arguments: str) -> None:
     find = "import sklearn; print(sklearn.__path__[0])"
-    sklearn = session.run("python", "-c", find, silent=True).strip()
+    # With --install-only too: the path is needed below.
+    sklearn = str(session.run_install("python", "-c", find, silent=True)).strip()
     # scikit-learn's tests are not to run by this project's pytest settings and conftest.py,
     # above them when the environment lies in this folder.
     isolated = ("-c", os.devnull, "--rootdir", sklearn, "--confcutdir", sklearn)
