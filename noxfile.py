@@ -351,8 +351,8 @@ DRAWN = "tests/estimators/test_properties.py"
 def fuzz(session: nox.Session) -> None:
     """A million mutations of files, thousands of drawn fits, and random jobs for an hour."""
     _install(session, "-e", ".[test]")
-    # Of files there are 29,000 in the other sessions.
-    times = {"KMEANS_XP_FUZZ": os.environ.get("KMEANS_XP_FUZZ", "35")}
+    # Of files there are 80,000 in the other sessions.
+    times = {"KMEANS_XP_FUZZ": os.environ.get("KMEANS_XP_FUZZ", "13")}
     _pytest(session, "-n", "2", "--library", "numpy", *FUZZED, env=times)
     processors = ("tests/kernels/test_certified_bytes.py", "-k", "other_processors")
     _pytest(session, "--library", "numpy", *processors, env=times)

@@ -2,13 +2,24 @@
 
 import os
 import random
+from pathlib import Path
 
-__all__ = ["Mutations", "n_mutations"]
+__all__ = ["Mutations", "n_mutations", "write_anew"]
 
 
 def n_mutations(usual: int) -> int:
     """Return how many mutations a test tries: ``KMEANS_XP_FUZZ`` times the usual number."""
     return usual * int(os.environ.get("KMEANS_XP_FUZZ", "1"))
+
+
+def write_anew(path: Path, raw: bytes) -> None:
+    """Write a file after the one of that name is gone.
+
+    A file system such as ext4 flushes a file that is cut to nothing and written again, which takes
+    a hundred times as long.
+    """
+    path.unlink(missing_ok=True)
+    path.write_bytes(raw)
 
 
 class Mutations:

@@ -2,6 +2,7 @@
 
 import copy
 import json
+import os
 import struct
 import warnings
 from collections.abc import Iterator
@@ -13,7 +14,8 @@ import pytest
 
 from kmeans_xp import BisectingKMeans, Checkpoint, KMeans, MiniBatchKMeans
 from kmeans_xp.kernels import DenseRows, kernels
-from tests.mutations import Mutations, n_mutations
+from kmeans_xp.persistence import load_values
+from tests.mutations import Mutations, n_mutations, write_anew
 
 pytestmark = pytest.mark.skip_library(
     "array_api_strict", "torch", "jax", "dpnp", "cupy", reason="reads NumPy arrays"
@@ -22,8 +24,8 @@ pytestmark = pytest.mark.skip_library(
 X = np.random.default_rng(0).normal(size=(40, 50)).astype(np.float32)
 SMALL = np.ascontiguousarray(X[:, :5])
 
-#: mutations of each of the seeds
-N_MUTATIONS, SEEDS = n_mutations(2500), range(4)
+#: of models by each of the seeds, and of checkpoints of each estimator
+SEEDS, N_MUTATIONS, N_CHECKPOINTS = range(4), n_mutations(2500), n_mutations(5000)
 
 #: what JSON could hold in the place of anything
 STRANGE = [
@@ -137,7 +139,7 @@ def models() -> list[Any]:
 
 def use(model: Any, path: Path) -> None:
     """Call everything; a ValueError is not a fault."""
-    model.set_params(n_init=1, max_iter=3, verbose=0)
+    model.set_params(n_init=1, max_iter=1, verbose=0)
     repr(model)
     try:
         if hasattr(model, "cluster_centers_"):
@@ -153,6 +155,13 @@ def use(model: Any, path: Path) -> None:
         pass
 
 
+@pytest.fixture
+def _no_flushes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Files need not survive the machine; a flush takes longer than ten mutations."""
+    monkeypatch.setattr(os, "fsync", lambda _: None)
+
+
+@pytest.mark.usefixtures("_no_flushes")
 @pytest.mark.parametrize("seed", SEEDS)
 def test_a_damaged_file_is_refused_or_gives_a_model_that_works(seed: int, tmp_path: Path) -> None:
     mutations, path = ModelMutations(seed), tmp_path / "model"
@@ -165,27 +174,29 @@ def test_a_damaged_file_is_refused_or_gives_a_model_that_works(seed: int, tmp_pa
         warnings.simplefilter("ignore")
         for _ in range(N_MUTATIONS):
             raw, cls = mutations.random.choice(good)
-            path.write_bytes(mutations.one_of(raw))
+            write_anew(path, mutations.one_of(raw))
             try:
                 model = cls.load(path)
             except ValueError as error:
                 reasons.append(str(error))
                 continue
+            (tmp_path / "again").unlink(missing_ok=True)
             use(model, tmp_path / "again")
     assert len(reasons) > N_MUTATIONS // 3
     assert all(str(path) in reason for reason in reasons)
 
 
 def kept_checkpoint(make: Any, path: Path) -> bytes:
-    watched_fit(make, path)
+    watched_fit(make, path, keep=True)
     return path.read_bytes()
 
 
-def watched_fit(make: Any, path: Path) -> Any:
+def watched_fit(make: Any, path: Path, *, keep: bool = False) -> Any:
     model = make(3, init="random", n_init=2, random_state=np.random.RandomState(0), max_iter=4)
-    return model.set_callbacks(Checkpoint(path, keep=True)).fit(SMALL)
+    return model.set_callbacks(Checkpoint(path, keep=keep)).fit(SMALL)
 
 
+@pytest.mark.usefixtures("_no_flushes")
 @pytest.mark.since_sklearn("1.9")
 @pytest.mark.parametrize("make", [KMeans, MiniBatchKMeans])
 def test_a_damaged_checkpoint_is_refused_or_gone_on_with(make: Any, tmp_path: Path) -> None:
@@ -193,15 +204,16 @@ def test_a_damaged_checkpoint_is_refused_or_gone_on_with(make: Any, tmp_path: Pa
     good, reasons = kept_checkpoint(make, path), []
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        for _ in range(N_MUTATIONS):
-            path.write_bytes(mutations.one_of(good))
+        for _ in range(N_CHECKPOINTS):
+            write_anew(path, mutations.one_of(good))
             try:
+                load_values(path, "checkpoint")  # as a fit does, after what takes longer
                 fitted = watched_fit(make, path)
             except ValueError as error:
                 reasons.append(str(error))
                 continue
             assert fitted.predict(SMALL).shape == (40,)
-    assert len(reasons) > N_MUTATIONS // 3
+    assert len(reasons) > N_CHECKPOINTS // 3
 
 
 @pytest.mark.parametrize(
