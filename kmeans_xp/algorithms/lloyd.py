@@ -92,8 +92,8 @@ def lloyd(
 
     Sums are added in a fixed order. So equal labels give equal centroids, and a shift of zero
     means strict convergence. Where rows differ only by rounding, labels may alternate for ever:
-    a run also ends where its last iterations, at most 64, repeat those before them, and more steps
-    lead to the same centroids.
+    a run also ends where its last iterations repeat those before them, and more steps lead to the
+    same centroids.
 
     Parameters
     ----------
