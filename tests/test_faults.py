@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from scipy import sparse
 
-from conftest import LOADERS, Library
+from conftest import Library
 from kmeans_xp import BisectingKMeans, KMeans, MiniBatchKMeans, open_rows
 from kmeans_xp.devices import memory
 from kmeans_xp.kernels.kernel import Kernel
@@ -163,35 +163,31 @@ def printed(program: str, *arguments: str) -> Any:
     "numpy", "array_api_strict", "torch", "jax", "dpnp", reason="about CuPy's memory pool"
 )
 def test_a_pool_that_has_too_little_is_an_error_or_no_matter(library: Library) -> None:
-    # In a process of its own: after all other tests, none of these fits ran out of memory.
-    code = "from tests import test_faults; test_faults.check_fits_in_small_pools()"
-    subprocess.run([sys.executable, "-W", "ignore", "-c", code], check=True)
-
-
-def check_fits_in_small_pools() -> None:
     import cupy
 
-    (library,) = LOADERS["cupy"]()
-    pool, n_raised = cupy.get_default_memory_pool(), 0
-    X = library.asarray(HOST)
-    for estimator in ESTIMATORS:
-        fitted = type(estimator)(**estimator.get_params()).fit(X)
-        expected = bits_of(fitted, library)
-        before = dict(vars(fitted))
-        for room in [2**k for k in range(9, 24, 2)]:
-            pool.free_all_blocks()
-            pool.set_limit(size=pool.used_bytes() + room)
-            try:
-                fitted.fit(X)
-            except MemoryError:
-                n_raised += 1
-                assert all(vars(fitted)[name] is before[name] for name in before)
-            finally:
-                pool.set_limit(size=0)
-                memory._n_halvings = 0
-            assert bits_of(fitted.fit(X), library) == expected
+    # Not the default pool: other tests leave chunks there that are partly in use. What is free in
+    # them, megabytes, cannot be given back, and a fit takes it without new memory.
+    pool, n_raised = cupy.cuda.MemoryPool(), 0
+    with cupy.cuda.using_allocator(pool.malloc):
+        X = library.asarray(HOST)
+        for estimator in ESTIMATORS:
+            fitted = type(estimator)(**estimator.get_params()).fit(X)
+            expected = bits_of(fitted, library)
             before = dict(vars(fitted))
-    assert n_raised
+            for room in [2**k for k in range(9, 24, 2)]:
+                pool.free_all_blocks()
+                pool.set_limit(size=pool.used_bytes() + room)
+                try:
+                    fitted.fit(X)
+                except MemoryError:
+                    n_raised += 1
+                    assert all(vars(fitted)[name] is before[name] for name in before)
+                finally:
+                    pool.set_limit(size=0)
+                    memory._n_halvings = 0
+                assert bits_of(fitted.fit(X), library) == expected
+                before = dict(vars(fitted))
+    assert n_raised >= len(ESTIMATORS)
 
 
 @on_linux
