@@ -19,6 +19,7 @@ from numpy.testing import assert_array_equal
 from pyarrow import csv, dataset, feather, parquet
 from scipy import sparse
 
+from conftest import Library
 from kmeans_xp.blocks.sources import RowSource, SourceBlock, checks, open_rows
 from kmeans_xp.blocks.sources.weighted import WeightedSource
 from kmeans_xp.blocks.uploading import rows_on
@@ -928,3 +929,22 @@ def test_files_at_a_url(tmp_path: Path) -> None:
             open_rows("memory://rows/b.npy")
     finally:
         memory.rm("/rows", recursive=True)
+
+
+@pytest.mark.parametrize("is_called", [False, True])
+def test_arrays_of_any_library_are_read_to_the_host(is_called: bool, library: Library) -> None:
+    points = np.arange(60.0, dtype=np.float32).reshape(20, 3)
+    array = library.asarray(points)
+    source = open_rows((lambda: iter([array])) if is_called else array, block_rows=8)
+    assert source.dtype == np.float32
+    assert source.sizes() == (8, 8, 4)
+    read = [block.points for block in source.read()]
+    assert {type(each) for each in read} == {np.ndarray}
+    np.testing.assert_array_equal(np.concatenate(read), points)
+    np.testing.assert_array_equal(source.take(np.array([19, 0])).points, points[[19, 0]])
+
+
+def test_an_array_of_any_library_must_have_two_axes(library: Library) -> None:
+    for shape in ((4,), (2, 2, 2)):
+        with pytest.raises(ValueError, match="must be a 2D array"):
+            open_rows(library.asarray(np.ones(shape)))

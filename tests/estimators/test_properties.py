@@ -108,14 +108,20 @@ def fitted(case: Case, X: Any, weights: Any) -> Any | None:
     return None if any("too small for" in each for each in told) else kmeans
 
 
-def assert_right(case: Case, X: Any, weights: Any, library: Library | None = None) -> None:
+def assert_right(
+    case: Case, X: Any, weights: Any, library: Library, *, is_sparse: bool = False
+) -> None:
     kmeans = fitted(case, X, weights)
     if kmeans is None:
         assert is_out_of_range(case)
         return
-    to_host: Callable[[Any], Host] = np.asarray if library is None else library.to_host
-    judged = Judged(case.points, case.weights, is_sparse=sparse.issparse(X), to_host=to_host)
-    if judged.is_sparse and not has_finite_squares(case):
+
+    def to_host(array: Any) -> Host:
+        array = array.compute() if hasattr(array, "compute") else array
+        return array if isinstance(array, np.ndarray) else library.to_host(array)
+
+    judged = Judged(case.points, case.weights, is_sparse=is_sparse, to_host=to_host)
+    if is_sparse and not has_finite_squares(case):
         return  # sparse rows are measured from zero
     with np.errstate(all="ignore"):
         assert judged.faults_of(kmeans, kmeans.predict(X)) == []
@@ -152,32 +158,57 @@ def test_arrays_are_clustered_right(dtype: str, data: st.DataObject, library: Li
     assert_right(case, X, weights, library)
 
 
-def of_csr(case: Case) -> tuple[Any, Any]:
-    return sparse.csr_array(case.points), case.weights
+def of_csr(case: Case, library: Library) -> tuple[Any, Any]:
+    matrix = sparse.csr_matrix(case.points)
+    if library.name == "cupy":
+        matrix = pytest.importorskip("cupyx.scipy.sparse").csr_matrix(matrix)
+    return matrix, given_weights(case, library)
 
 
-def of_blocks(case: Case) -> tuple[Any, Any]:
+def of_blocks(case: Case, library: Library) -> tuple[Any, Any]:
     weights = np.ones(len(case.points)) if case.weights is None else case.weights
     both = np.column_stack([case.points, weights.astype(case.points.dtype)])
-    return open_rows(both, weight=both.shape[1] - 1, block_rows=16), None
+    array = library.asarray(both)
+    return open_rows(array, weight=both.shape[1] - 1, block_rows=16), None
 
 
-def of_dask(case: Case) -> tuple[Any, Any]:
+def of_blocks_for_a_gpu(case: Case, library: Library) -> tuple[Any, Any]:
+    case.estimator.set_params(device="cuda")
+    return open_rows(case.points, block_rows=16), case.weights
+
+
+def of_dask(case: Case, library: Library) -> tuple[Any, Any]:
     da = pytest.importorskip("dask.array")
-    return da.from_array(case.points, chunks=(16, case.points.shape[1])), case.weights
+    chunks = (16, case.points.shape[1])
+    X = da.from_array(library.asarray(case.points), chunks=chunks, asarray=False)
+    return X, given_weights(case, library)
 
 
-@pytest.mark.parametrize("form", [of_csr, of_blocks, of_dask])
+#: the libraries whose arrays, or devices, a form is of
+FORMS: dict[Callable[[Case, Library], tuple[Any, Any]], tuple[str, ...]] = {
+    of_csr: ("numpy", "cupy"),
+    of_blocks: ("numpy", "array_api_strict", "torch", "jax", "cupy"),
+    of_blocks_for_a_gpu: ("cupy",),
+    of_dask: ("numpy", "cupy"),
+}
+
+
+@pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @given(data=st.data())
 def test_rows_of_each_form_are_clustered_right(
-    form: Callable[[Case], tuple[Any, Any]], dtype: str, data: st.DataObject
+    form: Callable[[Case, Library], tuple[Any, Any]],
+    dtype: str,
+    data: st.DataObject,
+    library: Library,
 ) -> None:
+    if library.name not in FORMS[form]:
+        pytest.skip("is no form of this library's rows")
     case = data.draw(cases(dtype))
     if form is of_csr:  # most of its numbers are zeros
         is_there = np.random.default_rng(0).random(case.points.shape) < 0.4
         case = replace(case, points=np.where(is_there, case.points, 0).astype(dtype))
-    assert_right(case, *form(case))
+    assert_right(case, *form(case, library), library, is_sparse=form is of_csr)
 
 
 @pytest.mark.parametrize("dtype", PRECISIONS)

@@ -9,12 +9,13 @@ import numpy as np
 from kmeans_xp.blocks.sources.columns import ArrayColumns
 from kmeans_xp.blocks.sources.pandas_frames import PandasColumns
 from kmeans_xp.blocks.sources.sliced import Range, SlicedSource
+from kmeans_xp.devices import is_host_array, to_host
 
 __all__ = ["ArraySource", "MappedSource", "PandasSource", "SparseSource"]
 
 
 class ArraySource(SlicedSource):
-    """Rows of an array that need not be in memory.
+    """Rows of an array that need not be in memory, or is of another library, maybe on a device.
 
     Parameters
     ----------
@@ -38,7 +39,7 @@ class ArraySource(SlicedSource):
         self._array = array
         self.is_read_apart = isinstance(array, np.ndarray)
         name = name or _type_name(array)
-        made_of = ArrayColumns(tuple(array.shape), array.dtype, columns, weight, name)
+        made_of = ArrayColumns(tuple(array.shape), _numpy_dtype(array), columns, weight, name)
         chunks = getattr(array, "chunks", None)
         super().__init__(
             name,
@@ -51,7 +52,10 @@ class ArraySource(SlicedSource):
         )
 
     def _slices(self, ranges: Iterable[Range]) -> Iterator[Any]:
-        return (self._array[start:stop] for start, stop in ranges)
+        if is_host_array(self._array):
+            return (self._array[start:stop] for start, stop in ranges)
+        # The standard has no index with fewer axes than the array.
+        return (self._array[start:stop, ...] for start, stop in ranges)
 
 
 class MappedSource(ArraySource):
@@ -122,6 +126,13 @@ class PandasSource(SlicedSource):
 
     def _slices(self, ranges: Iterable[Range]) -> Iterator[Any]:
         return (self._frame.iloc[start:stop] for start, stop in ranges)
+
+
+def _numpy_dtype(array: Any) -> Any:
+    """Return the dtype that slices have on the host."""
+    if is_host_array(array) or len(array.shape) != 2:
+        return array.dtype
+    return to_host(array[:0, ...]).dtype
 
 
 def _type_name(value: Any) -> str:

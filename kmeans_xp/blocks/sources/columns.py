@@ -7,7 +7,7 @@ import numpy as np
 
 from kmeans_xp.blocks.sources.picking import SourceBlock
 from kmeans_xp.blocks.sources.source import Layout
-from kmeans_xp.devices import adopted
+from kmeans_xp.devices import adopted, to_host
 
 __all__ = ["ArrayColumns", "Columns", "block_dtype", "check_as_wide"]
 
@@ -104,7 +104,7 @@ class ArrayColumns:
         """Return the points and weights of some rows."""
         if self._layout.is_sparse:
             return self._sparse_block(chunk)
-        chunk = np.asarray(adopted(chunk))
+        chunk = np.asarray(to_host(adopted(chunk)))
         self._check(chunk)
         points = chunk if self._points is None else chunk[:, self._points]
         weights = None if self._weight is None else chunk[:, self._weight]

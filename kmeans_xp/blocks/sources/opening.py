@@ -15,6 +15,7 @@ from kmeans_xp.blocks.sources.paths import opened_paths
 from kmeans_xp.blocks.sources.source import RowSource
 from kmeans_xp.blocks.sources.tables import TableSource
 from kmeans_xp.checks import check_integer
+from kmeans_xp.devices import is_array
 
 __all__ = ["open_rows"]
 
@@ -37,7 +38,8 @@ def open_rows(
         - list of such paths;
         - ``pyarrow.dataset.Dataset``;
         - object with ``__len__``, ``shape`` and ``__getitem__(slice)``, such as an h5py data set,
-          a zarr array or a memory map; a CSR matrix; a data frame;
+          a zarr array, a memory map or an array of any library, on any device; a CSR matrix of
+          SciPy; a data frame;
         - callable that returns a fresh iterator of arrays, CSR matrices or data frames (pandas,
           polars, Arrow) each time it is called.
     columns : sequence of str or int, default=None
@@ -99,7 +101,9 @@ def _opener(source: Any) -> Callable[..., RowSource]:
         return SparseSource
     if isinstance(source, np.memmap):
         return MappedSource
-    if all(hasattr(source, name) for name in ("shape", "__len__", "__getitem__")):
+    if is_array(source) or all(
+        hasattr(source, name) for name in ("shape", "__len__", "__getitem__")
+    ):
         return ArraySource
     if isinstance(source, Iterator):
         raise TypeError(
