@@ -47,6 +47,14 @@ VERSION_TESTS = (
     "tests/test_selection.py",
 )
 
+#: what several threads do at once
+THREAD_TESTS = (
+    "tests/test_faults.py",
+    "tests/kernels/test_threads.py",
+    "-k",
+    "threads or pool_of_processes",
+)
+
 #: packages that take the estimators, or what was fitted
 INTEROP = (
     "faiss-cpu",
@@ -245,6 +253,28 @@ def cupy_emulated(session: nox.Session) -> None:
     session.run(*pytest, *DEVICE_TESTS, env=env | two, external=True)
 
 
+@nox.session(default=False)
+def free_threaded(session: nox.Session) -> None:
+    """The tests of threads, with and without numba, on a Python without the GIL."""
+    # There are no wheels of safetensors for such a Python, and no thread needs it.
+    needed = [name for name in PYPROJECT["project"]["dependencies"] if "safetensors" not in name]
+    _install(session, *needed, "numba", "hypothesis", "pytest")
+    session.install("--no-deps", "-e", ".")
+    fit = "import sys, numpy, kmeans_xp; kmeans_xp.KMeans(2).fit(numpy.eye(4)); "
+    for numba in "01":
+        env = {"KMEANS_XP_NUMBA": numba}
+        # A compiled module that does not know such a Python turns the GIL on.
+        session.run("python", "-c", fit + "assert not sys._is_gil_enabled()", env=env)
+        _pytest(session, "--library", "numpy", *THREAD_TESTS, env=env)
+
+
+@nox.session(default=False)
+def random_jobs(session: nox.Session) -> None:
+    """Random fits against scikit-learn and long doubles, for two minutes."""
+    _install(session, "-e", ".[cpu]")
+    session.run("python", "-m", "benchmarks.random_jobs", "--minutes", "2", *session.posargs)
+
+
 # Only uv can be asked for the lowest versions.
 @nox.session(default=False, venv_backend="uv")
 def lowest(session: nox.Session) -> None:
@@ -339,7 +369,12 @@ def audit(session: nox.Session) -> None:
     session.run(
         "pip-licenses", "--from=mixed", "--ignore-packages", "kmeans_xp", *UNNAMED, *allowed
     )
-    session.run("pip-audit", "--local", "--skip-editable", *session.posargs)
+    # Without --strict, packages that cannot be looked up pass. This one is on no index yet.
+    found = Path(session.create_tmp()) / "requirements.txt"
+    freeze = ("python", "-m", "pip", "freeze", "--exclude", "kmeans_xp")
+    found.write_text(session.run(*freeze, silent=True))
+    exact = ("--strict", "--disable-pip", "--no-deps", "-r", str(found))
+    session.run("pip-audit", *exact, *session.posargs)
 
 
 #: the tests that mutate files, and those that draw fits
