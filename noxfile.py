@@ -372,7 +372,7 @@ def audit(session: nox.Session) -> None:
     # Without --strict, packages that cannot be looked up pass. This one is on no index yet.
     found = Path(session.create_tmp()) / "requirements.txt"
     freeze = ("python", "-m", "pip", "freeze", "--exclude", "kmeans_xp")
-    found.write_text(session.run(*freeze, silent=True))
+    found.write_text(str(session.run(*freeze, silent=True)))
     exact = ("--strict", "--disable-pip", "--no-deps", "-r", str(found))
     session.run("pip-audit", *exact, *session.posargs)
 

@@ -165,11 +165,16 @@ def of_csr(case: Case, library: Library) -> tuple[Any, Any]:
     return matrix, given_weights(case, library)
 
 
+def of_csr_blocks(case: Case, library: Library) -> tuple[Any, Any]:
+    matrix, _ = of_csr(case, library)
+    return open_rows(matrix, block_rows=16), case.weights
+
+
 def of_blocks(case: Case, library: Library) -> tuple[Any, Any]:
-    weights = np.ones(len(case.points)) if case.weights is None else case.weights
-    both = np.column_stack([case.points, weights.astype(case.points.dtype)])
-    array = library.asarray(both)
-    return open_rows(array, weight=both.shape[1] - 1, block_rows=16), None
+    if case.weights is None:
+        return open_rows(library.asarray(case.points), block_rows=16), None
+    both = np.column_stack([case.points, case.weights])
+    return open_rows(library.asarray(both), weight=both.shape[1] - 1, block_rows=16), None
 
 
 def of_blocks_for_a_gpu(case: Case, library: Library) -> tuple[Any, Any]:
@@ -187,6 +192,7 @@ def of_dask(case: Case, library: Library) -> tuple[Any, Any]:
 #: the libraries whose arrays, or devices, a form is of
 FORMS: dict[Callable[[Case, Library], tuple[Any, Any]], tuple[str, ...]] = {
     of_csr: ("numpy", "cupy"),
+    of_csr_blocks: ("numpy", "cupy"),
     of_blocks: ("numpy", "array_api_strict", "torch", "jax", "cupy"),
     of_blocks_for_a_gpu: ("cupy",),
     of_dask: ("numpy", "cupy"),
@@ -205,10 +211,11 @@ def test_rows_of_each_form_are_clustered_right(
     if library.name not in FORMS[form]:
         pytest.skip("is no form of this library's rows")
     case = data.draw(cases(dtype))
-    if form is of_csr:  # most of its numbers are zeros
+    is_sparse = form in (of_csr, of_csr_blocks)
+    if is_sparse:  # most of its numbers are zeros
         is_there = np.random.default_rng(0).random(case.points.shape) < 0.4
         case = replace(case, points=np.where(is_there, case.points, 0).astype(dtype))
-    assert_right(case, *form(case, library), library, is_sparse=form is of_csr)
+    assert_right(case, *form(case, library), library, is_sparse=is_sparse)
 
 
 @pytest.mark.parametrize("dtype", PRECISIONS)

@@ -74,8 +74,8 @@ class SparseSource(SlicedSource):
 
     Parameters
     ----------
-    matrix : scipy.sparse matrix or array
-        A matrix of any format.
+    matrix : matrix or array of scipy.sparse or cupyx.scipy.sparse
+        In any format.
     columns, weight, block_rows : optional
         As in ``open_rows``.
     """

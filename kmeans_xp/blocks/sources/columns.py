@@ -7,7 +7,7 @@ import numpy as np
 
 from kmeans_xp.blocks.sources.picking import SourceBlock
 from kmeans_xp.blocks.sources.source import Layout
-from kmeans_xp.devices import adopted, to_host
+from kmeans_xp.devices import adopted, sparse_to_host, to_host
 
 __all__ = ["ArrayColumns", "Columns", "block_dtype", "check_as_wide"]
 
@@ -113,7 +113,7 @@ class ArrayColumns:
         )
 
     def _sparse_block(self, chunk: Any) -> SourceBlock:
-        chunk = chunk.tocsr()
+        chunk = sparse_to_host(chunk).tocsr()
         self._check(chunk)
         points = chunk if self._points is None else chunk[:, self._points]
         points = points.astype(self._layout.dtype, copy=False)

@@ -4,12 +4,11 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
-from scipy import sparse
 
 from kmeans_xp.blocks.sources.arrow import ArrowColumns, has_lists
 from kmeans_xp.blocks.sources.columns import ArrayColumns, Columns
 from kmeans_xp.blocks.sources.pandas_frames import PandasColumns, holds_lists
-from kmeans_xp.devices import adopted, to_host
+from kmeans_xp.devices import adopted, is_sparse, to_host
 
 __all__ = ["columns_of", "header_of", "library_of", "unnested"]
 
@@ -26,7 +25,7 @@ def columns_of(chunk: Any, columns: Sequence[Any] | None, weight: Any | None, na
         return PandasColumns(chunk, columns, weight, name)
     if library in ("polars", "pyarrow"):
         return ArrowColumns.of_table(chunk, columns, weight, name)
-    if sparse.issparse(chunk):
+    if is_sparse(chunk):
         return ArrayColumns(chunk.shape, chunk.dtype, columns, weight, name, is_sparse=True)
     array = np.asarray(to_host(adopted(chunk)))
     return ArrayColumns(array.shape, array.dtype, columns, weight, name)

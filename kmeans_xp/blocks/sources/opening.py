@@ -5,7 +5,6 @@ from os import PathLike, fspath
 from typing import Any
 
 import numpy as np
-from scipy import sparse
 
 from kmeans_xp.blocks.sources.arrays import ArraySource, MappedSource, PandasSource, SparseSource
 from kmeans_xp.blocks.sources.called import CalledSource
@@ -15,7 +14,7 @@ from kmeans_xp.blocks.sources.paths import opened_paths
 from kmeans_xp.blocks.sources.source import RowSource
 from kmeans_xp.blocks.sources.tables import TableSource
 from kmeans_xp.checks import check_integer
-from kmeans_xp.devices import is_array
+from kmeans_xp.devices import is_array, is_sparse
 
 __all__ = ["open_rows"]
 
@@ -39,7 +38,7 @@ def open_rows(
         - ``pyarrow.dataset.Dataset``;
         - object with ``__len__``, ``shape`` and ``__getitem__(slice)``, such as an h5py data set,
           a zarr array, a memory map or an array of any library, on any device; a CSR matrix of
-          SciPy; a data frame;
+          SciPy or CuPy; a data frame;
         - callable that returns a fresh iterator of arrays, CSR matrices or data frames (pandas,
           polars, Arrow) each time it is called.
     columns : sequence of str or int, default=None
@@ -97,7 +96,7 @@ def _opener(source: Any) -> Callable[..., RowSource]:
         return PandasSource
     if library in ("polars", "pyarrow"):
         return _opened_dataset
-    if sparse.issparse(source):
+    if is_sparse(source):
         return SparseSource
     if isinstance(source, np.memmap):
         return MappedSource
