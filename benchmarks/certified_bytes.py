@@ -29,7 +29,7 @@ from kmeans_xp.devices.availability import n_threads
 from kmeans_xp.kernels import DenseRows, lloyd_step, update_centroids
 from kmeans_xp.kernels.for_numba import assignment, certified
 
-__all__ = ["Measured", "measured"]
+__all__ = ["Host", "Measured", "measured", "sets_of_rows"]
 
 Host = NDArray[Any]
 
@@ -104,7 +104,7 @@ def _seconds(job: Callable[[], Any]) -> float:
     return time.perf_counter() - began
 
 
-def _data(n_points: int) -> Iterator[tuple[str, Callable[[], Host]]]:
+def sets_of_rows(n_points: int) -> Iterator[tuple[str, Callable[[], Host]]]:
     """Yield sets, each made when it is wanted."""
     rng = np.random.default_rng(0)
     if importlib.util.find_spec("wordllama") is not None:
@@ -179,7 +179,7 @@ def _squares(n_points: int) -> Host:
 
 def _lines(asked: argparse.Namespace) -> Iterator[tuple[str, int]]:
     """Yield the lines of the table, each with the number of labels that differ."""
-    sets = list(_data(asked.points))
+    sets = list(sets_of_rows(asked.points))
     if asked.rows:
         sets.append((Path(asked.rows).stem, lambda: np.load(asked.rows).astype(np.float32)))
     for name, make in sets:

@@ -79,6 +79,13 @@ def test_compiled_code_is_kept_and_used_again(tmp_path: Path) -> None:
     assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.nb[ci]")} == files
 
 
+def test_kept_code_is_loaded_without_what_compiles(tmp_path: Path) -> None:
+    what_numba_can_compile = "import sys; print('numba.np.linalg' in sys.modules)"
+    *first, compiles = printed(f"{FIT};{what_numba_can_compile}", NUMBA_CACHE_DIR=str(tmp_path))
+    *second, loads = printed(f"{FIT};{what_numba_can_compile}", NUMBA_CACHE_DIR=str(tmp_path))
+    assert (first, compiles, loads) == (second, "True", "False")
+
+
 def cut(content: bytes) -> bytes:
     return content[: len(content) // 2]
 

@@ -27,6 +27,7 @@ from kmeans_xp.kernels.for_numba.compiled import (
     inline,
     shared,
 )
+from kmeans_xp.kernels.for_numba.emitted.memory import matrix_in, new_numbers, numbers_in
 from kmeans_xp.kernels.for_numba.emitted.vectors import (
     LINE,
     PANEL,
@@ -41,8 +42,6 @@ from kmeans_xp.kernels.for_numba.tiling import (
     Dense,
     Floats,
     Labels,
-    aligned,
-    copy,
     filler_of,
     group_size,
     in_parts,
@@ -167,15 +166,16 @@ def label_rows(
     Outputs that are not wanted have length 0.
     """
     n_features = points.shape[1]
-    panels, best = aligned(tile * n_features, points), aligned(tile, points)
-    found, scratch = np.empty(tile, np.int32), scratch_for(points, tile, filler)
+    panels, best = new_numbers(tile * n_features, points), new_numbers(tile, points)
+    found, scratch = new_numbers(tile, np.int32), scratch_for(points, tile, filler)
     for row in range(start, stop, tile):
         n_rows = min(tile, stop - row)
         tile_points, first = tile_of(points, row, n_rows, filler, factors, scratch)
         pack_tile(tile_points, first, n_rows, origin, panels)
         label_panels(panels, n_rows, n_features, groups, biases, n_clusters, best, found)
         if labels.shape[0] > 0:
-            copy(found, n_rows, labels, row)
+            for number in range(n_rows):
+                labels[row + number] = found[number]
         if totals.shape[0] > 0:
             add_tile(tile_points, first, n_rows, row, origin, weights, found, totals)
 
@@ -237,7 +237,7 @@ def update_cluster(sums, at, mass, old, first, n_features, new, shifts, parts):
 def _update_many(sums, mass, old, start, stop, new, signals):
     """Update some clusters, and write the signals of each."""
     n_features = len(old) // len(mass)
-    shifts, parts = np.empty(UPDATED), np.empty(UPDATED)
+    shifts, parts = new_numbers(UPDATED, sums), new_numbers(UPDATED, sums)
     for cluster in range(start, stop):
         first = cluster * n_features
         sq_shift, explained = update_cluster(
@@ -288,22 +288,40 @@ def run_steps(
     """Take steps until one ends the run or leaves a cluster empty; return their number."""
     n_points, n_features = points.shape
     n_clusters, before = len(found), start
-    no_factors, no_labels = np.empty(0, origin.dtype), np.empty(0, np.int32)
+    no_factors, no_labels = new_numbers(0, origin), new_numbers(0, np.int32)
     for number in range(len(signals)):
         _pack_centroids(before, groups, biases)
         for cluster in range(n_clusters):
             for column in range(found.shape[1]):
                 found[cluster, column] = 0.0
         _label_rows(
-            *(points, 0, n_points, tile, filler, no_factors, origin, weights),
-            *(groups, biases, n_clusters, no_labels, found),
+            points,
+            0,
+            n_points,
+            tile,
+            filler,
+            no_factors,
+            origin,
+            weights,
+            groups,
+            biases,
+            n_clusters,
+            no_labels,
+            found,
         )
         for cluster in range(n_clusters):
             for feature in range(n_features):
                 sums[number, cluster, feature] = found[cluster, feature]
             mass[number, cluster] = found[cluster, n_features]
-        _update_step(sums[number], mass[number], before, centroids[number], signals[number])
-        before = as_rows(centroids[number])
+        new = matrix_in(centroids, number * n_clusters * n_features, n_clusters, n_features)
+        _update_step(
+            matrix_in(sums, number * n_clusters * n_features, n_clusters, n_features),
+            numbers_in(mass, number * n_clusters, n_clusters),
+            before,
+            new,
+            numbers_in(signals, number * signals.shape[1], signals.shape[1]),
+        )
+        before = as_rows(new)
         if signals[number, 0] <= tol or signals[number, 1] > 0.0:
             return number + 1
     return len(signals)

@@ -49,6 +49,7 @@ from kmeans_xp.kernels.for_numba.emitted.bound_vectors import (
     move_bounds,
     turn_into_bounds,
 )
+from kmeans_xp.kernels.for_numba.emitted.memory import new_numbers
 from kmeans_xp.kernels.for_numba.emitted.vectors import (
     add_row,
     keep_nearer,
@@ -59,7 +60,6 @@ from kmeans_xp.kernels.for_numba.emitted.vectors import (
 )
 from kmeans_xp.kernels.for_numba.tiling import (
     Floats,
-    aligned,
     group_size,
     in_parts,
     n_tasks_for,
@@ -293,13 +293,13 @@ class _Room(NamedTuple):
 def _room(points, tile):
     n_features = points.shape[1]
     return _Room(
-        aligned(tile * n_features, points),
+        new_numbers(tile * n_features, points),
         np.zeros(n_features, points.dtype),
-        aligned(tile, points),
-        aligned(tile, points),
-        np.empty(tile, np.int32),
-        aligned(tile, points),
-        aligned(tile, points),
+        new_numbers(tile, points),
+        new_numbers(tile, points),
+        new_numbers(tile, np.int32),
+        new_numbers(tile, points),
+        new_numbers(tile, points),
     )
 
 
@@ -328,8 +328,8 @@ def _bounded_rows(
 ):
     data = _Data(points, origin, centroids, groups, biases, table, constants)
     state, room = _State(labels, upper, lower, dirty), _room(points, tile)
-    masks, run = np.empty(tile, np.int64), np.empty(tile, np.int64)
-    waiting, n_waiting, n_visited = np.empty(2 * tile, np.int64), 0, 0
+    masks, run = new_numbers(tile, np.int64), new_numbers(tile, np.int64)
+    waiting, n_waiting, n_visited = new_numbers(2 * tile, np.int64), 0, 0
     has_totals = totals.shape[0] > 0
     adds_all = has_totals and counts[_ADDS_ALL] > 0
     for label in range(len(dirty)):

@@ -58,12 +58,12 @@ from kmeans_xp.kernels.for_numba.emitted.code_vectors import (
     score_codes,
     score_row,
 )
+from kmeans_xp.kernels.for_numba.emitted.memory import new_numbers
 from kmeans_xp.kernels.for_numba.emitted.vectors import pack_chosen, panel_rows
 from kmeans_xp.kernels.for_numba.tiling import (
     Dense,
     Floats,
     Labels,
-    aligned,
     copy,
     filler_of,
     in_parts,
@@ -145,23 +145,22 @@ class _Room(NamedTuple):
 @inline
 def _room(points, n_features):
     width = coded_width(n_features)
-    like = np.empty(1, np.float32)
     return _Room(
-        aligned(_ROWS * width, points),
-        np.empty(_ROWS * width, np.int8),
+        new_numbers(_ROWS * width, points),
+        new_numbers(_ROWS * width, np.int8),
         np.zeros(3, points.dtype),
         np.zeros(_ROWS, np.int32),
         np.zeros(_ROWS),
         np.zeros(_ROWS * N_NUMBERS, np.float32),
-        aligned(_ROWS * _COLUMNS, like),
-        aligned(_ROWS * (_COLUMNS // CODED_BLOCK) * LANES, like),
-        aligned(_ROWS * LANES, like),
+        new_numbers(_ROWS * _COLUMNS, np.float32),
+        new_numbers(_ROWS * (_COLUMNS // CODED_BLOCK) * LANES, np.float32),
+        new_numbers(_ROWS * LANES, np.float32),
         np.zeros(_ROWS, np.int64),
-        np.empty(_ROWS * _MOST_CANDIDATES, np.int32),
-        np.empty(_ROWS * _MOST_CANDIDATES, np.float32),
-        np.empty(_MOST_CANDIDATES),
-        np.empty(_MOST_CANDIDATES, np.int32),
-        np.empty(_MOST_CANDIDATES, points.dtype),
+        new_numbers(_ROWS * _MOST_CANDIDATES, np.int32),
+        new_numbers(_ROWS * _MOST_CANDIDATES, np.float32),
+        new_numbers(_MOST_CANDIDATES, np.float64),
+        new_numbers(_MOST_CANDIDATES, np.int32),
+        new_numbers(_MOST_CANDIDATES, points),
     )
 
 
@@ -385,8 +384,8 @@ def _certified_rows(
     n_products = n_clusters * n_features
     room, scratch = _room(points, n_features), scratch_for(points, max(tile, _ROWS), filler)
     size = max(tile, -(-_ROWS // panel_rows(points)) * panel_rows(points))
-    panels, best = aligned(size * n_features, points), aligned(size, points)
-    found, doubtful = np.empty(size, np.int32), np.empty(_ROWS, np.int64)
+    panels, best = new_numbers(size * n_features, points), new_numbers(size, points)
+    found, doubtful = new_numbers(size, np.int32), new_numbers(_ROWS, np.int64)
     before = np.zeros(_N_COUNTS, np.int64)
     row, n_dense, pause = start, 0, _PAUSE
     while row < stop:

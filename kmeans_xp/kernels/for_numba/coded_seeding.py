@@ -42,12 +42,12 @@ from kmeans_xp.kernels.for_numba.emitted.code_vectors import (
     code_row,
     may_be_nearer,
 )
+from kmeans_xp.kernels.for_numba.emitted.memory import new_numbers
 from kmeans_xp.kernels.for_numba.emitted.vectors import add_closest, fold_row, sq_distance
 from kmeans_xp.kernels.for_numba.seeding import potentials_cost
 from kmeans_xp.kernels.for_numba.tiling import (
     Dense,
     Floats,
-    aligned,
     filler_of,
     in_parts,
     n_tasks_for,
@@ -83,7 +83,7 @@ def _code_rows(
     """Write the codes of rows, their coding errors, and half of each squared length."""
     n_features, dtype = points.shape[1], origin.dtype.type
     width, sums = coded_width(n_features), np.zeros(3, origin.dtype)
-    centred, scratch = aligned(width, origin), scratch_for(points, 1, filler)
+    centred, scratch = new_numbers(width, origin), scratch_for(points, 1, filler)
     tiny = lost_squares(centred)
     for row in range(start, stop):
         row_points, at = tile_of(points, row, 1, filler, factors, scratch)

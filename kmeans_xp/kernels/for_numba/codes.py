@@ -27,7 +27,8 @@ from kmeans_xp.kernels.for_numba.emitted.code_vectors import (
     centre_row,
     code_row,
 )
-from kmeans_xp.kernels.for_numba.tiling import Floats, aligned
+from kmeans_xp.kernels.for_numba.emitted.memory import new_numbers
+from kmeans_xp.kernels.for_numba.tiling import Floats
 
 __all__ = [
     "CODED",
@@ -136,7 +137,7 @@ def _code_centroids(centroids, n_quads, unit, eps, biases, blocks, scales, coded
     """Write the codes of centroids in blocks, four in one number, and their coding errors."""
     n_clusters, n_features = centroids.shape
     width = coded_width(n_features)
-    centred, zeros = aligned(width, centroids), np.zeros(n_features, centroids.dtype)
+    centred, zeros = new_numbers(width, centroids), np.zeros(n_features, centroids.dtype)
     codes, sums = np.zeros(width, np.int8), np.zeros(3, centroids.dtype)
     words, dtype, tiny = codes.view(np.int32), centroids.dtype.type, lost_squares(centred)
     most_code = np.float64(MOST_CODE)

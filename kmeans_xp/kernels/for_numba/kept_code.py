@@ -15,6 +15,7 @@ from typing import Any
 import llvmlite
 import numba
 from numba.core.caching import FunctionCache
+from numba.core.runtime.nrt import rtsys
 from numba.core.serialize import dumps
 
 __all__ = ["KeptCode"]
@@ -53,7 +54,10 @@ class KeptCode(FunctionCache):
 
     def load_overload(self, sig: Any, target_context: Any) -> Any:
         """Return the kept code for a signature; None if it must be compiled."""
-        kept = super().load_overload(sig, target_context)
+        # numba would first load all that it can compile, which takes longer than to load the code.
+        # Kept code needs only what allocates. numba loads the rest before it compiles.
+        rtsys.initialize(target_context)
+        kept = self._load_overload(sig, target_context)
         if kept is None and "compiling" not in _told:
             _told.add("compiling")
             logger.info(

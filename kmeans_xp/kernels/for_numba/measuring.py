@@ -20,12 +20,12 @@ from kmeans_xp.kernels.for_numba.compiled import (
     SUMS,
     compiled,
 )
+from kmeans_xp.kernels.for_numba.emitted.memory import new_numbers
 from kmeans_xp.kernels.for_numba.emitted.vectors import PANEL, panel_rows, sq_distance
 from kmeans_xp.kernels.for_numba.tiling import (
     Dense,
     Floats,
     Labels,
-    aligned,
     filler_of,
     in_parts,
     int32_labels,
@@ -166,9 +166,9 @@ def looked_at_until_one_differs(rows: DenseRows) -> Floats:
 def add_moments(points, start, stop, tile, filler, factors, origin, weights, sums, squares):
     """Add rows and their squares to float64 lanes, one for each number of a panel."""
     n_features = points.shape[1]
-    panels, scratch = aligned(tile * n_features, points), scratch_for(points, tile, filler)
+    panels, scratch = new_numbers(tile * n_features, points), scratch_for(points, tile, filler)
     panel = panel_rows(panels)
-    lanes = np.empty(panel)
+    lanes = new_numbers(panel, sums)
     for row in range(start, stop, tile):
         n_rows = min(tile, stop - row)
         tile_points, first = tile_of(points, row, n_rows, filler, factors, scratch)

@@ -28,6 +28,7 @@ from kmeans_xp.kernels.for_numba.compiled import (
     compiled,
     inline,
 )
+from kmeans_xp.kernels.for_numba.emitted.memory import new_matrix, new_numbers, numbers_in
 from kmeans_xp.kernels.for_numba.emitted.vectors import PANEL, as_rows, panel_rows
 from kmeans_xp.kernels.for_numba.measuring import (
     add_distances,
@@ -78,13 +79,13 @@ _COUNTS = Parameter(1, types.int64, "C", True)
 def _measure(points, tile, filler, origin, numbers):
     """Write the mean of the rows and their variance, like a fit."""
     n_points, n_features = points.shape
-    first, none = np.empty(n_features, origin.dtype), np.empty(0, origin.dtype)
+    first, none = new_numbers(n_features, origin), new_numbers(0, origin)
     for feature in range(n_features):
         first[feature] = points[0, feature]
     panel = panel_rows(origin)
     lanes, square_lanes = np.zeros(n_features * panel), np.zeros(n_features * panel)
     _add_moments(points, 0, n_points, tile, filler, none, first, none, lanes, square_lanes)
-    sums, squares = np.empty(n_features), np.empty(n_features)
+    sums, squares = new_numbers(n_features, np.float64), new_numbers(n_features, np.float64)
     _sum_lanes(lanes, panel, sums)
     _sum_lanes(square_lanes, panel, squares)
     mass = np.float64(n_points)
@@ -96,19 +97,19 @@ def _choose(points, tile, filler, keep, fold, origin, weights, uniforms, closest
     """Write rows, relative to the origin, that greedy k-means++ chooses."""
     n_points, n_features = points.shape
     if weights.shape[0] > 0:
-        none, totals = np.empty(0, origin.dtype), np.empty(-(-n_points // DRAWN_BLOCK))
-        first = np.empty(1, np.int64)
+        none, first = new_numbers(0, origin), new_numbers(1, np.int64)
+        totals = new_numbers(-(-n_points // DRAWN_BLOCK), np.float64)
         _add_blocks(weights, none, 0, len(totals), totals)
-        _find(weights, none, totals, uniforms[:1], False, first)
+        _find(weights, none, totals, numbers_in(uniforms, 0, 1), False, first)
         row = first[0]
     else:
         row = np.int64(min(uniforms[0] * n_points, n_points - 1))
     for feature in range(n_features):
         chosen[0, feature] = points[row, feature] - origin[feature]
-    closest[:] = np.inf
-    _choose_rows(
-        points, tile, filler, keep, fold, origin, weights, uniforms[1:], closest, found, chosen
-    )
+    for other in range(n_points):
+        closest[other] = np.inf
+    rest = numbers_in(uniforms, 1, len(uniforms) - 1)
+    _choose_rows(points, tile, filler, keep, fold, origin, weights, rest, closest, found, chosen)
 
 
 class _Room(NamedTuple):
@@ -127,15 +128,15 @@ class _Room(NamedTuple):
 def _room(n_clusters, n_features, n_steps, found, like):
     dtype = like.dtype
     return _Room(
-        np.empty((n_clusters + LARGE) * n_features, dtype),
-        np.empty(n_clusters + LARGE, dtype),
+        new_numbers((n_clusters + LARGE) * n_features, like),
+        new_numbers(n_clusters + LARGE, like),
         found,
-        np.empty((0, n_features)),
+        new_matrix(0, n_features, np.float64),
         np.empty((n_steps, n_clusters, n_features)),
-        np.empty((n_steps, n_clusters)),
+        new_matrix(n_steps, n_clusters, np.float64),
         np.empty((n_steps, n_clusters, n_features), dtype),
-        np.empty((n_steps, 3)),
-        np.empty(n_clusters * n_features, dtype),
+        new_matrix(n_steps, 3, np.float64),
+        new_numbers(n_clusters * n_features, like),
     )
 
 
@@ -169,7 +170,7 @@ def _take_steps(points, tile, filler, origin, weights, tol, max_iter, centroids,
 def _label(points, tile, filler, origin, weights, centroids, labels, room):
     """Write the labels, and return the inertia."""
     n_points, (n_clusters, n_features) = len(points), centroids.shape
-    groups, biases, flat, none = room.groups, room.biases, room.flat, np.empty(0, origin.dtype)
+    groups, biases, flat, none = room.groups, room.biases, room.flat, new_numbers(0, origin)
     _pack_groups(as_rows(centroids), groups, biases)
     _label_rows(
         *(points, 0, n_points, tile, filler, none, origin, weights),
@@ -217,10 +218,11 @@ def _solve(
     n_iter,
 ):
     _, n_points, n_features = points.shape
-    n_clusters, dtype = centroids.shape[1], centroids.dtype
-    origin, numbers = np.empty(n_features, dtype), np.empty(3)
-    start, own_labels = np.empty((n_clusters, n_features), dtype), np.empty(n_points, np.int32)
-    closest, chosen = np.empty(n_points, dtype), np.empty(n_clusters - 1, np.int64)
+    n_clusters = centroids.shape[1]
+    origin, numbers = new_numbers(n_features, centroids), new_numbers(3, np.float64)
+    start = new_matrix(n_clusters, n_features, centroids)
+    own_labels = new_numbers(n_points, np.int32)
+    closest, chosen = new_numbers(n_points, centroids), new_numbers(n_clusters - 1, np.int64)
     room = _room(n_clusters, n_features, min(_STEPS_IN_A_CALL, max_iter), found, centroids)
     for problem in range(first, stop):
         own, own_weights = as_rows(points[problem]), weights[problem]

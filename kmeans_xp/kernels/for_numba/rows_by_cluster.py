@@ -30,11 +30,11 @@ from kmeans_xp.kernels.for_numba.compiled import (
     compiled,
     inline,
 )
+from kmeans_xp.kernels.for_numba.emitted.memory import new_numbers
 from kmeans_xp.kernels.for_numba.emitted.vectors import PANEL, keep_nearer, pack_panel, panel_rows
 from kmeans_xp.kernels.for_numba.tiling import (
     Dense,
     Floats,
-    aligned,
     aligned_numbers,
     filler_of,
     in_parts,
@@ -323,7 +323,7 @@ def _find_nearer(
 ):
     """Write the places of the rows that are nearer to the new centroid, and how near they are."""
     n_features, panel = centroids.shape[0] // first.shape[0], panel_rows(panels)
-    nearer, candidate = np.empty(panel, nearest.dtype), np.empty(n_features, nearest.dtype)
+    nearer, candidate = new_numbers(panel, nearest), new_numbers(n_features, nearest)
     for feature in range(n_features):
         candidate[feature] = centroids[cluster * n_features + feature]
     n_found = 0
@@ -491,7 +491,7 @@ def _measure(
 ):
     """Write the potentials of some candidates; return how many panels were measured in all."""
     panel, n_features = panel_rows(panels), candidates.shape[1]
-    candidate, nearer = np.empty(n_features, panels.dtype), np.empty(panel, panels.dtype)
+    candidate, nearer = new_numbers(n_features, panels), new_numbers(panel, panels)
     n_measured = 0
     for number in range(start, stop):
         for feature in range(n_features):
@@ -517,8 +517,8 @@ def _measure(
 def _label(points, start, stop, tile, filler, factors, origin, centroids, labels):
     """Find the first nearest centroid of each row, with the bits of ``closer_of``."""
     n_features, scratch = points.shape[1], scratch_for(points, tile, filler)
-    panels, candidate = aligned(tile * n_features, points), np.empty(n_features, points.dtype)
-    nearest, before = np.empty(tile, points.dtype), np.empty(tile, points.dtype)
+    panels, candidate = new_numbers(tile * n_features, points), new_numbers(n_features, points)
+    nearest, before = new_numbers(tile, points), new_numbers(tile, points)
     for row in range(start, stop, tile):
         n_rows = min(tile, stop - row)
         tile_points, at = tile_of(points, row, n_rows, filler, factors, scratch)

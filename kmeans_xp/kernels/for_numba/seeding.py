@@ -22,6 +22,7 @@ from kmeans_xp.kernels.for_numba.compiled import (
     SUMS,
     compiled,
 )
+from kmeans_xp.kernels.for_numba.emitted.memory import new_numbers
 from kmeans_xp.kernels.for_numba.emitted.vectors import (
     PANEL,
     ROW_CANDIDATES,
@@ -34,7 +35,6 @@ from kmeans_xp.kernels.for_numba.emitted.vectors import (
 from kmeans_xp.kernels.for_numba.tiling import (
     Dense,
     Floats,
-    aligned,
     copy,
     filler_of,
     group_size,
@@ -87,7 +87,9 @@ MANY, SOME = ROW_CANDIDATES
 @compiled(NUMBERS, NUMBERS, COUNT, COUNT, SUMS)
 def add_blocks(values, weights, first, last, totals):
     """Add up weight * value of each block of rows."""
-    parts = np.empty(_PARTS)  # separate sums, so that additions do not wait for each other
+    parts = new_numbers(
+        _PARTS, totals
+    )  # separate sums, so that additions do not wait for each other
     for block in range(first, last):
         start, stop = block * DRAWN_BLOCK, min((block + 1) * DRAWN_BLOCK, len(values))
         whole = stop - (stop - start) % _PARTS
@@ -203,7 +205,7 @@ def fold_panels(
 ):
     """Add the inertia that each candidate would leave, with rows in the lanes of vectors."""
     n_features = points.shape[1]
-    panels, scratch = aligned(tile * n_features, points), scratch_for(points, tile, filler)
+    panels, scratch = new_numbers(tile * n_features, points), scratch_for(points, tile, filler)
     nearest, wide = np.zeros(tile, points.dtype), np.ones(tile, np.float64)
     panel = panel_rows(panels)
     for row in range(start, stop, tile):
@@ -233,7 +235,7 @@ def keep_nearer_panels(
 ):
     """Fold a centroid into the distances so far, with rows in the lanes of vectors."""
     n_features = points.shape[1]
-    panels, scratch = aligned(tile * n_features, points), scratch_for(points, tile, filler)
+    panels, scratch = new_numbers(tile * n_features, points), scratch_for(points, tile, filler)
     nearest, panel = np.zeros(tile, points.dtype), panel_rows(panels)
     for row in range(start, stop, tile):
         n_rows = min(tile, stop - row)

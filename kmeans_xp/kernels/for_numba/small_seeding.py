@@ -23,6 +23,12 @@ from kmeans_xp.kernels.for_numba.compiled import (
     call_at,
     compiled,
 )
+from kmeans_xp.kernels.for_numba.emitted.memory import (
+    matrix_in,
+    new_matrix,
+    new_numbers,
+    numbers_in,
+)
 from kmeans_xp.kernels.for_numba.emitted.vectors import PANEL, as_rows, panel_rows
 from kmeans_xp.kernels.for_numba.seeding import (
     DRAWN_BLOCK,
@@ -65,32 +71,31 @@ _FOLD = (ROWS, COUNT, COUNT, NUMBERS, COLUMN, COLUMN, MATRIX, COUNT, SUMS)
 _fold_at = call_at(*_FOLD)
 
 
-@compiled(*_FOLD)
+@compiled(*_FOLD, is_called=False)
 def fold_few_features(
     points, tile, filler, origin, weights, closest, candidates, n_candidates, sums
 ):
     """Write the potentials of candidates, with rows in the lanes of vectors."""
-    n_features, panel, none = points.shape[1], panel_rows(origin), np.empty(0, origin.dtype)
-    groups = np.empty((n_candidates + LARGE) * n_features, origin.dtype)
-    biases = np.empty(n_candidates + LARGE, origin.dtype)
+    n_features, panel, none = points.shape[1], panel_rows(origin), new_numbers(0, origin)
+    groups = new_numbers((n_candidates + LARGE) * n_features, origin)
+    biases = new_numbers(n_candidates + LARGE, origin)
     lanes = np.zeros((n_candidates + LARGE) * panel)
-    _pack_groups(as_rows(candidates[:n_candidates]), groups, biases)
+    _pack_groups(as_rows(matrix_in(candidates, 0, n_candidates, n_features)), groups, biases)
     _fold_panels(
         *(points, 0, len(points), tile, filler, none, origin, weights, closest),
         *(groups, n_candidates, lanes),
     )
-    _sum_lanes(lanes, panel, sums[:n_candidates])
+    _sum_lanes(lanes, panel, numbers_in(sums, 0, n_candidates))
 
 
-@compiled(*_FOLD)
+@compiled(*_FOLD, is_called=False)
 def fold_many_features(
     points, tile, filler, origin, weights, closest, candidates, n_candidates, sums
 ):
     """Write the potentials of candidates, with features in the lanes of vectors."""
     for number in range(len(sums)):
         sums[number] = 0.0
-    flat = candidates.reshape(candidates.size)
-    none = np.empty(0, origin.dtype)
+    flat, none = numbers_in(candidates, 0, candidates.size), new_numbers(0, origin)
     _fold_rows(points, 0, len(points), tile, filler, none, origin, weights, closest, flat, sums)
 
 
@@ -107,26 +112,28 @@ def choose_rows(
     and ``fold`` are addresses from ``folds_of``.
     """
     n_points, n_features = points.shape
-    n_trials, none = len(uniforms) // max(1, len(found)), np.empty(0, origin.dtype)
-    totals, indices = np.empty(-(-n_points // DRAWN_BLOCK)), np.empty(n_trials, np.int64)
+    n_trials, none = len(uniforms) // max(1, len(found)), new_numbers(0, origin)
+    totals = new_numbers(-(-n_points // DRAWN_BLOCK), uniforms)
+    indices = new_numbers(n_trials, found)
     # The padding of the last vector is zeros.
     n_padded = -(-n_trials // SOME) * SOME
-    candidates = np.zeros((n_padded, n_features), origin.dtype)
-    last, sums = np.empty(n_features, origin.dtype), np.empty(n_padded)
-    for step in range(len(found)):
+    candidates, sums = new_matrix(n_padded, n_features, origin), new_numbers(n_padded, uniforms)
+    for trial in range(n_trials, n_padded):
         for feature in range(n_features):
-            last[feature] = chosen[step, feature]
+            candidates[trial, feature] = 0.0
+    for step in range(len(found)):
+        last = numbers_in(chosen, step * n_features, n_features)
         _keep_nearer_at(
             keep, points, 0, n_points, tile, filler, none, origin, closest, last, closest
         )
-        trials = uniforms[step * n_trials : (step + 1) * n_trials]
+        trials = numbers_in(uniforms, step * n_trials, n_trials)
         _add_blocks(closest, weights, 0, len(totals), totals)
         _find(closest, weights, totals, trials, True, indices)
         for trial in range(n_trials):
             for feature in range(n_features):
                 candidates[trial, feature] = points[indices[trial], feature] - origin[feature]
         _fold_at(fold, points, tile, filler, origin, weights, closest, candidates, n_trials, sums)
-        best = _first_least(sums[:n_trials], 1e-12 if origin.itemsize == 8 else 1e-6)
+        best = _first_least(numbers_in(sums, 0, n_trials), 1e-12 if origin.itemsize == 8 else 1e-6)
         found[step] = indices[best]
         for feature in range(n_features):
             chosen[step + 1, feature] = candidates[best, feature]

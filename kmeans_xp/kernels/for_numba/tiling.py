@@ -21,6 +21,7 @@ from kmeans_xp.kernels.for_numba.compiled import (
     inline,
     shared,
 )
+from kmeans_xp.kernels.for_numba.emitted.memory import new_matrix
 from kmeans_xp.kernels.for_numba.emitted.vectors import (
     GROUPS,
     LINE,
@@ -43,7 +44,6 @@ __all__ = [
     "Dense",
     "Floats",
     "Labels",
-    "aligned",
     "aligned_numbers",
     "copy",
     "filler_of",
@@ -260,7 +260,7 @@ def _scale_carefully(points, row, scaled, at):
 @compiled(ROWS, COUNT, COUNT, RESULTS)
 def _measure_factors(points, start, stop, factors):
     n_features, kind = points.shape[1], factors.dtype.type
-    side_by_side, lies_side_by_side = np.empty((1, n_features), factors.dtype), _is_dense(points)
+    side_by_side, lies_side_by_side = new_matrix(1, n_features, factors), _is_dense(points)
     for row in range(start, stop):
         if lies_side_by_side:
             sum_of_squares = sq_length(points, row, n_features)
@@ -292,7 +292,7 @@ def scratch_for(points, tile, filler):
     """Return scratch for a tile of rows that cannot be read in place."""
     # Whole vectors are written, so the last row needs room after it.
     n_rows = 0 if filler == 0 else tile + LINE // points.itemsize
-    return np.empty((n_rows, points.shape[1]), points.dtype)
+    return new_matrix(n_rows, points.shape[1], points)
 
 
 def aligned_numbers(n_numbers, like):
@@ -300,10 +300,6 @@ def aligned_numbers(n_numbers, like):
     memory = np.empty(n_numbers + LINE // like.itemsize, like.dtype)
     first = -memory.ctypes.data % LINE // like.itemsize
     return memory[first : first + n_numbers]
-
-
-#: for calls from compiled code
-aligned = inline(aligned_numbers)
 
 
 @inline
