@@ -1,7 +1,8 @@
 """The best of several runs of Lloyd's algorithm, one after another or all at once."""
 
 from collections.abc import Iterable
-from typing import Any
+from itertools import chain, islice
+from typing import Any, TypedDict
 
 from kmeans_xp.algorithms.lloyd import (
     UPDATES,
@@ -14,20 +15,27 @@ from kmeans_xp.algorithms.lloyd import (
 )
 from kmeans_xp.algorithms.transport import SizeBounds
 from kmeans_xp.blocks import Blocks
-from kmeans_xp.devices import Array
+from kmeans_xp.devices import Array, to_host
 from kmeans_xp.kernels import (
     ClusterTotals,
     Step,
     Steps,
     Update,
     batched_steps_of,
+    runs_at_once,
+    takes_whole_runs,
     update_centroids,
 )
 
-__all__ = ["SAME_INERTIA", "best_of", "is_better", "lloyd_restarts", "runs_from"]
+__all__ = ["SAME_INERTIA", "best_of", "is_better", "lloyd_restarts", "runs_from", "whole_runs"]
 
 #: runs that end in the same clustering differ by rounding; the first of them is kept
 SAME_INERTIA = 1e-6
+
+
+class _Limits(TypedDict):
+    max_iter: int
+    tol: float
 
 
 def best_of(results: Iterable[LloydResult]) -> LloydResult | None:
@@ -73,14 +81,22 @@ def runs_from(
     iterable of LloydResult
         In the order of the starts.
     """
-    rows, batched = blocks.whole, None
+    rows = blocks.whole
+    limits: _Limits = {"max_iter": max_iter, "tol": tol}
+    options: dict[str, Any] = {"algorithm": algorithm, "metric": metric, "sizes": sizes}
     if rows is not None and UPDATES[metric] is update_centroids and sizes is None:
         batched = batched_steps_of(rows, blocks.reduce, xp=blocks.xp)
-    given = starts if batched is None else list(starts)
-    if batched is not None and isinstance(given, list) and len(given) > 1:
-        return lloyd_restarts(blocks, given, batched, max_iter=max_iter, tol=tol)
-    options: dict[str, Any] = {"max_iter": max_iter, "tol": tol, "algorithm": algorithm}
-    return (lloyd(blocks, start, metric=metric, sizes=sizes, **options) for start in given)
+        if batched is not None:
+            starts = list(starts)
+            if len(starts) > 1:
+                return lloyd_restarts(blocks, starts, batched, **limits)
+        elif algorithm in ("auto", "lloyd"):
+            starts = iter(starts)
+            first = list(islice(starts, 1))
+            starts = chain(first, starts)
+            if first and takes_whole_runs(rows, int(first[0].shape[0]), xp=blocks.xp):
+                return whole_runs(blocks, list(starts), **limits)
+    return (lloyd(blocks, start, **limits, **options) for start in starts)
 
 
 def lloyd_restarts(
@@ -126,6 +142,49 @@ def lloyd_restarts(
         if not is_intact:
             centroids = xp.stack(after)
     return [finished(blocks, ended[run], iterations[run], steps) for run in range(len(starts))]
+
+
+def whole_runs(
+    blocks: Blocks, starts: list[Array], *, max_iter: int = 300, tol: float = 0.0
+) -> list[LloydResult]:
+    """Run Lloyd's algorithm from each of several starts, by one call for whole runs.
+
+    Parameters
+    ----------
+    blocks : Blocks
+        Rows in one piece, of which ``takes_whole_runs`` is True.
+    starts : list of arrays of shape (n_clusters, n_features)
+        At least one; relative to the blocks' origin.
+    max_iter : int
+        Most iterations of a run.
+    tol : float
+        As for ``lloyd``, in each run.
+
+    Returns
+    -------
+    list of LloydResult
+        Each is what ``lloyd`` gives from that start alone.
+    """
+    xp = blocks.xp
+    runs = blocks.reduce(runs_at_once, xp.stack(starts), max_iter, tol)
+    results = []
+    for run, start in enumerate(starts):
+        n_iter = 0 if runs is None else int(runs.n_iter[run])
+        if n_iter == 0:
+            results.append(lloyd(blocks, start, max_iter=max_iter, tol=tol))
+            continue
+        signals = to_host(runs.signals[run, :n_iter, :]).tolist()
+        iterations = tuple(
+            Iteration(number, explained, sq_shift, 0)
+            for number, (sq_shift, _, explained) in enumerate(signals, start=1)
+        )
+        # Copies: views would keep the results of all runs alive.
+        centroids, labels = (
+            xp.asarray(part[run, ...], copy=True) for part in (runs.centroids, runs.labels)
+        )
+        inertia = float(runs.inertia[run])
+        results.append(LloydResult(centroids, blocks.cut(labels), inertia, iterations))
+    return results
 
 
 def _of_run(batch: Step, run: int) -> Step:

@@ -106,8 +106,10 @@ class OnSphere(OverBlocks):
 
     def take(self, indices: Array) -> DenseRows:
         """Return rows by their index among all, with their weights, relative to the origin."""
-        points, weights, _ = self._given.take(indices)
-        return DenseRows(SphereRows(points, origin=self._origin).centred(), weights)
+        rows = self._given.take(indices)
+        factors = sphere_factors(rows, xp=self.xp)
+        scaled = SphereRows(rows.points, rows.weights, self._origin, factors)
+        return DenseRows(scaled.centred(), rows.weights)
 
     def gathered(self, indices: Array) -> Rows:
         """Return the same as ``take``, but sparse rows stay sparse."""
@@ -138,8 +140,7 @@ def _with_scaled(
 def _scaled(rows: Rows, *, xp: Namespace) -> Rows | None:
     """Return the rows, each scaled to one length, or None if one has no direction."""
     factors = sphere_factors(rows, xp=xp)
-    has_factors = factors is not None and bool(xp.all(factors > 0.0))
-    if not has_factors and bool(xp.any(without_direction(rows, xp=xp))):
+    if factors is None and bool(xp.any(without_direction(rows, xp=xp))):
         return None
     return rows_on_sphere(rows, factors)
 

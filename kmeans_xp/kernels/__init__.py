@@ -41,6 +41,7 @@ from kmeans_xp.kernels.portable.moments import (
     spread,
 )
 from kmeans_xp.kernels.portable.problems import ProblemOptions, Solved, solved_at_once
+from kmeans_xp.kernels.portable.runs import Runs, runs_at_once, takes_whole_runs
 from kmeans_xp.kernels.portable.seeding import (
     Candidate,
     best_candidate,
@@ -87,6 +88,7 @@ __all__ = [
     "Nearest",
     "ProblemOptions",
     "Rows",
+    "Runs",
     "SilhouetteDistances",
     "Solved",
     "SparseRows",
@@ -126,12 +128,14 @@ __all__ = [
     "rows_on_sphere",
     "rules_out_scores",
     "running_total",
+    "runs_at_once",
     "silhouette_distances",
     "solved_at_once",
     "sphere_factors",
     "spread",
     "sq_distances",
     "steps_of",
+    "takes_whole_runs",
     "update_centroids",
     "where_reached",
     "without_direction",

@@ -73,7 +73,8 @@ class SphereRows(NamedTuple):
 
     def scaled(self, dtype: DType | None = None) -> DenseRows:
         """Return the same rows as a scaled copy: for one tile."""
-        return self._scaled(self.points, dtype)._replace(weights=self.weights, origin=self.origin)
+        points = _scaled(self.points, self.factors, dtype)
+        return DenseRows(points, self.weights, self.origin)
 
     def part(self, start: int, stop: int) -> "SphereRows":
         """Return the rows from ``start`` up to ``stop``, without a copy."""
@@ -88,9 +89,10 @@ class SphereRows(NamedTuple):
     def take(self, indices: Array) -> DenseRows:
         """Return some rows, scaled and relative to the origin."""
         xp = namespace_of(self.points)
-        rows = self._scaled(xp.take(self.points, indices, axis=0))._replace(origin=self.origin)
+        factors = None if self.factors is None else xp.take(self.factors, indices)
+        points = _scaled(xp.take(self.points, indices, axis=0), factors)
         weights = None if self.weights is None else xp.take(self.weights, indices)
-        return DenseRows(rows.centred(), weights)
+        return DenseRows(DenseRows(points, origin=self.origin).centred(), weights)
 
     def gathered(self, indices: Array) -> DenseRows:
         """Return some rows, scaled and relative to the origin."""
@@ -116,11 +118,15 @@ class SphereRows(NamedTuple):
         """Return the scaled rows measured from zero."""
         return self.seen_from(None).centred()
 
-    @staticmethod
-    def _scaled(points: Array, dtype: DType | None = None) -> DenseRows:
-        xp = namespace_of(points)
-        dtype = computing_dtype(points.dtype, xp=xp) if dtype is None else dtype
-        return DenseRows(on_sphere(xp.astype(points, dtype, copy=False), xp=xp))
+
+def _scaled(points: Array, factors: Array | None, dtype: DType | None = None) -> Array:
+    """Return points scaled to length ``RADIUS``, with the bits of kernels that have factors."""
+    xp = namespace_of(points)
+    dtype = computing_dtype(points.dtype, xp=xp) if dtype is None else dtype
+    points = xp.astype(points, dtype, copy=False)
+    if factors is None or factors.dtype != dtype:  # of float32, they would round too early
+        return on_sphere(points, xp=xp)
+    return points * factors[:, None]
 
 
 def on_sphere(vectors: Array, *, xp: Namespace) -> Array:

@@ -9,11 +9,11 @@ import pytest
 from conftest import Library
 from kmeans_xp import KMeans
 from kmeans_xp.algorithms import LloydResult, best_of, lloyd, restarts, runs_from
-from kmeans_xp.algorithms.restarts import lloyd_restarts
+from kmeans_xp.algorithms.restarts import lloyd_restarts, whole_runs
 from kmeans_xp.blocks import PerRow
 from kmeans_xp.blocks.in_memory import InMemory
-from kmeans_xp.devices import namespace_of
-from kmeans_xp.kernels import DenseRows, Steps, lloyd_step_batched
+from kmeans_xp.devices import namespace_of, why_numba_is_unusable
+from kmeans_xp.kernels import DenseRows, Steps, lloyd_step_batched, runs_at_once, takes_whole_runs
 from tests.datasets import nearly_equal
 
 
@@ -33,6 +33,11 @@ def taken_together(rows: Any, reduce: Any, *, xp: Any) -> Steps:
 
 def taken_in_turn(rows: Any, reduce: Any, *, xp: Any) -> None:
     """Stand for ``batched_steps_of`` of a library that does not."""
+
+
+def never(*_: Any, **__: Any) -> bool:
+    """Stand for ``takes_whole_runs`` of a library that takes single steps."""
+    return False
 
 
 def assert_same_result(ours: LloydResult, theirs: LloydResult, library: Library) -> None:
@@ -122,6 +127,7 @@ def test_runs_are_taken_together_where_there_are_several(
         return lloyd_restarts(blocks, starts, steps, **options)
 
     monkeypatch.setattr(restarts, "lloyd_restarts", counted)
+    monkeypatch.setattr(restarts, "takes_whole_runs", never)
     for steps_of, expected in ((taken_in_turn, []), (taken_together, [3] if n_starts > 1 else [])):
         monkeypatch.setattr(restarts, "batched_steps_of", steps_of)
         assert len(list(runs_from(blocks, starts[:n_starts], max_iter=2))) == n_starts
@@ -132,6 +138,7 @@ def test_runs_in_turn_are_started_when_they_are_asked_for(
     library: Library, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(restarts, "batched_steps_of", taken_in_turn)
+    monkeypatch.setattr(restarts, "takes_whole_runs", never)
     blocks, starts = blocks_and_starts(library)
     given = iter(starts)
     runs = iter(runs_from(blocks, given, max_iter=2))
@@ -181,3 +188,46 @@ def test_the_first_of_the_runs_of_least_inertia_is_the_best(
 
 def test_of_no_runs_none_is_the_best() -> None:
     assert best_of([]) is None
+
+
+@pytest.mark.skipif(why_numba_is_unusable() is not None, reason="only numba takes whole runs")
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("is_weighted", [False, True])
+@pytest.mark.parametrize(
+    ("tol", "max_iter"), [(0.0, 2000), (0.0, 12), (0.01, 300), (0.0, 1), (-1.0, 600)]
+)
+def test_whole_runs_are_those_of_single_steps(
+    tol: float, max_iter: int, is_weighted: bool, dtype: str
+) -> None:
+    rng, xp = np.random.default_rng(3), namespace_of(np.empty(0))
+    points = rng.normal(size=(700, 5)).astype(dtype)
+    weights = rng.integers(0, 3, 700).astype(dtype) if is_weighted else None
+    blocks = InMemory(DenseRows(points, weights, points.mean(axis=0)), xp=xp)
+    starts = [points[rng.choice(700, 9, replace=False)] for _ in range(5)]
+    starts[2][4:] = 50.0  # five clusters without rows, which are then given some
+    assert takes_whole_runs(blocks.whole, 9, xp=xp)
+    runs = runs_at_once(blocks.whole, np.stack(starts), max_iter, tol, xp=xp)
+    assert runs is not None
+    assert runs.n_iter[2] == 0
+    assert (np.delete(runs.n_iter, 2) > 0).all() or tol < 0.0
+    together = whole_runs(blocks, starts, max_iter=max_iter, tol=tol)
+    for start, result in zip(starts, together, strict=True):
+        alone = lloyd(blocks, start, max_iter=max_iter, tol=tol)
+        assert result.iterations == alone.iterations
+        assert result.inertia == alone.inertia
+        np.testing.assert_array_equal(result.centroids, alone.centroids)
+        np.testing.assert_array_equal(whole(result), whole(alone))
+
+
+@pytest.mark.skipif(why_numba_is_unusable() is not None, reason="only numba takes whole runs")
+def test_a_fit_takes_its_runs_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not one after another, which would have the same results."""
+    points = np.random.default_rng(4).normal(size=(300, 4))
+    monkeypatch.setattr(restarts, "lloyd", None)
+    for algorithm in ("auto", "lloyd"):
+        model = KMeans(5, n_init=3, algorithm=algorithm, random_state=0).fit(points)
+        assert model.labels_.base is None  # of one run alone
+    monkeypatch.undo()
+    watched = KMeans(5, n_init=3, random_state=0, verbose=1).fit(points)
+    assert watched.inertia_ == model.inertia_
+    np.testing.assert_array_equal(watched.labels_, model.labels_)

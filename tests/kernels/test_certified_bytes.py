@@ -137,8 +137,8 @@ def coded_scores(points, origin, coded, centroids, errors):  # type: ignore[no-u
     """Return scores of one tile, in units of each row, and those; write their errors."""
     room = certified._room(points, points.shape[1])
     n_rows, n_columns = points.shape[0], len(coded.scales)
-    data = certified._Data(coded.unit, coded.eps, coded.n_clusters)
-    certified._score_tile(points, 0, n_rows, origin, data, centroids, room)
+    data, none = certified._Data(coded.unit, coded.eps, coded.n_clusters), origin[:0]
+    certified._score_tile(points, 0, n_rows, none, 0, origin, data, centroids, room)
     for row in range(n_rows):
         for cluster in range(n_columns):
             errors[row, cluster] = codes.error_of(cluster, coded.bounds, row, room.bounds)

@@ -34,7 +34,7 @@ KMeans(4, random_state=0).fit(np.asfortranarray(X) if sys.argv[2:] else X)
 USED = {
     *("add_moments", "sum_lanes", "measure_spread", "pack_tile", "pack_groups", "label_panels"),
     *("keep_nearer_panels", "add_blocks", "find", "fold_panels", "first_least"),
-    *("choose_rows", "fold_few_features"),
+    *("choose_rows", "fold_few_features", "_take_runs"),
     *("add_tile", "label_rows", "update_clusters", "run_steps", "add_distances"),
 }
 

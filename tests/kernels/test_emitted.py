@@ -51,29 +51,39 @@ def test_add_row(n_features: int, dtype: str) -> None:
     rng = np.random.default_rng(0)
     points, origin = eighths(rng, (3, n_features), dtype), eighths(rng, n_features, dtype)
     totals = np.zeros((2, vectors.total_width(n_features)))
-    called(vectors.add_row)(points, 1, origin, 0.25, n_features, totals, 1)
-    assert_array_equal(totals[1, :n_features], 0.25 * (points[1] - origin).astype(np.float64))
+    half = points.dtype.type(0.5)
+    called(vectors.add_row)(points, 1, half, origin, 0.25, n_features, totals, 1)
+    assert_array_equal(totals[1, :n_features], 0.25 * (points[1] / 2 - origin).astype(np.float64))
     assert totals[1, n_features] == 0.25
     assert not totals[0].any()
 
 
+@pytest.mark.parametrize("is_scaled", [False, True])
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("n_features", WIDTHS)
-def test_panels(n_features: int, dtype: str) -> None:
+def test_panels(n_features: int, dtype: str, is_scaled: bool) -> None:
     rng = np.random.default_rng(0)
     n_lanes = vectors.PANEL[np.dtype(dtype)]
     points = eighths(rng, (n_lanes + 5, n_features), dtype)
     origin = eighths(rng, n_features, dtype)
     panel = np.full(n_lanes * n_features + 1, NOISE, dtype)
     for n_rows in (1, n_lanes - 1, n_lanes, n_lanes + 3):
-        called(vectors.pack_panel)(points, 2, n_rows, origin, n_features, panel, 1)
-        chosen = 2 + np.minimum(np.arange(n_lanes), n_rows - 1)  # the last row is repeated
-        expected = (points[chosen] - origin).T.ravel()
-        assert_array_equal(panel[1:], expected)
+        last = np.minimum(np.arange(n_lanes), n_rows - 1)  # the last row is repeated
+        factors = 2.0 ** rng.integers(-1, 2, n_rows + 3 if is_scaled else 0).astype(dtype)
         order = rng.integers(0, len(points), n_rows)
-        called(vectors.pack_chosen)(points, order, 0, n_rows, origin, n_features, panel, 1)
-        chosen = order[np.minimum(np.arange(n_lanes), n_rows - 1)]
-        assert_array_equal(panel[1:], (points[chosen] - origin).T.ravel())
+        for emitted, chosen, rows, start in (
+            (vectors.pack_panel, 2 + last, (2, n_rows, factors, 3), 3),
+            (vectors.pack_chosen, order[last], (order, 0, n_rows, factors), 0),
+        ):
+            called(emitted)(points, *rows, origin, n_features, panel, 1)
+            scales = np.ones(n_lanes, dtype)
+            if is_scaled:
+                scales[:n_rows] = factors[start : start + n_rows][:n_lanes]
+            expected = scales[:, None] * points[chosen] - origin
+            assert_array_equal(panel[1:].reshape(-1, n_lanes).T[:n_rows], expected[:n_rows])
+            assert np.isfinite(panel[1:]).all()
+            if not is_scaled:
+                assert_array_equal(panel[1:], expected.T.ravel())
     assert panel[0] == NOISE
 
 
@@ -113,19 +123,17 @@ def test_rows_alone(n_features: int, dtype: str) -> None:
     rng = np.random.default_rng(2)
     points, origin = eighths(rng, (2, n_features), dtype), eighths(rng, n_features, dtype)
     candidates = eighths(rng, (8, n_features), dtype)
-    centred, flat = points[1] - origin, candidates.ravel()
+    half = points.dtype.type(0.5)
+    centred, flat = points[1] * half - origin, candidates.ravel()
     distances = sq_distances(centred[None], candidates)[0]
-    found = called(vectors.sq_distance)(points, 1, origin, flat, 2 * n_features, n_features)
+    found = called(vectors.sq_distance)(points, 1, half, origin, flat, 2 * n_features, n_features)
     assert found == distances[2]
     assert called(vectors.sq_length)(points, 1, n_features) == np.square(points[1]).sum()
-    scaled = np.zeros((2 + 64, n_features), dtype)
-    called(vectors.copy_scaled)(points, 1, scaled.dtype.type(0.5), n_features, scaled, 1)
-    assert_array_equal(scaled[1], points[1] / 2)
     closest = distances.dtype.type(np.median(distances))
     for size in vectors.ROW_CANDIDATES:
         sums = np.ones(8)
         called(vectors.fold_row)(
-            *(points, size, 1, origin, flat, 0, n_features, closest, 0.25, sums)
+            *(points, size, 1, half, origin, flat, 0, n_features, closest, 0.25, sums)
         )
         assert_array_equal(sums[:size], 1.0 + 0.25 * np.minimum(closest, distances[:size]))
         assert_array_equal(sums[size:], 1.0)
@@ -145,8 +153,9 @@ needs_products = pytest.mark.skipif(
 def test_rows_that_are_coded(n_features: int, dtype: str) -> None:
     rng = np.random.default_rng(3)
     points, origin = eighths(rng, (2, n_features), dtype), eighths(rng, n_features, dtype)
-    centred, row = np.full(128, NOISE, dtype), points[1] - origin
-    most = called(code_vectors.centre_row)(points, 1, origin, n_features, centred, 0)
+    centred, row = np.full(128, NOISE, dtype), 2 * points[1] - origin
+    two = points.dtype.type(2)
+    most = called(code_vectors.centre_row)(points, 1, two, origin, n_features, centred, 0)
     assert most == np.abs(row).max()
     assert_array_equal(centred[:n_features], row)
     n_lanes = vectors.PANEL[np.dtype(dtype)] // 2

@@ -45,6 +45,7 @@ from kmeans_xp.kernels import (
     Step,
     Steps,
     Update,
+    assigned_inertia,
     batched_steps_of,
     bounded_step,
     chosen_at_once,
@@ -955,6 +956,35 @@ def verify_solved_at_once(result: Any, trial: Trial, truth: Truth) -> None:
         )
 
 
+def rows_and_starts(trial: Trial) -> tuple[Any, ...]:
+    """Return starts from the centroids, and from these in another order."""
+    starts = trial.xp.stack([trial.centroids, trial.xp.flip(trial.centroids, axis=0)])
+    return trial.rows, starts, 3, 0.0
+
+
+def verify_runs_at_once(result: Any, trial: Trial, truth: Truth) -> None:
+    """Runs have the bits of their steps, one after another."""
+    if result is None:
+        return
+    rows, starts, max_iter, _ = rows_and_starts(trial)
+    step, update, label = (
+        beside(trial.body, each, trial.library)
+        for each in (lloyd_step, update_centroids, nearest_labels)
+    )
+    for centroids, *ended, n_iter, signals in zip(starts, *result, strict=True):
+        assert 0 <= n_iter <= max_iter
+        for number in range(int(n_iter)):
+            totals = step(rows, centroids, xp=trial.xp)
+            centroids, expected = update(totals, centroids, xp=trial.xp)
+            np.testing.assert_array_equal(signals[number, ...], expected)
+        if n_iter > 0:
+            labels = label(rows, centroids, xp=trial.xp)
+            np.testing.assert_array_equal(ended[0], centroids)
+            np.testing.assert_array_equal(ended[1], labels)
+            inertia = beside(trial.body, assigned_inertia, trial.library)
+            assert ended[2] == inertia(rows, labels, centroids, xp=trial.xp)
+
+
 def oracle_distances(points: Host, centroids: Host) -> Host:
     wide = centroids.astype(np.float64)
     return np.array([((points - centroid) ** 2).sum(axis=1) for centroid in wide]).T
@@ -977,10 +1007,7 @@ def verify_sphere_factors(result: Any, trial: Trial, truth: Truth) -> None:
         return
     points = trial.problem.points.astype(trial.problem.computing).astype(np.float64)
     found = trial.read(result, trial.problem.computing, trial.shape[:1])
-    lengths = np.linalg.norm(points, axis=1)
-    with np.errstate(divide="ignore"):
-        np.testing.assert_allclose(found[found > 0], (RADIUS / lengths)[found > 0], rtol=1e-6)
-    assert (found[lengths == 0.0] == 0.0).all()
+    np.testing.assert_allclose(found, RADIUS / np.linalg.norm(points, axis=1), rtol=1e-6)
 
 
 CONTRACTS = {
@@ -1015,11 +1042,13 @@ CONTRACTS = {
     "places_of_least": Contract(distances_and_a_half, verify_places_of_least),
     "row_uniforms": Contract(rows_and_their_numbers, verify_row_uniforms),
     "rules_out_scores": Contract(lambda trial: (trial.rows, trial.shape[2]), verify_is_a_choice),
+    "runs_at_once": Contract(rows_and_starts, verify_runs_at_once),
     "silhouette_distances": Contract(rows_in_clusters, verify_silhouette_distances),
     "sphere_factors": Contract(lambda trial: (trial.rows.seen_from(None),), verify_sphere_factors),
     "spread": Contract(moments_about, verify_spread),
     "sq_distances": Contract(rows_and_centroids, verify_sq_distances),
     "steps_of": Contract(rows_reduce_and_tol, verify_steps_of, walked),
+    "takes_whole_runs": Contract(lambda trial: (trial.rows, trial.shape[2]), verify_is_a_choice),
     "update_centroids": Contract(totals_and_centroids, verify_update_centroids),
     "solved_at_once": Contract(two_problems, verify_solved_at_once),
     "without_direction": Contract(rows_of_which_some_are_the_origin, verify_without_direction),

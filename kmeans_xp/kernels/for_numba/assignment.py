@@ -42,6 +42,7 @@ from kmeans_xp.kernels.for_numba.tiling import (
     Dense,
     Floats,
     Labels,
+    factor_of,
     filler_of,
     group_size,
     in_parts,
@@ -113,14 +114,15 @@ def label_panels(panels, n_rows, n_features, groups, biases, n_clusters, best, l
         first += size
 
 
-@shared(ROWS, COUNT, COUNT, COUNT, NUMBERS, COLUMN, LABELS, TOTALS)
-def add_tile(points, first, n_rows, row, origin, weights, labels, totals):
-    """Add the tile that begins at ``first`` of ``points`` and at ``row`` of the weights."""
+@shared(ROWS, COUNT, COUNT, COUNT, NUMBERS, NUMBERS, COLUMN, LABELS, TOTALS)
+def add_tile(points, first, n_rows, row, factors, origin, weights, labels, totals):
+    """Add the tile at ``first`` of ``points``, and at ``row`` of factors and weights."""
     n_features, weight = points.shape[1], 1.0
     for number in range(n_rows):
+        factor = factor_of(factors, row + number)
         if weights.shape[0] > 0:
             weight = np.float64(weights[row + number])
-        add_row(points, first + number, origin, weight, n_features, totals, labels[number])
+        add_row(points, first + number, factor, origin, weight, n_features, totals, labels[number])
 
 
 @compiled(ROWS, RESULTS, RESULTS)
@@ -170,14 +172,14 @@ def label_rows(
     found, scratch = new_numbers(tile, np.int32), scratch_for(points, tile, filler)
     for row in range(start, stop, tile):
         n_rows = min(tile, stop - row)
-        tile_points, first = tile_of(points, row, n_rows, filler, factors, scratch)
-        pack_tile(tile_points, first, n_rows, origin, panels)
+        tile_points, first = tile_of(points, row, n_rows, filler, scratch)
+        pack_tile(tile_points, first, n_rows, factors, row, origin, panels)
         label_panels(panels, n_rows, n_features, groups, biases, n_clusters, best, found)
         if labels.shape[0] > 0:
             for number in range(n_rows):
                 labels[row + number] = found[number]
         if totals.shape[0] > 0:
-            add_tile(tile_points, first, n_rows, row, origin, weights, found, totals)
+            add_tile(tile_points, first, n_rows, row, factors, origin, weights, found, totals)
 
 
 @compiled(ROWS, COUNT, COUNT, COUNT, COUNT, NUMBERS, NUMBERS, COLUMN, LABELS, TOTALS)
@@ -185,8 +187,8 @@ def _add_rows(points, start, stop, tile, filler, factors, origin, weights, label
     scratch = scratch_for(points, tile, filler)
     for row in range(start, stop, tile):
         n_rows = min(tile, stop - row)
-        tile_points, first = tile_of(points, row, n_rows, filler, factors, scratch)
-        add_tile(tile_points, first, n_rows, row, origin, weights, labels[row:], totals)
+        tile_points, first = tile_of(points, row, n_rows, filler, scratch)
+        add_tile(tile_points, first, n_rows, row, factors, origin, weights, labels[row:], totals)
 
 
 @compiled(ROWS_64, COLUMN_64, ROWS, MATRIX, SUMS)
@@ -514,7 +516,7 @@ def can_be_cut(rows: Dense) -> bool:
     """Return whether some features of a row are enough: alone they do not give its length."""
     if isinstance(rows, DenseRows):
         return True
-    return rows.factors is not None and bool(np.all(rows.factors > 0.0))
+    return rows.factors is not None
 
 
 def added_by_features(rows: Dense, labels: Labels, n_clusters: int) -> ClusterTotals:

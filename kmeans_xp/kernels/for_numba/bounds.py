@@ -145,7 +145,8 @@ def _mark_doubtful(row, n_rows, table, constants, labels, upper, lower, masks):
 def _measured(points, row, origin, centroids, label, constants):
     """Return a lower and an upper bound of the distance of a row to a centroid."""
     n_features = points.shape[1]
-    squared = sq_distance(points, row, origin, centroids, label * n_features, n_features)
+    one, at = origin.dtype.type(1), label * n_features
+    squared = sq_distance(points, row, one, origin, centroids, at, n_features)
     least = max(squared - constants[LEAST], constants[LEAST] - constants[LEAST])
     low = np.sqrt(least / constants[MEASURED]) * constants[DOWN]
     return low, np.sqrt(squared * constants[MEASURED] + constants[LEAST]) * constants[UP]
@@ -188,11 +189,12 @@ def _visit(data, state, room, chosen, n_chosen, is_run):
     """Label rows like plain steps, and renew their bounds."""
     points, panels, n_features = data.points, room.panels, data.points.shape[1]
     if is_run:
-        pack_tile(points, chosen[0], n_chosen, data.origin, panels)
+        pack_tile(points, chosen[0], n_chosen, room.no_factors, 0, data.origin, panels)
     else:
         for at in range(0, n_chosen, panel_rows(panels)):
             pack_chosen(
-                points, chosen, at, n_chosen - at, data.origin, n_features, panels, at * n_features
+                *(points, chosen, at, n_chosen - at, room.no_factors, data.origin, n_features),
+                *(panels, at * n_features),
             )
     best, second, found, n_clusters = room.best, room.second, room.found, state.dirty.shape[0]
     for number in range(len(best)):
@@ -250,7 +252,7 @@ def _append_doubtful(data, state, row, n_rows, masks, waiting, n_waiting):
 @inline
 def _add_dirty(points, start, stop, origin, weights, labels, dirty, totals):
     """Sum again the clusters that a row has entered or left, in the order of a plain step."""
-    n_features, weight = points.shape[1], 1.0
+    n_features, weight, one = points.shape[1], 1.0, origin.dtype.type(1)
     for label in range(dirty.shape[0]):
         if dirty[label]:
             for column in range(totals.shape[1]):
@@ -259,7 +261,7 @@ def _add_dirty(points, start, stop, origin, weights, labels, dirty, totals):
         if dirty[labels[row]]:
             if weights.shape[0] > 0:
                 weight = np.float64(weights[row])
-            add_row(points, row, origin, weight, n_features, totals, labels[row])
+            add_row(points, row, one, origin, weight, n_features, totals, labels[row])
 
 
 class _Data(NamedTuple):
@@ -280,6 +282,7 @@ class _State(NamedTuple):
 
 
 class _Room(NamedTuple):
+    no_factors: Any
     panels: Any
     zeros: Any
     best: Any
@@ -293,6 +296,7 @@ class _Room(NamedTuple):
 def _room(points, tile):
     n_features = points.shape[1]
     return _Room(
+        new_numbers(0, points),
         new_numbers(tile * n_features, points),
         np.zeros(n_features, points.dtype),
         new_numbers(tile, points),
@@ -353,7 +357,10 @@ def _bounded_rows(
             chosen = waiting[n_waiting : n_waiting + n_chosen]
             n_visited += _visit(data, state, room, chosen, n_chosen, False)
         if adds_all:
-            add_tile(points, row, n_rows, row, origin, weights, labels[row:], totals)
+            add_tile(
+                *(points, row, n_rows, row, room.no_factors, origin, weights),
+                *(labels[row:], totals),
+            )
     if has_totals and not adds_all:
         _add_dirty(points, start, stop, origin, weights, labels, dirty, totals)
     counts[_N_VISITED] = n_visited
@@ -366,13 +373,13 @@ def _bounded_rows(
 @compiled(ROWS, COUNT, COUNT, NUMBERS, NUMBERS, NUMBERS, RESULTS)
 def _measure_gaps(centroids, start, stop, flat, zeros, constants, gaps):
     """Write lower bounds of the distance of each centroid to the nearest other one."""
-    n_clusters, n_features = centroids.shape
+    (n_clusters, n_features), one = centroids.shape, zeros.dtype.type(1)
     for label in range(start, stop):
         least = gaps[label]
         for other in range(n_clusters):
             if other != label:
                 at = other * n_features
-                squared = sq_distance(centroids, label, zeros, flat, at, n_features)
+                squared = sq_distance(centroids, label, one, zeros, flat, at, n_features)
                 least = min(least, squared)
         shrunk = max(least - constants[LEAST], constants[LEAST] - constants[LEAST])
         gaps[label] = np.sqrt(shrunk / constants[MEASURED]) * constants[DOWN]

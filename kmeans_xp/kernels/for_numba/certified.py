@@ -196,7 +196,7 @@ def _collect(n_rows, first_block, n_blocks, numbers, room):
 
 
 @inline
-def _score_tile(points, first_row, n_rows, origin, data, centroids, room):
+def _score_tile(points, first_row, n_rows, factors, row, origin, data, centroids, room):
     """Score coded rows, and collect the candidates for the best score of each."""
     n_features, n_clusters = points.shape[1], data.n_clusters
     n_quads, width = -(-n_features // 4), coded_width(n_features)
@@ -206,8 +206,8 @@ def _score_tile(points, first_row, n_rows, origin, data, centroids, room):
     blocks, scales, biases = centroids.codes, centroids.scales, centroids.coded_biases
     block_bounds = centroids.block_bounds
     code_tile(
-        *(points, first_row, n_rows, origin, data.unit, room.centred, codes, starts),
-        *(room.scales, bounds, room.sums),
+        *(points, first_row, n_rows, factors, row, origin, data.unit, room.centred),
+        *(codes, starts, room.scales, bounds, room.sums),
     )
     for number in range(n_rows):
         n_found[number] = 0
@@ -268,11 +268,11 @@ def _first_of_best(scores, clusters, n_scores):
 
 @inline
 def _label_certified(
-    points, first, n_rows, origin, data, centroids, room, labels, row, counts, doubtful
+    points, first, n_rows, factors, row, origin, data, centroids, room, labels, counts, doubtful
 ):
     """Label rows, and write which ones are left in doubt; return their number."""
     unit, eps, n_features, n_doubtful = data.unit, data.eps, points.shape[1], 0
-    _score_tile(points, first, n_rows, origin, data, centroids, room)
+    _score_tile(points, first, n_rows, factors, row, origin, data, centroids, room)
     width = coded_width(n_features)
     numbers, biases, lengths = centroids.numbers, centroids.biases, centroids.bounds
     centred, lows, found, uppers = room.centred, room.lows, room.found, room.uppers
@@ -338,12 +338,15 @@ def _cost(before, counts, n_features):
 
 @inline
 def _label_densely(
-    points, chosen, n_chosen, origin, groups, biases, n_clusters, panels, best, found
+    points, chosen, n_chosen, factors, origin, groups, biases, n_clusters, panels, best, found
 ):
     """Label some rows by the dense kernel."""
     n_features = points.shape[1]
     for at in range(0, n_chosen, panel_rows(panels)):
-        pack_chosen(points, chosen, at, n_chosen - at, origin, n_features, panels, at * n_features)
+        pack_chosen(
+            *(points, chosen, at, n_chosen - at, factors, origin, n_features),
+            *(panels, at * n_features),
+        )
     if n_chosen > 0:
         label_panels(panels, n_chosen, n_features, groups, biases, n_clusters, best, found)
 
@@ -386,14 +389,15 @@ def _certified_rows(
     size = max(tile, -(-_ROWS // panel_rows(points)) * panel_rows(points))
     panels, best = new_numbers(size * n_features, points), new_numbers(size, points)
     found, doubtful = new_numbers(size, np.int32), new_numbers(_ROWS, np.int64)
+    their_factors = new_numbers(_ROWS if factors.shape[0] > 0 else 0, factors)
     before = np.zeros(_N_COUNTS, np.int64)
     row, n_dense, pause = start, 0, _PAUSE
     while row < stop:
         is_dense = n_dense > 0
         n_rows = min(tile if is_dense else _ROWS, stop - row)
-        tile_points, first = tile_of(points, row, n_rows, filler, factors, scratch)
+        tile_points, first = tile_of(points, row, n_rows, filler, scratch)
         if is_dense:
-            pack_tile(tile_points, first, n_rows, origin, panels)
+            pack_tile(tile_points, first, n_rows, factors, row, origin, panels)
             label_panels(panels, n_rows, n_features, groups, biases, n_clusters, best, found)
             copy(found, n_rows, labels, row)
             n_dense -= n_rows
@@ -401,12 +405,15 @@ def _certified_rows(
         else:
             copy(counts, len(counts), before, 0)
             n_doubtful = _label_certified(
-                *(tile_points, first, n_rows, origin, data, centroids, room, labels, row, counts),
-                doubtful,
+                *(tile_points, first, n_rows, factors, row, origin, data, centroids, room),
+                *(labels, counts, doubtful),
             )
+            if factors.shape[0] > 0:
+                for number in range(n_doubtful):
+                    their_factors[number] = factors[row + doubtful[number] - first]
             _label_densely(
-                *(tile_points, doubtful, n_doubtful, origin, groups, biases, n_clusters),
-                *(panels, best, found),
+                *(tile_points, doubtful, n_doubtful, their_factors, origin, groups, biases),
+                *(n_clusters, panels, best, found),
             )
             for number in range(n_doubtful):
                 labels[row + doubtful[number] - first] = found[number]
@@ -418,7 +425,10 @@ def _certified_rows(
                 n_dense, pause = pause * _ROWS, 2 * pause
                 counts[_DEAR] += 1
         if totals.shape[0] > 0:
-            add_tile(tile_points, first, n_rows, row, origin, weights, labels[row:], totals)
+            add_tile(
+                *(tile_points, first, n_rows, row, factors, origin, weights),
+                *(labels[row:], totals),
+            )
         row += n_rows
 
 

@@ -48,6 +48,7 @@ from kmeans_xp.kernels.for_numba.seeding import potentials_cost
 from kmeans_xp.kernels.for_numba.tiling import (
     Dense,
     Floats,
+    factor_of,
     filler_of,
     in_parts,
     n_tasks_for,
@@ -86,8 +87,9 @@ def _code_rows(
     centred, scratch = new_numbers(width, origin), scratch_for(points, 1, filler)
     tiny = lost_squares(centred)
     for row in range(start, stop):
-        row_points, at = tile_of(points, row, 1, filler, factors, scratch)
-        most = centre_row(row_points, at, origin, n_features, centred, 0)
+        row_points, at = tile_of(points, row, 1, filler, scratch)
+        factor = factor_of(factors, row)
+        most = centre_row(row_points, at, factor, origin, n_features, centred, 0)
         step = scale_of(most, most_code, unit) * unit
         code_row(
             *(centred, 0, n_features, dtype(step), dtype(1.0 / step), dtype(most_code)),
@@ -147,15 +149,16 @@ def _fold_coded(
                 add_closest(points, NEAR, so_far, weight, sums, group * NEAR)
             else:
                 n_measured[0] += 1
+                factor = factor_of(factors, row)
                 if filler == 0:  # rows as they lie: to give arrays counts references
                     fold_row(
-                        *(points, NEAR, row, origin, candidates, group * NEAR, n_features),
+                        *(points, NEAR, row, factor, origin, candidates, group * NEAR, n_features),
                         *(so_far, weight, sums),
                     )
                     continue
-                row_points, at = tile_of(points, row, 1, filler, factors, scratch)
+                row_points, at = tile_of(points, row, 1, filler, scratch)
                 fold_row(
-                    *(row_points, NEAR, at, origin, candidates, group * NEAR, n_features),
+                    *(row_points, NEAR, at, factor, origin, candidates, group * NEAR, n_features),
                     *(so_far, weight, sums),
                 )
 
@@ -168,8 +171,9 @@ def _keep_nearer(
     n_features, scratch = points.shape[1], scratch_for(points, 1, filler)
     for row in range(start, stop):
         if masks[first + row] >> bit & 1:
-            row_points, at = tile_of(points, row, 1, filler, factors, scratch)
-            distance = sq_distance(row_points, at, origin, centroid, 0, n_features)
+            row_points, at = tile_of(points, row, 1, filler, scratch)
+            factor = factor_of(factors, row)
+            distance = sq_distance(row_points, at, factor, origin, centroid, 0, n_features)
             closest[row] = min(closest[row], distance)
 
 

@@ -28,7 +28,7 @@ from kmeans_xp.kernels.for_numba.emitted.code_vectors import (
     code_row,
 )
 from kmeans_xp.kernels.for_numba.emitted.memory import new_numbers
-from kmeans_xp.kernels.for_numba.tiling import Floats
+from kmeans_xp.kernels.for_numba.tiling import Floats, factor_of
 
 __all__ = [
     "CODED",
@@ -83,13 +83,28 @@ def length_of(squares, tiny, step):
 
 
 @inline
-def code_tile(points, first, n_rows, origin, unit, centred, codes, starts, scales, bounds, sums):
+def code_tile(
+    points,
+    first,
+    n_rows,
+    factors,
+    factor_at,
+    origin,
+    unit,
+    centred,
+    codes,
+    starts,
+    scales,
+    bounds,
+    sums,
+):
     """Centre and code rows; the scale of those that cannot be coded is 0."""
     n_features, dtype = points.shape[1], centred.dtype.type
     width, tiny = coded_width(n_features), lost_squares(centred)
     for row in range(n_rows):
         at, place = row * width, row * N_NUMBERS
-        most = centre_row(points, first + row, origin, n_features, centred, at)
+        factor = factor_of(factors, factor_at + row)
+        most = centre_row(points, first + row, factor, origin, n_features, centred, at)
         scale = scale_of(most, MOST_ROW_CODE, unit)
         step = scale * unit
         code_row(
@@ -145,7 +160,7 @@ def _code_centroids(centroids, n_quads, unit, eps, biases, blocks, scales, coded
         scale = lost = length = 0.0
         bias = -np.inf  # the padding of the last block can never be the best
         if cluster < n_clusters:
-            most = centre_row(centroids, cluster, zeros, n_features, centred, 0)
+            most = centre_row(centroids, cluster, dtype(1), zeros, n_features, centred, 0)
             scale = scale_of(most, most_code, unit)
             step = scale * unit
             code_row(

@@ -26,6 +26,7 @@ from kmeans_xp.kernels.for_numba.tiling import (
     Dense,
     Floats,
     Labels,
+    factor_of,
     filler_of,
     in_parts,
     int32_labels,
@@ -59,11 +60,11 @@ def _measure_rows(points, start, stop, tile, filler, factors, origin, labels, ce
     n_features, scratch = points.shape[1], scratch_for(points, tile, filler)
     for row in range(start, stop, tile):
         n_rows = min(tile, stop - row)
-        tile_points, first = tile_of(points, row, n_rows, filler, factors, scratch)
+        tile_points, first = tile_of(points, row, n_rows, filler, scratch)
         for number in range(n_rows):
-            at = labels[row + number] * n_features
+            at, factor = labels[row + number] * n_features, factor_of(factors, row + number)
             distances[row + number] = sq_distance(
-                tile_points, first + number, origin, centroids, at, n_features
+                tile_points, first + number, factor, origin, centroids, at, n_features
             )
 
 
@@ -98,11 +99,11 @@ def add_distances(points, start, stop, tile, filler, factors, origin, weights, l
     n_features, scratch, total = points.shape[1], scratch_for(points, tile, filler), 0.0
     for row in range(start, stop, tile):
         n_rows = min(tile, stop - row)
-        tile_points, first = tile_of(points, row, n_rows, filler, factors, scratch)
+        tile_points, first = tile_of(points, row, n_rows, filler, scratch)
         for number in range(n_rows):
-            at = labels[row + number] * n_features
+            at, factor = labels[row + number] * n_features, factor_of(factors, row + number)
             distance = np.float64(
-                sq_distance(tile_points, first + number, origin, centroids, at, n_features)
+                sq_distance(tile_points, first + number, factor, origin, centroids, at, n_features)
             )
             weight = np.float64(weights[row + number]) if weights.shape[0] > 0 else 1.0
             total += weight * distance
@@ -144,7 +145,7 @@ def _find_origins(points, start, stop, origin, is_origin):
 
 
 @override(sphere_factors)
-def measured_once(rows: DenseRows) -> Floats:
+def measured_once(rows: DenseRows) -> Floats | None:
     """Measure the lengths of rows for all passes over them."""
     return measured_factors(rows.points)
 
@@ -171,8 +172,8 @@ def add_moments(points, start, stop, tile, filler, factors, origin, weights, sum
     lanes = new_numbers(panel, sums)
     for row in range(start, stop, tile):
         n_rows = min(tile, stop - row)
-        tile_points, first = tile_of(points, row, n_rows, filler, factors, scratch)
-        pack_tile(tile_points, first, n_rows, origin, panels)
+        tile_points, first = tile_of(points, row, n_rows, filler, scratch)
+        pack_tile(tile_points, first, n_rows, factors, row, origin, panels)
         for number in range(0, n_rows, panel):
             for lane in range(panel):
                 is_there = number + lane < n_rows  # the padding of the last panel counts as 0

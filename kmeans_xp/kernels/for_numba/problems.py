@@ -4,20 +4,13 @@ It calls the same functions as a single fit of such a problem, in the same order
 bit-identical to those of single fits.
 """
 
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numba import types
 
 from kmeans_xp.devices import Namespace
-from kmeans_xp.kernels.for_numba.assignment import (
-    has_own_totals,
-    label_rows,
-    n_step_tasks,
-    no_totals,
-    pack_groups,
-    run_steps,
-)
+from kmeans_xp.kernels.for_numba.assignment import no_totals
 from kmeans_xp.kernels.for_numba.compiled import (
     COUNT,
     NUMBER,
@@ -30,17 +23,17 @@ from kmeans_xp.kernels.for_numba.compiled import (
 )
 from kmeans_xp.kernels.for_numba.emitted.memory import new_matrix, new_numbers, numbers_in
 from kmeans_xp.kernels.for_numba.emitted.vectors import PANEL, as_rows, panel_rows
-from kmeans_xp.kernels.for_numba.measuring import (
-    add_distances,
-    add_moments,
-    inertia_cost,
-    measure_spread,
-    moments_cost,
+from kmeans_xp.kernels.for_numba.measuring import add_moments, measure_spread, moments_cost
+from kmeans_xp.kernels.for_numba.runs import (
+    STEPS_IN_A_CALL,
+    is_run_in_a_task,
+    label_and_measure,
+    room_for,
+    take_steps,
 )
 from kmeans_xp.kernels.for_numba.seeding import DRAWN_BLOCK, add_blocks, find
 from kmeans_xp.kernels.for_numba.small_seeding import choose_rows, folds_of, is_chosen_in_a_task
 from kmeans_xp.kernels.for_numba.tiling import (
-    LARGE,
     Floats,
     filler_of,
     n_tasks_for,
@@ -53,16 +46,13 @@ from kmeans_xp.kernels.threads import in_threads
 
 __all__: list[str] = []
 
-#: number of steps in one call, as in a single fit
-_STEPS_IN_A_CALL = 16
 #: divides problems evenly for every number of threads
 _MOST_TASKS = 64
 
 _add_moments, _choose_rows = add_moments.shared, choose_rows.shared
-_run_steps, _label_rows, _add_distances = run_steps.shared, label_rows.shared, add_distances.shared
 # Of these a call would be felt.
-_sum_lanes, _measure_spread, _pack_groups, _add_blocks, _find = (
-    inline(each.function) for each in (sum_lanes, measure_spread, pack_groups, add_blocks, find)
+_sum_lanes, _measure_spread, _add_blocks, _find = (
+    inline(each.function) for each in (sum_lanes, measure_spread, add_blocks, find)
 )
 
 #: the rows of all problems, their weights, the random numbers of each run, and labels
@@ -112,76 +102,6 @@ def _choose(points, tile, filler, keep, fold, origin, weights, uniforms, closest
     _choose_rows(points, tile, filler, keep, fold, origin, weights, rest, closest, found, chosen)
 
 
-class _Room(NamedTuple):
-    groups: Any
-    biases: Any
-    found: Any
-    no_sums: Any
-    sums: Any
-    mass: Any
-    steps: Any
-    signals: Any
-    flat: Any
-
-
-@inline
-def _room(n_clusters, n_features, n_steps, found, like):
-    dtype = like.dtype
-    return _Room(
-        new_numbers((n_clusters + LARGE) * n_features, like),
-        new_numbers(n_clusters + LARGE, like),
-        found,
-        new_matrix(0, n_features, np.float64),
-        np.empty((n_steps, n_clusters, n_features)),
-        new_matrix(n_steps, n_clusters, np.float64),
-        np.empty((n_steps, n_clusters, n_features), dtype),
-        new_matrix(n_steps, 3, np.float64),
-        new_numbers(n_clusters * n_features, like),
-    )
-
-
-@inline
-def _take_steps(points, tile, filler, origin, weights, tol, max_iter, centroids, room):
-    """Move the centroids; return the number of steps, and whether a separate run is needed."""
-    n_clusters, n_features = centroids.shape
-    steps, signals = room.steps, room.signals
-    n_done, is_left, is_done, explained = 0, False, False, -np.inf
-    while n_done < max_iter and not is_done and not is_left:
-        n_more = min(len(signals), max_iter - n_done)
-        n_taken = _run_steps(
-            *(points, tile, filler, origin, weights, as_rows(centroids), tol),
-            *(room.groups, room.biases, room.found, room.sums, room.mass, steps),
-            signals[:n_more],
-        )
-        n_done += n_taken
-        is_done = signals[n_taken - 1, 0] <= tol
-        is_left = signals[n_taken - 1, 1] > 0.0
-        for number in range(n_taken - is_done):
-            # Centroids may repeat in a cycle: `lloyd` detects that.
-            is_left |= signals[number, 2] <= explained
-            explained = signals[number, 2]
-        for cluster in range(n_clusters):
-            for feature in range(n_features):
-                centroids[cluster, feature] = steps[n_taken - 1, cluster, feature]
-    return n_done, is_left
-
-
-@inline
-def _label(points, tile, filler, origin, weights, centroids, labels, room):
-    """Write the labels, and return the inertia."""
-    n_points, (n_clusters, n_features) = len(points), centroids.shape
-    groups, biases, flat, none = room.groups, room.biases, room.flat, new_numbers(0, origin)
-    _pack_groups(as_rows(centroids), groups, biases)
-    _label_rows(
-        *(points, 0, n_points, tile, filler, none, origin, weights),
-        *(groups, biases, n_clusters, labels, room.no_sums),
-    )
-    for cluster in range(n_clusters):
-        for feature in range(n_features):
-            flat[cluster * n_features + feature] = centroids[cluster, feature]
-    return _add_distances(points, 0, n_points, tile, filler, none, origin, weights, labels, flat)
-
-
 @compiled(
     _POINTS,
     _WEIGHTS,
@@ -223,7 +143,8 @@ def _solve(
     start = new_matrix(n_clusters, n_features, centroids)
     own_labels = new_numbers(n_points, np.int32)
     closest, chosen = new_numbers(n_points, centroids), new_numbers(n_clusters - 1, np.int64)
-    room = _room(n_clusters, n_features, min(_STEPS_IN_A_CALL, max_iter), found, centroids)
+    n_steps, none_kept = min(STEPS_IN_A_CALL, max_iter), new_matrix(0, 3, np.float64)
+    room = room_for(n_clusters, n_features, n_steps, found, centroids)
     for problem in range(first, stop):
         own, own_weights = as_rows(points[problem]), weights[problem]
         n_iter[problem] = 0
@@ -240,13 +161,16 @@ def _solve(
                 *(own, tile, filler, keep, fold, origin, own_weights, uniforms[run]),
                 *(closest, chosen, start),
             )
-            n_done, is_left = _take_steps(
-                own, tile, filler, origin, own_weights, tol * variance, max_iter, start, room
+            n_done, is_left = take_steps(
+                *(own, tile, filler, origin, own_weights, tol * variance, max_iter, start),
+                *(room, none_kept),
             )
             if is_left:
                 n_iter[problem] = 0
                 break
-            total = _label(own, tile, filler, origin, own_weights, start, own_labels, room)
+            total = label_and_measure(
+                own, tile, filler, origin, own_weights, start, own_labels, room
+            )
             if run > 0 and not total < inertia[problem] * (1.0 - margin):
                 continue
             inertia[problem], n_iter[problem] = total, n_done
@@ -306,11 +230,8 @@ def solved_in_threads(
 
 def _is_one_task(rows: DenseRows, n_clusters: int, n_trials: int) -> bool:
     """Return whether a fit of these rows adds up all of them in one task, like here."""
-    n_points, n_features = rows.points.shape
-    costs = moments_cost(n_features), inertia_cost(n_features)
     return (
-        has_own_totals(n_clusters, n_features)
+        is_run_in_a_task(rows, n_clusters)
         and is_chosen_in_a_task(rows, n_clusters - 1, n_trials)
-        and n_step_tasks(rows, n_clusters) == 1
-        and all(n_tasks_for(n_points, cost) == 1 for cost in costs)
+        and n_tasks_for(rows.n_points, moments_cost(rows.n_features)) == 1
     )

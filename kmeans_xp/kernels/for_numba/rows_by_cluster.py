@@ -36,6 +36,7 @@ from kmeans_xp.kernels.for_numba.tiling import (
     Dense,
     Floats,
     aligned_numbers,
+    factor_of,
     filler_of,
     in_parts,
     n_tasks_for,
@@ -167,13 +168,25 @@ def _measure_panel(at, panel, n_features, panels, nearest, candidate, nearer):
 
 @inline
 def _put(
-    points, at, row, distance, slot, origin, row_weights, panel, panels, nearest, index, weights
+    points,
+    at,
+    factor,
+    row,
+    distance,
+    slot,
+    origin,
+    row_weights,
+    panel,
+    panels,
+    nearest,
+    index,
+    weights,
 ):
     """Write a row to its place in a panel."""
     n_features = points.shape[1]
     target = slot // panel * panel * n_features + slot % panel
     for feature in range(n_features):
-        panels[target + feature * panel] = points[at, feature] - origin[feature]
+        panels[target + feature * panel] = points[at, feature] * factor - origin[feature]
     nearest[slot], index[slot] = distance, row
     if row_weights.shape[0] > 0:
         weights[slot] = np.float64(row_weights[row])
@@ -267,10 +280,11 @@ def _hold(
     for row in range(points.shape[0]):
         shell = labels[row] * _SHELLS + _shell(closest[row], widest[labels[row]])
         next_slot[shell] += 1
-        row_points, at = tile_of(points, row, 1, filler, factors, scratch)
+        row_points, at = tile_of(points, row, 1, filler, scratch)
         _put(
             row_points,
             at,
+            factor_of(factors, row),
             row,
             closest[row],
             next_slot[shell] - 1,
@@ -521,8 +535,8 @@ def _label(points, start, stop, tile, filler, factors, origin, centroids, labels
     nearest, before = new_numbers(tile, points), new_numbers(tile, points)
     for row in range(start, stop, tile):
         n_rows = min(tile, stop - row)
-        tile_points, at = tile_of(points, row, n_rows, filler, factors, scratch)
-        pack_panel(tile_points, at, n_rows, origin, n_features, panels, 0)
+        tile_points, at = tile_of(points, row, n_rows, filler, scratch)
+        pack_panel(tile_points, at, n_rows, factors, row, origin, n_features, panels, 0)
         for lane in range(tile):
             nearest[lane] = np.inf
         for cluster in range(centroids.shape[0] // n_features):

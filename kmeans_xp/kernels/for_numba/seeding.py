@@ -36,6 +36,7 @@ from kmeans_xp.kernels.for_numba.tiling import (
     Dense,
     Floats,
     copy,
+    factor_of,
     filler_of,
     group_size,
     in_parts,
@@ -210,8 +211,8 @@ def fold_panels(
     panel = panel_rows(panels)
     for row in range(start, stop, tile):
         n_rows = min(tile, stop - row)
-        tile_points, at = tile_of(points, row, n_rows, filler, factors, scratch)
-        pack_tile(tile_points, at, n_rows, origin, panels)
+        tile_points, at = tile_of(points, row, n_rows, filler, scratch)
+        pack_tile(tile_points, at, n_rows, factors, row, origin, panels)
         for number in range(n_rows):
             nearest[number] = closest[row + number]
             if weights.shape[0] > 0:
@@ -239,8 +240,8 @@ def keep_nearer_panels(
     nearest, panel = np.zeros(tile, points.dtype), panel_rows(panels)
     for row in range(start, stop, tile):
         n_rows = min(tile, stop - row)
-        tile_points, at = tile_of(points, row, n_rows, filler, factors, scratch)
-        pack_tile(tile_points, at, n_rows, origin, panels)
+        tile_points, at = tile_of(points, row, n_rows, filler, scratch)
+        pack_tile(tile_points, at, n_rows, factors, row, origin, panels)
         for number in range(n_rows):
             nearest[number] = closest[row + number]
         for number in range(0, n_rows, panel):
@@ -256,9 +257,9 @@ def fold_rows(
     n_features, scratch, weight = points.shape[1], scratch_for(points, tile, filler), 1.0
     for row in range(start, stop, tile):
         n_rows = min(tile, stop - row)
-        tile_points, at = tile_of(points, row, n_rows, filler, factors, scratch)
+        tile_points, at = tile_of(points, row, n_rows, filler, scratch)
         for number in range(n_rows):
-            so_far = closest[row + number]
+            so_far, factor = closest[row + number], factor_of(factors, row + number)
             if weights.shape[0] > 0:
                 weight = np.float64(weights[row + number])
             first = 0
@@ -268,6 +269,7 @@ def fold_rows(
                     tile_points,
                     size,
                     at + number,
+                    factor,
                     origin,
                     candidates,
                     first,
@@ -287,9 +289,12 @@ def keep_nearer_rows(
     n_features, scratch = points.shape[1], scratch_for(points, tile, filler)
     for row in range(start, stop, tile):
         n_rows = min(tile, stop - row)
-        tile_points, at = tile_of(points, row, n_rows, filler, factors, scratch)
+        tile_points, at = tile_of(points, row, n_rows, filler, scratch)
         for number in range(n_rows):
-            distance = sq_distance(tile_points, at + number, origin, candidate, 0, n_features)
+            factor = factor_of(factors, row + number)
+            distance = sq_distance(
+                tile_points, at + number, factor, origin, candidate, 0, n_features
+            )
             folded[row + number] = min(closest[row + number], distance)
 
 

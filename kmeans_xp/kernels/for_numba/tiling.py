@@ -5,6 +5,7 @@ from collections.abc import Callable
 from typing import Any, TypeAlias, TypeVar
 
 import numpy as np
+from numba import types
 from numpy.typing import NDArray
 
 from kmeans_xp.devices import Namespace
@@ -21,13 +22,12 @@ from kmeans_xp.kernels.for_numba.compiled import (
     inline,
     shared,
 )
-from kmeans_xp.kernels.for_numba.emitted.memory import new_matrix
+from kmeans_xp.kernels.for_numba.emitted.memory import new_matrix, new_numbers
 from kmeans_xp.kernels.for_numba.emitted.vectors import (
     GROUPS,
     LINE,
     PANEL,
     as_rows,
-    copy_scaled,
     pack_panel,
     panel_rows,
     sq_length,
@@ -46,6 +46,7 @@ __all__ = [
     "Labels",
     "aligned_numbers",
     "copy",
+    "factor_of",
     "filler_of",
     "group_size",
     "in_parts",
@@ -85,6 +86,8 @@ _WORTH_A_CELL = 100
 #: bytes of the panels of a tile: half of a small second-level cache
 _TILE_BYTES = 2**18
 _MOST_TILE_ROWS = 1024
+#: number of rows whose factors are computed together
+_FACTORS = 256
 #: range of float64 sums of squares in which no square has vanished or overflowed
 _LEAST_SQUARE, _GREATEST_SQUARE = 1e-280, 1e300
 
@@ -169,17 +172,18 @@ def weights_of(rows: Dense) -> Floats:
 
 
 def filler_of(rows: Dense) -> tuple[int, Floats]:
-    """Return the address of what writes a tile of the rows to scratch, and the factors of rows.
+    """Return the address of what writes a tile of the rows to scratch, and what scales each row.
 
-    The address is 0 where the numbers of a row lie side by side and are taken as they are. There
-    are no factors where rows are not scaled.
+    The address is 0 where rows are read as they lie. There are no factors where rows are not
+    scaled, or where that function scales them.
     """
-    points = rows.points
+    points, factors = rows.points, None
     if isinstance(rows, SphereRows):
         factors = measured_factors(points) if rows.factors is None else rows.factors
-        return _scale.address(points.dtype, _fill), factors
+        if factors is None:
+            return _scale.address(points.dtype, _fill), np.empty(0, points.dtype)
     address = 0 if is_dense(points) else _gather.address(points.dtype, _fill)
-    return address, np.empty(0, points.dtype)
+    return address, np.empty(0, points.dtype) if factors is None else factors
 
 
 def is_dense(points: Floats) -> bool:
@@ -191,16 +195,15 @@ def is_dense(points: Floats) -> bool:
 _is_dense = inline(is_dense)
 
 
-def measured_factors(points: Floats) -> Floats:
-    """Return ``RADIUS`` over the length of each row; 0 for those to be scaled with more care."""
+def measured_factors(points: Floats) -> Floats | None:
+    """Return ``RADIUS`` over the length of each row; None if one must be scaled with more care."""
     factors = np.empty(len(points), points.dtype)
 
-    def measure(start: int, stop: int) -> None:
-        _measure_factors[points.dtype](points, start, stop, factors)
+    def measure(start: int, stop: int) -> bool:
+        return bool(_measure_factors[points.dtype](points, start, stop, factors))
 
     n_tasks = n_tasks_for(len(points), 4.0 + points.shape[1] / 8)
-    in_parts(measure, len(points), n_tasks, points.dtype)
-    return factors
+    return factors if all(in_parts(measure, len(points), n_tasks, points.dtype)) else None
 
 
 def int32_labels(labels: NDArray[Any]) -> Labels:
@@ -216,29 +219,43 @@ def group_size(n_left):
     return MIDDLE if n_left > SMALL else SMALL
 
 
-@compiled(ROWS, COUNT, COUNT, NUMBERS, MATRIX)
-def _gather(points, first, n_rows, factors, scratch):
+@inline
+def factor_of(factors, row):
+    """Return what a row is multiplied by as it is read."""
+    return factors[row] if factors.shape[0] > 0 else factors.dtype.type(1)
+
+
+@compiled(ROWS, COUNT, COUNT, MATRIX)
+def _gather(points, first, n_rows, scratch):
     """Write rows that are not contiguous."""
     for row in range(n_rows):
         for feature in range(points.shape[1]):
             scratch[row, feature] = points[first + row, feature]
 
 
-@compiled(ROWS, COUNT, COUNT, NUMBERS, MATRIX)
-def _scale(points, first, n_rows, factors, scratch):
-    """Write rows at the sphere's radius, each by its factor; a row of zeros stays one."""
-    n_features, lies_side_by_side = points.shape[1], _is_dense(points)
-    for row in range(n_rows):  # ascending: what is written after a row is of the next
-        factor = factors[first + row]
+@inline
+def _factor_for(sum_of_squares, kind):
+    """Return ``RADIUS`` over a length; 0 where its square or the factor leaves the range."""
+    if not _LEAST_SQUARE < sum_of_squares < _GREATEST_SQUARE:
+        return kind(0.0)
+    factor = kind(RADIUS / np.sqrt(sum_of_squares))
+    # Of float32 rows below normal numbers it may overflow.
+    return factor if factor < np.inf else kind(0.0)
+
+
+@compiled(ROWS, COUNT, COUNT, MATRIX)
+def _scale(points, first, n_rows, scratch):
+    """Write rows at the sphere's radius, of any length; a row of zeros stays one."""
+    n_features = points.shape[1]
+    for row in range(n_rows):
+        for feature in range(n_features):
+            scratch[row, feature] = points[first + row, feature]
+        factor = _factor_for(sq_length(as_rows(scratch), row, n_features), scratch.dtype.type)
         if factor == 0.0:
-            # In a separate branch: a call with arrays counts references, which takes ten times as
-            # long as to scale a short row.
             _scale_carefully(points, first + row, scratch, row)
-        elif lies_side_by_side:
-            copy_scaled(points, first + row, factor, n_features, scratch, row)
         else:
             for feature in range(n_features):
-                scratch[row, feature] = points[first + row, feature] * factor
+                scratch[row, feature] *= factor
 
 
 @inline
@@ -257,41 +274,45 @@ def _scale_carefully(points, row, scaled, at):
         scaled[at, feature] *= factor
 
 
-@compiled(ROWS, COUNT, COUNT, RESULTS)
+@compiled(ROWS, COUNT, COUNT, RESULTS, returns=types.boolean)
 def _measure_factors(points, start, stop, factors):
+    """Write the factors of rows, and return whether all have one."""
     n_features, kind = points.shape[1], factors.dtype.type
     side_by_side, lies_side_by_side = new_matrix(1, n_features, factors), _is_dense(points)
-    for row in range(start, stop):
-        if lies_side_by_side:
-            sum_of_squares = sq_length(points, row, n_features)
-        else:
-            for feature in range(n_features):
-                side_by_side[0, feature] = points[row, feature]
-            sum_of_squares = sq_length(as_rows(side_by_side), 0, n_features)
-        factor = kind(0.0)
-        if _LEAST_SQUARE < sum_of_squares < _GREATEST_SQUARE:
-            factor = kind(RADIUS / np.sqrt(sum_of_squares))
-        # Of float32 rows below normal numbers it may overflow.
-        factors[row] = factor if factor < np.inf else kind(0.0)
+    squares, have_all = new_numbers(_FACTORS, np.float64), True
+    for first in range(start, stop, _FACTORS):
+        n_rows = min(_FACTORS, stop - first)
+        for row in range(n_rows):
+            if lies_side_by_side:
+                squares[row] = sq_length(points, first + row, n_features)
+            else:
+                for feature in range(n_features):
+                    side_by_side[0, feature] = points[first + row, feature]
+                squares[row] = sq_length(as_rows(side_by_side), 0, n_features)
+        # In a loop of their own, vectors hold the roots and quotients of several rows.
+        for row in range(n_rows):
+            factors[first + row] = _factor_for(squares[row], kind)
+        for row in range(n_rows):
+            have_all &= factors[first + row] > 0.0
+    return have_all
 
 
-_fill = call_at(ROWS, COUNT, COUNT, NUMBERS, MATRIX)
+_fill = call_at(ROWS, COUNT, COUNT, MATRIX)
 
 
 @inline
-def tile_of(points, first, n_rows, filler, factors, scratch):
+def tile_of(points, first, n_rows, filler, scratch):
     """Return contiguous rows, and the index of the tile's first row."""
     if filler == 0:
         return points, first
-    _fill(filler, points, first, n_rows, factors, scratch)
+    _fill(filler, points, first, n_rows, scratch)
     return as_rows(scratch), 0
 
 
 @inline
 def scratch_for(points, tile, filler):
     """Return scratch for a tile of rows that cannot be read in place."""
-    # Whole vectors are written, so the last row needs room after it.
-    n_rows = 0 if filler == 0 else tile + LINE // points.itemsize
+    n_rows = 0 if filler == 0 else tile
     return new_matrix(n_rows, points.shape[1], points)
 
 
@@ -319,9 +340,12 @@ def sum_lanes(lanes, n_lanes, sums):
         sums[number] = total
 
 
-@shared(ROWS, COUNT, COUNT, NUMBERS, RESULTS)
-def pack_tile(points, first, n_rows, origin, panels):
-    """Write a tile's rows, relative to the origin, as panels."""
+@shared(ROWS, COUNT, COUNT, NUMBERS, COUNT, NUMBERS, RESULTS)
+def pack_tile(points, first, n_rows, factors, row, origin, panels):
+    """Write a tile's rows as panels, scaled by the factors from ``row`` on, less the origin."""
     panel, n_features = panel_rows(panels), points.shape[1]
-    for row in range(0, n_rows, panel):
-        pack_panel(points, first + row, n_rows - row, origin, n_features, panels, row * n_features)
+    for number in range(0, n_rows, panel):
+        pack_panel(
+            *(points, first + number, n_rows - number, factors, row + number),
+            *(origin, n_features, panels, number * n_features),
+        )

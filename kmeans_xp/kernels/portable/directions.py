@@ -20,8 +20,8 @@ def sphere_factors(rows: Rows, *, xp: Namespace) -> Array | None:  # noqa: ARG00
     Returns
     -------
     array of shape (n_points,), or None
-        In the rows' dtype. 0 for a row of zeros, and where the factor or a square overflows, or
-        squares vanish: such a row is scaled with more care. None where kernels use no factors.
+        In the rows' dtype, above 0. None where kernels use no factors, and where one or a square
+        overflows or vanishes, as for a row of zeros: then rows are scaled with more care.
     """
     return None
 

@@ -108,19 +108,22 @@ def centre_row(
     code: _Code,
     points: _Array,
     row: Any,
+    factor: Any,
     origin: _Array,
     n_features: Any,
     centred: _Array,
     at: Any,
 ) -> Any:
-    """Write ``points[row] - origin`` to ``centred[at]`` and on, and zeros up to a whole vector.
+    """Write factor * row - origin to ``centred[at]`` and on, and zeros up to a whole vector.
 
     Returns the greatest absolute value of its numbers.
     """
     builder, point, target = code.builder, points.row(row), centred.at(at)
+    factors = code.splat(factor)
 
     def centre(index: Any, most: list[Any], read: Any) -> list[Any]:
-        here = builder.fsub(read(code.shifted(point, index)), read(origin.at(index)))
+        scaled = builder.fmul(read(code.shifted(point, index)), factors)
+        here = builder.fsub(scaled, read(origin.at(index)))
         code.store(here, code.shifted(target, index))
         return [code.greatest(_of_lanes(code, "fabs", here), most[0])]
 

@@ -31,7 +31,6 @@ __all__ = [
     "add_closest",
     "add_row",
     "as_rows",
-    "copy_scaled",
     "fold_group",
     "fold_row",
     "keep_nearer",
@@ -117,16 +116,16 @@ class _Code:
         lanes = ir.Constant(ir.VectorType(_I64, vector.count), list(range(vector.count)))
         return self.builder.icmp_signed("<", lanes, self.splat(n, lanes.type))
 
-    def load_first(self, pointer: Any, n: Any, vector: Any = None) -> Any:
-        """Load the first ``n`` lanes, zero in the others, and touch no memory after them."""
+    def load_first(self, pointer: Any, n: Any, vector: Any = None, other: float = 0.0) -> Any:
+        """Load the first ``n`` lanes, with the others given, and touch no memory after them."""
         vector = vector or self.vector
         mask = self.first_lanes(n, vector)
         pointer = self.builder.bitcast(pointer, vector.as_pointer())
         kind = ir.FunctionType(vector, [pointer.type, _I32, mask.type, vector])
         name = f"llvm.masked.load.{_name(vector)}.p0"
         load = cgutils.get_or_insert_function(self.builder.module, kind, name)
-        align = _I32(_width(vector.element))
-        return self.builder.call(load, [pointer, align, mask, ir.Constant(vector, None)])
+        align, others = _I32(_width(vector.element)), ir.Constant(vector, [other] * vector.count)
+        return self.builder.call(load, [pointer, align, mask, others])
 
     def splat(self, number: Any, vector: Any = None) -> Any:
         vector = vector or self.vector
@@ -226,6 +225,11 @@ class _Array:
         return self.code.shifted(self.struct.data, index)
 
     @property
+    def length(self) -> Any:
+        """Number of numbers."""
+        return self.struct.nitems
+
+    @property
     def _row_bytes(self) -> Any:
         return cgutils.unpack_tuple(self.code.builder, self.struct.strides)[0]
 
@@ -316,13 +320,14 @@ def add_row(
     code: _Code,
     points: _Array,
     row: Any,
+    factor: Any,
     origin: _Array,
     weight: Any,
     n_features: Any,
     totals: _Array,
     cluster: Any,
 ) -> None:
-    """Add weight * (points[row] - origin), and the weight after it, to ``totals[cluster]``.
+    """Add weight * (factor * points[row] - origin), and the weight, to ``totals[cluster]``.
 
     In float64; rows of totals are ``total_width`` numbers wide.
     """
@@ -331,13 +336,14 @@ def add_row(
     with code.builder.if_else(is_narrow) as (narrow, wide):
         for width, branch in ((_NARROW, narrow), (_BYTES // 8, wide)):
             with branch:
-                _add_row(code, width, points.row(row), origin, weight, n_features, total)
+                _add_row(code, width, points.row(row), factor, origin, weight, n_features, total)
 
 
 def _add_row(
     code: _Code,
     width: int,
     point: Any,
+    factor: Any,
     origin: _Array,
     weight: Any,
     n_features: Any,
@@ -345,7 +351,7 @@ def _add_row(
 ) -> None:
     builder = code.builder
     numbers, wide = ir.VectorType(code.scalar, width), ir.VectorType(ir.DoubleType(), width)
-    weights = code.splat(weight, wide)
+    factors, weights = code.splat(factor, numbers), code.splat(weight, wide)
 
     def add(centred: Any, index: Any) -> None:
         place = code.shifted(total, index)
@@ -353,7 +359,7 @@ def _add_row(
         code.store(code.multiply_add(value, weights, code.load(place, wide)), place)
 
     def add_whole(index: Any, _: list[Any]) -> list[Any]:
-        here = code.load(code.shifted(point, index), numbers)
+        here = builder.fmul(code.load(code.shifted(point, index), numbers), factors)
         add(builder.fsub(here, code.load(origin.at(index), numbers)), index)
         return []
 
@@ -369,7 +375,7 @@ def _add_row(
             here, there = (code.load_first(start, left, numbers) for start in starts)
             lanes = ir.Constant(ir.VectorType(_I64, width), list(range(width)))
             is_mass = builder.icmp_signed("==", lanes, code.splat(left, lanes.type))
-            one = ir.Constant(numbers, [1.0] * width)
+            one, here = ir.Constant(numbers, [1.0] * width), builder.fmul(here, factors)
             add(builder.select(is_mass, one, builder.fsub(here, there)), whole)
 
 
@@ -379,23 +385,26 @@ def pack_panel(
     points: _Array,
     first: Any,
     n_rows: Any,
+    factors: _Array,
+    factor_at: Any,
     origin: _Array,
     n_features: Any,
     panel: _Array,
     at: Any,
 ) -> None:
-    """Write rows less the origin to ``panel[at]`` and on, feature by feature.
+    """Write factor * row - origin to ``panel[at]`` and on, feature by feature.
 
-    Numbers of a row lie side by side. Where fewer rows are left than a panel has, the last one
-    is repeated.
+    The rows' factors begin at ``factors[factor_at]``; all are 1 if there are none. Numbers of a
+    row lie side by side. Where fewer rows are left than a panel has, the last one is repeated.
     """
     builder = code.builder
+    scales = _factors(code, factors, factor_at, n_rows)
     few = builder.icmp_signed("<=", n_features, _I64(_FEW_FEATURES))
     full = builder.icmp_signed(">=", n_rows, _I64(code.n_rows))
     dense = builder.icmp_signed("==", points.row_numbers, n_features)
     with builder.if_else(builder.and_(few, builder.and_(full, dense))) as (shuffle, transpose):
         with shuffle:
-            _pack_few(code, points.row(first), origin, n_features, panel.at(at))
+            _pack_few(code, points.row(first), scales, origin, n_features, panel.at(at))
         with transpose:
             last = builder.sub(n_rows, _I64(1))
 
@@ -404,10 +413,27 @@ def pack_panel(
                 return points.row(builder.add(first, builder.select(is_there, _I64(number), last)))
 
             _touch(code, row(0), row(code.n_rows - 1), n_features)
-            _pack_many(code, row, origin, n_features, panel.at(at))
+            _pack_many(code, row, scales, origin, n_features, panel.at(at))
 
 
-def _pack_few(code: _Code, rows: Any, origin: _Array, n_features: Any, panel: Any) -> None:
+def _factors(code: _Code, factors: _Array, at: Any, n_rows: Any) -> list[Any]:
+    """Return the factors of a panel's rows, as vectors."""
+    builder = code.builder
+    is_scaled = builder.icmp_signed(">", factors.length, _I64(0))
+    n_factors, first = (builder.select(is_scaled, number, _I64(0)) for number in (n_rows, at))
+    return [
+        code.load_first(
+            code.shifted(factors.at(first), start),
+            builder.sub(n_factors, _I64(start)),
+            other=1.0,
+        )
+        for start in range(0, code.n_rows, code.n_lanes)
+    ]
+
+
+def _pack_few(
+    code: _Code, rows: Any, factors: list[Any], origin: _Array, n_features: Any, panel: Any
+) -> None:
     builder = code.builder
     after = builder.append_basic_block("packed")
     choice = builder.switch(n_features, after)
@@ -420,7 +446,8 @@ def _pack_few(code: _Code, rows: Any, origin: _Array, n_features: Any, panel: An
             start = part * code.n_lanes * count
             read = [code.load(code.shifted(rows, start + code.n_lanes * i)) for i in range(count)]
             for feature in range(count):
-                column = builder.fsub(_every(code, read, feature), origins[feature])
+                column = builder.fmul(_every(code, read, feature), factors[part])
+                column = builder.fsub(column, origins[feature])
                 place = feature * code.n_rows + part * code.n_lanes
                 code.store(column, code.shifted(panel, place))
         builder.branch(after)
@@ -448,13 +475,15 @@ def pack_chosen(
     chosen: _Array,
     first: Any,
     n_rows: Any,
+    factors: _Array,
     origin: _Array,
     n_features: Any,
     panel: _Array,
     at: Any,
 ) -> None:
-    """Do as ``pack_panel`` with the rows ``chosen[first]`` and on."""
+    """Do as ``pack_panel`` with the rows ``chosen[first]`` and on, and with factors from there."""
     builder = code.builder
+    scales = _factors(code, factors, first, n_rows)
     last = builder.sub(n_rows, _I64(1))
 
     def row(number: int) -> Any:
@@ -462,28 +491,35 @@ def pack_chosen(
         place = builder.add(first, builder.select(is_there, _I64(number), last))
         return points.row(builder.load(chosen.at(place)))
 
-    _pack_many(code, row, origin, n_features, panel.at(at))
+    _pack_many(code, row, scales, origin, n_features, panel.at(at))
 
 
 def _pack_many(
-    code: _Code, row: Callable[[int], Any], origin: _Array, n_features: Any, panel: Any
+    code: _Code,
+    row: Callable[[int], Any],
+    factors: list[Any],
+    origin: _Array,
+    n_features: Any,
+    panel: Any,
 ) -> None:
     """Write the rows that ``row`` points to."""
     builder, n_lanes = code.builder, code.n_lanes
 
     def columns(index: Any, part: int, read: Callable[[Any], Any]) -> list[Any]:
-        here = read(origin.at(index))
         rows = [row(part * n_lanes + lane) for lane in range(n_lanes)]
-        return _transposed(code, [builder.fsub(read(code.shifted(r, index)), here) for r in rows])
+        return _transposed(code, [read(code.shifted(r, index)) for r in rows])
 
-    def place(index: Any, feature: int, part: int) -> Any:
-        number = builder.mul(builder.add(index, _I64(feature)), _I64(code.n_rows))
-        return code.shifted(code.shifted(panel, number), part * n_lanes)
+    def write(column: Any, start: Any, feature: int, part: int) -> None:
+        index = builder.add(start, _I64(feature))
+        here = code.splat(builder.load(origin.at(index)))
+        column = builder.fsub(builder.fmul(column, factors[part]), here)
+        place = code.shifted(panel, builder.mul(index, _I64(code.n_rows)))
+        code.store(column, code.shifted(place, part * n_lanes))
 
     def pack(index: Any, _: list[Any]) -> list[Any]:
         for part in range(_VECTORS):
             for feature, column in enumerate(columns(index, part, code.load)):
-                code.store(column, place(index, feature, part))
+                write(column, index, feature, part)
         return []
 
     whole = builder.and_(n_features, _I64(-n_lanes))
@@ -494,7 +530,7 @@ def _pack_many(
             rest = columns(whole, part, lambda pointer: code.load_first(pointer, left))
             for feature, column in enumerate(rest[:-1]):
                 with builder.if_then(builder.icmp_signed("<", _I64(feature), left)):
-                    code.store(column, place(whole, feature, part))
+                    write(column, whole, feature, part)
 
 
 def _touch(code: _Code, first: Any, last: Any, n_features: Any) -> None:
@@ -733,13 +769,20 @@ def keep_nearer(
 
 
 def _squares(
-    code: _Code, points: _Array, row: Any, origin: _Array, centroids: list[Any], n_features: Any
+    code: _Code,
+    points: _Array,
+    row: Any,
+    factor: Any,
+    origin: _Array,
+    centroids: list[Any],
+    n_features: Any,
 ) -> list[Any]:
     """Return for each centroid the lanes whose sum is a row's squared distance to it."""
-    builder, point = code.builder, points.row(row)
+    builder, point, factors = code.builder, points.row(row), code.splat(factor)
 
     def add(index: Any, sums: list[Any], read: Callable[[Any], Any]) -> list[Any]:
-        centred = builder.fsub(read(code.shifted(point, index)), read(origin.at(index)))
+        here = builder.fmul(read(code.shifted(point, index)), factors)
+        centred = builder.fsub(here, read(origin.at(index)))
         apart = [builder.fsub(centred, read(code.shifted(c, index))) for c in centroids]
         return [code.multiply_add(a, a, sum_) for a, sum_ in zip(apart, sums, strict=True)]
 
@@ -755,13 +798,15 @@ def _sq_distance(
     code: _Code,
     points: _Array,
     row: Any,
+    factor: Any,
     origin: _Array,
     centroids: _Array,
     at: Any,
     n_features: Any,
 ) -> Any:
-    """Return the squared distance of ``points[row] - origin`` to the centroid at ``at``."""
-    return code.total(_squares(code, points, row, origin, [centroids.at(at)], n_features)[0])
+    """Return the squared distance of factor * points[row] - origin to the centroid at ``at``."""
+    squares = _squares(code, points, row, factor, origin, [centroids.at(at)], n_features)
+    return code.total(squares[0])
 
 
 sq_distance = _vector_code(_sq_distance, result=None)
@@ -794,39 +839,6 @@ def _sq_length(code: _Code, points: _Array, row: Any, n_features: Any) -> Any:
 
 
 sq_length = _vector_code(_sq_length, result=types.float64)
-
-
-@_vector_code
-def copy_scaled(
-    code: _Code, points: _Array, row: Any, factor: Any, n_features: Any, scaled: _Array, at: Any
-) -> None:
-    """Write factor times a row, whose numbers lie side by side, to row ``at`` of ``scaled``.
-
-    Whole vectors are written: what comes after the row in memory is overwritten.
-    """
-    builder, point, out = code.builder, points.row(row), scaled.row(at)
-    factors = code.splat(factor)
-
-    def write(numbers: Any, index: Any) -> list[Any]:
-        code.store(builder.fmul(numbers, factors), code.shifted(out, index))
-        return []
-
-    whole = builder.and_(n_features, _I64(-code.n_lanes))
-    left = builder.sub(n_features, whole)
-    code.loop(
-        _I64(0),
-        whole,
-        code.n_lanes,
-        [],
-        lambda i, _: write(code.load(code.shifted(point, i)), i),
-    )
-    code.loop(
-        whole,
-        n_features,
-        code.n_lanes,
-        [],
-        lambda i, _: write(code.load_first(code.shifted(point, i), left), i),
-    )
 
 
 def _totals(code: _Code, vectors: list[Any]) -> Any:
@@ -874,6 +886,7 @@ def fold_row(
     points: _Array,
     size: int,
     row: Any,
+    factor: Any,
     origin: _Array,
     candidates: _Array,
     first: Any,
@@ -889,7 +902,7 @@ def fold_row(
     builder = code.builder
     start = candidates.at(builder.mul(first, n_features))
     places = [code.shifted(start, builder.mul(_I64(j), n_features)) for j in range(size)]
-    distances = _totals(code, _squares(code, points, row, origin, places, n_features))
+    distances = _totals(code, _squares(code, points, row, factor, origin, places, n_features))
     so_far = code.splat(closest, distances.type)
     is_nearer = code.greater(so_far, distances)
     nearer = builder.select(is_nearer, distances, so_far)

@@ -1,0 +1,232 @@
+"""Runs of Lloyd's algorithm on few rows, from the first step to the labels in one call.
+
+They call the functions of single steps, in the same order. So results are bit-identical to those
+of runs that take their steps one after another.
+"""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+from numba import types
+
+from kmeans_xp.devices import Namespace
+from kmeans_xp.kernels.for_numba.assignment import (
+    has_own_totals,
+    label_rows,
+    n_step_tasks,
+    no_totals,
+    pack_groups,
+    run_steps,
+)
+from kmeans_xp.kernels.for_numba.compiled import (
+    COLUMN,
+    COUNT,
+    INDICES,
+    NUMBER,
+    NUMBERS,
+    ROWS,
+    STACK,
+    STACKED_TOTALS,
+    SUMS,
+    TOTALS,
+    Parameter,
+    compiled,
+    inline,
+)
+from kmeans_xp.kernels.for_numba.emitted.memory import new_matrix, new_numbers
+from kmeans_xp.kernels.for_numba.emitted.vectors import PANEL, as_rows
+from kmeans_xp.kernels.for_numba.measuring import add_distances, inertia_cost
+from kmeans_xp.kernels.for_numba.tiling import (
+    LARGE,
+    Floats,
+    filler_of,
+    n_tasks_for,
+    origin_of,
+    tile_rows,
+    weights_of,
+)
+from kmeans_xp.kernels.portable.runs import Runs, runs_at_once, takes_whole_runs
+from kmeans_xp.kernels.rows import DenseRows
+from kmeans_xp.kernels.threads import in_threads
+
+__all__ = [
+    "STEPS_IN_A_CALL",
+    "Room",
+    "is_run_in_a_task",
+    "label_and_measure",
+    "room_for",
+    "take_steps",
+]
+
+#: number of steps in one call, as in a single fit
+STEPS_IN_A_CALL = 16
+#: maximum number of steps of a run whose signals are kept; a longer run is taken alone
+_MOST_KEPT = 512
+
+_run_steps, _label_rows, _add_distances = run_steps.shared, label_rows.shared, add_distances.shared
+_pack_groups = inline(pack_groups.function)  # a call would be felt
+
+_LABELS = Parameter(2, types.int32, "C", True)
+
+
+class Room(NamedTuple):
+    """Scratch for the steps of a run."""
+
+    groups: Any
+    biases: Any
+    found: Any
+    no_sums: Any
+    sums: Any
+    mass: Any
+    steps: Any
+    signals: Any
+    flat: Any
+
+
+@inline
+def room_for(n_clusters, n_features, n_steps, found, like):
+    """Return scratch for up to ``n_steps`` steps in a call."""
+    dtype = like.dtype
+    return Room(
+        new_numbers((n_clusters + LARGE) * n_features, like),
+        new_numbers(n_clusters + LARGE, like),
+        found,
+        new_matrix(0, n_features, np.float64),
+        np.empty((n_steps, n_clusters, n_features)),
+        new_matrix(n_steps, n_clusters, np.float64),
+        np.empty((n_steps, n_clusters, n_features), dtype),
+        new_matrix(n_steps, 3, np.float64),
+        new_numbers(n_clusters * n_features, like),
+    )
+
+
+@inline
+def take_steps(points, tile, filler, origin, weights, tol, max_iter, centroids, room, kept):
+    """Move the centroids; return the number of steps, and whether a separate run is needed.
+
+    The signals of each step are written to ``kept``, if it has room for them.
+    """
+    n_clusters, n_features = centroids.shape
+    steps, signals = room.steps, room.signals
+    n_done, is_left, is_done, explained = 0, False, False, -np.inf
+    while n_done < max_iter and not is_done and not is_left:
+        n_more = min(len(signals), max_iter - n_done)
+        n_taken = _run_steps(
+            *(points, tile, filler, origin, weights, as_rows(centroids), tol),
+            *(room.groups, room.biases, room.found, room.sums, room.mass, steps),
+            signals[:n_more],
+        )
+        if kept.shape[0] > 0:
+            for number in range(n_taken):
+                for signal in range(3):
+                    kept[n_done + number, signal] = signals[number, signal]
+        n_done += n_taken
+        is_done = signals[n_taken - 1, 0] <= tol
+        is_left = signals[n_taken - 1, 1] > 0.0
+        for number in range(n_taken - is_done):
+            # Centroids may repeat in a cycle: `lloyd` detects that.
+            is_left |= signals[number, 2] <= explained
+            explained = signals[number, 2]
+        for cluster in range(n_clusters):
+            for feature in range(n_features):
+                centroids[cluster, feature] = steps[n_taken - 1, cluster, feature]
+    return n_done, is_left
+
+
+@inline
+def label_and_measure(points, tile, filler, origin, weights, centroids, labels, room):
+    """Write the labels, and return the inertia."""
+    n_points, (n_clusters, n_features) = len(points), centroids.shape
+    groups, biases, flat, none = room.groups, room.biases, room.flat, new_numbers(0, origin)
+    _pack_groups(as_rows(centroids), groups, biases)
+    _label_rows(
+        *(points, 0, n_points, tile, filler, none, origin, weights),
+        *(groups, biases, n_clusters, labels, room.no_sums),
+    )
+    for cluster in range(n_clusters):
+        for feature in range(n_features):
+            flat[cluster * n_features + feature] = centroids[cluster, feature]
+    return _add_distances(points, 0, n_points, tile, filler, none, origin, weights, labels, flat)
+
+
+@compiled(
+    *(ROWS, COUNT, COUNT, NUMBERS, COLUMN, COUNT, COUNT, NUMBER),
+    *(TOTALS, STACK, _LABELS, SUMS, INDICES, STACKED_TOTALS),
+)
+def _take_runs(
+    points,
+    tile,
+    filler,
+    origin,
+    weights,
+    first,
+    stop,
+    tol,
+    found,
+    centroids,
+    labels,
+    inertia,
+    n_iter,
+    signals,
+):
+    """Take some runs, from ``centroids``, which they move."""
+    n_most, n_clusters, n_features = signals.shape[1], centroids.shape[1], centroids.shape[2]
+    room = room_for(n_clusters, n_features, min(STEPS_IN_A_CALL, n_most), found, centroids)
+    for run in range(first, stop):
+        n_done, is_left = take_steps(
+            *(points, tile, filler, origin, weights, tol, n_most, centroids[run]),
+            *(room, signals[run]),
+        )
+        n_iter[run] = 0 if is_left else n_done
+        if not is_left:
+            inertia[run] = label_and_measure(
+                points, tile, filler, origin, weights, centroids[run], labels[run], room
+            )
+
+
+def is_run_in_a_task(rows: DenseRows, n_clusters: int) -> bool:
+    """Return whether one task has all rows in each part of a run."""
+    return (
+        has_own_totals(n_clusters, rows.n_features)
+        and n_step_tasks(rows, n_clusters) == 1
+        and n_tasks_for(rows.n_points, inertia_cost(rows.n_features)) == 1
+    )
+
+
+@takes_whole_runs.override("numpy", rows=DenseRows, rank=1)
+def if_one_task_has_all_rows(rows: DenseRows, n_clusters: int, *, xp: Namespace) -> bool:
+    """Take whole runs if Python's part of a run would take much of the time."""
+    dtypes = (rows.points.dtype, *(each.dtype for each in rows[1:] if each is not None))
+    if len(set(dtypes)) > 1 or dtypes[0] not in PANEL or not rows.points.size:
+        return False
+    return is_run_in_a_task(rows, n_clusters)
+
+
+@runs_at_once.override("numpy", rows=DenseRows, rank=1)
+def runs_in_threads(
+    rows: DenseRows, starts: Floats, max_iter: int, tol: float, *, xp: Namespace
+) -> Any:
+    """Give each thread some runs, which it takes without Python."""
+    n_runs, n_clusters, n_features = starts.shape
+    if not takes_whole_runs(rows, n_clusters, xp=xp) or starts.dtype != rows.points.dtype:
+        return NotImplemented
+    dtype, n_most = starts.dtype, min(max_iter, _MOST_KEPT)
+    runs = Runs(
+        np.array(starts, order="C"),
+        np.zeros((n_runs, rows.n_points), np.int32),
+        np.zeros(n_runs),
+        np.zeros(n_runs, np.int64),
+        np.zeros((n_runs, n_most, 3)),
+    )
+    tile, filler = tile_rows(rows.n_points, n_features, dtype), filler_of(rows)[0]
+    shared = (rows.points, tile, filler, origin_of(rows), weights_of(rows))
+
+    def take(run: int) -> None:
+        found = no_totals(n_clusters, n_features)
+        _take_runs[dtype](*shared, run, run + 1, tol, found, *runs)
+
+    in_threads(take, n_runs)
+    if n_most < max_iter:
+        is_cut = (runs.n_iter == n_most) & ~(runs.signals[:, -1, 0] <= tol)
+        runs.n_iter[is_cut] = 0
+    return runs
