@@ -20,7 +20,7 @@ from kmeans_xp import (
     kmeans_plusplus,
 )
 from kmeans_xp.config import get_config
-from kmeans_xp.devices import choose, lent
+from kmeans_xp.devices import choose, lent, library_of
 from kmeans_xp.kernels import kernels
 from kmeans_xp.metrics import silhouette_score
 from kmeans_xp.selection import choose_n_clusters
@@ -135,6 +135,26 @@ def test_rows_are_seen_where_they_lie(library: Library) -> None:
         patch.setattr(kernels["lloyd_steps"], "_bodies", {})
         KMeans(5, random_state=0, algorithm="lloyd").fit(X, sample_weight=weights)
     assert set(seen) == {(address(X), address(weights))}
+
+
+@of_host_libraries
+def test_rows_are_lent_once(library: Library) -> None:
+    X = library.asarray(HOST)
+    record = library_of(library.xp)
+    model = KMeans(5, random_state=0).fit(X)
+    lent_arrays: list[Any] = []
+    lends = record.lent
+
+    def counting(array: Any, *to: Any) -> Any:
+        lent_arrays.append(array)
+        return lends(array, *to)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(record, "lent", counting)
+        for call in (KMeans(5, random_state=0).fit, model.predict, model.transform, model.score):
+            lent_arrays.clear()
+            call(X)
+            assert sum(array is X for array in lent_arrays) == 1
 
 
 @of_host_libraries
