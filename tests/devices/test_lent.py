@@ -39,6 +39,10 @@ on_cuda = pytest.mark.skip_library(
     "numpy", "array_api_strict", "torch", "jax", "dpnp", "mlx", reason="about CUDA"
 )
 
+of_jax = pytest.mark.skip_library(
+    "numpy", "array_api_strict", "torch", "dpnp", "cupy", "mlx", reason="about arrays of JAX"
+)
+
 
 @pytest.fixture(autouse=True)
 def fastest(library: Library) -> Iterator[None]:
@@ -193,21 +197,33 @@ def test_tensors_of_any_layout_are_taken(library: Library) -> None:
     assert model.cluster_centers_.dtype == torch.float32
 
 
-@pytest.mark.skip_library(
-    "numpy",
-    "array_api_strict",
-    "torch",
-    "dpnp",
-    "cupy",
-    "mlx",
-    reason="about arrays that JAX traces",
-)
+@of_jax
 def test_an_array_that_is_traced_is_refused(library: Library) -> None:
     import jax
 
     for call in (KMeans(2).fit_predict, functools.partial(kmeans_plusplus, n_clusters=2)):
         with pytest.raises(TypeError, match=r"JAX is tracing.*outside"):
             jax.jit(call)(library.asarray(HOST))
+
+
+@of_jax
+def test_a_fit_compiles_nothing_for_a_new_number_of_rows(
+    library: Library, caplog: pytest.LogCaptureFixture
+) -> None:
+    import jax
+
+    with jax.log_compiles():
+        library.xp.sum(library.asarray(HOST[:1789, :])).block_until_ready()
+        assert "ompil" in caplog.text  # it logs what it compiles
+        for dtype in (np.float32, np.float64):
+            X = library.asarray(HOST[:1790, :].astype(dtype))
+            caplog.clear()
+            model = KMeans(5, random_state=0).fit(X)
+            results = model.labels_, model.cluster_centers_, model.predict(X), model.transform(X)
+            model.score(X)
+            assert not caplog.records
+            for result in results:
+                assert result.devices() == X.devices()
 
 
 class StandIn:
