@@ -147,7 +147,8 @@ def _lent(points: Array, placement: Placement, shared: Array) -> Placement:
         return placement
     xp = namespace_of(shared)
     reason = f"{placement.reason}; {library_name(xp)}'s kernels compute in the same memory"
-    return placement._replace(xp=xp, device=device_of(shared), reason=reason, is_lent=True)
+    home_xp, home_device = placement.home_xp, placement.home_device
+    return Placement(xp, device_of(shared), home_xp, home_device, reason, is_lent=True)
 
 
 def lent(array: Array) -> Array:
