@@ -3,7 +3,8 @@
 ``python -m benchmarks.lent torch`` (or ``jax``, ``mlx``) prints a table. It has the time of a
 default fit of that library's array over that of the same numbers in NumPy's: the median of the
 rounds' ratios, interleaved in one process. It also says whether the results have the same bits, and
-the peak of memory that each fit allocates on the host. ``--rounds N`` sets the number of rounds,
+the peak of memory that each fit allocates on the host. ``--method predict`` (or ``fit_predict``,
+``transform``, ``score``) times that call instead. ``--rounds N`` sets the number of rounds,
 ``--only TEXT`` picks sizes by name, and ``--processor-time`` is for a machine with other work.
 """
 
@@ -13,6 +14,7 @@ import resource
 import statistics
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -37,6 +39,7 @@ SIZES = (
     Size(200_000, 128, 256),
 )
 MAX_ITER = 20
+METHODS = ("fit", "fit_predict", "predict", "transform", "score")
 
 
 def arrays_of(library: str) -> Callable[[np.ndarray[Any, Any]], Any]:
@@ -50,17 +53,29 @@ def arrays_of(library: str) -> Callable[[np.ndarray[Any, Any]], Any]:
     return importlib.import_module(f"{library}.core").array  # type: ignore[no-any-return]
 
 
+def unfitted(size: Size) -> KMeans:
+    """Return an estimator with default parameters, except for a bound of its iterations."""
+    return KMeans(size.n_clusters, random_state=0, max_iter=MAX_ITER)
+
+
 def fitted(X: Any, size: Size) -> KMeans:
-    """Return a default fit, except for a bound of its iterations."""
-    return KMeans(size.n_clusters, random_state=0, max_iter=MAX_ITER).fit(X)
+    """Return it fitted."""
+    return unfitted(size).fit(X)
 
 
-def seconds(X: Any, size: Size, n_fits: int, clock: Callable[[], float]) -> float:
-    """Return the time of a fit."""
+def call_of(method: str, X: Any, size: Size) -> Callable[[], Any]:
+    """Return what calls the method with X, of a fresh estimator if it fits."""
+    if method.startswith("fit"):
+        return lambda: getattr(unfitted(size), method)(X)
+    return partial(getattr(fitted(X, size), method), X)
+
+
+def seconds(call: Callable[[], Any], n_calls: int, clock: Callable[[], float]) -> float:
+    """Return the time of a call."""
     began = clock()
-    for _ in range(n_fits):
-        fitted(X, size)
-    return (clock() - began) / n_fits
+    for _ in range(n_calls):
+        call()
+    return (clock() - began) / n_calls
 
 
 def has_same_bits(one: KMeans, other: KMeans) -> bool:
@@ -83,6 +98,7 @@ def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("library", choices=["torch", "jax", "mlx"])
+    parser.add_argument("--method", choices=METHODS, default="fit")
     parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--only", default="")
     parser.add_argument("--processor-time", action="store_true")
@@ -101,10 +117,10 @@ def main() -> None:
         fitted(host, size)
         more = peak_bytes(X, size)
         same = has_same_bits(fitted(host, size), fitted(X, size))
-        n_fits = max(1, 20_000 // size.n_points)
+        n_calls = max(1, 20_000 // size.n_points)
+        calls = [call_of(asked.method, rows, size) for rows in (host, X)]
         pairs = [
-            (seconds(host, size, n_fits, clock), seconds(X, size, n_fits, clock))
-            for _ in range(asked.rounds)
+            tuple(seconds(call, n_calls, clock) for call in calls) for _ in range(asked.rounds)
         ]
         ours, theirs = (statistics.median(each) * 1e3 for each in zip(*pairs, strict=True))
         ratio = statistics.median(b / a for a, b in pairs)

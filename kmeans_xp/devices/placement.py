@@ -99,7 +99,7 @@ class Placement(NamedTuple):
         return both
 
 
-def choose(points: Array, device: str | None = None) -> Placement:
+def choose(points: Array, device: str | None = None, *, shared: Array = None) -> Placement:
     """Decide where to compute with ``points``.
 
     Parameters
@@ -108,6 +108,8 @@ def choose(points: Array, device: str | None = None) -> Placement:
         Of any array library.
     device : {None, "auto", "cpu", "cuda", "cuda:N"}
         None takes the default of ``config_context`` or KMEANS_XP_DEVICE, or follows the data.
+    shared : array, optional
+        What ``lent`` returns for ``points``, if the caller knows it.
 
     Returns
     -------
@@ -125,7 +127,7 @@ def choose(points: Array, device: str | None = None) -> Placement:
     asked = device if device is not None else default_device()
     if asked is None:
         stays = Placement(xp, home, xp, home, f"the data are there ({library_name(xp)}, {home})")
-        return _lent(points, stays)
+        return _lent(points, stays, shared)
     if asked == "auto":
         placement = Placement(*_automatic(points, xp, home), xp, home, "")
         placement = placement._replace(reason=_why_automatic(points, placement))
@@ -135,17 +137,18 @@ def choose(points: Array, device: str | None = None) -> Placement:
         library = library_of(xp)
         chosen = library.cpu(xp) if kind == "cpu" else library.cuda(xp, index)
         placement = Placement(*chosen, xp, home, f"device={asked!r} was asked for")
-    return _lent(points, placement) if placement.is_home else placement
+    return _lent(points, placement, shared) if placement.is_home else placement
 
 
-def _lent(points: Array, placement: Placement) -> Placement:
+def _lent(points: Array, placement: Placement, shared: Array) -> Placement:
     """Return a placement in the same memory, for the library that has kernels for it."""
-    shared = lent(points)
+    shared = lent(points) if shared is None else shared
     if shared is points:
         return placement
     xp = namespace_of(shared)
     reason = f"{placement.reason}; {library_name(xp)}'s kernels compute in the same memory"
-    return placement._replace(xp=xp, device=device_of(shared), reason=reason, is_lent=True)
+    home_xp, home_device = placement.home_xp, placement.home_device
+    return Placement(xp, device_of(shared), home_xp, home_device, reason, is_lent=True)
 
 
 def lent(array: Array) -> Array:
@@ -249,7 +252,8 @@ def _moved(array: Any, xp: Namespace, device: Device, dtype: DType) -> Array:
         if library.lender(array) != library_name(xp):
             return from_host(to_host(array), xp=xp, device=device, dtype=dtype)
         array = library.lent(array, library_of(xp), xp)
-    if str(device_of(array)) != str(device):
+    is_numpys = type(array) is np.ndarray  # there is one place for it
+    if not is_numpys and str(device_of(array)) != str(device):
         array = array_api_compat.to_device(array, device)
     return array if dtype is None else xp.astype(array, dtype, copy=False)
 

@@ -78,6 +78,7 @@ from kmeans_xp.estimators.validation import (
     checked_points,
     checked_weights,
     is_array_like,
+    placed_points,
     refuse_flag,
     refuse_unmeasurable,
 )
@@ -634,10 +635,9 @@ class BaseKMeans(
     def _prepared(self, X: Any, sample_weight: Any) -> Iterator[tuple[Any, Prepared]]:
         """Yield ``init``, placed and checked if it is an array, and the rows ready to cluster."""
         is_measured = self.device != "cpu"
-        points = checked_points(X, estimator=self, anywhere=True, is_measured=is_measured)
+        points, placement = placed_points(X, self.device, estimator=self, is_measured=is_measured)
         check_enough_rows(points, self.n_clusters)
         self._check_request(points, sample_weight)
-        placement = blocks.place(points, self.device)
         with placement.working():
             init = self.init
             if is_array_like(init):
@@ -719,12 +719,11 @@ class BaseKMeans(
     ) -> Iterator[Fitted]:
         if "cluster_centers_" not in vars(self):  # scikit-learn's check is slow
             check_is_fitted(self)
-        points = checked_points(X, estimator=self, reset=False, anywhere=True)
+        points, placement = placed_points(X, self.device, estimator=self, reset=False)
         # A source may need a pass over all rows to count them.
         is_array_there = type(points) is np.ndarray or not isinstance(points, Elsewhere)
         header = points if is_array_there else points.header
         checked_centres(self, int(header.shape[1]))
-        placement = blocks.place(points, self.device)
         with placement.working():
             weights = checked_weights(sample_weight, points, placement)
             given = blocks.of(points, weights, placement)

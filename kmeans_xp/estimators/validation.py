@@ -11,6 +11,7 @@ from sklearn.utils import check_array, check_random_state
 from sklearn.utils._param_validation import InvalidParameterError
 from sklearn.utils.validation import validate_data
 
+from kmeans_xp import blocks
 from kmeans_xp.algorithms import METRICS
 from kmeans_xp.blocks import Elsewhere, elsewhere, unnested
 from kmeans_xp.devices import (
@@ -20,6 +21,7 @@ from kmeans_xp.devices import (
     adopted,
     as_csr,
     bring,
+    choose,
     device_of,
     is_host_array,
     is_known_array,
@@ -42,6 +44,7 @@ __all__ = [
     "checked_points",
     "checked_weights",
     "is_array_like",
+    "placed_points",
     "refuse_flag",
     "refuse_unmeasurable",
 ]
@@ -112,6 +115,45 @@ def checked_points(
     if estimator is None:
         return check_array(X, accept_sparse="csr", dtype=dtype, input_name="X")
     return validate_data(estimator, X, reset=reset, accept_sparse="csr", dtype=dtype)
+
+
+def placed_points(
+    X: Any,
+    device: str | None,
+    *,
+    estimator: Any = None,
+    reset: bool = True,
+    is_measured: bool = False,
+) -> tuple[Any, Placement]:
+    """Return checked rows, and where to compute with them.
+
+    Parameters
+    ----------
+    X : array-like, sparse matrix, or rows that are read by blocks
+    device : str or None
+        As in ``choose``.
+    estimator : estimator, optional
+    reset, is_measured : bool
+        As in ``checked_points``.
+
+    Returns
+    -------
+    points : array, matrix in CSR form, or Elsewhere
+        An array that NumPy's kernels compute with is NumPy's already.
+    placement : Placement
+    """
+    if type(X) is not np.ndarray and is_known_array(X):
+        # Lend it once, for the checks and for the computation: on few rows, that takes longer
+        # than a step.
+        X = adopted(X)
+        shared = lent(X)
+        if _is_plain(shared) and _has_known_features(shared, estimator, reset=reset):
+            placement = choose(X, device, shared=shared)
+            return (shared if placement.is_lent else X), placement
+    points = checked_points(
+        X, estimator=estimator, reset=reset, anywhere=True, is_measured=is_measured
+    )
+    return points, blocks.place(points, device)
 
 
 def _checked_matrix(X: Any, estimator: Any, *, reset: bool) -> Any:
@@ -404,5 +446,5 @@ def _floating(X: Array) -> Array:
 
 
 def _computing_like(points: Array, placement: Placement) -> DType:
-    is_double = points.dtype == placement.home_xp.float64
+    is_double = str(points.dtype).endswith("float64")  # of the input's library, or of a lender
     return placement.xp.float64 if is_double else placement.xp.float32

@@ -20,7 +20,7 @@ from kmeans_xp import (
     kmeans_plusplus,
 )
 from kmeans_xp.config import get_config
-from kmeans_xp.devices import choose, lent
+from kmeans_xp.devices import choose, lent, library_of
 from kmeans_xp.kernels import kernels
 from kmeans_xp.metrics import silhouette_score
 from kmeans_xp.selection import choose_n_clusters
@@ -37,6 +37,10 @@ of_host_libraries = pytest.mark.skip_library(
 )
 on_cuda = pytest.mark.skip_library(
     "numpy", "array_api_strict", "torch", "jax", "dpnp", "mlx", reason="about CUDA"
+)
+
+of_jax = pytest.mark.skip_library(
+    "numpy", "array_api_strict", "torch", "dpnp", "cupy", "mlx", reason="about arrays of JAX"
 )
 
 
@@ -138,6 +142,26 @@ def test_rows_are_seen_where_they_lie(library: Library) -> None:
 
 
 @of_host_libraries
+def test_rows_are_lent_once(library: Library) -> None:
+    X = library.asarray(HOST)
+    record = library_of(library.xp)
+    model = KMeans(5, random_state=0).fit(X)
+    lent_arrays: list[Any] = []
+    lends = record.lent
+
+    def counting(array: Any, *to: Any) -> Any:
+        lent_arrays.append(array)
+        return lends(array, *to)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(record, "lent", counting)
+        for call in (KMeans(5, random_state=0).fit, model.predict, model.transform, model.score):
+            lent_arrays.clear()
+            call(X)
+            assert sum(array is X for array in lent_arrays) == 1
+
+
+@of_host_libraries
 @pytest.mark.skip_library("mlx", reason="computes nothing by itself")
 def test_computing_by_itself_can_be_asked_for(library: Library) -> None:
     X = library.asarray(HOST)
@@ -173,21 +197,33 @@ def test_tensors_of_any_layout_are_taken(library: Library) -> None:
     assert model.cluster_centers_.dtype == torch.float32
 
 
-@pytest.mark.skip_library(
-    "numpy",
-    "array_api_strict",
-    "torch",
-    "dpnp",
-    "cupy",
-    "mlx",
-    reason="about arrays that JAX traces",
-)
+@of_jax
 def test_an_array_that_is_traced_is_refused(library: Library) -> None:
     import jax
 
     for call in (KMeans(2).fit_predict, functools.partial(kmeans_plusplus, n_clusters=2)):
         with pytest.raises(TypeError, match=r"JAX is tracing.*outside"):
             jax.jit(call)(library.asarray(HOST))
+
+
+@of_jax
+def test_a_fit_compiles_nothing_for_a_new_number_of_rows(
+    library: Library, caplog: pytest.LogCaptureFixture
+) -> None:
+    import jax
+
+    with jax.log_compiles():
+        library.xp.sum(library.asarray(HOST[:1789, :])).block_until_ready()
+        assert "ompil" in caplog.text  # it logs what it compiles
+        for dtype in (np.float32, np.float64):
+            X = library.asarray(HOST[:1790, :].astype(dtype))
+            caplog.clear()
+            model = KMeans(5, random_state=0).fit(X)
+            results = model.labels_, model.cluster_centers_, model.predict(X), model.transform(X)
+            model.score(X)
+            assert not caplog.records
+            for result in results:
+                assert result.devices() == X.devices()
 
 
 class StandIn:

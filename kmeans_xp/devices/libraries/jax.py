@@ -1,12 +1,14 @@
 """JAX."""
 
+import functools
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from typing import Any
 
 import numpy as np
 
 from kmeans_xp.config import get_config
-from kmeans_xp.devices.libraries.record import Library
+from kmeans_xp.devices.libraries.record import Library, is_bfloat16
 
 __all__ = ["Jax"]
 
@@ -29,6 +31,10 @@ class Jax(Library):
             )
         return array
 
+    def device(self, array: Any) -> Any:
+        """Return the device of an array."""
+        return array.device
+
     def working(self, device: Any) -> AbstractContextManager[object]:
         """Return a context that sets the precision: on a GPU, JAX's default is TF32."""
         name = "tensorfloat32" if get_config().precision == "tf32" else "float32"
@@ -38,18 +44,30 @@ class Jax(Library):
 
     def shared(self, array: Any, xp: Any) -> Any:
         """Return an array of NumPy or CuPy in the same memory, or a copy of a small one."""
-        is_small = isinstance(array, np.ndarray) and array.nbytes <= _SOONER_COPIED
-        return xp.array(array) if is_small and self._is_on_host() else xp.from_dlpack(array)
+        if not isinstance(array, np.ndarray) or array.nbytes > _SOONER_COPIED:
+            return xp.from_dlpack(array)
+        # Not ``jax.numpy.array``: it compiles a copy for each new shape, which takes longer than
+        # a fit.
+        make: Callable[..., Any] = self.module.make_array_from_callback
+        return make(array.shape, self._on_host, lambda _: array)
+
+    def lender(self, array: Any) -> str | None:
+        """Return the library whose kernels can compute in an array's memory; None for its own."""
+        # A third of the time that DLPack takes to say it. Arrays on several devices have none.
+        if getattr(array.device, "platform", None) != "cpu":
+            return super().lender(array)
+        return None if is_bfloat16(array.dtype) else "numpy"
 
     def lent(self, array: Any, borrower: Library, xp: Any) -> Any:
         """Return an array in the same memory."""
         # A quarter of the time that DLPack takes.
         return np.asarray(array) if borrower.name == "numpy" else borrower.shared(array, xp)
 
-    def _is_on_host(self) -> bool:
-        """Return whether JAX makes arrays on the host where it is not told where."""
+    @functools.cached_property
+    def _on_host(self) -> Any:
+        """The first device on the host, where DLPack's arrays are too, as a sharding."""
         jax = self.module
-        return jax.default_backend() == "cpu" and jax.config.jax_default_device is None
+        return jax.sharding.SingleDeviceSharding(jax.devices("cpu")[0])
 
     def cpu(self, xp: Any) -> tuple[Any, Any]:
         """Return JAX's device."""
