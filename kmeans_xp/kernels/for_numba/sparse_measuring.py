@@ -53,7 +53,7 @@ from kmeans_xp.kernels.portable.moments import Moments, column_moments
 from kmeans_xp.kernels.sparse_rows import SparseRows
 from kmeans_xp.kernels.trees import merged_in_tree
 
-__all__ = ["inertia_of", "sq_norms_of"]
+__all__ = ["inertia_of", "sq_norms_of", "write_sq_norms"]
 
 #: nanoseconds of a stored number, roughly
 _MEASURED, _ADDED = 3.0, 3.0
@@ -105,7 +105,7 @@ def measured_by_features(numbers, columns, start, stop, origin, centroids, at):
 
 
 @compiled(NUMBERS, NUMBERS, COUNT, COUNT, SUMS)
-def _sq_norms_from_zero(centroids, origin, start, stop, sq_norms):
+def write_sq_norms(centroids, origin, start, stop, sq_norms):
     """Write the squares of centroids, which are measured from the origin, from zero."""
     n_features = len(origin)
     lanes = np.empty(LANES)
@@ -140,7 +140,7 @@ class _Centroids:
         self.sq_norms = np.empty(n_clusters)
 
         def measure(start: int, stop: int) -> None:
-            _sq_norms_from_zero[centroids.dtype](self.flat, origin, start, stop, self.sq_norms)
+            write_sq_norms[centroids.dtype](self.flat, origin, start, stop, self.sq_norms)
 
         n_tasks = n_tasks_for(n_clusters, n_features * 0.5)
         in_ranges(measure, n_clusters, n_tasks)

@@ -37,6 +37,7 @@ __all__ = [
     "row_cost",
     "score_tile",
     "scores_of_row",
+    "takes",
     "weights_of",
 ]
 
@@ -172,14 +173,15 @@ def override(kernel: Kernel[..., Any]) -> Callable[[Callable[..., R]], Callable[
         @kernel.override("numpy", rows=SparseRows, rank=1)
         @functools.wraps(body)
         def declining(rows: SparseRows, *operands: Any, xp: Namespace) -> Any:
-            return body(rows, *operands) if _takes(rows, operands) else NotImplemented
+            return body(rows, *operands) if takes(rows, operands) else NotImplemented
 
         return body
 
     return register
 
 
-def _takes(rows: SparseRows, operands: tuple[Any, ...]) -> bool:
+def takes(rows: SparseRows, operands: tuple[Any, ...]) -> bool:
+    """Return whether kernels here compute with these rows and other arguments."""
     dtype = rows.csr.data.dtype
     if dtype not in PANEL or not rows.n_points or not rows.n_features:
         return False
