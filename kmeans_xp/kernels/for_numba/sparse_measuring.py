@@ -393,6 +393,16 @@ def _add_moments(numbers, columns, starts, start, stop, origin, weights, sums, s
     return mass
 
 
+@compiled(NUMBER, NUMBERS_64, NUMBERS, SUMS, SUMS)
+def _add_zeros(mass, under, origin, sums, squares):
+    """Add what each column has no numbers of: the rest of the mass, at zero."""
+    # Taken off column by column, not sum w x^2 - 2 o sum w x + W o^2: nothing cancels.
+    for column in range(len(origin)):
+        zeros, about = mass - under[column], np.float64(origin[column])
+        sums[column] -= zeros * about
+        squares[column] += zeros * about * about
+
+
 @override(column_moments)
 def added_where_rows_have_numbers(rows: SparseRows) -> Moments:
     """Add the stored numbers, and at the end the zeros of each column: the rest of the mass."""
@@ -409,6 +419,5 @@ def added_where_rows_have_numbers(rows: SparseRows) -> Moments:
     n_tasks = min(_MOST_TASKS, n_tasks, 1 + n_numbers // (_NUMBERS_A_SUM * n_features))
     parts = in_ranges(moments, rows.n_points, n_tasks)
     mass, sums, squares, under = (merged_in_tree(each) for each in zip(*parts, strict=True))
-    # Taken off column by column, not sum w x^2 - 2 o sum w x + W o^2: nothing cancels.
-    zeros, wide = mass - under, origin.astype(np.float64, copy=False)
-    return Moments(mass, sums - zeros * wide, squares + zeros * wide * wide)
+    _add_zeros[origin.dtype](float(mass), under, origin, sums, squares)
+    return Moments(mass, sums, squares)
