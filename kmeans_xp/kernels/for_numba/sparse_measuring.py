@@ -4,6 +4,9 @@ A row differs from a centroid in the features that it has numbers of, and in all
 the centroid has there. The former is a sum of squared differences; the latter is the square of
 the whole centroid less that of its part under the row. Where rounding could matter in that, the
 row is measured feature by feature.
+
+Places and columns are unsigned in loops over stored numbers. For signed ones, numba looks at each
+whether it counts from the end, which takes a quarter of the time.
 """
 
 import numpy as np
@@ -74,9 +77,9 @@ def measured(numbers, columns, start, stop, origin, centroids, at, sq_norm):
     Centroids are measured from the origin, ``sq_norm`` from zero.
     """
     under = apart = 0.0
-    for place in range(start, stop):
-        column = columns[place]
-        centroid = np.float64(centroids[at + column])
+    for place in range(np.uint64(start), np.uint64(stop)):
+        column = np.uint64(columns[place])
+        centroid = np.float64(centroids[np.uint64(at) + column])
         # Rounded to the dtype of the rows, as dense rows are: a row may be a centroid.
         difference = np.float64(numbers[place] - origin[column]) - centroid
         apart += difference * difference
@@ -242,8 +245,8 @@ def inertia_of(rows: SparseRows, labels: Labels, centroids: Floats, sq_norms: Fl
 def sq_norm_of(numbers, columns, start, stop, origin, sq_norm):
     """Return the squared distance of a row to the origin, whose own square is given."""
     under = apart = 0.0
-    for place in range(start, stop):
-        about = np.float64(origin[columns[place]])
+    for place in range(np.uint64(start), np.uint64(stop)):
+        about = np.float64(origin[np.uint64(columns[place])])
         difference = np.float64(numbers[place]) - about
         apart += difference * difference
         under += about * about
@@ -384,8 +387,8 @@ def _add_moments(numbers, columns, starts, start, stop, origin, weights, sums, s
         if weights.shape[0] > 0:
             weight = np.float64(weights[row])
         mass += weight
-        for place in range(starts[row], starts[row + 1]):
-            column = columns[place]
+        for place in range(np.uint64(starts[row]), np.uint64(starts[row + 1])):
+            column = np.uint64(columns[place])
             number = np.float64(numbers[place]) - np.float64(origin[column])
             sums[column] += weight * number
             squares[column] += weight * number * number
