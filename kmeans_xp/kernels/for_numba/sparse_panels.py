@@ -19,7 +19,7 @@ from kmeans_xp.kernels.for_numba.compiled import (
 )
 from kmeans_xp.kernels.for_numba.emitted.sparse_vectors import LANES, MOST_UNITS, UNIT, add_products
 from kmeans_xp.kernels.for_numba.emitted.vectors import PANEL
-from kmeans_xp.kernels.for_numba.tiling import Floats, n_tasks_for
+from kmeans_xp.kernels.for_numba.tiling import Floats, n_tasks_for, nothing
 from kmeans_xp.kernels.kernel import Kernel
 from kmeans_xp.kernels.sparse_rows import SparseRows
 from kmeans_xp.kernels.threads import in_threads
@@ -213,7 +213,7 @@ def origin_of(rows: SparseRows) -> Floats:
 
 def weights_of(rows: SparseRows) -> Floats:
     """Return the weights; an empty array for none."""
-    return np.empty(0, rows.csr.data.dtype) if rows.weights is None else rows.weights
+    return nothing(rows.csr.data.dtype) if rows.weights is None else rows.weights
 
 
 def row_cost(rows: SparseRows, of_number: float) -> float:

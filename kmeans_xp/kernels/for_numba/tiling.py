@@ -53,6 +53,7 @@ __all__ = [
     "is_dense",
     "measured_factors",
     "n_tasks_for",
+    "nothing",
     "origin_of",
     "override",
     "pack_tile",
@@ -165,7 +166,13 @@ def origin_of(rows: Dense) -> Floats:
 
 def weights_of(rows: Dense) -> Floats:
     """Return the weights; an empty array for none."""
-    return np.empty(0, rows.points.dtype) if rows.weights is None else rows.weights
+    return nothing(rows.points.dtype) if rows.weights is None else rows.weights
+
+
+@functools.cache
+def nothing(dtype: np.dtype[Any]) -> Floats:
+    """Return an empty array, for arguments that there are none of."""
+    return np.empty(0, dtype)
 
 
 def filler_of(rows: Dense) -> tuple[int, Floats]:
@@ -179,7 +186,7 @@ def filler_of(rows: Dense) -> tuple[int, Floats]:
         factors = measured_factors(points) if rows.factors is None else rows.factors
         return _scale.address(points.dtype, _fill), factors
     address = 0 if is_dense(points) else _gather.address(points.dtype, _fill)
-    return address, np.empty(0, points.dtype)
+    return address, nothing(points.dtype)
 
 
 def is_dense(points: Floats) -> bool:
