@@ -78,9 +78,9 @@ def check_same_rows(
 ) -> None:
     """Compare the rows that are chosen with those of plain passes, and their bits."""
     rng = np.random.default_rng(seed)
-    weights = None if weighted is None else rng.random(len(points))
+    weights = None if weighted is None else rng.random(points.shape[0])
     if weights is not None and weighted == "zeros":
-        weights[rng.random(len(points)) < 0.5] = 0.0
+        weights[rng.random(points.shape[0]) < 0.5] = 0.0
         weights[0] = 1.0
     params: dict[str, Any] = {"sample_weight": weights, "metric": metric}
     params["random_state"] = seed % 2**31

@@ -124,12 +124,12 @@ def bounds_for(rows: Rows, n_clusters: int, algorithm: str, *, xp: Namespace) ->
     BoundedStep or None
         Use it for one run only.
     """
-    if algorithm == "lloyd" or not keeps_bounds(rows, xp=xp):
+    if algorithm == "lloyd" or (algorithm == "auto" and not _is_worth_bounds(rows, n_clusters)):
+        return None
+    if not keeps_bounds(rows, xp=xp):
         return None
     if algorithm != "auto":
         return BoundedStep()
-    if not _is_worth_bounds(rows, n_clusters):
-        return None
     if n_clusters * rows.n_features < _MANY_PRODUCTS:
         return BoundedStep(_SHORT)
     return BoundedStep(_RARE if rules_out_scores(rows, n_clusters, xp=xp) else _LONG)

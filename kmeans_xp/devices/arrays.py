@@ -19,7 +19,6 @@ __all__ = [
     "accumulation_dtype",
     "begin_read",
     "computing_dtype",
-    "dense_at",
     "device_of",
     "foreign_cuda_array",
     "from_host",
@@ -116,12 +115,6 @@ def taken(points: Array, indices: Array) -> Array:
     if is_sparse(points):
         return points[indices]
     return namespace_of(points).take(points, indices, axis=0)
-
-
-def dense_at(points: Array, indices: Array) -> Array:
-    """Return some rows of an array or of a matrix in CSR form as an array."""
-    rows = taken(points, indices)
-    return rows.toarray() if is_sparse(rows) else rows
 
 
 def begin_read(array: Array) -> Callable[[], np.ndarray[Any, Any]]:

@@ -174,7 +174,7 @@ def dense_rows(parts: Csr, rows: Any = None) -> Any:
         return _dense_on_cuda(parts, rows)
     n_rows = len(parts.indptr) - 1 if rows is None else len(rows)
     if n_rows <= _FEW_ROWS:
-        return _few_dense(parts, np.arange(n_rows) if rows is None else rows)
+        return _few_dense(parts, rows)
     chosen = parts if rows is None else gathered_parts(parts, rows)
     dense: Any = sparse_matrix(chosen).toarray()
     return dense
@@ -186,9 +186,12 @@ _FEW_ROWS = 32
 
 def _few_dense(parts: Csr, rows: Any) -> Any:
     data, indices, indptr, n_features = parts
-    dense = np.zeros((len(rows), n_features), data.dtype)
-    ends = indptr[rows + 1].tolist()
-    for number, (first, last) in enumerate(zip(indptr[rows].tolist(), ends, strict=True)):
+    firsts, lasts = indptr[:-1], indptr[1:]
+    if rows is not None:
+        firsts, lasts = firsts[rows], lasts[rows]
+    dense = np.zeros((len(firsts), n_features), data.dtype)
+    ends = zip(firsts.tolist(), lasts.tolist(), strict=True)
+    for number, (first, last) in enumerate(ends):
         dense[number, indices[first:last]] = data[first:last]
     return dense
 

@@ -14,7 +14,7 @@ from kmeans_xp.algorithms import kmeans_plusplus as chosen_seeds
 from kmeans_xp.algorithms import lloyd as run_lloyd
 from kmeans_xp.blocks import Blocks, PerRow
 from kmeans_xp.checks import check_integer, check_real
-from kmeans_xp.devices import Array, Placement, bring, choose, dense_at, send
+from kmeans_xp.devices import Array, Placement, bring, choose, is_sparse, send, taken
 from kmeans_xp.devices.protocols import ArrayT, SupportsSparse, Tabular
 from kmeans_xp.estimators.kmeans import KMeans
 from kmeans_xp.estimators.preparation import prepared, published
@@ -609,8 +609,8 @@ def _chosen_rows(
         chosen = seeds(data.blocks, n_clusters, as_random_state(random_state), **options)
         indices = send(chosen.indices, placement)
         # Take the rows from X: to add the origin back would round them.
-        if blocks.elsewhere(points) is None:
-            return dense_at(points, indices), indices
+        if not is_sparse(points) and blocks.elsewhere(points) is None:
+            return taken(points, indices), indices
         given = data.blocks.seen_from(None)
         if metric == "cosine":  # these blocks have rows of unit length
             given = blocks.of(points, None, placement)

@@ -227,8 +227,10 @@ class KMeans(BaseKMeans):
         if self._is_watched(progress):
             best = self._watched_best(init, data, progress)
         else:
-            starts = self._starts(init, data)
-            best = best_of(runs_from(data.blocks, starts, **self._run_options(data)))
+            starts, options = self._starts(init, data), self._run_options(data)
+            if self._n_init == 1:
+                return lloyd(data.blocks, next(starts), **options)
+            best = best_of(runs_from(data.blocks, starts, **options))
         assert best is not None
         return best
 
@@ -339,8 +341,9 @@ class KMeans(BaseKMeans):
         self.labels_ = best.labels.delivered(data.placement)
         self.inertia_ = best.inertia
         self.n_iter_ = len(best.iterations)
+        explained = np.asarray([iteration.explained for iteration in best.iterations])
         self.history_ = {
-            "inertia": np.asarray([_inertia(iteration, data) for iteration in best.iterations]),
+            "inertia": np.maximum(data.total_sq - explained, 0.0),
             "shift": np.asarray([iteration.sq_shift for iteration in best.iterations]),
         }
 

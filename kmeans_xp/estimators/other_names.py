@@ -40,13 +40,15 @@ def telling_other_names(init: F) -> F:
 
     @functools.wraps(init)
     def checked(self: Any, *args: Any, **kwargs: Any) -> None:
-        for name in kwargs.keys() - known:
-            if name in _OTHERS:
+        try:
+            init(self, *args, **kwargs)
+        except TypeError:
+            for name in _OTHERS.keys() & (kwargs.keys() - known):
                 library, instead = _OTHERS[name]
                 raise TypeError(
                     f"{type(self).__name__} has no parameter {name!r}; {library} has it. "
                     f"Here: {instead}."
-                )
-        init(self, *args, **kwargs)
+                ) from None
+            raise
 
     return cast(F, checked)

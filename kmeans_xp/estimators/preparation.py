@@ -1,13 +1,23 @@
 """Prepare points for clustering: place them, attach weights, subtract their mean."""
 
 import math
+import operator
 import warnings
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from kmeans_xp import blocks
 from kmeans_xp.blocks import Blocks
-from kmeans_xp.devices import Array, Placement, accumulation_dtype, namespace_of, to_host
-from kmeans_xp.kernels import Rows, both_moments, spread
+from kmeans_xp.devices import (
+    Array,
+    Namespace,
+    Placement,
+    accumulation_dtype,
+    namespace_of,
+    to_host,
+)
+from kmeans_xp.kernels import DenseRows, Rows, SparseRows, both_moments, spread
 
 __all__ = [
     "GREATEST_VARIANCE",
@@ -105,6 +115,7 @@ def check_range(data: Prepared) -> None:
     # The variance is NaN if the differences themselves overflow.
     is_too_large = not variance * n_features <= GREATEST_VARIANCE[itemsize]
     if not is_too_large and not 0.0 < variance < LEAST_VARIANCE[itemsize]:
+        _check_far_range(data)
         if data.blocks.is_weighted:
             _check_weighted_range(data)
         return
@@ -122,6 +133,30 @@ def check_range(data: Prepared) -> None:
         RuntimeWarning,
         stacklevel=7,
     )
+
+
+def _check_far_range(data: Prepared) -> None:
+    """Raise ValueError if squares from zero are too large, where rows are measured from there."""
+    # Rows in an array are measured from their mean. Sparse rows of float32 are squared in float64.
+    if type(data.blocks.whole) is DenseRows or data.blocks.dtype != data.blocks.xp.float64:
+        return
+    origin = to_host(data.origin)
+    sq_length = float(np.vdot(origin, origin))
+    most = sq_length * data.blocks.n_points * data.mass if data.blocks.is_weighted else sq_length
+    if most <= GREATEST_VARIANCE[8] or not data.blocks.reduce(_is_sparse, merge=operator.or_):
+        return
+    with np.errstate(over="ignore"):
+        distance = f"{np.hypot.reduce(origin):.1e}"
+    of_weights = f" times the sum of weights, {data.mass:.1e}," if math.isfinite(sq_length) else ""
+    raise ValueError(
+        f"The mean of the rows lies {distance} from zero. Sparse rows are measured from there, and "
+        f"the square of that{of_weights} is too large for float64. Multiply X by a power of two "
+        "that brings it near 1, or give dense rows, which are measured from their mean."
+    )
+
+
+def _is_sparse(rows: Rows, *, xp: Namespace) -> bool:  # noqa: ARG001 (as all partials)
+    return isinstance(rows, SparseRows)
 
 
 def _check_weighted_range(data: Prepared) -> None:

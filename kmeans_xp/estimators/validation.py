@@ -392,7 +392,7 @@ def _refuse_bad_places(X: Any) -> None:
     n_features, n_stored = X.shape[X.format == "csr"], len(X.data)
     xp = namespace_of(X.data)
     lengths = X.indptr[1:] - X.indptr[:-1]
-    ends = [X.indptr[0] == 0, X.indptr[-1] <= min(n_stored, len(X.indices)), xp.min(lengths) >= 0]
+    ends = [X.indptr[0] == 0, X.indptr[-1] <= min(n_stored, len(X.indices)), lengths.min() >= 0]
     is_on_host = is_host_array(X)
     if n_stored and not is_on_host:  # on the host, indices are checked when they are read
         ends += [xp.min(X.indices) >= 0, xp.max(X.indices) < n_features]

@@ -52,16 +52,19 @@ class Kernel(Generic[P, R]):
         #: positions of the arguments that have an entry for each row
         self.per_row = arguments.per_row
         self._overrides: dict[str, list[_Override]] = {}
-        self._bodies: dict[tuple[str, type], tuple[Callable[P, R], ...]] = {}
+        #: by the namespace and the kind of rows, because a small fit calls many kernels
+        self._bodies: dict[tuple[Any, type], tuple[Callable[P, R], ...]] = {}
         functools.update_wrapper(self, portable)
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
         """Check the arguments, and run the fastest body that takes them."""
         if not self._fits(args):
             self._check(args)
-        key = (library_name(kwargs["xp"]), type(args[0]))
-        bodies = self._bodies.get(key)
-        for body in self.overrides(*key) if bodies is None else bodies:
+        xp, rows = kwargs["xp"], type(args[0])
+        bodies = self._bodies.get((xp, rows))
+        if bodies is None:
+            bodies = self._bodies[xp, rows] = self.overrides(library_name(xp), rows)
+        for body in bodies:
             result = body(*args, **kwargs)
             if result is not NotImplemented:
                 return result
@@ -101,14 +104,10 @@ class Kernel(Generic[P, R]):
 
     def overrides(self, library: str, rows: type = DenseRows) -> tuple[Callable[P, R], ...]:
         """Return the bodies for ``library`` and this kind of rows, in the order to try them."""
-        bodies = self._bodies.get((library, rows))
-        if bodies is None:
-            _load_overrides(library)
-            registered = self._overrides.get(library, ())
-            ordered = sorted(registered, key=lambda override: -override.rank)
-            bodies = tuple(each.body for each in ordered if issubclass(rows, each.rows))
-            self._bodies[library, rows] = bodies
-        return bodies
+        _load_overrides(library)
+        registered = self._overrides.get(library, ())
+        ordered = sorted(registered, key=lambda override: -override.rank)
+        return tuple(each.body for each in ordered if issubclass(rows, each.rows))
 
 
 def kernel(**shapes: Axes) -> Callable[[Callable[P, R]], Kernel[P, R]]:

@@ -48,6 +48,7 @@ from kmeans_xp.kernels.for_numba.tiling import (
     in_parts,
     int32_labels,
     n_tasks_for,
+    nothing,
     origin_of,
     override,
     pack_tile,
@@ -477,8 +478,8 @@ def scored(rows: Dense, centroids: Floats) -> Labels:
     points, (n_clusters, n_features) = rows.points, centroids.shape
     dtype, labels = points.dtype, np.empty(rows.n_points, np.int32)
     tile, groups = tile_rows(rows.n_points, n_features, dtype), Groups.of(centroids)
-    no_weights, totals = np.empty(0, dtype), np.empty((0, 0))
-    shared = (tile, *filler_of(rows), origin_of(rows), no_weights, *groups, n_clusters)
+    totals = np.empty((0, 0))
+    shared = (tile, *filler_of(rows), origin_of(rows), nothing(dtype), *groups, n_clusters)
 
     def label(start: int, stop: int) -> None:
         label_rows[dtype](points, start, stop, *shared, labels, totals)

@@ -203,12 +203,10 @@ def added_in_lanes(rows: Dense) -> Moments:
     tile, panel = tile_rows(rows.n_points, n_features, dtype), PANEL[dtype]
 
     def moments(start: int, stop: int) -> Moments:
-        sums, squares = np.zeros(n_features * panel), np.zeros(n_features * panel)
-        add_moments[dtype](points, start, stop, tile, *fill, origin, weights, sums, squares)
+        lanes, added = np.zeros((2, n_features * panel)), np.empty((2, n_features))
+        add_moments[dtype](points, start, stop, tile, *fill, origin, weights, *lanes)
+        sum_lanes[dtype](lanes.reshape(-1), panel, added.reshape(-1))
         mass = float(stop - start) if rows.weights is None else _mass(weights[start:stop])
-        added = np.empty(n_features), np.empty(n_features)
-        for lanes, total in zip((sums, squares), added, strict=True):
-            sum_lanes[dtype](lanes, panel, total)
         return Moments(np.asarray(mass), *added)
 
     n_tasks = n_tasks_for(rows.n_points, moments_cost(n_features))

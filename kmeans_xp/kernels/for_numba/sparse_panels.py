@@ -19,7 +19,7 @@ from kmeans_xp.kernels.for_numba.compiled import (
 )
 from kmeans_xp.kernels.for_numba.emitted.sparse_vectors import LANES, MOST_UNITS, UNIT, add_products
 from kmeans_xp.kernels.for_numba.emitted.vectors import PANEL
-from kmeans_xp.kernels.for_numba.tiling import Floats, n_tasks_for
+from kmeans_xp.kernels.for_numba.tiling import Floats, n_tasks_for, nothing
 from kmeans_xp.kernels.kernel import Kernel
 from kmeans_xp.kernels.sparse_rows import SparseRows
 from kmeans_xp.kernels.threads import in_threads
@@ -37,6 +37,7 @@ __all__ = [
     "row_cost",
     "score_tile",
     "scores_of_row",
+    "takes",
     "weights_of",
 ]
 
@@ -172,14 +173,15 @@ def override(kernel: Kernel[..., Any]) -> Callable[[Callable[..., R]], Callable[
         @kernel.override("numpy", rows=SparseRows, rank=1)
         @functools.wraps(body)
         def declining(rows: SparseRows, *operands: Any, xp: Namespace) -> Any:
-            return body(rows, *operands) if _takes(rows, operands) else NotImplemented
+            return body(rows, *operands) if takes(rows, operands) else NotImplemented
 
         return body
 
     return register
 
 
-def _takes(rows: SparseRows, operands: tuple[Any, ...]) -> bool:
+def takes(rows: SparseRows, operands: tuple[Any, ...]) -> bool:
+    """Return whether kernels here compute with these rows and other arguments."""
     dtype = rows.csr.data.dtype
     if dtype not in PANEL or not rows.n_points or not rows.n_features:
         return False
@@ -211,7 +213,7 @@ def origin_of(rows: SparseRows) -> Floats:
 
 def weights_of(rows: SparseRows) -> Floats:
     """Return the weights; an empty array for none."""
-    return np.empty(0, rows.csr.data.dtype) if rows.weights is None else rows.weights
+    return nothing(rows.csr.data.dtype) if rows.weights is None else rows.weights
 
 
 def row_cost(rows: SparseRows, of_number: float) -> float:

@@ -18,12 +18,13 @@ from kmeans_xp.kernels.for_numba.compiled import (
     compiled,
     inline,
 )
-from kmeans_xp.kernels.for_numba.emitted.sparse_vectors import fold_scores
-from kmeans_xp.kernels.for_numba.sparse_measuring import sq_norms_of
+from kmeans_xp.kernels.for_numba.emitted.sparse_vectors import UNIT, fold_scores
+from kmeans_xp.kernels.for_numba.sparse_measuring import sq_norms_of, write_sq_norms
 from kmeans_xp.kernels.for_numba.sparse_panels import (
     Panel,
     arrays_of,
     in_ranges,
+    n_packing_tasks,
     origin_of,
     override,
     row_cost,
@@ -36,7 +37,7 @@ from kmeans_xp.kernels.portable.seeding import candidate_potentials, closer_of
 from kmeans_xp.kernels.sparse_rows import SparseRows
 from kmeans_xp.kernels.trees import merged_in_tree
 
-__all__: list[str] = []
+__all__ = ["fold_rows", "folded_in_a_pass", "is_folded_in_a_task"]
 
 #: numbers that are kept of all rows and candidates
 _MOST_KEPT = 2**23
@@ -75,7 +76,7 @@ def rounding_of(n_numbers, is_double):
     RESULTS,
     SUMS,
 )
-def _fold_rows(
+def fold_rows(
     numbers,
     columns,
     starts,
@@ -94,6 +95,7 @@ def _fold_rows(
     nearer,
     sums,
 ):
+    """Add the potentials of all candidates to ``sums``, and keep what rows would be at."""
     weight, width, apart = 1.0, len(sums), scores_of_row(n_units)
     is_double, scores = numbers.itemsize == 8, np.empty(_TILE_ROWS * apart)
     for tile in range(start, stop, _TILE_ROWS):
@@ -156,24 +158,39 @@ def all_trials_in_a_pass(rows: SparseRows, closest: Floats, candidates: Floats) 
     """Score each row with all candidates at once."""
     n_candidates, dtype = len(candidates), candidates.dtype
     panel, row_norms = Panel.of(candidates, origin_of(rows)), sq_norms_of(rows)
-    norms = np.zeros(len(panel.biases))
-    norms[:n_candidates] = _sq_norms(candidates)
-    is_kept = rows.n_points * len(norms) <= _MOST_KEPT
+    norms, nowhere = np.zeros(len(panel.biases)), np.zeros(rows.n_features, dtype)
+    flat = np.ascontiguousarray(candidates).reshape(-1)
+    write_sq_norms[dtype](flat, nowhere, 0, n_candidates, norms)
+    is_kept = _is_kept(rows, panel.n_units)
     nearer = np.empty((rows.n_points if is_kept else 0, len(norms)), dtype)
     given = (weights_of(rows), closest, row_norms, norms, *panel, rows.n_features)
     shared = (*given, is_kept, nearer.reshape(-1))
 
     def potentials(start: int, stop: int) -> Floats:
         sums = np.zeros(len(panel.biases))
-        _fold_rows[dtype](*arrays_of(rows), start, stop, *shared, sums)
+        fold_rows[dtype](*arrays_of(rows), start, stop, *shared, sums)
         return sums[:n_candidates]
 
-    cost = row_cost(rows, _SCORED * panel.n_units)
-    n_tasks = n_tasks_for(rows.n_points, cost)
+    n_tasks = _n_tasks(rows, panel.n_units)
     added = merged_in_tree(in_ranges(potentials, rows.n_points, n_tasks))
     if is_kept:
         rows.kept["folded"] = _Folded(closest, candidates, nearer)
     return added
+
+
+def is_folded_in_a_task(rows: SparseRows, n_candidates: int) -> bool:
+    """Return whether one task packs the candidates, and one folds all rows and keeps them."""
+    n_units = -(-n_candidates // UNIT)
+    is_packed_in_a_task = n_packing_tasks(n_candidates, rows.n_features) == 1
+    return is_packed_in_a_task and _n_tasks(rows, n_units) == 1 and _is_kept(rows, n_units)
+
+
+def _n_tasks(rows: SparseRows, n_units: int) -> int:
+    return n_tasks_for(rows.n_points, row_cost(rows, _SCORED * n_units))
+
+
+def _is_kept(rows: SparseRows, n_units: int) -> bool:
+    return rows.n_points * n_units * UNIT <= _MOST_KEPT
 
 
 @compiled(

@@ -54,6 +54,7 @@ __all__ = [
     "is_dense",
     "measured_factors",
     "n_tasks_for",
+    "nothing",
     "origin_of",
     "override",
     "pack_tile",
@@ -168,7 +169,13 @@ def origin_of(rows: Dense) -> Floats:
 
 def weights_of(rows: Dense) -> Floats:
     """Return the weights; an empty array for none."""
-    return np.empty(0, rows.points.dtype) if rows.weights is None else rows.weights
+    return nothing(rows.points.dtype) if rows.weights is None else rows.weights
+
+
+@functools.cache
+def nothing(dtype: np.dtype[Any]) -> Floats:
+    """Return an empty array, for arguments that there are none of."""
+    return np.empty(0, dtype)
 
 
 def filler_of(rows: Dense) -> tuple[int, Floats]:
@@ -181,9 +188,9 @@ def filler_of(rows: Dense) -> tuple[int, Floats]:
     if isinstance(rows, SphereRows):
         factors = measured_factors(points) if rows.factors is None else rows.factors
         if factors is None:
-            return _scale.address(points.dtype, _fill), np.empty(0, points.dtype)
+            return _scale.address(points.dtype, _fill), nothing(points.dtype)
     address = 0 if is_dense(points) else _gather.address(points.dtype, _fill)
-    return address, np.empty(0, points.dtype) if factors is None else factors
+    return address, nothing(points.dtype) if factors is None else factors
 
 
 def is_dense(points: Floats) -> bool:

@@ -81,9 +81,10 @@ def both_moments(rows: Rows, *, xp: Namespace) -> BothMoments:
     BothMoments
         As from ``column_moments``; the same moments twice if there are no weights.
     """
-    plain = column_moments(rows.unweighted(), xp=xp)
-    weighted = plain if rows.weights is None else column_moments(rows, xp=xp)
-    return BothMoments(plain, weighted)
+    weighted = column_moments(rows, xp=xp)
+    if rows.weights is None:
+        return BothMoments(weighted, weighted)
+    return BothMoments(column_moments(rows.unweighted(), xp=xp), weighted)
 
 
 @kernel(about="d")
