@@ -75,7 +75,7 @@ def runs_from(
     """
     rows, batched = blocks.whole, None
     if rows is not None and UPDATES[metric] is update_centroids and sizes is None:
-        batched = batched_steps_of(rows, blocks.reduce, xp=blocks.xp)
+        batched = batched_steps_of(rows, blocks.reduce, tol, xp=blocks.xp)
     given = starts if batched is None else list(starts)
     if batched is not None and isinstance(given, list) and len(given) > 1:
         return lloyd_restarts(blocks, given, batched, max_iter=max_iter, tol=tol)

@@ -14,7 +14,8 @@
 extern "C" __global__ void __launch_bounds__(PREPARING)
 prepare_centroids(const float* centroids, int n_clusters, int n_features, int n_padded, int depth,
                   int n_counters, float* sq_norms, half_bits* halves, float* biases,
-                  float* limits, int* counters) {
+                  float* limits, int* counters, STOP) {
+    if (has_stopped(before, most_shift, 0)) return;
     __shared__ float of_warp[3][PREPARING / 32];
     int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
     float most = 0.0f;
@@ -95,7 +96,8 @@ __global__ void __launch_bounds__(128, AT_ONCE<DEPTH>)
 certified_labels(const In* points, const float* origin, const float* centroids,
                  const float* sq_norms, i64 n_points, int n_features, int n_clusters,
                  const half_bits* halves, const float* biases, const float* limits, int n_parts,
-                 int n_padded, int* labels, int* listed, int* counters) {
+                 int n_padded, int* labels, int* listed, int* counters, STOP) {
+    if (has_stopped(before, most_shift, 0)) return;
     constexpr int WARPS = 4, ROWS = 32 * WARPS, COLUMNS = 64, STAGES = 2;
     constexpr int STRIDE = DEPTH + 8;  // 16 bytes more: ldmatrix then meets no bank twice
     constexpr int STEPS = DEPTH / 16;
