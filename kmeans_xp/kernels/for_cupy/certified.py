@@ -163,11 +163,12 @@ class Labelling:
     def _write_certified(
         self, part: DenseRows, prepared: _Prepared, results: tuple[Array, ...]
     ) -> None:
+        n_parts = np.int32(prepared.n_parts)
         launch(
             f"certified_labels<{self.types[0]}, {prepared.depth}>",
             "certified.cu",
             -(-part.n_points // _CERTIFIED_ROWS),
-            (*self._choice(part), *prepared[3:6], *_sizes(prepared), *results, *self.stop),
+            (*self._choice(part), *prepared[3:6], n_parts, *results, *self.stop),
             n_threads=_CERTIFIED_ROWS,
         )
 
@@ -178,11 +179,12 @@ class Labelling:
         n_blocks = min(-(-part.n_points // _CERTIFIED_ROWS), wide_blocks(prepared.depth))
         halves = cupy.empty(n_blocks * of_block, dtype=np.float16)
         of_rows = (*self._choice(part), np.int32(prepared.depth), halves)
+        sizes = (np.int32(prepared.n_parts), np.int32(prepared.n_padded))
         launch(
             f"certified_wide_labels<{self.types[0]}>",
             "certified_wide.cu",
             n_blocks,
-            (*of_rows, *prepared[3:6], *_sizes(prepared), *results, *self.stop),
+            (*of_rows, *prepared[3:6], *sizes, *results, *self.stop),
             shared_bytes=_WIDE_SHARED_BYTES,
         )
 
@@ -200,10 +202,6 @@ class Labelling:
         yield from row_arguments(part)
         yield from (self.centroids, self.sq_norms, np.int64(part.n_points))
         yield from (np.int32(n_features), np.int32(n_clusters))
-
-
-def _sizes(prepared: _Prepared) -> tuple[Any, Any]:
-    return np.int32(prepared.n_parts), np.int32(prepared.n_padded)
 
 
 def wide_blocks(depth: int) -> int:

@@ -45,10 +45,10 @@ _MOST_BYTES_OF_TWO = 64
 #: of shared memory of a block whose threads have two rows: three blocks at a time on an H100
 _BYTES_OF_TWO = 72 * 2**10
 
-#: Padded features, clusters, numbers of all centroids and multiply-adds. From these on, labels by
-#: tensor cores and sums of sorted rows take less time than one pass, though they read the rows
-#: twice (docs/roofline.md). Not where restarts may run as one batch: it adds up in another order.
-_LEAST_SORTED = (16, 48, 1536, 2**28)
+#: Padded features, clusters and multiply-adds. From these on, labels by tensor cores and sums of
+#: sorted rows take less time than one pass, though they read the rows twice (docs/roofline.md).
+#: Not where restarts may run as one batch: it adds up in another order.
+_LEAST_SORTED = (16, 52, 2**28)
 _MOST_BATCHED = 2**22
 
 
@@ -221,11 +221,10 @@ def _one_pass(rows: DenseRows | ManyRows, centroids: Array, types: tuple[str, st
     few = _few(n_features, n_clusters, centroids.dtype.itemsize, with_sums=True)
     if few is None:
         return None
-    width, clusters, numbers, work = _LEAST_SORTED
+    width, clusters, work = _LEAST_SORTED
     is_slower = (
         few.width >= width
         and n_clusters >= clusters
-        and few.width * n_clusters >= numbers
         and rows.n_points * n_clusters * n_features >= work
         and rows.n_points * n_features > _MOST_BATCHED
         and is_certified(rows, centroids, types)

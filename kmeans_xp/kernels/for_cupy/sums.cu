@@ -31,6 +31,16 @@ template <typename T>
 __global__ void __launch_bounds__(1024)
 means_and_signals(const double* sums, const double* mass, const T* old, int n_clusters,
                   int n_features, T* centroids, double* parts, double* signals, STOP) {
+    if (has_stopped(before, most_shift, blockIdx.y)) {
+        // Other runs go on, and take this one along: its centroids must stay numbers.
+        i64 n_own = static_cast<i64>(n_clusters) * n_features, first = blockIdx.y * n_own;
+        for (i64 at = blockIdx.x * blockDim.x + threadIdx.x; at < n_own;
+             at += gridDim.x * blockDim.x) {
+            centroids[first + at] = old[first + at];
+        }
+        pass_on(before + blockIdx.y * 3, signals + blockIdx.y * 3);
+        return;
+    }
     int lane = threadIdx.x % 32, warp = (blockIdx.x * blockDim.x + threadIdx.x) / 32;
     int n_warps = gridDim.x * blockDim.x / 32;
     int parts_each = (n_features + THREADS - 1) / THREADS;
@@ -41,16 +51,6 @@ means_and_signals(const double* sums, const double* mass, const T* old, int n_cl
     old += blockIdx.y * n_cells;
     centroids += blockIdx.y * n_cells;
     parts += blockIdx.y * 3ll * n_parts;
-    signals += blockIdx.y * 3;
-    if (has_stopped(before, most_shift, blockIdx.y)) {
-        // Other runs go on, and take this one along: its centroids must stay numbers.
-        for (i64 cell = blockIdx.x * blockDim.x + threadIdx.x; cell < n_cells;
-             cell += gridDim.x * blockDim.x) {
-            centroids[cell] = old[cell];
-        }
-        pass_on(before + blockIdx.y * 3, signals);
-        return;
-    }
     for (int part = warp; part < n_parts; part += n_warps) {
         int cluster = part / parts_each;
         int begin = (part - cluster * parts_each) * THREADS;
@@ -74,7 +74,7 @@ means_and_signals(const double* sums, const double* mass, const T* old, int n_cl
     if (gridDim.x > 1) return;
     __threadfence();
     __syncthreads();
-    sum_parts(parts, n_parts, signals);
+    sum_parts(parts, n_parts, signals + blockIdx.y * 3);
 }
 
 // ---- sums of the sorted rows ----
