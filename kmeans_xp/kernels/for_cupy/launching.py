@@ -99,12 +99,6 @@ class ManyRows(NamedTuple):
     problems: Array
 
     @property
-    def first(self) -> DenseRows:
-        """The rows of the first problem."""
-        weights = None if self.weights is None else self.weights[0]
-        return DenseRows(self.points[0], weights, self.origin[0])
-
-    @property
     def n_points(self) -> int:
         """Number of rows of a problem."""
         return int(self.points.shape[1])

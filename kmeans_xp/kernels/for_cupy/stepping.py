@@ -192,7 +192,7 @@ def stopping_step(
     """Return the results of ``step_and_update`` where it only launches kernels.
 
     The update's signals are written to ``signals``. If the step has to stop, these are the signals
-    of the step before, and nothing else is written.
+    of the step before, and the other results mean nothing.
     """
     of_runs = batched_totals(rows, centroids[None, ...], stop)
     if of_runs is None:
