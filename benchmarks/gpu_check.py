@@ -16,8 +16,8 @@ many small problems in one call; waits for the device; memory; other libraries w
 imported; the tests on CuPy. Each runs in a process with a time limit: if it fails, hangs or breaks
 the device, the others still run.
 ``results.json`` and ``results.md`` are written after each step, to ``benchmarks/results/GPU`` by
-default. Exits with 1 if any step failed. ``--quick`` runs the same steps on tiny sizes: its times
-mean nothing.
+default. The page ends with what to change if a number is off. Exits with 1 if any step failed.
+``--quick`` runs the same steps on tiny sizes: its times mean nothing.
 """
 
 import argparse
@@ -39,6 +39,7 @@ from typing import Any, NamedTuple
 
 ROOT = Path(__file__).resolve().parents[1]
 VENDOR = ROOT / "benchmarks" / "_vendor"
+TUNING = ROOT / "docs" / "gpu_tuning.md"
 sys.path.insert(0, str(ROOT))
 
 from benchmarks.gpu_answer import Answer, Setting, write_whole  # noqa: E402 (needs the path)
@@ -270,6 +271,7 @@ def table(report: dict[str, Any]) -> str:
         _table_of_peers(report),
         _table_of_waits(report),
         _lines_of_memory(report),
+        _what_to_change(),
     )
     return "\n\n".join(part for part in parts if part) + "\n"
 
@@ -410,6 +412,13 @@ def _lines_of_memory(report: dict[str, Any]) -> str:
         f"cluster's size); CuPy's pool took {mebibytes['pool_bytes']}, the process "
         f"{mebibytes['device_bytes']}."
     )
+
+
+def _what_to_change() -> str:
+    """Return the table of ``docs/gpu_tuning.md``: which constant changes which number."""
+    lines = [line for line in TUNING.read_text().splitlines() if line.startswith("|")]
+    table = "\n".join(lines)
+    return f"## What to change if a number is off\n\n{table}"
 
 
 def _result(report: dict[str, Any], step: str) -> dict[str, Any]:

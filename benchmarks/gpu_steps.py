@@ -253,7 +253,7 @@ def _labels(rows: DenseRows, centroids: Any, budget_s: float, answer: Answer) ->
         labelling = Labelling(rows, centroids, types, rows.n_points, by_tensor_cores=True)
         labelling.write(0, rows, usual)
         share = float(cupy.sum(labelling.counts)) / rows.n_points
-        products = 2.0 * rows.n_points * padded_columns(len(centroids))
+        products = 2.0 * rows.n_points * padded_columns(rows.n_features, len(centroids))
         products *= padded_features(rows.n_features)
     labels_s = _median_s(lambda: nearest_labels(rows, centroids, xp=xp), budget_s=budget_s)
     chain_s = _median_s(by_the_chain, budget_s=budget_s)
@@ -347,7 +347,8 @@ def _batch(setting: Setting, answer: Answer) -> None:
             step_and_update(rows, start, zeros, xp=namespace_of(start))
 
     all_s = _median_s(steps, budget_s=0.1 if setting.is_quick else 2.0)
-    products = 2.0 * n_sets * n_points * padded_columns(n_clusters) * padded_features(n_features)
+    products = 2.0 * n_sets * n_points * padded_columns(n_features, n_clusters)
+    products *= padded_features(n_features)
     answer.add(
         size=f"{n_sets} x {n_points} x {n_features}, k={n_clusters}, float16",
         all_s=all_s,

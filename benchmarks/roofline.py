@@ -17,6 +17,7 @@ __all__ = [
     "Design",
     "Rates",
     "Size",
+    "aimed_at",
     "binding",
     "design_of",
     "floor_s",
@@ -102,6 +103,21 @@ GRID = (
     Size("1M x 128, k=1024", 1_000_000, 128, 1024),
 )
 
+#: Microseconds of an iteration that the certified kernels were to take when they were designed, of
+#: float32 and (many sets) float16: from the same assumed rates, before there were kernels.
+AIMS = {
+    "1M x 2, k=10": (12, 12),
+    "500k x 3, k=64": (12, 15),
+    "10M x 16, k=16": (235, 235),
+    "1M x 16, k=100": (55, 55),
+    "200k x 128, k=256": (100, 100),
+    "1M x 128, k=1024": (1000, 1250),
+    "100k x 768, k=1000": (800, 1050),
+}
+BATCH = Size("131072 x 128, k=1000, 32 sets of float16", 131_072, 128, 1000)
+N_SETS = 32
+BATCH_AIM = (4000, 4700)
+
 #: sizes of some ways that an iteration is done, small enough for any machine
 QUICK_GRID = (Size("quick, few features", 500, 4, 5), Size("quick, many features", 300, 80, 7))
 
@@ -128,12 +144,13 @@ _SHARED_BYTES = 96 * 2**10
 _PART_ROWS = 2**24
 _WIDTHS = (2, 4, 8, 16, 32, 64)
 _MOST_BYTES_OF_TWO = 64
-_LEAST_SORTED = (16, 48, 1536, 2**28)
+_LEAST_SORTED = (16, 52, 2**28)
 _MOST_BATCHED = 2**22
 _THREADS = 256
 _DEPTHS = (16, 32, 64, 128)
 _WIDE_DEPTH = 64
 _COLUMNS = 128
+_NARROW_COLUMNS = 16  # up to 128 features
 _LEAST_FEATURES = 8
 _LEAST_CLUSTERS = 16
 _LEAST_WORK = 2**26
@@ -199,9 +216,10 @@ def padded_features(n_features: int) -> int:
     return next((depth for depth in _DEPTHS if depth >= n_features), in_whole)
 
 
-def padded_columns(n_clusters: int) -> int:
-    """Return how many centroids tensor cores multiply."""
-    return -(-n_clusters // _COLUMNS) * _COLUMNS
+def padded_columns(n_features: int, n_clusters: int) -> int:
+    """Return how many centroids tensor cores multiply with a row."""
+    columns = _NARROW_COLUMNS if n_features <= _DEPTHS[-1] else _COLUMNS
+    return -(-n_clusters // columns) * columns
 
 
 def is_one_pass(n_points: int, n_features: int, n_clusters: int, itemsize: int) -> bool:
@@ -209,11 +227,10 @@ def is_one_pass(n_points: int, n_features: int, n_clusters: int, itemsize: int) 
     if not fits_one_pass(n_features, n_clusters, itemsize):
         return False
     width = next(width for width in _WIDTHS if width >= n_features)
-    least_width, clusters, numbers, work = _LEAST_SORTED
+    least_width, clusters, work = _LEAST_SORTED
     return not (
         width >= least_width
         and n_clusters >= clusters
-        and width * n_clusters >= numbers
         and n_points * n_features * n_clusters >= work
         and n_points * n_features > _MOST_BATCHED
         and is_certified(n_points, n_features, n_clusters, itemsize)
@@ -243,19 +260,18 @@ def reach_s(size: Size, itemsize: int, rates: Rates) -> float:
     """Return what an iteration should take by the assumptions above, in seconds."""
     shape = size.shape
     design = design_of(*shape, itemsize)
+    gemm_rate = rates.gemm[max(itemsize, 4)]  # halves are computed in float32
     launching = design.n_launches * sum(LAUNCH_S) / 2
     moving = design.n_bytes / (READ_EFFICIENCY * rates.bandwidth)
     if design.path == "one pass":
-        return max(
-            _gemm_s(*shape, EFFICIENCY[design.path] * rates.gemm[itemsize]), moving, launching
-        )
+        return max(_gemm_s(*shape, EFFICIENCY[design.path] * gemm_rate), moving, launching)
     # Labels first, then sums, which are memory's.
-    in_chain = _gemm_s(*shape, EFFICIENCY["chain"] * rates.gemm[itemsize])
+    in_chain = _gemm_s(*shape, EFFICIENCY["chain"] * gemm_rate)
     reading = _read_s(size.n_points, size.n_features, itemsize, READ_EFFICIENCY * rates.bandwidth)
     if design.path == "chain":
         labels = max(in_chain, reading)
     else:
-        n_scores = size.n_points * padded_columns(size.n_clusters)
+        n_scores = size.n_points * padded_columns(size.n_features, size.n_clusters)
         products = 2.0 * n_scores * padded_features(size.n_features) / rates.half_products
         choosing = n_scores * CHOOSING / rates.choices
         # Of more than 128 features a block reads its rows first, and then multiplies.
@@ -266,12 +282,33 @@ def reach_s(size: Size, itemsize: int, rates: Rates) -> float:
     return max(labels + moving - reading, launching)
 
 
+def aimed_at(rates: Rates = H100) -> dict[str, tuple[float, float]]:
+    """Return the least time that was aimed at for each size, and what it should reach; seconds."""
+    found = {
+        size.name: (AIMS[size.name][0] * 1e-6, reach_s(size, 4, rates))
+        for size in GRID
+        if size.name in AIMS
+    }
+    return found | {BATCH.name: (BATCH_AIM[0] * 1e-6, N_SETS * reach_s(BATCH, 2, rates))}
+
+
 def page_tables(rates: Rates = H100) -> str:
     """Return the tables of the page, in Markdown."""
-    return "\n\n".join(
-        f"### {name}\n\n{_table(itemsize, rates)}"
-        for name, itemsize in (("float32", 4), ("float64", 8))
-    )
+    tables = {
+        "float32": _table(4, rates),
+        "float64": _table(8, rates),
+        "Beside the aim": _table_of_aims(rates),
+    }
+    return "\n\n".join(f"### {name}\n\n{table}" for name, table in tables.items())
+
+
+def _table_of_aims(rates: Rates) -> str:
+    lines = ["| size | aimed at | should reach | over the least aimed at |", "|---|---:|---:|---:|"]
+    for name, (least, reach) in aimed_at(rates).items():
+        _, most = AIMS.get(name, BATCH_AIM)
+        both = _us(least) if most == round(least * 1e6) else f"{_us(least)}-{most}"
+        lines.append(f"| {name} | {both} | {_us(reach)} | {reach / least:.2f} |")
+    return "\n".join(lines)
 
 
 def _table(itemsize: int, rates: Rates) -> str:

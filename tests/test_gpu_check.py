@@ -100,6 +100,18 @@ def test_tensor_cores_should_reach_what_their_design_expects(
     assert least_us < roofline.reach_s(Size("", *shape), 4, H100) * 1e6 < most_us
 
 
+def test_every_size_should_take_at_most_a_third_longer_than_was_aimed_at() -> None:
+    found = roofline.aimed_at()
+    assert len(found) == 8
+    assert all(reach <= 1.3 * least for least, reach in found.values())
+
+
+def test_columns_are_padded_as_the_kernels_multiply_them() -> None:
+    # By 16 where rows stay in registers, by 128 where rows and centroids pass by.
+    assert [roofline.padded_columns(*each) for each in ((16, 100), (128, 257))] == [112, 272]
+    assert [roofline.padded_columns(*each) for each in ((129, 100), (768, 1000))] == [128, 1024]
+
+
 def test_more_launches_than_the_floor_is_long_bind_a_tiny_problem() -> None:
     tiny = Size("tiny", 500, 4, 5)
     assert roofline.reach_s(tiny, 4, H100) == pytest.approx(3 * 3.75e-6)
@@ -199,8 +211,8 @@ def test_rows_without_a_proof_are_told_where_tensor_cores_make_labels(
     assert found["chain_labels_s"] > 0
     if is_shared:
         assert 0 < found["doubtful_share"] < 0.1
-        # 80 features are multiplied as 128, and 160 centroids as 256.
-        operations = 2 * 700 * 128 * 256
+        # 80 features are multiplied as 128.
+        operations = 2 * 700 * 128 * 160
         assert found["products_per_s"] == pytest.approx(operations / found["labels_s"])
     else:
         assert found["doubtful_share"] is None
@@ -396,7 +408,12 @@ def test_without_time_no_step_is_run_and_that_is_a_failure(tmp_path: Path) -> No
     assert gpu_check.main(["--quick", "--minutes", "0", "--out", str(tmp_path)]) == 1
     report = json.loads((tmp_path / "results.json").read_text())
     assert {step["status"] for step in report["steps"].values()} == {"not run"}
-    assert "the time for all steps was over" in (tmp_path / "results.md").read_text()
+    page = (tmp_path / "results.md").read_text()
+    assert "the time for all steps was over" in page
+    # What to change is on the page, whatever was measured.
+    _, _, advice = page.partition("## What to change if a number is off\n")
+    for what in ("`STAGES`", "`_BYTES_OF_TWO`", "*seeding*"):
+        assert what in advice
 
 
 def test_a_step_that_fails_leaves_its_reason(tmp_path: Path) -> None:

@@ -85,7 +85,7 @@ def runs_from(
     limits: _Limits = {"max_iter": max_iter, "tol": tol}
     options: dict[str, Any] = {"algorithm": algorithm, "metric": metric, "sizes": sizes}
     if rows is not None and UPDATES[metric] is update_centroids and sizes is None:
-        batched = batched_steps_of(rows, blocks.reduce, xp=blocks.xp)
+        batched = batched_steps_of(rows, blocks.reduce, tol, xp=blocks.xp)
         if batched is not None:
             starts = list(starts)
             if len(starts) > 1:

@@ -26,12 +26,12 @@ def blocks_and_starts(library: Library, n_starts: int = 4) -> tuple[InMemory, li
     return blocks, [library.asarray(start, "float32") for start in starts]
 
 
-def taken_together(rows: Any, reduce: Any, *, xp: Any) -> Steps:
+def taken_together(rows: Any, reduce: Any, tol: float, *, xp: Any) -> Steps:
     """Stand for ``batched_steps_of`` of a library that takes small steps together."""
     return Steps(reduce, lloyd_step_batched, xp=xp)
 
 
-def taken_in_turn(rows: Any, reduce: Any, *, xp: Any) -> None:
+def taken_in_turn(rows: Any, reduce: Any, tol: float, *, xp: Any) -> None:
     """Stand for ``batched_steps_of`` of a library that does not."""
 
 
@@ -54,7 +54,7 @@ def whole(result: LloydResult) -> Any:
 @pytest.mark.parametrize(("tol", "max_iter"), [(0.0, 300), (0.0, 12), (0.05, 300), (0.0, 1)])
 def test_each_run_is_what_it_is_alone(tol: float, max_iter: int, library: Library) -> None:
     blocks, starts = blocks_and_starts(library)
-    steps = taken_together(blocks.whole, blocks.reduce, xp=library.xp)
+    steps = taken_together(blocks.whole, blocks.reduce, 0.0, xp=library.xp)
     together = lloyd_restarts(blocks, starts, steps, max_iter=max_iter, tol=tol)
     assert len({len(result.iterations) for result in together}) > 1 or max_iter < 20
     for start, result in zip(starts, together, strict=True):
@@ -65,7 +65,7 @@ def test_runs_that_go_round_in_a_circle_end_as_alone(library: Library) -> None:
     host = nearly_equal("float32")
     blocks = InMemory(DenseRows(library.asarray(host)), xp=library.xp)
     starts = [library.asarray(host[first : first + 11]) for first in range(0, 25, 5)]
-    steps = taken_together(blocks.whole, blocks.reduce, xp=library.xp)
+    steps = taken_together(blocks.whole, blocks.reduce, 0.0, xp=library.xp)
     together = lloyd_restarts(blocks, starts, steps)
     for start, result in zip(starts, together, strict=True):
         assert_same_result(result, lloyd(blocks, start), library)
@@ -85,7 +85,7 @@ def test_runs_whose_gain_is_less_than_rounding_shows_go_on_until_they_settle() -
     host[:30] -= 5e4
     host[30:] += 5e4
     blocks = InMemory(DenseRows(host), xp=xp)
-    start, steps = host[[0, 1, 2, 3, 59]], taken_together(blocks.whole, blocks.reduce, xp=xp)
+    start, steps = host[[0, 1, 2, 3, 59]], taken_together(blocks.whole, blocks.reduce, 0.0, xp=xp)
     for result in (lloyd(blocks, start), *lloyd_restarts(blocks, [start, start], steps)):
         numbers = [iteration[1:] for iteration in result.iterations]
         assert any(first == second for first, second in pairwise(numbers))

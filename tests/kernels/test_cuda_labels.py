@@ -82,7 +82,7 @@ def take_tensor_cores(patch: pytest.MonkeyPatch) -> None:
 
     for bound in ("_LEAST_FEATURES", "_LEAST_CLUSTERS", "_LEAST_WORK"):
         patch.setattr(certified, bound, 1)
-    patch.setattr(labels, "_LEAST_SORTED", (1, 1, 1, 1))
+    patch.setattr(labels, "_LEAST_SORTED", (1, 1, 1))
     patch.setattr(labels, "_MOST_BATCHED", 0)
 
 

@@ -154,9 +154,9 @@ def test_runs_that_have_ended_are_left_out_when_they_are_half(
     n_runs = []
     steps_over = grid._steps_over
 
-    def counted(rows: Any) -> Any:
+    def counted(rows: Any, tol: Any) -> Any:
         n_runs.append(len(rows.problems))
-        return steps_over(rows)
+        return steps_over(rows, tol)
 
     monkeypatch.setattr(grid, "_steps_over", counted)
     host = problems((6, 200, 2), "float32")

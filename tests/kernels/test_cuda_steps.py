@@ -62,9 +62,9 @@ def counters() -> Any:
     return pytest.importorskip("cupy_on_cpu_stats", reason="needs a count of launches")
 
 
-def steps_over(rows: DenseRows, library: Library) -> Steps:
+def steps_over(rows: DenseRows, library: Library, tol: float = 0.0) -> Steps:
     blocks = InMemory(rows, xp=library.xp)
-    return steps_of(rows, blocks.reduce, 0.0, xp=library.xp)
+    return steps_of(rows, blocks.reduce, tol, xp=library.xp)
 
 
 @pytest.mark.parametrize("n_features", [3, 70, 140])
@@ -101,7 +101,7 @@ def test_work_that_cannot_be_recorded_is_never_replayed(library: Library, counte
 
     rows = rows_of(library, n_features=70)  # whose restarts are taken one by one
     blocks = InMemory(rows, xp=library.xp)
-    steps = StepsInGraphs(rows, blocks.reduce, lloyd_step_batched, xp=library.xp)
+    steps = StepsInGraphs(rows, blocks.reduce, lloyd_step_batched, 0.0, xp=library.xp)
     before = counters.read()
     centroids = library.xp.stack(starts_of(rows, 2))
     for number in range(12):
@@ -129,7 +129,7 @@ def test_eight_steps_are_a_graph_and_a_read_where_rows_are_few(
     n_features: int, is_small: bool, library: Library, counters: Any
 ) -> None:
     rows = rows_of(library, n_features=n_features)
-    steps = steps_over(rows, library)
+    steps = steps_over(rows, library, tol=-1.0)  # no step ends the run
     check_walk(steps, rows, 8, library)
     before = counters.read()
     (start,) = starts_of(rows, 1)
@@ -172,10 +172,85 @@ def test_runs_that_end_inside_a_graph_have_the_results_of_plain_ones(
     assert results[0][1][0].n_empty == 1
 
 
+@pytest.mark.parametrize(("n_features", "is_certified"), [(3, False), (70, False), (140, True)])
+@pytest.mark.parametrize(
+    ("last", "stops"),
+    [((0.25, 0.0, 7.0), True), ((0.5, 1.0, 7.0), True), ((0.5, 0.0, 7.0), False)],
+    ids=["converged", "empty", "goes on"],
+)
+def test_a_step_after_the_last_one_passes_its_signals_on_and_does_nothing(
+    last: tuple[float, float, float],
+    stops: bool,
+    n_features: int,
+    is_certified: bool,
+    library: Library,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    import cupy
+
+    from kmeans_xp.kernels.for_cupy import certified
+    from kmeans_xp.kernels.for_cupy.launching import NEVER, Stop
+    from kmeans_xp.kernels.for_cupy.stepping import stopping_step
+    from kmeans_xp.kernels.for_cupy.sums import Zeros
+
+    if is_certified:
+        for bound in ("_LEAST_FEATURES", "_LEAST_CLUSTERS", "_LEAST_WORK"):
+            monkeypatch.setattr(certified, bound, 1)
+    rows, zeros, made = rows_of(library, n_features=n_features), Zeros(), []
+    (start,) = starts_of(rows, 1)
+
+    def filled(shape: Any, dtype: Any = np.float64) -> Any:
+        made.append(cupy.full(shape, 77, dtype=dtype))
+        return made[-1]
+
+    def taken(stop: Stop) -> list[Any]:
+        signals = cupy.empty(3)
+        totals, update = stopping_step(rows, start, zeros, signals, stop, xp=library.xp)
+        return [*totals, *update]
+
+    plain = taken(NEVER)
+    with monkeypatch.context() as patched:
+        patched.setattr(cupy, "empty", filled)
+        found = taken(Stop(cupy.asarray(last), cupy.asarray(0.25)))
+    if not stops:
+        assert bytes_of(found, library) == bytes_of(plain, library)
+        return
+    *_, centroids, signals = found
+    assert signals.tolist() == list(last)
+    untouched = [array for array in made if array is not signals and array is not centroids]
+    assert len(untouched) > 2
+    assert all((array == 77).all() for array in untouched)
+    assert n_features > 3 or (centroids == start).all()
+    # The next step finds the zeros that it needs.
+    assert bytes_of(taken(NEVER), library) == bytes_of(plain, library)
+
+
+def test_a_run_that_has_ended_keeps_its_centroids_while_others_go_on(
+    library: Library, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from kmeans_xp.kernels.for_cupy import stepping
+
+    monkeypatch.setattr(stepping, "_PLAIN_STEPS", 0)
+    rows = rows_of(library)
+    (start,) = starts_of(rows, 1)
+    ended, alone = start, steps_over(rows, library)
+    for _ in range(60):
+        ended = alone.take(ended, n_left=2).update.centroids
+    blocks = InMemory(rows, xp=library.xp)
+    steps = batched_steps_of(rows, blocks.reduce, 0.0, xp=library.xp)
+    both = library.xp.stack([ended, starts_of(rows, 2)[1]])
+    for number in range(8):
+        step = steps.take(both, n_left=8 - number)
+        both = step.update.centroids
+        assert bytes_of([both[0, ...]], library) == bytes_of([ended], library)
+        assert step.signals[0, 0] == 0.0
+        assert step.signals[1, 0] > 0.0
+
+
 def test_restarts_are_taken_together_where_rows_are_few(is_small: bool, library: Library) -> None:
     rows = rows_of(library)
     blocks = InMemory(rows, xp=library.xp)
-    steps = batched_steps_of(rows, blocks.reduce, xp=library.xp)
+    steps = batched_steps_of(rows, blocks.reduce, -1.0, xp=library.xp)  # no run ends
     if not is_small:
         assert steps is None
         return

@@ -655,10 +655,6 @@ def assert_same_bits(actual: Any, expected: Any) -> None:
     assert actual.tobytes() == expected.tobytes()
 
 
-def rows_and_reduce(trial: Trial) -> tuple[Any, ...]:
-    return rows_reduce_and_tol(trial)[:2]
-
-
 def rows_closest_and_centroids(trial: Trial) -> tuple[Any, ...]:
     return trial.rows, trial.placed(trial.closest), trial.centroids
 
@@ -1017,7 +1013,7 @@ CONTRACTS = {
         verify_assigned_sq_distances,
     ),
     "batch_means": Contract(rows_centroids_and_mass, verify_batch_means),
-    "batched_steps_of": Contract(rows_and_reduce, verify_batched_steps_of, walked_together),
+    "batched_steps_of": Contract(rows_reduce_and_tol, verify_batched_steps_of, walked_together),
     "best_candidate": Contract(potentials_indices_and_candidates, verify_best_candidate),
     "both_moments": Contract(lambda trial: (trial.rows,), verify_both_moments),
     "bounded_step": Contract(rows_centroids_and_bounds, verify_bounded_step),

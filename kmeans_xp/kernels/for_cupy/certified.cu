@@ -14,7 +14,8 @@
 extern "C" __global__ void __launch_bounds__(PREPARING)
 prepare_centroids(const float* centroids, int n_clusters, int n_features, int n_padded, int depth,
                   int n_counters, float* sq_norms, half_bits* halves, float* biases,
-                  float* limits, int* counters) {
+                  float* limits, int* counters, STOP) {
+    if (has_stopped(before, most_shift, 0)) return;
     __shared__ float of_warp[3][PREPARING / 32];
     int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
     float most = 0.0f;
@@ -89,13 +90,15 @@ prepare_centroids(const float* centroids, int n_clusters, int n_features, int n_
 template <int DEPTH> constexpr int AT_ONCE = DEPTH < 128 ? 4 : 3;  // blocks of a multiprocessor
 
 // A warp has 32 rows, whose fragments stay in its registers; 64 centroids at a time pass through
-// shared memory, fetched while those before them are multiplied.
+// shared memory, fetched while those before them are multiplied. Groups of 16 that are all padding
+// are not multiplied.
 template <typename In, int DEPTH>
 __global__ void __launch_bounds__(128, AT_ONCE<DEPTH>)
 certified_labels(const In* points, const float* origin, const float* centroids,
                  const float* sq_norms, i64 n_points, int n_features, int n_clusters,
                  const half_bits* halves, const float* biases, const float* limits, int n_parts,
-                 int n_padded, int* labels, int* listed, int* counters) {
+                 int* labels, int* listed, int* counters, STOP) {
+    if (has_stopped(before, most_shift, 0)) return;
     constexpr int WARPS = 4, ROWS = 32 * WARPS, COLUMNS = 64, STAGES = 2;
     constexpr int STRIDE = DEPTH + 8;  // 16 bytes more: ldmatrix then meets no bank twice
     constexpr int STEPS = DEPTH / 16;
@@ -179,7 +182,7 @@ certified_labels(const In* points, const float* origin, const float* centroids,
     }
     __syncthreads();  // centroids overwrite the rows from here on
 
-    int n_stages = n_padded / COLUMNS;
+    int n_stages = (n_clusters + COLUMNS - 1) / COLUMNS;
     auto fetch = [&](int stage) {
         if (stage < n_stages) {
             half_bits* to = shared + stage % STAGES * COLUMNS * STRIDE;
@@ -210,7 +213,7 @@ certified_labels(const In* points, const float* origin, const float* centroids,
 #pragma unroll
         for (int i = 0; i < 4; ++i) least[i] = next[i] = 3e38f;
 #pragma unroll 2
-        for (int n = 0; n < COLUMNS / 16; ++n) {
+        for (int n = 0; n < COLUMNS / 16 && stage * COLUMNS + 16 * n < n_clusters; ++n) {
             float scores[2][2][4];
 #pragma unroll
             for (int h = 0; h < 2; ++h) {

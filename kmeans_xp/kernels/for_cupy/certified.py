@@ -8,7 +8,14 @@ import cupy
 import numpy as np
 
 from kmeans_xp.devices import Array, within_budget
-from kmeans_xp.kernels.for_cupy.launching import N_THREADS, ManyRows, launch, row_arguments
+from kmeans_xp.kernels.for_cupy.launching import (
+    N_THREADS,
+    NEVER,
+    ManyRows,
+    Stop,
+    launch,
+    row_arguments,
+)
 from kmeans_xp.kernels.rows import DenseRows
 
 __all__ = ["PART_ROWS", "Labelling", "is_certified"]
@@ -69,6 +76,8 @@ class Labelling:
         The C types of the points and of the computation.
     part_rows : int
         Maximum number of rows in a part.
+    stop : Stop, optional
+        When to do nothing.
     by_tensor_cores : bool, optional
         Whether tensor cores score the rows; by default the result of ``is_certified``.
     """
@@ -79,11 +88,13 @@ class Labelling:
         centroids: Array,
         types: tuple[str, str],
         part_rows: int,
+        stop: Stop = NEVER,
         *,
         by_tensor_cores: bool | None = None,
     ) -> None:
         self.centroids = centroids
         self.types = types
+        self.stop = stop
         self.sq_norms = cupy.empty(len(centroids), dtype=centroids.dtype)
         self._prepared: _Prepared | None = None
         if by_tensor_cores is None:
@@ -134,6 +145,7 @@ class Labelling:
                 biases,
                 limits,
                 counters,
+                *self.stop,
             ),
             n_threads=_PREPARING,
         )
@@ -145,17 +157,18 @@ class Labelling:
             f"centroid_norms<{self.types[1]}>",
             "labels.cu",
             -(-n_clusters // N_THREADS),
-            (self.centroids, np.int32(n_features), np.int32(n_clusters), self.sq_norms),
+            (self.centroids, np.int32(n_features), np.int32(n_clusters), self.sq_norms, *self.stop),
         )
 
     def _write_certified(
         self, part: DenseRows, prepared: _Prepared, results: tuple[Array, ...]
     ) -> None:
+        n_parts = np.int32(prepared.n_parts)
         launch(
             f"certified_labels<{self.types[0]}, {prepared.depth}>",
             "certified.cu",
             -(-part.n_points // _CERTIFIED_ROWS),
-            (*self._choice(part), *prepared[3:6], *_sizes(prepared), *results),
+            (*self._choice(part), *prepared[3:6], n_parts, *results, *self.stop),
             n_threads=_CERTIFIED_ROWS,
         )
 
@@ -165,12 +178,13 @@ class Labelling:
         of_block = _CERTIFIED_ROWS * prepared.depth
         n_blocks = min(-(-part.n_points // _CERTIFIED_ROWS), wide_blocks(prepared.depth))
         halves = cupy.empty(n_blocks * of_block, dtype=np.float16)
-        depth = np.int32(prepared.depth)
+        of_rows = (*self._choice(part), np.int32(prepared.depth), halves)
+        sizes = (np.int32(prepared.n_parts), np.int32(prepared.n_padded))
         launch(
             f"certified_wide_labels<{self.types[0]}>",
             "certified_wide.cu",
             n_blocks,
-            (*self._choice(part), depth, halves, *prepared[3:6], *_sizes(prepared), *results),
+            (*of_rows, *prepared[3:6], *sizes, *results, *self.stop),
             shared_bytes=_WIDE_SHARED_BYTES,
         )
 
@@ -179,7 +193,7 @@ class Labelling:
             f"exact_labels<{self.types[0]}, {self.types[1]}>",
             "labels.cu",
             -(-part.n_points // _CHAIN_ROWS),
-            (*self._choice(part), labels),
+            (*self._choice(part), labels, *self.stop),
         )
 
     def _choice(self, part: DenseRows) -> Iterator[Any]:
@@ -188,10 +202,6 @@ class Labelling:
         yield from row_arguments(part)
         yield from (self.centroids, self.sq_norms, np.int64(part.n_points))
         yield from (np.int32(n_features), np.int32(n_clusters))
-
-
-def _sizes(prepared: _Prepared) -> tuple[Any, Any]:
-    return np.int32(prepared.n_parts), np.int32(prepared.n_padded)
 
 
 def wide_blocks(depth: int) -> int:

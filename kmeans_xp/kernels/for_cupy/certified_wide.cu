@@ -71,7 +71,8 @@ certified_wide_labels(const In* points, const float* origin, const float* centro
                       const float* sq_norms, i64 n_points, int n_features, int n_clusters,
                       int depth, half_bits* rows, const half_bits* halves, const float* biases,
                       const float* limits, int n_parts, int n_padded, int* labels, int* listed,
-                      int* counters) {
+                      int* counters, STOP) {
+    if (has_stopped(before, most_shift, 0)) return;
     constexpr int ROWS = WIDE_ROWS, COLUMNS = 128, DEPTH = 64, STAGES = 2;
     constexpr int STRIDE = DEPTH + 8;  // 16 bytes more: ldmatrix then meets no bank twice
     constexpr int TILE = (ROWS + COLUMNS) * STRIDE, PACKS = DEPTH / 8;

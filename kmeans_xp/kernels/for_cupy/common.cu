@@ -107,6 +107,16 @@ __device__ __forceinline__ i64 first_row_of(const int* problems, i64 n_points, i
     return problem * n_points;
 }
 
+// Of several steps in one graph, those after the last of a run do nothing. Where a step follows
+// another, `before` are that one's signals, three for each run, and `most_shift` are tolerances.
+#define STOP const double *before, const double *most_shift
+
+// Whether the step before moved the centroids by no more than the tolerance, or left a cluster
+// without rows. A step that does nothing passes its signals on, so all later steps stop too.
+__device__ __forceinline__ bool has_stopped(STOP, int run) {
+    return before && (before[3 * run] <= most_shift[run] || before[3 * run + 1] > 0.0);
+}
+
 // The sum over the rows_at_once rows that lie across a block, `width` threads each, in the threads
 // of the first row.
 __device__ __forceinline__ double sum_over_rows(double value, double* buffer, int row,

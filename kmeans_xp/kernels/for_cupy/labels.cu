@@ -128,7 +128,8 @@ constexpr int LABEL_BLOCKS = sizeof(T) == 4 && D == 16 ? 2 : LEAST_BLOCKS<T, D>;
 template <typename In, typename T, int D>
 __global__ void __launch_bounds__(THREADS, LABEL_BLOCKS<T, D>)
 few_labels(const In* points, const T* origin, const int* problems, const T* centroids,
-           i64 n_points, int n_features, int n_clusters, i64 rows_per_block, int* labels) {
+           i64 n_points, int n_features, int n_clusters, i64 rows_per_block, int* labels, STOP) {
+    if (has_stopped(before, most_shift, blockIdx.y)) return;
     extern __shared__ uint4 shared[];
     i64 first_row = first_row_of(problems, n_points, n_features, origin);
     centroids += blockIdx.y * static_cast<i64>(n_clusters) * n_features;
@@ -154,7 +155,8 @@ template <typename In, typename T, int D>
 __global__ void __launch_bounds__(THREADS, LEAST_BLOCKS<T, D>)
 few_step(const In* points, const T* weights, const T* origin, const int* problems,
          const T* centroids, i64 n_points, int n_features, int n_clusters, i64 rows_per_block,
-         int n_groups, double* partials) {
+         int n_groups, double* partials, STOP) {
+    if (has_stopped(before, most_shift, blockIdx.y)) return;
     extern __shared__ uint4 shared[];
     i64 first_row = first_row_of(problems, n_points, n_features, origin);
     int n_sums = n_clusters * n_features;
@@ -205,7 +207,8 @@ few_step(const In* points, const T* weights, const T* origin, const int* problem
 
 template <typename T>
 __global__ void __launch_bounds__(THREADS)
-centroid_norms(const T* centroids, int n_features, int n_clusters, T* sq_norms) {
+centroid_norms(const T* centroids, int n_features, int n_clusters, T* sq_norms, STOP) {
+    if (has_stopped(before, most_shift, 0)) return;
     int cluster = blockIdx.x * THREADS + threadIdx.x;
     if (cluster >= n_clusters) return;
     i64 first = static_cast<i64>(cluster) * n_features;
@@ -218,7 +221,8 @@ template <typename T> constexpr int AT_ONCE = 8 / sizeof(T);  // blocks of a mul
 template <typename In, typename T>
 __global__ void __launch_bounds__(THREADS, AT_ONCE<T>)
 exact_labels(const In* points, const T* origin, const T* centroids, const T* sq_norms,
-             i64 n_points, int n_features, int n_clusters, int* labels) {
+             i64 n_points, int n_features, int n_clusters, int* labels, STOP) {
+    if (has_stopped(before, most_shift, 0)) return;
     constexpr int ROWS = 128;
     __shared__ ChainTile<T, ROWS> tile;
     i64 first = static_cast<i64>(blockIdx.x) * ROWS;

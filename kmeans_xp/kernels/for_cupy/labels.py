@@ -14,15 +14,17 @@ from kmeans_xp.kernels.for_cupy.certified import PART_ROWS, Labelling, is_certif
 from kmeans_xp.kernels.for_cupy.launching import (
     MOST_BLOCKS,
     N_THREADS,
+    NEVER,
     SHARED_BYTES,
     ManyRows,
+    Stop,
     launch,
     row_arguments,
     runs_over,
     split,
     types_of,
 )
-from kmeans_xp.kernels.for_cupy.sums import merged, sorted_sums
+from kmeans_xp.kernels.for_cupy.sums import is_one_part, merged, sorted_sums
 from kmeans_xp.kernels.portable.assignment import ClusterTotals, nearest_labels
 from kmeans_xp.kernels.portable.steps import lloyd_step, lloyd_step_batched
 from kmeans_xp.kernels.rows import DenseRows
@@ -43,10 +45,10 @@ _MOST_BYTES_OF_TWO = 64
 #: of shared memory of a block whose threads have two rows: three blocks at a time on an H100
 _BYTES_OF_TWO = 72 * 2**10
 
-#: Padded features, clusters, numbers of all centroids and multiply-adds. From these on, labels by
-#: tensor cores and sums of sorted rows take less time than one pass, though they read the rows
-#: twice (docs/roofline.md). Not where restarts may run as one batch: it adds up in another order.
-_LEAST_SORTED = (16, 48, 1536, 2**28)
+#: Padded features, clusters and multiply-adds. From these on, labels by tensor cores and sums of
+#: sorted rows take less time than one pass, though they read the rows twice (docs/roofline.md).
+#: Not where restarts may run as one batch: it adds up in another order.
+_LEAST_SORTED = (16, 52, 2**28)
 _MOST_BATCHED = 2**22
 
 
@@ -62,45 +64,43 @@ class _Few(NamedTuple):
 @lloyd_step.override("cupy", rows=DenseRows)
 def one_pass_step(rows: DenseRows, centroids: Array, *, xp: Namespace) -> Any:
     """Read each row once if there are few features and clusters; otherwise sort by label."""
-    types = types_of(rows, centroids)
-    if types is None:
+    totals = batched_totals(rows, centroids[None, ...])
+    if totals is not None:
+        return ClusterTotals(totals.sums[0], totals.mass[0])
+    labels = running_minimum_labels(rows, centroids, xp=xp)
+    if labels is NotImplemented:
         return NotImplemented
-    few = _one_pass(rows, centroids, types)
-    if few is None:
-        labels = running_minimum_labels(rows, centroids, xp=xp)
-        return sorted_sums(rows, labels, len(centroids), xp=xp)
-    sums, mass = _few_step(rows, centroids[None, :, :], types, few)
-    return ClusterTotals(sums[0], mass[0])
+    return sorted_sums(rows, labels, len(centroids), xp=xp)
 
 
 @lloyd_step_batched.override("cupy", rows=DenseRows)
 def batched_step(rows: DenseRows, centroids: Array, *, xp: Namespace) -> Any:
     """Give each restart its own blocks, in the same two launches."""
-    types = types_of(rows, centroids)
-    few = None if types is None else _one_pass(rows, centroids, types)
-    if types is None or few is None:
-        return NotImplemented
-    return _few_step(rows, centroids, types, few)
+    totals = batched_totals(rows, centroids)
+    return NotImplemented if totals is None else totals
 
 
-def reads_rows_once(rows: DenseRows, centroids: Array) -> bool:
+def reads_rows_once(rows: DenseRows | ManyRows, centroids: Array) -> bool:
     """Return whether ``lloyd_step`` is two launches."""
     types = types_of(rows, centroids)
     return types is not None and _one_pass(rows, centroids, types) is not None
 
 
-def is_kernels_alone(rows: DenseRows, centroids: Array) -> bool:
-    """Return whether a step only launches kernels, so that a graph can record it.
+def is_kernels_alone(rows: DenseRows | ManyRows, centroids: Array) -> bool:
+    """Return whether a step only launches kernels that can stop, so that a graph can record it.
 
     Batched steps do so if they are one pass.
     """
-    if centroids.ndim == 2:
-        return types_of(rows, centroids) is not None
-    return reads_rows_once(rows, centroids)
+    if reads_rows_once(rows, centroids):
+        return True
+    is_known = types_of(rows, centroids) is not None
+    return centroids.ndim == 2 and is_known and is_one_part(rows, len(centroids))
 
 
 @nearest_labels.override("cupy", rows=DenseRows)
-def running_minimum_labels(rows: DenseRows, centroids: Array, *, xp: Namespace) -> Any:
+def running_minimum_labels(
+    rows: DenseRows, centroids: Array, stop: Stop = NEVER, *, xp: Namespace
+) -> Any:
     """Keep each row's smallest score in a register; use tensor cores for many scores."""
     types = types_of(rows, centroids)
     if types is None:
@@ -109,22 +109,28 @@ def running_minimum_labels(rows: DenseRows, centroids: Array, *, xp: Namespace) 
     labels = cupy.empty(rows.n_points, dtype=np.int32)
     few = _few(n_features, n_clusters, centroids.dtype.itemsize, with_sums=False)
     if few is None or is_certified(rows, centroids, types):
-        labelling = Labelling(rows, centroids, types, PART_ROWS)
+        labelling = Labelling(rows, centroids, types, PART_ROWS, stop)
         for number, (place, part) in enumerate(rows.tiles(PART_ROWS)):
             labelling.write(number, part, labels[place])
         return labels
-    _few_labels(rows, centroids, types, few, labels)
+    _few_labels(rows, centroids, types, few, labels, stop)
     return labels
 
 
-def batched_totals(rows: ManyRows, centroids: Array) -> ClusterTotals | None:
+def batched_totals(
+    rows: DenseRows | ManyRows,
+    centroids: Array,
+    stop: Stop = NEVER,
+    *,
+    xp: Namespace = cupy,
+) -> ClusterTotals | None:
     """Return the totals of each run, (n_runs, n_clusters, ...); None if that is not one pass.
 
     Centroids have the shape (n_runs, n_clusters, n_features).
     """
     types = types_of(rows, centroids)
     few = None if types is None else _one_pass(rows, centroids, types)
-    return None if types is None or few is None else _few_step(rows, centroids, types, few)
+    return None if types is None or few is None else _few_step(rows, centroids, types, few, stop)
 
 
 def batched_labels(rows: ManyRows, centroids: Array) -> Array:
@@ -145,6 +151,7 @@ def _few_labels(
     types: tuple[str, str],
     few: _Few,
     labels: Array,
+    stop: Stop = NEVER,
 ) -> None:
     *_, n_clusters, n_features = centroids.shape
     problems, n_runs = runs_over(rows)
@@ -162,13 +169,18 @@ def _few_labels(
             np.int32(n_clusters),
             np.int64(rows_per_block),
             labels,
+            *stop,
         ),
         shared_bytes=few.shared_bytes,
     )
 
 
 def _few_step(
-    rows: DenseRows | ManyRows, centroids: Array, types: tuple[str, str], few: _Few
+    rows: DenseRows | ManyRows,
+    centroids: Array,
+    types: tuple[str, str],
+    few: _Few,
+    stop: Stop,
 ) -> ClusterTotals:
     """Return the totals of each of the runs, (n_runs, n_clusters, ...)."""
     n_runs, n_clusters, n_features = centroids.shape
@@ -191,10 +203,12 @@ def _few_step(
             np.int64(rows_per_block),
             np.int32(few.n_groups),
             partials,
+            *stop,
         ),
         shared_bytes=few.shared_bytes,
     )
-    totals = merged(partials)
+    # The cells of several runs lie together: they are merged until all runs have ended.
+    totals = merged(partials, stop if n_runs == 1 else NEVER)
     n_sums = n_runs * n_clusters * n_features
     return ClusterTotals(
         totals[:n_sums].reshape(centroids.shape), totals[n_sums:].reshape(centroids.shape[:2])
@@ -207,11 +221,10 @@ def _one_pass(rows: DenseRows | ManyRows, centroids: Array, types: tuple[str, st
     few = _few(n_features, n_clusters, centroids.dtype.itemsize, with_sums=True)
     if few is None:
         return None
-    width, clusters, numbers, work = _LEAST_SORTED
+    width, clusters, work = _LEAST_SORTED
     is_slower = (
         few.width >= width
         and n_clusters >= clusters
-        and few.width * n_clusters >= numbers
         and rows.n_points * n_clusters * n_features >= work
         and rows.n_points * n_features > _MOST_BATCHED
         and is_certified(rows, centroids, types)

@@ -19,10 +19,12 @@ from kmeans_xp.kernels.rows import DenseRows
 __all__ = [
     "C_TYPES",
     "MOST_BLOCKS",
+    "NEVER",
     "NULL",
     "N_THREADS",
     "SHARED_BYTES",
     "ManyRows",
+    "Stop",
     "are_plain",
     "compiled",
     "launch",
@@ -51,6 +53,25 @@ C_TYPES = {
 
 NULL = np.intp(0)
 
+
+class Stop(NamedTuple):
+    """When the kernels of a step do nothing: the step before was the last of its run.
+
+    Parameters
+    ----------
+    before : array of float64, shape (..., 3)
+        Signals of the step before; null if the step never stops.
+    most_shift : array of float64, shape (...)
+        A run ends after a step that moves the centroids by at most this (sum of squares), or that
+        leaves a cluster without rows.
+    """
+
+    before: Any
+    most_shift: Any
+
+
+NEVER = Stop(NULL, NULL)
+
 #: the template parameters of a kernel, if it has any, and its name
 _KERNEL = re.compile(
     r"(?:template\s*<([^>]*)>\s*|extern \"C\"\s+)__global__\s+void\s+"
@@ -76,12 +97,6 @@ class ManyRows(NamedTuple):
     weights: Array | None
     origin: Array
     problems: Array
-
-    @property
-    def first(self) -> DenseRows:
-        """The rows of the first problem."""
-        weights = None if self.weights is None else self.weights[0]
-        return DenseRows(self.points[0], weights, self.origin[0])
 
     @property
     def n_points(self) -> int:

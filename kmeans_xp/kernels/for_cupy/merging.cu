@@ -5,7 +5,8 @@
 // out[cell] = sum over parts of partials[part, cell], in a fixed order: the lanes of a warp lie
 // across cells, and the warps of a block across parts.
 extern "C" __global__ void __launch_bounds__(1024)
-merge_parts(const double* partials, i64 n_parts, i64 n_cells, double* out) {
+merge_parts(const double* partials, i64 n_parts, i64 n_cells, double* out, STOP) {
+    if (has_stopped(before, most_shift, 0)) return;
     __shared__ double of_warp[32][32];
     int lane = threadIdx.x % 32, warp = threadIdx.x / 32, n_warps = blockDim.x / 32;
     i64 cell = blockIdx.x * 32ll + lane;
@@ -50,6 +51,7 @@ merge_pieces(const double* piece_sums, const double* piece_mass, const int* piec
 
 // The signals of each restart, where means_and_signals had several blocks.
 extern "C" __global__ void __launch_bounds__(THREADS)
-sum_signals(const double* parts, int n_parts, double* signals) {
+sum_signals(const double* parts, int n_parts, double* signals, STOP) {
+    if (has_stopped(before, most_shift, blockIdx.x)) return;  // means_and_signals passed them on
     sum_parts(parts + blockIdx.x * 3ll * n_parts, n_parts, signals + blockIdx.x * 3);
 }

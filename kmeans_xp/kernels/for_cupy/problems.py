@@ -187,7 +187,7 @@ def _walked(rows: ManyRows, starts: Array, tol: Host, max_iter: int) -> _Runs:
     n_iter = np.zeros(len(starts), dtype=np.int64)
     runs, goes_on = np.arange(len(starts)), np.ones(len(starts), dtype=bool)
     explained = np.full(len(starts), -np.inf)
-    steps = _steps_over(rows)
+    steps = _steps_over(rows, tol)
     for number in range(1, max_iter + 1):
         step = steps.take(centroids, n_left=max_iter - number + 1)
         sq_shift, n_empty, now_explained = step.signals.T
@@ -209,14 +209,15 @@ def _walked(rows: ManyRows, starts: Array, tol: Host, max_iter: int) -> _Runs:
             (places,) = np.nonzero(goes_on)
             runs, goes_on, explained = runs[places], goes_on[places], explained[places]
             centroids = centroids[cupy.asarray(places)]
-            steps = _steps_over(rows._replace(problems=rows.problems[cupy.asarray(runs)]))
+            of_runs = rows.problems[cupy.asarray(runs)]
+            steps = _steps_over(rows._replace(problems=of_runs), tol[runs])
     return _Runs(ended, n_iter)
 
 
-def _steps_over(rows: ManyRows) -> QueuedSteps:
-    def reduce(step: Callable[..., Any], centroids: Array) -> Any:
-        return step(rows, centroids)
+def _steps_over(rows: ManyRows, tol: Host) -> QueuedSteps:
+    def reduce(step: Callable[..., Any], *operands: Any) -> Any:
+        return step(rows, *operands)
 
     if len(rows.problems) * rows.points[0].size > FEW_NUMBERS:
         return QueuedSteps(reduce, batched_totals, xp=cupy)
-    return StepsInGraphs(rows.first, reduce, batched_totals, xp=cupy)
+    return StepsInGraphs(rows, reduce, batched_totals, tol, xp=cupy)

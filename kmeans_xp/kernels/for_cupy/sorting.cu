@@ -14,7 +14,9 @@
 // so is the ticket behind them.
 extern "C" __global__ void __launch_bounds__(SORTING)
 sort_chunks(const int* labels, int n_rows, int n_clusters, int chunk_bits, int rows_per_piece,
-            unsigned short* order, unsigned short* run_starts, int* counts, int* piece_starts) {
+            unsigned short* order, unsigned short* run_starts, int* counts, int* piece_starts,
+            STOP) {
+    if (has_stopped(before, most_shift, 0)) return;
     __shared__ unsigned keys[2][1 << CHUNK_BITS];  // the label, then the place in the chunk
     __shared__ int digits[N_DIGITS * (SORTING / 32)];  // of a digit all warps
     int lane = threadIdx.x % 32, warp = threadIdx.x / 32;

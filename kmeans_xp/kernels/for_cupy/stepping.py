@@ -8,7 +8,13 @@ import cupy
 import numpy as np
 
 from kmeans_xp.devices import Array, Namespace, begin_read
-from kmeans_xp.kernels.for_cupy.labels import is_kernels_alone, reads_rows_once
+from kmeans_xp.kernels.for_cupy.labels import (
+    batched_totals,
+    is_kernels_alone,
+    reads_rows_once,
+    running_minimum_labels,
+)
+from kmeans_xp.kernels.for_cupy.launching import NEVER, ManyRows, Stop
 from kmeans_xp.kernels.for_cupy.replay import Replay
 from kmeans_xp.kernels.for_cupy.sums import Zeros, fused_update, updated_sums
 from kmeans_xp.kernels.portable.assignment import ClusterTotals, nearest_labels
@@ -28,7 +34,7 @@ FEW_NUMBERS = 2**22
 
 #: To make a graph costs as much as some steps, so loops that end soon are faster without one.
 _PLAIN_STEPS = 8
-#: steps in a graph: each step after the last of a run wastes some ten microseconds
+#: steps in a graph: each step after the last of a run wastes the launches of kernels that return
 _STEPS_AT_ONCE = 8
 
 
@@ -36,14 +42,14 @@ _STEPS_AT_ONCE = 8
 def queued_steps(rows: Rows, reduce: Any, tol: float, *, xp: Namespace) -> Steps:
     """Queue the next step while the host waits for the last; small ones eight at a time."""
     if isinstance(rows, DenseRows) and _is_small(rows):
-        return StepsInGraphs(rows, reduce, lloyd_step, xp=xp)
+        return StepsInGraphs(rows, reduce, lloyd_step, tol, xp=xp)
     return QueuedSteps(reduce, lloyd_step, xp=xp)
 
 
 @batched_steps_of.override("cupy", rows=DenseRows)
-def batched_while_small(rows: DenseRows, reduce: Any, *, xp: Namespace) -> Any:
+def batched_while_small(rows: DenseRows, reduce: Any, tol: float, *, xp: Namespace) -> Any:
     """Take the starts together if one start leaves most of the device idle."""
-    return StepsInGraphs(rows, reduce, lloyd_step_batched, xp=xp) if _is_small(rows) else None
+    return StepsInGraphs(rows, reduce, lloyd_step_batched, tol, xp=xp) if _is_small(rows) else None
 
 
 class QueuedSteps(Steps):
@@ -68,27 +74,47 @@ class QueuedSteps(Steps):
         totals, update = self._queue(centroids)
         return _Begun(centroids, totals, update, begin_read(update.signals))
 
-    def _queue(
-        self, centroids: Array, signals: Array | None = None
-    ) -> tuple[ClusterTotals, Update]:
+    def _queue(self, centroids: Array) -> tuple[ClusterTotals, Update]:
         if self.step is lloyd_step:
             both: tuple[ClusterTotals, Update]
-            both = self.reduce(step_and_update, centroids, self._zeros, signals)
+            both = self.reduce(step_and_update, centroids, self._zeros)
             return both
         totals = self.reduce(self.step, centroids)
-        return totals, _updated(totals, centroids, signals, xp=self.xp)
+        return totals, update_centroids(totals, centroids, xp=self.xp)
 
 
 class StepsInGraphs(QueuedSteps):
     """Takes eight steps in one launch, after some that are queued, and reads their signals at once.
 
-    Steps after the last one of a run, or after one that left a cluster empty, are dropped. Each
-    step depends only on its centroids, so dropped steps do not change the results.
+    The kernels of a step do nothing if the step before was the last of its run: it moved the
+    centroids by ``tol`` or less, or left a cluster empty. Steps after one that ends the run
+    otherwise are dropped. Each step depends only on its centroids, so that changes no result.
+
+    Parameters
+    ----------
+    rows : DenseRows or ManyRows
+    reduce : callable
+        As in ``Blocks.reduce``, over these rows.
+    step : callable
+        ``lloyd_step``, or a function that gives the totals of several runs.
+    tol : float or ndarray of shape (n_runs,)
+        As for ``lloyd``.
+    xp : namespace
     """
 
-    def __init__(self, rows: DenseRows, reduce: Any, step: Any, *, xp: Namespace) -> None:
+    def __init__(
+        self,
+        rows: DenseRows | ManyRows,
+        reduce: Any,
+        step: Any,
+        tol: float | np.ndarray[Any, Any],
+        *,
+        xp: Namespace,
+    ) -> None:
         super().__init__(reduce, step, xp=xp)
         self._rows = rows
+        self._tol = tol
+        self._most_shift: Array | None = None
         self._n_plain = 0
         self._ahead: deque[Step] = deque()
         self._replay = Replay(self._queue_all)
@@ -102,6 +128,8 @@ class StepsInGraphs(QueuedSteps):
             self._n_plain += 1
             is_last = can_record and self._n_plain == _PLAIN_STEPS
             return super().take(centroids, n_left=1 if is_last else n_left)
+        if self._most_shift is None:
+            self._most_shift = _on_device(self._tol, centroids.shape[:-2])
         self._ahead = deque(self._taken(centroids))
         return self._ahead.popleft()
 
@@ -110,6 +138,9 @@ class StepsInGraphs(QueuedSteps):
         steps = []
         for (totals, update), read in zip(queued, begin_read(signals)(), strict=True):
             steps.append(Step(centroids, totals, update, read))
+            has_stopped = (read[..., 0] <= self._tol) | (read[..., 1] > 0.0)
+            if has_stopped.all():
+                break  # the kernels of later steps did nothing
             centroids = update.centroids
         return steps
 
@@ -117,11 +148,22 @@ class StepsInGraphs(QueuedSteps):
         self, centroids: Array
     ) -> tuple[tuple[tuple[ClusterTotals, Update], ...], Array]:
         signals = cupy.empty((_STEPS_AT_ONCE, *centroids.shape[:-2], 3), dtype=np.float64)
-        queued = []
+        queued, stop = [], NEVER
         for place in signals:
-            queued.append(self._queue(centroids, place))
-            centroids = queued[-1][1].centroids
+            queued.append(self._queue_stopping(centroids, place, stop))
+            centroids, stop = queued[-1][1].centroids, Stop(place, self._most_shift)
         return tuple(queued), signals
+
+    def _queue_stopping(
+        self, centroids: Array, signals: Array, stop: Stop
+    ) -> tuple[ClusterTotals, Update]:
+        if self.step is lloyd_step:
+            both: tuple[ClusterTotals, Update]
+            both = self.reduce(stopping_step, centroids, self._zeros, signals, stop)
+            return both
+        totals = self.reduce(batched_totals, centroids, stop)
+        assert totals is not None  # since `is_kernels_alone`
+        return totals, fused_update(totals, centroids, signals, stop, xp=self.xp)
 
 
 class _Begun(NamedTuple):
@@ -132,33 +174,41 @@ class _Begun(NamedTuple):
 
 
 def step_and_update(
-    rows: Rows,
-    centroids: Array,
-    zeros: Zeros | None = None,
-    signals: Array | None = None,
-    *,
-    xp: Namespace,
+    rows: Rows, centroids: Array, zeros: Zeros | None = None, *, xp: Namespace
 ) -> tuple[ClusterTotals, Update]:
-    """Return the results of ``lloyd_step`` and ``update_centroids`` with fewer launches.
-
-    The update's signals are written to ``signals`` if it is not None.
-    """
+    """Return the results of ``lloyd_step`` and ``update_centroids`` with fewer launches."""
     if isinstance(rows, DenseRows) and not reads_rows_once(rows, centroids):
         labels = nearest_labels(rows, centroids, xp=xp)
-        both: Any = updated_sums(rows, labels, centroids, zeros or Zeros(), signals)
+        both: Any = updated_sums(rows, labels, centroids, zeros or Zeros())
         if both is not NotImplemented:
             return both[0], both[1]
     totals = lloyd_step(rows, centroids, xp=xp)
-    return totals, _updated(totals, centroids, signals, xp=xp)
+    return totals, update_centroids(totals, centroids, xp=xp)
 
 
-def _updated(
-    totals: ClusterTotals, centroids: Array, signals: Array | None, *, xp: Namespace
-) -> Update:
-    if signals is not None:
-        update: Update = fused_update(totals, centroids, signals=signals, xp=xp)
-        return update
-    return update_centroids(totals, centroids, xp=xp)
+def stopping_step(
+    rows: DenseRows, centroids: Array, zeros: Zeros, signals: Array, stop: Stop, *, xp: Namespace
+) -> tuple[ClusterTotals, Update]:
+    """Return the results of ``step_and_update`` where it only launches kernels.
+
+    The update's signals are written to ``signals``. If the step has to stop, these are the signals
+    of the step before, and the other results mean nothing.
+    """
+    of_runs = batched_totals(rows, centroids[None, ...], stop)
+    if of_runs is None:
+        labels = running_minimum_labels(rows, centroids, stop, xp=xp)
+        both: tuple[ClusterTotals, Update]
+        both = updated_sums(rows, labels, centroids, zeros, signals, stop)
+        return both
+    totals = ClusterTotals(of_runs.sums[0], of_runs.mass[0])
+    return totals, fused_update(totals, centroids, signals, stop, xp=xp)
+
+
+def _on_device(tol: float | np.ndarray[Any, Any], shape: tuple[int, ...]) -> Array:
+    """Return the tolerance of each run; copy nothing from the host if it is one number."""
+    if isinstance(tol, np.ndarray):
+        return cupy.asarray(tol, dtype=np.float64)
+    return cupy.full(shape, tol, dtype=np.float64)
 
 
 def _is_small(rows: DenseRows) -> bool:

@@ -20,12 +20,27 @@ __device__ __forceinline__ Signals mean_of(double sum, double weight, T old, T* 
     return {__dmul_rn(moved, moved), 0.0, __dmul_rn(before, gained)};
 }
 
+// The signals of a run that has stopped, by one block.
+__device__ __forceinline__ void pass_on(const double* before, double* signals) {
+    if (blockIdx.x == 0 && threadIdx.x < 3) signals[threadIdx.x] = before[threadIdx.x];
+}
+
 // A warp for THREADS features of a cluster; the second dimension of the grid goes over restarts.
 // A single block adds up the signals as well.
 template <typename T>
 __global__ void __launch_bounds__(1024)
 means_and_signals(const double* sums, const double* mass, const T* old, int n_clusters,
-                  int n_features, T* centroids, double* parts, double* signals) {
+                  int n_features, T* centroids, double* parts, double* signals, STOP) {
+    if (has_stopped(before, most_shift, blockIdx.y)) {
+        // Other runs go on, and take this one along: its centroids must stay numbers.
+        i64 n_own = static_cast<i64>(n_clusters) * n_features, first = blockIdx.y * n_own;
+        for (i64 at = blockIdx.x * blockDim.x + threadIdx.x; at < n_own;
+             at += gridDim.x * blockDim.x) {
+            centroids[first + at] = old[first + at];
+        }
+        pass_on(before + blockIdx.y * 3, signals + blockIdx.y * 3);
+        return;
+    }
     int lane = threadIdx.x % 32, warp = (blockIdx.x * blockDim.x + threadIdx.x) / 32;
     int n_warps = gridDim.x * blockDim.x / 32;
     int parts_each = (n_features + THREADS - 1) / THREADS;
@@ -72,7 +87,11 @@ template <typename In, typename T>
 __global__ void __launch_bounds__(THREADS, 4)
 sum_pieces(const In* points, const T* weights, const T* origin, SORTED_ROWS, int n_features,
            int is_first, double* piece_sums, double* piece_mass, int* tickets, double* sums,
-           double* mass, const T* old, T* centroids, double* parts, double* signals) {
+           double* mass, const T* old, T* centroids, double* parts, double* signals, STOP) {
+    if (has_stopped(before, most_shift, 0)) {
+        if (blockIdx.y == 0) pass_on(before, signals);
+        return;
+    }
     SortedRows sorted = OF_SORTED_ROWS;
     __shared__ double buffer[THREADS];
     __shared__ double of_warp[2][THREADS / 32];

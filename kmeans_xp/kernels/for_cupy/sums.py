@@ -13,7 +13,10 @@ from kmeans_xp.devices import Array, Namespace
 from kmeans_xp.kernels.for_cupy.launching import (
     C_TYPES,
     N_THREADS,
+    NEVER,
     NULL,
+    ManyRows,
+    Stop,
     are_plain,
     launch,
     row_arguments,
@@ -27,6 +30,7 @@ __all__ = [
     "MOST_CLUSTERS",
     "Sorted",
     "Zeros",
+    "is_one_part",
     "merged",
     "no_totals",
     "sorted_by_label",
@@ -106,6 +110,7 @@ def updated_sums(
     centroids: Array,
     zeros: Zeros,
     signals: Array | None = None,
+    stop: Stop = NEVER,
 ) -> Any:
     """Return the totals and their update, or NotImplemented.
 
@@ -113,14 +118,13 @@ def updated_sums(
     launches than ``cluster_sums``.
     """
     n_clusters, n_features = centroids.shape
-    is_one_part = rows.n_points <= _rows_of_part(n_clusters)
-    if not is_one_part or types_of(rows, centroids) is None:
+    if not is_one_part(rows, n_clusters) or types_of(rows, centroids) is None:
         return NotImplemented
     n_parts = _parts_of(n_clusters, n_features)
     new = cupy.empty_like(centroids)
     signals = cupy.empty(3, dtype=np.float64) if signals is None else signals
     means = _Means(centroids, new, cupy.empty((n_parts, 3), dtype=np.float64), signals)
-    totals = _summed(rows, labels, n_clusters, means, zeros)
+    totals = _summed(rows, labels, n_clusters, means, zeros, stop)
     return totals if totals is NotImplemented else (totals, Update(new, signals))
 
 
@@ -130,6 +134,7 @@ def _summed(
     n_clusters: int,
     means: _Means | None = None,
     zeros: Zeros | None = None,
+    stop: Stop = NEVER,
 ) -> Any:
     types = types_of(rows)
     n_features = rows.n_features
@@ -144,7 +149,7 @@ def _summed(
         rows_per_piece = max(_FEWEST_ROWS, -(-tile.n_points // _PIECES))
         n_zeros = n_clusters + 1 + _parts_of(n_clusters, n_features) + 1
         counts = cupy.zeros(n_zeros, np.int32) if zeros is None else zeros.take(n_zeros)
-        ordered = sorted_by_label(labels[place], n_clusters, rows_per_piece, counts)
+        ordered = sorted_by_label(labels[place], n_clusters, rows_per_piece, counts, stop)
         n_columns = -(-n_features // N_THREADS)
         launch(
             f"sum_pieces<{types[0]}, {types[1]}>",
@@ -160,6 +165,7 @@ def _summed(
                 ordered.tickets,
                 *totals,
                 *((NULL,) * 4 if means is None else means),
+                *stop,
             ),
         )
         if zeros is not None:
@@ -168,7 +174,11 @@ def _summed(
 
 
 def sorted_by_label(
-    labels: Array, n_clusters: int, rows_per_piece: int, counts: Array | None = None
+    labels: Array,
+    n_clusters: int,
+    rows_per_piece: int,
+    counts: Array | None = None,
+    stop: Stop = NEVER,
 ) -> Sorted:
     """Sort rows, fewer than 2**30, by labels of int32; stable, and cut into pieces of clusters.
 
@@ -198,6 +208,7 @@ def sorted_by_label(
             run_starts,
             counts,
             piece_starts,
+            *stop,
         ),
         n_threads=_SORTING_THREADS,
     )
@@ -207,7 +218,12 @@ def sorted_by_label(
 
 @update_centroids.override("cupy")
 def fused_update(
-    totals: ClusterTotals, centroids: Array, *, signals: Array | None = None, xp: Namespace
+    totals: ClusterTotals,
+    centroids: Array,
+    signals: Array | None = None,
+    stop: Stop = NEVER,
+    *,
+    xp: Namespace,
 ) -> Any:
     """Compute the means and the loop's three numbers in one launch, or in two for many clusters.
 
@@ -222,16 +238,23 @@ def fused_update(
     parts = cupy.empty((n_restarts, n_parts, 3), dtype=np.float64)
     is_one_block = n_parts <= _ONE_BLOCK
     n_warps = 32 if is_one_block else N_THREADS // 32
+    sizes = (np.int32(n_clusters), np.int32(n_features))
     launch(
         f"means_and_signals<{C_TYPES[centroids.dtype.name][1]}>",
         "sums.cu",
         (1 if is_one_block else -(-n_parts // n_warps), n_restarts),
-        (*totals, centroids, np.int32(n_clusters), np.int32(n_features), new, parts, signals),
+        (*totals, centroids, *sizes, new, parts, signals, *stop),
         n_threads=32 * n_warps,
     )
     if not is_one_block:
-        launch("sum_signals", "merging.cu", n_restarts, (parts, np.int32(n_parts), signals))
+        arguments = (parts, np.int32(n_parts), signals, *stop)
+        launch("sum_signals", "merging.cu", n_restarts, arguments)
     return Update(new, signals)
+
+
+def is_one_part(rows: DenseRows | ManyRows, n_clusters: int) -> bool:
+    """Return whether the rows are few enough to sort them in one launch."""
+    return rows.n_points <= _rows_of_part(n_clusters)
 
 
 def _rows_of_part(n_clusters: int) -> int:
@@ -251,7 +274,7 @@ def _parts_of(n_clusters: int, n_features: int) -> int:
     return n_clusters * -(-n_features // N_THREADS)
 
 
-def merged(partials: Array) -> Array:
+def merged(partials: Array, stop: Stop = NEVER) -> Array:
     """Return the sums of partial results, (n_parts, n_cells), over the parts."""
     n_parts, n_cells = partials.shape
     out = cupy.empty(n_cells, dtype=np.float64)
@@ -259,7 +282,7 @@ def merged(partials: Array) -> Array:
         "merge_parts",
         "merging.cu",
         -(-n_cells // 32),
-        (partials, np.int64(n_parts), np.int64(n_cells), out),
+        (partials, np.int64(n_parts), np.int64(n_cells), out, *stop),
         # One warp for every few parts, since each read has a long latency.
         n_threads=32 * min(32, -(-n_parts // 4)),
     )

@@ -134,6 +134,7 @@ def steps_of(rows: Rows, reduce: Reduce, tol: float, *, xp: Namespace) -> Steps:
 def batched_steps_of(
     rows: Rows,  # noqa: ARG001 (what overrides look at)
     reduce: Reduce,  # noqa: ARG001
+    tol: float,  # noqa: ARG001
     *,
     xp: Namespace,  # noqa: ARG001
 ) -> Steps | None:
@@ -144,12 +145,14 @@ def batched_steps_of(
     rows : Rows of n_points
     reduce : callable
         As in ``Blocks.reduce``, over these rows.
+    tol : float
+        As in ``steps_of``, for each run.
     xp : namespace
 
     Returns
     -------
     Steps or None
         Takes centroids of shape (n_restarts, n_clusters, n_features), like
-        ``lloyd_step_batched``.
+        ``lloyd_step_batched``. Totals of a run after its last step mean nothing.
     """
     return None
