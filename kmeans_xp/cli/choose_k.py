@@ -124,7 +124,7 @@ def choose_k(
             plotting.check_format(temporary.picture)
         source = streaming if streaming.is_needed(path) else inputs
         asked = Asked(column_names, exclude, missing, scale, encode, text)
-        data = source.read(path, asked)
+        data = source.read(path, asked).without_left_out()
         selection = _chosen(
             data,
             range(first, last + 1),

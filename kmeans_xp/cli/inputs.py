@@ -1,6 +1,7 @@
 """The rows that a command clusters, and notes about them."""
 
 import shlex
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple, Self
 
@@ -11,13 +12,13 @@ from kmeans_xp.cli import columns, tables
 from kmeans_xp.cli.asked import Asked
 from kmeans_xp.cli.encoding import Encoding
 from kmeans_xp.cli.listing import listed
-from kmeans_xp.cli.lists import unnested
+from kmeans_xp.cli.lists import lengths_of, unnested
 from kmeans_xp.cli.missing import Fill, made_whole
 from kmeans_xp.cli.progress import progress
 from kmeans_xp.cli.scaling import Scaling
 from kmeans_xp.cli.text_format import TextFormat
 
-__all__ = ["Inputs", "chosen", "read", "unit"]
+__all__ = ["Inputs", "Rows", "chosen", "read", "unit"]
 
 # Above this ratio of spreads, almost only one column decides the distances.
 UNEVEN_SPREAD = 10.0
@@ -26,13 +27,14 @@ Matrix = np.ndarray[Any, Any]
 
 
 class Inputs(NamedTuple):
-    """A table, the names of its features, and their values as read and as clustered.
+    """The features of a table, and their values as read and as clustered.
 
     A feature is a column of numbers, or one value of a column of text. Values and points are
-    matrices, or rows that are read block by block; then the table has no rows.
+    matrices, or rows that are read block by block.
     """
 
-    table: pa.Table
+    #: all columns of the table
+    schema: pa.Schema
     names: list[str]
     skipped: dict[str, str]
     values: Any
@@ -44,6 +46,8 @@ class Inputs(NamedTuple):
     fill: Fill | None = None
     encoding: Encoding | None = None
     text: TextFormat = TextFormat()
+    #: the columns that are not features; without rows if they are not needed
+    left_out: pa.Table = pa.table({})
 
     def arrays(self) -> dict[str, Matrix]:
         """Return the arrays that a model file keeps, to treat new rows in the same way."""
@@ -59,9 +63,9 @@ class Inputs(NamedTuple):
         found[self.is_kept] = labels
         return np.ma.MaskedArray(found, ~self.is_kept)
 
-    def without_table(self) -> Self:
-        """Return the same without the table's rows, which may take as much memory as the values."""
-        return self._replace(table=self.table.schema.empty_table())
+    def without_left_out(self) -> Self:
+        """Return the same without the columns that are not features, to free their memory."""
+        return self._replace(left_out=pa.table({}))
 
     @property
     def unit(self) -> str:
@@ -89,11 +93,13 @@ def read(file: Path, asked: Asked) -> Inputs:
     with progress(f"Reading {file.name}"):
         table = tables.read(file, asked.text)
         names, skipped = chosen(table, asked, file)
-        features = unnested(table, names, file)
-        encoding = Encoding.of(features, features.column_names) if asked.encode else None
-        features = encoding.apply(features) if encoding else features
-        names = features.column_names
-        whole = made_whole(columns.matrix(features, names, file), names, file, asked.missing)
+        lengths = lengths_of(table, names, file)
+        encoding = _encoding(unnested(table, lengths)) if asked.encode else None
+        schema, left_out = table.schema, table.drop_columns(names)
+        rows = Rows(table.select(names), lengths, encoding)
+        del table  # `values` frees it part by part
+        names = rows.names
+        whole = made_whole(rows.values(file), names, file, asked.missing)
     values, is_kept, fill, note = whole
     notes = [encoding.note()] if encoding else []
     if skipped and asked.names is None:
@@ -102,12 +108,62 @@ def read(file: Path, asked: Asked) -> Inputs:
     notes += [note] if note else []
     notes += _numbering(values, names) if asked.names is None and len(names) > 1 else []
     data = Inputs(
-        table, names, skipped, values, values, None, notes, is_kept, fill, encoding, asked.text
+        schema,
+        names,
+        skipped,
+        values,
+        values,
+        None,
+        notes,
+        is_kept,
+        fill,
+        encoding,
+        asked.text,
+        left_out,
     )
     if not asked.scale:
         return data._replace(notes=notes + _uneven_spread(values, names))
     scaling = Scaling.of(values)
     return data._replace(points=scaling.apply(values), scaling=scaling)
+
+
+class Rows:
+    """The rows of a table, from which a matrix of features is made once.
+
+    Parameters
+    ----------
+    table : pyarrow.Table
+        The columns of the features.
+    lengths : mapping of str to int or None
+        The length of the lists in each column; None for other columns.
+    encoding : Encoding or None
+        How features are made from columns of text.
+    """
+
+    def __init__(
+        self, table: pa.Table, lengths: Mapping[str, int | None], encoding: Encoding | None
+    ) -> None:
+        self._batches, self._n_rows = table.to_batches(), table.num_rows
+        self._lengths, self._encoding = lengths, encoding
+        self._schema = self._features(table.schema.empty_table()).schema
+
+    @property
+    def names(self) -> list[str]:
+        """Names of the features."""
+        return list(self._schema.names)
+
+    def values(self, file: Path) -> Matrix:
+        """Return the matrix; free the memory of the table part by part, unless others use it."""
+        parts = map(self._features, columns.drained(self._batches))
+        return columns.matrix(parts, self._schema, self._n_rows, file)
+
+    def _features(self, part: pa.Table) -> pa.Table:
+        features = unnested(part, self._lengths)
+        return self._encoding.apply(features) if self._encoding else features
+
+
+def _encoding(features: pa.Table) -> Encoding | None:
+    return Encoding.of(features, features.column_names)
 
 
 def chosen(table: pa.Table, asked: Asked, file: Path) -> columns.Chosen:
