@@ -14,6 +14,7 @@ from kmeans_xp.cli.encoding import Encoding
 from kmeans_xp.cli.listing import listed
 from kmeans_xp.cli.lists import lengths_of, unnested
 from kmeans_xp.cli.missing import Fill, made_whole
+from kmeans_xp.cli.paths import DELIMITERS, format_of
 from kmeans_xp.cli.progress import progress
 from kmeans_xp.cli.scaling import Scaling
 from kmeans_xp.cli.text_format import TextFormat
@@ -51,7 +52,7 @@ class Inputs(NamedTuple):
 
     def arrays(self) -> dict[str, Matrix]:
         """Return the arrays that a model file keeps, to treat new rows in the same way."""
-        kept = (self.scaling, self.fill, self.encoding)
+        kept = (self.scaling, self.fill, self.encoding, self.text)
         parts = (part for part in kept if part is not None)
         return {name: array for part in parts for name, array in part.to_arrays().items()}
 
@@ -118,7 +119,7 @@ def read(file: Path, asked: Asked) -> Inputs:
         is_kept,
         fill,
         encoding,
-        asked.text,
+        asked.text.of(file) if format_of(file) in DELIMITERS else asked.text,
         left_out,
     )
     if not asked.scale:

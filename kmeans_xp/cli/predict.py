@@ -31,6 +31,7 @@ from kmeans_xp.cli.options import (
     text_format,
 )
 from kmeans_xp.cli.outputs import print_written
+from kmeans_xp.cli.paths import DELIMITERS, format_of
 from kmeans_xp.cli.progress import progress
 from kmeans_xp.cli.scaling import Scaling
 from kmeans_xp.cli.standard_input import readable
@@ -68,7 +69,8 @@ def predict(
 
     Columns are matched by name, in any order. A model without column names uses the columns
     of numbers in their order. Rows are scaled, and missing values filled in, in the same way
-    as for the fit.
+    as for the fit. A text file has the format of the file of the fit, unless it shows
+    another one.
     """
     text = text_format(delimiter, decimal, thousands, encoding)
     check_files(file, out, model)
@@ -77,14 +79,15 @@ def predict(
         if not hasattr(estimator, "cluster_centers_"):
             raise ValueError(f"{model} holds a {type(estimator).__name__} that was not fitted.")
         scaling, fill = Scaling.from_arrays(arrays), Fill.from_arrays(arrays)
+        usual = TextFormat.from_arrays(arrays)
         wanted = _Wanted.of(model, estimator, arrays)
         missing = Missing.drop if drop_missing else Missing.fail
         centroids = to_host(estimator.cluster_centers_)
         if streaming.is_needed(path):
             streaming.refuse_missing(path, missing, "--drop-missing")
-            data = _opened(path, text, wanted, scaling, fill)
+            data = _opened(path, text, usual, wanted, scaling, fill)
         else:
-            data = _read(path, text, wanted, scaling, fill, missing)
+            data = _read(path, text, usual, wanted, scaling, fill, missing)
         points, names = data.points, data.names
         if isinstance(points, np.ndarray):
             points = points.astype(centroids.dtype, copy=False)
@@ -167,13 +170,15 @@ class _Wanted(NamedTuple):
 def _read(
     file: Path,
     text: TextFormat,
+    usual: TextFormat,
     wanted: _Wanted,
     scaling: Scaling | None,
     fill: Fill | None,
     missing: Missing,
 ) -> Inputs:
     with progress(f"Reading {file.name}"):
-        table = tables.read(file, text)
+        table = tables.read(file, text, usual)
+        text = text.of(file, usual) if format_of(file) in DELIMITERS else text
         rows, schema = wanted.rows(table, file), table.schema
         unknown = wanted.encoding.note_of_unknown(table) if wanted.encoding else None
         del table  # `values` frees it part by part
@@ -188,9 +193,14 @@ def _read(
 
 
 def _opened(
-    file: Path, text: TextFormat, wanted: _Wanted, scaling: Scaling | None, fill: Fill | None
+    file: Path,
+    text: TextFormat,
+    usual: TextFormat,
+    wanted: _Wanted,
+    scaling: Scaling | None,
+    fill: Fill | None,
 ) -> Inputs:
-    streaming.refuse_style(file, text)
+    streaming.refuse_style(file, text, usual)
     if wanted.encoding is not None:
         streaming.refuse_encoding(file, f"{wanted.model} with its columns of text")
     table, notes = streaming.table_without_rows(file), [streaming.why(file)]

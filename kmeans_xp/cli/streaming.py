@@ -101,9 +101,9 @@ def refuse_encoding(file: Path, what: str) -> None:
     raise ValueError(f"{why(file)}, but {what} needs all rows at once: encode the columns first.")
 
 
-def refuse_style(file: Path, text: TextFormat) -> None:
+def refuse_style(file: Path, text: TextFormat, usual: TextFormat | None = None) -> None:
     """Raise for a text file whose format differs from what its name says."""
-    if format_of(file) in DELIMITERS and (seen := text.of(file).seen(file)):
+    if format_of(file) in DELIMITERS and (seen := text.of(file, usual).seen(file)):
         raise ValueError(f"{why(file)}, but {seen}: save it as Parquet, or as plain CSV, first.")
 
 

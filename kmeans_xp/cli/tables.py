@@ -52,7 +52,7 @@ class TableError(ValueError):
     """A file that cannot be read as a table in the format of its name."""
 
 
-def read(path: Path, text: TextFormat | None = None) -> pa.Table:
+def read(path: Path, text: TextFormat | None = None, usual: TextFormat | None = None) -> pa.Table:
     """Read a table; columns without names become x0, x1, ...
 
     Parameters
@@ -60,12 +60,14 @@ def read(path: Path, text: TextFormat | None = None) -> pa.Table:
     path : Path
     text : TextFormat or None
         Format of a text file; None to detect it.
+    usual : TextFormat or None
+        The format that a text file has if it does not show another one.
     """
     if path.stat().st_size == 0:
         raise TableError(f"{path} is empty.")
     is_text = format_of(path) in DELIMITERS
     try:
-        table = _read_text(path, text) if is_text else READABLE[format_of(path)](path)
+        table = _read_text(path, text, usual) if is_text else READABLE[format_of(path)](path)
         names = table.column_names  # this decodes the names, which may not be UTF-8
     except TableError:
         raise
@@ -135,11 +137,13 @@ def text_rows(path: Path, text: TextFormat) -> Iterator[list[str]]:
         yield from filter(None, csv.reader(file, delimiter=text.delimiter or ","))
 
 
-def _read_text(path: Path, asked: TextFormat | None = None) -> pa.Table:
+def _read_text(
+    path: Path, asked: TextFormat | None = None, usual: TextFormat | None = None
+) -> pa.Table:
     if is_compressed(path):
         _check_unpacked(path)
     asked = asked or TextFormat()
-    text = asked.of(path)
+    text = asked.of(path, usual)
     if (seen := text.seen(path)) is not None and text != asked:
         warnings.warn(seen, stacklevel=2)
     if _has_names(path, text):
