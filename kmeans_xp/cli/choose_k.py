@@ -160,6 +160,7 @@ def _check_options(
 def _chosen(data: Inputs, numbers: range, **options: Any) -> Selection:
     for text in data.notes:
         note(text)
+    data.check_range(options["metric"])
     n_rows, n_columns = data.points.shape
     if n_rows < numbers[-1]:
         # The maximum may be the default, which the user has not typed: name the option.

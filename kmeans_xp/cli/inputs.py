@@ -18,6 +18,7 @@ from kmeans_xp.cli.paths import DELIMITERS, format_of
 from kmeans_xp.cli.progress import progress
 from kmeans_xp.cli.scaling import Scaling
 from kmeans_xp.cli.text_format import TextFormat
+from kmeans_xp.estimators.preparation import GREATEST_VARIANCE
 
 __all__ = ["Inputs", "Rows", "chosen", "read", "unit"]
 
@@ -67,6 +68,27 @@ class Inputs(NamedTuple):
     def without_left_out(self) -> Self:
         """Return the same without the columns that are not features, to free their memory."""
         return self._replace(left_out=pa.table({}))
+
+    def check_range(self, metric: str) -> None:
+        """Raise if the squares of a column are too large for its dtype, and name the column."""
+        values = self.values
+        is_measured = metric == "euclidean" or self.scaling is not None
+        if not isinstance(values, np.ndarray) or not is_measured:
+            return
+        limit = np.finfo(float).max if self.scaling else GREATEST_VARIANCE[values.itemsize]
+        if max(values.max(), -values.min()) < 0.5 * limit**0.5:
+            return
+        with np.errstate(over="ignore", invalid="ignore"):
+            variances = [column.var(dtype=np.float64) for column in values.T]
+        # The variance is NaN if the differences themselves overflow.
+        for name, column, variance in zip(self.names, values.T, variances, strict=True):
+            if not variance <= limit:
+                largest = column[np.abs(column).argmax()]
+                raise ValueError(
+                    f"Column {name!r} has values such as {largest:.6g}, whose squares are too "
+                    f"large for {values.dtype}. If this value stands for missing data, empty its "
+                    "cells. Otherwise divide the column, or leave it out by --exclude."
+                )
 
     @property
     def unit(self) -> str:
@@ -124,7 +146,8 @@ def read(file: Path, asked: Asked) -> Inputs:
     )
     if not asked.scale:
         return data._replace(notes=notes + _uneven_spread(values, names))
-    scaling = Scaling.of(values)
+    with np.errstate(over="ignore", invalid="ignore"):  # `check_range` names the column
+        scaling = Scaling.of(values)
     return data._replace(points=scaling.apply(values), scaling=scaling)
 
 
@@ -191,7 +214,10 @@ def _numbering(values: Matrix, names: list[str]) -> list[str]:
 
 def _uneven_spread(values: Matrix, names: list[str]) -> list[str]:
     # Column by column: for the whole matrix, NumPy would make a copy.
-    spreads = np.array([column.std(dtype=np.float64) for column in values.T])
+    with np.errstate(over="ignore", invalid="ignore"):  # `check_range` names the column
+        spreads = np.array([column.std(dtype=np.float64) for column in values.T])
+    if not np.isfinite(spreads).all():
+        return []
     widest, narrowest = spreads.max(), spreads[spreads > 0].min(initial=np.inf)
     if widest <= UNEVEN_SPREAD * narrowest:
         return []
