@@ -62,8 +62,11 @@ def _copied_text(source: Path, data: Inputs, labels: Matrix, column: str) -> Ite
     yield [*names, column]
     if [name.strip() for name in first] != [name.strip() for name in names]:
         rows = itertools.chain([first], rows)
-    for row, label in zip(rows, _as_list(labels), strict=True):
-        yield [*row, "" if label is None else str(label)]
+    try:
+        for row, label in zip(rows, _as_list(labels), strict=True):
+            yield [*row, "" if label is None else str(label)]
+    except ValueError as error:  # of zip
+        raise _changed(source) from error
 
 
 def _as_list(labels: Matrix) -> Iterator[int | None]:
@@ -97,9 +100,17 @@ def _labelled(
     for batch in batches:
         here = labels[start : start + batch.num_rows]
         start += batch.num_rows
+        if start > len(labels):
+            break
         is_left_out = np.ma.getmask(here) if np.ma.isMaskedArray(here) else None
         column = pa.array(np.ma.getdata(here), mask=is_left_out)
         yield pa.RecordBatch.from_arrays([*batch.columns, column], schema=schema)
+    if start != len(labels):
+        raise _changed(source)
+
+
+def _changed(source: Path) -> ValueError:
+    return ValueError(f"{source} changed while the command ran: it has another number of rows.")
 
 
 def _write_batches(

@@ -15,7 +15,8 @@ pytest.importorskip("typer")
 
 from pyarrow import csv, feather, parquet  # noqa: E402
 
-from kmeans_xp.cli import labelled, tables  # noqa: E402
+from kmeans_xp.cli import inputs, labelled, tables  # noqa: E402
+from kmeans_xp.cli.asked import Asked  # noqa: E402
 
 Run = Callable[..., Any]
 
@@ -137,3 +138,14 @@ def test_compressed_text_is_read_block_by_block(suffix: str, tmp_path: Path) -> 
     with pa.output_stream(packed, compression={"gz": "gzip"}.get(suffix, suffix)) as file:
         file.write(plain.read_bytes())
     assert tables.read(packed).equals(tables.read(plain))
+
+
+@pytest.mark.parametrize("n_more", [-1, 1])
+@pytest.mark.parametrize("kind", ["csv", "parquet"])
+def test_a_file_that_changed_is_an_error(kind: str, n_more: int, tmp_path: Path) -> None:
+    source = tmp_path / f"rows.{kind}"
+    SOURCES[kind](_table(), source)
+    data = inputs.read(source, Asked("width"))
+    labels = np.zeros(N_ROWS + n_more, np.int32)
+    with pytest.raises(ValueError, match="changed while the command ran"):
+        labelled.write_labelled(source, data, labels, tmp_path / f"out.{kind}")
