@@ -322,6 +322,21 @@ def _sklearn_suite(session: nox.Session, *arguments: str) -> None:
 
 
 @nox.session(default=False)
+def coverage(session: nox.Session) -> None:
+    """The share of lines that the tests on NumPy run, with a floor in pyproject.toml."""
+    _install(session, "-e", ".[test]", "coverage>=7.10")
+    env = FEW_EXAMPLES | {"COVERAGE_FILE": str(Path(session.create_tmp()) / ".coverage")}
+    is_new = "import sys; print(sys.version_info >= (3, 12))"
+    if session.run("python", "-c", is_new, silent=True).strip() == "True":
+        env["COVERAGE_CORE"] = "sysmon"  # far faster than a tracer
+    session.run("coverage", "erase", env=env)
+    run = ("coverage", "run", "-m", "pytest", "-n", "2", "--library", "numpy")
+    session.run(*run, *session.posargs, env=env)
+    session.run("coverage", "combine", "-q", env=env)
+    session.run("coverage", "report", "--skip-covered", env=env)
+
+
+@nox.session(default=False)
 def package(session: nox.Session) -> None:
     """The source archive, and the wheel that it makes: complete, and enough for a fit."""
     session.install("build[uv]")

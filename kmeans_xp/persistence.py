@@ -240,12 +240,13 @@ def load_estimator(path: str | os.PathLike[str], *, expected: type[Any]) -> Any:
     Warns
     -----
     UserWarning
-        If the file also holds other arrays, which an estimator does not apply.
+        If the file also holds other arrays, which an estimator does not apply. There is no
+        warning for names that begin with "file_": these arrays say how a file was read.
     """
     estimator, arrays = load(path, expected=expected)
-    if arrays:
+    if applied := [name for name in arrays if not name.startswith("file_")]:
         warnings.warn(
-            f"{os.fspath(path)!r} also holds {', '.join(arrays)}, which "
+            f"{os.fspath(path)!r} also holds {', '.join(applied)}, which "
             f"{expected.__name__} does not apply: `kmeans-xp predict` does, or get them "
             "with kmeans_xp.persistence.load",
             UserWarning,

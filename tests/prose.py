@@ -9,7 +9,7 @@ import io
 import re
 import sys
 import tokenize
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -71,6 +71,8 @@ def passages(root: Path) -> Iterator[Passage]:
         for path in sorted((root / folder).rglob("*.py")):
             if path != Path(__file__):
                 yield from _of_python(path)
+        for path in sorted((root / folder).rglob("*.cu*")):
+            yield from _of_cuda(path)
 
 
 def faults_of(text: str) -> Iterator[str]:
@@ -128,16 +130,35 @@ def _paragraphs(text: str) -> Iterator[str]:
 
 
 def _of_comments(path: Path, source: str) -> Iterator[Passage]:
+    tokens = tokenize.generate_tokens(io.StringIO(source).readline)
+    yield from _joined(
+        path,
+        (
+            (token.start[0], token.string.lstrip("#: "))
+            for token in tokens
+            if token.type == tokenize.COMMENT
+        ),
+    )
+
+
+def _of_cuda(path: Path) -> Iterator[Passage]:
+    lines = enumerate(path.read_text().splitlines(), 1)
+    parts = ((number, line.partition("//")[2].strip()) for number, line in lines if "//" in line)
+    yield from _joined(path, parts)
+
+
+def _joined(path: Path, comments: Iterable[tuple[int, str]]) -> Iterator[Passage]:
+    """Join the comments of consecutive lines; an empty comment ends a paragraph."""
     kept: list[str] = []
     last = first = 0
-    for token in tokenize.generate_tokens(io.StringIO(source).readline):
-        if token.type == tokenize.COMMENT:
-            if kept and token.start[0] != last + 1:
-                yield Passage(path, first, " ".join(kept))
-                kept = []
-            first = first if kept else token.start[0]
-            last = token.start[0]
-            kept.append(token.string.lstrip("#: "))
+    for line, text in comments:
+        if kept and (line != last + 1 or not text):
+            yield Passage(path, first, " ".join(kept))
+            kept = []
+        first = first if kept else line
+        last = line
+        if text:
+            kept.append(text)
     if kept:
         yield Passage(path, first, " ".join(kept))
 

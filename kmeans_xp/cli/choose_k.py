@@ -124,7 +124,7 @@ def choose_k(
             plotting.check_format(temporary.picture)
         source = streaming if streaming.is_needed(path) else inputs
         asked = Asked(column_names, exclude, missing, scale, encode, text)
-        data = source.read(path, asked)
+        data = source.read(path, asked).without_left_out()
         selection = _chosen(
             data,
             range(first, last + 1),
@@ -157,9 +157,12 @@ def _check_options(
         raise typer.BadParameter("an .npy file cannot hold a table", param_hint="--out")
 
 
-def _chosen(data: Inputs, numbers: range, **options: Any) -> Selection:
+def _chosen(
+    data: Inputs, numbers: range, *, metric: str = "euclidean", **options: Any
+) -> Selection:
     for text in data.notes:
         note(text)
+    data.check_range(metric)
     n_rows, n_columns = data.points.shape
     if n_rows < numbers[-1]:
         # The maximum may be the default, which the user has not typed: name the option.
@@ -175,7 +178,12 @@ def _chosen(data: Inputs, numbers: range, **options: Any) -> Selection:
                 status.update(f"{text}: {n_done} of {n_parts} parts")
 
         return choose_n_clusters(
-            data.points, numbers, sample_size=_sample_size(numbers[-1]), progress=tell, **options
+            data.points,
+            numbers,
+            sample_size=_sample_size(numbers[-1]),
+            metric=metric,
+            progress=tell,
+            **options,
         )
 
 

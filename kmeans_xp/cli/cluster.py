@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 
 import numpy as np
-import pyarrow as pa
 import typer
 
 from kmeans_xp import Checkpoint, KMeans, MiniBatchKMeans, persistence, plotting
@@ -14,6 +13,7 @@ from kmeans_xp.cli.asked import Asked, Missing
 from kmeans_xp.cli.console import note, reported, results
 from kmeans_xp.cli.fitting import Fit, fit
 from kmeans_xp.cli.inputs import Inputs
+from kmeans_xp.cli.labelled import write_labelled
 from kmeans_xp.cli.options import (
     ColumnsOption,
     DecimalOption,
@@ -121,11 +121,9 @@ def cluster(
         source = streaming if streaming.is_needed(path) else inputs
         data = source.read(path, Asked(column_names, exclude, missing, scale, encode, text))
         if temporary.labelled:
-            labels.check_writable(data.table, temporary.labelled)
-        column = labels.label_column(data.table, label_column, is_written=out is not None)
-        if out is None or not labels.needs_rows(path, out):
-            data = data.without_table()
-            pa.default_memory_pool().release_unused()
+            labels.check_writable(data.schema, temporary.labelled)
+        column = labels.label_column(data.schema.names, label_column, is_written=out is not None)
+        data = data.without_left_out()
         # Mini-batches compare initial centroids on a sample, and fit once.
         starts = (n_init or 1) if mini_batch else n_starts(n_init, data.points.shape, n_clusters)
         estimator = (MiniBatchKMeans if mini_batch else KMeans)(
@@ -170,7 +168,7 @@ def _fit(estimator: Any, data: Inputs, path: Path | None) -> Fit:
 
 def _write(outputs: _Outputs, file: Path, data: Inputs, result: Fit, label_column: str) -> None:
     if outputs.labelled:
-        streaming.write_labelled(file, data, result.labels, outputs.labelled, label_column)
+        write_labelled(file, data, result.labels, outputs.labelled, label_column)
     if outputs.model:
         persistence.save(result.estimator, outputs.model, data.arrays())
     if outputs.picture:

@@ -2,7 +2,7 @@
 
 import difflib
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,7 +17,16 @@ from kmeans_xp.cli.lists import are_lists_of_numbers
 from kmeans_xp.cli.tables import TableError
 from kmeans_xp.cli.text_format import perhaps_a_number
 
-__all__ = ["Chosen", "check_all", "check_there", "choose", "matrix", "named", "numbering"]
+__all__ = [
+    "Chosen",
+    "check_all",
+    "check_there",
+    "choose",
+    "drained",
+    "matrix",
+    "named",
+    "numbering",
+]
 
 NUMBER = r"^\s*[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?\s*$"
 #: name that pandas gives the row numbers in a file
@@ -155,15 +164,46 @@ def check_there(table: pa.Table, names: Iterable[str], path: Path) -> None:
         )
 
 
-def matrix(table: pa.Table, names: Sequence[str], path: Path) -> np.ndarray[Any, Any]:
-    """Return columns as float64, or float32 if none is wider; missing values become NaN."""
-    types = [table.schema.field(name).type for name in names]
-    narrow = all(t in (pa.float16(), pa.float32()) for t in types)
-    points = np.empty((table.num_rows, len(names)), np.float32 if narrow else np.float64)
-    for i, name in enumerate(names):
-        column = pc.cast(table.column(name), pa.from_numpy_dtype(points.dtype), safe=False)
-        points[:, i] = column.fill_null(np.nan).to_numpy()
-    check_all(~np.isinf(points), "infinite values", names, path)
+def drained(batches: list[pa.RecordBatch]) -> Iterator[pa.Table]:
+    """Take the batches out of a list, and yield each as a table.
+
+    If nobody else holds a batch, its memory is free again for what is made of the next ones.
+    """
+    batches.reverse()
+    while batches:
+        yield pa.Table.from_batches([batches.pop()])
+        pa.default_memory_pool().release_unused()
+
+
+def matrix(
+    parts: Iterable[pa.Table], schema: pa.Schema, n_rows: int, path: Path
+) -> np.ndarray[Any, Any]:
+    """Return the rows as float64, or float32 if no column is wider; missing values become NaN.
+
+    Parameters
+    ----------
+    parts : iterable of pyarrow.Table
+        The rows of the file, in parts.
+    schema : pyarrow.Schema
+        The schema of each part: columns of numbers.
+    n_rows : int
+        Number of rows of all parts.
+    path : Path
+        The file, for messages.
+    """
+    narrow = all(kind in (pa.float16(), pa.float32()) for kind in schema.types)
+    points = np.empty((n_rows, len(schema)), np.float32 if narrow else np.float64)
+    start, is_finite = 0, True
+    for part in parts:
+        here = points[start : start + part.num_rows]
+        start += part.num_rows
+        for i, column in enumerate(part.columns):
+            numbers = pc.cast(column, pa.from_numpy_dtype(points.dtype), safe=False)
+            here[:, i] = numbers.fill_null(np.nan).to_numpy()
+        is_finite &= not np.isinf(here).any()
+        del part, column, numbers  # before the next part is made
+    if not is_finite:
+        check_all(~np.isinf(points), "infinite values", schema.names, path)
     return points
 
 

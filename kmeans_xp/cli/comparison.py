@@ -38,7 +38,9 @@ def comparisons(data: Inputs, labels: Matrix, n_clusters: int) -> Iterator[Compa
 
     Columns with many values, such as row numbers and names, do not describe a cluster.
     """
-    rows = data.table if data.is_kept is None else data.table.filter(pa.array(data.is_kept))
+    rows = data.left_out
+    if data.is_kept is not None:
+        rows = rows.filter(pa.array(data.is_kept))
     for name in rows.column_names:
         if name not in data.skipped or not _has_text(rows.column(name).type):
             continue

@@ -30,6 +30,7 @@ def fit(estimator: Any, inputs: Inputs, *callbacks: Any) -> Fit:
     """Fit `estimator` to the points, and print notes about the fit."""
     for text in inputs.notes:
         note(text)
+    inputs.check_range(estimator.metric)
     n_rows, n_columns = inputs.points.shape
     if n_rows < estimator.n_clusters:
         raise ValueError(f"{n_rows:,} rows are too few for {estimator.n_clusters:,} clusters.")

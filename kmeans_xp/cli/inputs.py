@@ -1,6 +1,7 @@
 """The rows that a command clusters, and notes about them."""
 
 import shlex
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple, Self
 
@@ -11,13 +12,15 @@ from kmeans_xp.cli import columns, tables
 from kmeans_xp.cli.asked import Asked
 from kmeans_xp.cli.encoding import Encoding
 from kmeans_xp.cli.listing import listed
-from kmeans_xp.cli.lists import unnested
+from kmeans_xp.cli.lists import lengths_of, unnested
 from kmeans_xp.cli.missing import Fill, made_whole
+from kmeans_xp.cli.paths import DELIMITERS, format_of
 from kmeans_xp.cli.progress import progress
 from kmeans_xp.cli.scaling import Scaling
 from kmeans_xp.cli.text_format import TextFormat
+from kmeans_xp.estimators.preparation import GREATEST_VARIANCE
 
-__all__ = ["Inputs", "chosen", "read", "unit"]
+__all__ = ["Inputs", "Rows", "chosen", "read", "unit"]
 
 # Above this ratio of spreads, almost only one column decides the distances.
 UNEVEN_SPREAD = 10.0
@@ -26,13 +29,14 @@ Matrix = np.ndarray[Any, Any]
 
 
 class Inputs(NamedTuple):
-    """A table, the names of its features, and their values as read and as clustered.
+    """The features of a table, and their values as read and as clustered.
 
     A feature is a column of numbers, or one value of a column of text. Values and points are
-    matrices, or rows that are read block by block; then the table has no rows.
+    matrices, or rows that are read block by block.
     """
 
-    table: pa.Table
+    #: all columns of the table
+    schema: pa.Schema
     names: list[str]
     skipped: dict[str, str]
     values: Any
@@ -44,10 +48,12 @@ class Inputs(NamedTuple):
     fill: Fill | None = None
     encoding: Encoding | None = None
     text: TextFormat = TextFormat()
+    #: the columns that are not features; without rows if they are not needed
+    left_out: pa.Table = pa.table({})
 
     def arrays(self) -> dict[str, Matrix]:
         """Return the arrays that a model file keeps, to treat new rows in the same way."""
-        kept = (self.scaling, self.fill, self.encoding)
+        kept = (self.scaling, self.fill, self.encoding, self.text)
         parts = (part for part in kept if part is not None)
         return {name: array for part in parts for name, array in part.to_arrays().items()}
 
@@ -59,9 +65,30 @@ class Inputs(NamedTuple):
         found[self.is_kept] = labels
         return np.ma.MaskedArray(found, ~self.is_kept)
 
-    def without_table(self) -> Self:
-        """Return the same without the table's rows, which may take as much memory as the values."""
-        return self._replace(table=self.table.schema.empty_table())
+    def without_left_out(self) -> Self:
+        """Return the same without the columns that are not features, to free their memory."""
+        return self._replace(left_out=pa.table({}))
+
+    def check_range(self, metric: str) -> None:
+        """Raise if the squares of a column are too large for its dtype, and name the column."""
+        values = self.values
+        is_measured = metric == "euclidean" or self.scaling is not None
+        if not isinstance(values, np.ndarray) or not is_measured:
+            return
+        limit = np.finfo(float).max if self.scaling else GREATEST_VARIANCE[values.itemsize]
+        if max(values.max(), -values.min()) < 0.5 * limit**0.5:
+            return
+        with np.errstate(over="ignore", invalid="ignore"):
+            variances = [column.var(dtype=np.float64) for column in values.T]
+        # The variance is NaN if the differences themselves overflow.
+        for name, column, variance in zip(self.names, values.T, variances, strict=True):
+            if not variance <= limit:
+                largest = column[np.abs(column).argmax()]
+                raise ValueError(
+                    f"Column {name!r} has values such as {largest:.6g}, whose squares are too "
+                    f"large for {values.dtype}. If this value stands for missing data, empty its "
+                    "cells. Otherwise divide the column, or leave it out by --exclude."
+                )
 
     @property
     def unit(self) -> str:
@@ -89,11 +116,13 @@ def read(file: Path, asked: Asked) -> Inputs:
     with progress(f"Reading {file.name}"):
         table = tables.read(file, asked.text)
         names, skipped = chosen(table, asked, file)
-        features = unnested(table, names, file)
-        encoding = Encoding.of(features, features.column_names) if asked.encode else None
-        features = encoding.apply(features) if encoding else features
-        names = features.column_names
-        whole = made_whole(columns.matrix(features, names, file), names, file, asked.missing)
+        lengths = lengths_of(table, names, file)
+        encoding = _encoding(unnested(table, lengths)) if asked.encode else None
+        schema, left_out = table.schema, table.drop_columns(names)
+        rows = Rows(table.select(names), lengths, encoding)
+        del table  # `values` frees it part by part
+        names = rows.names
+        whole = made_whole(rows.values(file), names, file, asked.missing)
     values, is_kept, fill, note = whole
     notes = [encoding.note()] if encoding else []
     if skipped and asked.names is None:
@@ -102,12 +131,63 @@ def read(file: Path, asked: Asked) -> Inputs:
     notes += [note] if note else []
     notes += _numbering(values, names) if asked.names is None and len(names) > 1 else []
     data = Inputs(
-        table, names, skipped, values, values, None, notes, is_kept, fill, encoding, asked.text
+        schema,
+        names,
+        skipped,
+        values,
+        values,
+        None,
+        notes,
+        is_kept,
+        fill,
+        encoding,
+        asked.text.of(file) if format_of(file) in DELIMITERS else asked.text,
+        left_out,
     )
     if not asked.scale:
         return data._replace(notes=notes + _uneven_spread(values, names))
-    scaling = Scaling.of(values)
+    with np.errstate(over="ignore", invalid="ignore"):  # `check_range` names the column
+        scaling = Scaling.of(values)
     return data._replace(points=scaling.apply(values), scaling=scaling)
+
+
+class Rows:
+    """The rows of a table, from which a matrix of features is made once.
+
+    Parameters
+    ----------
+    table : pyarrow.Table
+        The columns of the features.
+    lengths : mapping of str to int or None
+        The length of the lists in each column; None for other columns.
+    encoding : Encoding or None
+        How features are made from columns of text.
+    """
+
+    def __init__(
+        self, table: pa.Table, lengths: Mapping[str, int | None], encoding: Encoding | None
+    ) -> None:
+        self._batches, self._n_rows = table.to_batches(), table.num_rows
+        self._lengths, self._encoding = lengths, encoding
+        self._schema = self._features(table.schema.empty_table()).schema
+
+    @property
+    def names(self) -> list[str]:
+        """Names of the features."""
+        return list(self._schema.names)
+
+    def values(self, file: Path) -> Matrix:
+        """Return the matrix; free the memory of the table part by part, unless others use it."""
+        parts = map(self._features, columns.drained(self._batches))
+        return columns.matrix(parts, self._schema, self._n_rows, file)
+
+    def _features(self, part: pa.Table) -> pa.Table:
+        features = unnested(part, self._lengths)
+        return self._encoding.apply(features) if self._encoding else features
+
+
+def _encoding(features: pa.Table) -> Encoding | None:
+    return Encoding.of(features, features.column_names)
 
 
 def chosen(table: pa.Table, asked: Asked, file: Path) -> columns.Chosen:
@@ -134,7 +214,10 @@ def _numbering(values: Matrix, names: list[str]) -> list[str]:
 
 def _uneven_spread(values: Matrix, names: list[str]) -> list[str]:
     # Column by column: for the whole matrix, NumPy would make a copy.
-    spreads = np.array([column.std(dtype=np.float64) for column in values.T])
+    with np.errstate(over="ignore", invalid="ignore"):  # `check_range` names the column
+        spreads = np.array([column.std(dtype=np.float64) for column in values.T])
+    if not np.isfinite(spreads).all():
+        return []
     widest, narrowest = spreads.max(), spreads[spreads > 0].min(initial=np.inf)
     if widest <= UNEVEN_SPREAD * narrowest:
         return []

@@ -1,7 +1,7 @@
 """Columns of lists of numbers, such as embeddings: each position becomes a column."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import pyarrow as pa
@@ -9,7 +9,7 @@ import pyarrow.compute as pc
 
 from kmeans_xp.cli.tables import TableError
 
-__all__ = ["are_lists_of_numbers", "sources_of", "unnested"]
+__all__ = ["are_lists_of_numbers", "lengths_of", "sources_of", "unnested"]
 
 _ELEMENT = re.compile(r"(?P<column>.+)\[\d+\]", re.DOTALL)
 
@@ -22,15 +22,24 @@ def are_lists_of_numbers(kind: pa.DataType) -> bool:
     return bool(types.is_integer(kind.value_type) or types.is_floating(kind.value_type))
 
 
-def unnested(table: pa.Table, names: Iterable[str], path: Path) -> pa.Table:
+def lengths_of(table: pa.Table, names: Iterable[str], path: Path) -> dict[str, int | None]:
+    """Return the length of the lists in each of these columns; None for other columns."""
+    columns = {name: table.column(name) for name in names}
+    return {
+        name: _length(column, name, path) if are_lists_of_numbers(column.type) else None
+        for name, column in columns.items()
+    }
+
+
+def unnested(table: pa.Table, lengths: Mapping[str, int | None]) -> pa.Table:
     """Return these columns; columns of lists become ``name[0]``, ``name[1]``, ..."""
     features: dict[str, pa.ChunkedArray] = {}
-    for name in names:
+    for name, length in lengths.items():
         column = table.column(name)
-        if not are_lists_of_numbers(column.type):
+        if length is None:
             features[name] = column
             continue
-        for i in range(_length(column, name, path)):
+        for i in range(length):
             features[f"{name}[{i}]"] = pc.list_element(column, i)
     return pa.table(features)
 

@@ -14,8 +14,9 @@ from kmeans_xp.cli.asked import Missing
 from kmeans_xp.cli.console import note, reported, results
 from kmeans_xp.cli.encoding import Encoding
 from kmeans_xp.cli.inputs import Inputs
+from kmeans_xp.cli.labelled import write_labelled
 from kmeans_xp.cli.listing import listed
-from kmeans_xp.cli.lists import sources_of, unnested
+from kmeans_xp.cli.lists import lengths_of, sources_of
 from kmeans_xp.cli.missing import Fill, filled, made_whole
 from kmeans_xp.cli.options import (
     DecimalOption,
@@ -30,6 +31,7 @@ from kmeans_xp.cli.options import (
     text_format,
 )
 from kmeans_xp.cli.outputs import print_written
+from kmeans_xp.cli.paths import DELIMITERS, format_of
 from kmeans_xp.cli.progress import progress
 from kmeans_xp.cli.scaling import Scaling
 from kmeans_xp.cli.standard_input import readable
@@ -67,7 +69,8 @@ def predict(
 
     Columns are matched by name, in any order. A model without column names uses the columns
     of numbers in their order. Rows are scaled, and missing values filled in, in the same way
-    as for the fit.
+    as for the fit. A text file has the format of the file of the fit, unless it shows
+    another one.
     """
     text = text_format(delimiter, decimal, thousands, encoding)
     check_files(file, out, model)
@@ -76,27 +79,28 @@ def predict(
         if not hasattr(estimator, "cluster_centers_"):
             raise ValueError(f"{model} holds a {type(estimator).__name__} that was not fitted.")
         scaling, fill = Scaling.from_arrays(arrays), Fill.from_arrays(arrays)
+        usual = TextFormat.from_arrays(arrays)
         wanted = _Wanted.of(model, estimator, arrays)
         missing = Missing.drop if drop_missing else Missing.fail
         centroids = to_host(estimator.cluster_centers_)
         if streaming.is_needed(path):
             streaming.refuse_missing(path, missing, "--drop-missing")
-            data = _opened(path, text, wanted, scaling, fill)
+            data = _opened(path, text, usual, wanted, scaling, fill)
         else:
-            data = _read(path, text, wanted, scaling, fill, missing)
+            data = _read(path, text, usual, wanted, scaling, fill, missing)
         points, names = data.points, data.names
         if isinstance(points, np.ndarray):
             points = points.astype(centroids.dtype, copy=False)
         for told in data.notes:
             note(told)
         for temporary in staged:
-            labels.check_writable(data.table, temporary)
-        column = labels.label_column(data.table, label_column, is_written=out is not None)
+            labels.check_writable(data.schema, temporary)
+        column = labels.label_column(data.schema.names, label_column, is_written=out is not None)
         n_rows = points.shape[0]
         with progress(f"Predicting {n_rows:,} rows"):
             found = to_host(estimator.set_params(device=device).predict(points))
         for temporary in staged:
-            streaming.write_labelled(path, data, found, temporary, column)
+            write_labelled(path, data, found, temporary, column)
         centres = scaling.undo(centroids) if scaling else centroids
         clusters = summary.summarize(points, found, centroids, centres, names, estimator.metric)
     console = results()
@@ -142,13 +146,12 @@ class _Wanted(NamedTuple):
             return columns.named(table, sources_of(self.names, table), file)
         return columns.choose(table, file).names
 
-    def features(self, table: pa.Table, file: Path) -> pa.Table:
-        """Return the features, made from the columns of a table."""
-        found = unnested(table, self.columns(table, file), file)
-        if self.encoding is not None:
-            found = self.encoding.apply(found)
-        self.check(found.column_names, file)
-        return found
+    def rows(self, table: pa.Table, file: Path) -> inputs.Rows:
+        """Return the rows of a table, with the columns from which the features are made."""
+        names = self.columns(table, file)
+        rows = inputs.Rows(table.select(names), lengths_of(table, names, file), self.encoding)
+        self.check(rows.names, file)
+        return rows
 
     def check(self, names: Sequence[str], file: Path) -> None:
         """Raise unless these are the features, in the same order."""
@@ -167,30 +170,37 @@ class _Wanted(NamedTuple):
 def _read(
     file: Path,
     text: TextFormat,
+    usual: TextFormat,
     wanted: _Wanted,
     scaling: Scaling | None,
     fill: Fill | None,
     missing: Missing,
 ) -> Inputs:
     with progress(f"Reading {file.name}"):
-        table = tables.read(file, text)
-        features = wanted.features(table, file)
-        names = features.column_names
-        values = columns.matrix(features, names, file)
+        table = tables.read(file, text, usual)
+        text = text.of(file, usual) if format_of(file) in DELIMITERS else text
+        rows, schema = wanted.rows(table, file), table.schema
+        unknown = wanted.encoding.note_of_unknown(table) if wanted.encoding else None
+        del table  # `values` frees it part by part
+        names, values = rows.names, rows.values(file)
         if fill is None or missing is Missing.drop:
             whole = made_whole(values, names, file, missing, _ADVICE)
         else:
             whole = filled(values, names, fill, _BY_MODEL)
     points = scaling.apply(whole.values) if scaling else whole.values
-    unknown = wanted.encoding.note_of_unknown(table) if wanted.encoding else None
     notes = [told for told in (whole.note, unknown) if told]
-    return Inputs(table, names, {}, whole.values, points, scaling, notes, whole.is_kept, text=text)
+    return Inputs(schema, names, {}, whole.values, points, scaling, notes, whole.is_kept, text=text)
 
 
 def _opened(
-    file: Path, text: TextFormat, wanted: _Wanted, scaling: Scaling | None, fill: Fill | None
+    file: Path,
+    text: TextFormat,
+    usual: TextFormat,
+    wanted: _Wanted,
+    scaling: Scaling | None,
+    fill: Fill | None,
 ) -> Inputs:
-    streaming.refuse_style(file, text)
+    streaming.refuse_style(file, text, usual)
     if wanted.encoding is not None:
         streaming.refuse_encoding(file, f"{wanted.model} with its columns of text")
     table, notes = streaming.table_without_rows(file), [streaming.why(file)]
@@ -204,4 +214,4 @@ def _opened(
         notes.append(f"missing values, if there are any, are replaced by {_BY_MODEL}")
     wanted.check(names, file)
     points = streaming.scaled(rows, scaling) if scaling else rows
-    return Inputs(table, names, {}, rows, points, scaling, notes)
+    return Inputs(table.schema, names, {}, rows, points, scaling, notes)

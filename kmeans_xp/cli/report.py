@@ -325,7 +325,7 @@ def _data(report: _Report) -> list[Html]:
     values = data.values
     by_name = zip(data.names, values.astype(np.float64, copy=False).T, strict=True)
     rows = [[name, *_column_numbers(column)] for name, column in by_name]
-    columns = counted(data.table.num_columns, "column")
+    columns = counted(len(data.schema), "column")
     content = [
         tag("p", f"{report.file.name}: {counted(len(values), 'row')}, {columns}."),
         table(

@@ -1,6 +1,5 @@
 """Read the rows of files that do not fit in memory, block by block."""
 
-import itertools
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -8,16 +7,14 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-from pyarrow import csv as arrow_csv
-from pyarrow import ipc, parquet
+from pyarrow import parquet
 from sklearn.preprocessing import StandardScaler
 
 from kmeans_xp.blocks import RowSource, open_rows
-from kmeans_xp.cli import columns, labels, tables
+from kmeans_xp.cli import columns, tables
 from kmeans_xp.cli.asked import Asked, Missing
-from kmeans_xp.cli.formulas import Formulas
 from kmeans_xp.cli.inputs import Inputs, chosen
-from kmeans_xp.cli.lists import unnested
+from kmeans_xp.cli.lists import lengths_of, unnested
 from kmeans_xp.cli.missing import Fill
 from kmeans_xp.cli.paths import DELIMITERS, format_of, is_compressed
 from kmeans_xp.cli.progress import progress
@@ -26,6 +23,7 @@ from kmeans_xp.cli.text_format import TextFormat
 from kmeans_xp.devices import available_memory
 
 __all__ = [
+    "batches",
     "filled",
     "is_needed",
     "open_columns",
@@ -37,7 +35,6 @@ __all__ = [
     "scaled",
     "table_without_rows",
     "why",
-    "write_labelled",
 ]
 
 Matrix = np.ndarray[Any, Any]
@@ -85,9 +82,10 @@ def read(file: Path, asked: Asked) -> Inputs:
     rows = open_columns(file, table, names)
     names = list(rows.feature_names or names)
     if not asked.scale:
-        return Inputs(table, names, skipped, rows, rows, None, [why(file)])
+        return Inputs(table.schema, names, skipped, rows, rows, None, [why(file)])
     scaling = _scaling_of(rows, file)
-    return Inputs(table, names, skipped, rows, scaled(rows, scaling), scaling, [why(file)])
+    points = scaled(rows, scaling)
+    return Inputs(table.schema, names, skipped, rows, points, scaling, [why(file)])
 
 
 def refuse_missing(file: Path, missing: Missing, option: str) -> None:
@@ -103,9 +101,9 @@ def refuse_encoding(file: Path, what: str) -> None:
     raise ValueError(f"{why(file)}, but {what} needs all rows at once: encode the columns first.")
 
 
-def refuse_style(file: Path, text: TextFormat) -> None:
+def refuse_style(file: Path, text: TextFormat, usual: TextFormat | None = None) -> None:
     """Raise for a text file whose format differs from what its name says."""
-    if format_of(file) in DELIMITERS and (seen := text.of(file).seen(file)):
+    if format_of(file) in DELIMITERS and (seen := text.of(file, usual).seen(file)):
         raise ValueError(f"{why(file)}, but {seen}: save it as Parquet, or as plain CSV, first.")
 
 
@@ -126,9 +124,11 @@ def filled(file: Path, names: list[str], fill: Fill) -> RowSource:
     """Open some columns of a file, by their names; fill in missing values while reading."""
 
     def read_filled() -> Iterator[Matrix]:
-        for batch in _batches(file):
-            features = unnested(pa.Table.from_batches([batch]), names, file)
-            yield fill.apply(columns.matrix(features, features.column_names, file))
+        for batch in batches(file):
+            part = pa.Table.from_batches([batch])
+            features = unnested(part, lengths_of(part, names, file))
+            values = columns.matrix([features], features.schema, batch.num_rows, file)
+            yield fill.apply(values)
 
     read_filled.__qualname__ = os.fspath(file)  # the name in messages
     return open_rows(read_filled)
@@ -151,30 +151,6 @@ def sample(rows: RowSource, *others: Matrix) -> list[Matrix]:
     return [rows.take(drawn).points, *(each[drawn] for each in others)]
 
 
-def write_labelled(
-    source: Path, data: Inputs, found: Matrix, target: Path, column: str = labels.LABEL_COLUMN
-) -> None:
-    """Write the rows of a file in their order with a column of labels; stream them if needed."""
-    suffix, found = target.suffix.lower(), data.of_all_rows(found)
-    if suffix == ".npy":
-        np.save(target, np.ma.filled(found, labels.LEFT_OUT))
-        return
-    is_text = {suffix, format_of(source)} <= DELIMITERS.keys()
-    if is_text or not isinstance(data.points, RowSource):  # text is copied line by line anyway
-        labels.write_labelled(source, data.table, found, target, column, data.text)
-        return
-    batches, formulas = _labelled(source, found, column), Formulas()
-    first = next(batches)
-    formulas.add(first.schema.names)
-    with _writer(target, first.schema) as writer:
-        for batch in itertools.chain([first], batches):
-            writer.write(batch)
-            if suffix in DELIMITERS:
-                formulas.add_table(batch)
-    if suffix in DELIMITERS:
-        formulas.tell()
-
-
 def table_without_rows(file: Path) -> pa.Table:
     """Return a table with the columns of a file, without its rows."""
     rows = open_rows(file)
@@ -193,16 +169,8 @@ def _scaling_of(rows: RowSource, file: Path) -> Scaling:
     return Scaling(scaler.mean_, scaler.scale_)
 
 
-def _labelled(source: Path, found: Matrix, column: str) -> Iterator[pa.RecordBatch]:
-    """Yield the rows of a file as record batches, with the labels as last column."""
-    start = 0
-    for batch in _batches(source):
-        here = pa.array(found[start : start + batch.num_rows])
-        start += batch.num_rows
-        yield batch.append_column(column, here)
-
-
-def _batches(source: Path) -> Iterator[pa.RecordBatch]:
+def batches(source: Path) -> Iterator[pa.RecordBatch]:
+    """Yield the rows of a file, block by block."""
     rows = open_rows(source)
     if hasattr(rows, "batches"):
         yield from rows.batches()
@@ -213,13 +181,3 @@ def _batches(source: Path) -> Iterator[pa.RecordBatch]:
         block = array[start : start + size]
         start += size
         yield pa.record_batch([np.ascontiguousarray(c) for c in block.T], names)
-
-
-def _writer(target: Path, schema: pa.Schema) -> Any:
-    suffix = target.suffix.lower()
-    if suffix in (".parquet", ".pq"):
-        return parquet.ParquetWriter(target, schema)
-    if suffix in DELIMITERS:
-        options = arrow_csv.WriteOptions(delimiter=DELIMITERS[suffix])
-        return arrow_csv.CSVWriter(target, schema, write_options=options)
-    return ipc.new_file(os.fspath(target), schema)

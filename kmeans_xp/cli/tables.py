@@ -1,11 +1,11 @@
 """Read and write tables; the file's extension names the format."""
 
 import csv
-import functools
+import itertools
 import warnings
 import zipfile
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,7 @@ __all__ = [
     "READABLE",
     "WRITABLE",
     "TableError",
+    "batches",
     "numbered",
     "read",
     "text_rows",
@@ -36,6 +37,10 @@ csv.field_size_limit(2**31 - 1)
 #: size of text files that are read block by block, and of a block, in bytes
 LARGE = 64 * 2**20
 BLOCK_BYTES = 4 * 2**20
+#: number of blocks that are joined: the buffers of each may be larger than its values
+BLOCKS_JOINED = 4
+#: number of rows of Parquet files that are decoded at once
+ROWS_A_BATCH = 2**16
 
 
 _TEXT_ADVICE = (
@@ -47,7 +52,7 @@ class TableError(ValueError):
     """A file that cannot be read as a table in the format of its name."""
 
 
-def read(path: Path, text: TextFormat | None = None) -> pa.Table:
+def read(path: Path, text: TextFormat | None = None, usual: TextFormat | None = None) -> pa.Table:
     """Read a table; columns without names become x0, x1, ...
 
     Parameters
@@ -55,12 +60,14 @@ def read(path: Path, text: TextFormat | None = None) -> pa.Table:
     path : Path
     text : TextFormat or None
         Format of a text file; None to detect it.
+    usual : TextFormat or None
+        The format that a text file has if it does not show another one.
     """
     if path.stat().st_size == 0:
         raise TableError(f"{path} is empty.")
     is_text = format_of(path) in DELIMITERS
     try:
-        table = _read_text(path, text) if is_text else READABLE[format_of(path)](path)
+        table = _read_text(path, text, usual) if is_text else READABLE[format_of(path)](path)
         names = table.column_names  # this decodes the names, which may not be UTF-8
     except TableError:
         raise
@@ -75,6 +82,38 @@ def read(path: Path, text: TextFormat | None = None) -> pa.Table:
     if twice := [name for name, count in Counter(names).items() if count > 1]:
         raise TableError(f"{path} has several columns of the same name: {listed(sorted(twice))}.")
     return table
+
+
+def batches(path: Path, text: TextFormat, schema: pa.Schema) -> Iterator[pa.RecordBatch]:
+    """Yield the rows of a file that `read` has read, part by part where the format allows it.
+
+    Parameters
+    ----------
+    path : Path
+    text : TextFormat
+        Format of a text file, as for `read`.
+    schema : pyarrow.Schema
+        The schema of the table that `read` returned.
+    """
+    kind = format_of(path)
+    if kind in _PARQUET:
+        yield from _batches_of_parquet(parquet.ParquetFile(path, pre_buffer=False))
+        return
+    if kind not in DELIMITERS:
+        yield from READABLE[kind](path).to_batches()
+        return
+    text = text.of(path)
+    options: dict[str, Any] = {"autogenerate_column_names": not _has_names(path, text)}
+    if text.thousands:
+        whole = _with_thousands_read(_parsed_text(path, text, **options), text)
+        yield from whole.rename_columns(schema.names).to_batches()
+        return
+    with _opened_text(path, text, **options) as reader:
+        names = reader.schema.names
+    types = dict(zip(names, schema.types, strict=True))
+    with _opened_text(path, text, types=types, **options) as reader:
+        for batch in reader:
+            yield pa.RecordBatch.from_arrays(batch.columns, schema=schema)
 
 
 def write(table: pa.Table, path: Path) -> None:
@@ -98,24 +137,25 @@ def text_rows(path: Path, text: TextFormat) -> Iterator[list[str]]:
         yield from filter(None, csv.reader(file, delimiter=text.delimiter or ","))
 
 
-def _read_text(path: Path, asked: TextFormat | None = None) -> pa.Table:
+def _read_text(
+    path: Path, asked: TextFormat | None = None, usual: TextFormat | None = None
+) -> pa.Table:
     if is_compressed(path):
         _check_unpacked(path)
     asked = asked or TextFormat()
-    text = asked.of(path)
+    text = asked.of(path, usual)
     if (seen := text.seen(path)) is not None and text != asked:
         warnings.warn(seen, stacklevel=2)
-    header = next(text_rows(path, text), [])
-    if all(_is_number(cell, text) for cell in header) and not _numbers_columns(header):
+    if _has_names(path, text):
+        table = _parsed_text(path, text)
+        table = table.rename_columns([name.strip() for name in table.column_names])
+    else:
         warnings.warn(
             f"the first row of {path.name} has numbers, not names: the columns become x0, x1, ...",
             stacklevel=2,
         )
         table = _parsed_text(path, text, autogenerate_column_names=True)
         table = table.rename_columns(numbered(table.num_columns))
-    else:
-        table = _parsed_text(path, text)
-        table = table.rename_columns([name.strip() for name in table.column_names])
     _check_end(path, text)
     return _with_thousands_read(table, text) if text.thousands else table
 
@@ -160,21 +200,49 @@ def _check_quotes(path: Path, text: TextFormat) -> None:
                 ) from error
 
 
+def _has_names(path: Path, text: TextFormat) -> bool:
+    """Return whether the first row of a text file holds the names of the columns."""
+    header = next(text_rows(path, text), [])
+    return _numbers_columns(header) or not all(_is_number(cell, text) for cell in header)
+
+
 def _parsed_text(path: Path, text: TextFormat, **options: Any) -> pa.Table:
-    parse = pa.csv.ParseOptions(delimiter=text.delimiter, newlines_in_values=True)
-    convert = pa.csv.ConvertOptions(decimal_point=text.decimal)
-    if path.stat().st_size >= LARGE:
+    if path.stat().st_size >= LARGE or is_compressed(path):
         # Block by block, the parser needs little memory beside the table; `read_csv` needs as
         # much as the table again.
-        read = pa.csv.ReadOptions(encoding=text.encoding, block_size=BLOCK_BYTES, **options)
         try:
-            with pa.csv.open_csv(path, read, parse, convert) as reader:
-                return reader.read_all()
+            with _opened_text(path, text, **options) as reader:
+                return _joined(reader, reader.schema)
         except pa.ArrowInvalid:
             pass  # a later block has another type than the first: read all rows at once
-    return pa.csv.read_csv(
-        path, pa.csv.ReadOptions(encoding=text.encoding, **options), parse, convert
-    )
+    read = pa.csv.ReadOptions(encoding=text.encoding, **options)
+    return pa.csv.read_csv(path, read, *_parsing(text))
+
+
+def _opened_text(
+    path: Path, text: TextFormat, types: Mapping[str, pa.DataType] | None = None, **options: Any
+) -> Any:
+    """Return a reader of record batches; the first block gives the types that are not given."""
+    read = pa.csv.ReadOptions(encoding=text.encoding, block_size=BLOCK_BYTES, **options)
+    return pa.csv.open_csv(path, read, *_parsing(text, types))
+
+
+def _parsing(
+    text: TextFormat, types: Mapping[str, pa.DataType] | None = None
+) -> tuple[pa.csv.ParseOptions, pa.csv.ConvertOptions]:
+    parse = pa.csv.ParseOptions(delimiter=text.delimiter, newlines_in_values=True)
+    return parse, pa.csv.ConvertOptions(decimal_point=text.decimal, column_types=types)
+
+
+def _joined(parts: Iterable[pa.RecordBatch], schema: pa.Schema) -> pa.Table:
+    """Return a table; join a few parts each, and give back the memory that they do not need."""
+    joined: list[pa.RecordBatch] = []
+    parts = iter(parts)
+    while few := list(itertools.islice(parts, BLOCKS_JOINED)):
+        joined.append(pa.concat_batches(few))
+        del few
+        pa.default_memory_pool().release_unused()
+    return pa.Table.from_batches(joined, schema)
 
 
 def _with_thousands_read(table: pa.Table, text: TextFormat) -> pa.Table:
@@ -281,9 +349,25 @@ def _write_npy(table: pa.Table, path: Path) -> None:
         np.save(file, table.column(table.num_columns - 1).to_numpy())
 
 
-# A folder called year=2013 must not become a column.
-_read_parquet = functools.partial(parquet.read_table, partitioning=None)
+def _read_parquet(path: Path) -> pa.Table:
+    file = parquet.ParquetFile(path, pre_buffer=False)
+    if any(map(_is_joined_with_care, file.schema_arrow.types)):
+        return pa.Table.from_batches(_batches_of_parquet(file), file.schema_arrow)
+    return _joined(_batches_of_parquet(file), file.schema_arrow)
 
+
+def _batches_of_parquet(file: parquet.ParquetFile) -> Iterator[pa.RecordBatch]:
+    yield from file.iter_batches(ROWS_A_BATCH)
+
+
+def _is_joined_with_care(kind: pa.DataType) -> bool:
+    """Return whether values of a type refer to something that differs from batch to batch."""
+    if pa.types.is_dictionary(kind) or isinstance(kind, pa.BaseExtensionType):
+        return True
+    return any(_is_joined_with_care(kind.field(i).type) for i in range(kind.num_fields))
+
+
+_PARQUET = (".parquet", ".pq")
 READABLE: dict[str, Callable[[Path], pa.Table]] = {
     ".csv": _read_text,
     ".tsv": _read_text,

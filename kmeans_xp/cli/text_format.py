@@ -4,9 +4,11 @@ import codecs
 import csv
 import itertools
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple, Self
+
+import numpy as np
 
 from kmeans_xp.cli.paths import DELIMITERS, format_of, opened_bytes, opened_text
 
@@ -14,6 +16,8 @@ __all__ = ["TextFormat", "delimiter_named", "pattern_of", "perhaps_a_number"]
 
 #: number of rows to detect the format from
 _ROWS_SEEN = 200
+#: name of the array in a model file
+_ARRAY = "file_text_format"
 _BYTES_SEEN = 2**16
 _DELIMITERS = ",;\t|"
 _NAMED = {"tab": "\t", "\\t": "\t", "space": " ", "comma": ",", "semicolon": ";"}
@@ -56,15 +60,53 @@ class TextFormat(NamedTuple):
         given = zip(self._fields, self, strict=True)
         return [word for name, value in given if value for word in (f"--{name}", value)]
 
-    def of(self, path: Path) -> "TextFormat":
-        """Return the format of a file: detect each part that is None."""
+    @classmethod
+    def from_arrays(cls, arrays: Mapping[str, np.ndarray[Any, Any]]) -> Self:
+        """Rebuild it from `to_arrays`; if the array is missing, return a format to detect."""
+        if _ARRAY not in arrays:
+            return cls()
+        parts = arrays[_ARRAY].tolist()
+        are_strings = isinstance(parts, list) and all(isinstance(part, str) for part in parts)
+        if not are_strings or len(parts) != len(cls._fields):
+            raise ValueError(f"{_ARRAY} is not a delimiter, two separators and an encoding")
+        delimiter, decimal, thousands, encoding = parts
+        try:
+            delimiter_named(delimiter)
+            "".encode(encoding)
+        except (LookupError, ValueError) as error:
+            raise ValueError(f"{_ARRAY} holds an unknown format: {error}") from error
+        if decimal not in (".", ",") or len(thousands) > 1 or thousands.isalnum():
+            raise ValueError(f"{_ARRAY} holds unknown separators: {decimal!r}, {thousands!r}")
+        return cls(delimiter, decimal, thousands, encoding)
+
+    def to_arrays(self) -> dict[str, np.ndarray[Any, Any]]:
+        """Return the arrays that a model file keeps; none if a part is not known."""
+        return {} if None in self else {_ARRAY: np.array(self, dtype=object)}
+
+    def of(self, path: Path, usual: "TextFormat | None" = None) -> "TextFormat":
+        """Return the format of a file: detect each part that is None.
+
+        Parameters
+        ----------
+        path : Path
+        usual : TextFormat or None
+            The format of an earlier file. This file has it too, unless its first rows show
+            another one.
+        """
+        usual = usual or TextFormat()
         expected = DELIMITERS[format_of(path)]
-        encoding = self.encoding or _encoding(path)
-        delimiter = self.delimiter or _delimiter(path, encoding, expected)
+        encoding = self.encoding or _encoding(path, usual.encoding)
+        delimiter = self.delimiter or _delimiter(path, encoding, expected, usual.delimiter)
         decimal, thousands = self.decimal, self.thousands
         if decimal is None or thousands is None:
             rows = list(_first_rows(path, encoding, delimiter))[1:]
             seen = _style(rows, decimal, thousands)
+            if usual.decimal is not None:
+                kept = (
+                    decimal or usual.decimal,
+                    usual.thousands if thousands is None else thousands,
+                )
+                seen = kept if kept[0] != kept[1] and _fits(rows, kept) else seen
             decimal, thousands = decimal or seen[0], seen[1] if thousands is None else thousands
         return TextFormat(delimiter, decimal, thousands or "", encoding)
 
@@ -109,7 +151,7 @@ def perhaps_a_number(cell: str) -> bool:
     return _PERHAPS.fullmatch(cell.strip()) is not None
 
 
-def _encoding(path: Path) -> str:
+def _encoding(path: Path, usual: str | None) -> str:
     with opened_bytes(path) as file:
         begin = file.read(_BYTES_SEEN)
     for mark, encoding in _MARKS:
@@ -119,7 +161,14 @@ def _encoding(path: Path) -> str:
     even, odd = begin[::2].count(0), begin[1::2].count(0)
     if max(even, odd) > 0.3 * len(begin):
         return "utf-16-le" if odd > even else "utf-16-be"
-    return "utf-8"
+    if usual is None or usual.startswith("utf-16"):
+        return "utf-8"
+    try:
+        # Other encodings of letters such as é are hardly ever valid UTF-8.
+        is_ascii = codecs.getincrementaldecoder("utf-8")().decode(begin).isascii()
+    except UnicodeDecodeError:
+        return usual
+    return usual if is_ascii else "utf-8"
 
 
 def _first_rows(path: Path, encoding: str, delimiter: str) -> Iterator[list[str]]:
@@ -128,21 +177,22 @@ def _first_rows(path: Path, encoding: str, delimiter: str) -> Iterator[list[str]
         yield from itertools.islice(rows, _ROWS_SEEN)
 
 
-def _delimiter(path: Path, encoding: str, expected: str) -> str:
+def _delimiter(path: Path, encoding: str, expected: str, usual: str | None) -> str:
     """Return the only delimiter that splits all rows into equally many cells, or the expected one.
 
+    The usual one comes before others.
     Raise ValueError if several do, and another one gives more numbers than the expected one:
     "1,5;2,5" is two numbers, or three cells with text in one.
     """
     found: dict[str, float] = {}
-    for delimiter in _DELIMITERS:
+    for delimiter in dict.fromkeys([*(usual or ""), *_DELIMITERS]):
         try:
             rows = list(_first_rows(path, encoding, delimiter))
         except csv.Error:
             continue
         if len(widths := {len(row) for row in rows}) == 1 and widths != {1}:
             found[delimiter] = _share_of_numbers(rows)
-    if len(found) == 1:
+    if usual in found or len(found) == 1:
         return next(iter(found))
     if doubtful := [each for each in found if found[each] > found.get(expected, 1.0)]:
         raise ValueError(
@@ -181,6 +231,16 @@ def _style(
         between = {style[1] for style in found}
         groups |= {mark for mark in _SPACES if between == {mark}}
     return point, groups.pop() if len(groups) == 1 else thousands
+
+
+def _fits(rows: Sequence[Sequence[str]], style: tuple[str, str | None]) -> bool:
+    """Return whether all columns that are numbers in some format are numbers in this one."""
+    number = re.compile(pattern_of(*style))
+    patterns = {each: re.compile(pattern_of(*each)) for each in _STYLES}
+    return all(
+        all(map(number.fullmatch, column)) or not _possible(column, patterns)
+        for column in _columns(rows)
+    )
 
 
 def _columns(rows: Sequence[Sequence[str]]) -> list[list[str]]:

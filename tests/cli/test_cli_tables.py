@@ -287,3 +287,55 @@ def test_a_large_file_is_read_as_a_small_one(
         large = tables.read(file)
     assert large.schema.equals(small.schema)
     assert large.equals(small)
+
+
+# Large numbers, and small tables
+
+
+@pytest.mark.parametrize("options", [[], ["--scale"], ["--missing", "mean"]], ids=str)
+@pytest.mark.parametrize("command", ["cluster", "report", "choose-k"])
+@pytest.mark.parametrize(
+    ("value", "dtype"), [(1e200, "float64"), (-1.7e308, "float64"), (3.4e38, "float32")]
+)
+def test_a_column_whose_squares_overflow_is_named(
+    command: str, options: list[str], value: float, dtype: str, run: Run, tmp_path: Path
+) -> None:
+    file = tmp_path / "t.parquet"
+    table = TABLE.astype(dtype)
+    table.loc[7, "height"] = value  # as a value of a raster that means "no data"
+    table.to_parquet(file)
+    number = {"cluster": ["-k", 2], "report": ["-k", 2], "choose-k": ["--to", 3]}[command]
+    out = tmp_path / f"out.{'html' if command == 'report' else 'csv'}"
+    done = run(command, file, *number, *options, "--out", out)
+    if dtype == "float32" and options == ["--scale"]:
+        assert done.exit_code == 0, done.output  # its squares are numbers of float64
+        return
+    assert done.exit_code == 1
+    assert f"Column 'height' has values such as {np.asarray(value, dtype)[()]:.6g}" in done.stderr
+    assert "overflow" not in done.output
+    assert not out.exists()
+
+
+@pytest.mark.parametrize("metric", ["euclidean", "cosine"])
+def test_large_numbers_whose_squares_are_no_problem_are_clustered(
+    metric: str, run: Run, tmp_path: Path
+) -> None:
+    file = tmp_path / "t.csv"
+    (TABLE * 1e100).to_csv(file, index=False)
+    done = run("cluster", file, "-k", 2, "--metric", metric)
+    assert done.exit_code == 0, done.output
+
+
+@pytest.mark.parametrize(
+    ("options", "n_starts"), [([], 10), (["--n-init", 3], 3), (["--n-init", 1], 1)]
+)
+@pytest.mark.parametrize("n_rows", [60, 600_000])
+def test_small_tables_get_ten_starts(
+    n_rows: int, options: list[str], n_starts: int, run: Run, tmp_path: Path
+) -> None:
+    file = tmp_path / "t.npy"
+    np.save(file, np.random.default_rng(0).normal(size=(n_rows, 2)))
+    done = run("cluster", file, "-k", 9, "--max-iter", 1, *options)
+    expected = n_starts if options or n_rows == 60 else 1
+    told = f" (the best of {expected} starts)" if expected > 1 else ""
+    assert f"Iterations: 1{told}\n" in done.stdout

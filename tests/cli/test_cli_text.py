@@ -1,6 +1,7 @@
 """Text files as people have them: delimiters, decimals, thousands and encodings."""
 
 import csv
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from kmeans_xp import KMeans, persistence
 from kmeans_xp.cli import inputs, tables
 from kmeans_xp.cli.asked import Asked
 from kmeans_xp.cli.text_format import TextFormat
@@ -226,3 +228,43 @@ def test_a_model_predicts_rows_of_another_style(run: Run, tmp_path: Path) -> Non
     assert run("cluster", file, "-k", 2, "--model", model, "--out", outs[0]).exit_code == 0
     assert run("predict", model, other, "--out", outs[1]).exit_code == 0
     np.testing.assert_array_equal(*map(np.load, outs))
+
+
+@pytest.mark.filterwarnings("ignore:.* is read with")
+@pytest.mark.parametrize("kind", STYLES)
+def test_a_model_keeps_the_format_of_its_file(kind: str, run: Run, tmp_path: Path) -> None:
+    file, new, model = (tmp_path / name for name in ("a.csv", "b.csv", "m.safetensors"))
+    style = STYLES[kind]
+    numbers = np.array([[1.25, 1234.0], [1.5, 2345.0], [1234.25, 1.0], [2345.5, 2.0]])
+    file.write_bytes(written(numbers, ["Köln", "Zürich", "Genève", "Århus"], style))
+    options = TOLD_BY_OPTION.get(kind, [])
+    fitted = run("cluster", file, "-k", 2, "--model", model, "--out", tmp_path / "a.npy", *options)
+    assert fitted.exit_code == 0, fitted.output
+    KMeans.load(model)  # without a warning
+    # Alone, 1,234 could be 1234 or 1.234.
+    text = written(np.array([[1.234, 1234.0]]), ["Genève"], style).decode(style.encoding)
+    new.write_bytes(re.sub(r"[.,]0\b", "", text).encode(style.encoding))
+    done = run("predict", model, new, "--out", tmp_path / "b.npy")
+    assert done.exit_code == 0, done.output
+    assert np.load(tmp_path / "b.npy") == np.load(tmp_path / "a.npy")[0]
+
+
+@pytest.mark.parametrize(
+    "parts",
+    [
+        [",", ".", "", "klingon"],
+        ["", ".", "", "utf-8"],
+        [",", "x", "", "utf-8"],
+        [",", ".", "ab", "utf-8"],
+        [",", "."],
+        [1.0, 2.0, 3.0, 4.0],
+    ],
+)
+def test_a_damaged_format_is_an_error(parts: list[Any], run: Run, tmp_path: Path) -> None:
+    file, model = tmp_path / "a.csv", tmp_path / "m.safetensors"
+    file.write_text("a,b\n1,2\n3,4\n")
+    fitted = KMeans(2, random_state=0).fit(POINTS)
+    persistence.save(fitted, model, {"file_text_format": np.array(parts)})
+    done = run("predict", model, file)
+    assert done.exit_code == 1
+    assert "file_text_format" in done.stderr

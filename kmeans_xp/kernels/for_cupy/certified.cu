@@ -60,7 +60,7 @@ prepare_centroids(const float* centroids, int n_clusters, int n_features, int n_
             bias = static_cast<float>(0.5 * sq_half);
             float flushed = sqrtf(static_cast<float>(n_features)) * LEAST_NORMAL * scale;
             float norm = sqrtf(sq) * 1.001f, lost = sqrtf(sq_lost) * 1.001f + LEAST_LOST + flushed;
-            // Not fmaxf alone: it takes the other one where one is no number.
+            // Not fmaxf alone: if one argument is NaN, it returns the other.
             own.norm = norm < INFINITE ? fmaxf(own.norm, norm) : INFINITE;
             own.lost = lost < INFINITE ? fmaxf(own.lost, lost) : INFINITE;
             float most_bias = fmaxf(bias, 0.5f * norm * norm);  // of the chain's too

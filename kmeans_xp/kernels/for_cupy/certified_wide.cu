@@ -4,9 +4,10 @@
 
 #define WIDE_ROWS 128  // of a tile
 
-// Rows of a tile less the origin in half precision, each with a scale of its own and padded with
-// zeros to `depth` numbers; what is known of each, and its scale over that of the centroids. A
-// warp has four rows at a time, so as to wait once for as many loads as the bus can bring.
+// Subtracts the origin from the rows of a tile, and rounds them to half precision. Each row has its
+// own scale, and is padded with zeros to `depth` numbers. Also writes what is known of each row,
+// and its scale over that of the centroids. A warp takes four rows at a time: one wait then covers
+// as many loads as the bus can bring.
 template <typename In>
 __device__ __forceinline__ void halve_rows(const In* points, const float* origin, int n_rows,
                                            int n_features, int depth, int of_centroids,

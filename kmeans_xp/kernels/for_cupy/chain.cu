@@ -10,8 +10,8 @@ template <typename T, int N> struct alignas(N * sizeof(T)) Pack { T at[N]; };
 template <typename T> constexpr int PACK_OF = 16 / sizeof(T);
 template <typename T> constexpr int COLUMNS_OF = 32 * PACK_OF<T>;  // centroids at a time
 
-// 16 features of some rows and of the centroids that they are held against. A pack of padding: two
-// threads that write a column of 16 features meet in a bank, not 16.
+// 16 features of some rows, and of the centroids to compare them with. With a pack of padding, only
+// two threads that write a column of 16 features meet in a bank, not 16.
 template <typename T, int ROWS> struct ChainTile {
     alignas(16) T of_rows[16][ROWS + PACK_OF<T>];
     alignas(16) T of_centroids[16][COLUMNS_OF<T> + PACK_OF<T>];

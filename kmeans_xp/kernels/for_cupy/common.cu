@@ -48,10 +48,10 @@ __device__ __forceinline__ double block_sum(double value) {
 
 // ---- the arithmetic of scores ----
 //
-// One arithmetic defines the labels, on every path: x = point - origin, rounded once; the score
-// of a centroid is |c|^2, summed in double in the order of the features and rounded once, then a
-// chain of fused multiply-adds, x * (-2 c), in the order of the features. The least score wins,
-// of equal ones the first. Nothing but the row and the centroids decides.
+// One arithmetic defines the labels, on every path. x = point - origin is rounded once. The score of
+// a centroid starts at |c|^2, which is summed in double in the order of the features and rounded
+// once. A chain of fused multiply-adds, x * (-2 c), follows in the order of the features. The
+// smallest score wins; among equal scores the first. Only the row and the centroids decide.
 
 // CuPy compiles with -ftz=true, but scores below 1e-38 decide between rows of 1e-20: nothing here
 // is flushed to zero.

@@ -2,10 +2,10 @@
 
 #include "common.cu"
 
-// Of a block's rows: n_features sums, as many sums of squares, and how many rows; if there are
-// weights the same again with them. Threads lie across the features, then across rows, so that
-// neighbours read neighbours however few features there are; the second dimension of the grid
-// goes over THREADS features at a time, the third over problems, whose rows lie one after another.
+// For a block's rows: n_features sums, as many sums of squares, and the number of rows. With weights,
+// the same again, weighted. Threads lie across the features, then across rows. So neighbours read
+// neighbours even if there are few features. The second dimension of the grid goes over THREADS
+// features at a time, the third over problems, whose rows lie one after another.
 template <typename In, typename T>
 __global__ void __launch_bounds__(THREADS)
 dense_moments(const In* points, const T* weights, const T* origin, i64 n_points, int n_features,
@@ -70,8 +70,8 @@ dense_moments(const In* points, const T* weights, const T* origin, i64 n_points,
 }
 
 // The mean of the rows, rounded, and three numbers: the mean over the columns of their variance, the
-// weighted sum of squares about the mean, and the mass; a block a problem, each with its moments
-// `stride` numbers after those of the one before it.
+// weighted sum of squares about the mean, and the mass. Each block takes one problem. The moments
+// of a problem begin `stride` numbers after those of the problem before it.
 template <typename T>
 __global__ void __launch_bounds__(THREADS)
 rows_spread(const double* plain_mass, const double* plain_sums, const double* plain_squares,

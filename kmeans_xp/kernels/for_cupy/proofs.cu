@@ -3,9 +3,9 @@
 // why it holds. For compute capability 8.0 and above.
 //
 // Rows and centroids are scaled by powers of two, so that the greatest number lies below 2^15.
-// Rounding to half moves a row or a centroid by a length that is computed, not bounded, and two
-// distances that differ by more than all that was moved are in the same order before it. The
-// scores are those of the rounded numbers, |h(c)|^2 / 2 included.
+// Rounding to half moves a row or a centroid by a length that is computed, not bounded. Two distances
+// that differ by more than the sum of these lengths have the same order before rounding. The scores
+// are those of the rounded numbers, |h(c)|^2 / 2 included.
 
 #include "chain.cu"
 
@@ -154,7 +154,7 @@ __device__ __forceinline__ void merge_quad(Nearest& found) {
 __device__ bool is_proven(const Nearest& found, const Row& row, float ratio, const Limits& limits) {
     float inverse = 1.0f / ratio;
     float both = distance_of(found.best, row, inverse) + distance_of(found.second, row, inverse);
-    // The row was moved; or else its product with the difference of two centroids was changed.
+    // Either the row was moved, or its product with the difference of two centroids was changed.
     float of_row = row.lost * fminf(both, 2.0f * limits.norm);
     float apart = row.apart + 1.001f * (of_row + ratio * limits.lost * both);
     return found.second - found.best > apart && fabsf(found.best) > 1e-37f;

@@ -60,10 +60,10 @@ inertia_parts(const In* points, const T* weights, const T* origin, const int* pr
 }
 
 // ---- greedy k-means++: a centre is fold_chosen, draw_candidates and measure_candidates ----
-// Centres are numbered from the first, which is folded in before any is drawn, from 0 on. The second
-// dimension of a grid goes over runs: what is kept for a row, a block or a candidate, each has of
-// its own, one run after another; distances that are kept lie candidate by candidate, then run by
-// run, and so do chosen centres.
+// Centres are numbered from 0. Number 0 is folded in before any other is drawn. The second dimension
+// of a grid goes over runs. Each run has its own numbers for rows, blocks and candidates, one run
+// after another. Distances that are kept lie candidate by candidate, then run by run, and so do
+// chosen centres.
 
 // What one centre leaves for the next, of each run.
 struct Seeding {
@@ -212,7 +212,7 @@ centre_distances(const T* centres, const T* candidates, int n_candidates, int n_
     }
 }
 
-// The first candidate whose potential is the least but for rounding; all threads of a block.
+// The first candidate whose potential is the smallest, up to rounding; all threads of a block.
 template <int L>
 __device__ __forceinline__ int best_of(const double* partials, int n_parts, int n_candidates, double slack) {
     __shared__ double sums[THREADS];
@@ -243,11 +243,11 @@ __device__ __forceinline__ int best_of(const double* partials, int n_parts, int 
 }
 
 // One pass over the rows for up to L candidates. Rows pass through shared memory, 128 bytes of
-// each at a time, so that neighbours read neighbours; then a thread measures a row. What is asked
-// for, by pointers that are not null: the distances of each candidate (or, of one, the lesser of
-// that and closest), the weighted sums of min(closest, distance) over a block's rows, and the
-// choice of the best candidate, by the block that comes last. With labels of the nearest centre,
-// rows that no candidate is nearer to are not read; their sums keep their bits.
+// each at a time, so that neighbours read neighbours; then a thread measures a row. Pointers that are
+// not null ask for results. These are the distances to each candidate (for a single candidate, the
+// smaller of that and closest), and the weighted sums of min(closest, distance) over a block's rows.
+// The block that comes last can also choose the best candidate. With labels of the nearest centre,
+// rows to which no candidate is nearer are not read; their sums keep their bits.
 template <typename In, typename T, int L>
 __global__ void __launch_bounds__(THREADS, L > 4 ? 2 : 4)
 measure_candidates(const In* points, const T* weights, const T* origin, const int* problems,

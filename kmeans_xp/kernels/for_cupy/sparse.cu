@@ -1,6 +1,6 @@
-// The kernels of sparse.py. Rows are the stored numbers of a CSR matrix, their columns, and where
-// rows begin; they are read as T (float or double), and everything is computed in double, from
-// the stored numbers alone. Every sum is taken in an order that the launch alone decides.
+// The kernels of sparse.py. Rows are the stored numbers of a CSR matrix, their columns, and the places
+// where rows begin. Numbers are read as T (float or double). Everything is computed in double, from
+// the stored numbers alone. The launch alone decides the order of every sum.
 
 #include "common.cu"
 
@@ -144,8 +144,9 @@ sparse_distances(const T* numbers, const int* columns, const i64* starts, const 
     if (threadIdx.x % 32 == 0) out[row] = distance;
 }
 
-// The squared distance of each row to every centroid: |x|^2 - 2 x.c + |c|^2, but for a nearest one
-// that is too near for that. A warp a row.
+// The squared distance of each row to every centroid: |x|^2 - 2 x.c + |c|^2. Rounding could spoil
+// that for a nearest centroid that is very near, so its distance is measured by differences. A
+// warp takes a row.
 template <typename T>
 __global__ void __launch_bounds__(THREADS)
 sparse_all_distances(const T* numbers, const int* columns, const i64* starts, const T* origin,
@@ -212,8 +213,9 @@ sum_sparse_pieces(const T* numbers, const int* columns, const i64* row_starts, c
     if (threadIdx.x == 0) mass[piece] = total;
 }
 
-// Weighted sums, of squares, and of weights, of the stored numbers of each column less the
-// origin's, for some rows, and the mass of the rows after them; a warp a part. out is zero before.
+// For some rows: the weighted sums of the stored numbers of each column less the origin's, the sums of
+// their squares, and the sums of their weights. The mass of the rows follows. A warp takes a part
+// of the rows. out is zero before.
 template <typename T>
 __global__ void __launch_bounds__(32)
 sparse_moments(const T* numbers, const int* columns, const i64* starts, const T* weights,

@@ -80,8 +80,8 @@ means_and_signals(const double* sums, const double* mass, const T* old, int n_cl
 // ---- sums of the sorted rows ----
 
 // The weighted sums of the pieces. Threads lie across the features, THREADS at most, and then
-// across rows. The block that finishes a cluster last adds up its pieces in their order; if there
-// are old centroids it makes the new one, and the last of all adds up the signals.
+// across rows. The block that finishes a cluster last adds up its pieces in their order. If there
+// are old centroids, it also makes the new one. The last block of all adds up the signals.
 // tickets: one for each cluster and THREADS features, and one more.
 template <typename In, typename T>
 __global__ void __launch_bounds__(THREADS, 4)

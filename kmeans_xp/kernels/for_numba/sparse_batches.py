@@ -32,17 +32,17 @@ from kmeans_xp.kernels.sparse_rows import SparseRows
 
 __all__: list[str] = []
 
-#: features of a centroid that are worked on side by side, each with sums of its own
+#: number of features of a centroid that are computed side by side, each with its own sums
 _BESIDE = 64
 #: numbers for each feature, with which rows have numbers of most
 _FULL = 4
-#: numbers of centroids that are worth a thread of their own
+#: minimum of numbers of centroids for a thread to pay
 _MANY_NUMBERS = 2**17
 
 
 @compiled(NUMBERS, NUMBERS, COUNT, COUNT, SUMS, SUMS)
 def _describe(centroids, origin, start, stop, biases, from_zero):
-    """Write what scores of some centroids begin with, and their squares from zero."""
+    """Write the start of the scores of some centroids, and their squared lengths."""
     n_features = len(origin)
     scored, whole = np.empty(_BESIDE), np.empty(_BESIDE)
     for cluster in range(start, stop):
@@ -87,7 +87,7 @@ def _move_all(centroids, origin, shares, from_zero, start, stop, new, sq_shifts)
 
 @compiled(NUMBERS, NUMBERS, NUMBERS_64, ROWS_64, NUMBERS_64, COLUMNS, COUNT, COUNT, RESULTS, SUMS)
 def _move_found(centroids, origin, shares, sums, mass, found, start, stop, new, sq_shifts):
-    """Move the features of some centroids that the batch has numbers of."""
+    """Move those features of some centroids for which the batch has numbers."""
     for cluster in range(start, stop):
         at, share = cluster * len(origin), shares[cluster]
         if share == 0.0:
@@ -105,7 +105,7 @@ def _move_found(centroids, origin, shares, sums, mass, found, start, stop, new, 
 
 
 class _Found(NamedTuple):
-    """The features that rows have numbers of, and the rows with no others.
+    """The features for which rows have numbers, and the rows with these features only.
 
     Parameters
     ----------
@@ -129,7 +129,7 @@ class _Found(NamedTuple):
         n_found = _number_columns[numbers.dtype](columns, numbered, found, renamed)
         if n_found == n_features:  # numbered as they were met, not as the centroids have them
             return every
-        # One that does not occur does no harm: there has to be some feature.
+        # A feature that does not occur does no harm, and one feature is needed.
         features = found[:n_found] if n_found else np.zeros(1, np.int32)
         csr = Csr(numbers, renamed[: len(numbers)], starts, len(features))
         return cls(features, SparseRows(csr, rows.weights))

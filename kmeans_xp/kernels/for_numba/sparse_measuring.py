@@ -60,7 +60,7 @@ __all__ = ["inertia_of", "sq_norms_of", "write_sq_norms"]
 
 #: nanoseconds of a stored number, roughly
 _MEASURED, _ADDED = 3.0, 3.0
-#: tasks that each have sums of their own for all columns, at most, and numbers for each sum
+#: maximum number of tasks with their own sums of all columns, and numbers for each sum
 _MOST_TASKS, _NUMBERS_A_SUM = 8, 8
 #: scores of a tile of rows
 _TILE_SCORES = 2**17
@@ -86,7 +86,7 @@ def measured(numbers, columns, start, stop, origin, centroids, at, sq_norm):
         whole = np.float64(origin[column]) + centroid
         under += whole * whole
     distance = apart + max(sq_norm - under, 0.0)
-    # As many roundings as the sum of all squared differences has are allowed.
+    # Allow the rounding of a sum of all squared differences.
     eps = 2.0**-52 if numbers.itemsize == 8 else 2.0**-23
     least = sq_norm * 2.0**-52 * (stop - start + _ROUNDINGS)
     if distance * eps * (origin.shape[0] + 3) >= least:
@@ -169,7 +169,7 @@ def _measure_rows(
 
 @override(assigned_sq_distances)
 def measured_under_the_row(rows: SparseRows, labels: Labels, centroids: Floats) -> Floats:
-    """Look at no more of a centroid than the row has numbers of."""
+    """Read only those features of a centroid for which the row has numbers."""
     dtype, origin, labels = centroids.dtype, origin_of(rows), int32_labels(labels)
     given, distances = _Centroids(centroids, origin), np.empty(rows.n_points, centroids.dtype)
     operands = (origin, labels, given.flat, given.sq_norms, distances)
@@ -224,7 +224,7 @@ def _add_distances(
 
 @override(assigned_inertia)
 def added_as_measured(rows: SparseRows, labels: Labels, centroids: Floats) -> Floats:
-    """Hold no distance in memory."""
+    """Keep no distances in memory."""
     given = _Centroids(centroids, origin_of(rows))
     return np.asarray(inertia_of(rows, int32_labels(labels), given.flat, given.sq_norms))
 
@@ -243,7 +243,7 @@ def inertia_of(rows: SparseRows, labels: Labels, centroids: Floats, sq_norms: Fl
 
 @inline
 def sq_norm_of(numbers, columns, start, stop, origin, sq_norm):
-    """Return the squared distance of a row to the origin, whose own square is given."""
+    """Return the squared distance of a row to the origin, given the origin's squared length."""
     under = apart = 0.0
     for place in range(np.uint64(start), np.uint64(stop)):
         about = np.float64(origin[np.uint64(columns[place])])

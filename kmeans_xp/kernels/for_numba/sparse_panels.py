@@ -1,4 +1,4 @@
-"""Centroids as panels that sparse rows are scored with, and how sparse rows are cut into tasks."""
+"""Panels of centroids, which score sparse rows, and tasks of sparse rows."""
 
 import functools
 from collections.abc import Callable
@@ -43,9 +43,9 @@ __all__ = [
 
 R = TypeVar("R")
 
-#: bytes of a group of centroids: such as a second-level cache holds beside the rows
+#: bytes of a group of centroids: a second-level cache holds it beside the rows
 _GROUP_BYTES = 3 * 2**18
-#: units of a group, at least: a row is read once for each group
+#: minimum of units in a group: each group reads all rows once
 _FEWEST_UNITS = 4
 #: features that are turned at a time
 _TURNED = 16
@@ -99,7 +99,7 @@ class Panel(NamedTuple):
 
 def n_packing_tasks(n_clusters: int, n_features: int) -> int:
     """Return into how many tasks the features of centroids are cut to be laid out."""
-    # Half of what a number takes: those of another thread come into this one's cache after.
+    # Half the cost of a number: the numbers of another thread must come to this one's cache later.
     return n_tasks_for(n_features, 0.75 * -(-n_clusters // UNIT) * UNIT)
 
 
@@ -197,7 +197,7 @@ def in_ranges(task: Callable[[int, int], R], n: int, n_tasks: int) -> list[R]:
 
 
 def arrays_of(rows: SparseRows) -> tuple[Floats, NDArray[np.int32], NDArray[np.int64]]:
-    """Return the stored numbers, their columns, and where rows begin; some number in any case."""
+    """Return the stored numbers, their columns, and where rows begin; at least one number."""
     numbers, columns, starts, _ = rows.csr
     if not numbers.size:
         numbers, columns = np.zeros(1, numbers.dtype), np.zeros(1, columns.dtype)

@@ -49,7 +49,7 @@ _TILE_ROWS = 64
 
 @inline
 def rounding_of(n_numbers, is_double):
-    """Return what part of the squares of a row and a candidate may be nothing but rounding.
+    """Return the share of the squares of a row and a candidate that may be rounding error.
 
     Rows that are chosen are candidates: one that is equal to a row must not be drawn again.
     """
@@ -135,14 +135,14 @@ def fold_rows(
 
 
 class _Folded(NamedTuple):
-    """What ``closest`` becomes by each of the candidates: one of them is folded in next."""
+    """The next ``closest`` for each of the candidates, one of which is folded in next."""
 
     closest: Floats
     candidates: Floats
     nearer: Floats
 
     def by(self, candidate: Floats, closest: Floats) -> Floats | None:
-        """Return what the closest become by this very candidate, if it is one of these."""
+        """Return the next closest distances for this candidate, if it is one of these."""
         if closest is not self.closest or candidate.base is None:
             return None
         if candidate.base is not self.candidates and candidate.base is not self.candidates.base:
@@ -220,7 +220,7 @@ def _keep_nearer_rows(
 
 @override(closer_of)
 def folded_in_a_pass(rows: SparseRows, closest: Floats, candidate: Floats) -> Floats:
-    """Take what was measured when this was one of several candidates; else measure it."""
+    """Use the distances from when this was one of several candidates; otherwise measure them."""
     folded = rows.kept.pop("folded", None)
     known: Floats | None = None if folded is None else folded.by(candidate, closest)
     if known is not None:
@@ -243,7 +243,7 @@ def _sq_norms(points: Floats) -> Floats:
 
 
 def _dots(points: Floats, others: Floats) -> Floats:
-    """Return the product of each row with the other's in float64."""
+    """Return the products of rows with other rows in float64."""
     # Not by BLAS: the rounding of its dot products depends on its number of threads.
     products: Floats = np.einsum("ij,ij->i", points, others, dtype=np.float64)
     return products

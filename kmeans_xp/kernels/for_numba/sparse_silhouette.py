@@ -1,4 +1,4 @@
-"""Mean distances of sparse rows to clusters: a row meets those rows alone that share its features.
+"""Mean distances of sparse rows to clusters; a row is measured to rows that share its features.
 
 Rows are taken in the order of their clusters, and their numbers column by column. What a row has in
 common with all others is then a sum over the columns that it has numbers of. Each pair of rows is
@@ -125,12 +125,12 @@ def _measure(
         for other in range(begin, n_points):
             both = norm + sq_norms[other]
             squared = both - 2.0 * shared[other]
-            # Rows that are equal are at distance 0, not at that of rounding.
+            # Equal rows are at distance 0, without rounding error.
             shared[other] = np.sqrt(squared if squared > eps * both else 0.0)
         if is_once:
             for other in range(begin, n_points):
                 sums[cluster, other] += shared[other]
-        # Not those before: pairs with their rows are theirs, and so are the sums of these.
+        # Earlier tasks measure the pairs with earlier rows, and add them to both rows.
         for other_cluster in range(cluster if is_once else 0, len(bounds) - 1):
             total = 0.0
             for other in range(max(bounds[other_cluster], begin), bounds[other_cluster + 1]):
@@ -159,7 +159,7 @@ def _means(sums, order, bounds, first, last, n_columns, within, nearest):
 
 
 class _Sorted(NamedTuple):
-    """Rows, and what is known of them in the order of their clusters.
+    """Rows and their numbers in the order of the clusters.
 
     Parameters
     ----------

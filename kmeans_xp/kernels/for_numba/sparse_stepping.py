@@ -122,7 +122,7 @@ def _update_one(sums, place, mass, cluster, old, new, signals):
 
 
 class SparseSteps(StepsInOneCall):
-    """Takes several steps in a call where rows are few; else steps that leave no totals."""
+    """Take several steps in a call for few rows; otherwise steps that keep no totals."""
 
     def __init__(self, rows: SparseRows, reduce: Reduce, tol: float, *, xp: Namespace) -> None:
         super().__init__(reduce, tol, xp=xp)
@@ -136,7 +136,7 @@ class SparseSteps(StepsInOneCall):
         if self._is_small:
             return super().take(centroids, n_left=n_left)
         update: Update = self.reduce(labelled_and_updated, centroids)
-        # There are totals only where a cluster is left empty.
+        # Totals exist only if a cluster is empty.
         is_full = update.signals[1] == 0.0
         totals = None if is_full else self.reduce(lloyd_step, centroids)
         return Step(centroids, totals, update, update.signals)

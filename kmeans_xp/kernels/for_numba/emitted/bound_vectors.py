@@ -34,10 +34,10 @@ __all__ = [
     "turn_into_bounds",
 ]
 
-# What a step knows of each centroid: columns of a table, since a row reads all four of its own.
+# The numbers of a step for each centroid are columns of a table: a row reads all four of its own.
 NORM, DRIFT, DRIFT_OF_OTHERS, GAP, N_COLUMNS = range(5)
 
-# What bounds are rounded with, in the dtype of the rows: numba has its literals in float64.
+# Factors that round bounds, in the dtype of the rows: literals of numba are float64.
 UP, DOWN, ROUNDING, LEAST, BIGGEST, LIMIT, FAR, MEASURED, N_CONSTANTS = range(9)
 
 
@@ -104,7 +104,7 @@ def _zero(code: _Code) -> Any:
 
 
 def _slack(code: _Code, reach: Any, numbers: list[Any]) -> tuple[Any, Any]:
-    """Return how far scores of rows of this reach may be off, and which do not overflow."""
+    """Return the maximum error of scores of rows with this reach, and which do not overflow."""
     builder = code.builder
     scale = builder.fadd(reach, code.least(numbers[BIGGEST], code.product(numbers[FAR], reach)))
     slack = builder.fadd(code.product(numbers[ROUNDING], scale, scale), numbers[LEAST])
@@ -126,7 +126,7 @@ def _of_rows(
 
 
 def _distance(code: _Code, sq_norm: Any, score: Any, slack: Any) -> Any:
-    """|x - c|^2 = |x|^2 - 2 (x.c - |c|^2 / 2), but for rounding."""
+    """|x - c|^2 = |x|^2 - 2 (x.c - |c|^2 / 2), except for rounding."""
     builder = code.builder
     squared = builder.fadd(builder.fsub(builder.fsub(sq_norm, score), score), slack)
     return code.root(code.greatest(squared, _zero(code)))

@@ -56,7 +56,7 @@ CENTRE = 128 if _HAS_VNNI else 64
 MOST_CODE = CENTRE - 1
 #: lanes of a vector of sums
 LANES = _BYTES // 4
-#: products of bytes that take as long as a multiply-add of the dense kernel
+#: number of products of bytes in the time of one multiply-add of the dense kernel
 PRODUCTS_A_MULTIPLY_ADD = 4 if _HAS_VNNI else 2
 #: vectors of a block of centroids, and rows that are scored at a time: their sums, a block and what
 #: is read fill the 32 or 16 registers
@@ -65,7 +65,7 @@ _VECTORS, CODED_ROWS = (4, 6) if _BYTES == 64 else (2, 4)
 CODED_BLOCK = _VECTORS * LANES
 #: candidates of a row whose chains are computed side by side
 _CHAINS = 8
-#: candidates that a coded row is compared with at a time
+#: number of candidates to compare with a coded row at a time
 NEAR = 8
 
 
@@ -162,7 +162,7 @@ def code_row(
         lost, length, total = so_far
         here = code.load(centred.at(builder.add(at, index)))
         number = _of_lanes(code, "rint", builder.fmul(here, inverses))
-        # Ordered comparisons: NaN becomes a number here; what it loses shows it.
+        # With ordered comparisons NaN becomes a number here; the rounding error then shows it.
         number = code.greatest(code.least(most, number), builder.fneg(most))
         left = code.multiply_add(builder.fneg(scales), number, here)
         place = builder.bitcast(codes.at(builder.add(code_at, index)), bytes_.as_pointer())

@@ -1,4 +1,4 @@
-"""Vector instructions for distances between rows, of which there is a panel and a few more."""
+"""Vector instructions for distances between the rows of a panel and a few other rows."""
 
 from typing import Any
 
@@ -30,7 +30,7 @@ def _add_to_panel(
     ]
     for v in range(_VECTORS):
         left = [code.product(root, w) for root, w in zip(roots[v::_VECTORS], there, strict=True)]
-        # In pairs, so that what is rounded in the rows' dtype is rounded three times at most.
+        # In pairs, so that a number is rounded at most three times in the dtype of the rows.
         while len(left) > 1:
             left = [builder.fadd(a, b) for a, b in zip(left[::2], left[1::2], strict=True)]
         _add_wide(code, left[0], sums, builder.add(at, _I64(v * code.n_lanes)))

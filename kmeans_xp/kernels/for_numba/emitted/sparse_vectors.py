@@ -37,7 +37,7 @@ __all__ = [
 LANES = _BYTES // 8
 #: panels hold a multiple of this number of centroids: a group's last vector may be half full
 UNIT = LANES // 2
-#: units of scores that are held in registers at a time
+#: number of units of scores in registers at a time
 MOST_UNITS = 16
 _SIZES = tuple(range(1, MOST_UNITS + 1))
 _DOUBLE = ir.DoubleType()
@@ -45,7 +45,7 @@ _WIDE = ir.VectorType(_DOUBLE, LANES)
 
 
 def _chains(n_vectors: int) -> int:
-    """Return how many sums of each score are added up side by side: one waits for its last."""
+    """Return the number of sums of each score, added side by side: a single sum would wait."""
     return {1: 4, 2: 2}.get(n_vectors, 1)
 
 
@@ -118,8 +118,8 @@ def _scores(
         return chained(lambda chain, s: multiply(builder.add(index, _I64(chain)), s), sums)
 
     def rest(chain: int, sums: list[Any]) -> list[Any]:
-        # Past the end the first number of all stands in, as a zero: no branch that the
-        # processor would have to foresee.
+        # Past the end, read the first number of all and multiply it by zero. A branch would have to
+        # be predicted.
         index = builder.add(whole, _I64(chain))
         is_there = builder.icmp_signed("<", index, stop)
         return multiply(builder.select(is_there, index, _I64(0)), sums, is_there)
@@ -170,8 +170,8 @@ def add_numbers(
         add(builder.add(index, _I64(1)), weight)
         return []
 
-    # In pairs, as the scores of a few vectors are, so that the processor foresees this loop's end
-    # by that one's; the last of an odd number without a branch.
+    # In pairs, like the scores of a few vectors: the processor then predicts the end of this loop
+    # from that one. An odd last number needs no branch.
     whole = builder.add(start, builder.and_(builder.sub(stop, start), _I64(-2)))
     code.loop(start, whole, 2, [], add_two)
     is_odd = builder.icmp_signed("<", whole, stop)
@@ -224,7 +224,7 @@ def _greatest_lane(code: _Code, vector: Any) -> Any:
 
 
 def _place_of(code: _Code, vectors: list[Any], number: Any) -> Any:
-    """Return the place of the first number that is equal to one."""
+    """Return the place of the first number that equals a given one."""
     builder, every = code.builder, code.splat(number, _WIDE)
     found = ir.Constant(ir.IntType(128), 0)
     for place, vector in enumerate(vectors):
@@ -276,7 +276,7 @@ def write_sq_distances(
     at: Any,
     sq_norm: Any,
 ) -> None:
-    """Write |x|^2 - 2 score, at least 0, to ``distances[place]`` and on, and nothing after them."""
+    """Write |x|^2 - 2 score, at least 0, from ``distances[place]`` on, and nothing after them."""
     builder = code.builder
 
     def write(index: Any, wide: Any, kind: Any) -> list[Any]:
@@ -312,7 +312,7 @@ def fold_scores(
     weight: Any,
     sums: _Array,
 ) -> None:
-    """Add what a row's distance becomes by each candidate to ``sums``, and keep it if asked to.
+    """Add the new distance of a row, for each candidate, to ``sums``, and keep it if asked to.
 
     The distance is |x|^2 - 2 score, or 0 where that is at most ``eps`` times the squares of both;
     there are a multiple of ``UNIT`` scores.

@@ -76,7 +76,7 @@ _VOID_POINTER = _I8.as_pointer()
 
 
 def total_width(n_features: int) -> int:
-    """Return how far apart rows of totals stand: the features, the mass, and what fills vectors."""
+    """Return the distance between rows of totals: features, mass, and padding to whole vectors."""
     width: int = _NARROW if n_features < _NARROW else _BYTES // 8
     return n_features - n_features % width + width
 
@@ -534,7 +534,7 @@ def _pack_many(
 
 
 def _touch(code: _Code, first: Any, last: Any, n_features: Any) -> None:
-    """Read all from the first row to the last, a number a cache line, in the order of memory.
+    """Read one number of each cache line from the first row to the last, in memory order.
 
     Squares of the matrix are read in an order that processors do not foresee; this one they do.
     """
@@ -547,7 +547,7 @@ def _touch(code: _Code, first: Any, last: Any, n_features: Any) -> None:
         return [builder.xor(seen[0], number)]
 
     (seen,) = code.loop(start, stop, LINE, [_I32(0)], read)
-    # An instruction of no bytes that wants the result: else nothing would be read.
+    # An empty instruction that uses the result; otherwise the compiler would drop the reads.
     wanted = ir.FunctionType(ir.VoidType(), [_I32])
     builder.asm(wanted, "", "r", [seen], side_effect=True)
 
@@ -559,8 +559,8 @@ def _transposed(code: _Code, rows: list[Any]) -> list[Any]:
     pairs = [number for lane in range(n_lanes) for number in (lane, n_lanes + lane)]
     step = 1
     while step < n_lanes:
-        # Interleaving each row with the one half of them further on turns the square, bit of
-        # the index by bit.
+        # Interleave each row with the row half of them further on. Each round moves one bit of the
+        # index, until the square is transposed.
         rows = [
             code.shuffle(rows[i], rows[i + half], pairs[part : part + n_lanes])
             for i in range(half)
@@ -634,7 +634,7 @@ def _greatest(code: _Code, values: list[Any]) -> tuple[Any, Any]:
     """Return in each lane the greatest of the values, and the index of the first such."""
     builder = code.builder
     left = [(v, ir.Constant(code.indices, [j] * code.n_lanes)) for j, v in enumerate(values)]
-    while len(left) > 1:  # in pairs: a chain of comparisons would wait for each of them
+    while len(left) > 1:  # in pairs, since each comparison of a chain would wait for the last
         winners = []
         for (value, index), (other, other_index) in zip(left[::2], left[1::2], strict=False):
             is_greater = code.greater(other, value)

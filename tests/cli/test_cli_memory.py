@@ -1,0 +1,151 @@
+"""Memory: a table and the matrix of its numbers are not held together, and output is copied."""
+
+import subprocess
+import sys
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+pa = pytest.importorskip("pyarrow")
+pytest.importorskip("typer")
+
+from pyarrow import csv, feather, parquet  # noqa: E402
+
+from kmeans_xp.cli import inputs, labelled, tables  # noqa: E402
+from kmeans_xp.cli.asked import Asked  # noqa: E402
+
+Run = Callable[..., Any]
+
+N_ROWS = 300
+
+MEASURED = """
+import sys
+from pathlib import Path
+from kmeans_xp.cli import inputs, tables
+from kmeans_xp.cli.asked import Asked
+
+def memory(name):
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(name))
+
+tables.LARGE = 0
+small, large = map(Path, sys.argv[1:])
+inputs.read(small, Asked())
+before = memory("VmRSS")
+values = inputs.read(large, Asked()).values
+print((memory("VmHWM") - before) / values.nbytes)
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="needs Linux to measure memory")
+@pytest.mark.parametrize("kind", ["csv", "parquet"])
+def test_reading_needs_little_memory_beside_the_numbers(kind: str, tmp_path: Path) -> None:
+    write = {"csv": csv.write_csv, "parquet": parquet.write_table}[kind]
+    files = [tmp_path / f"{size}.{kind}" for size in ("small", "large")]
+    for file, n_rows in zip(files, (100, 2_000_000), strict=True):
+        columns = np.random.default_rng(0).integers(0, 9, (10, n_rows))
+        write(pa.table({f"c{i}": column for i, column in enumerate(columns)}), file)
+    command = [sys.executable, "-c", MEASURED, *files]
+    ratio = float(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+    # 1.0 are the numbers themselves. A table and a matrix together would take 2.0, and more.
+    assert 0.9 < ratio < 1.9
+
+
+def _table() -> pa.Table:
+    rng = np.random.default_rng(0)
+    return pa.table(
+        {
+            "width": rng.normal(size=N_ROWS).round(3),
+            "n": rng.integers(0, 50_000, N_ROWS),
+            "nothing": pa.nulls(N_ROWS),
+            "text": [None if i % 7 == 0 else f"a, {i}" for i in range(N_ROWS)],
+            "yes": rng.random(N_ROWS) < 0.5,
+            "day": rng.integers(0, 9999, N_ROWS).astype("datetime64[D]"),
+        }
+    )
+
+
+def _written_with_thousands(table: pa.Table, path: Path) -> None:
+    rows = zip(*(table[name].to_pylist() for name in ("width", "n", "text")), strict=True)
+    lines = [f"{width:.3f};{n:,};{text or ''}\n" for width, n, text in rows]
+    path.write_text("".join(["width; n ;text\n", *lines]))
+
+
+def _written_with_categories(table: pa.Table, path: Path) -> None:
+    table = table.drop_columns(["nothing"])
+    text = table.column_names.index("text")
+    table = table.set_column(text, "text", table["text"].dictionary_encode())
+    parquet.write_table(table, path, row_group_size=90)  # each group with its own categories
+
+
+SOURCES: dict[str, Callable[[pa.Table, Path], Any]] = {
+    "csv": csv.write_csv,
+    "parquet": lambda table, path: parquet.write_table(table, path, row_group_size=70),
+    "feather": lambda table, path: feather.write_feather(table, str(path), chunksize=50),
+    "thousands.csv": _written_with_thousands,
+    "categories.parquet": _written_with_categories,
+}
+
+
+@pytest.mark.parametrize("target", ["parquet", "feather", "tsv"])
+@pytest.mark.parametrize("kind", SOURCES)
+def test_rows_are_written_part_by_part_as_all_at_once(
+    kind: str, target: str, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source, out = tmp_path / f"rows.{kind}", tmp_path / f"out.{target}"
+    SOURCES[kind](_table(), source)
+    expected = _read(source)
+    for module, name, value in (
+        (tables, "LARGE", 0),
+        (tables, "BLOCK_BYTES", 700),
+        (tables, "ROWS_A_BATCH", 40),
+        (labelled, "GROUP_BYTES", 2000),
+    ):
+        monkeypatch.setattr(module, name, value)
+    result = run(
+        "cluster", source, "-k", 3, "--columns", "width,n", "--thousands", ",", "--out", out
+    )
+    assert result.exit_code == 0, result.output
+    found = _read(out)
+    assert set(found["cluster"].to_pylist()) == {0, 1, 2}
+    if target == "tsv" and kind.endswith("csv"):  # cells stay as they are
+        assert [row[:-1] for row in _cells(out)][1:] == _cells(source)[1:]
+    else:
+        tables.write(
+            expected.append_column("cluster", found["cluster"]), again := out.with_stem("a")
+        )
+        assert found.equals(_read(again))
+
+
+def _read(path: Path) -> pa.Table:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # a warning for each format that was detected
+        return tables.read(path, tables.TextFormat(thousands=","))
+
+
+def _cells(path: Path) -> list[list[str]]:
+    return list(tables.text_rows(path, tables.TextFormat().of(path)))
+
+
+@pytest.mark.parametrize("suffix", ["gz", "bz2"])
+def test_compressed_text_is_read_block_by_block(suffix: str, tmp_path: Path) -> None:
+    plain, packed = tmp_path / "rows.csv", tmp_path / f"rows.csv.{suffix}"
+    csv.write_csv(_table(), plain)
+    with pa.output_stream(packed, compression={"gz": "gzip"}.get(suffix, suffix)) as file:
+        file.write(plain.read_bytes())
+    assert tables.read(packed).equals(tables.read(plain))
+
+
+@pytest.mark.parametrize("n_more", [-1, 1])
+@pytest.mark.parametrize("kind", ["csv", "parquet"])
+def test_a_file_that_changed_is_an_error(kind: str, n_more: int, tmp_path: Path) -> None:
+    source = tmp_path / f"rows.{kind}"
+    SOURCES[kind](_table(), source)
+    data = inputs.read(source, Asked("width"))
+    labels = np.zeros(N_ROWS + n_more, np.int32)
+    with pytest.raises(ValueError, match="changed while the command ran"):
+        labelled.write_labelled(source, data, labels, tmp_path / f"out.{kind}")
