@@ -227,10 +227,8 @@ class KMeans(BaseKMeans):
         if self._is_watched(progress):
             best = self._watched_best(init, data, progress)
         else:
-            starts, options = self._starts(init, data), self._run_options(data)
-            if self._n_init == 1:
-                return lloyd(data.blocks, next(starts), **options)
-            best = best_of(runs_from(data.blocks, starts, **options))
+            starts = self._starts(init, data)
+            best = best_of(runs_from(data.blocks, starts, **self._run_options(data)))
         assert best is not None
         return best
 
