@@ -42,7 +42,6 @@ from kmeans_xp.kernels.for_numba.tiling import (
     Dense,
     Floats,
     Labels,
-    factor_of,
     filler_of,
     group_size,
     in_parts,
@@ -118,11 +117,17 @@ def label_panels(panels, n_rows, n_features, groups, biases, n_clusters, best, l
 @shared(ROWS, COUNT, COUNT, COUNT, NUMBERS, NUMBERS, COLUMN, LABELS, TOTALS)
 def add_tile(points, first, n_rows, row, factors, origin, weights, labels, totals):
     """Add the tile at ``first`` of ``points``, and at ``row`` of factors and weights."""
-    n_features, weight = points.shape[1], 1.0
+    n_features, weight, one = points.shape[1], 1.0, origin.dtype.type(1)
+    if factors.shape[0] == 0:  # a known factor of 1 costs no multiplication
+        for number in range(n_rows):
+            if weights.shape[0] > 0:
+                weight = np.float64(weights[row + number])
+            add_row(points, first + number, one, origin, weight, n_features, totals, labels[number])
+        return
     for number in range(n_rows):
-        factor = factor_of(factors, row + number)
         if weights.shape[0] > 0:
             weight = np.float64(weights[row + number])
+        factor = factors[row + number]
         add_row(points, first + number, factor, origin, weight, n_features, totals, labels[number])
 
 

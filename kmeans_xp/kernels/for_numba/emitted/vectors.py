@@ -398,13 +398,14 @@ def pack_panel(
     row lie side by side. Where fewer rows are left than a panel has, the last one is repeated.
     """
     builder = code.builder
-    scales = _factors(code, factors, factor_at, n_rows)
     few = builder.icmp_signed("<=", n_features, _I64(_FEW_FEATURES))
     full = builder.icmp_signed(">=", n_rows, _I64(code.n_rows))
     dense = builder.icmp_signed("==", points.row_numbers, n_features)
-    with builder.if_else(builder.and_(few, builder.and_(full, dense))) as (shuffle, transpose):
+    plain = builder.icmp_signed("==", factors.length, _I64(0))
+    shuffled = builder.and_(builder.and_(few, full), builder.and_(dense, plain))
+    with builder.if_else(shuffled) as (shuffle, transpose):
         with shuffle:
-            _pack_few(code, points.row(first), scales, origin, n_features, panel.at(at))
+            _pack_few(code, points.row(first), origin, n_features, panel.at(at))
         with transpose:
             last = builder.sub(n_rows, _I64(1))
 
@@ -413,27 +414,20 @@ def pack_panel(
                 return points.row(builder.add(first, builder.select(is_there, _I64(number), last)))
 
             _touch(code, row(0), row(code.n_rows - 1), n_features)
-            _pack_many(code, row, scales, origin, n_features, panel.at(at))
+            _pack_many(code, row, n_rows, factors, factor_at, origin, n_features, panel.at(at))
 
 
 def _factors(code: _Code, factors: _Array, at: Any, n_rows: Any) -> list[Any]:
     """Return the factors of a panel's rows, as vectors."""
-    builder = code.builder
-    is_scaled = builder.icmp_signed(">", factors.length, _I64(0))
-    n_factors, first = (builder.select(is_scaled, number, _I64(0)) for number in (n_rows, at))
     return [
         code.load_first(
-            code.shifted(factors.at(first), start),
-            builder.sub(n_factors, _I64(start)),
-            other=1.0,
+            code.shifted(factors.at(at), start), code.builder.sub(n_rows, _I64(start)), other=1.0
         )
         for start in range(0, code.n_rows, code.n_lanes)
     ]
 
 
-def _pack_few(
-    code: _Code, rows: Any, factors: list[Any], origin: _Array, n_features: Any, panel: Any
-) -> None:
+def _pack_few(code: _Code, rows: Any, origin: _Array, n_features: Any, panel: Any) -> None:
     builder = code.builder
     after = builder.append_basic_block("packed")
     choice = builder.switch(n_features, after)
@@ -446,8 +440,7 @@ def _pack_few(
             start = part * code.n_lanes * count
             read = [code.load(code.shifted(rows, start + code.n_lanes * i)) for i in range(count)]
             for feature in range(count):
-                column = builder.fmul(_every(code, read, feature), factors[part])
-                column = builder.fsub(column, origins[feature])
+                column = builder.fsub(_every(code, read, feature), origins[feature])
                 place = feature * code.n_rows + part * code.n_lanes
                 code.store(column, code.shifted(panel, place))
         builder.branch(after)
@@ -483,7 +476,6 @@ def pack_chosen(
 ) -> None:
     """Do as ``pack_panel`` with the rows ``chosen[first]`` and on, and with factors from there."""
     builder = code.builder
-    scales = _factors(code, factors, first, n_rows)
     last = builder.sub(n_rows, _I64(1))
 
     def row(number: int) -> Any:
@@ -491,28 +483,51 @@ def pack_chosen(
         place = builder.add(first, builder.select(is_there, _I64(number), last))
         return points.row(builder.load(chosen.at(place)))
 
-    _pack_many(code, row, scales, origin, n_features, panel.at(at))
+    _pack_many(code, row, n_rows, factors, first, origin, n_features, panel.at(at))
 
 
 def _pack_many(
     code: _Code,
     row: Callable[[int], Any],
-    factors: list[Any],
+    n_rows: Any,
+    factors: _Array,
+    factor_at: Any,
     origin: _Array,
     n_features: Any,
     panel: Any,
 ) -> None:
     """Write the rows that ``row`` points to."""
+    is_scaled = code.builder.icmp_signed(">", factors.length, _I64(0))
+    with code.builder.if_else(is_scaled) as (scaled, plain):
+        with scaled:
+            here = _factors(code, factors, factor_at, n_rows)
+            _pack_transposed(code, row, here, origin, n_features, panel)
+        with plain:  # a tenth less time for few clusters than factors of 1 would take
+            _pack_transposed(code, row, None, origin, n_features, panel)
+
+
+def _pack_transposed(
+    code: _Code,
+    row: Callable[[int], Any],
+    factors: list[Any] | None,
+    origin: _Array,
+    n_features: Any,
+    panel: Any,
+) -> None:
     builder, n_lanes = code.builder, code.n_lanes
 
     def columns(index: Any, part: int, read: Callable[[Any], Any]) -> list[Any]:
-        rows = [row(part * n_lanes + lane) for lane in range(n_lanes)]
-        return _transposed(code, [read(code.shifted(r, index)) for r in rows])
+        rows = [read(code.shifted(row(part * n_lanes + i), index)) for i in range(n_lanes)]
+        if factors is None:
+            here = read(origin.at(index))
+            rows = [builder.fsub(each, here) for each in rows]
+        return _transposed(code, rows)
 
     def write(column: Any, start: Any, feature: int, part: int) -> None:
         index = builder.add(start, _I64(feature))
-        here = code.splat(builder.load(origin.at(index)))
-        column = builder.fsub(builder.fmul(column, factors[part]), here)
+        if factors is not None:  # one for each lane of a column
+            here = code.splat(builder.load(origin.at(index)))
+            column = builder.fsub(builder.fmul(column, factors[part]), here)
         place = code.shifted(panel, builder.mul(index, _I64(code.n_rows)))
         code.store(column, code.shifted(place, part * n_lanes))
 
