@@ -43,7 +43,10 @@ N_PAIRED = 1000
 N_PROBLEMS = 8
 
 #: kernels that say how work is done, and do none
-SAYING_HOW = {"batched_steps_of", "keeps_bounds", "rules_out_scores", "steps_of"}
+SAYING_HOW = {
+    *("batched_steps_of", "keeps_bounds", "rules_out_scores", "steps_of"),
+    "takes_whole_runs",
+}
 
 
 def arguments(kernel_name: str, size: Size, library: Any) -> tuple[Any, ...]:
@@ -86,6 +89,7 @@ def arguments(kernel_name: str, size: Size, library: Any) -> tuple[Any, ...]:
         "lloyd_step_batched": (rows, library.xp.stack([placed, placed])),
         "places_of_least": (closest, N_CANDIDATES),
         "row_uniforms": (rows, 0, (1, 2), 0),
+        "runs_at_once": (rows, library.xp.stack([placed, placed]), 3, 0.0),
         "silhouette_distances": (rows.part(0, n_paired), clusters, order, (0, 1, n_paired)),
         "solved_at_once": (problems, None, draws, options),
         "sphere_factors": (rows,),
