@@ -90,7 +90,7 @@ def runs_from(
             starts = list(starts)
             if len(starts) > 1:
                 return lloyd_restarts(blocks, starts, batched, **limits)
-        elif algorithm in ("auto", "lloyd"):
+        elif algorithm in ("auto", "lloyd") and tol >= 0.0:  # below, steps go on after the end
             starts = iter(starts)
             first = list(islice(starts, 1))
             starts = chain(first, starts)

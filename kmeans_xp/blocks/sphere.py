@@ -106,10 +106,8 @@ class OnSphere(OverBlocks):
 
     def take(self, indices: Array) -> DenseRows:
         """Return rows by their index among all, with their weights, relative to the origin."""
-        rows = self._given.take(indices)
-        factors = sphere_factors(rows, xp=self.xp)
-        scaled = SphereRows(rows.points, rows.weights, self._origin, factors)
-        return DenseRows(scaled.centred(), rows.weights)
+        points, weights, _ = self._given.take(indices)
+        return DenseRows(SphereRows(points, origin=self._origin).centred(), weights)
 
     def gathered(self, indices: Array) -> Rows:
         """Return the same as ``take``, but sparse rows stay sparse."""

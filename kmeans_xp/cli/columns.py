@@ -197,14 +197,18 @@ def matrix(
     for part in parts:
         here = points[start : start + part.num_rows]
         start += part.num_rows
-        for i, column in enumerate(part.columns):
-            numbers = pc.cast(column, pa.from_numpy_dtype(points.dtype), safe=False)
-            here[:, i] = numbers.fill_null(np.nan).to_numpy()
+        _write_numbers(part, here)
         is_finite &= not np.isinf(here).any()
-        del part, column, numbers  # before the next part is made
+        del part  # before the next one is made
     if not is_finite:
         check_all(~np.isinf(points), "infinite values", schema.names, path)
     return points
+
+
+def _write_numbers(part: pa.Table, points: np.ndarray[Any, Any]) -> None:
+    for i, column in enumerate(part.columns):
+        numbers = pc.cast(column, pa.from_numpy_dtype(points.dtype), safe=False)
+        points[:, i] = numbers.fill_null(np.nan).to_numpy()
 
 
 def _alike(missing: Sequence[str], table: pa.Table) -> str:

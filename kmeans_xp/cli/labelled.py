@@ -128,7 +128,7 @@ def _write_batches(
             for batch in batches:
                 writer.write(batch)
                 formulas.add_table(batch)
-    elif any(map(pa.types.is_dictionary, schema.types)):
+    elif any(map(tables.differs_by_batch, schema.types)):
         # A file has one dictionary for all batches: they must be known together.
         tables.write(pa.Table.from_batches(batches, schema), target)
     else:

@@ -214,4 +214,5 @@ def _opened(
         notes.append(f"missing values, if there are any, are replaced by {_BY_MODEL}")
     wanted.check(names, file)
     points = streaming.scaled(rows, scaling) if scaling else rows
-    return Inputs(table.schema, names, {}, rows, points, scaling, notes)
+    text = text.of(file, usual) if format_of(file) in DELIMITERS else text
+    return Inputs(table.schema, names, {}, rows, points, scaling, notes, text=text)

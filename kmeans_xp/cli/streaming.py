@@ -81,11 +81,10 @@ def read(file: Path, asked: Asked) -> Inputs:
     names, skipped = chosen(table, asked, file)
     rows = open_columns(file, table, names)
     names = list(rows.feature_names or names)
-    if not asked.scale:
-        return Inputs(table.schema, names, skipped, rows, rows, None, [why(file)])
-    scaling = _scaling_of(rows, file)
-    points = scaled(rows, scaling)
-    return Inputs(table.schema, names, skipped, rows, points, scaling, [why(file)])
+    text = asked.text.of(file) if format_of(file) in DELIMITERS else asked.text
+    scaling = _scaling_of(rows, file) if asked.scale else None
+    points = scaled(rows, scaling) if scaling else rows
+    return Inputs(table.schema, names, skipped, rows, points, scaling, [why(file)], text=text)
 
 
 def refuse_missing(file: Path, missing: Missing, option: str) -> None:

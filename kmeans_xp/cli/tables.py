@@ -37,6 +37,8 @@ csv.field_size_limit(2**31 - 1)
 #: size of text files that are read block by block, and of a block, in bytes
 LARGE = 64 * 2**20
 BLOCK_BYTES = 4 * 2**20
+#: size of a block that holds any row, in bytes
+LONGEST_ROW = 2**31 - 1
 #: number of blocks that are joined: the buffers of each may be larger than its values
 BLOCKS_JOINED = 4
 #: number of rows of Parquet files that are decoded at once
@@ -110,10 +112,17 @@ def batches(path: Path, text: TextFormat, schema: pa.Schema) -> Iterator[pa.Reco
         return
     with _opened_text(path, text, **options) as reader:
         names = reader.schema.names
-    types = dict(zip(names, schema.types, strict=True))
-    with _opened_text(path, text, types=types, **options) as reader:
-        for batch in reader:
-            yield pa.RecordBatch.from_arrays(batch.columns, schema=schema)
+    types, n_rows = dict(zip(names, schema.types, strict=True)), 0
+    try:
+        with _opened_text(path, text, types=types, **options) as reader:
+            for batch in reader:
+                n_rows += batch.num_rows
+                yield pa.RecordBatch.from_arrays(batch.columns, schema=schema)
+    except pa.ArrowInvalid as error:
+        if not _is_long_cell(error):
+            raise
+        rest = _parsed_text(path, text, **options).slice(n_rows)
+        yield from rest.rename_columns(schema.names).cast(schema).to_batches()
 
 
 def write(table: pa.Table, path: Path) -> None:
@@ -216,7 +225,18 @@ def _parsed_text(path: Path, text: TextFormat, **options: Any) -> pa.Table:
         except pa.ArrowInvalid:
             pass  # a later block has another type than the first: read all rows at once
     read = pa.csv.ReadOptions(encoding=text.encoding, **options)
-    return pa.csv.read_csv(path, read, *_parsing(text))
+    try:
+        return pa.csv.read_csv(path, read, *_parsing(text))
+    except pa.ArrowInvalid as error:
+        if not _is_long_cell(error):
+            raise
+        read.block_size = LONGEST_ROW
+        return pa.csv.read_csv(path, read, *_parsing(text))
+
+
+def _is_long_cell(error: pa.ArrowInvalid) -> bool:
+    """Return whether a row did not fit in a block."""
+    return "straddl" in str(error)
 
 
 def _opened_text(
@@ -239,7 +259,10 @@ def _joined(parts: Iterable[pa.RecordBatch], schema: pa.Schema) -> pa.Table:
     joined: list[pa.RecordBatch] = []
     parts = iter(parts)
     while few := list(itertools.islice(parts, BLOCKS_JOINED)):
-        joined.append(pa.concat_batches(few))
+        try:
+            joined.append(pa.concat_batches(few))
+        except pa.ArrowInvalid:  # more than 2 GiB of text do not fit in one array
+            joined += few
         del few
         pa.default_memory_pool().release_unused()
     return pa.Table.from_batches(joined, schema)
@@ -351,7 +374,7 @@ def _write_npy(table: pa.Table, path: Path) -> None:
 
 def _read_parquet(path: Path) -> pa.Table:
     file = parquet.ParquetFile(path, pre_buffer=False)
-    if any(map(_is_joined_with_care, file.schema_arrow.types)):
+    if any(map(differs_by_batch, file.schema_arrow.types)):
         return pa.Table.from_batches(_batches_of_parquet(file), file.schema_arrow)
     return _joined(_batches_of_parquet(file), file.schema_arrow)
 
@@ -360,11 +383,11 @@ def _batches_of_parquet(file: parquet.ParquetFile) -> Iterator[pa.RecordBatch]:
     yield from file.iter_batches(ROWS_A_BATCH)
 
 
-def _is_joined_with_care(kind: pa.DataType) -> bool:
+def differs_by_batch(kind: pa.DataType) -> bool:
     """Return whether values of a type refer to something that differs from batch to batch."""
     if pa.types.is_dictionary(kind) or isinstance(kind, pa.BaseExtensionType):
         return True
-    return any(_is_joined_with_care(kind.field(i).type) for i in range(kind.num_fields))
+    return any(differs_by_batch(kind.field(i).type) for i in range(kind.num_fields))
 
 
 _PARQUET = (".parquet", ".pq")

@@ -161,7 +161,7 @@ def _encoding(path: Path, usual: str | None) -> str:
     even, odd = begin[::2].count(0), begin[1::2].count(0)
     if max(even, odd) > 0.3 * len(begin):
         return "utf-16-le" if odd > even else "utf-16-be"
-    if usual is None or usual.startswith("utf-16"):
+    if usual is None or "a".encode(usual) != b"a":  # UTF-16 and UTF-32 show themselves
         return "utf-8"
     try:
         # Other encodings of letters such as é are hardly ever valid UTF-8.

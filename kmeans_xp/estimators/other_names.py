@@ -43,7 +43,7 @@ def telling_other_names(init: F) -> F:
         try:
             init(self, *args, **kwargs)
         except TypeError:
-            for name in _OTHERS.keys() & (kwargs.keys() - known):
+            for name in (each for each in kwargs if each in _OTHERS and each not in known):
                 library, instead = _OTHERS[name]
                 raise TypeError(
                     f"{type(self).__name__} has no parameter {name!r}; {library} has it. "

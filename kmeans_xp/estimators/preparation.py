@@ -141,7 +141,8 @@ def _check_far_range(data: Prepared) -> None:
     if type(data.blocks.whole) is DenseRows or data.blocks.dtype != data.blocks.xp.float64:
         return
     origin = to_host(data.origin)
-    sq_length = float(np.vdot(origin, origin))
+    with np.errstate(over="ignore"):
+        sq_length = float(np.vdot(origin, origin))
     most = sq_length * data.blocks.n_points * data.mass if data.blocks.is_weighted else sq_length
     if most <= GREATEST_VARIANCE[8] or not data.blocks.reduce(_is_sparse, merge=operator.or_):
         return

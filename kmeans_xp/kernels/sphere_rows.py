@@ -73,8 +73,7 @@ class SphereRows(NamedTuple):
 
     def scaled(self, dtype: DType | None = None) -> DenseRows:
         """Return the same rows as a scaled copy: for one tile."""
-        points = _scaled(self.points, self.factors, dtype)
-        return DenseRows(points, self.weights, self.origin)
+        return DenseRows(_scaled(self.points, dtype), self.weights, self.origin)
 
     def part(self, start: int, stop: int) -> "SphereRows":
         """Return the rows from ``start`` up to ``stop``, without a copy."""
@@ -89,8 +88,7 @@ class SphereRows(NamedTuple):
     def take(self, indices: Array) -> DenseRows:
         """Return some rows, scaled and relative to the origin."""
         xp = namespace_of(self.points)
-        factors = None if self.factors is None else xp.take(self.factors, indices)
-        points = _scaled(xp.take(self.points, indices, axis=0), factors)
+        points = _scaled(xp.take(self.points, indices, axis=0))
         weights = None if self.weights is None else xp.take(self.weights, indices)
         return DenseRows(DenseRows(points, origin=self.origin).centred(), weights)
 
@@ -119,14 +117,13 @@ class SphereRows(NamedTuple):
         return self.seen_from(None).centred()
 
 
-def _scaled(points: Array, factors: Array | None, dtype: DType | None = None) -> Array:
-    """Return points scaled to length ``RADIUS``, with the bits of kernels that have factors."""
+def _scaled(points: Array, dtype: DType | None = None) -> Array:
+    """Return points scaled to length ``RADIUS``."""
+    # Not by factors: whether rows have them depends on the other rows of a block, and the bits of
+    # a row that is taken must not.
     xp = namespace_of(points)
     dtype = computing_dtype(points.dtype, xp=xp) if dtype is None else dtype
-    points = xp.astype(points, dtype, copy=False)
-    if factors is None or factors.dtype != dtype:  # of float32, they would round too early
-        return on_sphere(points, xp=xp)
-    return points * factors[:, None]
+    return on_sphere(xp.astype(points, dtype, copy=False), xp=xp)
 
 
 def on_sphere(vectors: Array, *, xp: Namespace) -> Array:

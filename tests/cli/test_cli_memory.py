@@ -82,6 +82,8 @@ def _written_with_categories(table: pa.Table, path: Path) -> None:
     parquet.write_table(table, path, row_group_size=90)  # each group with its own categories
 
 
+CODECS = {"gz": "gzip", "zst": "zstd"}
+
 SOURCES: dict[str, Callable[[pa.Table, Path], Any]] = {
     "csv": csv.write_csv,
     "parquet": lambda table, path: parquet.write_table(table, path, row_group_size=70),
@@ -106,9 +108,8 @@ def test_rows_are_written_part_by_part_as_all_at_once(
         (labelled, "GROUP_BYTES", 2000),
     ):
         monkeypatch.setattr(module, name, value)
-    result = run(
-        "cluster", source, "-k", 3, "--columns", "width,n", "--thousands", ",", "--out", out
-    )
+    options = ["--thousands", ","] if "thousands" in kind else []
+    result = run("cluster", source, "-k", 3, "--columns", "width,n", *options, "--out", out)
     assert result.exit_code == 0, result.output
     found = _read(out)
     assert set(found["cluster"].to_pylist()) == {0, 1, 2}
@@ -124,20 +125,39 @@ def test_rows_are_written_part_by_part_as_all_at_once(
 def _read(path: Path) -> pa.Table:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # a warning for each format that was detected
-        return tables.read(path, tables.TextFormat(thousands=","))
+        thousands = "," if "thousands" in path.name else None
+        return tables.read(path, tables.TextFormat(thousands=thousands))
 
 
 def _cells(path: Path) -> list[list[str]]:
     return list(tables.text_rows(path, tables.TextFormat().of(path)))
 
 
-@pytest.mark.parametrize("suffix", ["gz", "bz2"])
-def test_compressed_text_is_read_block_by_block(suffix: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("suffix", ["gz", "bz2", "zst"])
+def test_compressed_text_is_read_block_by_block(
+    suffix: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tables, "BLOCK_BYTES", 700)
     plain, packed = tmp_path / "rows.csv", tmp_path / f"rows.csv.{suffix}"
     csv.write_csv(_table(), plain)
-    with pa.output_stream(packed, compression={"gz": "gzip"}.get(suffix, suffix)) as file:
+    with pa.output_stream(packed, compression=CODECS.get(suffix, suffix)) as file:
         file.write(plain.read_bytes())
-    assert tables.read(packed).equals(tables.read(plain))
+    found = tables.read(packed)
+    assert found.column(0).num_chunks > 1
+    assert found.equals(tables.read(plain))
+
+
+@pytest.mark.parametrize("large", [2**26, 0])
+def test_a_cell_may_be_longer_than_a_block(
+    large: int, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tables, "LARGE", large)
+    source, out = tmp_path / "rows.csv", tmp_path / "out.parquet"
+    cells = ["x" * 5_000_000, *(f"a{i}" for i in range(9))]
+    csv.write_csv(pa.table({"width": np.arange(10.0), "text": cells}), source)
+    result = run("cluster", source, "-k", 2, "--out", out)
+    assert result.exit_code == 0, result.output
+    assert parquet.read_table(out)["text"].to_pylist() == cells
 
 
 @pytest.mark.parametrize("n_more", [-1, 1])

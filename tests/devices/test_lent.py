@@ -135,8 +135,9 @@ def test_rows_are_seen_where_they_lie(library: Library) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(kernels["lloyd_step"], "_bodies", {})
         patch.setattr(kernels["lloyd_step"], "overrides", lambda *_: (looking,))
-        patch.setattr(kernels["lloyd_steps"], "overrides", lambda *_: ())
-        patch.setattr(kernels["lloyd_steps"], "_bodies", {})
+        for name in ("lloyd_steps", "takes_whole_runs"):  # which take steps by themselves
+            patch.setattr(kernels[name], "overrides", lambda *_: ())
+            patch.setattr(kernels[name], "_bodies", {})
         KMeans(5, random_state=0, algorithm="lloyd").fit(X, sample_weight=weights)
     assert set(seen) == {(address(X), address(weights))}
 

@@ -10,6 +10,8 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from conftest import Library
+from kmeans_xp.blocks.in_memory import InMemory
+from kmeans_xp.blocks.sphere import on_sphere as blocks_on_sphere
 from kmeans_xp.devices import Csr, csr_parts, from_host, namespace_of
 from kmeans_xp.kernels import (
     RADIUS,
@@ -24,6 +26,7 @@ from kmeans_xp.kernels import (
     rows_on_sphere,
     sphere_factors,
 )
+from tests.doubles import Chopped
 from tests.kernels.test_sparse_rows import NAMES, flat
 from tests.kernels.test_sparse_rows import Problem as SparseProblem
 
@@ -176,3 +179,17 @@ def test_the_numbers_of_sparse_rows_are_scaled(dtype: str, library: Library) -> 
         found = rows_on_sphere(rows.part(start, stop)).centred()
         np.testing.assert_allclose(library.to_host(found), scaled(host[start:stop]), atol=1e-6)
     np.testing.assert_array_equal(library.to_host(rows.csr.data), before)
+
+
+def test_a_row_that_is_taken_does_not_depend_on_other_rows() -> None:
+    X = np.random.default_rng(0).normal(size=(200, 8))
+    X[7] *= 1e-150  # squares of its numbers have no room: it is scaled with more care
+    rows, few = np.arange(7), np.arange(9)
+    others = InMemory(DenseRows(X[:7]), xp=np)
+    whole = InMemory(DenseRows(X), xp=np)
+    cut = Chopped(DenseRows(X), (50,) * 4, xp=np)
+    expected = blocks_on_sphere(others).take(rows).points
+    for given in (whole, cut):
+        for taken in (rows, few):
+            found = blocks_on_sphere(given).take(taken).points[:7]
+            np.testing.assert_array_equal(found, expected)

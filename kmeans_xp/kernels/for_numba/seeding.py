@@ -88,9 +88,8 @@ MANY, SOME = ROW_CANDIDATES
 @compiled(NUMBERS, NUMBERS, COUNT, COUNT, SUMS)
 def add_blocks(values, weights, first, last, totals):
     """Add up weight * value of each block of rows."""
-    parts = new_numbers(
-        _PARTS, totals
-    )  # separate sums, so that additions do not wait for each other
+    # Separate sums, so that additions do not wait for each other.
+    parts = new_numbers(_PARTS, totals)
     for block in range(first, last):
         start, stop = block * DRAWN_BLOCK, min((block + 1) * DRAWN_BLOCK, len(values))
         whole = stop - (stop - start) % _PARTS

@@ -57,6 +57,7 @@ def matrix_in(_context: Any, array: Any, first: Any, n_rows: Any, n_columns: Any
 
 
 def _part_of(array: Any, n_dims: int) -> Any:
+    assert array.layout == "C", "numbers are counted as they lie in memory"
     kind = types.Array(array.dtype, n_dims, "C", readonly=not array.mutable)
 
     def generate(context: Any, builder: Any, signature: Any, values: Any) -> Any:

@@ -395,7 +395,8 @@ def pack_panel(
     """Write factor * row - origin to ``panel[at]`` and on, feature by feature.
 
     The rows' factors begin at ``factors[factor_at]``; all are 1 if there are none. Numbers of a
-    row lie side by side. Where fewer rows are left than a panel has, the last one is repeated.
+    row lie side by side. Where fewer rows are left than a panel has, the last one is repeated,
+    not scaled: those lanes count for nothing.
     """
     builder = code.builder
     few = builder.icmp_signed("<=", n_features, _I64(_FEW_FEATURES))
