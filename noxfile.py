@@ -297,7 +297,8 @@ def newest(session: nox.Session) -> None:
 def interop(session: nox.Session) -> None:
     """The packages that users of k-means use beside it, of which none may be missing."""
     _install(session, "-e", ".[test]", *INTEROP)
-    chosen = ("tests/test_interop.py", "tests/test_docs.py", "-k", "interop")
+    files = ("tests/test_interop.py", "tests/test_docs.py", "tests/test_equal_inertia.py")
+    chosen = (*files, "-k", "interop or faiss")
     _pytest(session, *chosen, env={"KMEANS_XP_TEST_INTEROP": "all"})
 
 
