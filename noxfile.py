@@ -19,6 +19,10 @@ PYPROJECT = nox.project.load_toml("pyproject.toml")
 #: Some tests take half a minute: a worker that is done takes over what another has left.
 TWO_WORKERS = ("-n", "2", "--dist", "worksteal")
 
+#: Two workers share two processors: threads that wait in a loop, as OpenMP's and OpenBLAS's do,
+#: take the time of those that work. Tests beside scikit-learn's fits took half as long again.
+WAIT_ASLEEP = {"OMP_WAIT_POLICY": "PASSIVE", "OPENBLAS_THREAD_TIMEOUT": "4"}
+
 #: the parity tests of kernels
 KERNEL_TESTS = "tests/kernels/test_kernels.py"
 
@@ -95,6 +99,15 @@ ARRAY_TESTS = (
     "tests/test_docs.py",
 )
 
+#: the files of which libraries where each test takes long try some: collecting all takes a while
+SOME_FILES = (
+    "tests/devices/test_devices.py",
+    "tests/devices/test_lent.py",
+    KERNEL_TESTS,
+    "tests/estimators",
+    "tests/test_metrics.py",
+)
+
 #: dpnp is the library whose arrays no other library reads: kernels on some shapes, and what an
 #: estimator does with arrays of a device
 DPNP_TESTS = (
@@ -121,7 +134,8 @@ def _install(session: nox.Session, *requirements: str) -> None:
 
 
 def _pytest(session: nox.Session, *arguments: str, env: dict[str, str] | None = None) -> None:
-    session.run("python", "-m", "pytest", *arguments, *session.posargs, env=env)
+    command = ("python", "-m", "pytest", *arguments, *session.posargs)
+    session.run(*command, env=WAIT_ASLEEP | (env or {}))
 
 
 def _library_tests(
@@ -197,7 +211,7 @@ def jax(session: nox.Session) -> None:
         "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
         "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
     }
-    _library_tests(session, "jax", "-k", JAX_TESTS, env=env)
+    _library_tests(session, "jax", *SOME_FILES, "-k", JAX_TESTS, env=env)
 
 
 @nox.session(default=False)
@@ -214,7 +228,7 @@ def dpnp(session: nox.Session) -> None:
         # that the thread which waits for it holds.
         "SYCL_QUEUE_THREAD_POOL_SIZE": "64",
     }
-    _library_tests(session, "dpnp", "-k", DPNP_TESTS, env=env)
+    _library_tests(session, "dpnp", *SOME_FILES, "-k", DPNP_TESTS, env=env)
 
 
 @nox.session(default=False)
@@ -247,7 +261,7 @@ def cupy_emulated(session: nox.Session) -> None:
     session.run_install(run, "pip", "install", "-q", "-e", ".[test]", env=env, external=True)
     pytest = (run, "python", "-m", "pytest", *TWO_WORKERS, "--library", "cupy")
     # Fresh memory is NaN, and every access is checked: hardly slower than without.
-    env |= FEW_EXAMPLES | {"CUPY_ON_CPU_POISON": "1", "CUPY_ON_CPU_CHECK": "1"}
+    env |= WAIT_ASLEEP | FEW_EXAMPLES | {"CUPY_ON_CPU_POISON": "1", "CUPY_ON_CPU_CHECK": "1"}
     session.run(*pytest, *session.posargs, env=env, external=True)
     two = {"CUPY_ON_CPU_DEVICES": "2"}
     session.run(*pytest, *DEVICE_TESTS, env=env | two, external=True)
@@ -405,8 +419,9 @@ def fuzz(session: nox.Session) -> None:
     # Of files there are 80,000 in the other sessions.
     times = {"KMEANS_XP_FUZZ": os.environ.get("KMEANS_XP_FUZZ", "13")}
     _pytest(session, "-n", "2", "--library", "numpy", *FUZZED, env=times)
-    processors = ("tests/kernels/test_certified_bytes.py", "-k", "other_processors")
-    _pytest(session, "--library", "numpy", *processors, env=times)
+    files = ("tests/kernels/test_certified_bytes.py", "tests/test_long_runs.py")
+    longer = (*files, "-k", "other_processors or thousands_of_fits")
+    _pytest(session, "--library", "numpy", *longer, env=times)
     _pytest(session, "-n", "2", DRAWN, "--library", "numpy", "--hypothesis-profile=thorough")
     session.run("python", "-m", "benchmarks.random_jobs", "--minutes", "60")
 

@@ -28,12 +28,6 @@ FIT = (
     "print(','.join(body.__module__ for body in bodies), model.inertia_, *model.labels_)"
 )
 
-LABEL = (
-    "import array_api_compat.numpy as xp; from kmeans_xp.kernels import DenseRows, nearest_labels;"
-    "X = xp.reshape(xp.arange(600.0), (200, 3));"
-    "print(*nearest_labels(DenseRows(X), X[:4], xp=xp))"
-)
-
 
 def run(command: str, **environment: str) -> subprocess.CompletedProcess[str]:
     """Run a new interpreter."""
@@ -71,19 +65,17 @@ def test_the_reason_is_given(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_compiled_code_is_kept_and_used_again(tmp_path: Path) -> None:
-    kept = str(tmp_path)
-    first = printed(LABEL, NUMBA_CACHE_DIR=kept)
-    files = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.nb[ci]")}
-    assert files
-    assert printed(LABEL, NUMBA_CACHE_DIR=kept) == first
-    assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.nb[ci]")} == files
+    def fitted() -> tuple[list[str], dict[Path, int]]:
+        what_numba_can_compile = "import sys; print('numba.np.linalg' in sys.modules)"
+        words = printed(f"{FIT};{what_numba_can_compile}", NUMBA_CACHE_DIR=str(tmp_path))
+        return words, {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.nb[ci]")}
 
-
-def test_kept_code_is_loaded_without_what_compiles(tmp_path: Path) -> None:
-    what_numba_can_compile = "import sys; print('numba.np.linalg' in sys.modules)"
-    *first, compiles = printed(f"{FIT};{what_numba_can_compile}", NUMBA_CACHE_DIR=str(tmp_path))
-    *second, loads = printed(f"{FIT};{what_numba_can_compile}", NUMBA_CACHE_DIR=str(tmp_path))
+    (*first, compiles), kept = fitted()
+    (*second, loads), after = fitted()
+    # Code that is kept is loaded without what compiles.
     assert (first, compiles, loads) == (second, "True", "False")
+    assert kept
+    assert kept == after
 
 
 def cut(content: bytes) -> bytes:
