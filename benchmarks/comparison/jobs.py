@@ -8,7 +8,7 @@ from benchmarks.comparison.checks import check_centroids, check_labels
 from benchmarks.comparison.data import Case, Choice, Problem, cases, problem
 from benchmarks.comparison.fits import converge, fit, minibatch, restarts, same_work
 from benchmarks.comparison.parts import iteration, mean_start_inertias, predict, seeding
-from benchmarks.comparison.peers import ARRAYS, BASELINE, OURS, PEERS, Peers
+from benchmarks.comparison.peers import BASELINE, OURS, PEERS, Peers
 from benchmarks.comparison.processes import fit_memory, start_times
 from benchmarks.comparison.timing import Pace, Run, interleaved, ratio
 from benchmarks.roofline import Size
@@ -24,11 +24,11 @@ Record = dict[str, Any]
 #: iterations of the fits that must agree before a default fit is timed
 _CHECKED_ITERATIONS = 3
 
-#: products of a k-means++ trial for every row and centroid that portable kernels take minutes for
-_MANY_PRODUCTS = 3e10
-
 _NOT_OFFERED = {
-    "iteration": {"sklearnex": "its iteration cannot be called alone"},
+    "iteration": {
+        "sklearnex": "its iteration cannot be called alone",
+        **dict.fromkeys(("torch", "jax"), "an estimator takes NumPy's kernels for its arrays"),
+    },
     "seeding": {"sklearnex": "its k-means++ cannot be called alone"},
     "minibatch": {"sklearnex": "has no MiniBatchKMeans", "faiss": "has no mini-batches"},
     "tiny": {"faiss": "has no restarts until convergence"},
@@ -87,7 +87,8 @@ def _fields(case: Case) -> Record:
 
 
 def _timed(case: Case, peers: Peers, pace: Pace) -> Record:
-    peers = _affordable(case, peers)
+    if case.job == "scaling":
+        peers = Peers({}, {})
     posed = problem(case)
     record = _fields(case)
     if case.job == "fit":
@@ -109,18 +110,6 @@ def _timed(case: Case, peers: Peers, pace: Pace) -> Record:
             record["peers"][peer]["mean_inertia"] = mean
     record["left_out"] = _left_out(case, peers, runs)
     return record
-
-
-def _affordable(case: Case, peers: Peers) -> Peers:
-    """Return the peers less those that a case is not about, or whose call would take minutes."""
-    if case.job == "scaling":
-        return Peers({}, {})
-    n_products = case.size.n_points * case.size.n_features * case.size.n_clusters
-    if case.job not in ("fit", "seeding") or n_products < _MANY_PRODUCTS:
-        return peers
-    modules = {name: module for name, module in peers.modules.items() if name not in ARRAYS}
-    slow = {name: f"takes minutes at {case.name}" for name in ARRAYS if name in peers.modules}
-    return Peers(modules, peers.left_out | slow)
 
 
 def _checked(posed: Problem, peers: Peers) -> dict[str, float]:

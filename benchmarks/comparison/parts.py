@@ -17,7 +17,7 @@ from threadpoolctl import ThreadpoolController
 from benchmarks.comparison.checks import inertia_of
 from benchmarks.comparison.data import Problem
 from benchmarks.comparison.fits import faiss_kmeans
-from benchmarks.comparison.peers import BASELINE, OURS, Peers, estimators, on_arrays, takes_faiss
+from benchmarks.comparison.peers import BASELINE, OURS, Peers, estimators, takes_faiss
 from benchmarks.comparison.timing import Run
 from kmeans_xp.devices import to_host
 from kmeans_xp.devices.availability import n_threads
@@ -34,12 +34,10 @@ _MOST_PRODUCTS = 2e8
 def iteration(problem: Problem, peers: Peers) -> list[Run]:
     """One Lloyd iteration; faiss's with its check of the points for NaN."""
     points, rows = problem.points, problem.rows
-    runs = [_sklearn_iteration(problem), _our_iteration(OURS, points, rows)]
+    runs = [_sklearn_iteration(problem), _our_iteration(points, rows)]
     if takes_faiss(problem.points, peers):
         call = partial(faiss_kmeans, peers.modules["faiss"], points, rows, 1)
         runs.append(Run("faiss", call, centroids=lambda fitted: fitted.centroids))
-    for peer, convert in on_arrays(peers):
-        runs.append(_our_iteration(peer, points, rows, convert))
     return runs
 
 
@@ -64,19 +62,15 @@ def _sklearn_iteration(problem: Problem) -> Run:
     return Run(BASELINE, call, centroids=lambda result: result, around=one_blas_thread)
 
 
-def _our_iteration(
-    peer: str, points: Any, rows: Any, convert: Callable[[Any], Any] = lambda array: array
-) -> Run:
+def _our_iteration(points: Any, rows: Any) -> Run:
     origin = points.mean(axis=0, dtype=np.float64).astype(points.dtype)
-    placed, centroids = DenseRows(convert(points), None, convert(origin)), convert(rows - origin)
-    xp = array_namespace(placed.points)
+    placed, centroids = DenseRows(points, None, origin), rows - origin
+    xp = array_namespace(points)
 
     def call() -> Any:
-        update = update_centroids(lloyd_step(placed, centroids, xp=xp), centroids, xp=xp)
-        to_host(update.signals)  # as a fit does; JAX would return before it is done
-        return update
+        return update_centroids(lloyd_step(placed, centroids, xp=xp), centroids, xp=xp)
 
-    return Run(peer, call, centroids=lambda update: to_host(update.centroids) + origin)
+    return Run(OURS, call, centroids=lambda update: update.centroids + origin)
 
 
 def predict(problem: Problem, peers: Peers) -> list[Run]:

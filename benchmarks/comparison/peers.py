@@ -7,7 +7,6 @@ import platform
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from functools import partial
 from pathlib import Path
 from types import ModuleType
 from typing import Any, NamedTuple
@@ -21,7 +20,6 @@ import kmeans_xp
 from kmeans_xp.devices.availability import n_threads
 
 __all__ = [
-    "ARRAYS",
     "BASELINE",
     "BLAS_SETTINGS",
     "OURS",
@@ -32,7 +30,6 @@ __all__ = [
     "estimators",
     "load",
     "machine",
-    "on_arrays",
     "takes_faiss",
 ]
 
@@ -47,7 +44,7 @@ PEERS = tuple(_MODULES)
 UNIMPORTABLE = "cannot be imported"
 
 #: libraries whose arrays are given to kmeans_xp, and how they are made from NumPy's
-ARRAYS: dict[str, Callable[[Any, Any], Any]] = {
+_ARRAYS: dict[str, Callable[[Any, Any], Any]] = {
     "torch": lambda torch, array: torch.from_numpy(array),
     "jax": lambda jax, array: jax.numpy.asarray(array),
 }
@@ -120,13 +117,6 @@ def _avx512_for_old_openblas(name: str) -> Iterator[None]:
             os.environ["OPENBLAS_CORETYPE"] = before
 
 
-def on_arrays(peers: Peers) -> Iterator[tuple[str, Callable[[Any], Any]]]:
-    """Yield how kmeans_xp on another library's arrays is called, and how to make those arrays."""
-    for name, convert in ARRAYS.items():
-        if name in peers.modules:
-            yield f"{OURS} on {name}", partial(convert, peers.modules[name])
-
-
 def estimators(points: Any, peers: Peers) -> list[tuple[str, Any, Any]]:
     """Return name, module and points of all that have scikit-learn's interface, itself first."""
     found: list[tuple[str, Any, Any]] = [
@@ -135,8 +125,9 @@ def estimators(points: Any, peers: Peers) -> list[tuple[str, Any, Any]]:
     ]
     if "sklearnex" in peers.modules:
         found.append(("sklearnex", peers.modules["sklearnex"], points))
-    for peer, convert in on_arrays(peers):
-        found.append((peer, kmeans_xp, convert(points)))
+    for name, convert in _ARRAYS.items():
+        if name in peers.modules:
+            found.append((f"{OURS} on {name}", kmeans_xp, convert(peers.modules[name], points)))
     return found
 
 

@@ -28,14 +28,14 @@ _REMARKS = {
     "iteration": "Each library assigns the rows and computes new centroids, from the same "
     "centroids. scikit-learn does it by `lloyd_iter_chunked_dense`, this package by `lloyd_step` "
     "and `update_centroids`, and faiss by a `Kmeans` of one iteration. The inertia of the new "
-    'centroids agrees. *kmeans_xp on torch* uses the operations of torch, as with `compute="own"`. '
-    "Estimators do not do this: they compute with NumPy's kernels in the same memory, in the time "
-    "of *kmeans_xp*.",
+    "centroids agrees. A fit of this package leaves out most products from its second iteration "
+    "on, where that pays: see [Performance](performance.md).",
     "fit": "Each library fits `KMeans(k, random_state=0)`, k-means++ included, with the same bound "
     "on the iterations (second column). sklearnex and faiss draw other initial rows, so their "
     "iterations and inertia differ. The second table has them. faiss does as many iterations as "
     "scikit-learn did. Before the clock runs, fits from the same rows by the same number of "
-    "iterations must agree.",
+    "iterations must agree. *kmeans_xp on torch* is given a tensor: NumPy's kernels compute in its "
+    "memory.",
     "seeding": "Each library runs `kmeans_plusplus` with the same seed. scikit-learn and this "
     "package are greedy, and choose the same rows. faiss makes one trial per step.",
     "predict": "Each library finds the labels of all rows, by the same centroids. These are one "
