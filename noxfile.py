@@ -272,7 +272,7 @@ def free_threaded(session: nox.Session) -> None:
     """The tests of threads, with and without numba, on a Python without the GIL."""
     # There are no wheels of safetensors for such a Python, and no thread needs it.
     needed = [name for name in PYPROJECT["project"]["dependencies"] if "safetensors" not in name]
-    _install(session, *needed, "numba", "hypothesis", "pytest")
+    _install(session, *needed, "numba", "hypothesis", "pytest", "pytest-benchmark")
     session.install("--no-deps", "-e", ".")
     fit = "import sys, numpy, kmeans_xp; kmeans_xp.KMeans(2).fit(numpy.eye(4)); "
     for numba in "01":
