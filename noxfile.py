@@ -272,7 +272,8 @@ def free_threaded(session: nox.Session) -> None:
     """The tests of threads, with and without numba, on a Python without the GIL."""
     # There are no wheels of safetensors for such a Python, and no thread needs it.
     needed = [name for name in PYPROJECT["project"]["dependencies"] if "safetensors" not in name]
-    _install(session, *needed, "numba", "hypothesis", "pytest", "pytest-benchmark")
+    tools = ("numba", "array-api-strict", "hypothesis", "pytest", "pytest-benchmark")
+    _install(session, *needed, *tools)
     session.install("--no-deps", "-e", ".")
     fit = "import sys, numpy, kmeans_xp; kmeans_xp.KMeans(2).fit(numpy.eye(4)); "
     for numba in "01":
@@ -280,6 +281,7 @@ def free_threaded(session: nox.Session) -> None:
         # A compiled module that does not know such a Python turns the GIL on.
         session.run("python", "-c", fit + "assert not sys._is_gil_enabled()", env=env)
         _pytest(session, "--library", "numpy", *THREAD_TESTS, env=env)
+    _pytest(session, "--library", "numpy", *FIT_TESTS, env=FEW_EXAMPLES)
 
 
 @nox.session(default=False)

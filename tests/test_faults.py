@@ -7,6 +7,7 @@ import sys
 import textwrap
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ import pytest
 from scipy import sparse
 
 from conftest import Library
-from kmeans_xp import BisectingKMeans, KMeans, MiniBatchKMeans, open_rows
+from kmeans_xp import BisectingKMeans, KMeans, MiniBatchKMeans, config_context, open_rows
 from kmeans_xp.devices import memory
 from kmeans_xp.kernels.kernel import Kernel
 from tests.datasets import blobs
@@ -239,3 +240,27 @@ def test_eight_threads_fit_and_predict_by_one_estimator(
 
     assert set(eight.map(one, range(64))) == {expected[1]}
     assert bits_of(kmeans, library) == expected
+
+
+def fit_of(number: int) -> tuple[Any, ...]:
+    """Return the bits of one of many fits, which is like no other."""
+    rng = np.random.default_rng(number)
+    n_points, n_features = int(rng.choice([60, 500, 3000])), int(rng.choice([2, 4, 16, 64]))
+    n_clusters, dtype = int(rng.choice([2, 5, 16])), rng.choice(["float32", "float64"])
+    points: Any = rng.normal(size=(n_points, n_features)).astype(dtype)
+    kinds = (KMeans, partial(KMeans, n_init=3), partial(KMeans, metric="cosine"))
+    kind = (*kinds, MiniBatchKMeans, BisectingKMeans)[number % 5]
+    if number % 2:
+        points[:, 1:] *= points[:, 1:] > 0.5
+        points = sparse.csr_array(points)
+    with config_context(n_threads=int(rng.choice([1, 2, 4]))):
+        fitted = kind(n_clusters, random_state=number, max_iter=5).fit(points)
+        labels = fitted.predict(points)
+    return fitted.cluster_centers_.tobytes(), fitted.labels_.tobytes(), labels.tobytes()
+
+
+def test_eight_threads_fit_each_its_own_rows(eight: ThreadPoolExecutor) -> None:
+    numbers = np.random.default_rng(0).permutation(np.repeat(np.arange(40), 3)).tolist()
+    found = list(eight.map(fit_of, numbers))
+    expected = [fit_of(number) for number in range(40)]
+    assert found == [expected[number] for number in numbers]
