@@ -28,7 +28,6 @@ from kmeans_xp.kernels.for_numba.compiled import (
     inline,
 )
 from kmeans_xp.kernels.for_numba.emitted.sparse_vectors import (
-    LANES,
     first_greatest,
     write_sq_distances,
 )
@@ -64,8 +63,9 @@ _MEASURED, _ADDED = 3.0, 3.0
 _MOST_TASKS, _NUMBERS_A_SUM = 8, 8
 #: scores of a tile of rows
 _TILE_SCORES = 2**17
-#: features whose squares are added up before they are added to the others
-_BLOCK = 512
+#: features whose squares are added up before they are added to the others, and sums of a block that
+#: lie side by side
+_BLOCK, _SUMS = 4096, 64
 #: roundings of what is not added number by number
 _ROUNDINGS = 16.0
 
@@ -110,27 +110,19 @@ def measured_by_features(numbers, columns, start, stop, origin, centroids, at):
 @compiled(NUMBERS, NUMBERS, COUNT, COUNT, SUMS)
 def write_sq_norms(centroids, origin, start, stop, sq_norms):
     """Write the squares of centroids, which are measured from the origin, from zero."""
-    n_features = len(origin)
-    lanes = np.empty(LANES)
-    for cluster in range(start, stop):
-        total = 0.0
-        for block in range(0, n_features, _BLOCK):
-            end = min(block + _BLOCK, n_features)
-            whole = end - (end - block) % LANES
+    n_features = np.uint64(len(origin))
+    lanes = np.empty(_SUMS)
+    for cluster in range(np.uint64(start), np.uint64(stop)):
+        first, total = cluster * n_features, 0.0
+        for block in range(np.uint64(0), n_features, np.uint64(_BLOCK)):
+            end = min(block + np.uint64(_BLOCK), n_features)
             lanes[:] = 0.0
-            for feature in range(block, whole, LANES):
-                for lane in range(LANES):
-                    number = np.float64(centroids[cluster * n_features + feature + lane])
+            for feature in range(block, end, np.uint64(_SUMS)):
+                for lane in range(min(np.uint64(_SUMS), end - feature)):
+                    number = np.float64(centroids[first + feature + lane])
                     number += np.float64(origin[feature + lane])
                     lanes[lane] += number * number
-            rest = 0.0
-            for feature in range(whole, end):
-                number = np.float64(centroids[cluster * n_features + feature])
-                number += np.float64(origin[feature])
-                rest += number * number
-            for lane in range(LANES):
-                rest += lanes[lane]
-            total += rest
+            total += lanes.sum()
         sq_norms[cluster] = total
 
 

@@ -147,22 +147,27 @@ def pack_features(centroids, origin, n_groups, start, stop, numbers, norms):
     n_clusters, n_features = centroids.shape
     n_units = len(norms) // UNIT
     for group in range(n_groups):
-        first = first_unit(group, n_groups, n_units) * UNIT
-        width = first_unit(group + 1, n_groups, n_units) * UNIT - first
-        at = first * n_features
-        for block in range(start, stop, _TURNED):
-            end = min(block + _TURNED, stop)
-            for member in range(width):
-                is_there = first + member < n_clusters
+        # Places are unsigned: numba looks at each signed one whether it counts from the end.
+        unit, after = first_unit(group, n_groups, n_units), first_unit(group + 1, n_groups, n_units)
+        first, width = np.uint64(unit * UNIT), np.uint64((after - unit) * UNIT)
+        n_members = np.uint64(min(after * UNIT, n_clusters) - unit * UNIT)
+        at = first * np.uint64(n_features)
+        for block in range(np.uint64(start), np.uint64(stop), np.uint64(_TURNED)):
+            end = min(block + np.uint64(_TURNED), np.uint64(stop))
+            for member in range(n_members):
+                place = at + block * width + member
                 for feature in range(block, end):
-                    number = (
-                        centroids[first + member, feature] if is_there else numbers.dtype.type(0)
-                    )
-                    numbers[at + feature * width + member] = number
+                    numbers[place] = centroids[first + member, feature]
+                    place += width
+            for member in range(n_members, width):
+                place = at + block * width + member
+                for _ in range(block, end):
+                    numbers[place] = 0.0
+                    place += width
             for feature in range(block, end):
-                about = np.float64(origin[feature])
+                about, place = np.float64(origin[feature]), at + feature * width
                 for member in range(width):
-                    number = np.float64(numbers[at + feature * width + member])
+                    number = np.float64(numbers[place + member])
                     norms[first + member] += number * (0.5 * number + about)
 
 
