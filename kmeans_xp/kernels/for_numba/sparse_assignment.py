@@ -311,12 +311,13 @@ def _sort_rows(labels, n_clusters, order, bounds):
     bounds[0] = 0
 
 
-@compiled(STARTS, STARTS, STARTS, COUNT, INDICES, INDICES, returns=types.int64)
-def _cut_clusters(starts, order, bounds, most, owners, firsts):
+@compiled(STARTS, STARTS, STARTS, COUNT, INDICES, INDICES, INDICES, returns=types.int64)
+def _cut_clusters(starts, order, bounds, most, owners, firsts, places):
     """Split clusters into pieces of about ``most`` stored numbers; return their number."""
-    n_pieces = 0
+    n_pieces = n_places = 0
     for cluster in range(len(bounds) - 1):
-        owners[n_pieces], firsts[n_pieces], n_numbers = cluster, bounds[cluster], 0
+        n_before, n_numbers = n_pieces, 0
+        owners[n_pieces], firsts[n_pieces] = cluster, bounds[cluster]
         n_pieces += 1
         for place in range(bounds[cluster], bounds[cluster + 1]):
             if n_numbers >= most:
@@ -324,6 +325,10 @@ def _cut_clusters(starts, order, bounds, most, owners, firsts):
                 n_pieces += 1
             row = order[place]
             n_numbers += starts[row + 1] - starts[row]
+        for piece in range(n_before, n_pieces):
+            is_split = n_pieces > n_before + 1
+            places[piece] = n_places if is_split else -1
+            n_places += is_split
     firsts[n_pieces] = len(order)
     return n_pieces
 
@@ -370,11 +375,14 @@ class Pieces(NamedTuple):
         The start of each piece in ``order``, and the end of the last one.
     owners : array of int64, shape (n_pieces,)
         The cluster of each, ascending; every cluster has a piece.
+    places : array of int64, shape (n_pieces,)
+        Consecutive numbers for the pieces of clusters that have several; -1 for a whole cluster.
     """
 
     order: NDArray[np.int64]
     firsts: NDArray[np.int64]
     owners: NDArray[np.int64]
+    places: NDArray[np.int64]
 
     @classmethod
     def of(cls, rows: SparseRows, labels: Labels, n_clusters: int) -> "Pieces":
@@ -382,10 +390,10 @@ class Pieces(NamedTuple):
         starts, dtype = rows.csr.indptr, rows.csr.data.dtype
         order, bounds = np.empty(rows.n_points, np.int64), np.empty(n_clusters + 1, np.int64)
         _sort_rows[dtype](labels, n_clusters, order, bounds)
-        owners, firsts = (np.empty(n_clusters + _MOST_PIECES + 1, np.int64) for _ in range(2))
+        owners, firsts, places = np.empty((3, n_clusters + _MOST_PIECES + 1), np.int64)
         most = int(starts[-1] - starts[0]) // _MOST_PIECES + 1
-        n_pieces = _cut_clusters[dtype](starts, order, bounds, most, owners, firsts)
-        return cls(order, firsts[: n_pieces + 1], owners[:n_pieces])
+        n_pieces = _cut_clusters[dtype](starts, order, bounds, most, owners, firsts, places)
+        return cls(order, firsts[: n_pieces + 1], owners[:n_pieces], places[:n_pieces])
 
     def n_tasks(self, rows: SparseRows) -> int:
         """Return the number of tasks to add them up."""
