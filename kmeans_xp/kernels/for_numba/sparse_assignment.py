@@ -45,6 +45,7 @@ __all__ = [
     "added_number_by_number",
     "is_step_of_a_task",
     "label_and_add",
+    "label_rows",
     "labelled",
     "scored_by_panels",
 ]
@@ -120,9 +121,10 @@ def label_tile(
     COUNT,
     LABEL_RESULTS,
 )
-def _label_rows(
+def label_rows(
     numbers, columns, starts, start, stop, panel, biases, n_units, n_groups, n_features, labels
 ):
+    """Write the labels of some rows."""
     best, found = np.empty(_TILE_ROWS), np.empty(_TILE_ROWS, np.int32)
     for row in range(start, stop, _TILE_ROWS):
         n_rows = min(_TILE_ROWS, stop - row)
@@ -222,7 +224,7 @@ def labelled(rows: SparseRows, panel: Panel) -> Labels:
     labels, dtype, arrays = np.empty(rows.n_points, np.int32), panel.numbers.dtype, arrays_of(rows)
 
     def label(start: int, stop: int) -> None:
-        _label_rows[dtype](*arrays, start, stop, *panel, rows.n_features, labels)
+        label_rows[dtype](*arrays, start, stop, *panel, rows.n_features, labels)
 
     cost = row_cost(rows, _SCORED * panel.n_units)
     in_ranges(label, rows.n_points, n_tasks_for(rows.n_points, cost))

@@ -55,7 +55,7 @@ from kmeans_xp.kernels.portable.moments import Moments, column_moments
 from kmeans_xp.kernels.sparse_rows import SparseRows
 from kmeans_xp.kernels.trees import merged_in_tree
 
-__all__ = ["inertia_of", "sq_norms_of", "write_sq_norms"]
+__all__ = ["add_distances", "inertia_of", "n_measuring_tasks", "sq_norms_of", "write_sq_norms"]
 
 #: nanoseconds of a stored number, roughly
 _MEASURED, _ADDED = 3.0, 3.0
@@ -169,8 +169,13 @@ def measured_under_the_row(rows: SparseRows, labels: Labels, centroids: Floats) 
     def measure(start: int, stop: int) -> None:
         _measure_rows[dtype](*arrays_of(rows), start, stop, *operands)
 
-    in_ranges(measure, rows.n_points, n_tasks_for(rows.n_points, row_cost(rows, _MEASURED)))
+    in_ranges(measure, rows.n_points, n_measuring_tasks(rows))
     return distances
+
+
+def n_measuring_tasks(rows: SparseRows) -> int:
+    """Return the number of tasks that measure each row to one centroid."""
+    return n_tasks_for(rows.n_points, row_cost(rows, _MEASURED))
 
 
 @override(nearest_centroid)
@@ -192,9 +197,10 @@ def scored_then_measured(rows: SparseRows, centroids: Floats) -> Nearest[Floats]
     NUMBERS_64,
     returns=types.float64,
 )
-def _add_distances(
+def add_distances(
     numbers, columns, starts, start, stop, origin, weights, labels, centroids, sq_norms
 ):
+    """Return the weighted sum of the squared distances of some rows to their centroids."""
     total, weight = 0.0, 1.0
     for row in range(start, stop):
         label = labels[row]
@@ -226,11 +232,10 @@ def inertia_of(rows: SparseRows, labels: Labels, centroids: Floats, sq_norms: Fl
     operands = (origin_of(rows), weights_of(rows), labels, centroids, sq_norms)
 
     def total(start: int, stop: int) -> float:
-        added: float = _add_distances[centroids.dtype](*arrays_of(rows), start, stop, *operands)
+        added: float = add_distances[centroids.dtype](*arrays_of(rows), start, stop, *operands)
         return added
 
-    n_tasks = n_tasks_for(rows.n_points, row_cost(rows, _MEASURED))
-    return merged_in_tree(in_ranges(total, rows.n_points, n_tasks))
+    return merged_in_tree(in_ranges(total, rows.n_points, n_measuring_tasks(rows)))
 
 
 @inline
@@ -273,7 +278,7 @@ def sq_norms_of(rows: SparseRows) -> NDArray[np.float64]:
     def measure(start: int, stop: int) -> None:
         _measure_norms[origin.dtype](*arrays_of(rows), start, stop, origin, whole, sq_norms)
 
-    in_ranges(measure, rows.n_points, n_tasks_for(rows.n_points, row_cost(rows, _MEASURED)))
+    in_ranges(measure, rows.n_points, n_measuring_tasks(rows))
     rows.kept["sq_norms"] = sq_norms
     return sq_norms
 
