@@ -9,6 +9,8 @@ Places and columns are unsigned in loops over stored numbers. For signed ones, n
 whether it counts from the end, which takes a quarter of the time.
 """
 
+from typing import Any
+
 import numpy as np
 from numba import types
 from numpy.typing import NDArray
@@ -66,6 +68,9 @@ _TILE_SCORES = 2**17
 #: features whose squares are added up before they are added to the others, and sums of a block that
 #: lie side by side
 _BLOCK, _SUMS = 4096, 64
+#: sums of a column, side by side: of the numbers, of their squares, of the weights; and an unused
+#: one, so that none lies across two cache lines
+_ROOM, _SQUARE, _WEIGHT = (np.uint64(place) for place in (4, 1, 2))
 #: roundings of what is not added number by number
 _ROUNDINGS = 16.0
 
@@ -374,11 +379,9 @@ def scored_and_the_nearest_measured(rows: SparseRows, centroids: Floats) -> Floa
     return distances
 
 
-@compiled(
-    NUMBERS, COLUMNS, STARTS, COUNT, COUNT, NUMBERS, COLUMN, SUMS, SUMS, SUMS, returns=types.float64
-)
-def _add_moments(numbers, columns, starts, start, stop, origin, weights, sums, squares, under):
-    """Add rows and squares where rows have numbers, and their weights; return the mass."""
+@compiled(NUMBERS, COLUMNS, STARTS, COUNT, COUNT, NUMBERS, COLUMN, SUMS, returns=types.float64)
+def _add_moments(numbers, columns, starts, start, stop, origin, weights, added):
+    """Add rows, squares and weights where rows have numbers; return the mass of the rows."""
     mass, weight = 0.0, 1.0
     for row in range(start, stop):
         if weights.shape[0] > 0:
@@ -386,21 +389,22 @@ def _add_moments(numbers, columns, starts, start, stop, origin, weights, sums, s
         mass += weight
         for place in range(np.uint64(starts[row]), np.uint64(starts[row + 1])):
             column = np.uint64(columns[place])
-            number = np.float64(numbers[place]) - np.float64(origin[column])
-            sums[column] += weight * number
-            squares[column] += weight * number * number
-            under[column] += weight
+            number, at = np.float64(numbers[place]) - np.float64(origin[column]), _ROOM * column
+            added[at] += weight * number
+            added[at + _SQUARE] += weight * number * number
+            added[at + _WEIGHT] += weight
     return mass
 
 
 @compiled(NUMBER, NUMBERS_64, NUMBERS, SUMS, SUMS)
-def _add_zeros(mass, under, origin, sums, squares):
-    """Add what each column has no numbers of: the rest of the mass, at zero."""
+def _add_zeros(mass, added, origin, sums, squares):
+    """Write the sums with what each column has no numbers of: the rest of the mass, at zero."""
     # Taken off column by column, not sum w x^2 - 2 o sum w x + W o^2: nothing cancels.
-    for column in range(len(origin)):
-        zeros, about = mass - under[column], np.float64(origin[column])
-        sums[column] -= zeros * about
-        squares[column] += zeros * about * about
+    for column in range(np.uint64(len(origin))):
+        at, about = _ROOM * column, np.float64(origin[column])
+        zeros = mass - added[at + _WEIGHT]
+        sums[column] = added[at] - zeros * about
+        squares[column] = added[at + _SQUARE] + zeros * about * about
 
 
 @override(column_moments)
@@ -408,16 +412,16 @@ def added_where_rows_have_numbers(rows: SparseRows) -> Moments:
     """Add the stored numbers, and at the end the zeros of each column: the rest of the mass."""
     origin, weights, n_features = origin_of(rows), weights_of(rows), rows.n_features
 
-    def moments(start: int, stop: int) -> tuple[Floats, ...]:
-        added = (np.zeros(n_features), np.zeros(n_features), np.zeros(n_features))
+    def moments(start: int, stop: int) -> tuple[Any, Floats]:
+        added = np.zeros(int(_ROOM) * n_features)
         of_dtype = _add_moments[origin.dtype]
-        mass = of_dtype(*arrays_of(rows), start, stop, origin, weights, *added)
-        return (np.asarray(mass), *added)
+        return np.asarray(of_dtype(*arrays_of(rows), start, stop, origin, weights, added)), added
 
     n_numbers = rows.n_points * rows.n_stored
     n_tasks = n_tasks_for(rows.n_points, row_cost(rows, _ADDED))
     n_tasks = min(_MOST_TASKS, n_tasks, 1 + n_numbers // (_NUMBERS_A_SUM * n_features))
     parts = in_ranges(moments, rows.n_points, n_tasks)
-    mass, sums, squares, under = (merged_in_tree(each) for each in zip(*parts, strict=True))
-    _add_zeros[origin.dtype](float(mass), under, origin, sums, squares)
+    mass, added = (merged_in_tree(each) for each in zip(*parts, strict=True))
+    sums, squares = np.empty(n_features), np.empty(n_features)
+    _add_zeros[origin.dtype](float(mass), added, origin, sums, squares)
     return Moments(mass, sums, squares)
