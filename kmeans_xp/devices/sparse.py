@@ -3,16 +3,17 @@
 import functools
 import importlib
 import sys
+from collections.abc import Callable
 from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 import scipy.sparse
-from scipy.sparse import _sparsetools
 
 __all__ = [
     "Csr",
     "SparseMatrix",
     "as_csr",
+    "checks_of_columns",
     "csr_parts",
     "dense_rows",
     "dense_types",
@@ -80,16 +81,16 @@ def stored(matrix: SparseMatrix) -> Any:
 def csr_parts(matrix: SparseMatrix) -> Csr:
     """Return the arrays of a matrix in CSR form; copy the numbers only if necessary."""
     is_scipy, n_features = scipy.sparse.issparse(matrix), int(matrix.shape[1])
-    if is_scipy:  # before SciPy uses them, which does not check them
-        _check_columns(matrix.indices[: int(matrix.indptr[-1])], n_features)
-    if not matrix.has_canonical_format and (not is_scipy or _repeats_columns(matrix)):
-        matrix = matrix.copy()  # do not change the user's matrix
-        matrix.sum_duplicates()
     if n_features > np.iinfo(np.int32).max:
         raise ValueError(
             f"Sparse rows may have up to {np.iinfo(np.int32).max} features, got {n_features}: "
             "centroids are dense."
         )
+    if is_scipy:  # before SciPy uses them, which does not check them
+        _check_columns(matrix.indices[: int(matrix.indptr[-1])], n_features)
+    if not matrix.has_canonical_format and (not is_scipy or checks_of_columns[-1](matrix)):
+        matrix = matrix.copy()  # do not change the user's matrix
+        matrix.sum_duplicates()
     data, indices, indptr = matrix.data, matrix.indices, matrix.indptr
     if is_scipy:
         n_stored = int(indptr[-1])  # entries after these belong to no row, and may be anything
@@ -105,10 +106,19 @@ def csr_parts(matrix: SparseMatrix) -> Csr:
 
 def _repeats_columns(matrix: SparseMatrix) -> bool:
     """Return whether a row of a SciPy matrix has two numbers for one column."""
-    # Blocks of one number: it counts different columns of a row, in whatever order, in a third of
-    # the time that any other function of SciPy takes to find equal ones.
-    n_different = _sparsetools.csr_count_blocks(*matrix.shape, 1, 1, matrix.indptr, matrix.indices)
-    return int(n_different) < int(matrix.indptr[-1])
+    # Transposed, equal columns of a row are neighbours. Bytes stand for the numbers.
+    ones = np.ones(int(matrix.indptr[-1]), np.int8)
+    stored = (ones, matrix.indices[: len(ones)], matrix.indptr)
+    by_columns = scipy.sparse.csr_array(stored, shape=matrix.shape).tocsc()
+    rows, starts = by_columns.indices, by_columns.indptr
+    is_equal = rows[1:] == rows[:-1]
+    begins = starts[(starts > 0) & (starts < len(rows))]
+    is_equal[begins - 1] = False  # neighbours in different columns
+    return bool(is_equal.any())
+
+
+#: the last of these is called; kernels that are compiled add a faster one
+checks_of_columns: list[Callable[[SparseMatrix], bool]] = [_repeats_columns]
 
 
 def _check_columns(indices: Any, n_features: int) -> None:

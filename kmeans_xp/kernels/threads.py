@@ -53,8 +53,9 @@ def in_threads(task: Callable[[int], R], n_tasks: int) -> list[R]:
     list
         In the order of the tasks.
     """
-    if n_tasks == 1:
-        return [task(0)]
+    n_workers = min(_n_threads_here.get() or n_threads(), n_tasks) if n_tasks > 1 else 1
+    if n_workers == 1:
+        return [task(number) for number in range(n_tasks)]
     results: dict[int, R] = {}
     numbers = deque(range(n_tasks))
 
@@ -66,7 +67,7 @@ def in_threads(task: Callable[[int], R], n_tasks: int) -> list[R]:
                 numbers.clear()
                 raise
 
-    _run_beside(work, min(_n_threads_here.get() or n_threads(), n_tasks) - 1)
+    _run_beside(work, n_workers - 1)
     return [results[number] for number in range(n_tasks)]
 
 
@@ -101,8 +102,6 @@ def _workers(n_workers: int) -> list[ThreadPoolExecutor]:
     processor of the thread that wakes it. After a pause both stay there for longer than most
     calls take: two threads then took twice the time.
     """
-    if n_workers == 0:
-        return []
     if _this_processor is not None:
         others = os.sched_getaffinity(0) - {_this_processor()}
         if n_workers == len(others):

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from scipy import sparse
 
 from conftest import Library
 from kmeans_xp import KMeans
@@ -12,8 +13,15 @@ from kmeans_xp.algorithms import LloydResult, best_of, lloyd, restarts, runs_fro
 from kmeans_xp.algorithms.restarts import lloyd_restarts, whole_runs
 from kmeans_xp.blocks import PerRow
 from kmeans_xp.blocks.in_memory import InMemory
-from kmeans_xp.devices import namespace_of, why_numba_is_unusable
-from kmeans_xp.kernels import DenseRows, Steps, lloyd_step_batched, runs_at_once, takes_whole_runs
+from kmeans_xp.devices import csr_parts, namespace_of, why_numba_is_unusable
+from kmeans_xp.kernels import (
+    DenseRows,
+    SparseRows,
+    Steps,
+    lloyd_step_batched,
+    runs_at_once,
+    takes_whole_runs,
+)
 from tests.datasets import nearly_equal
 
 
@@ -193,16 +201,22 @@ def test_of_no_runs_none_is_the_best() -> None:
 @pytest.mark.skipif(why_numba_is_unusable() is not None, reason="only numba takes whole runs")
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("is_weighted", [False, True])
+@pytest.mark.parametrize("is_sparse", [False, True])
 @pytest.mark.parametrize(
     ("tol", "max_iter"), [(0.0, 2000), (0.0, 12), (0.01, 300), (0.0, 1), (-1.0, 600)]
 )
 def test_whole_runs_are_those_of_single_steps(
-    tol: float, max_iter: int, is_weighted: bool, dtype: str
+    tol: float, max_iter: int, is_sparse: bool, is_weighted: bool, dtype: str
 ) -> None:
     rng, xp = np.random.default_rng(3), namespace_of(np.empty(0))
     points = rng.normal(size=(700, 5)).astype(dtype)
     weights = rng.integers(0, 3, 700).astype(dtype) if is_weighted else None
-    blocks = InMemory(DenseRows(points, weights, points.mean(axis=0)), xp=xp)
+    origin = points.mean(axis=0)
+    rows: Any = DenseRows(points, weights, origin)
+    if is_sparse:
+        points[rng.random(points.shape) < 0.5] = 0.0
+        rows = SparseRows(csr_parts(sparse.csr_array(points)), weights, origin)
+    blocks = InMemory(rows, xp=xp)
     starts = [points[rng.choice(700, 9, replace=False)] for _ in range(5)]
     starts[2][4:] = 50.0  # five clusters without rows, which are then given some
     assert takes_whole_runs(blocks.whole, 9, xp=xp)
@@ -220,9 +234,12 @@ def test_whole_runs_are_those_of_single_steps(
 
 
 @pytest.mark.skipif(why_numba_is_unusable() is not None, reason="only numba takes whole runs")
-def test_a_fit_takes_its_runs_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("is_sparse", [False, True])
+def test_a_fit_takes_its_runs_at_once(is_sparse: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     """Not one after another, which would have the same results."""
-    points = np.random.default_rng(4).normal(size=(300, 4))
+    points: Any = np.random.default_rng(4).normal(size=(300, 4))
+    if is_sparse:
+        points = sparse.csr_array(np.where(points > 0.0, points, 0.0))
     monkeypatch.setattr(restarts, "lloyd", None)
     for algorithm in ("auto", "lloyd"):
         model = KMeans(5, n_init=3, algorithm=algorithm, random_state=0).fit(points)

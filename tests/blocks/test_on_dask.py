@@ -673,6 +673,25 @@ def test_a_worker_that_is_killed_changes_no_bit(
     assert bits_of(found) == expected
 
 
+def test_a_cluster_whose_last_worker_is_gone_raises_after_the_limit_of_dask(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    model = KMeans(N_CLUSTERS, init=POINTS[:N_CLUSTERS], tol=0.0, max_iter=6)
+    options = CLUSTER | {"processes": False}
+    message = r"no worker for 1 seconds, which is Dask's distributed.scheduler.no-workers-timeout"
+    with (
+        dask.config.set({"distributed.scheduler.no-workers-timeout": "1s"}),
+        distributed.LocalCluster(1, threads_per_worker=1, **options) as cluster,
+        distributed.Client(cluster) as client,
+        dask.config.set(scheduler=client),
+    ):
+        steps = at_step(2, client, monkeypatch, before=lambda: cluster.scale(0))
+        for X in (chunked(), chunked().persist()):
+            with pytest.raises(RuntimeError, match=message):
+                fitted(X, None, model)
+            assert len(steps) == 2  # the second fit ends before it takes one
+
+
 def out_of_memory(from_now_on: Any = None) -> Any:
     """Return a function that is killed for taking too much; not before that file is there."""
 

@@ -12,6 +12,7 @@ from scipy import sparse
 from conftest import Library
 from kmeans_xp import KMeans, MiniBatchKMeans, config_context, kmeans_plusplus
 from kmeans_xp.devices import Csr, csr_parts, dense_rows, from_host
+from kmeans_xp.devices.sparse import checks_of_columns
 from kmeans_xp.kernels import ClusterTotals, DenseRows, SparseRows, kernels
 from kmeans_xp.metrics import (
     calinski_harabasz_score,
@@ -265,6 +266,13 @@ def test_columns_that_are_not_there_are_an_error(column: int) -> None:
         KMeans(3).fit(matrix)
 
 
+@pytest.fixture(params=checks_of_columns, ids=lambda check: check.__name__)
+def check_of_columns(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Use each of the checks for columns that a row has twice."""
+    monkeypatch.setattr("kmeans_xp.devices.sparse.checks_of_columns", [request.param])
+
+
+@pytest.mark.usefixtures("check_of_columns")
 @pytest.mark.parametrize("kind", [np.int32, np.int64])
 def test_columns_that_a_row_has_twice_are_added_up(kind: Any) -> None:
     rng = np.random.default_rng(0)
@@ -282,6 +290,7 @@ def test_columns_that_a_row_has_twice_are_added_up(kind: Any) -> None:
         np.testing.assert_array_equal(one, other)
 
 
+@pytest.mark.usefixtures("check_of_columns")
 @pytest.mark.parametrize("repeated", [False, True])
 def test_columns_may_be_in_any_order(repeated: bool) -> None:
     matrix = sparse.csr_array(host_matrix(203, 30, 5, "float64"))

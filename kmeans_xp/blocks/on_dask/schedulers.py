@@ -182,7 +182,7 @@ class Cluster:
         names = {future.key: Place(number, 1).names() for number, future in enumerate(futures)}
         errors = dict(self._errors(futures))
         for number, error in errors.items():
-            if not has_killed(error):
+            if not (has_killed(error) or lacks_workers(error)):
                 raise of_its_kind(error, f"chunk {number} of X could not be computed") from error
         _raise_first(list(errors.values()), names)
         self._names.update(names)
@@ -239,7 +239,17 @@ def _raise_first(errors: list[Exception], names: Names) -> None:
 
 
 def _told(errors: list[Exception], names: Names) -> Exception:
-    """Return the first error, or one that names the chunks on which workers died."""
+    """Return the first error, or one that says which chunks or workers are to blame."""
+    for error in errors:
+        if lacks_workers(error):
+            limit = f"{error.timeout:g} seconds"  # type: ignore[attr-defined]
+            return naming(
+                RuntimeError(
+                    f"The cluster had no worker for {limit}, which is Dask's "
+                    "distributed.scheduler.no-workers-timeout. Start workers and fit again; a "
+                    "Checkpoint continues from its last iteration."
+                )
+            )
     # Tasks that waited for a dead worker fail with it: the culprit is one of these.
     died_of = [error for error in errors if has_killed(error)]
     if len(died_of) < len(errors):
@@ -257,6 +267,12 @@ def _told(errors: list[Exception], names: Names) -> Exception:
 def has_killed(error: Exception) -> bool:
     """Return whether Dask gave up a task because workers died on it."""
     return type(error).__name__ == "KilledWorker"
+
+
+def lacks_workers(error: Exception) -> bool:
+    """Return whether Dask gave up a task because no worker was there to compute it."""
+    # The second, where the last worker left as the task was to begin.
+    return type(error).__name__ in ("NoWorkerError", "NoValidWorkerError")
 
 
 def _shares(n_groups: int, workers: list[Worker]) -> list[tuple[str | None, range]]:

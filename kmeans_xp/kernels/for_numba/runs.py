@@ -53,9 +53,13 @@ __all__ = [
     "STEPS_IN_A_CALL",
     "Room",
     "is_run_in_a_task",
+    "keep_signals",
     "label_and_measure",
     "room_for",
+    "room_for_runs",
+    "run_state",
     "take_steps",
+    "without_cut_runs",
 ]
 
 #: number of steps in one call, as in a single fit
@@ -101,6 +105,25 @@ def room_for(n_clusters, n_features, n_steps, found, like):
 
 
 @inline
+def keep_signals(signals, n_taken, kept, n_done):
+    """Write the signals of some steps after those of earlier ones."""
+    for number in range(n_taken):
+        for signal in range(3):
+            kept[n_done + number, signal] = signals[number, signal]
+
+
+@inline
+def run_state(signals, n_taken, tol, explained):
+    """Return whether a run is done, whether it has to be taken alone, and what it explains."""
+    is_done, is_left = signals[n_taken - 1, 0] <= tol, signals[n_taken - 1, 1] > 0.0
+    for number in range(n_taken - is_done):
+        # Centroids may repeat in a cycle: `lloyd` detects that.
+        is_left |= signals[number, 2] <= explained
+        explained = signals[number, 2]
+    return is_done, is_left, explained
+
+
+@inline
 def take_steps(points, tile, filler, origin, weights, tol, max_iter, centroids, room, kept):
     """Move the centroids; return the number of steps, and whether a separate run is needed.
 
@@ -117,16 +140,9 @@ def take_steps(points, tile, filler, origin, weights, tol, max_iter, centroids, 
             signals[:n_more],
         )
         if kept.shape[0] > 0:
-            for number in range(n_taken):
-                for signal in range(3):
-                    kept[n_done + number, signal] = signals[number, signal]
+            keep_signals(signals, n_taken, kept, n_done)
         n_done += n_taken
-        is_done = signals[n_taken - 1, 0] <= tol
-        is_left = signals[n_taken - 1, 1] > 0.0
-        for number in range(n_taken - is_done):
-            # Centroids may repeat in a cycle: `lloyd` detects that.
-            is_left |= signals[number, 2] <= explained
-            explained = signals[number, 2]
+        is_done, is_left, explained = run_state(signals, n_taken, tol, explained)
         for cluster in range(n_clusters):
             for feature in range(n_features):
                 centroids[cluster, feature] = steps[n_taken - 1, cluster, feature]
@@ -210,14 +226,7 @@ def runs_in_threads(
     n_runs, n_clusters, n_features = starts.shape
     if not takes_whole_runs(rows, n_clusters, xp=xp) or starts.dtype != rows.points.dtype:
         return NotImplemented
-    dtype, n_most = starts.dtype, min(max_iter, _MOST_KEPT)
-    runs = Runs(
-        np.array(starts, order="C"),
-        np.zeros((n_runs, rows.n_points), np.int32),
-        np.zeros(n_runs),
-        np.zeros(n_runs, np.int64),
-        np.zeros((n_runs, n_most, 3)),
-    )
+    dtype, runs = starts.dtype, room_for_runs(starts, rows.n_points, max_iter)
     tile, filler = tile_rows(rows.n_points, n_features, dtype), filler_of(rows)[0]
     shared = (rows.points, tile, filler, origin_of(rows), weights_of(rows))
 
@@ -226,6 +235,24 @@ def runs_in_threads(
         _take_runs[dtype](*shared, run, run + 1, tol, found, *runs)
 
     in_threads(take, n_runs)
+    return without_cut_runs(runs, max_iter, tol)
+
+
+def room_for_runs(starts: Floats, n_points: int, max_iter: int) -> Runs:
+    """Return runs that have taken no step."""
+    n_runs = len(starts)
+    return Runs(
+        np.array(starts, order="C"),
+        np.zeros((n_runs, n_points), np.int32),
+        np.zeros(n_runs),
+        np.zeros(n_runs, np.int64),
+        np.zeros((n_runs, min(max_iter, _MOST_KEPT), 3)),
+    )
+
+
+def without_cut_runs(runs: Runs, max_iter: int, tol: float) -> Runs:
+    """Return the runs; those that have more steps than signals are kept of are taken alone."""
+    n_most = runs.signals.shape[1]
     if n_most < max_iter:
         is_cut = (runs.n_iter == n_most) & ~(runs.signals[:, -1, 0] <= tol)
         runs.n_iter[is_cut] = 0

@@ -21,6 +21,7 @@ from kmeans_xp.kernels.for_numba.compiled import (
     SUMS,
     TOTALS,
     compiled,
+    inline,
 )
 from kmeans_xp.kernels.for_numba.emitted.vectors import as_rows
 from kmeans_xp.kernels.for_numba.sparse_assignment import is_step_of_a_task, label_and_add
@@ -37,11 +38,20 @@ from kmeans_xp.kernels.portable.assignment import ClusterTotals
 from kmeans_xp.kernels.portable.steps import LloydSteps, Update, lloyd_steps
 from kmeans_xp.kernels.sparse_rows import SparseRows
 
-__all__: list[str] = []
+__all__ = ["pack_all", "run_steps"]
 
 _pack_features, _label_and_add, _update_clusters = (
     function.shared for function in (pack_features, label_and_add, update_clusters)
 )
+
+
+@inline
+def pack_all(centroids, origin, n_groups, panel, biases):
+    """Lay all centroids out, as ``Panel.of`` does in one task."""
+    biases[:] = 0.0
+    _pack_features(centroids, origin, n_groups, 0, len(origin), panel, biases)
+    for place in range(len(biases)):
+        biases[place] = -biases[place] if place < len(centroids) else -np.inf
 
 
 @compiled(
@@ -62,7 +72,7 @@ _pack_features, _label_and_add, _update_clusters = (
     TOTALS,
     returns=types.int64,
 )
-def _run_steps(
+def run_steps(
     numbers,
     columns,
     starts,
@@ -83,10 +93,7 @@ def _run_steps(
     n_clusters, n_features = start.shape
     before, found, added = start, np.empty(n_clusters * n_features), np.empty(n_clusters)
     for number in range(len(signals)):
-        biases[:] = 0.0
-        _pack_features(before, origin, n_groups, 0, n_features, panel, biases)
-        for place in range(len(biases)):
-            biases[place] = -biases[place] if place < n_clusters else -np.inf
+        pack_all(before, origin, n_groups, panel, biases)
         found[:] = 0.0
         added[:] = 0.0
         _label_and_add(
@@ -128,7 +135,7 @@ def steps_in_a_call(rows: SparseRows, centroids: Floats, n_steps: int, tol: floa
     new, signals = np.empty(shape, dtype), np.empty((n_steps, 3))
     given = (*arrays_of(rows), weights_of(rows), origin_of(rows), centroids, tol)
     panel = Panel.empty(n_clusters, n_features, dtype)
-    n_done = _run_steps[dtype](*given, *panel, sums, mass, new, signals)
+    n_done = run_steps[dtype](*given, *panel, sums, mass, new, signals)
     return LloydSteps(
         ClusterTotals(sums[:n_done], mass[:n_done]), Update(new[:n_done], signals[:n_done])
     )

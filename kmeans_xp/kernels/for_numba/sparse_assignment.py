@@ -45,6 +45,7 @@ __all__ = [
     "added_number_by_number",
     "is_step_of_a_task",
     "label_and_add",
+    "label_rows",
     "labelled",
     "scored_by_panels",
 ]
@@ -120,9 +121,10 @@ def label_tile(
     COUNT,
     LABEL_RESULTS,
 )
-def _label_rows(
+def label_rows(
     numbers, columns, starts, start, stop, panel, biases, n_units, n_groups, n_features, labels
 ):
+    """Write the labels of some rows."""
     best, found = np.empty(_TILE_ROWS), np.empty(_TILE_ROWS, np.int32)
     for row in range(start, stop, _TILE_ROWS):
         n_rows = min(_TILE_ROWS, stop - row)
@@ -222,7 +224,7 @@ def labelled(rows: SparseRows, panel: Panel) -> Labels:
     labels, dtype, arrays = np.empty(rows.n_points, np.int32), panel.numbers.dtype, arrays_of(rows)
 
     def label(start: int, stop: int) -> None:
-        _label_rows[dtype](*arrays, start, stop, *panel, rows.n_features, labels)
+        label_rows[dtype](*arrays, start, stop, *panel, rows.n_features, labels)
 
     cost = row_cost(rows, _SCORED * panel.n_units)
     in_ranges(label, rows.n_points, n_tasks_for(rows.n_points, cost))
@@ -311,12 +313,13 @@ def _sort_rows(labels, n_clusters, order, bounds):
     bounds[0] = 0
 
 
-@compiled(STARTS, STARTS, STARTS, COUNT, INDICES, INDICES, returns=types.int64)
-def _cut_clusters(starts, order, bounds, most, owners, firsts):
+@compiled(STARTS, STARTS, STARTS, COUNT, INDICES, INDICES, INDICES, returns=types.int64)
+def _cut_clusters(starts, order, bounds, most, owners, firsts, places):
     """Split clusters into pieces of about ``most`` stored numbers; return their number."""
-    n_pieces = 0
+    n_pieces = n_places = 0
     for cluster in range(len(bounds) - 1):
-        owners[n_pieces], firsts[n_pieces], n_numbers = cluster, bounds[cluster], 0
+        n_before, n_numbers = n_pieces, 0
+        owners[n_pieces], firsts[n_pieces] = cluster, bounds[cluster]
         n_pieces += 1
         for place in range(bounds[cluster], bounds[cluster + 1]):
             if n_numbers >= most:
@@ -324,6 +327,10 @@ def _cut_clusters(starts, order, bounds, most, owners, firsts):
                 n_pieces += 1
             row = order[place]
             n_numbers += starts[row + 1] - starts[row]
+        for piece in range(n_before, n_pieces):
+            is_split = n_pieces > n_before + 1
+            places[piece] = n_places if is_split else -1
+            n_places += is_split
     firsts[n_pieces] = len(order)
     return n_pieces
 
@@ -370,11 +377,14 @@ class Pieces(NamedTuple):
         The start of each piece in ``order``, and the end of the last one.
     owners : array of int64, shape (n_pieces,)
         The cluster of each, ascending; every cluster has a piece.
+    places : array of int64, shape (n_pieces,)
+        Consecutive numbers for the pieces of clusters that have several; -1 for a whole cluster.
     """
 
     order: NDArray[np.int64]
     firsts: NDArray[np.int64]
     owners: NDArray[np.int64]
+    places: NDArray[np.int64]
 
     @classmethod
     def of(cls, rows: SparseRows, labels: Labels, n_clusters: int) -> "Pieces":
@@ -382,10 +392,10 @@ class Pieces(NamedTuple):
         starts, dtype = rows.csr.indptr, rows.csr.data.dtype
         order, bounds = np.empty(rows.n_points, np.int64), np.empty(n_clusters + 1, np.int64)
         _sort_rows[dtype](labels, n_clusters, order, bounds)
-        owners, firsts = (np.empty(n_clusters + _MOST_PIECES + 1, np.int64) for _ in range(2))
+        owners, firsts, places = np.empty((3, n_clusters + _MOST_PIECES + 1), np.int64)
         most = int(starts[-1] - starts[0]) // _MOST_PIECES + 1
-        n_pieces = _cut_clusters[dtype](starts, order, bounds, most, owners, firsts)
-        return cls(order, firsts[: n_pieces + 1], owners[:n_pieces])
+        n_pieces = _cut_clusters[dtype](starts, order, bounds, most, owners, firsts, places)
+        return cls(order, firsts[: n_pieces + 1], owners[:n_pieces], places[:n_pieces])
 
     def n_tasks(self, rows: SparseRows) -> int:
         """Return the number of tasks to add them up."""

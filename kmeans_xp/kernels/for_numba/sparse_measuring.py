@@ -9,6 +9,8 @@ Places and columns are unsigned in loops over stored numbers. For signed ones, n
 whether it counts from the end, which takes a quarter of the time.
 """
 
+from typing import Any
+
 import numpy as np
 from numba import types
 from numpy.typing import NDArray
@@ -28,7 +30,6 @@ from kmeans_xp.kernels.for_numba.compiled import (
     inline,
 )
 from kmeans_xp.kernels.for_numba.emitted.sparse_vectors import (
-    LANES,
     first_greatest,
     write_sq_distances,
 )
@@ -56,7 +57,7 @@ from kmeans_xp.kernels.portable.moments import Moments, column_moments
 from kmeans_xp.kernels.sparse_rows import SparseRows
 from kmeans_xp.kernels.trees import merged_in_tree
 
-__all__ = ["inertia_of", "sq_norms_of", "write_sq_norms"]
+__all__ = ["add_distances", "inertia_of", "n_measuring_tasks", "sq_norms_of", "write_sq_norms"]
 
 #: nanoseconds of a stored number, roughly
 _MEASURED, _ADDED = 3.0, 3.0
@@ -64,8 +65,12 @@ _MEASURED, _ADDED = 3.0, 3.0
 _MOST_TASKS, _NUMBERS_A_SUM = 8, 8
 #: scores of a tile of rows
 _TILE_SCORES = 2**17
-#: features whose squares are added up before they are added to the others
-_BLOCK = 512
+#: features whose squares are added up before they are added to the others, and sums of a block that
+#: lie side by side
+_BLOCK, _SUMS = 4096, 64
+#: sums of a column, side by side: of the numbers, of their squares, of the weights; and an unused
+#: one, so that none lies across two cache lines
+_ROOM, _SQUARE, _WEIGHT = (np.uint64(place) for place in (4, 1, 2))
 #: roundings of what is not added number by number
 _ROUNDINGS = 16.0
 
@@ -110,27 +115,19 @@ def measured_by_features(numbers, columns, start, stop, origin, centroids, at):
 @compiled(NUMBERS, NUMBERS, COUNT, COUNT, SUMS)
 def write_sq_norms(centroids, origin, start, stop, sq_norms):
     """Write the squares of centroids, which are measured from the origin, from zero."""
-    n_features = len(origin)
-    lanes = np.empty(LANES)
-    for cluster in range(start, stop):
-        total = 0.0
-        for block in range(0, n_features, _BLOCK):
-            end = min(block + _BLOCK, n_features)
-            whole = end - (end - block) % LANES
+    n_features = np.uint64(len(origin))
+    lanes = np.empty(_SUMS)
+    for cluster in range(np.uint64(start), np.uint64(stop)):
+        first, total = cluster * n_features, 0.0
+        for block in range(np.uint64(0), n_features, np.uint64(_BLOCK)):
+            end = min(block + np.uint64(_BLOCK), n_features)
             lanes[:] = 0.0
-            for feature in range(block, whole, LANES):
-                for lane in range(LANES):
-                    number = np.float64(centroids[cluster * n_features + feature + lane])
+            for feature in range(block, end, np.uint64(_SUMS)):
+                for lane in range(min(np.uint64(_SUMS), end - feature)):
+                    number = np.float64(centroids[first + feature + lane])
                     number += np.float64(origin[feature + lane])
                     lanes[lane] += number * number
-            rest = 0.0
-            for feature in range(whole, end):
-                number = np.float64(centroids[cluster * n_features + feature])
-                number += np.float64(origin[feature])
-                rest += number * number
-            for lane in range(LANES):
-                rest += lanes[lane]
-            total += rest
+            total += lanes.sum()
         sq_norms[cluster] = total
 
 
@@ -177,8 +174,13 @@ def measured_under_the_row(rows: SparseRows, labels: Labels, centroids: Floats) 
     def measure(start: int, stop: int) -> None:
         _measure_rows[dtype](*arrays_of(rows), start, stop, *operands)
 
-    in_ranges(measure, rows.n_points, n_tasks_for(rows.n_points, row_cost(rows, _MEASURED)))
+    in_ranges(measure, rows.n_points, n_measuring_tasks(rows))
     return distances
+
+
+def n_measuring_tasks(rows: SparseRows) -> int:
+    """Return the number of tasks that measure each row to one centroid."""
+    return n_tasks_for(rows.n_points, row_cost(rows, _MEASURED))
 
 
 @override(nearest_centroid)
@@ -200,9 +202,10 @@ def scored_then_measured(rows: SparseRows, centroids: Floats) -> Nearest[Floats]
     NUMBERS_64,
     returns=types.float64,
 )
-def _add_distances(
+def add_distances(
     numbers, columns, starts, start, stop, origin, weights, labels, centroids, sq_norms
 ):
+    """Return the weighted sum of the squared distances of some rows to their centroids."""
     total, weight = 0.0, 1.0
     for row in range(start, stop):
         label = labels[row]
@@ -234,11 +237,10 @@ def inertia_of(rows: SparseRows, labels: Labels, centroids: Floats, sq_norms: Fl
     operands = (origin_of(rows), weights_of(rows), labels, centroids, sq_norms)
 
     def total(start: int, stop: int) -> float:
-        added: float = _add_distances[centroids.dtype](*arrays_of(rows), start, stop, *operands)
+        added: float = add_distances[centroids.dtype](*arrays_of(rows), start, stop, *operands)
         return added
 
-    n_tasks = n_tasks_for(rows.n_points, row_cost(rows, _MEASURED))
-    return merged_in_tree(in_ranges(total, rows.n_points, n_tasks))
+    return merged_in_tree(in_ranges(total, rows.n_points, n_measuring_tasks(rows)))
 
 
 @inline
@@ -281,7 +283,7 @@ def sq_norms_of(rows: SparseRows) -> NDArray[np.float64]:
     def measure(start: int, stop: int) -> None:
         _measure_norms[origin.dtype](*arrays_of(rows), start, stop, origin, whole, sq_norms)
 
-    in_ranges(measure, rows.n_points, n_tasks_for(rows.n_points, row_cost(rows, _MEASURED)))
+    in_ranges(measure, rows.n_points, n_measuring_tasks(rows))
     rows.kept["sq_norms"] = sq_norms
     return sq_norms
 
@@ -377,11 +379,9 @@ def scored_and_the_nearest_measured(rows: SparseRows, centroids: Floats) -> Floa
     return distances
 
 
-@compiled(
-    NUMBERS, COLUMNS, STARTS, COUNT, COUNT, NUMBERS, COLUMN, SUMS, SUMS, SUMS, returns=types.float64
-)
-def _add_moments(numbers, columns, starts, start, stop, origin, weights, sums, squares, under):
-    """Add rows and squares where rows have numbers, and their weights; return the mass."""
+@compiled(NUMBERS, COLUMNS, STARTS, COUNT, COUNT, NUMBERS, COLUMN, SUMS, returns=types.float64)
+def _add_moments(numbers, columns, starts, start, stop, origin, weights, added):
+    """Add rows, squares and weights where rows have numbers; return the mass of the rows."""
     mass, weight = 0.0, 1.0
     for row in range(start, stop):
         if weights.shape[0] > 0:
@@ -389,21 +389,22 @@ def _add_moments(numbers, columns, starts, start, stop, origin, weights, sums, s
         mass += weight
         for place in range(np.uint64(starts[row]), np.uint64(starts[row + 1])):
             column = np.uint64(columns[place])
-            number = np.float64(numbers[place]) - np.float64(origin[column])
-            sums[column] += weight * number
-            squares[column] += weight * number * number
-            under[column] += weight
+            number, at = np.float64(numbers[place]) - np.float64(origin[column]), _ROOM * column
+            added[at] += weight * number
+            added[at + _SQUARE] += weight * number * number
+            added[at + _WEIGHT] += weight
     return mass
 
 
 @compiled(NUMBER, NUMBERS_64, NUMBERS, SUMS, SUMS)
-def _add_zeros(mass, under, origin, sums, squares):
-    """Add what each column has no numbers of: the rest of the mass, at zero."""
+def _add_zeros(mass, added, origin, sums, squares):
+    """Write the sums with what each column has no numbers of: the rest of the mass, at zero."""
     # Taken off column by column, not sum w x^2 - 2 o sum w x + W o^2: nothing cancels.
-    for column in range(len(origin)):
-        zeros, about = mass - under[column], np.float64(origin[column])
-        sums[column] -= zeros * about
-        squares[column] += zeros * about * about
+    for column in range(np.uint64(len(origin))):
+        at, about = _ROOM * column, np.float64(origin[column])
+        zeros = mass - added[at + _WEIGHT]
+        sums[column] = added[at] - zeros * about
+        squares[column] = added[at + _SQUARE] + zeros * about * about
 
 
 @override(column_moments)
@@ -411,16 +412,16 @@ def added_where_rows_have_numbers(rows: SparseRows) -> Moments:
     """Add the stored numbers, and at the end the zeros of each column: the rest of the mass."""
     origin, weights, n_features = origin_of(rows), weights_of(rows), rows.n_features
 
-    def moments(start: int, stop: int) -> tuple[Floats, ...]:
-        added = (np.zeros(n_features), np.zeros(n_features), np.zeros(n_features))
+    def moments(start: int, stop: int) -> tuple[Any, Floats]:
+        added = np.zeros(int(_ROOM) * n_features)
         of_dtype = _add_moments[origin.dtype]
-        mass = of_dtype(*arrays_of(rows), start, stop, origin, weights, *added)
-        return (np.asarray(mass), *added)
+        return np.asarray(of_dtype(*arrays_of(rows), start, stop, origin, weights, added)), added
 
     n_numbers = rows.n_points * rows.n_stored
     n_tasks = n_tasks_for(rows.n_points, row_cost(rows, _ADDED))
     n_tasks = min(_MOST_TASKS, n_tasks, 1 + n_numbers // (_NUMBERS_A_SUM * n_features))
     parts = in_ranges(moments, rows.n_points, n_tasks)
-    mass, sums, squares, under = (merged_in_tree(each) for each in zip(*parts, strict=True))
-    _add_zeros[origin.dtype](float(mass), under, origin, sums, squares)
+    mass, added = (merged_in_tree(each) for each in zip(*parts, strict=True))
+    sums, squares = np.empty(n_features), np.empty(n_features)
+    _add_zeros[origin.dtype](float(mass), added, origin, sums, squares)
     return Moments(mass, sums, squares)

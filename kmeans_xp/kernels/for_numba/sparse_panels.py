@@ -18,7 +18,7 @@ from kmeans_xp.kernels.for_numba.compiled import (
     inline,
 )
 from kmeans_xp.kernels.for_numba.emitted.sparse_vectors import LANES, MOST_UNITS, UNIT, add_products
-from kmeans_xp.kernels.for_numba.emitted.vectors import PANEL
+from kmeans_xp.kernels.for_numba.emitted.vectors import LINE, PANEL
 from kmeans_xp.kernels.for_numba.tiling import Floats, n_tasks_for, nothing
 from kmeans_xp.kernels.kernel import Kernel
 from kmeans_xp.kernels.sparse_rows import SparseRows
@@ -76,7 +76,11 @@ class Panel(NamedTuple):
         of_unit = n_features * UNIT * dtype.itemsize
         most = min(MOST_UNITS, max(_FEWEST_UNITS, _GROUP_BYTES // of_unit))
         n_groups, width = -(-n_units // (most - most % 2)), n_units * UNIT
-        return cls(np.empty(width * n_features, dtype), np.empty(width), n_units, n_groups)
+        # A vector that lies across two cache lines takes two reads: in float64, a third more time.
+        size = width * n_features
+        memory = np.empty(size + LINE // dtype.itemsize, dtype)
+        first = -memory.ctypes.data % LINE // dtype.itemsize
+        return cls(memory[first : first + size], np.empty(width), n_units, n_groups)
 
     @classmethod
     def of(cls, centroids: Floats, origin: Floats) -> "Panel":
@@ -147,22 +151,27 @@ def pack_features(centroids, origin, n_groups, start, stop, numbers, norms):
     n_clusters, n_features = centroids.shape
     n_units = len(norms) // UNIT
     for group in range(n_groups):
-        first = first_unit(group, n_groups, n_units) * UNIT
-        width = first_unit(group + 1, n_groups, n_units) * UNIT - first
-        at = first * n_features
-        for block in range(start, stop, _TURNED):
-            end = min(block + _TURNED, stop)
-            for member in range(width):
-                is_there = first + member < n_clusters
+        # Places are unsigned: numba looks at each signed one whether it counts from the end.
+        unit, after = first_unit(group, n_groups, n_units), first_unit(group + 1, n_groups, n_units)
+        first, width = np.uint64(unit * UNIT), np.uint64((after - unit) * UNIT)
+        n_members = np.uint64(min(after * UNIT, n_clusters) - unit * UNIT)
+        at = first * np.uint64(n_features)
+        for block in range(np.uint64(start), np.uint64(stop), np.uint64(_TURNED)):
+            end = min(block + np.uint64(_TURNED), np.uint64(stop))
+            for member in range(n_members):
+                place = at + block * width + member
                 for feature in range(block, end):
-                    number = (
-                        centroids[first + member, feature] if is_there else numbers.dtype.type(0)
-                    )
-                    numbers[at + feature * width + member] = number
+                    numbers[place] = centroids[first + member, feature]
+                    place += width
+            for member in range(n_members, width):
+                place = at + block * width + member
+                for _ in range(block, end):
+                    numbers[place] = 0.0
+                    place += width
             for feature in range(block, end):
-                about = np.float64(origin[feature])
+                about, place = np.float64(origin[feature]), at + feature * width
                 for member in range(width):
-                    number = np.float64(numbers[at + feature * width + member])
+                    number = np.float64(numbers[place + member])
                     norms[first + member] += number * (0.5 * number + about)
 
 

@@ -4,10 +4,9 @@ The sums of one cluster fit a processor's own cache; those of all clusters do no
 read them takes about as long as to add up the rows.
 """
 
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from kmeans_xp.devices import Array, Namespace
 from kmeans_xp.kernels.for_numba.assignment import (
@@ -21,7 +20,6 @@ from kmeans_xp.kernels.for_numba.compiled import (
     COLUMNS,
     COUNT,
     NUMBERS,
-    NUMBERS_64,
     RESULTS,
     STARTS,
     SUMS,
@@ -108,17 +106,32 @@ def _step_pieces(
         signals[cluster, 1] = added <= 0.0
 
 
-@compiled(NUMBERS_64, COUNT, NUMBERS_64, COUNT, NUMBERS, RESULTS, TOTALS)
-def _update_one(sums, place, mass, cluster, old, new, signals):
-    """Update a cluster that has been added up at a place."""
+@compiled(STARTS, STARTS, SUMS, SUMS, NUMBERS, RESULTS, TOTALS, SUMS)
+def _finish_clusters(owners, places, sums, mass, old, new, signals, total):
+    """Update clusters of several pieces, added in their order; add up the signals of all."""
     n_features = len(old) // len(signals)
-    shifts, parts = np.empty(UPDATED), np.empty(UPDATED)
-    first, at = cluster * n_features, place * n_features
-    shift, explained = update_cluster(
-        sums, at, mass[place], old, first, n_features, new, shifts, parts
-    )
-    signals[cluster, 0], signals[cluster, 2] = shift, explained
-    signals[cluster, 1] = mass[place] <= 0.0
+    shifts, parts, first = np.empty(UPDATED), np.empty(UPDATED), 0
+    for piece in range(len(owners)):
+        place, cluster = places[piece], owners[piece]
+        if place < 0:
+            continue
+        if piece == 0 or owners[piece - 1] != cluster:
+            first = place
+        else:
+            mass[first] += mass[place]
+            for feature in range(n_features):
+                sums[first * n_features + feature] += sums[place * n_features + feature]
+        if piece + 1 == len(owners) or owners[piece + 1] != cluster:
+            at, added = cluster * n_features, mass[first]
+            shift, explained = update_cluster(
+                sums, first * n_features, added, old, at, n_features, new, shifts, parts
+            )
+            signals[cluster, 0], signals[cluster, 2] = shift, explained
+            signals[cluster, 1] = added <= 0.0
+    total[:] = 0.0
+    for cluster in range(len(signals)):
+        for signal in range(3):
+            total[signal] += signals[cluster, signal]
 
 
 class SparseSteps(StepsInOneCall):
@@ -153,51 +166,16 @@ def labelled_and_updated(rows: SparseRows, centroids: Floats, *, xp: Namespace) 
     shape = centroids.shape
     if not is_plain or has_own_totals(*shape) or not is_updated_in_lanes(*shape):
         return update_centroids(lloyd_step(rows, centroids, xp=xp), centroids, xp=xp)
-    labels = scored_by_panels(rows, centroids)
-    pieces = Pieces.of(rows, labels, len(centroids))
-    split = _Split.of(pieces, rows.n_features)
-    new, signals = np.empty_like(centroids, order="C"), np.empty((len(centroids), 3))
+    pieces = Pieces.of(rows, scored_by_panels(rows, centroids), len(centroids))
+    n_places = int(pieces.places.max()) + 1
+    added = (np.empty(n_places * rows.n_features), np.empty(n_places))
+    new, signals, total = np.empty(shape, centroids.dtype), np.empty((shape[0], 3)), np.empty(3)
     old, flat = np.ascontiguousarray(centroids).reshape(-1), new.reshape(-1)
-    shared = (*arrays_of(rows), weights_of(rows), origin_of(rows), *pieces, split.places, old)
+    shared = (*arrays_of(rows), weights_of(rows), origin_of(rows), *pieces, old)
 
     def step(start: int, stop: int) -> None:
-        given = (start, stop, split.sums.reshape(-1), split.mass, flat, signals)
-        _step_pieces[old.dtype](*shared, *given)
+        _step_pieces[old.dtype](*shared, start, stop, *added, flat, signals)
 
     in_ranges(step, len(pieces.owners), pieces.n_tasks(rows))
-    for cluster, place in split.added_up(pieces):
-        given = (split.sums.reshape(-1), place, split.mass, cluster, old, flat, signals)
-        _update_one[old.dtype](*given)
-    return Update(new, signals.sum(axis=0))
-
-
-class _Split(NamedTuple):
-    """Where the pieces of clusters that have several are added up.
-
-    Parameters
-    ----------
-    places : array of int64, shape (n_pieces,)
-        -1 for a piece that is a whole cluster.
-    sums, mass : arrays of shapes (n_places, n_features) and (n_places,)
-    """
-
-    places: NDArray[np.int64]
-    sums: Floats
-    mass: Floats
-
-    @classmethod
-    def of(cls, pieces: Pieces, n_features: int) -> "_Split":
-        """Return room for such pieces."""
-        is_split = np.bincount(pieces.owners)[pieces.owners] > 1
-        places = np.where(is_split, np.cumsum(is_split) - 1, -1)
-        n_places = int(is_split.sum())
-        return cls(places, np.empty((n_places, n_features)), np.empty(n_places))
-
-    def added_up(self, pieces: Pieces) -> list[tuple[int, int]]:
-        """Add up the pieces of each cluster in their order; return clusters and their places."""
-        first: dict[int, int] = {}
-        for cluster, place in zip(pieces.owners.tolist(), self.places.tolist(), strict=True):
-            if place >= 0 and (at := first.setdefault(cluster, place)) != place:
-                self.sums[at] += self.sums[place]
-                self.mass[at] += self.mass[place]
-        return list(first.items())
+    _finish_clusters[old.dtype](pieces.owners, pieces.places, *added, old, flat, signals, total)
+    return Update(new, total)
