@@ -24,7 +24,7 @@ from kmeans_xp.devices import choose, lent, library_of
 from kmeans_xp.kernels import kernels
 from kmeans_xp.metrics import silhouette_score
 from kmeans_xp.selection import choose_n_clusters
-from tests.assertions import assert_at_home
+from tests.assertions import PRECISIONS, assert_at_home
 from tests.datasets import cloud, positive_weights
 
 HOST = cloud(3000, 6).astype(np.float32)
@@ -160,6 +160,36 @@ def test_rows_are_lent_once(library: Library) -> None:
             lent_arrays.clear()
             call(X)
             assert sum(array is X for array in lent_arrays) == 1
+
+
+@of_host_libraries
+@pytest.mark.skip_library("mlx", reason="must say what its device has")
+@pytest.mark.parametrize("dtype", PRECISIONS)
+def test_a_fit_asks_for_no_list_of_dtypes(dtype: str, library: Library) -> None:
+    # To make one takes longer than a fit of few rows.
+    def refuse() -> None:
+        raise AssertionError("a list of dtypes was made")
+
+    X = library.asarray(HOST, dtype)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(library.xp, "__array_namespace_info__", refuse)
+        model = KMeans(5, random_state=0).fit(X)
+        distances = model.transform(X)
+    assert_at_home(model.cluster_centers_, library, dtype, (5, 6))
+    assert_at_home(distances, library, dtype, (3000, 5))
+
+
+@of_jax
+@pytest.mark.needs("float64")
+def test_results_are_narrowed_where_jax_makes_nothing_wide_any_more(library: Library) -> None:
+    import jax
+
+    X = library.asarray(HOST, "float64")
+    with jax.enable_x64(False):
+        model = KMeans(5, random_state=0).fit(X)
+        _, indices = kmeans_plusplus(X, 5, random_state=0)
+    assert_at_home(model.cluster_centers_, library, "float32", (5, 6))
+    assert_at_home(indices, library, "int32", (5,))
 
 
 @of_host_libraries
