@@ -228,13 +228,48 @@ def test_tensors_of_any_layout_are_taken(library: Library) -> None:
     assert model.cluster_centers_.dtype == torch.float32
 
 
+@pytest.mark.skip_library(
+    "numpy", "array_api_strict", "torch", "jax", "dpnp", "cupy", reason="about arrays of MLX"
+)
+def test_arrays_of_mlx_of_any_layout_and_dtype_are_taken(library: Library) -> None:
+    mx = library.xp
+    wide = library.asarray(np.repeat(np.repeat(HOST, 2, axis=0), 3, axis=1))
+    rounded = library.asarray(HOST).astype(mx.bfloat16)
+    float64 = mx.array(HOST.astype(np.float64), dtype=mx.float64)
+    cases = {
+        "strided": (wide[::2, ::3], HOST, mx.float32),
+        "transposed": (library.asarray(np.ascontiguousarray(HOST.T)).T, HOST, mx.float32),
+        "bfloat16": (rounded, np.asarray(rounded.astype(mx.float32)), mx.float32),
+        "float64": (float64, HOST.astype(np.float64), mx.float64),
+    }
+    for name, (X, host, dtype) in cases.items():
+        model, expected = (KMeans(5, random_state=0).fit(rows) for rows in (X, host))
+        assert model.cluster_centers_.dtype == dtype, name
+        for one in ("labels_", "cluster_centers_"):
+            theirs = np.asarray(getattr(model, one))
+            np.testing.assert_array_equal(theirs, getattr(expected, one), err_msg=name)
+
+
 @of_jax
-def test_an_array_that_is_traced_is_refused(library: Library) -> None:
+@pytest.mark.parametrize("transform", ["jit", "vmap", "grad"])
+def test_an_array_that_is_traced_is_refused(transform: str, library: Library) -> None:
     import jax
 
-    for call in (KMeans(2).fit_predict, functools.partial(kmeans_plusplus, n_clusters=2)):
+    X = library.asarray(HOST)
+    model = KMeans(2, random_state=0).fit(X)
+    calls: tuple[Callable[[Any], Any], ...] = (
+        KMeans(2).fit_predict,
+        lambda rows: KMeans(2).fit(X, sample_weight=rows[:, 0]).labels_,
+        lambda rows: KMeans(2, init=rows[:2, :]).fit(X).labels_,
+        model.predict,
+        model.score,
+        functools.partial(kmeans_plusplus, n_clusters=2),
+        lambda rows: assign(X, rows[:2, :]).labels,
+    )
+    for call in calls:
+        traced = getattr(jax, transform)(call)
         with pytest.raises(TypeError, match=r"JAX is tracing.*outside"):
-            jax.jit(call)(library.asarray(HOST))
+            traced(X[None] if transform == "vmap" else X)
 
 
 @of_jax
