@@ -2,10 +2,13 @@
 
 ``python -m benchmarks.lent torch`` (or ``jax``, ``mlx``) prints a table. It has the time of a
 default fit of that library's array over that of the same numbers in NumPy's: the median of the
-rounds' ratios, interleaved in one process. It also says whether the results have the same bits, and
-the peak of memory that each fit allocates on the host. ``--method predict`` (or ``fit_predict``,
-``transform``, ``score``) times that call instead. ``--rounds N`` sets the number of rounds,
-``--only TEXT`` picks sizes by name, and ``--processor-time`` is for a machine with other work.
+rounds' ratios, in turn in one process. "Conversions" is the same ratio for a fit of NumPy's array
+with nothing around it but the library's own calls, which lend X and return labels and centroids.
+It also says whether the results have the same bits, and the peak of memory that each fit allocates
+on the host. ``--method predict`` (or ``fit_predict``, ``transform``, ``score``) times that call
+instead, without conversions. ``--rounds N`` sets the number of rounds, ``--only TEXT`` picks sizes
+by name, ``--dtype float64`` takes wider numbers, and ``--processor-time`` is for a machine with
+other work.
 """
 
 import argparse
@@ -20,6 +23,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from kmeans_xp import KMeans
+from kmeans_xp.devices import library_of, namespace_of, record_of
 
 
 class Size(NamedTuple):
@@ -63,6 +67,16 @@ def fitted(X: Any, size: Size) -> KMeans:
     return unfitted(size).fit(X)
 
 
+def converted(X: Any, size: Size) -> KMeans:
+    """Return a fit of NumPy's array between the library's own conversions."""
+    xp = namespace_of(X)
+    library = library_of(xp)
+    model = fitted(library.lent(X, record_of("numpy"), np), size)
+    model.labels_ = library.shared(model.labels_, xp)
+    model.cluster_centers_ = library.shared(model.cluster_centers_, xp)
+    return model
+
+
 def call_of(method: str, X: Any, size: Size) -> Callable[[], Any]:
     """Return what calls the method with X, of a fresh estimator if it fits."""
     if method.startswith("fit"):
@@ -76,6 +90,25 @@ def seconds(call: Callable[[], Any], n_calls: int, clock: Callable[[], float]) -
     for _ in range(n_calls):
         call()
     return (clock() - began) / n_calls
+
+
+def medians(
+    calls: dict[str, Callable[[], Any]], n_rounds: int, n_calls: int, clock: Callable[[], float]
+) -> dict[str, tuple[float, float]]:
+    """Return the time of each call, and its ratio to that of the first."""
+    rng, names = np.random.default_rng(0), list(calls)
+    # In random order: otherwise garbage is collected in the same call of each round.
+    rounds = [
+        {name: seconds(calls[name], n_calls, clock) for name in rng.permutation(names)}
+        for _ in range(n_rounds)
+    ]
+    return {
+        name: (
+            statistics.median(times[name] for times in rounds),
+            statistics.median(times[name] / times[names[0]] for times in rounds),
+        )
+        for name in names
+    }
 
 
 def has_same_bits(one: KMeans, other: KMeans) -> bool:
@@ -101,32 +134,36 @@ def main() -> None:
     parser.add_argument("--method", choices=METHODS, default="fit")
     parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--only", default="")
+    parser.add_argument("--dtype", choices=["float32", "float64"], default="float32")
     parser.add_argument("--processor-time", action="store_true")
     asked = parser.parse_args()
     clock = time.process_time if asked.processor_time else time.perf_counter
     asarray = arrays_of(asked.library)
-    print(f"| size | NumPy, ms | {asked.library}, ms | ratio | same bits | more memory, MiB |")
-    print("|---|---:|---:|---:|---|---:|")
+    columns = ("size", "NumPy, ms", f"{asked.library}, ms", "ratio", "conversions", "same bits")
+    print(f"| {' | '.join(columns)} | more memory, MiB |\n|---|---:|---:|---:|---:|---|---:|")
     for size in SIZES:
         shape = f"{size.n_points:,} x {size.n_features}, k={size.n_clusters}"
         if asked.only not in shape:
             continue
         rng = np.random.default_rng(0)
-        host = rng.normal(size=(size.n_points, size.n_features)).astype(np.float32)
+        host = rng.normal(size=(size.n_points, size.n_features)).astype(asked.dtype)
         X = asarray(host)
         fitted(host, size)
         more = peak_bytes(X, size)
         same = has_same_bits(fitted(host, size), fitted(X, size))
         n_calls = max(1, 20_000 // size.n_points)
-        calls = [call_of(asked.method, rows, size) for rows in (host, X)]
-        pairs = [
-            tuple(seconds(call, n_calls, clock) for call in calls) for _ in range(asked.rounds)
-        ]
-        ours, theirs = (statistics.median(each) * 1e3 for each in zip(*pairs, strict=True))
-        ratio = statistics.median(b / a for a, b in pairs)
+        calls = {
+            "NumPy": call_of(asked.method, host, size),
+            "library": call_of(asked.method, X, size),
+        }
+        if asked.method == "fit":
+            calls["conversions"] = partial(converted, X, size)
+        found = medians(calls, asked.rounds, n_calls, clock)
+        (ours, _), (theirs, ratio) = found["NumPy"], found["library"]
+        least = f"{found['conversions'][1]:.2f}" if "conversions" in found else "-"
         print(
-            f"| {shape} | {ours:.2f} | {theirs:.2f} | {ratio:.2f} | {'yes' if same else 'NO'} "
-            f"| {more / 2**20:.1f} |",
+            f"| {shape} | {ours * 1e3:.2f} | {theirs * 1e3:.2f} | {ratio:.2f} | {least} "
+            f"| {'yes' if same else 'NO'} | {more / 2**20:.1f} |",
             flush=True,
         )
 

@@ -27,7 +27,6 @@ __all__ = [
     "is_known_array",
     "is_of_kind",
     "namespace_of",
-    "narrowed",
     "taken",
     "to_host",
 ]
@@ -104,9 +103,7 @@ def from_host(
 ) -> Array:
     """Return a host array on ``device``, in ``dtype`` (default: its own, or half as wide)."""
     library = library_of(xp)
-    if not library.has_float64 and host.dtype.itemsize == 8:
-        host = narrowed(host, xp.__array_namespace_info__().dtypes(device=device))
-    made = library.from_host(host, xp, device)
+    made = library.from_host(library.held(host, xp, device), xp, device)
     return made if dtype is None else xp.astype(made, dtype, copy=False)
 
 
@@ -152,9 +149,3 @@ def foreign_cuda_array(value: Any) -> bool:
         return True
     has_dlpack = hasattr(value, "__dlpack__") and hasattr(value, "__dlpack_device__")
     return has_dlpack and value.__dlpack_device__()[0] == _DLPACK_CUDA
-
-
-def narrowed(host: Any, dtypes: dict[str, DType]) -> Any:
-    """Return an array of NumPy or CuPy in one of ``dtypes``: its own, or half as wide."""
-    name = host.dtype.name
-    return host if name in dtypes else host.astype(name.replace("64", "32"))

@@ -8,6 +8,7 @@ from contextlib import AbstractContextManager, ExitStack, nullcontext
 from typing import Any, NamedTuple
 
 import array_api_compat
+import array_api_compat.numpy
 import numpy as np
 import sklearn
 
@@ -21,8 +22,8 @@ from kmeans_xp.devices.arrays import (
     foreign_cuda_array,
     from_host,
     is_array,
+    is_known_array,
     namespace_of,
-    narrowed,
     to_host,
 )
 from kmeans_xp.devices.availability import DeviceUnavailableError, why_cupy_is_unusable
@@ -88,7 +89,7 @@ class Placement(NamedTuple):
     def working(self) -> AbstractContextManager[object]:
         """Return a context: work runs on ``device``, in order with the input's library."""
         here = working_device(self.xp, self.device)
-        if not self.is_lent:
+        if not self.is_lent or self.xp is array_api_compat.numpy:  # the host's work has one order
             return here
         there = library_of(self.home_xp).lending(self.home_device)
         if isinstance(there, nullcontext):
@@ -126,8 +127,7 @@ def choose(points: Array, device: str | None = None, *, shared: Array = None) ->
     xp, home = namespace_of(points), device_of(points)
     asked = device if device is not None else default_device()
     if asked is None:
-        stays = Placement(xp, home, xp, home, f"the data are there ({library_name(xp)}, {home})")
-        return _lent(points, stays, shared)
+        return _at_home(points, xp, home, _why_there(library_name(xp), str(home)), shared)
     if asked == "auto":
         placement = Placement(*_automatic(points, xp, home), xp, home, "")
         placement = placement._replace(reason=_why_automatic(points, placement))
@@ -137,18 +137,28 @@ def choose(points: Array, device: str | None = None, *, shared: Array = None) ->
         library = library_of(xp)
         chosen = library.cpu(xp) if kind == "cpu" else library.cuda(xp, index)
         placement = Placement(*chosen, xp, home, f"device={asked!r} was asked for")
-    return _lent(points, placement, shared) if placement.is_home else placement
+    return _at_home(points, xp, home, placement.reason, shared) if placement.is_home else placement
 
 
-def _lent(points: Array, placement: Placement, shared: Array) -> Placement:
-    """Return a placement in the same memory, for the library that has kernels for it."""
+def _at_home(points: Array, xp: Namespace, home: Device, reason: str, shared: Array) -> Placement:
+    """Return a placement in the points' memory, for the library that has kernels for it."""
     shared = lent(points) if shared is None else shared
     if shared is points:
-        return placement
-    xp = namespace_of(shared)
-    reason = f"{placement.reason}; {library_name(xp)}'s kernels compute in the same memory"
-    home_xp, home_device = placement.home_xp, placement.home_device
-    return Placement(xp, device_of(shared), home_xp, home_device, reason, is_lent=True)
+        return Placement(xp, home, xp, home, reason)
+    lender = namespace_of(shared)
+    reason = _why_lent(reason, library_name(lender))
+    return Placement(lender, device_of(shared), xp, home, reason, is_lent=True)
+
+
+# To put such a sentence together takes longer than a step on few rows.
+@functools.lru_cache
+def _why_there(library: str, device: str) -> str:
+    return f"the data are there ({library}, {device})"
+
+
+@functools.lru_cache
+def _why_lent(reason: str, library: str) -> str:
+    return f"{reason}; {library}'s kernels compute in the same memory"
 
 
 def lent(array: Array) -> Array:
@@ -158,11 +168,12 @@ def lent(array: Array) -> Array:
     library = library_of(namespace_of(array))
     if computes_by_its_own() and not library.needs_lender:
         return array
-    lender = library.lender(array)
+    settled = library.settled(array)
+    lender = library.lender(settled)
     if lender is None:
         return array
     xp = _compat(lender)
-    return library.lent(library.settled(array), library_of(xp), xp)
+    return library.lent(settled, library_of(xp), xp)
 
 
 @functools.cache
@@ -182,14 +193,11 @@ def bring_parts(matrix: SparseMatrix, placement: Placement) -> Csr:
 
 def send(array: Array, placement: Placement) -> Array:
     """Return a result to the library and device that the input came from."""
-    if placement.is_home:
-        return array
     xp, device = placement.home_xp, placement.home_device
-    if not placement.is_lent or not is_array(array):
-        return _moved(array, xp, device, None)
-    if int(array.dtype.itemsize) == 8:
-        array = narrowed(array, xp.__array_namespace_info__().dtypes(device=device))
-    return library_of(xp).shared(array, xp)
+    if placement.is_lent and is_array(array):
+        library = library_of(xp)
+        return library.shared(library.held(array, xp, device), xp)
+    return array if placement.is_home else _moved(array, xp, device, None)
 
 
 def kept(array: Array, placement: Placement) -> Array:
@@ -206,7 +214,7 @@ def adopted(value: Any) -> Any:
     if type(value) is np.ndarray:
         return value
     value = _settled(value)
-    if not foreign_cuda_array(value):
+    if is_known_array(value) or not foreign_cuda_array(value):
         return value
     reason = why_cupy_is_unusable()
     if reason is not None:

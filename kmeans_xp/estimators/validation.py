@@ -145,11 +145,10 @@ def placed_points(
     if type(X) is not np.ndarray and is_known_array(X):
         # Lend it once, for the checks and for the computation: on few rows, that takes longer
         # than a step.
-        X = adopted(X)
         shared = lent(X)
         if _is_plain(shared) and _has_known_features(shared, estimator, reset=reset):
             placement = choose(X, device, shared=shared)
-            return (shared if placement.is_lent else X), placement
+            return (shared if placement.is_lent else adopted(X)), placement
     points = checked_points(
         X, estimator=estimator, reset=reset, anywhere=True, is_measured=is_measured
     )

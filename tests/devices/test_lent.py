@@ -24,7 +24,7 @@ from kmeans_xp.devices import choose, lent, library_of
 from kmeans_xp.kernels import kernels
 from kmeans_xp.metrics import silhouette_score
 from kmeans_xp.selection import choose_n_clusters
-from tests.assertions import assert_at_home
+from tests.assertions import PRECISIONS, assert_at_home
 from tests.datasets import cloud, positive_weights
 
 HOST = cloud(3000, 6).astype(np.float32)
@@ -163,6 +163,36 @@ def test_rows_are_lent_once(library: Library) -> None:
 
 
 @of_host_libraries
+@pytest.mark.skip_library("mlx", reason="must say what its device has")
+@pytest.mark.parametrize("dtype", PRECISIONS)
+def test_a_fit_asks_for_no_list_of_dtypes(dtype: str, library: Library) -> None:
+    # To make one takes longer than a fit of few rows.
+    def refuse() -> None:
+        raise AssertionError("a list of dtypes was made")
+
+    X = library.asarray(HOST, dtype)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(library.xp, "__array_namespace_info__", refuse)
+        model = KMeans(5, random_state=0).fit(X)
+        distances = model.transform(X)
+    assert_at_home(model.cluster_centers_, library, dtype, (5, 6))
+    assert_at_home(distances, library, dtype, (3000, 5))
+
+
+@of_jax
+@pytest.mark.needs("float64")
+def test_results_are_narrowed_where_jax_makes_nothing_wide_any_more(library: Library) -> None:
+    import jax
+
+    X = library.asarray(HOST, "float64")
+    with jax.enable_x64(False):
+        model = KMeans(5, random_state=0).fit(X)
+        _, indices = kmeans_plusplus(X, 5, random_state=0)
+    assert_at_home(model.cluster_centers_, library, "float32", (5, 6))
+    assert_at_home(indices, library, "int32", (5,))
+
+
+@of_host_libraries
 @pytest.mark.skip_library("mlx", reason="computes nothing by itself")
 def test_computing_by_itself_can_be_asked_for(library: Library) -> None:
     X = library.asarray(HOST)
@@ -198,13 +228,48 @@ def test_tensors_of_any_layout_are_taken(library: Library) -> None:
     assert model.cluster_centers_.dtype == torch.float32
 
 
+@pytest.mark.skip_library(
+    "numpy", "array_api_strict", "torch", "jax", "dpnp", "cupy", reason="about arrays of MLX"
+)
+def test_arrays_of_mlx_of_any_layout_and_dtype_are_taken(library: Library) -> None:
+    mx = library.xp
+    wide = library.asarray(np.repeat(np.repeat(HOST, 2, axis=0), 3, axis=1))
+    rounded = library.asarray(HOST).astype(mx.bfloat16)
+    float64 = mx.array(HOST.astype(np.float64), dtype=mx.float64)
+    cases = {
+        "strided": (wide[::2, ::3], HOST, mx.float32),
+        "transposed": (library.asarray(np.ascontiguousarray(HOST.T)).T, HOST, mx.float32),
+        "bfloat16": (rounded, np.asarray(rounded.astype(mx.float32)), mx.float32),
+        "float64": (float64, HOST.astype(np.float64), mx.float64),
+    }
+    for name, (X, host, dtype) in cases.items():
+        model, expected = (KMeans(5, random_state=0).fit(rows) for rows in (X, host))
+        assert model.cluster_centers_.dtype == dtype, name
+        for one in ("labels_", "cluster_centers_"):
+            theirs = np.asarray(getattr(model, one))
+            np.testing.assert_array_equal(theirs, getattr(expected, one), err_msg=name)
+
+
 @of_jax
-def test_an_array_that_is_traced_is_refused(library: Library) -> None:
+@pytest.mark.parametrize("transform", ["jit", "vmap", "grad"])
+def test_an_array_that_is_traced_is_refused(transform: str, library: Library) -> None:
     import jax
 
-    for call in (KMeans(2).fit_predict, functools.partial(kmeans_plusplus, n_clusters=2)):
+    X = library.asarray(HOST)
+    model = KMeans(2, random_state=0).fit(X)
+    calls: tuple[Callable[[Any], Any], ...] = (
+        KMeans(2).fit_predict,
+        lambda rows: KMeans(2).fit(X, sample_weight=rows[:, 0]).labels_,
+        lambda rows: KMeans(2, init=rows[:2, :]).fit(X).labels_,
+        model.predict,
+        model.score,
+        functools.partial(kmeans_plusplus, n_clusters=2),
+        lambda rows: assign(X, rows[:2, :]).labels,
+    )
+    for call in calls:
+        traced = getattr(jax, transform)(call)
         with pytest.raises(TypeError, match=r"JAX is tracing.*outside"):
-            jax.jit(call)(library.asarray(HOST))
+            traced(X[None] if transform == "vmap" else X)
 
 
 @of_jax

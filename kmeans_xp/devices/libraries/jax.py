@@ -42,6 +42,12 @@ class Jax(Library):
         precision: AbstractContextManager[object] = jax.default_matmul_precision(name)
         return precision
 
+    def held(self, array: Any, xp: Any, device: Any) -> Any:
+        """Return an array in a dtype that JAX has as it is configured now."""
+        # To ask for its list of dtypes takes longer than a fit of few rows.
+        is_held = array.dtype.itemsize < 8 or self.module.config.jax_enable_x64
+        return array if is_held else super().held(array, xp, device)
+
     def shared(self, array: Any, xp: Any) -> Any:
         """Return an array of NumPy or CuPy in the same memory, or a copy of a small one."""
         if not isinstance(array, np.ndarray) or array.nbytes > _SOONER_COPIED:

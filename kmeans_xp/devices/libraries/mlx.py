@@ -2,7 +2,9 @@
 
 from typing import Any
 
-from kmeans_xp.devices.libraries.record import Library
+import numpy as np
+
+from kmeans_xp.devices.libraries.record import Library, is_bfloat16
 
 __all__ = ["Mlx"]
 
@@ -16,3 +18,14 @@ class Mlx(Library):
     def device(self, array: Any) -> Any:
         """Return the default device of operations."""
         return array.__array_namespace__().default_device()
+
+    def settled(self, array: Any) -> Any:
+        """Return the array; as float32 if it is of a dtype that no lender has."""
+        xp = array.__array_namespace__()
+        return array.astype(xp.float32) if is_bfloat16(array.dtype) else array
+
+    def shared(self, array: Any, xp: Any) -> Any:
+        """Return an array of NumPy as MLX's."""
+        # from_dlpack would make float32 of it.
+        is_wide = array.dtype == np.float64
+        return xp.array(array, dtype=xp.float64) if is_wide else xp.from_dlpack(array)

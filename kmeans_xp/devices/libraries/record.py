@@ -70,6 +70,14 @@ class Library:
         """Return a host array on a device."""
         return xp.asarray(host, device=device)
 
+    def held(self, array: Any, xp: Any, device: Any) -> Any:
+        """Return an array of NumPy or CuPy in a dtype of this library: its own, or half as wide."""
+        if self.has_float64 or array.dtype.itemsize < 8:
+            return array
+        name = array.dtype.name
+        dtypes = xp.__array_namespace_info__().dtypes(device=device)
+        return array if name in dtypes else array.astype(name.replace("64", "32"))
+
     def begin_read(self, array: Any) -> Callable[[], Host]:
         """Start copying a small array to the host; calling the result waits only for that."""
         return lambda: self.to_host(array)
