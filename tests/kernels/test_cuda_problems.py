@@ -34,6 +34,7 @@ def weights_of(shape: tuple[int, ...], dtype: str) -> Any:
     return weights.astype("float32" if dtype == "float16" else dtype)
 
 
+@pytest.mark.sampled(1, cupy=2)
 # Tiles are of 256 and 512 rows: one tile and more, full and not; padded features and not.
 @pytest.mark.parametrize(
     ("shape", "n_clusters", "dtype", "n_init"),

@@ -146,6 +146,7 @@ def problem_of(kind: str, n_features: int) -> np.ndarray:
 
 
 @pytest.mark.parametrize("kind", ["clusters", "far from zero", "equal rows", "tiny", "one cloud"])
+@pytest.mark.sampled(1, cupy=2)
 @pytest.mark.parametrize(
     ("n_features", "dtype"), [(3, "float32"), (3, "float64"), (32, "float32"), (77, "float64")]
 )

@@ -1166,7 +1166,7 @@ def test_bodies_read_any_memory_layout(name: str, layout: str, library: Library)
         check_bodies(name, library, problem)
 
 
-@pytest.mark.sampled(2)
+@pytest.mark.sampled(2, cupy=5)
 @every_kernel
 def test_a_row_between_equal_centroids_goes_to_the_first(name: str, library: Library) -> None:
     problem = problem_of((24, 2, 3), "float32", kind="grid", tiles=Tiles(24, 4))
@@ -1245,6 +1245,8 @@ def test_restarts_are_updated_each_from_its_own_totals(library: Library) -> None
         given = [totals_and_centroids(restart) for restart in trial.restarts]
         totals = ClusterTotals(*map(stacked, *(totals for totals, _ in given)))
         centroids = stacked(*(centroids for _, centroids in given))
+        if library.name == "cupy" and len(problem.points) * len(problem.centroids) > 60_000:
+            continue  # an emulated GPU takes as long for these as for all others
         result = trial.run(CONTRACTS["update_centroids"], totals, centroids)
         for run, restart in enumerate(trial.restarts):
             verify_update_centroids(of_run(result, run), restart, Truth(restart))
@@ -1261,16 +1263,22 @@ only_numpy_promises = pytest.mark.skip_library(
 
 
 @every_kernel
-def test_bodies_are_bit_equal_from_call_to_call(name: str, library: Library) -> None:
+def test_bodies_are_bit_equal_from_call_to_call(
+    name: str, library: Library, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    most_pairs = {"numpy": math.inf, "cupy": 12_000}.get(library.name, 60_000)
     for problem in fixed_problems("float32"):
-        if library.name != "numpy" and len(problem.points) * len(problem.centroids) > 60_000:
+        if len(problem.points) * len(problem.centroids) > most_pairs:
             continue  # tried on NumPy, which is fast
         for body in bodies_of(name, library):
             try:
                 expected = bytes_of(body, name, library, problem)
             except Declined:
                 continue
-            assert bytes_of(body, name, library, problem) == expected
+            with monkeypatch.context() as patch:
+                # An emulated GPU then runs its last block first, and the last thread of each.
+                patch.setenv("CUPY_ON_CPU_ORDER", "reverse")
+                assert bytes_of(body, name, library, problem) == expected
 
 
 @only_numpy_promises
