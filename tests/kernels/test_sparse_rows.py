@@ -126,7 +126,7 @@ def flat(result: Any) -> list[Any]:
     return [array for part in result for array in flat(part)]
 
 
-@pytest.mark.sampled(3)
+@pytest.mark.sampled(3, cupy=6)
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
