@@ -175,7 +175,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     for line in (
         "needs(feature): skip where KNOWN_LIMITS in conftest.py says that a library lacks it",
-        "sampled(n): run one case of n on every library but NumPy; all with KMEANS_XP_FUZZ set",
+        "sampled(n, **of): run one case of n on every library but NumPy; another number of a"
+        " library by its name: sampled(2, cupy=5). All with KMEANS_XP_FUZZ set",
         "skip_library(*names, reason): skip on these libraries or variants",
         "lent: about arrays that another library's kernels compute with",
         "xfail_library(*names, reason): must fail on these libraries or variants",
@@ -261,7 +262,8 @@ def _is_left_to_other_libraries(item: pytest.Item, library: Library) -> bool:
     mark = item.get_closest_marker("sampled")
     if mark is None or library.name == "numpy" or "KMEANS_XP_FUZZ" in os.environ:
         return False
-    n: int = mark.args[0]
+    (for_others,) = mark.args
+    n: int = mark.kwargs.get(library.name, for_others)
     return zlib.crc32(item.nodeid.encode()) % n != 0
 
 

@@ -123,29 +123,29 @@ def _version(name: str) -> str | None:
 
 def _rates(setting: Setting, answer: Answer) -> None:
     n_bytes = 2**20 if setting.is_quick else 2**30
-    answer.add(copy_bytes_per_s=_copy_rate(n_bytes))
+    answer.add(copy_bytes_per_s=_copy_rate(n_bytes, setting.budget_s(1.0)))
     gemm = {}
     for dtype, size in zip(DTYPES, (64, 64) if setting.is_quick else (8192, 6144), strict=True):
-        gemm[dtype] = _gemm_rate(dtype, size)
+        gemm[dtype] = _gemm_rate(dtype, size, setting.budget_s(2.0))
         answer.add(gemm_per_s=gemm)
-    answer.add(launch_s=_launch_s())
+    answer.add(launch_s=_launch_s(setting.budget_s(0.5)))
 
 
-def _copy_rate(n_bytes: int) -> float:
+def _copy_rate(n_bytes: int, budget_s: float) -> float:
     """Return the bytes read and written a second by a copy on the device."""
     source = cupy.random.random(n_bytes // 8)
     target = cupy.empty_like(source)
-    return 2 * n_bytes / _median_s(lambda: cupy.copyto(target, source), budget_s=1.0)
+    return 2 * n_bytes / _median_s(lambda: cupy.copyto(target, source), budget_s=budget_s)
 
 
-def _gemm_rate(dtype: str, size: int) -> float:
+def _gemm_rate(dtype: str, size: int, budget_s: float) -> float:
     """Return the operations a second of a product of square matrices."""
     left, right = (cupy.random.random((size, size)).astype(dtype) - 0.5 for _ in range(2))
     out = cupy.empty_like(left)
-    return 2 * size**3 / _median_s(lambda: cupy.matmul(left, right, out=out), budget_s=2.0)
+    return 2 * size**3 / _median_s(lambda: cupy.matmul(left, right, out=out), budget_s=budget_s)
 
 
-def _launch_s() -> float:
+def _launch_s(budget_s: float) -> float:
     """Return what a launch costs in a queue of launches of an empty kernel."""
     kernel = cupy.RawKernel('extern "C" __global__ void nothing() {}', "nothing")
     n_launches = 500
@@ -154,7 +154,7 @@ def _launch_s() -> float:
         for _ in range(n_launches):
             kernel((1,), (32,), ())
 
-    return _median_s(work, budget_s=0.5) / n_launches
+    return _median_s(work, budget_s=budget_s) / n_launches
 
 
 # ---- one size of the grid ----
@@ -189,7 +189,7 @@ def _size_and_dtype(
     size: Size, host: Any, setting: Setting, found: Callable[..., None], answer: Answer
 ) -> None:
     dtype = str(host.dtype)
-    budget_s = 0.05 if setting.is_quick else 0.5
+    budget_s = setting.budget_s(0.5)
     points = cupy.asarray(host)
     centroids = points[: size.n_clusters].copy()
     data = prepared(points, None, choose(points, None))
@@ -346,7 +346,7 @@ def _batch(setting: Setting, answer: Answer) -> None:
         for rows, start in zip(sets, starts, strict=True):
             step_and_update(rows, start, zeros, xp=namespace_of(start))
 
-    all_s = _median_s(steps, budget_s=0.1 if setting.is_quick else 2.0)
+    all_s = _median_s(steps, budget_s=setting.budget_s(2.0))
     products = 2.0 * n_sets * n_points * padded_columns(n_features, n_clusters)
     products *= padded_features(n_features)
     answer.add(
@@ -369,7 +369,7 @@ def _problems_of(
 ) -> None:
     problems = cupy.asarray(problems_of(size))
     some = problems[: 3 if setting.is_quick else 20]
-    budget_s = 0.1 if setting.is_quick else 3.0
+    budget_s = setting.budget_s(3.0)
 
     def at_once(n_problems: int) -> Any:
         return k_means_batched(problems[:n_problems], size.n_clusters, random_state=0)
@@ -612,7 +612,9 @@ def _bits(*results: Any) -> list[bytes]:
 
 
 def _median_s(work: Callable[[], Any], *, budget_s: float, least: int = 3, most: int = 50) -> float:
-    """Return the median time of some runs after one that is not counted."""
+    """Return the median time of some runs after one that is not counted; of one for no budget."""
+    if not budget_s:
+        return _elapsed_s(work)
     work()
     times: list[float] = []
     end = time.perf_counter() + budget_s

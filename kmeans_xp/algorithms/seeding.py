@@ -17,11 +17,13 @@ from kmeans_xp.kernels import (
     chosen_at_once,
     closer_of,
     nearest_centroid,
+    starts_at_once,
 )
 
 __all__ = [
     "Seeds",
     "kmeans_plusplus",
+    "kmeans_plusplus_starts",
     "more_centroids",
     "more_rows",
     "n_with_weight",
@@ -29,6 +31,7 @@ __all__ = [
 ]
 
 Indices = np.ndarray[tuple[int, ...], np.dtype[np.int64]]
+Uniforms = np.ndarray[tuple[int, ...], np.dtype[np.float64]]
 
 
 class Seeds(NamedTuple):
@@ -80,9 +83,50 @@ def kmeans_plusplus(
     .. [1] D. Arthur and S. Vassilvitskii, "k-means++: the advantages of careful seeding",
        SODA 2007.
     """
-    xp = blocks.xp
-    n_trials = n_trials or 2 + int(math.log(n_clusters))
+    n_trials = n_trials or _n_trials(n_clusters)
     uniforms = random_state.random_sample(1 + (n_clusters - 1) * n_trials)
+    return _seeds(blocks, uniforms, n_trials)
+
+
+def kmeans_plusplus_starts(
+    blocks: Blocks, n_clusters: int, random_state: np.random.RandomState, n_starts: int
+) -> Iterator[Array]:
+    """Choose the initial centroids of several runs, all at once where that is faster.
+
+    Parameters
+    ----------
+    blocks : Blocks
+        The rows.
+    n_clusters : int
+        Rows to choose for a run, at most the number of rows.
+    random_state : RandomState
+        Source of the random numbers; advanced.
+    n_starts : int
+        Number of runs.
+
+    Yields
+    ------
+    array of shape (n_clusters, n_features)
+        Relative to the blocks' origin; those of ``kmeans_plusplus``, called for each run in turn.
+    """
+    n_trials = _n_trials(n_clusters)
+    uniforms = random_state.random_sample((n_starts, 1 + (n_clusters - 1) * n_trials))
+    if n_starts > 1 and blocks.whole is not None:
+        together = blocks.reduce(starts_at_once, uniforms, n_clusters)
+        if together is not None:
+            yield from (together[run, ...] for run in range(n_starts))
+            return
+    for of_run in uniforms:
+        yield _seeds(blocks, of_run, n_trials).centroids
+
+
+def _n_trials(n_clusters: int) -> int:
+    return 2 + int(math.log(n_clusters))
+
+
+def _seeds(blocks: Blocks, uniforms: Uniforms, n_trials: int) -> Seeds:
+    """Choose rows by greedy k-means++, with these random numbers."""
+    xp = blocks.xp
     trials = from_host(uniforms[1:].reshape(-1, n_trials), xp=xp, device=blocks.device)
     index = draw_by_weight(blocks, uniforms[:1])
     first = Candidate(index, blocks.take(index).points)
@@ -133,7 +177,7 @@ def _more(
 ) -> Iterator[Candidate]:
     """Return rows chosen one by one, until there are ``n_clusters`` centroids."""
     n_more = n_clusters - int(centroids.shape[0])
-    uniforms = random_state.random_sample((n_more, 2 + int(math.log(n_clusters))))
+    uniforms = random_state.random_sample((n_more, _n_trials(n_clusters)))
     trials = from_host(uniforms, xp=blocks.xp, device=blocks.device)
     closest = blocks.map_rows(_sq_distance_to_nearest, centroids)
     return _further(blocks, closest, None, trials)

@@ -32,6 +32,7 @@ from kmeans_xp.algorithms import (
     Seeds,
     kmeans_parallel,
     kmeans_plusplus,
+    kmeans_plusplus_starts,
     n_with_weight,
     random_rows,
 )
@@ -678,6 +679,22 @@ class BaseKMeans(
             given = init(points, n_clusters, random_state=random_state)
             init = self._given_init(given, n_clusters, points, data.placement)
         return init - data.origin
+
+    def _starts_of_runs(
+        self,
+        init: Any,
+        part: Blocks,
+        data: Prepared,
+        random_state: np.random.RandomState,
+        n_clusters: int,
+        n_runs: int,
+    ) -> Iterator[Array]:
+        """Yield what ``_initial_centroids`` gives for each of several runs."""
+        if isinstance(init, str) and resolved_init(init, part) == "k-means++":
+            yield from kmeans_plusplus_starts(part, n_clusters, random_state, n_runs)
+            return
+        for _ in range(n_runs):
+            yield self._initial_centroids(init, part, data, random_state, n_clusters)
 
     def _init_centroids(
         self,

@@ -256,8 +256,7 @@ class BisectingKMeans(BaseKMeans):
         self, data: Prepared, random_state: np.random.RandomState
     ) -> Callable[[Blocks], Iterator[Array]]:
         def starts(part: Blocks) -> Iterator[Array]:
-            for _ in range(int(self.n_init)):
-                yield self._initial_centroids(self.init, part, data, random_state, 2)
+            return self._starts_of_runs(self.init, part, data, random_state, 2, int(self.n_init))
 
         return starts
 

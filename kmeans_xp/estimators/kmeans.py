@@ -238,8 +238,9 @@ class KMeans(BaseKMeans):
             yield init - data.origin
             return  # without a RandomState: to make one takes longer than a small fit
         random_state = as_random_state(self.random_state)
-        for _ in range(self._n_init):
-            yield self._initial_centroids(init, data.blocks, data, random_state, self.n_clusters)
+        yield from self._starts_of_runs(
+            init, data.blocks, data, random_state, self.n_clusters, self._n_init
+        )
 
     def _run_options(self, data: Prepared) -> dict[str, Any]:
         tol = self.tol * data.mean_variance

@@ -50,6 +50,7 @@ from kmeans_xp.kernels.portable.seeding import (
     closer_of,
     drawn,
     running_total,
+    starts_at_once,
     where_reached,
 )
 from kmeans_xp.kernels.portable.silhouette import SilhouetteDistances, silhouette_distances
@@ -134,6 +135,7 @@ __all__ = [
     "sphere_factors",
     "spread",
     "sq_distances",
+    "starts_at_once",
     "steps_of",
     "takes_whole_runs",
     "update_centroids",

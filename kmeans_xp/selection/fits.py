@@ -8,7 +8,7 @@ import numpy as np
 from kmeans_xp.algorithms import (
     LloydResult,
     best_of,
-    kmeans_plusplus,
+    kmeans_plusplus_starts,
     lloyd,
     more_centroids,
     runs_from,
@@ -43,8 +43,7 @@ def fresh(
 ) -> LloydResult | None:
     """Return the best of ``n_starts`` k-means++ runs, or None if ``n_starts`` is 0."""
     random_state = np.random.RandomState(seed)
-    seeds = [kmeans_plusplus(data.blocks, n_clusters, random_state) for _ in range(n_starts)]
-    starts = [each.centroids for each in seeds]
+    starts = kmeans_plusplus_starts(data.blocks, n_clusters, random_state, n_starts)
     return best_of(runs_from(data.blocks, starts, **_options(data, max_iter)))
 
 

@@ -99,6 +99,7 @@ def test_more_clusters_than_distinct_rows_end_with_a_warning(
     assert library.to_host(kmeans.labels_).tolist() == [0, 1, 1, 3, 4]
 
 
+@pytest.mark.sampled(1, cupy=4)
 @pytest.mark.parametrize("dtype", PRECISIONS)
 @pytest.mark.parametrize("init", ["k-means++", "random"])
 @pytest.mark.parametrize("weighted", [False, True])

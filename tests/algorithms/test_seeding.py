@@ -7,7 +7,9 @@ import pytest
 import sklearn.cluster
 
 from conftest import Library
-from kmeans_xp import KMeans, MiniBatchKMeans, kmeans_plusplus
+from kmeans_xp import KMeans, MiniBatchKMeans, algorithms, kmeans_plusplus
+from kmeans_xp.blocks.in_memory import InMemory
+from kmeans_xp.kernels import DenseRows
 from tests import oracle
 from tests.assertions import PRECISIONS
 from tests.datasets import blobs, cloud, positive_weights
@@ -45,6 +47,24 @@ def assert_same_rows(
         for rows in (ours, theirs)
     ]
     assert potentials[0] == pytest.approx(potentials[1], rel=rtol), f"row {step} differs"
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("n_clusters", [1, 2, 19])
+def test_starts_of_several_runs_are_those_of_each_in_turn(
+    n_clusters: int, weighted: bool, library: Library
+) -> None:
+    host = cloud(140, 3)
+    weights = library.asarray(positive_weights(140), "float32") if weighted else None
+    rows = DenseRows(library.asarray(host, "float32"), weights)
+    blocks = InMemory(rows, xp=library.xp)
+    together, in_turn = np.random.RandomState(0), np.random.RandomState(0)
+    found = list(algorithms.kmeans_plusplus_starts(blocks, n_clusters, together, 4))
+    assert len(found) == 4
+    for start in found:
+        alone = algorithms.kmeans_plusplus(blocks, n_clusters, in_turn).centroids
+        np.testing.assert_array_equal(library.to_host(start), library.to_host(alone))
+    assert together.random_sample() == in_turn.random_sample()
 
 
 @pytest.mark.parametrize("dtype", PRECISIONS)

@@ -99,6 +99,7 @@ def test_verbose_tells_of_steps_and_reassignment(
     assert "Converged (lack of improvement in inertia) at step" in printed
 
 
+@pytest.mark.sampled(1, cupy=2)
 @pytest.mark.since_sklearn("1.9")  # which draws by weight
 @pytest.mark.parametrize("dtype", PRECISIONS)
 def test_weights_are_the_chance_to_be_drawn_as_in_scikit_learn(
@@ -306,6 +307,7 @@ def test_to_sklearn_predicts_the_same_and_goes_on(library: Library) -> None:
     assert theirs.n_steps_ == ours.n_steps_
 
 
+@pytest.mark.sampled(1, cupy=2)
 @pytest.mark.parametrize("init", ["random", "k-means++"])
 def test_rows_with_weight_may_be_rare(init: str, library: Library) -> None:
     host = cloud(20_000, 3).astype(np.float32)

@@ -34,6 +34,7 @@ def weights_of(shape: tuple[int, ...], dtype: str) -> Any:
     return weights.astype("float32" if dtype == "float16" else dtype)
 
 
+@pytest.mark.sampled(1, cupy=2)
 # Tiles are of 256 and 512 rows: one tile and more, full and not; padded features and not.
 @pytest.mark.parametrize(
     ("shape", "n_clusters", "dtype", "n_init"),
@@ -87,7 +88,7 @@ def test_groups_have_the_bits_of_all_at_once(
         return solve(points, *others)
 
     monkeypatch.setattr(grid, "_solved", counted)
-    monkeypatch.setattr(grid, "_MOST_RUNS", 5)
+    monkeypatch.setattr(grid, "MOST_RUNS", 5)
     apart = k_means_batched(X, 3, random_state=0, n_init=2)
     assert groups == [2, 2, 1]
     for one, other in zip(together, apart, strict=True):

@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 
 from conftest import Library
-from kmeans_xp.algorithms import kmeans_plusplus, more_centroids
+from kmeans_xp import KMeans
+from kmeans_xp.algorithms import kmeans_plusplus, kmeans_plusplus_starts, more_centroids
 from kmeans_xp.blocks.in_memory import InMemory
-from kmeans_xp.kernels import DenseRows, chosen_at_once, drawn
+from kmeans_xp.kernels import DenseRows, chosen_at_once, drawn, starts_at_once
 from tests.datasets import cloud, positive_weights
 
 pytestmark = pytest.mark.skip_library(
@@ -145,6 +146,7 @@ def problem_of(kind: str, n_features: int) -> np.ndarray:
     return rng.normal(size=(1200, n_features)) if kind == "one cloud" else host
 
 
+@pytest.mark.sampled(1, cupy=2)
 @pytest.mark.parametrize("kind", ["clusters", "far from zero", "equal rows", "tiny", "one cloud"])
 @pytest.mark.parametrize(
     ("n_features", "dtype"), [(3, "float32"), (3, "float64"), (32, "float32"), (77, "float64")]
@@ -237,3 +239,50 @@ def test_a_draw_is_two_launches_and_many_draws_are_a_running_total(library: Libr
         stats.reset()
         drawn(values, None, uniforms, "left", xp=library.xp)
         assert (stats.read()["kernel_launches"] == 2) == is_few
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+def test_the_rows_of_many_starts_take_the_launches_of_two(weighted: bool, library: Library) -> None:
+    stats = pytest.importorskip("cupy_on_cpu_stats", reason="needs a count of launches")
+    blocks = blocks_of(library, 500, 4, "float32", weighted=weighted)
+
+    def counted(n_starts: int) -> dict[str, int]:
+        for _ in range(2):  # compiles
+            stats.reset()
+            state = np.random.RandomState(0)
+            assert len(list(kmeans_plusplus_starts(blocks, 20, state, n_starts))) == n_starts
+        read: dict[str, int] = stats.read()
+        return read
+
+    two, ten = counted(2), counted(10)
+    assert two["kernel_launches"] > 0
+    for name in ("kernel_launches", "graph_launches", "library_calls", "memset_count"):
+        assert ten[name] == two[name], name
+    assert (ten["h2d_count"], ten["d2h_count"]) == (two["h2d_count"], 0)
+
+
+def test_a_fit_of_ten_starts_launches_as_often_as_one_of_two(library: Library) -> None:
+    stats = pytest.importorskip("cupy_on_cpu_stats", reason="needs a count of launches")
+    points = library.asarray(cloud(500, 4), "float32")
+
+    def counted(n_init: int) -> int:
+        model = KMeans(8, n_init=n_init, random_state=0, max_iter=8, tol=0.0)
+        for _ in range(2):  # compiles
+            stats.reset()
+            model.fit(points)
+        return int(stats.read()["kernel_launches"])
+
+    # Each start has its labels and its inertia computed alone, and its centroids copied.
+    assert counted(10) - counted(2) <= 8 * 6
+
+
+def test_starts_of_many_rows_are_chosen_one_by_one(
+    library: Library, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from kmeans_xp.kernels.for_cupy import seeding
+
+    blocks = blocks_of(library, 300, 3, "float32")
+    uniforms = np.random.RandomState(0).random_sample((2, 1 + 3 * 3))
+    assert starts_at_once(blocks.whole, uniforms, 4, xp=library.xp) is not None
+    monkeypatch.setattr(seeding, "_FEW_NUMBERS", 899)
+    assert starts_at_once(blocks.whole, uniforms, 4, xp=library.xp) is None

@@ -64,6 +64,7 @@ def test_rows_are_sorted_by_label_and_then_by_place(
     assert not read(ordered.tickets, library).any()
 
 
+@pytest.mark.sampled(1, cupy=3)
 @pytest.mark.parametrize("weighted", [False, True])
 @pytest.mark.parametrize("kind", ["even", "skewed", "one cluster"])
 @pytest.mark.parametrize("shape", [(3000, 1, 9), (5000, 40, 7), (700, 300, 3), (900, 5, 300)])

@@ -31,7 +31,7 @@ stats = pytest.importorskip(
 
 #: more bytes than any result of the size of the clusters has here, fewer than any of the rows'
 SMALL = 3000
-N_POINTS, N_FEATURES, N_CLUSTERS = 4000, 4, 6
+N_POINTS, N_FEATURES, N_CLUSTERS = 2000, 4, 6
 
 
 @pytest.fixture(autouse=True)
@@ -171,7 +171,7 @@ def test_what_a_fit_reads_does_not_depend_on_the_number_of_rows(
             params |= {"batch_size": n_points // 4, "max_no_improvement": None}
         return counted(lambda: estimator_class(N_CLUSTERS, **params).fit(points, None, weights))
 
-    few, many = counts_of(N_POINTS), counts_of(4 * N_POINTS)
+    few, many = counts_of(N_POINTS), counts_of(2 * N_POINTS)
     for name in ("d2h_count", "d2h_bytes", "stream_syncs", "device_syncs", "event_syncs"):
         assert many[name] == few[name], name
 

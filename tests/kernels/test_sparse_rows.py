@@ -127,7 +127,7 @@ def flat(result: Any) -> list[Any]:
     return [array for part in result for array in flat(part)]
 
 
-@pytest.mark.sampled(3)
+@pytest.mark.sampled(3, cupy=6)
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
@@ -213,6 +213,7 @@ def random_problem(seed: int, library: Library) -> Both:
     return Both(computed_in(dtype), computed_in("float64"))
 
 
+@pytest.mark.sampled(1, cupy=5)
 @pytest.mark.parametrize("seed", range(60))
 def test_any_rows_give_what_dense_rows_give_with_any_number_of_threads(
     seed: int, library: Library
@@ -659,6 +660,7 @@ def test_scikit_learn_is_told_that_sparse_rows_are_taken() -> None:
         assert estimator.__sklearn_tags__().input_tags.sparse
 
 
+@pytest.mark.sampled(1, cupy=4)
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("weighted", [False, True])
 @pytest.mark.parametrize("shape", [*SHAPES, (500, 200, 5), (60, 300, 3)])

@@ -53,6 +53,7 @@ def laid_out(array: Any, layout: str) -> Any:
     return array
 
 
+@pytest.mark.sampled(1, cupy=3)
 @pytest.mark.parametrize("name", sorted({*NAMES} - {"silhouette_distances"}))
 @pytest.mark.parametrize(("case", "shape"), list(enumerate(SHAPES)), ids=str)
 def test_every_body_gives_what_scaled_rows_give(

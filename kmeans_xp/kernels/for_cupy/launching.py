@@ -19,6 +19,7 @@ from kmeans_xp.kernels.rows import DenseRows
 __all__ = [
     "C_TYPES",
     "MOST_BLOCKS",
+    "MOST_RUNS",
     "NEVER",
     "NULL",
     "N_THREADS",
@@ -43,6 +44,9 @@ SHARED_BYTES = 48 * 2**10
 
 #: number of blocks of a pass over all rows: enough to fill any device, few enough to merge fast
 MOST_BLOCKS = 1024
+
+#: maximum size of the second and the third dimension of a grid
+MOST_RUNS = 2**16 - 1
 
 C_TYPES = {
     "float16": ("Half", "float"),

@@ -9,9 +9,9 @@ from numpy.typing import NDArray
 
 from kmeans_xp.devices import Array, Namespace, is_out_of_memory, to_host, within_budget
 from kmeans_xp.kernels.for_cupy.labels import batched_labels, batched_totals, reads_rows_once
-from kmeans_xp.kernels.for_cupy.launching import ManyRows, are_plain
+from kmeans_xp.kernels.for_cupy.launching import MOST_RUNS, ManyRows, are_plain
 from kmeans_xp.kernels.for_cupy.moments import spread_of_each
-from kmeans_xp.kernels.for_cupy.seeding import batched_inertia, chosen_in_each
+from kmeans_xp.kernels.for_cupy.seeding import batched_inertia, starts_of_runs
 from kmeans_xp.kernels.for_cupy.stepping import FEW_NUMBERS, QueuedSteps, StepsInGraphs
 from kmeans_xp.kernels.portable.problems import ProblemOptions, Solved, solved_at_once
 from kmeans_xp.kernels.rows import DenseRows
@@ -22,8 +22,6 @@ Host = NDArray[Any]
 
 #: memory of a group of problems beside its rows
 _GROUP_BYTES = 2**30
-#: maximum size of the second and the third dimension of a grid
-_MOST_RUNS = 2**16 - 1
 
 
 class _Runs(NamedTuple):
@@ -92,7 +90,7 @@ def _groups(points: Array, uniforms: Host, n_clusters: int) -> Iterator[slice]:
     # few blocks of rows.
     n_numbers = n_points * (n_trials + 3) + 4 * n_clusters * (n_features + 1)
     most = within_budget(_GROUP_BYTES) // (8 * n_numbers * n_runs)
-    size = max(1, min(most, _MOST_RUNS // n_runs))
+    size = max(1, min(most, MOST_RUNS // n_runs))
     for start in range(0, n_problems, size):
         yield slice(start, start + size)
 
@@ -109,7 +107,7 @@ def _solved(
         return None
     rows = rows._replace(origin=spread.origin)
     variance, _, mass = to_host(spread.numbers).T
-    starts = _starts(rows, uniforms, options.n_clusters)
+    starts = starts_of_runs(rows, uniforms, options.n_clusters)
     if starts is None:
         return None
     is_in_range = _is_in_range(variance, points.shape[2], options)
@@ -160,22 +158,6 @@ def _first_best(inertia: Host, margin: float) -> Host:
         best[is_better] = run
         least[is_better] = inertia[is_better, run]
     return best
-
-
-def _starts(rows: ManyRows, uniforms: Host, n_clusters: int) -> Array | None:
-    """Return initial centroids of each run by greedy k-means++."""
-    n_problems, n_starts = len(rows.points), len(uniforms)
-
-    def of_each_run(of_starts: Host) -> Array:
-        return cupy.asarray(np.tile(of_starts, (n_problems,) + (1,) * (of_starts.ndim - 1)))
-
-    trials = uniforms[:, 1:].reshape(n_starts, n_clusters - 1, -1 if n_clusters > 1 else 0)
-    firsts = None
-    if rows.weights is None:
-        # Draw it in the same way as for a single problem.
-        drawn = np.minimum(uniforms[:, 0] * rows.n_points, rows.n_points - 1).astype(np.int64)
-        firsts = of_each_run(drawn)
-    return chosen_in_each(rows, firsts, of_each_run(uniforms[:, :1]), of_each_run(trials))
 
 
 def _walked(rows: ManyRows, starts: Array, tol: Host, max_iter: int) -> _Runs:

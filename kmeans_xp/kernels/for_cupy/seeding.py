@@ -7,11 +7,13 @@ from typing import Any, NamedTuple
 
 import cupy
 import numpy as np
+from numpy.typing import NDArray
 
 from kmeans_xp.devices import Array, Namespace, within_budget
 from kmeans_xp.kernels.for_cupy.launching import (
     C_TYPES,
     MOST_BLOCKS,
+    MOST_RUNS,
     N_THREADS,
     NULL,
     ManyRows,
@@ -31,11 +33,12 @@ from kmeans_xp.kernels.portable.seeding import (
     chosen_at_once,
     closer_of,
     drawn,
+    starts_at_once,
 )
 from kmeans_xp.kernels.portable.uniforms import row_uniforms
 from kmeans_xp.kernels.rows import DenseRows, Rows
 
-__all__ = ["batched_inertia", "chosen_in_each"]
+__all__ = ["batched_inertia", "starts_of_runs"]
 
 #: padded numbers of k-means++ candidates with compiled kernels
 _CANDIDATES = (1, 4, 8, 16)
@@ -179,28 +182,53 @@ def chosen_without_the_host(
     return Candidate(choosing.indices[:, 0], choosing.centres[1:, 0, :])
 
 
-def chosen_in_each(
-    rows: ManyRows, first: Array | None, uniforms: Array, trials: Array
-) -> Array | None:
+@starts_at_once.override("cupy", rows=DenseRows)
+def starts_in_one_grid(
+    rows: DenseRows, uniforms: NDArray[Any], n_clusters: int, *, xp: Namespace
+) -> Any:
+    """Choose the rows of all runs in the same launches, if one run leaves most of a device idle."""
+    types = types_of(rows)
+    if types is None or rows.points.size > _FEW_NUMBERS or len(uniforms) > MOST_RUNS:
+        return None
+    origin = rows.origin
+    if origin is None:
+        computed = np.float64 if types[1] == "double" else np.float32
+        origin = cupy.zeros(rows.n_features, dtype=computed)
+    weights = None if rows.weights is None else rows.weights[None, :]
+    runs = cupy.zeros(len(uniforms), dtype=np.int32)
+    one = ManyRows(rows.points[None, :, :], weights, origin[None, :], runs)
+    return starts_of_runs(one, uniforms, n_clusters)
+
+
+def starts_of_runs(rows: ManyRows, uniforms: NDArray[Any], n_clusters: int) -> Array | None:
     """Return initial centroids of each run, (n_runs, n_clusters, n_features); None to decline.
 
-    They are bit-identical to those of ``kmeans_plusplus``. ``first`` are indices of rows,
-    (n_runs,). If it is None, rows have weights, and uniforms, (n_runs, 1), draw the first row.
-    Trials have the shape (n_runs, n_clusters - 1, n_trials).
+    They are bit-identical to those of ``kmeans_plusplus`` with the numbers ``uniforms``, as in
+    ``starts_at_once``. The runs of each problem follow each other.
     """
-    n_runs = len(rows.problems)
+    n_problems, n_starts = len(rows.points), len(uniforms)
+
+    def of_each_run(of_starts: NDArray[Any]) -> Array:
+        return cupy.asarray(np.tile(of_starts, (n_problems,) + (1,) * (of_starts.ndim - 1)))
+
+    trials = uniforms[:, 1:].reshape(n_starts, n_clusters - 1, -1 if n_clusters > 1 else 0)
     dtype = rows.origin.dtype
-    closest = cupy.ones((n_runs, rows.n_points), dtype=dtype)
-    if first is None:
-        first = _drawn(rows, closest, uniforms, exceeds=True)[:, 0]
+    closest = cupy.ones((len(rows.problems), rows.n_points), dtype=dtype)
+    if rows.weights is None:
+        # Draw it in the same way as for a single problem.
+        drawn = np.minimum(uniforms[:, 0] * rows.n_points, rows.n_points - 1)
+        first = of_each_run(drawn.astype(np.int64))
+    else:
+        first = _drawn(rows, closest, of_each_run(uniforms[:, :1]), exceeds=True)[:, 0]
     points = rows.points[rows.problems, first].astype(dtype, copy=False)
     last = points - rows.origin[rows.problems]
-    if not trials.shape[1]:
+    if n_clusters == 1:
         return last[:, None, :]
     closest[...] = np.inf
-    if not _chooses_at_once(rows, closest, last, trials[0]):
+    of_runs = of_each_run(trials)
+    if not _chooses_at_once(rows, closest, last, of_runs[0]):
         return None
-    centres = _chosen(rows, closest, last, trials).centres
+    centres = _chosen(rows, closest, last, of_runs).centres
     return cupy.ascontiguousarray(centres.transpose(1, 0, 2))
 
 

@@ -16,6 +16,7 @@ __all__ = [
     "closer_of",
     "drawn",
     "running_total",
+    "starts_at_once",
     "where_reached",
 ]
 
@@ -199,5 +200,32 @@ def chosen_at_once(
     Candidate or None
         The n_chosen rows that ``closer_of``, ``drawn``, ``candidate_potentials`` and
         ``best_candidate`` would choose.
+    """
+    return None
+
+
+@kernel(uniforms="ru")
+def starts_at_once(
+    rows: Rows,  # noqa: ARG001 (what overrides look at)
+    uniforms: Array,  # noqa: ARG001
+    n_clusters: int,  # noqa: ARG001
+    *,
+    xp: Namespace,  # noqa: ARG001
+) -> Array | None:
+    """Choose the initial centroids of several runs, or return None where one by one is as fast.
+
+    Parameters
+    ----------
+    rows : Rows of n_points
+    uniforms : ndarray of float64, shape (n_starts, 1 + (n_clusters - 1) * n_trials)
+        On the host: the numbers that ``kmeans_plusplus`` draws for each run.
+    n_clusters : int
+        At most n_points.
+    xp : namespace
+
+    Returns
+    -------
+    array of shape (n_starts, n_clusters, n_features), or None
+        Relative to the rows' origin; the rows that ``kmeans_plusplus`` chooses with these numbers.
     """
     return None
