@@ -14,13 +14,12 @@ from kmeans_xp.blocks import Blocks, Members, PerRow
 from kmeans_xp.devices import (
     Array,
     Namespace,
-    accumulation_dtype,
     device_of,
     from_host,
     to_host,
     within_budget,
 )
-from kmeans_xp.kernels import Rows, assigned_sq_distances, nearest_labels
+from kmeans_xp.kernels import Halves, Rows, halves_of, nearest_labels, places_by_half
 
 __all__ = [
     "LEAF",
@@ -96,14 +95,6 @@ class Bisected(NamedTuple):
     n_empty: int
 
 
-class _Sides(NamedTuple):
-    """The two halves of a split: each array holds one number for each half."""
-
-    inertia: Array
-    n_rows: Array
-    n_weighted: Array
-
-
 class _Leaf(NamedTuple):
     """A cluster. ``path`` leads from the root to its node: "0" is left, "1" is right."""
 
@@ -177,7 +168,7 @@ class _Parts(Protocol):
     def part(self, node: int) -> Blocks:
         """Return the rows of a leaf."""
 
-    def sides(self, node: int, part: Blocks, split: LloydResult) -> _Sides:
+    def halves(self, node: int, part: Blocks, split: LloydResult) -> Halves:
         """Return the inertia and the counts of the two halves."""
 
     def divide(self, node: int, split: LloydResult, n_left: int, left: int) -> None:
@@ -294,7 +285,7 @@ def _grow_again(tree: _Tree, before: Bisection, parts: _Parts) -> None:
             continue
         part = parts.part(leaf.node)
         split = LloydResult(pair, part.map_rows(nearest_labels, pair), 0.0, ())
-        halves = _halves(parts.sides(leaf.node, part, split))
+        halves = _leaves(parts.halves(leaf.node, part, split))
         parts.divide(leaf.node, split, halves[0].n_rows, left)
         tree.split(leaf, pair, halves)
 
@@ -306,7 +297,7 @@ def _best_split(
     part = parts.part(leaf.node)
     best = best_of(runs_in(part))
     assert best is not None
-    return best, _halves(parts.sides(leaf.node, part, best))
+    return best, _leaves(parts.halves(leaf.node, part, best))
 
 
 def _centroid_twice(leaf: _Leaf, tree: _Tree, blocks: Blocks, metric: str) -> Array:
@@ -346,8 +337,8 @@ def _from_the_left(children: Sequence[tuple[int, int]]) -> Iterator[tuple[int, t
             waiting += reversed(children[node])
 
 
-def _halves(sides: _Sides) -> tuple[_Leaf, _Leaf]:
-    numbers = zip(*(to_host(part).tolist() for part in sides), strict=True)
+def _leaves(halves: Halves) -> tuple[_Leaf, _Leaf]:
+    numbers = zip(*(to_host(part).tolist() for part in halves), strict=True)
     left, right = (_Leaf(0, "", *each) for each in numbers)
     return left, right
 
@@ -366,15 +357,15 @@ class _InOnePiece:
             return self._blocks
         return making.of_rows(self._blocks.gathered(indices), xp=self._blocks.xp)
 
-    def sides(self, node: int, part: Blocks, split: LloydResult) -> _Sides:
+    def halves(self, node: int, part: Blocks, split: LloydResult) -> Halves:
         """Return the inertia and the counts of the two halves."""
-        sides: _Sides = part.reduce(_sides, split.centroids, per_row=(split.labels,))
-        return sides
+        halves: Halves = part.reduce(_halves_of_all, split.centroids, per_row=(split.labels,))
+        return halves
 
     def divide(self, node: int, split: LloydResult, n_left: int, left: int) -> None:
         """Give the rows of a leaf to two nodes."""
         xp, indices = self._blocks.xp, self._indices.pop(node)
-        order = _by_side(split.labels.whole(), xp=xp)
+        order = places_by_half(split.labels.whole(), xp=xp)
         ordered = order if indices is None else xp.take(indices, order)
         # Copies: views would keep the whole array alive.
         self._indices[left] = xp.asarray(ordered[:n_left], copy=True)
@@ -392,14 +383,14 @@ class _InBlocks:
         """Return all rows, with weight zero for those of other leaves."""
         return self._blocks if self._nodes is None else Members(self._blocks, self._nodes, node)
 
-    def sides(self, node: int, part: Blocks, split: LloydResult) -> _Sides:
+    def halves(self, node: int, part: Blocks, split: LloydResult) -> Halves:
         """Return the inertia and the counts of the two halves."""
         if self._nodes is None:
-            sides: _Sides = part.reduce(_sides, split.centroids, per_row=(split.labels,))
+            halves: Halves = part.reduce(_halves_of_all, split.centroids, per_row=(split.labels,))
         else:
             per_row = (split.labels, self._nodes)
-            sides = self._blocks.reduce(_sides_of_node, split.centroids, node, per_row=per_row)
-        return sides
+            halves = self._blocks.reduce(_halves_of_node, split.centroids, node, per_row=per_row)
+        return halves
 
     def divide(self, node: int, split: LloydResult, n_left: int, left: int) -> None:
         """Give the rows of a leaf to two nodes."""
@@ -410,39 +401,16 @@ class _InBlocks:
         self._nodes = self._blocks.map_rows(_further_nodes, node, left, per_row=per_row)
 
 
-def _sides(rows: Rows, labels: Array, centroids: Array, *, xp: Namespace) -> _Sides:
-    """Return the inertia and the counts of the two halves of all these rows."""
-    return _sides_of(rows, labels, None, centroids, xp=xp)
-
-
-def _sides_of_node(
+def _halves_of_node(
     rows: Rows, labels: Array, nodes: Array, centroids: Array, node: int, *, xp: Namespace
-) -> _Sides:
+) -> Halves:
     """Return the inertia and the counts of the two halves of one node's rows."""
-    return _sides_of(rows, labels, nodes == node, centroids, xp=xp)
+    return halves_of(rows, labels, nodes == node, centroids, xp=xp)
 
 
-def _sides_of(
-    rows: Rows, labels: Array, is_ours: Array | None, centroids: Array, *, xp: Namespace
-) -> _Sides:
-    dtype = accumulation_dtype(rows.device, xp=xp)
-    squared = assigned_sq_distances(rows, labels, centroids, xp=xp)
-    squared = xp.astype(squared, dtype, copy=False)
-    is_weighted = None
-    if rows.weights is not None:
-        squared = squared * xp.astype(rows.weights, dtype, copy=False)
-        is_weighted = rows.weights > 0.0
-    zeros = xp.zeros_like(squared)
-    inertia, n_rows, n_weighted = [], [], []
-    for side in (0, 1):
-        is_mine = labels == side
-        is_mine = is_mine if is_ours is None else is_mine & is_ours
-        inertia.append(xp.sum(xp.where(is_mine, squared, zeros)))
-        n_rows.append(xp.count_nonzero(is_mine))
-        n_weighted.append(
-            n_rows[-1] if is_weighted is None else xp.count_nonzero(is_mine & is_weighted)
-        )
-    return _Sides(xp.stack(inertia), xp.stack(n_rows), xp.stack(n_weighted))
+def _halves_of_all(rows: Rows, labels: Array, centroids: Array, *, xp: Namespace) -> Halves:
+    """Return the inertia and the counts of the two halves of all these rows."""
+    return halves_of(rows, labels, None, centroids, xp=xp)
 
 
 def _first_nodes(rows: Rows, labels: Array, left: int, *, xp: Namespace) -> Array:  # noqa: ARG001
@@ -504,13 +472,8 @@ def _tile_labels(rows: Rows, centroids: Array, children: Children, *, xp: Namesp
             part = rows if indices is None else rows.gathered(indices)
             sides = nearest_labels(part, centroids[left : right + 1, :], xp=xp)
             n_left = n_rows - int(xp.count_nonzero(sides))
-            order = _by_side(sides, xp=xp)
+            order = places_by_half(sides, xp=xp)
             ordered = order if indices is None else xp.take(indices, order)
             reached[left], reached[right] = ordered[:n_left], ordered[n_left:]
     found = from_host(np.concatenate(labels), xp=xp, device=rows.device)
     return xp.take(found, xp.argsort(xp.concat(places)))
-
-
-def _by_side(labels: Array, *, xp: Namespace) -> Array:
-    """Return the places of the zeros, then those of the ones, each in their order."""
-    return xp.argsort(xp.astype(labels, xp.int8), stable=True)  # NumPy sorts bytes in O(n)

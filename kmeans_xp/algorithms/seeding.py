@@ -271,15 +271,17 @@ def _distinct(n_points: int, n_drawn: int, random_state: np.random.RandomState) 
     while len(found) < n_drawn:
         uniforms = random_state.random_sample(n_drawn - len(found))
         ranks = np.minimum(uniforms * (n_points - len(found)), n_points - len(found) - 1)
-        # The rank counts the rows not found yet: skip the others.
-        taken = np.sort(found)
-        ranks = ranks.astype(np.int64)
-        indices = ranks + np.searchsorted(taken - np.arange(len(taken)), ranks, side="right")
+        indices = ranks.astype(np.int64)
+        if len(found):  # the rank counts the rows not found yet: skip the others
+            skipped = np.sort(found) - np.arange(len(found))
+            indices += np.searchsorted(skipped, indices, side="right")
         found = _joined(found, indices)
     return found
 
 
 def _joined(found: Indices, drawn: Indices) -> Indices:
+    if len(set(drawn.tolist())) == len(drawn):  # as most are: np.unique takes longer for few
+        return np.concatenate([found, drawn])
     _, first_seen = np.unique(drawn, return_index=True)
     return np.concatenate([found, drawn[np.sort(first_seen)]])
 

@@ -31,6 +31,7 @@ from kmeans_xp.kernels.portable.bounds import (
     rules_out_scores,
 )
 from kmeans_xp.kernels.portable.directions import sphere_factors, without_direction
+from kmeans_xp.kernels.portable.halves import Halves, halves_of, places_by_half
 from kmeans_xp.kernels.portable.least import places_of_least
 from kmeans_xp.kernels.portable.moments import (
     BothMoments,
@@ -83,6 +84,7 @@ __all__ = [
     "Candidate",
     "ClusterTotals",
     "DenseRows",
+    "Halves",
     "Kernel",
     "LloydSteps",
     "Moments",
@@ -113,6 +115,7 @@ __all__ = [
     "column_moments",
     "compile_ahead",
     "drawn",
+    "halves_of",
     "keeps_bounds",
     "kernel",
     "kernels",
@@ -124,6 +127,7 @@ __all__ = [
     "nearest_centroid",
     "nearest_labels",
     "on_sphere",
+    "places_by_half",
     "places_of_least",
     "row_uniforms",
     "rows_on_sphere",

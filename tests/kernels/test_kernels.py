@@ -908,6 +908,44 @@ def distances_and_a_half(trial: Trial) -> tuple[Any, ...]:
     return trial.placed(trial.closest), -(-trial.shape[0] // 2) + (trial.shape[0] < 3)
 
 
+def rows_in_halves(trial: Trial) -> tuple[Any, ...]:
+    """Return the rows, labels 0 and 1, half of the rows as members or all, and two centroids."""
+    labels = trial.placed(trial.labels % 2, "int32")
+    pair = trial.problem.centroids[[0, -1]]
+    is_member = members_of(trial)
+    given = None if is_member.all() else trial.library.asarray(is_member, "bool")
+    return trial.rows, labels, given, trial.placed(pair)
+
+
+def members_of(trial: Trial) -> Any:
+    n_points = trial.shape[0]
+    return np.arange(n_points) % 2 == 0 if n_points % 2 else np.ones(n_points, bool)
+
+
+def verify_halves_of(result: Any, trial: Trial, truth: Truth) -> None:
+    labels, is_member = trial.labels % 2, members_of(trial)
+    ends = truth.sq_distances[:, [0, -1]]
+    of_rows = np.take_along_axis(ends, labels[:, None], axis=1)[:, 0]
+    inertia = trial.read(result.inertia, trial.accumulated, (2,))
+    for side in (0, 1):
+        mine = (labels == side) & is_member
+        weighted = (truth.weights * of_rows)[mine]
+        slack = truth.of_differences(weighted).sum()
+        assert_within(inertia[side], weighted.sum(), slack + truth.of_sums(weighted))
+        assert int(result.n_rows[side]) == mine.sum()
+        assert int(result.n_weighted[side]) == (mine & (truth.weights > 0.0)).sum()
+
+
+def zeros_and_ones(trial: Trial) -> tuple[Any, ...]:
+    return (trial.placed(trial.labels % 2, "int32"),)
+
+
+def verify_places_by_half(result: Any, trial: Trial, truth: Truth) -> None:
+    assert trial.xp.isdtype(result.dtype, "integral")
+    places = trial.read(result, str(result.dtype).rpartition(".")[2], trial.shape[:1]).astype(int)
+    np.testing.assert_array_equal(places, np.argsort(trial.labels % 2, kind="stable"))
+
+
 def verify_places_of_least(result: Any, trial: Trial, truth: Truth) -> None:
     n = min(distances_and_a_half(trial)[1], trial.shape[0])
     assert trial.xp.isdtype(result.dtype, "integral")
@@ -1059,12 +1097,14 @@ CONTRACTS = {
     ),
     "column_moments": Contract(lambda trial: (trial.rows,), verify_column_moments),
     "drawn": Contract(values_weights_and_uniforms, verify_drawn),
+    "halves_of": Contract(rows_in_halves, verify_halves_of),
     "keeps_bounds": Contract(lambda trial: (trial.rows,), verify_keeps_bounds),
     "lloyd_steps": Contract(rows_centroids_and_ends, verify_lloyd_steps),
     "lloyd_step": Contract(rows_and_centroids, verify_lloyd_step),
     "lloyd_step_batched": Contract(rows_and_restarts, verify_lloyd_step_batched),
     "nearest_centroid": Contract(rows_and_centroids, verify_nearest_centroid),
     "nearest_labels": Contract(rows_and_centroids, verify_nearest_labels),
+    "places_by_half": Contract(zeros_and_ones, verify_places_by_half),
     "places_of_least": Contract(distances_and_a_half, verify_places_of_least),
     "row_uniforms": Contract(rows_and_their_numbers, verify_row_uniforms),
     "rules_out_scores": Contract(lambda trial: (trial.rows, trial.shape[2]), verify_is_a_choice),

@@ -56,6 +56,13 @@ from kmeans_xp.kernels.for_numba.tiling import (
     tile_rows,
     weights_of,
 )
+from kmeans_xp.kernels.for_numba.two_clusters import (
+    N_NUMBERS,
+    ROWS_AT_A_TIME,
+    is_labelled_as_pair,
+    label_pairs,
+    prepare_pair,
+)
 from kmeans_xp.kernels.portable.assignment import ClusterTotals, cluster_sums, nearest_labels
 from kmeans_xp.kernels.portable.steps import (
     LloydSteps,
@@ -150,6 +157,9 @@ def pack_groups(centroids, groups, biases):
         first += size
 
 
+_prepare_pair, _label_pairs = prepare_pair.shared, label_pairs.shared
+
+
 @compiled(
     *(ROWS, COUNT, COUNT, COUNT, COUNT, NUMBERS, NUMBERS, COLUMN, NUMBERS, NUMBERS, COUNT),
     *(LABEL_RESULTS, TOTALS),
@@ -176,11 +186,25 @@ def label_rows(
     n_features = points.shape[1]
     panels, best = new_numbers(tile * n_features, points), new_numbers(tile, points)
     found, scratch = new_numbers(tile, np.int32), scratch_for(points, tile, filler)
+    is_pair = is_labelled_as_pair(n_clusters, n_features, points)
+    apart, pair = new_numbers(n_features, points), new_numbers(N_NUMBERS, np.float64)
+    doubtful = new_numbers(tile, np.int64)
+    if is_pair:
+        _prepare_pair(groups, biases, n_features, apart, pair)
     for row in range(start, stop, tile):
         n_rows = min(tile, stop - row)
         tile_points, first = tile_of(points, row, n_rows, filler, scratch)
-        pack_tile(tile_points, first, n_rows, factors, row, origin, panels)
-        label_panels(panels, n_rows, n_features, groups, biases, n_clusters, best, found)
+        is_done = is_pair and n_rows >= ROWS_AT_A_TIME
+        if is_done:
+            is_done = _label_pairs(
+                *(tile_points, first, n_rows, factors, row, origin, groups, biases, apart, pair),
+                *(doubtful, found),
+            )
+            # Where most rows are in doubt, as equal ones are, all others may be too.
+            is_pair = is_done
+        if not is_done:
+            pack_tile(tile_points, first, n_rows, factors, row, origin, panels)
+            label_panels(panels, n_rows, n_features, groups, biases, n_clusters, best, found)
         if labels.shape[0] > 0:
             for number in range(n_rows):
                 labels[row + number] = found[number]
@@ -400,7 +424,7 @@ def no_totals(n_clusters: int, n_features: int) -> Floats:
     """Return zeros for each cluster's sums and mass, aligned to a cache line."""
     width = total_width(n_features)
     memory = np.zeros(n_clusters * width + LINE // 8)
-    first = -memory.ctypes.data % LINE // 8
+    first = -memory.__array_interface__["data"][0] % LINE // 8  # `ctypes` takes thrice as long
     return memory[first : first + n_clusters * width].reshape(n_clusters, width)
 
 

@@ -1,0 +1,87 @@
+"""Inertia and counts of the two clusters of a split, in one pass."""
+
+from typing import Any
+
+import numpy as np
+
+from kmeans_xp.kernels.for_numba.compiled import (
+    COLUMN,
+    COUNT,
+    LABELS,
+    NUMBERS,
+    ROWS,
+    SUMS,
+    compiled,
+)
+from kmeans_xp.kernels.for_numba.emitted.vectors import sq_distance
+from kmeans_xp.kernels.for_numba.measuring import inertia_cost
+from kmeans_xp.kernels.for_numba.tiling import (
+    Dense,
+    Floats,
+    Labels,
+    factor_of,
+    filler_of,
+    in_parts,
+    int32_labels,
+    n_tasks_for,
+    origin_of,
+    override,
+    scratch_for,
+    tile_of,
+    tile_rows,
+    weights_of,
+)
+from kmeans_xp.kernels.portable.halves import Halves, halves_of
+from kmeans_xp.kernels.trees import merged_in_tree
+
+__all__: list[str] = []
+
+#: numbers of a half: its inertia, its rows, and those that have weight
+_N_NUMBERS = 3
+
+
+@compiled(ROWS, COUNT, COUNT, COUNT, COUNT, NUMBERS, NUMBERS, COLUMN, LABELS, NUMBERS, SUMS)
+def _measure_halves(
+    points, start, stop, tile, filler, factors, origin, weights, labels, centroids, numbers
+):
+    n_features, scratch = points.shape[1], scratch_for(points, tile, filler)
+    for row in range(start, stop, tile):
+        n_rows = min(tile, stop - row)
+        tile_points, first = tile_of(points, row, n_rows, filler, scratch)
+        for number in range(n_rows):
+            label, factor = labels[row + number], factor_of(factors, row + number)
+            distance = np.float64(
+                sq_distance(
+                    *(tile_points, first + number, factor, origin),
+                    *(centroids, label * n_features, n_features),
+                )
+            )
+            weight = np.float64(weights[row + number]) if weights.shape[0] > 0 else 1.0
+            at = label * _N_NUMBERS
+            numbers[at] += weight * distance
+            numbers[at + 1] += 1.0
+            numbers[at + 2] += weight > 0.0
+
+
+@override(halves_of, on_sphere=True)
+def halves_in_a_pass(rows: Dense, labels: Labels, is_member: Any, centroids: Floats) -> Any:
+    """Add distances and count as rows are read: a split of few rows takes few calls."""
+    if is_member is not None or len(centroids) != 2:
+        return NotImplemented
+    points, n_features = rows.points, rows.n_features
+    dtype, weights = points.dtype, weights_of(rows)
+    fill, origin = filler_of(rows), origin_of(rows)
+    tile = tile_rows(rows.n_points, n_features, dtype)
+    flat, labels = np.ascontiguousarray(centroids).reshape(-1), int32_labels(labels)
+
+    def measured(start: int, stop: int) -> Floats:
+        numbers = np.zeros(2 * _N_NUMBERS)
+        _measure_halves[dtype](
+            points, start, stop, tile, *fill, origin, weights, labels, flat, numbers
+        )
+        return numbers
+
+    n_tasks = n_tasks_for(rows.n_points, inertia_cost(n_features))
+    parts = in_parts(measured, rows.n_points, n_tasks, dtype)
+    inertia, *counts = merged_in_tree(parts).reshape(2, _N_NUMBERS).T
+    return Halves(inertia, *(each.astype(np.int64) for each in counts))

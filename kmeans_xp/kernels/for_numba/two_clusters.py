@@ -1,0 +1,129 @@
+"""Labels of two clusters by one product for each row, where that proves the label.
+
+The scores of two centroids are compared by their difference, ``x . (c1 - c0)``, with features in
+the lanes of vectors. So rows are not transposed, and one product does instead of four. It is
+rounded in another order than the scores that define a label. Where it is less than the rounding
+of both, the row gets those scores.
+"""
+
+import numpy as np
+from numba import types
+
+from kmeans_xp.kernels.for_numba.compiled import (
+    COUNT,
+    INDICES,
+    LABEL_RESULTS,
+    NUMBERS,
+    NUMBERS_64,
+    RESULTS,
+    ROWS,
+    SUMS,
+    compiled,
+    inline,
+)
+from kmeans_xp.kernels.for_numba.emitted.memory import new_numbers
+from kmeans_xp.kernels.for_numba.emitted.pair_vectors import (
+    ROWS_AT_A_TIME,
+    is_second_nearer,
+    measure_pair,
+)
+from kmeans_xp.kernels.for_numba.emitted.vectors import panel_rows
+from kmeans_xp.kernels.for_numba.tiling import factor_of, group_size
+
+__all__ = [
+    "N_NUMBERS",
+    "ROWS_AT_A_TIME",
+    "is_labelled_as_pair",
+    "label_pairs",
+    "prepare_pair",
+]
+
+#: places of a pair's numbers: x.(c1 - c0) + SHIFT is the difference of the scores. It differs from
+#: what their own arithmetic gives by at most SLOPE * |x| + BASE, for |x|^2 up to LIMIT
+SHIFT, SLOPE, BASE, LIMIT, N_NUMBERS = range(5)
+
+#: most features: up to there, a bound of rounding in float32 is far below 1
+_MOST_FEATURES = 2**16
+#: rows by other ways that take the time of one in doubt
+_ROWS_A_DOUBT = 16
+#: makes up for rounding of the bounds themselves
+_SLACK = 1.01
+#: operations on a lane beside the multiply-adds: the difference, sums of lanes, the shift
+_MORE_OPERATIONS = 10
+_UNIT = (2.0**-24, 2.0**-53)
+_LEAST_NORMAL = (2.0**-126, 2.0**-1022)
+_GREATEST = (2.0**127, 2.0**1023)
+
+
+@inline
+def is_labelled_as_pair(n_clusters, n_features, like):
+    """Return whether ``label_pairs`` is for rows like these: enough features to fill lanes."""
+    return n_clusters == 2 and panel_rows(like) <= n_features <= _MOST_FEATURES
+
+
+@compiled(NUMBERS, NUMBERS, COUNT, RESULTS, SUMS)
+def prepare_pair(groups, biases, n_features, apart, numbers):
+    """Write the difference of two packed centroids, and the numbers of the pair."""
+    size, kind = group_size(2), 1 if apart.itemsize == 8 else 0
+    unit, least = _UNIT[kind], _LEAST_NORMAL[kind]
+    sq_left = sq_right = sq_apart = 0.0
+    for feature in range(n_features):
+        left, right = groups[feature * size], groups[feature * size + 1]
+        apart[feature] = right - left
+        sq_left += np.float64(left) * np.float64(left)
+        sq_right += np.float64(right) * np.float64(right)
+        sq_apart += np.float64(apart[feature]) * np.float64(apart[feature])
+    left_bias, right_bias = np.float64(biases[0]), np.float64(biases[1])
+    lanes = panel_rows(apart) // 2
+    # A score is a chain that rounds once for each feature; without fused multiply-adds, once more.
+    # Lanes round more seldom.
+    of_scores = (n_features + 2) * unit * (np.sqrt(sq_left) + np.sqrt(sq_right))
+    of_lanes = (n_features // lanes + _MORE_OPERATIONS) * unit * np.sqrt(sq_apart)
+    slope = _SLACK * (of_scores + of_lanes)
+    base = _SLACK * (n_features + 4) * unit * (abs(left_bias) + abs(right_bias))
+    # Below normal numbers, products and squares lose more.
+    base += slope * np.sqrt(n_features * least) + 8.0 * n_features * least
+    numbers[SHIFT], numbers[SLOPE], numbers[BASE] = right_bias - left_bias, slope, base
+    # No score overflows if squared lengths stay below this.
+    limit = _GREATEST[kind] / 16.0
+    is_small = abs(left_bias) + abs(right_bias) < limit
+    numbers[LIMIT] = limit if is_small else -1.0
+
+
+@compiled(
+    *(ROWS, COUNT, COUNT, NUMBERS, COUNT, NUMBERS, NUMBERS, NUMBERS, NUMBERS, NUMBERS_64),
+    *(INDICES, LABEL_RESULTS),
+    returns=types.boolean,
+)
+def label_pairs(
+    points, first, n_rows, factors, row, origin, groups, biases, apart, pair, doubtful, labels
+):
+    """Label rows from ``first`` of points and ``row`` of factors; ``doubtful`` is scratch.
+
+    Return False where too many are in doubt: other ways are then faster, and labels mean nothing.
+    """
+    n_features, n_doubtful, n_done = points.shape[1], 0, 0
+    found = new_numbers(2 * ROWS_AT_A_TIME, points)
+    while n_done < n_rows:
+        # The last rows are measured with some before them.
+        start = min(n_done, n_rows - ROWS_AT_A_TIME)
+        measure_pair(points, first + start, factors, row + start, origin, apart, n_features, found)
+        for number in range(n_done - start, ROWS_AT_A_TIME):
+            difference = np.float64(found[number]) + pair[SHIFT]
+            sq_length = np.float64(found[ROWS_AT_A_TIME + number])
+            doubt = pair[SLOPE] * np.sqrt(sq_length) + pair[BASE]
+            labels[start + number] = difference > 0.0
+            # Comparisons with what is not a number are False.
+            if not (doubt < abs(difference) < np.inf and sq_length <= pair[LIMIT]):
+                doubtful[n_doubtful] = start + number
+                n_doubtful += 1
+        n_done = start + ROWS_AT_A_TIME
+    if n_doubtful * _ROWS_A_DOUBT > n_rows:
+        return False
+    for place in range(n_doubtful):
+        number = doubtful[place]
+        factor = factor_of(factors, row + number)
+        labels[number] = is_second_nearer(
+            points, first + number, factor, origin, groups, biases, n_features
+        )
+    return True

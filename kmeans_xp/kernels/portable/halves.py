@@ -1,0 +1,86 @@
+"""What a split needs to know of its clusters: their inertia, and which rows they have."""
+
+from typing import NamedTuple
+
+from kmeans_xp.devices import Array, Namespace, accumulation_dtype
+from kmeans_xp.kernels.kernel import kernel
+from kmeans_xp.kernels.portable.assignment import assigned_sq_distances
+from kmeans_xp.kernels.rows import Rows
+
+__all__ = ["Halves", "halves_of", "places_by_half"]
+
+
+class Halves(NamedTuple):
+    """Two clusters: each array has one number for each.
+
+    Parameters
+    ----------
+    inertia : accumulated array of shape (2,)
+        Weighted sums of the squared distances of rows to the centroids of their clusters.
+    n_rows : integer array of shape (2,)
+    n_weighted : integer array of shape (2,)
+        Rows that have a positive weight.
+    """
+
+    inertia: Array
+    n_rows: Array
+    n_weighted: Array
+
+
+@kernel(labels="n", is_member="n", centroids="kd")
+def halves_of(
+    rows: Rows, labels: Array, is_member: Array | None, centroids: Array, *, xp: Namespace
+) -> Halves:
+    """Return the inertia and the counts of two clusters.
+
+    Parameters
+    ----------
+    rows : Rows of n_points
+    labels : array of int32, shape (n_points,)
+        0 or 1.
+    is_member : array of bool, shape (n_points,), or None
+        Which rows count; None for all.
+    centroids : array of shape (2, n_features)
+        Relative to the rows' origin.
+    xp : namespace
+
+    Returns
+    -------
+    Halves
+        Distances come from differences, and are added in the accumulating dtype.
+    """
+    dtype = accumulation_dtype(rows.device, xp=xp)
+    squared = assigned_sq_distances(rows, labels, centroids, xp=xp)
+    squared = xp.astype(squared, dtype, copy=False)
+    is_weighted = None
+    if rows.weights is not None:
+        squared = squared * xp.astype(rows.weights, dtype, copy=False)
+        is_weighted = rows.weights > 0.0
+    zeros = xp.zeros_like(squared)
+    inertia, n_rows, n_weighted = [], [], []
+    for side in (0, 1):
+        is_mine = labels == side
+        is_mine = is_mine if is_member is None else is_mine & is_member
+        inertia.append(xp.sum(xp.where(is_mine, squared, zeros)))
+        n_rows.append(xp.count_nonzero(is_mine))
+        n_weighted.append(
+            n_rows[-1] if is_weighted is None else xp.count_nonzero(is_mine & is_weighted)
+        )
+    return Halves(xp.stack(inertia), xp.stack(n_rows), xp.stack(n_weighted))
+
+
+@kernel(labels="n")
+def places_by_half(labels: Array, *, xp: Namespace) -> Array:
+    """Return the places of the zeros, then those of the ones, each in their order.
+
+    Parameters
+    ----------
+    labels : array of int32, shape (n,)
+        0 or 1.
+    xp : namespace
+
+    Returns
+    -------
+    integer array of shape (n,)
+    """
+    return xp.argsort(xp.astype(labels, xp.int8), stable=True)
