@@ -72,6 +72,8 @@ def arguments(kernel_name: str, size: Size, library: Any) -> tuple[Any, ...]:
     n_paired = min(N_PAIRED, size.n_points)
     order = library.asarray(np.arange(n_paired))
     clusters = library.asarray(np.repeat([0, 1], [1, n_paired - 1]).astype(np.int32))
+    halves = library.asarray(rng.integers(0, 2, size.n_points, dtype=np.int32))
+    starts = rng.random((2, 1 + trials.size))
     of_kernel: dict[str, tuple[Any, ...]] = {
         "assigned_inertia": (rows, labels, placed),
         "assigned_sq_distances": (rows, labels, placed),
@@ -85,8 +87,10 @@ def arguments(kernel_name: str, size: Size, library: Any) -> tuple[Any, ...]:
         "cluster_sums": (rows, labels, size.n_clusters),
         "column_moments": (rows,),
         "drawn": (closest, None, uniforms, "left"),
+        "halves_of": (rows, halves, None, placed[:2, :]),
         "lloyd_steps": (rows, placed, 3, 0.0),
         "lloyd_step_batched": (rows, library.xp.stack([placed, placed])),
+        "places_by_half": (halves,),
         "places_of_least": (closest, N_CANDIDATES),
         "row_uniforms": (rows, 0, (1, 2), 0),
         "runs_at_once": (rows, library.xp.stack([placed, placed]), 3, 0.0),
@@ -94,6 +98,7 @@ def arguments(kernel_name: str, size: Size, library: Any) -> tuple[Any, ...]:
         "solved_at_once": (problems, None, draws, options),
         "sphere_factors": (rows,),
         "spread": (moments, moments, rows.origin),
+        "starts_at_once": (rows, starts, size.n_clusters),
         "update_centroids": (totals, placed),
         "without_direction": (rows,),
     }
