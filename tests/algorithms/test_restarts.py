@@ -93,7 +93,8 @@ def test_runs_whose_gain_is_less_than_rounding_shows_go_on_until_they_settle() -
     host[:30] -= 5e4
     host[30:] += 5e4
     blocks = InMemory(DenseRows(host), xp=xp)
-    start, steps = host[[0, 1, 2, 3, 59]], taken_together(blocks.whole, blocks.reduce, 0.0, xp=xp)
+    start = host[[0, 1, 2, 3, 4, 5, 59]]
+    steps = taken_together(blocks.whole, blocks.reduce, 0.0, xp=xp)
     for result in (lloyd(blocks, start), *lloyd_restarts(blocks, [start, start], steps)):
         numbers = [iteration[1:] for iteration in result.iterations]
         assert any(first == second for first, second in pairwise(numbers))
@@ -105,12 +106,15 @@ def test_a_circle_may_have_more_steps_than_its_numbers_show() -> None:
     host[:40] -= 5e5
     host[40:] += 5e5
     blocks = InMemory(DenseRows(host), xp=namespace_of(host))
-    result = lloyd(blocks, host[[0, 1, 2, 79]])
-    assert 3 < len(result.iterations) < 30
-    after = [lloyd(blocks, result.centroids, max_iter=number) for number in (1, 2, 3)]
-    is_back = [np.array_equal(each.centroids, result.centroids) for each in after]
-    assert is_back == [False, False, True]
-    assert len({iteration[1:] for iteration in after[-1].iterations}) == 1
+    circles = []
+    for n_near in range(2, 8):  # which starts end in such a circle depends on how kernels round
+        result = lloyd(blocks, host[[*range(n_near), 79]])
+        assert len(result.iterations) < 50
+        after = [lloyd(blocks, result.centroids, max_iter=number) for number in range(1, 5)]
+        back = (each for each in after if np.array_equal(each.centroids, result.centroids))
+        if (circle := next(back, None)) is not None:
+            circles.append([iteration[1:] for iteration in circle.iterations])
+    assert any(len(set(numbers)) == 1 < len(numbers) for numbers in circles)
 
 
 @pytest.mark.parametrize(("tol", "max_iter"), [(0.0, 300), (0.05, 300), (0.0, 1)])
