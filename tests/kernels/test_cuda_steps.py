@@ -1,5 +1,7 @@
 """How steps are queued on CuPy: ahead of the host's check, and small ones eight in a CUDA graph."""
 
+import gc
+import weakref
 from typing import Any
 
 import numpy as np
@@ -94,6 +96,30 @@ def test_a_replayed_step_gives_what_the_step_gives(
         # A result stays as it is until the second call after it.
         kept = slice(max(0, number - 2), number)
         assert [bytes_of(result, library) for result in results[kept]] == expected[kept]
+
+
+def test_results_outlive_what_made_them(library: Library) -> None:
+    import cupy
+
+    from kmeans_xp.kernels.for_cupy.replay import Replay
+
+    pools = []
+
+    class Noted(cupy.cuda.MemoryPool):
+        def __init__(self) -> None:
+            super().__init__()
+            pools.append(weakref.ref(self))
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(cupy.cuda, "MemoryPool", Noted)
+        result = Replay(lambda array: 2 * array)(cupy.arange(5.0))
+    gc.collect()
+    # Before CuPy 14 the memory of living arrays went with its pool.
+    assert pools[0]() is not None
+    assert result.get().tolist() == [0.0, 2.0, 4.0, 6.0, 8.0]
+    del result
+    gc.collect()
+    assert pools[0]() is None
 
 
 def test_work_that_cannot_be_recorded_is_never_replayed(library: Library, counters: Any) -> None:

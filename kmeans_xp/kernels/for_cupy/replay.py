@@ -68,14 +68,14 @@ class _Record(NamedTuple):
     argument: Array
     result: Any
     graph: Any
-    pool: Any  # the graph writes to its memory, so nothing else may use it
+    malloc: Any  # of a pool to whose memory the graph writes, so nothing else may use it
 
 
 def _recorded(function: Callable[[Array], Any], array: Array) -> _Record:
     cuda = importlib.import_module("cupy").cuda
-    pool, stream = cuda.MemoryPool(), cuda.Stream(non_blocking=True)
+    malloc, stream = _pool_that_arrays_keep(cuda), cuda.Stream(non_blocking=True)
     given = cuda.get_current_stream().record()
-    with cuda.using_allocator(pool.malloc), stream:
+    with cuda.using_allocator(malloc), stream:
         stream.wait_event(given)
         argument = array.copy()
         # Run once without recording: the pool then has the memory for the recording, which must
@@ -86,4 +86,20 @@ def _recorded(function: Callable[[Array], Any], array: Array) -> _Record:
         graph = stream.end_capture()
         ready = stream.record()
     cuda.get_current_stream().wait_event(ready)
-    return _Record(cuda, argument, result, graph, pool)
+    return _Record(cuda, argument, result, graph, malloc)
+
+
+def _pool_that_arrays_keep(cuda: Any) -> Callable[[int], Any]:
+    """Return the allocator of a new pool, which lives as long as any array of its memory.
+
+    Before CuPy 14, a pool that is deleted gives back the memory of arrays that are still in use.
+    """
+    pool, device = cuda.MemoryPool(), cuda.runtime.getDevice()
+
+    def malloc(n_bytes: int) -> Any:
+        memory = pool.malloc(n_bytes)
+        owner = (pool, memory)  # the memory goes first
+        kept = cuda.UnownedMemory(memory.ptr, n_bytes, owner, device)
+        return cuda.MemoryPointer(kept, 0)
+
+    return malloc
