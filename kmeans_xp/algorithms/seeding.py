@@ -86,8 +86,8 @@ def kmeans_plusplus(
     trials = from_host(uniforms[1:].reshape(-1, n_trials), xp=xp, device=blocks.device)
     index = draw_by_weight(blocks, uniforms[:1])
     first = Candidate(index, blocks.take(index).points)
-    closest = blocks.map_rows(_infinitely_far)
-    chosen = [first, *_further(blocks, closest, first, trials)]
+    # No name here keeps the first distances while others take their place.
+    chosen = [first, *_further(blocks, blocks.map_rows(_infinitely_far), first, trials)]
     all_chosen = xp.concat([candidate.index for candidate in chosen])
     return Seeds(blocks.take(all_chosen).points, all_chosen)
 

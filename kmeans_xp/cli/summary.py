@@ -41,17 +41,18 @@ def summarize(
     metric: str = "euclidean",
 ) -> Summary:
     """Measure the clusters; distances are between `points` and `centroids`."""
-    totals, start = np.zeros(len(centroids)), 0
+    n_clusters, start = len(centroids), 0
+    totals, sizes = np.zeros(n_clusters), np.zeros(n_clusters, np.int64)
     for part in _parts(points):
         here = labels[start : start + len(part)]
         start += len(part)
+        sizes += np.bincount(here, minlength=n_clusters)
         if metric == "cosine":  # centroids are unit vectors
             lengths = np.linalg.norm(part, axis=1)
             distances = 1.0 - (part * centroids[here]).sum(axis=1) / lengths
         else:
             distances = np.linalg.norm(part - centroids[here], axis=1)
-        totals += np.bincount(here, distances, minlength=len(centroids))
-    sizes = np.bincount(labels, minlength=len(centroids))
+        totals += np.bincount(here, distances, minlength=n_clusters)
     return Summary(sizes, totals / np.maximum(sizes, 1), centres, names)
 
 

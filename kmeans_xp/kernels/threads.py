@@ -80,18 +80,27 @@ def _next(numbers: deque[int]) -> int | None:
 def _run_beside(work: Callable[[], None], n_others: int) -> None:
     """Run ``work`` here and in ``n_others`` threads of the pool until all have returned."""
     others: list[Future[None]] = []
+    # Emptied at the end: a cancelled call waits in the queue of a worker, and keeps no array.
+    held = [work]
     try:
         # While the interpreter ends, no thread can start: run the work in this one.
         with contextlib.suppress(RuntimeError):
             # Each thread needs its own copy of the context, which holds np.errstate.
-            others.extend(worker.submit(copy_context().run, work) for worker in _workers(n_others))
+            others.extend(
+                worker.submit(copy_context().run, _run_first, held) for worker in _workers(n_others)
+            )
         work()
     finally:
         # Cancel those that have not begun: all tasks are done.
         begun = [other for other in others if not other.cancel()]
         wait(begun)
+        held.clear()
     for other in begun:
         other.result()
+
+
+def _run_first(held: list[Callable[[], None]]) -> None:
+    held[0]()
 
 
 def _workers(n_workers: int) -> list[ThreadPoolExecutor]:

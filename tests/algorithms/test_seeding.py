@@ -1,5 +1,6 @@
 """With the same seed, every library chooses the same rows as scikit-learn."""
 
+import tracemalloc
 from typing import Any
 
 import numpy as np
@@ -8,6 +9,7 @@ import sklearn.cluster
 
 from conftest import Library
 from kmeans_xp import KMeans, MiniBatchKMeans, kmeans_plusplus
+from kmeans_xp.devices import why_numba_is_unusable
 from tests import oracle
 from tests.assertions import PRECISIONS
 from tests.datasets import blobs, cloud, positive_weights
@@ -250,3 +252,20 @@ def test_no_seed_takes_numpys_own_state(library: Library) -> None:
     finally:
         np.random.set_state(state)  # noqa: NPY002
     assert unseeded == chosen(library, points, 6, random_state=11)
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+def test_at_most_two_distances_are_held_for_each_row(weighted: bool) -> None:
+    if why_numba_is_unusable():
+        pytest.skip("portable draws keep a running total of all rows")
+    n_points = 200_000
+    points = cloud(n_points, 4)
+    weights = positive_weights(n_points) if weighted else None
+    kmeans_plusplus(points, 5, sample_weight=weights, random_state=0)  # compiles
+    tracemalloc.start()
+    try:
+        kmeans_plusplus(points, 5, sample_weight=weights, random_state=0)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 2.2 * n_points * points.itemsize

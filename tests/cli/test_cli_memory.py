@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+import tracemalloc
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -53,6 +54,25 @@ def test_reading_needs_little_memory_beside_the_numbers(kind: str, tmp_path: Pat
     ratio = float(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
     # 1.0 are the numbers themselves. A table and a matrix together would take 2.0, and more.
     assert 0.9 < ratio < 1.9
+
+
+def test_a_fit_needs_little_memory_beside_the_numbers(run: Run, tmp_path: Path) -> None:
+    pytest.importorskip("numba", reason="without it, draws keep a running total of all rows")
+    files = [tmp_path / f"{size}.parquet" for size in ("small", "large")]
+    for file, n_rows in zip(files, (100_000, 1_000_000), strict=True):
+        columns = np.random.default_rng(0).normal(size=(10, n_rows))
+        parquet.write_table(pa.table({f"c{i}": column for i, column in enumerate(columns)}), file)
+    command = ("-k", 3, "--n-init", 1, "--max-iter", 2, "--out", tmp_path / "labels.npy")
+    run("cluster", files[0], *command)  # compiles
+    tracemalloc.start()  # counts NumPy's arrays, of which Arrow's tables are none
+    try:
+        result = run("cluster", files[1], *command)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert result.exit_code == 0, result.output
+    # 0.2 are two distances for each row, old and new, while k-means++ chooses; 0.05 labels.
+    assert 1.0 < peak / columns.nbytes < 1.25
 
 
 def _table() -> pa.Table:

@@ -1,7 +1,14 @@
-"""BLAS uses one thread while kernels need that; the limit always ends, also after errors."""
+"""BLAS uses one thread while kernels need that; the limit always ends, also after errors.
+
+A thread that wakes too late for a task keeps none of its arrays.
+"""
 
 import threading
+import weakref
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 
+import numpy as np
 import pytest
 
 from kmeans_xp.kernels import threads
@@ -64,3 +71,22 @@ def test_the_last_thread_restores_the_number(blas: Blas) -> None:
     leave.set()
     other.join()
     assert blas.num_threads == 4
+
+
+def test_a_busy_worker_keeps_no_array_of_a_task(monkeypatch: pytest.MonkeyPatch) -> None:
+    leave = threading.Event()
+    with ThreadPoolExecutor(1) as worker:
+        monkeypatch.setattr(threads, "_workers", lambda n_workers: [worker] * n_workers)
+        worker.submit(leave.wait)
+        try:
+            array = np.ones((2, 3))
+            assert threads.in_threads(_sums_of(array), 2) == [3.0, 3.0]
+            kept = weakref.ref(array)
+            del array
+            assert kept() is None
+        finally:
+            leave.set()
+
+
+def _sums_of(array: np.ndarray) -> Callable[[int], float]:
+    return lambda row: float(array[row].sum())
