@@ -20,7 +20,7 @@ from kmeans_xp.cli.paths import DELIMITERS, format_of, is_compressed
 from kmeans_xp.cli.progress import progress
 from kmeans_xp.cli.scaling import Scaling
 from kmeans_xp.cli.text_format import TextFormat
-from kmeans_xp.devices import available_memory
+from kmeans_xp.devices import available_memory, readable_size
 
 __all__ = [
     "batches",
@@ -108,8 +108,8 @@ def refuse_style(file: Path, text: TextFormat, usual: TextFormat | None = None) 
 
 def why(file: Path) -> str:
     """Return the reason for reading by blocks, as part of a message."""
-    size = file.stat().st_size / 2**30
-    return f"{file.name} ({size:.1f} GiB) may not fit in memory: its rows are read block by block"
+    size = readable_size(file.stat().st_size)
+    return f"{file.name} ({size}) may not fit in memory: its rows are read block by block"
 
 
 def open_columns(file: Path, table: pa.Table, names: list[str]) -> RowSource:

@@ -18,7 +18,7 @@ from pyarrow import feather, ipc, parquet
 from kmeans_xp.cli.listing import listed
 from kmeans_xp.cli.paths import DELIMITERS, format_of, is_compressed, opened_bytes, opened_text
 from kmeans_xp.cli.text_format import TextFormat, pattern_of
-from kmeans_xp.devices import available_memory
+from kmeans_xp.devices import available_memory, readable_size
 
 __all__ = [
     "READABLE",
@@ -135,8 +135,8 @@ def _check_room(path: Path, n_bytes: int) -> None:
     available = available_memory()
     if available is not None and n_bytes > available / 2:
         raise TableError(
-            f"{path} holds {n_bytes / 2**30:,.1f} GiB or more, but only {available / 2**30:,.1f} "
-            "GiB of memory are free. Save it as Parquet or .npy, which can be read block by block."
+            f"{path} holds {readable_size(n_bytes)} or more, but only {readable_size(available)} "
+            "of memory are free. Save it as Parquet or .npy, which can be read block by block."
         )
 
 

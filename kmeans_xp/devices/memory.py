@@ -11,6 +11,7 @@ __all__ = [
     "available_memory",
     "free_memory",
     "is_out_of_memory",
+    "readable_size",
     "shrink_tiles",
     "tile_shape",
     "within_budget",
@@ -86,6 +87,30 @@ def available_memory() -> int | None:
 def free_memory(xp: Namespace, device: Device) -> int | None:
     """Return the number of free bytes on the device; None if unknown."""
     return library_of(xp).free_memory(device)
+
+
+def readable_size(n_bytes: int) -> str:
+    """Return a size in the largest unit of which it has at least one.
+
+    Parameters
+    ----------
+    n_bytes : int
+        The size in bytes, at least 0.
+
+    Returns
+    -------
+    str
+        With one decimal, except for bytes.
+
+    Examples
+    --------
+    >>> readable_size(900), readable_size(3 * 2**20)
+    ('900 bytes', '3.0 MiB')
+    """
+    for unit, name in ((2**30, "GiB"), (2**20, "MiB"), (2**10, "KiB")):
+        if n_bytes >= unit:
+            return f"{n_bytes / unit:,.1f} {name}"
+    return f"{n_bytes} bytes"
 
 
 def is_out_of_memory(error: BaseException, *, xp: Namespace) -> bool:

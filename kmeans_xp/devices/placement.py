@@ -27,6 +27,7 @@ from kmeans_xp.devices.arrays import (
 )
 from kmeans_xp.devices.availability import DeviceUnavailableError, why_cupy_is_unusable
 from kmeans_xp.devices.libraries import library_name, library_of
+from kmeans_xp.devices.memory import readable_size
 from kmeans_xp.devices.sparse import Csr, SparseMatrix, csr_parts, is_sparse, sparse_matrix
 
 __all__ = [
@@ -258,13 +259,6 @@ def _moved(array: Any, xp: Namespace, device: Device, dtype: DType) -> Array:
     return array if dtype is None else xp.astype(array, dtype, copy=False)
 
 
-def _size(n_bytes: int) -> str:
-    for unit, name in ((2**20, "MiB"), (2**10, "KiB")):
-        if n_bytes >= unit:
-            return f"{n_bytes / unit:.1f} {name}"
-    return f"{n_bytes} bytes"
-
-
 def device_kind(asked: str) -> tuple[str, int]:
     """Return "cpu" or "cuda", and the number, from a device's name."""
     match = re.fullmatch(r"(cpu|cuda)(?::(\d+))?", str(asked))
@@ -293,7 +287,7 @@ def _why_automatic(points: Array, placement: Placement) -> str:
     if library != "numpy":
         return f"the data are there already ({library}, {placement.home_device})"
     if _nbytes(points) < _WORTH_MOVING:
-        return f"the data are small ({_size(_nbytes(points))}): the CPU (NumPy) is enough"
+        return f"the data are small ({readable_size(_nbytes(points))}): the CPU (NumPy) is enough"
     return f"the CPU (NumPy): {why_cupy_is_unusable()}"
 
 

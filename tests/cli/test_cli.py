@@ -646,7 +646,10 @@ def test_bad_arrays_are_one_error(
         (["-k", 2, "--columns", "height,depth"], "no column 'depth'. Its columns: name, width", 1),
         (["-k", 2, "--columns", "name"], "Column 'name' .* holds text, not numbers", 1),
         (["-k", 2, "--device", "abacus"], "device 'abacus' is not known", 2),
-        (["-k", 2, "--device", "GPU"], "device 'GPU' is not known.* a GPU is cuda", 2),
+        *(
+            (["-k", 2, "--device", name], f"device '{name}' is not known.* a GPU is cuda", 2)
+            for name in ("gpu", "GPU", "nvidia")
+        ),
         (["-k", 0], "Invalid value for '-k'", 2),
         (["-k", 2, "--seed", -1], "Invalid value for '--seed'", 2),
         ([], "Missing option '-k'", 2),
@@ -809,6 +812,28 @@ def summary_lines(width: int, n_clusters: int, n_columns: int) -> list[str]:
     console = Console(width=width, record=True, markup=False, file=io.StringIO())
     summary.print_summary(console, clusters)
     return console.export_text().splitlines()
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        ([1990, 1991, 2004, 2005], "1990.5"),
+        ([1994, 1994, 1999, 1999], "1994.00"),
+        ([1850.5, 1851, 2010.5, 2011], "1851"),
+        ([9990, 9991, 9998, 9999], "9990.50"),
+        ([19900, 19910, 20040, 20050], "19,905"),
+    ],
+)
+def test_years_have_no_thousands_separator(
+    values: list[float], expected: str, run: Run, tmp_path: Path
+) -> None:
+    file = tmp_path / "t.csv"
+    csv.write_csv(pa.table({"year": values}), file)
+    done = run("cluster", file, "-k", 2)
+    assert done.exit_code == 0, done.output
+    assert expected in done.stdout
+    assert run("report", file, "-k", 2, "--out", tmp_path / "r.html").exit_code == 0
+    assert f">{expected}<" in (tmp_path / "r.html").read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize("width", [60, 100, 1000])

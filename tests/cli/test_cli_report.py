@@ -257,6 +257,31 @@ def test_it_is_well_formed_and_accessible(run: Run) -> None:
     assert len(ids) == len(set(ids))
 
 
+@pytest.mark.parametrize("n_columns", [1, 2, 60])
+@pytest.mark.parametrize("n_clusters", [2, 12])
+def test_pictures_scroll_on_a_narrow_page_and_are_not_cut(
+    n_clusters: int, n_columns: int, run: Run, tmp_path: Path
+) -> None:
+    names = [f"column {i}" for i in range(n_columns)]
+    values = np.random.default_rng(0).normal(size=(n_columns, 60))
+    csv.write_csv(pa.table(dict(zip(names, values, strict=True))), tmp_path / "t.csv")
+    assert run(tmp_path / "t.csv", "-k", n_clusters).exit_code == 0
+    text = Path("report.html").read_text(encoding="utf-8")
+    page = Page(text)
+    drawings = [
+        base64.b64decode((image["src"] or "").partition(",")[2]) for image in page.all("img")
+    ]
+    for image, drawing in zip(page.all("img"), drawings, strict=True):
+        points = float(ET.fromstring(drawing).attrib["width"].removesuffix("pt"))
+        assert float(image["width"] or 0) == pytest.approx(points / 72 * 96, abs=1)
+        assert image["style"] == f"min-width: {image['width']}px"  # it does not shrink
+    assert re.search(r"\.picture \{[^}]*overflow-x: auto", text)
+    assert len(page.all("img")) == sum(
+        each.get("class") == "picture" and each.get("tabindex") == "0" for each in page.all("div")
+    )
+    assert all(f"<!-- {name} -->".encode() in drawings[1] for name in names)
+
+
 def test_it_needs_no_other_file_and_no_network(run: Run) -> None:
     assert run(WEATHER, "-k", 4, "--scale").exit_code == 0
     text = Path("report.html").read_text(encoding="utf-8")

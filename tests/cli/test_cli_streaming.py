@@ -17,7 +17,7 @@ from typer.testing import CliRunner  # noqa: E402
 from kmeans_xp.blocks.sources import source  # noqa: E402
 from kmeans_xp.cli import streaming, tables  # noqa: E402
 from kmeans_xp.cli.app import app  # noqa: E402
-from kmeans_xp.devices import available_memory, memory  # noqa: E402
+from kmeans_xp.devices import available_memory, memory, readable_size  # noqa: E402
 
 N_ROWS = 300
 
@@ -93,7 +93,8 @@ def test_cluster_prints_and_writes_the_same(
     assert "block by block" not in expected.output
     little_memory()
     found = run(*arguments, "--plot", tmp_path / "plot.png")
-    assert f"rows.{kind} (0.0 GiB) may not fit in memory: its rows are read block" in found.output
+    size = readable_size(file.stat().st_size)
+    assert f"rows.{kind} ({size}) may not fit in memory: its rows are read block" in found.output
     assert clusters_of(found) == clusters_of(expected)
     assert f"/rows.{kind} are read block by block" in found.stdout.split("Device:")[1]
     assert_same_rows(tables.read(out), _read_text(written, tmp_path))

@@ -129,7 +129,7 @@ def test_what_unpacks_to_more_than_memory_holds_is_refused(
     make(path)
     assert path.stat().st_size < 2**18
     monkeypatch.setattr(tables, "available_memory", lambda: 2**24)
-    with pytest.raises(tables.TableError, match=r"rows\..* only 0\.0 GiB of memory"):
+    with pytest.raises(tables.TableError, match=r"rows\..* only 16\.0 MiB of memory"):
         tables.read(path)
 
 

@@ -163,6 +163,20 @@ def test_a_sample_of_no_points_is_refused() -> None:
         clusters(*blobs(3, 2), sample_size=0)
 
 
+@pytest.mark.parametrize("display_class", [ClustersDisplay, VoronoiDisplay])
+@pytest.mark.parametrize("n_clusters", [9, 16])
+def test_colours_do_not_repeat_after_the_eighth_cluster(
+    n_clusters: int, display_class: Any
+) -> None:
+    points, labels, centroids = blobs(n_clusters, 2, size=3)
+    ax = display_class.from_predictions(points, labels, centroids=centroids).ax_
+    *groups, _ = scatters(ax)
+    colours = np.array([group.get_facecolor()[0, :3] for group in groups])
+    assert len(colours) == n_clusters
+    apart = np.linalg.norm(colours[:, None] - colours, axis=2)[~np.eye(n_clusters, dtype=bool)]
+    assert apart.min() > 0.15  # of 1.7 from black to white
+
+
 def test_colour_is_not_the_only_cue() -> None:
     points, labels, centroids = blobs(50, 2, size=3)
     *groups, _ = scatters(clusters(points, labels, centroids))
