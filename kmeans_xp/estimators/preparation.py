@@ -14,6 +14,7 @@ from kmeans_xp.devices import (
     Namespace,
     Placement,
     accumulation_dtype,
+    library_of,
     namespace_of,
     to_host,
 )
@@ -167,9 +168,13 @@ def _check_weighted_range(data: Prepared) -> None:
     # A row's squared distance to the mean is at most the sum of all rows'.
     most = variance * data.blocks.n_features * data.blocks.n_points * data.mass
     is_too_large = not most <= GREATEST_VARIANCE[itemsize]
-    if not is_too_large and (variance == 0.0 or variance * data.mass >= LEAST_VARIANCE[itemsize]):
-        return
     told = f"The sum of weights, {data.mass:.1e}, times the squared spread of the rows is too"
+    if not is_too_large and (variance == 0.0 or variance * data.mass >= LEAST_VARIANCE[itemsize]):
+        # The weights themselves may have become 0.
+        is_flushed = library_of(xp).flushes_subnormals and data.blocks.dtype == xp.float32
+        if not is_flushed or data.mass >= LEAST_VARIANCE[4]:
+            return
+        told, itemsize = f"The sum of weights, {data.mass:.1e}, is too", 4
     name = f"float{8 * itemsize}"
     advice = "Multiply sample_weight by a power of two that brings its sum near 1."
     if is_too_large:

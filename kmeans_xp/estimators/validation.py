@@ -242,7 +242,11 @@ def checked_weights(sample_weight: Any, points: Any, placement: Placement) -> An
     if least < 0:
         raise ValueError("Negative values in data passed to `sample_weight`.")
     if total == 0:
-        raise ValueError("Sample weights must contain at least one non-zero number.")
+        is_flushed = library_of(xp).flushes_subnormals and weights.dtype == xp.float32
+        raise ValueError(
+            "Sample weights must contain at least one non-zero number."
+            + (" Numbers below 1.2e-38 are too small for float32 there." if is_flushed else "")
+        )
     return weights
 
 

@@ -248,3 +248,22 @@ def test_weights_whose_products_with_squares_have_no_room_are_told_of(
         assert kmeans.fit(points, None, weights).inertia_ == pytest.approx(
             plain.inertia_ * 10.0**exponent
         )
+
+
+@pytest.mark.parametrize("are_some_larger", [False, True])
+@pytest.mark.parametrize("make", [KMeans, MiniBatchKMeans])
+def test_weights_that_a_device_takes_for_zero_are_told_of(
+    make: type[KMeans | MiniBatchKMeans], are_some_larger: bool, library: Library
+) -> None:
+    weights = np.full(100, 4e-39)  # below the smallest normal number of float32
+    weights[:50] *= 10.0 if are_some_larger else 1.0
+    fit = make(2, random_state=0, max_iter=2, n_init=1).fit
+    given = library.asarray(cloud(100, 3), "float32"), None, library.asarray(weights, "float32")
+    if library.name != "cupy":
+        assert 0.0 < float(fit(*given).inertia_) < 1e-30
+    elif are_some_larger:
+        with pytest.warns(RuntimeWarning, match=r"of weights, 2.0e-36, is too small for float32"):
+            fit(*given)
+    else:
+        with pytest.raises(ValueError, match=r"non-zero number\. Numbers below 1.2e-38"):
+            fit(*given)

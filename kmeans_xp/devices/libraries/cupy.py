@@ -48,6 +48,7 @@ class CuPy(Library):
     kernels = ("for_cupy",)
     on_accelerator = True
     uploads_ahead = True
+    flushes_subnormals = True  # it compiles with -ftz=true
     pickles_load_anywhere = False  # only on a GPU
 
     def to_host(self, array: Any) -> Host:

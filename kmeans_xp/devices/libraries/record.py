@@ -35,6 +35,8 @@ class Library:
     on_accelerator: bool | None = None
     #: whether it sums in float64 on every device
     has_float64 = False
+    #: whether its float32 numbers below the smallest normal one, 1.2e-38, count as 0
+    flushes_subnormals = False
     #: whether its kernels use threads of this process, and several may run at a time
     has_threaded_kernels = False
     #: whether to upload blocks while it computes
