@@ -48,6 +48,7 @@ collect_ignore = [
 
 #: what a variant lacks: feature -> {library or variant -> reason}, for @needs(feature)
 KNOWN_LIMITS: dict[str, dict[str, str]] = {
+    "bfloat16": {},
     "float16": {"array_api_strict": "the standard has no float16"},
     "float64": {"jax-x32": "JAX makes float64 a float32 unless JAX_ENABLE_X64 is set"},
     "writable": {
@@ -136,6 +137,8 @@ def _dpnp() -> list[Library]:
 def _cupy() -> list[Library]:
     import cupy
 
+    if parse_version(cupy.__version__) < parse_version("14"):
+        KNOWN_LIMITS["bfloat16"]["cupy"] = "CuPy has bfloat16 from version 14 on"
     probe = cupy.zeros(1)
     return [Library("cupy", "cupy", array_namespace(probe), device(probe), cupy.asnumpy)]
 

@@ -108,7 +108,10 @@ def test_no_wait_and_no_barrier_is_missing(
 
 
 @pytest.mark.parametrize("band", [(16, 100), (128, 64), (150, 40)])
-@pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float32"])
+@pytest.mark.parametrize(
+    "dtype",
+    ["float16", pytest.param("bfloat16", marks=pytest.mark.needs("bfloat16")), "float32"],
+)
 def test_every_dtype_gives_the_labels_of_the_chain(
     band: tuple[int, int], dtype: str, library: Library
 ) -> None:
