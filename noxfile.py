@@ -406,6 +406,7 @@ def audit(session: nox.Session) -> None:
     freeze = ("python", "-m", "pip", "freeze", "--exclude", "kmeans_xp")
     found.write_text(str(session.run(*freeze, silent=True)))
     exact = ("--strict", "--disable-pip", "--no-deps", "-r", str(found))
+    session.log("pip-audit asks pypi.org; without an answer this session fails, and shows nothing")
     session.run("pip-audit", *exact, *session.posargs)
 
 
