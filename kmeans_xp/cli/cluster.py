@@ -136,8 +136,6 @@ def cluster(
             **sizes,
         )
         result = _fit(estimator, data, checkpoint)
-        with progress("Writing"):
-            _write(temporary, path, data, result, column)
         clusters = summary.summarize(
             data.points,
             result.labels,
@@ -146,9 +144,18 @@ def cluster(
             data.names,
             metric.value,
         )
+        heading = data.heading(path)
+        with progress("Writing"):
+            if temporary.model:
+                persistence.save(result.estimator, temporary.model, data.arrays())
+            if temporary.picture:
+                clusters_picture(path, data, result).savefig(temporary.picture)
+            if temporary.labelled:
+                data = data.without_numbers()
+                write_labelled(path, data, result.labels, temporary.labelled, column)
     if checkpoint:
         checkpoint.unlink(missing_ok=True)
-    _print(path, data, result, clusters)
+    _print(heading, data.unit, result, clusters)
     seconds = time.perf_counter() - started
     console = results()
     console.print(f"Time: {result.seconds:.2f} s to fit, {seconds:.2f} s in all")
@@ -166,24 +173,15 @@ def _fit(estimator: Any, data: Inputs, path: Path | None) -> Fit:
     return result
 
 
-def _write(outputs: _Outputs, file: Path, data: Inputs, result: Fit, label_column: str) -> None:
-    if outputs.labelled:
-        write_labelled(file, data, result.labels, outputs.labelled, label_column)
-    if outputs.model:
-        persistence.save(result.estimator, outputs.model, data.arrays())
-    if outputs.picture:
-        clusters_picture(file, data, result).savefig(outputs.picture)
-
-
-def _print(file: Path, data: Inputs, result: Fit, clusters: summary.Summary) -> None:
+def _print(heading: str, unit: str, result: Fit, clusters: summary.Summary) -> None:
     console = results()
-    console.print(f"\n{data.heading(file)}")
+    console.print(f"\n{heading}")
     summary.print_summary(console, clusters)
     metric = result.estimator.metric
-    console.print(summary.what_mean_distances_are(metric, data.unit))
+    console.print(summary.what_mean_distances_are(metric, unit))
     (inertia,) = formatted(np.asarray([result.estimator.inertia_]), n_digits=6)
-    unit = "sum of 1 - cos" if metric == Metric.cosine else f"squared {data.unit}"
-    console.print(f"Inertia: {inertia} ({unit})")
+    summed = "sum of 1 - cos" if metric == Metric.cosine else f"squared {unit}"
+    console.print(f"Inertia: {inertia} ({summed})")
     n_init = result.estimator.n_init
     starts = f" (the best of {n_init} starts)" if n_init > 1 else ""
     console.print(f"Iterations: {result.estimator.n_iter_}{starts}")

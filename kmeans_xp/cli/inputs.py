@@ -69,6 +69,12 @@ class Inputs(NamedTuple):
         """Return the same without the columns that are not features, to free their memory."""
         return self._replace(left_out=pa.table({}))
 
+    def without_numbers(self) -> Self:
+        """Return the same without values and points, to free their memory."""
+        if not isinstance(self.values, np.ndarray):
+            return self  # rows that are read block by block
+        return self._replace(values=None, points=None)
+
     def check_range(self, metric: str) -> None:
         """Raise if the squares of a column are too large for its dtype, and name the column."""
         values = self.values

@@ -1,9 +1,11 @@
 """Memory: a table and the matrix of its numbers are not held together, and output is copied."""
 
+import importlib
 import subprocess
 import sys
 import tracemalloc
 import warnings
+import weakref
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -73,6 +75,33 @@ def test_a_fit_needs_little_memory_beside_the_numbers(run: Run, tmp_path: Path) 
     assert result.exit_code == 0, result.output
     # 0.2 are two distances for each row, old and new, while k-means++ chooses; 0.05 labels.
     assert 1.0 < peak / columns.nbytes < 1.25
+
+
+@pytest.mark.parametrize("target", ["csv", "parquet", "npy"])
+def test_numbers_are_freed_before_rows_are_written(
+    target: str, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source, out, kept = tmp_path / "rows.csv", tmp_path / f"out.{target}", []
+    csv.write_csv(_table(), source)
+    command = importlib.import_module("kmeans_xp.cli.cluster")
+
+    def read(*arguments: Any) -> inputs.Inputs:
+        data = inputs_read(*arguments)
+        kept.append(weakref.ref(data.values))
+        return data
+
+    def write(*arguments: Any) -> None:
+        kept.append(kept[0]() is None)
+        write_labelled(*arguments)
+
+    inputs_read, write_labelled = inputs.read, command.write_labelled
+    monkeypatch.setattr(inputs, "read", read)
+    monkeypatch.setattr(command, "write_labelled", write)
+    options = ("--out", out, "--model", tmp_path / "m.safetensors")
+    result = run("cluster", source, "-k", 3, "--columns", "width,n", *options)
+    assert result.exit_code == 0, result.output
+    assert kept[1:] == [True]
+    assert out.exists()
 
 
 def _table() -> pa.Table:
