@@ -11,6 +11,7 @@ from kmeans_xp import blocks
 from kmeans_xp.blocks import Blocks
 from kmeans_xp.devices import (
     Array,
+    DType,
     Namespace,
     Placement,
     accumulation_dtype,
@@ -25,6 +26,7 @@ __all__ = [
     "LEAST_VARIANCE",
     "Prepared",
     "check_range",
+    "no_weight",
     "prepared",
     "published",
 ]
@@ -76,14 +78,22 @@ def prepared(
     plain, weighted = given.seen_from(first).reduce(both_moments)
     origin, numbers = spread(plain, weighted, first, xp=placement.xp)
     mean_variance, total_sq, mass = to_host(numbers).tolist()
-    mass = _checked_mass(mass)
+    mass = _checked_mass(mass, given)
     return Prepared(given.seen_from(origin), origin, mean_variance, total_sq, mass, placement)
 
 
-def _checked_mass(mass: float) -> float:
+def _checked_mass(mass: float, given: Blocks) -> float:
     if mass == 0.0:  # possible where weights were not checked before
-        raise ValueError("Sample weights must contain at least one non-zero number.")
+        raise no_weight(given.xp, given.dtype)
     return mass
+
+
+def no_weight(xp: Namespace, dtype: DType) -> ValueError:
+    """Return the error for weights that the library takes for zeros, all of them."""
+    told = "Sample weights must contain at least one non-zero number."
+    if library_of(xp).flushes_subnormals and dtype == xp.float32:
+        told += " Numbers below 1.2e-38 are too small for float32 there."
+    return ValueError(told)
 
 
 def _on_sphere(given: Blocks, placement: Placement) -> Prepared:
@@ -97,7 +107,7 @@ def _on_sphere(given: Blocks, placement: Placement) -> Prepared:
     # The variance is a difference of numbers up to 1. For rows in one direction only the rounding
     # error is left, maybe below 0. A negative tolerance would never be met.
     mean_variance = max(mean_variance, float(xp.finfo(numbers.dtype).eps))
-    mass = _checked_mass(mass)
+    mass = _checked_mass(mass, given)
     return Prepared(given, centre, mean_variance, float(total_sq), mass, placement, "cosine")
 
 

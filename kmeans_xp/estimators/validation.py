@@ -33,6 +33,7 @@ from kmeans_xp.devices import (
     to_host,
     working_device,
 )
+from kmeans_xp.estimators.preparation import no_weight
 from kmeans_xp.kernels import on_sphere
 
 __all__ = [
@@ -241,11 +242,7 @@ def checked_weights(sample_weight: Any, points: Any, placement: Placement) -> An
     if least < 0:
         raise ValueError("Negative values in data passed to `sample_weight`.")
     if total == 0:
-        is_flushed = library_of(xp).flushes_subnormals and weights.dtype == xp.float32
-        raise ValueError(
-            "Sample weights must contain at least one non-zero number."
-            + (" Numbers below 1.2e-38 are too small for float32 there." if is_flushed else "")
-        )
+        raise no_weight(xp, weights.dtype)
     return weights
 
 

@@ -20,6 +20,7 @@ class Jax(Library):
     """Has arrays that cannot be written to, and tracers, which hold no numbers yet."""
 
     out_of_memory = ("RESOURCE_EXHAUSTED",)
+    flushes_subnormals = True  # XLA does so, on CPUs too
 
     def settled(self, array: Any) -> Any:
         """Return the array; TypeError if it is a tracer."""
