@@ -3,7 +3,7 @@
 ``python -m benchmarks.equal_inertia`` prints the table of ``docs/performance.md``. The others
 start from random rows and iterate over all rows. They stop where their inertia is at most 0.1 %
 above that of a default fit of this package, or after ``--iterations N``. usearch and fastkmeans
-tell only the end of a run.
+tell only the end of a run. scikit-learn makes its own default fit, from the same seed.
 
 Figures are processor time of one thread, because other work would spoil time by the clock: set
 ``OMP_NUM_THREADS=1``. The sets are those of ``benchmarks.certified_bytes``, and two of few and many
@@ -28,7 +28,13 @@ from benchmarks.comparison.fits import faiss_kmeans
 from kmeans_xp import KMeans, config_context, inertia
 from kmeans_xp.kernels import DenseRows, lloyd_step, update_centroids
 
-__all__ = ["Course", "course_of_faiss", "course_of_superkmeans", "ours"]
+__all__ = [
+    "Course",
+    "course_of_faiss",
+    "course_of_scikit_learn",
+    "course_of_superkmeans",
+    "ours",
+]
 
 #: how much more inertia counts as equal
 _SLACK = 1e-3
@@ -109,6 +115,16 @@ def course_of_superkmeans(
     return Course(number, number * iteration, objectives[number], iteration)
 
 
+def course_of_scikit_learn(
+    cluster: ModuleType, points: Host, n_clusters: int, _target: float, _most: int
+) -> Course:
+    """Make a default fit."""
+    began = time.process_time()
+    model = cluster.KMeans(n_clusters, random_state=0).fit(points)
+    seconds = time.process_time() - began
+    return Course(int(model.n_iter_), seconds, float(model.inertia_), seconds / model.n_iter_)
+
+
 def _course_of_usearch(
     usearch: ModuleType, points: Host, n_clusters: int, _target: float, most: int
 ) -> Course:
@@ -144,6 +160,7 @@ _COURSES: dict[str, Callable[..., Course]] = {
     "superkmeans": course_of_superkmeans,
     "usearch.index": _course_of_usearch,
     "fastkmeans": _course_of_fastkmeans,
+    "sklearn.cluster": course_of_scikit_learn,
 }
 
 

@@ -5,8 +5,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+import sklearn.cluster
 
-from benchmarks.equal_inertia import course_of_faiss, course_of_superkmeans, ours
+from benchmarks.equal_inertia import (
+    course_of_faiss,
+    course_of_scikit_learn,
+    course_of_superkmeans,
+    ours,
+)
 from kmeans_xp import KMeans
 
 POINTS = np.random.default_rng(0).random((3000, 4), dtype=np.float32)
@@ -16,6 +22,13 @@ N_CLUSTERS = 60
 def test_our_course_is_that_of_a_default_fit() -> None:
     model, course = KMeans(N_CLUSTERS, random_state=0).fit(POINTS), ours(POINTS, N_CLUSTERS)
     assert (course.n_iter, course.inertia) == (model.n_iter_, model.inertia_)
+
+
+def test_scikit_learn_makes_the_same_default_fit() -> None:
+    goal = ours(POINTS, N_CLUSTERS)
+    course = course_of_scikit_learn(sklearn.cluster, POINTS, N_CLUSTERS, np.inf, 1)
+    assert course.n_iter == goal.n_iter
+    assert course.inertia == pytest.approx(goal.inertia, rel=1e-4)
 
 
 class SuperKMeans:
