@@ -34,7 +34,7 @@ def requirements(*names: str) -> set[str]:
     """Return requirements as conda writes them."""
     found = set()
     for requirement in names:
-        name, least = re.fullmatch(r"([\w-]+)(>=[\d.]+)", requirement).groups()
+        name, least = re.fullmatch(r"([\w-]+)(>=[\d.]+(?:,<[\d.]+)?)", requirement).groups()
         found.add(f"{CONDA_NAMES.get(name, name)} {least}")
     return found
 

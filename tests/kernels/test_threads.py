@@ -11,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 
+from kmeans_xp import config_context
 from kmeans_xp.kernels import threads
 
 pytestmark = pytest.mark.skip_library(
@@ -86,6 +87,29 @@ def test_a_busy_worker_keeps_no_array_of_a_task(monkeypatch: pytest.MonkeyPatch)
             assert kept() is None
         finally:
             leave.set()
+
+
+@pytest.mark.parametrize("error", [SystemExit, KeyboardInterrupt, MemoryError])
+def test_a_task_that_ends_its_thread_ends_the_call_and_not_the_pool(
+    error: type[BaseException],
+) -> None:
+    here = threading.get_ident()
+    elsewhere = threading.Event()
+
+    def task(number: int) -> int:
+        if threading.get_ident() != here:
+            elsewhere.set()
+            raise error
+        # No task is left to this thread alone.
+        assert elsewhere.wait(60.0)
+        return number
+
+    with config_context(n_threads=2):
+        for _ in range(3):
+            elsewhere.clear()
+            with pytest.raises(error):
+                threads.in_threads(task, 64)
+        assert threads.in_threads(lambda number: number, 64) == list(range(64))
 
 
 def _sums_of(array: np.ndarray) -> Callable[[int], float]:

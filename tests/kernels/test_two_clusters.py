@@ -33,13 +33,12 @@ def are_proved(points: Host, pair: Host) -> tuple[bool, int]:
     dtype, n_features = points.dtype, points.shape[1]
     apart, numbers = np.empty(n_features, dtype), np.empty(two_clusters.N_NUMBERS)
     groups = Groups.of(pair)
-    two_clusters.prepare_pair[dtype](*groups, n_features, apart, numbers)
     labels, doubtful = np.empty(len(points), np.int32), np.full(len(points), -1)
-    is_done = two_clusters.label_pairs[dtype](
+    two_clusters.label_pairs[dtype](
         *(points, 0, len(points), nothing(dtype), 0, np.zeros(n_features, dtype), *groups),
-        *(apart, numbers, doubtful, labels),
+        *(True, apart, numbers, doubtful, labels),
     )
-    return bool(is_done), int((doubtful >= 0).sum())
+    return bool(numbers[two_clusters.PROVED]), int((doubtful >= 0).sum())
 
 
 @pytest.mark.parametrize("dtype", DTYPES)

@@ -58,10 +58,10 @@ from kmeans_xp.kernels.for_numba.tiling import (
 )
 from kmeans_xp.kernels.for_numba.two_clusters import (
     N_NUMBERS,
+    PROVED,
     ROWS_AT_A_TIME,
-    is_labelled_as_pair,
-    label_pairs,
-    prepare_pair,
+    label_pairs_at,
+    pairs_for,
 )
 from kmeans_xp.kernels.portable.assignment import ClusterTotals, cluster_sums, nearest_labels
 from kmeans_xp.kernels.portable.steps import (
@@ -157,11 +157,8 @@ def pack_groups(centroids, groups, biases):
         first += size
 
 
-_prepare_pair, _label_pairs = prepare_pair.shared, label_pairs.shared
-
-
 @compiled(
-    *(ROWS, COUNT, COUNT, COUNT, COUNT, NUMBERS, NUMBERS, COLUMN, NUMBERS, NUMBERS, COUNT),
+    *(ROWS, COUNT, COUNT, COUNT, COUNT, COUNT, NUMBERS, NUMBERS, COLUMN, NUMBERS, NUMBERS, COUNT),
     *(LABEL_RESULTS, TOTALS),
 )
 def label_rows(
@@ -169,6 +166,7 @@ def label_rows(
     start,
     stop,
     tile,
+    pairs,
     filler,
     factors,
     origin,
@@ -186,22 +184,20 @@ def label_rows(
     n_features = points.shape[1]
     panels, best = new_numbers(tile * n_features, points), new_numbers(tile, points)
     found, scratch = new_numbers(tile, np.int32), scratch_for(points, tile, filler)
-    is_pair = is_labelled_as_pair(n_clusters, n_features, points)
+    is_pair = pairs != 0
     apart, pair = new_numbers(n_features, points), new_numbers(N_NUMBERS, np.float64)
     doubtful = new_numbers(tile, np.int64)
-    if is_pair:
-        _prepare_pair(groups, biases, n_features, apart, pair)
     for row in range(start, stop, tile):
         n_rows = min(tile, stop - row)
         tile_points, first = tile_of(points, row, n_rows, filler, scratch)
         is_done = is_pair and n_rows >= ROWS_AT_A_TIME
         if is_done:
-            is_done = _label_pairs(
-                *(tile_points, first, n_rows, factors, row, origin, groups, biases, apart, pair),
-                *(doubtful, found),
+            label_pairs_at(
+                *(pairs, tile_points, first, n_rows, factors, row, origin, groups, biases),
+                *(row == start, apart, pair, doubtful, found),
             )
             # Where most rows are in doubt, as equal ones are, all others may be too.
-            is_pair = is_done
+            is_pair = is_done = pair[PROVED] > 0.0
         if not is_done:
             pack_tile(tile_points, first, n_rows, factors, row, origin, panels)
             label_panels(panels, n_rows, n_features, groups, biases, n_clusters, best, found)
@@ -288,6 +284,7 @@ _pack_centroids, _label_rows, _update_step = (
     ROWS,
     COUNT,
     COUNT,
+    COUNT,
     NUMBERS,
     COLUMN,
     ROWS,
@@ -304,6 +301,7 @@ _pack_centroids, _label_rows, _update_step = (
 def run_steps(
     points,
     tile,
+    pairs,
     filler,
     origin,
     weights,
@@ -331,6 +329,7 @@ def run_steps(
             0,
             n_points,
             tile,
+            pairs,
             filler,
             no_factors,
             origin,
@@ -408,7 +407,8 @@ def scored_and_added(rows: Dense, centroids: Floats) -> Any:
         return added_by_features(rows, scored(rows, centroids), n_clusters)
     dtype, weights = points.dtype, weights_of(rows)
     tile, groups = tile_rows(rows.n_points, n_features, dtype), Groups.of(centroids)
-    shared = (tile, *filler_of(rows), origin_of(rows), weights, *groups, n_clusters)
+    pairs = pairs_for(n_clusters, n_features, dtype)
+    shared = (tile, pairs, *filler_of(rows), origin_of(rows), weights, *groups, n_clusters)
     no_labels = np.empty(0, np.int32)
 
     def totals(start: int, stop: int) -> Floats:
@@ -447,6 +447,7 @@ def steps_in_a_call(rows: DenseRows, centroids: Floats, n_steps: int, tol: float
     n_done = run_steps[dtype](
         points,
         tile,
+        pairs_for(n_clusters, n_features, dtype),
         filler_of(rows)[0],
         origin_of(rows),
         weights_of(rows),
@@ -508,7 +509,8 @@ def scored(rows: Dense, centroids: Floats) -> Labels:
     dtype, labels = points.dtype, np.empty(rows.n_points, np.int32)
     tile, groups = tile_rows(rows.n_points, n_features, dtype), Groups.of(centroids)
     totals = np.empty((0, 0))
-    shared = (tile, *filler_of(rows), origin_of(rows), nothing(dtype), *groups, n_clusters)
+    pairs, weights = pairs_for(n_clusters, n_features, dtype), nothing(dtype)
+    shared = (tile, pairs, *filler_of(rows), origin_of(rows), weights, *groups, n_clusters)
 
     def label(start: int, stop: int) -> None:
         label_rows[dtype](points, start, stop, *shared, labels, totals)

@@ -40,6 +40,7 @@ from kmeans_xp.kernels.for_numba.tiling import (
     sum_lanes,
     tile_rows,
 )
+from kmeans_xp.kernels.for_numba.two_clusters import pairs_for
 from kmeans_xp.kernels.portable.problems import ProblemOptions, Solved, solved_at_once
 from kmeans_xp.kernels.rows import DenseRows
 from kmeans_xp.kernels.threads import in_threads
@@ -106,7 +107,7 @@ def _choose(points, tile, filler, keep, fold, origin, weights, uniforms, closest
     _POINTS,
     _WEIGHTS,
     _UNIFORMS,
-    *(COUNT,) * 7,
+    *(COUNT,) * 8,
     *(NUMBER,) * 6,
     TOTALS,
     _LABELS,
@@ -121,6 +122,7 @@ def _solve(
     first,
     stop,
     tile,
+    pairs,
     filler,
     keep,
     fold,
@@ -162,14 +164,14 @@ def _solve(
                 *(closest, chosen, start),
             )
             n_done, is_left = take_steps(
-                *(own, tile, filler, origin, own_weights, tol * variance, max_iter, start),
+                *(own, tile, pairs, filler, origin, own_weights, tol * variance, max_iter, start),
                 *(room, none_kept),
             )
             if is_left:
                 n_iter[problem] = 0
                 break
             total = label_and_measure(
-                own, tile, filler, origin, own_weights, start, own_labels, room
+                own, tile, pairs, filler, origin, own_weights, start, own_labels, room
             )
             if run > 0 and not total < inertia[problem] * (1.0 - margin):
                 continue
@@ -207,6 +209,7 @@ def solved_in_threads(
         weights = np.empty((n_problems, 0), dtype)
     shared = (
         tile_rows(n_points, n_features, dtype),
+        pairs_for(n_clusters, n_features, dtype),
         filler_of(rows)[0],
         *folds_of(n_features, dtype),
         options.max_iter,

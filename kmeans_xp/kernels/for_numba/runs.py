@@ -45,6 +45,7 @@ from kmeans_xp.kernels.for_numba.tiling import (
     tile_rows,
     weights_of,
 )
+from kmeans_xp.kernels.for_numba.two_clusters import pairs_for
 from kmeans_xp.kernels.portable.runs import Runs, runs_at_once, takes_whole_runs
 from kmeans_xp.kernels.rows import DenseRows
 from kmeans_xp.kernels.threads import in_threads
@@ -124,7 +125,7 @@ def run_state(signals, n_taken, tol, explained):
 
 
 @inline
-def take_steps(points, tile, filler, origin, weights, tol, max_iter, centroids, room, kept):
+def take_steps(points, tile, pairs, filler, origin, weights, tol, max_iter, centroids, room, kept):
     """Move the centroids; return the number of steps, and whether a separate run is needed.
 
     The signals of each step are written to ``kept``, if it has room for them.
@@ -135,7 +136,7 @@ def take_steps(points, tile, filler, origin, weights, tol, max_iter, centroids, 
     while n_done < max_iter and not is_done and not is_left:
         n_more = min(len(signals), max_iter - n_done)
         n_taken = _run_steps(
-            *(points, tile, filler, origin, weights, as_rows(centroids), tol),
+            *(points, tile, pairs, filler, origin, weights, as_rows(centroids), tol),
             *(room.groups, room.biases, room.found, room.sums, room.mass, steps),
             signals[:n_more],
         )
@@ -150,13 +151,13 @@ def take_steps(points, tile, filler, origin, weights, tol, max_iter, centroids, 
 
 
 @inline
-def label_and_measure(points, tile, filler, origin, weights, centroids, labels, room):
+def label_and_measure(points, tile, pairs, filler, origin, weights, centroids, labels, room):
     """Write the labels, and return the inertia."""
     n_points, (n_clusters, n_features) = len(points), centroids.shape
     groups, biases, flat, none = room.groups, room.biases, room.flat, new_numbers(0, origin)
     _pack_groups(as_rows(centroids), groups, biases)
     _label_rows(
-        *(points, 0, n_points, tile, filler, none, origin, weights),
+        *(points, 0, n_points, tile, pairs, filler, none, origin, weights),
         *(groups, biases, n_clusters, labels, room.no_sums),
     )
     for cluster in range(n_clusters):
@@ -166,12 +167,13 @@ def label_and_measure(points, tile, filler, origin, weights, centroids, labels, 
 
 
 @compiled(
-    *(ROWS, COUNT, COUNT, NUMBERS, COLUMN, COUNT, COUNT, NUMBER),
+    *(ROWS, COUNT, COUNT, COUNT, NUMBERS, COLUMN, COUNT, COUNT, NUMBER),
     *(TOTALS, STACK, _LABELS, SUMS, INDICES, STACKED_TOTALS),
 )
 def _take_runs(
     points,
     tile,
+    pairs,
     filler,
     origin,
     weights,
@@ -190,13 +192,13 @@ def _take_runs(
     room = room_for(n_clusters, n_features, min(STEPS_IN_A_CALL, n_most), found, centroids)
     for run in range(first, stop):
         n_done, is_left = take_steps(
-            *(points, tile, filler, origin, weights, tol, n_most, centroids[run]),
+            *(points, tile, pairs, filler, origin, weights, tol, n_most, centroids[run]),
             *(room, signals[run]),
         )
         n_iter[run] = 0 if is_left else n_done
         if not is_left:
             inertia[run] = label_and_measure(
-                points, tile, filler, origin, weights, centroids[run], labels[run], room
+                points, tile, pairs, filler, origin, weights, centroids[run], labels[run], room
             )
 
 
@@ -227,8 +229,14 @@ def runs_in_threads(
     if not takes_whole_runs(rows, n_clusters, xp=xp) or starts.dtype != rows.points.dtype:
         return NotImplemented
     dtype, runs = starts.dtype, room_for_runs(starts, rows.n_points, max_iter)
-    tile, filler = tile_rows(rows.n_points, n_features, dtype), filler_of(rows)[0]
-    shared = (rows.points, tile, filler, origin_of(rows), weights_of(rows))
+    shared = (
+        rows.points,
+        tile_rows(rows.n_points, n_features, dtype),
+        pairs_for(n_clusters, n_features, dtype),
+        filler_of(rows)[0],
+        origin_of(rows),
+        weights_of(rows),
+    )
 
     def take(run: int) -> None:
         found = no_totals(n_clusters, n_features)

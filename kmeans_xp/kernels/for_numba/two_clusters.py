@@ -6,18 +6,19 @@ rounded in another order than the scores that define a label. Where it is less t
 of both, the row gets those scores.
 """
 
+from typing import Any
+
 import numpy as np
-from numba import types
 
 from kmeans_xp.kernels.for_numba.compiled import (
     COUNT,
     INDICES,
     LABEL_RESULTS,
     NUMBERS,
-    NUMBERS_64,
     RESULTS,
     ROWS,
     SUMS,
+    call_at,
     compiled,
     inline,
 )
@@ -27,20 +28,15 @@ from kmeans_xp.kernels.for_numba.emitted.pair_vectors import (
     is_second_nearer,
     measure_pair,
 )
-from kmeans_xp.kernels.for_numba.emitted.vectors import panel_rows
+from kmeans_xp.kernels.for_numba.emitted.vectors import PANEL, panel_rows
 from kmeans_xp.kernels.for_numba.tiling import factor_of, group_size
 
-__all__ = [
-    "N_NUMBERS",
-    "ROWS_AT_A_TIME",
-    "is_labelled_as_pair",
-    "label_pairs",
-    "prepare_pair",
-]
+__all__ = ["N_NUMBERS", "PROVED", "ROWS_AT_A_TIME", "label_pairs", "label_pairs_at", "pairs_for"]
 
 #: places of a pair's numbers: x.(c1 - c0) + SHIFT is the difference of the scores. It differs from
-#: what their own arithmetic gives by at most SLOPE * |x| + BASE, for |x|^2 up to LIMIT
-SHIFT, SLOPE, BASE, LIMIT, N_NUMBERS = range(5)
+#: what their own arithmetic gives by at most SLOPE * |x| + BASE, for |x|^2 up to LIMIT. PROVED is
+#: 1.0 where labels are right, and 0.0 where too many were in doubt
+SHIFT, SLOPE, BASE, LIMIT, PROVED, N_NUMBERS = range(6)
 
 #: most features: up to there, a bound of rounding in float32 is far below 1
 _MOST_FEATURES = 2**16
@@ -56,13 +52,7 @@ _GREATEST = (2.0**127, 2.0**1023)
 
 
 @inline
-def is_labelled_as_pair(n_clusters, n_features, like):
-    """Return whether ``label_pairs`` is for rows like these: enough features to fill lanes."""
-    return n_clusters == 2 and panel_rows(like) <= n_features <= _MOST_FEATURES
-
-
-@compiled(NUMBERS, NUMBERS, COUNT, RESULTS, SUMS)
-def prepare_pair(groups, biases, n_features, apart, numbers):
+def _prepare_pair(groups, biases, n_features, apart, numbers):
     """Write the difference of two packed centroids, and the numbers of the pair."""
     size, kind = group_size(2), 1 if apart.itemsize == 8 else 0
     unit, least = _UNIT[kind], _LEAST_NORMAL[kind]
@@ -90,19 +80,38 @@ def prepare_pair(groups, biases, n_features, apart, numbers):
     numbers[LIMIT] = limit if is_small else -1.0
 
 
-@compiled(
-    *(ROWS, COUNT, COUNT, NUMBERS, COUNT, NUMBERS, NUMBERS, NUMBERS, NUMBERS, NUMBERS_64),
-    *(INDICES, LABEL_RESULTS),
-    returns=types.boolean,
+_PAIRS = (
+    *(ROWS, COUNT, COUNT, NUMBERS, COUNT, NUMBERS, NUMBERS, NUMBERS),
+    *(COUNT, RESULTS, SUMS, INDICES, LABEL_RESULTS),
 )
+#: Most fits have other numbers of clusters: called by its address, it is compiled for those of two.
+label_pairs_at = call_at(*_PAIRS)
+
+
+@compiled(*_PAIRS)
 def label_pairs(
-    points, first, n_rows, factors, row, origin, groups, biases, apart, pair, doubtful, labels
+    points,
+    first,
+    n_rows,
+    factors,
+    row,
+    origin,
+    groups,
+    biases,
+    is_first,
+    apart,
+    pair,
+    doubtful,
+    labels,
 ):
     """Label rows from ``first`` of points and ``row`` of factors; ``doubtful`` is scratch.
 
-    Return False where too many are in doubt: other ways are then faster, and labels mean nothing.
+    The first call writes what it needs of the centroids to ``apart`` and ``pair``. Where too many
+    rows are in doubt, ``pair`` says so: other ways are then faster, and labels mean nothing.
     """
     n_features, n_doubtful, n_done = points.shape[1], 0, 0
+    if is_first:
+        _prepare_pair(groups, biases, n_features, apart, pair)
     found = new_numbers(2 * ROWS_AT_A_TIME, points)
     while n_done < n_rows:
         # The last rows are measured with some before them.
@@ -118,12 +127,20 @@ def label_pairs(
                 doubtful[n_doubtful] = start + number
                 n_doubtful += 1
         n_done = start + ROWS_AT_A_TIME
-    if n_doubtful * _ROWS_A_DOUBT > n_rows:
-        return False
+    pair[PROVED] = n_doubtful * _ROWS_A_DOUBT <= n_rows
+    if pair[PROVED] == 0.0:
+        return
     for place in range(n_doubtful):
         number = doubtful[place]
         factor = factor_of(factors, row + number)
         labels[number] = is_second_nearer(
             points, first + number, factor, origin, groups, biases, n_features
         )
-    return True
+
+
+def pairs_for(n_clusters: int, n_features: int, dtype: np.dtype[Any]) -> int:
+    """Return the address of ``label_pairs`` if there are features to fill its lanes; else 0."""
+    if n_clusters != 2 or not PANEL[dtype] <= n_features <= _MOST_FEATURES:
+        return 0
+    address: int = label_pairs.address(dtype, label_pairs_at)
+    return address
