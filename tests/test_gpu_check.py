@@ -1,6 +1,7 @@
 """The check for a GPU: its formulas, its steps on tiny sizes, and what it does when they fail."""
 
 import json
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -428,7 +429,7 @@ STEPS_THAT_END = {
     "environment": "answer.add(gpu='of a test')",
     "fails": "answer.add(found=1); answer.fail('a number is off')",
     "dies": "answer.add(found=2); os.kill(os.getpid(), signal.SIGKILL)",
-    "hangs": "answer.add(found=3); time.sleep(3600)",
+    "hangs": "answer.add(found=3); (results.parent / 'begun').touch(); time.sleep(3600)",
     "reads": "answer.add(written=list(json.loads(results.read_text())['steps']))",
 }
 
@@ -449,7 +450,16 @@ answer, results = Answer(Path({str(answer)!r})), Path({str(results)!r})
 """
         return [sys.executable, "-c", code]
 
-    limits = {"hangs": 3.0}
+    class Timed(subprocess.Popen[bytes]):
+        """Begins to count when the step that hangs has begun, which may take a while."""
+
+        def wait(self, timeout: float | None = None) -> int:
+            while timeout == limits["hangs"] and not (tmp_path / "begun").exists():
+                time.sleep(0.02)
+            return super().wait(timeout)
+
+    monkeypatch.setattr(subprocess, "Popen", Timed)
+    limits = {"hangs": 1.0}
     steps = [gpu_check.Step(name, limits.get(name, 60.0)) for name in STEPS_THAT_END]
     monkeypatch.setattr(gpu_check, "steps", lambda grid: steps)
     monkeypatch.setattr(gpu_check, "_command", command)
@@ -460,7 +470,7 @@ answer, results = Answer(Path({str(answer)!r})), Path({str(results)!r})
         "environment": ("passed", []),
         "fails": ("failed", ["a number is off"]),
         "dies": ("failed", ["the process ended with signal SIGKILL"]),
-        "hangs": ("timed out", ["not done in 3 s"]),
+        "hangs": ("timed out", ["not done in 1 s"]),
         "reads": ("passed", []),
     }
     assert [found[name]["result"] for name in ("fails", "dies", "hangs")] == [

@@ -64,20 +64,6 @@ def test_the_reason_is_given(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "pip install" in why()
 
 
-def test_compiled_code_is_kept_and_used_again(tmp_path: Path) -> None:
-    def fitted() -> tuple[list[str], dict[Path, int]]:
-        what_numba_can_compile = "import sys; print('numba.np.linalg' in sys.modules)"
-        words = printed(f"{FIT};{what_numba_can_compile}", NUMBA_CACHE_DIR=str(tmp_path))
-        return words, {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.nb[ci]")}
-
-    (*first, compiles), kept = fitted()
-    (*second, loads), after = fitted()
-    # Code that is kept is loaded without what compiles.
-    assert (first, compiles, loads) == (second, "True", "False")
-    assert kept
-    assert kept == after
-
-
 def cut(content: bytes) -> bytes:
     return content[: len(content) // 2]
 
