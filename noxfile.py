@@ -178,7 +178,7 @@ def numpy(session: nox.Session) -> None:
     _library_tests(session, "numpy")
     # Not timed: so that every kernel and every job still has its benchmark.
     _pytest(session, "-n", "2", "--library", "numpy", "benchmarks", "-k", "500x4x5")
-    without = {"KMEANS_XP_NUMBA": "0"}
+    without = FEW_EXAMPLES | {"KMEANS_XP_NUMBA": "0"}
     _pytest(session, "-n", "2", "--library", "numpy", *FIT_TESTS, env=without)
     # Vectors of half the length, where the processor has the long ones.
     shorter = {"NUMBA_CPU_NAME": "haswell", "NUMBA_CPU_FEATURES": "+avx,+avx2,+fma"}

@@ -2,6 +2,7 @@
 
 import json
 import multiprocessing
+import os
 import subprocess
 import sys
 import textwrap
@@ -170,9 +171,10 @@ def test_a_pool_that_has_too_little_is_an_error_or_no_matter(library: Library) -
     # Not the default pool: other tests leave chunks there that are partly in use. What is free in
     # them, megabytes, cannot be given back, and a fit takes it without new memory.
     pool, n_raised = cupy.cuda.MemoryPool(), 0
+    estimators = ESTIMATORS[1 :: 1 if "KMEANS_XP_FUZZ" in os.environ else 2]  # of few iterations
     with cupy.cuda.using_allocator(pool.malloc):
         X = library.asarray(HOST)
-        for estimator in ESTIMATORS[1:]:  # of few iterations
+        for estimator in estimators:
             fitted = type(estimator)(**estimator.get_params()).fit(X)
             expected = bits_of(fitted, library)
             before = dict(vars(fitted))
@@ -191,7 +193,7 @@ def test_a_pool_that_has_too_little_is_an_error_or_no_matter(library: Library) -
                     fitted.fit(X)  # what raised leaves all as it was
                 assert bits_of(fitted, library) == expected
                 before = dict(vars(fitted))
-    assert n_raised >= len(ESTIMATORS[1:])
+    assert n_raised >= len(estimators)
 
 
 @on_linux
