@@ -238,11 +238,16 @@ def _not_covered(libraries: list[Library], test: pytest.Item) -> list[Library]:
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     asked_for = config.stash[_asked_for]
     without_library = set()
+    least: dict[tuple[str, str], int] = {}
+    for item in items:
+        if item.get_closest_marker("sampled") and (library := _library_of(item)) is not None:
+            test = _test_on(item, library)
+            least[test] = min(_draw(item), least.get(test, 2**32))
     for item in items:
         _skip_with_older_sklearn(item)
         if (library := _library_of(item)) is not None:
             is_not_lent = library.is_lent_only and item.get_closest_marker("lent") is None
-            if is_not_lent or _is_left_to_other_libraries(item, library):
+            if is_not_lent or _is_left_to_other_libraries(item, library, least):
                 without_library.add(item)
             _apply_markers(item, library)
         elif asked_for and "numpy" not in asked_for:
@@ -260,14 +265,28 @@ def _skip_with_older_sklearn(item: pytest.Item) -> None:
         item.add_marker(pytest.mark.skipif(is_older, reason=reason))
 
 
-def _is_left_to_other_libraries(item: pytest.Item, library: Library) -> bool:
-    """Tell whether ``sampled`` leaves a case out: each library runs other cases of a test."""
+def _draw(item: pytest.Item) -> int:
+    return zlib.crc32(item.nodeid.encode())
+
+
+def _test_on(item: pytest.Item, library: Library) -> tuple[str, str]:
+    """Return what all cases of a test on a library have in common."""
+    return item.nodeid.partition("[")[0], library.variant
+
+
+def _is_left_to_other_libraries(
+    item: pytest.Item, library: Library, least: Mapping[tuple[str, str], int]
+) -> bool:
+    """Tell whether ``sampled`` leaves a case out: each library runs other cases of a test.
+
+    The case of the least draw is always run.
+    """
     mark = item.get_closest_marker("sampled")
     if mark is None or library.name == "numpy" or "KMEANS_XP_FUZZ" in os.environ:
         return False
     (for_others,) = mark.args
     n: int = mark.kwargs.get(library.name, for_others)
-    return zlib.crc32(item.nodeid.encode()) % n != 0
+    return _draw(item) % n != 0 and _draw(item) != least[_test_on(item, library)]
 
 
 def _library_of(item: pytest.Item) -> Library | None:

@@ -270,7 +270,7 @@ def cupy_emulated(session: nox.Session) -> None:
 
 @nox.session(default=False)
 def free_threaded(session: nox.Session) -> None:
-    """The tests of threads, with and without numba, on a Python without the GIL."""
+    """The tests of threads and of fits on a Python without the GIL."""
     # There is no released wheel of safetensors for such a Python, and no thread needs it.
     needed = [name for name in PYPROJECT["project"]["dependencies"] if "safetensors" not in name]
     tools = ("numba", "array-api-strict", "hypothesis", "pytest", "pytest-benchmark")

@@ -454,7 +454,8 @@ answer, results = Answer(Path({str(answer)!r})), Path({str(results)!r})
         """Begins to count when the step that hangs has begun, which may take a while."""
 
         def wait(self, timeout: float | None = None) -> int:
-            while timeout == limits["hangs"] and not (tmp_path / "begun").exists():
+            begun = tmp_path / "begun"
+            while timeout == limits["hangs"] and not begun.exists() and self.poll() is None:
                 time.sleep(0.02)
             return super().wait(timeout)
 

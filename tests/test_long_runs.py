@@ -99,5 +99,6 @@ def test_thousands_of_fits_leave_nothing_behind() -> None:
     before, after = json.loads(done.stdout)
     assert after["threads"] == before["threads"]
     assert after["files"] == before["files"]
-    # A fit that kept its labels would be 4 MB; allocators differ by less.
-    assert after["bytes"] - before["bytes"] < 2_000_000
+    # Fits that kept their labels would be 1.2 MB for 2,000, and 5 MB for 9,000; allocators differ
+    # by less.
+    assert after["bytes"] - before["bytes"] < 600_000 + 150 * (n_fits - 1_000)

@@ -214,6 +214,7 @@ def finished(
     blocks: Blocks, centroids: Array, iterations: list[Iteration], steps: Steps
 ) -> LloydResult:
     """Assign the rows to the final centroids, and measure the inertia."""
+    centroids = steps.kept(centroids)
     labels = blocks.map_rows(steps.labels, centroids)
     return LloydResult(centroids, labels, inertia_of(blocks, labels, centroids), tuple(iterations))
 

@@ -646,8 +646,7 @@ class BaseKMeans(
             weights = checked_weights(sample_weight, points, placement)
             data = prepared(points, weights, placement, self.metric)
             refuse_unmeasurable(points, data.mean_variance)
-            if self.metric == "euclidean":  # cosine distances do not depend on the range
-                check_range(data)
+            check_range(data)
             yield init, data
 
     def _check_request(self, points: Any, sample_weight: Any) -> None:

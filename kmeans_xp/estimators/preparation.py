@@ -92,7 +92,7 @@ def no_weight(xp: Namespace, dtype: DType) -> ValueError:
     """Return the error for weights that the library takes for zeros, all of them."""
     told = "Sample weights must contain at least one non-zero number."
     if library_of(xp).flushes_subnormals and dtype == xp.float32:
-        told += " Numbers below 1.2e-38 are too small for float32 there."
+        told += " This array library takes float32 numbers below 1.2e-38 for 0."
     return ValueError(told)
 
 
@@ -121,6 +121,10 @@ def published(centroids: Array, origin: Array, metric: str) -> Array:
 
 def check_range(data: Prepared) -> None:
     """Warn if squared distances are too small for their dtype; ValueError if too large."""
+    if data.metric == "cosine":  # distances do not depend on the range; sums of weights do
+        if data.blocks.is_weighted:
+            _check_weighted_range(data)
+        return
     itemsize = 8 if data.blocks.dtype == data.blocks.xp.float64 else 4
     variance, n_features = data.mean_variance, data.blocks.n_features
     # The variance is NaN if the differences themselves overflow.

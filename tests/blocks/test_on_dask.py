@@ -410,6 +410,11 @@ def test_chunks_that_share_work_are_left_to_dask(in_memory: KMeans) -> None:
     np.testing.assert_array_equal(fitted(centred).labels_.compute(), in_memory.labels_)
 
 
+def test_graphs_that_dask_does_not_fuse_are_taken(in_memory: KMeans) -> None:
+    with dask.config.set({"optimization.fuse.active": False}):
+        assert_same_fit(fitted(chunked()), in_memory)
+
+
 def test_partial_fit_takes_a_step_for_each_chunk() -> None:
     found = MiniBatchKMeans(N_CLUSTERS, random_state=0, init=POINTS[:N_CLUSTERS])
     found.partial_fit(chunked(1000))
@@ -757,6 +762,15 @@ def test_workers_that_die_of_a_chunk_name_it() -> None:
     assert re.match(message, str(told))
     other = OSError("the disk is gone")
     assert _told([killed(("held", 1)), other], names) is other
+    scheduler = pytest.importorskip("distributed.scheduler")
+    without_workers = scheduler.NoWorkerError("mean", 30.0)
+    assert _told([without_workers, other], names) is other
+    assert re.match(
+        message, str(_told([without_workers, killed(("held", 1)), killed(("held", 2))], names))
+    )
+    assert "no worker for 30 seconds" in str(_told([without_workers], names))
+    restricted = scheduler.NoValidWorkerError("mean", set(), set(), {"GPU": 1}, 30.0)
+    assert _told([restricted], names) is restricted
     told = _told([killed("mean"), killed("mean")], names)
     assert re.match(r"Workers died .* they computed the task 'mean'; most likely", str(told))
 

@@ -86,6 +86,15 @@ def test_rows_of_any_length_and_layout(dtype: str) -> None:
         np.testing.assert_allclose(step.sums, added.sums, rtol=1e-12, atol=1e-12)
 
 
+@pytest.mark.parametrize(("of_pair", "of_rows"), [(1e-165, 1.0), (1e-170, 1e-100), (1e-200, 1e100)])
+def test_lengths_of_centroids_that_vanish_prove_nothing(of_pair: float, of_rows: float) -> None:
+    rng = np.random.default_rng(0)
+    rows = DenseRows(rng.standard_normal((4_000, 64)) * of_rows)
+    pair = rng.standard_normal((2, 64)) * of_pair
+    pair[1] = pair[0] * (1.0 + 1e-15)
+    np.testing.assert_array_equal(nearest_labels(rows, pair, xp=xp), by_panels(rows, pair))
+
+
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_few_rows_are_in_doubt(dtype: str) -> None:
     rng = np.random.default_rng(0)

@@ -76,7 +76,8 @@ def _in_order(graph: Graph, key: Any) -> list[Any] | None:
     while waiting:
         key = waiting[-1]
         node = graph.get(key)
-        if node is None or is_future(node):
+        # Graphs that Dask does not fuse also have plain values.
+        if node is None or is_future(node) or not hasattr(node, "dependencies"):
             return None
         needed = [each for each in node.dependencies if each not in order]
         if needed:

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from importlib import import_module
 from itertools import accumulate, pairwise
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, cast
 from uuid import uuid4
 
 from kmeans_xp.blocks.on_dask.tasks import Given, Place, naming, of_its_kind
@@ -240,26 +240,34 @@ def _raise_first(errors: list[Exception], names: Names) -> None:
 
 def _told(errors: list[Exception], names: Names) -> Exception:
     """Return the first error, or one that says which chunks or workers are to blame."""
-    for error in errors:
-        if lacks_workers(error):
-            limit = f"{error.timeout:g} seconds"  # type: ignore[attr-defined]
-            return naming(
-                RuntimeError(
-                    f"The cluster had no worker for {limit}, which is Dask's "
-                    "distributed.scheduler.no-workers-timeout. Start workers and fit again; a "
-                    "Checkpoint continues from its last iteration."
-                )
-            )
-    # Tasks that waited for a dead worker fail with it: the culprit is one of these.
+    # Tasks that waited for a dead worker fail with it, and so does all that has no worker left: the
+    # culprit is one of the others.
+    of_workers = [error for error in errors if has_killed(error) or lacks_workers(error)]
+    if len(of_workers) < len(errors):
+        return next(error for error in errors if error not in of_workers)
     died_of = [error for error in errors if has_killed(error)]
-    if len(died_of) < len(errors):
-        return next(error for error in errors if error not in died_of)
+    if not died_of:
+        return _told_of_workers(errors[0])
     tasks = dict.fromkeys(getattr(error, "task", None) for error in died_of)
     what = " or ".join(names.get(task) or f"the task {task!r}" for task in tasks)
     return naming(
         RuntimeError(
             f"Workers died one after another while they computed {what}; most likely they ran "
             "out of memory. Use smaller chunks, or give each worker more memory."
+        )
+    )
+
+
+def _told_of_workers(error: Any) -> Exception:
+    """Return what to say of an error that ``lacks_workers``."""
+    restrictions = ("host_restrictions", "worker_restrictions", "resource_restrictions")
+    if any(getattr(error, name, None) for name in restrictions):
+        return cast(Exception, error)  # there may be workers, but none of those that may compute
+    return naming(
+        RuntimeError(
+            f"The cluster had no worker for {error.timeout:g} seconds, which is Dask's "
+            "distributed.scheduler.no-workers-timeout. Start workers and fit again; a "
+            "Checkpoint continues from its last iteration."
         )
     )
 

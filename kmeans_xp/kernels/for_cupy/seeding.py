@@ -9,7 +9,7 @@ import cupy
 import numpy as np
 from numpy.typing import NDArray
 
-from kmeans_xp.devices import Array, Namespace, within_budget
+from kmeans_xp.devices import Array, Namespace, is_out_of_memory, within_budget
 from kmeans_xp.kernels.for_cupy.launching import (
     C_TYPES,
     MOST_BLOCKS,
@@ -47,6 +47,8 @@ _FEWEST_NUMBERS = 2**15
 _MOST_MEASURING = 2048
 #: distances of candidates that are kept; for more rows each centre reads the rows twice instead
 _MOST_KEPT_BYTES = 2**32
+#: most memory of several starts at once
+_STARTS_BYTES = 2**28
 #: from this size of a row in bytes, first check whether it must be read
 _WIDE_ROW_BYTES = 128
 #: Maximum number of draws that each read the rows of a block; for more, a running total is faster.
@@ -187,17 +189,26 @@ def starts_in_one_grid(
     rows: DenseRows, uniforms: NDArray[Any], n_clusters: int, *, xp: Namespace
 ) -> Any:
     """Choose the rows of all runs in the same launches, if one run leaves most of a device idle."""
-    types = types_of(rows)
-    if types is None or rows.points.size > _FEW_NUMBERS or len(uniforms) > MOST_RUNS:
+    types, n_runs = types_of(rows), len(uniforms)
+    if types is None or rows.points.size > _FEW_NUMBERS or n_runs > MOST_RUNS:
+        return None
+    # For each row, the distances to the candidates, and two to the nearest.
+    n_numbers = rows.n_points * ((uniforms.shape[1] - 1) // max(1, n_clusters - 1) + 2)
+    if 8 * n_runs * n_numbers > within_budget(_STARTS_BYTES):
         return None
     origin = rows.origin
     if origin is None:
         computed = np.float64 if types[1] == "double" else np.float32
         origin = cupy.zeros(rows.n_features, dtype=computed)
     weights = None if rows.weights is None else rows.weights[None, :]
-    runs = cupy.zeros(len(uniforms), dtype=np.int32)
+    runs = cupy.zeros(n_runs, dtype=np.int32)
     one = ManyRows(rows.points[None, :, :], weights, origin[None, :], runs)
-    return starts_of_runs(one, uniforms, n_clusters)
+    try:
+        return starts_of_runs(one, uniforms, n_clusters)
+    except Exception as error:
+        if not is_out_of_memory(error, xp=xp):
+            raise
+        return None  # one start after another needs less
 
 
 def starts_of_runs(rows: ManyRows, uniforms: NDArray[Any], n_clusters: int) -> Array | None:

@@ -133,6 +133,10 @@ class StepsInGraphs(QueuedSteps):
         self._ahead = deque(self._taken(centroids))
         return self._ahead.popleft()
 
+    def kept(self, centroids: Array) -> Array:
+        """Copy them: as long as they live, so does the scratch of eight steps."""
+        return centroids.copy() if self._replay.records else centroids
+
     def _taken(self, centroids: Array) -> list[Step]:
         queued, signals = self._replay(centroids)
         steps = []

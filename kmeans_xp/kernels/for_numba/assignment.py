@@ -29,7 +29,6 @@ from kmeans_xp.kernels.for_numba.compiled import (
 )
 from kmeans_xp.kernels.for_numba.emitted.memory import matrix_in, new_numbers, numbers_in
 from kmeans_xp.kernels.for_numba.emitted.vectors import (
-    LINE,
     PANEL,
     add_row,
     as_rows,
@@ -55,6 +54,7 @@ from kmeans_xp.kernels.for_numba.tiling import (
     tile_of,
     tile_rows,
     weights_of,
+    zeros_on_a_line,
 )
 from kmeans_xp.kernels.for_numba.two_clusters import (
     N_NUMBERS,
@@ -423,9 +423,7 @@ def scored_and_added(rows: Dense, centroids: Floats) -> Any:
 def no_totals(n_clusters: int, n_features: int) -> Floats:
     """Return zeros for each cluster's sums and mass, aligned to a cache line."""
     width = total_width(n_features)
-    memory = np.zeros(n_clusters * width + LINE // 8)
-    first = -memory.__array_interface__["data"][0] % LINE // 8  # `ctypes` takes thrice as long
-    return memory[first : first + n_clusters * width].reshape(n_clusters, width)
+    return zeros_on_a_line(n_clusters * width).reshape(n_clusters, width)
 
 
 def split_totals(totals: Floats, n_features: int) -> ClusterTotals:

@@ -45,7 +45,13 @@ from kmeans_xp.kernels.for_numba.sparse_panels import (
     scores_of_row,
     weights_of,
 )
-from kmeans_xp.kernels.for_numba.tiling import Floats, Labels, int32_labels, n_tasks_for
+from kmeans_xp.kernels.for_numba.tiling import (
+    Floats,
+    Labels,
+    int32_labels,
+    n_tasks_for,
+    zeros_on_a_line,
+)
 from kmeans_xp.kernels.portable.assignment import (
     Nearest,
     assigned_inertia,
@@ -413,7 +419,7 @@ def added_where_rows_have_numbers(rows: SparseRows) -> Moments:
     origin, weights, n_features = origin_of(rows), weights_of(rows), rows.n_features
 
     def moments(start: int, stop: int) -> tuple[Any, Floats]:
-        added = np.zeros(int(_ROOM) * n_features)
+        added = zeros_on_a_line(int(_ROOM) * n_features)
         of_dtype = _add_moments[origin.dtype]
         return np.asarray(of_dtype(*arrays_of(rows), start, stop, origin, weights, added)), added
 

@@ -63,6 +63,7 @@ __all__ = [
     "tile_of",
     "tile_rows",
     "weights_of",
+    "zeros_on_a_line",
 ]
 
 R = TypeVar("R")
@@ -327,6 +328,13 @@ def aligned_numbers(n_numbers, like):
     """Return uninitialised numbers of the dtype of ``like`` that begin on a cache line."""
     memory = np.empty(n_numbers + LINE // like.itemsize, like.dtype)
     first = -memory.ctypes.data % LINE // like.itemsize
+    return memory[first : first + n_numbers]
+
+
+def zeros_on_a_line(n_numbers: int) -> Floats:
+    """Return zeros of float64 that begin on a cache line."""
+    memory = np.zeros(n_numbers + LINE // 8)
+    first = -memory.__array_interface__["data"][0] % LINE // 8  # `ctypes` takes thrice as long
     return memory[first : first + n_numbers]
 
 

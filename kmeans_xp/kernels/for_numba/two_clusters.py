@@ -1,9 +1,9 @@
-"""Labels of two clusters by one product for each row, where that proves the label.
+"""Labels of two clusters by one score for each row, where that proves the label.
 
 The scores of two centroids are compared by their difference, ``x . (c1 - c0)``, with features in
-the lanes of vectors. So rows are not transposed, and one product does instead of four. It is
-rounded in another order than the scores that define a label. Where it is less than the rounding
-of both, the row gets those scores.
+the lanes of vectors. So rows are not transposed, and two products do instead of four: the second,
+``x . x``, bounds the rounding, which is in another order than that of the scores that define a
+label. Where the difference is less than the rounding of both, the row gets those scores.
 """
 
 from typing import Any
@@ -63,12 +63,15 @@ def _prepare_pair(groups, biases, n_features, apart, numbers):
         sq_left += np.float64(left) * np.float64(left)
         sq_right += np.float64(right) * np.float64(right)
         sq_apart += np.float64(apart[feature]) * np.float64(apart[feature])
+    # Squares below normal numbers are lost: lengths are then taken for longer than they are.
+    lost = n_features * _LEAST_NORMAL[1]
+    length_left, length_right = np.sqrt(sq_left + lost), np.sqrt(sq_right + lost)
     left_bias, right_bias = np.float64(biases[0]), np.float64(biases[1])
     lanes = panel_rows(apart) // 2
     # A score is a chain that rounds once for each feature; without fused multiply-adds, once more.
     # Lanes round more seldom.
-    of_scores = (n_features + 2) * unit * (np.sqrt(sq_left) + np.sqrt(sq_right))
-    of_lanes = (n_features // lanes + _MORE_OPERATIONS) * unit * np.sqrt(sq_apart)
+    of_scores = (n_features + 2) * unit * (length_left + length_right)
+    of_lanes = (n_features // lanes + _MORE_OPERATIONS) * unit * np.sqrt(sq_apart + lost)
     slope = _SLACK * (of_scores + of_lanes)
     base = _SLACK * (n_features + 4) * unit * (abs(left_bias) + abs(right_bias))
     # Below normal numbers, products and squares lose more.

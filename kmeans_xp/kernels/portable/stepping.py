@@ -78,6 +78,10 @@ class Steps:
         update = self.update(totals, centroids, xp=self.xp)
         return Step(centroids, totals, update, to_host(update.signals))
 
+    def kept(self, centroids: Array) -> Array:
+        """Return centroids of a step in memory that may outlive the steps."""
+        return centroids
+
 
 class StepsInOneCall(Steps):
     """Takes several steps by one call of ``lloyd_steps``, and returns them one by one."""
