@@ -185,8 +185,8 @@ def label_rows(
     panels, best = new_numbers(tile * n_features, points), new_numbers(tile, points)
     found, scratch = new_numbers(tile, np.int32), scratch_for(points, tile, filler)
     is_pair = pairs != 0
-    apart, pair = new_numbers(n_features, points), new_numbers(N_NUMBERS, np.float64)
-    doubtful = new_numbers(tile, np.int64)
+    apart, pair = new_numbers(n_features * is_pair, points), new_numbers(N_NUMBERS, np.float64)
+    doubtful = new_numbers(tile * is_pair, np.int64)
     for row in range(start, stop, tile):
         n_rows = min(tile, stop - row)
         tile_points, first = tile_of(points, row, n_rows, filler, scratch)

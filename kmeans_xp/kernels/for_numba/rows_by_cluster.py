@@ -35,11 +35,11 @@ from kmeans_xp.kernels.for_numba.emitted.vectors import PANEL, keep_nearer, pack
 from kmeans_xp.kernels.for_numba.tiling import (
     Dense,
     Floats,
-    aligned_numbers,
     factor_of,
     filler_of,
     in_parts,
     n_tasks_for,
+    numbers_on_a_line,
     origin_of,
     scratch_for,
     tile_of,
@@ -580,8 +580,8 @@ class RowsByCluster:
         n_held = 2 * -(-rows.n_points // panel) + n_clusters + 1
         is_weighted = rows.weights is not None
         self.held = Held(
-            aligned_numbers(n_held * panel * n_features, closest),
-            aligned_numbers(n_held * panel, closest),
+            numbers_on_a_line(n_held * panel * n_features, dtype),
+            numbers_on_a_line(n_held * panel, dtype),
             np.empty(n_held * panel, np.int64),
             np.zeros(n_held * panel) if is_weighted else np.ones(panel),
             np.empty(n_held),

@@ -18,8 +18,8 @@ from kmeans_xp.kernels.for_numba.compiled import (
     inline,
 )
 from kmeans_xp.kernels.for_numba.emitted.sparse_vectors import LANES, MOST_UNITS, UNIT, add_products
-from kmeans_xp.kernels.for_numba.emitted.vectors import LINE, PANEL
-from kmeans_xp.kernels.for_numba.tiling import Floats, n_tasks_for, nothing
+from kmeans_xp.kernels.for_numba.emitted.vectors import PANEL
+from kmeans_xp.kernels.for_numba.tiling import Floats, n_tasks_for, nothing, numbers_on_a_line
 from kmeans_xp.kernels.kernel import Kernel
 from kmeans_xp.kernels.sparse_rows import SparseRows
 from kmeans_xp.kernels.threads import in_threads
@@ -78,9 +78,7 @@ class Panel(NamedTuple):
         n_groups, width = -(-n_units // (most - most % 2)), n_units * UNIT
         # A vector that lies across two cache lines takes two reads: in float64, a third more time.
         size = width * n_features
-        memory = np.empty(size + LINE // dtype.itemsize, dtype)
-        first = -memory.ctypes.data % LINE // dtype.itemsize
-        return cls(memory[first : first + size], np.empty(width), n_units, n_groups)
+        return cls(numbers_on_a_line(size, dtype), np.empty(width), n_units, n_groups)
 
     @classmethod
     def of(cls, centroids: Floats, origin: Floats) -> "Panel":

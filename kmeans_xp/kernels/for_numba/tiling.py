@@ -44,7 +44,6 @@ __all__ = [
     "Dense",
     "Floats",
     "Labels",
-    "aligned_numbers",
     "copy",
     "factor_of",
     "filler_of",
@@ -55,6 +54,7 @@ __all__ = [
     "measured_factors",
     "n_tasks_for",
     "nothing",
+    "numbers_on_a_line",
     "origin_of",
     "override",
     "pack_tile",
@@ -324,17 +324,19 @@ def scratch_for(points, tile, filler):
     return new_matrix(n_rows, points.shape[1], points)
 
 
-def aligned_numbers(n_numbers, like):
-    """Return uninitialised numbers of the dtype of ``like`` that begin on a cache line."""
-    memory = np.empty(n_numbers + LINE // like.itemsize, like.dtype)
-    first = -memory.ctypes.data % LINE // like.itemsize
-    return memory[first : first + n_numbers]
+def numbers_on_a_line(n_numbers: int, dtype: np.dtype[Any]) -> Floats:
+    """Return uninitialised numbers that begin on a cache line."""
+    return _from_a_line(np.empty(n_numbers + LINE // dtype.itemsize, dtype), n_numbers)
 
 
 def zeros_on_a_line(n_numbers: int) -> Floats:
     """Return zeros of float64 that begin on a cache line."""
-    memory = np.zeros(n_numbers + LINE // 8)
-    first = -memory.__array_interface__["data"][0] % LINE // 8  # `ctypes` takes thrice as long
+    return _from_a_line(np.zeros(n_numbers + LINE // 8), n_numbers)
+
+
+def _from_a_line(memory: Floats, n_numbers: int) -> Floats:
+    address = memory.__array_interface__["data"][0]  # `ctypes` takes thrice as long
+    first = -address % LINE // memory.itemsize
     return memory[first : first + n_numbers]
 
 
