@@ -314,6 +314,15 @@ def _apply_markers(item: pytest.Item, library: Library) -> None:
             item.add_marker(pytest.mark.xfail(reason=mark.kwargs["reason"], strict=True))
 
 
+@pytest.fixture(scope="session", autouse=True)
+def compiled_at_first_use() -> None:
+    """Try all compiled functions, also those that a few fits leave out to save time."""
+    if importlib.util.find_spec("numba") and os.environ.get("KMEANS_XP_NUMBA") != "0":
+        from kmeans_xp.kernels.for_numba import compiled
+
+        compiled.USES_BEFORE_COMPILING = 0
+
+
 @pytest.fixture
 def library(request: pytest.FixtureRequest) -> Iterator[Library]:
     """One variant of an array library, computing by itself; the strict one with its flags set."""

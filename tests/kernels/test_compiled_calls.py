@@ -15,6 +15,7 @@ from kmeans_xp.kernels.for_numba.compiled import (  # noqa: E402
     COUNT,
     NUMBERS,
     RESULTS,
+    Compiled,
     call_at,
     compiled,
     inline,
@@ -25,9 +26,14 @@ FIT = """
 import sys
 import numpy as np
 from kmeans_xp import KMeans
+from kmeans_xp.kernels.for_numba import compiled
 
 X = np.random.default_rng(0).random((300, 3), dtype=sys.argv[1])
-model = KMeans(4, random_state=0).fit(np.asfortranarray(X) if sys.argv[2:] else X)
+if "by columns" in sys.argv:
+    X = np.asfortranarray(X)
+if "often" in sys.argv:
+    compiled.USES_BEFORE_COMPILING = 0
+model = KMeans(4, random_state=0).fit(X)
 print("numba.np.linalg" in sys.modules, model.inertia_, *model.labels_)
 """
 
@@ -35,9 +41,11 @@ print("numba.np.linalg" in sys.modules, model.inertia_, *model.labels_)
 USED = {
     *("add_moments", "sum_lanes", "measure_spread", "pack_tile", "pack_groups", "label_panels"),
     *("keep_nearer_panels", "add_blocks", "find", "fold_panels", "first_least"),
-    *("choose_rows", "fold_few_features", "_take_runs"),
-    *("add_tile", "label_rows", "update_clusters", "run_steps", "add_distances"),
+    *("add_tile", "label_rows", "update_clusters", "add_distances"),
 }
+
+#: what only saves time in later ones
+USED_OFTEN = {"choose_rows", "fold_few_features", "run_steps", "_take_runs"}
 
 
 @shared(RESULTS, NUMBERS)
@@ -170,6 +178,37 @@ def test_a_first_fit_compiles_what_it_uses_once_and_keeps_it(tmp_path: Path) -> 
     assert first[1:] == second[1:]
     by_columns = fit_in(tmp_path, "float32", "by columns")
     assert by_columns.functions == USED | {"_gather"}
+    often = fit_in(tmp_path, "float32", "often")
+    assert often.functions == by_columns.functions | USED_OFTEN
+    # What is kept is used from the first fit on.
+    after = fit_in(tmp_path, "float32")
+    assert after.can_compile == "False"
+    assert after.result == often.result == first.result
+
+
+def test_what_only_saves_time_is_compiled_after_many_uses(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from kmeans_xp.kernels.for_numba import compiled as settings
+
+    monkeypatch.setattr(numba.config, "CACHE_DIR", str(tmp_path))
+    monkeypatch.setattr(settings, "USES_BEFORE_COMPILING", 3)
+    single, double = np.dtype(np.float32), np.dtype(np.float64)
+
+    def declared() -> Compiled:
+        @compiled(RESULTS)
+        def clear(values):
+            values[:] = 0.0
+
+        return clear
+
+    asked = declared()
+    assert [asked.pays(single) for _ in range(5)] == [False, False, False, True, True]
+    assert not asked.of_dtype
+    asked[single]
+    in_next_process = declared()
+    assert in_next_process.pays(single)
+    assert not in_next_process.pays(double)
 
 
 KERNEL = """

@@ -435,7 +435,8 @@ def split_totals(totals: Floats, n_features: int) -> ClusterTotals:
 def steps_in_a_call(rows: DenseRows, centroids: Floats, n_steps: int, tol: float) -> Any:
     """Take all steps in compiled code if Python's part of a step would take much of the time."""
     points, (n_clusters, n_features) = rows.points, centroids.shape
-    if not has_own_totals(*centroids.shape) or n_step_tasks(rows, n_clusters) > 1:
+    is_small = has_own_totals(*centroids.shape) and n_step_tasks(rows, n_clusters) == 1
+    if not is_small or not run_steps.pays(points.dtype):
         # Do not decline: kernels without numba would give other bits.
         return lloyd_steps.portable(rows, centroids, n_steps, tol, xp=namespace_of(centroids))
     dtype, tile = points.dtype, tile_rows(rows.n_points, n_features, points.dtype)

@@ -15,6 +15,7 @@ import numpy as np
 from numba import types
 from numba.core.compiler_lock import global_compiler_lock
 from numba.core.dispatcher import Dispatcher
+from numba.core.registry import cpu_target
 
 from kmeans_xp.kernels.for_numba.calls import (
     Call,
@@ -50,6 +51,7 @@ __all__ = [
     "STARTS",
     "SUMS",
     "TOTALS",
+    "USES_BEFORE_COMPILING",
     "Compiled",
     "Parameter",
     "call_at",
@@ -69,6 +71,9 @@ if hasattr(os, "register_at_fork"):
         )
 _DOUBLE = np.dtype(np.float64)
 _OPTIONS = {"nogil": True, "error_model": "numpy"}
+
+#: of functions that only save time: a program that fits now and then does not wait for them
+USES_BEFORE_COMPILING = 200
 
 #: for functions that other compiled functions call; float() of a float32 stays a float32 in there,
 #: and np.float64() widens it
@@ -120,6 +125,7 @@ class Compiled:
         self.function, self.parameters, self.returns = function, parameters, returns
         self.of_dtype: dict[np.dtype[Any], Any] = {}
         self._addresses: dict[np.dtype[Any], int] = {}
+        self._n_asked: dict[np.dtype[Any], int] = {}
         self._options = _OPTIONS | {"no_cpython_wrapper": not is_called, "no_cfunc_wrapper": True}
         self._computes = any(each.n_dims and each.dtype is None for each in parameters)
         #: the function for calls from other compiled code
@@ -137,6 +143,17 @@ class Compiled:
                 self.of_dtype[dtype] = made
             return self.of_dtype[dtype]
 
+    def pays(self, dtype: np.dtype[Any]) -> bool:
+        """Return whether to use this function where others do the same work, only slower.
+
+        If it is neither compiled nor kept on disk, it has to be asked for many times first:
+        compiling takes longer than some uses save.
+        """
+        if dtype in self.of_dtype:
+            return True
+        n_asked = self._n_asked[dtype] = self._n_asked.get(dtype, 0) + 1
+        return n_asked > USES_BEFORE_COMPILING or (n_asked == 1 and self._is_kept(dtype))
+
     def address(self, dtype: np.dtype[Any], at: Any) -> int:
         """Return the address of the code for arrays of this dtype, for the call ``at``.
 
@@ -151,6 +168,13 @@ class Compiled:
 
     def _is_alike(self, dtype: np.dtype[Any]) -> bool:
         return not self._computes and dtype != _DOUBLE
+
+    def _is_kept(self, dtype: np.dtype[Any]) -> bool:
+        signature = signature_of(self.parameters, self.returns, dtype)
+        try:
+            return KeptCode(self.function).has(signature, cpu_target.target_context)
+        except RuntimeError:  # there is no writable folder
+            return False
 
     def _symbol(self, dtype: np.dtype[Any]) -> str:
         return f"{self.function.__module__}.{self.function.__qualname__}.{dtype}"

@@ -52,6 +52,10 @@ class KeptCode(FunctionCache):
         source = _digest_of(function.__code__.co_filename)
         self._cache_file = _Files(Path(self._cache_path), self._impl.filename_base, source)
 
+    def has(self, sig: Any, target_context: Any) -> bool:
+        """Return whether there is a file with the code for a signature."""
+        return self._cache_file.has(self._index_key(sig, target_context.codegen()))
+
     def load_overload(self, sig: Any, target_context: Any) -> Any:
         """Return the kept code for a signature; None if it must be compiled."""
         # numba would first load all that it can compile, which takes longer than to load the code.
@@ -85,6 +89,10 @@ class _Files:
 
     def __init__(self, folder: Path, name: str, source: str) -> None:
         self.folder, self.name, self.source = folder, name, source
+
+    def has(self, key: Any) -> bool:
+        """Return whether there is data that was saved under a key."""
+        return self._path(key).exists()
 
     def load(self, key: Any) -> Any:
         """Return the data that was saved under a key; None if it is missing or outdated."""

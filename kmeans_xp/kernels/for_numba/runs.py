@@ -217,7 +217,7 @@ def if_one_task_has_all_rows(rows: DenseRows, n_clusters: int, *, xp: Namespace)
     dtypes = (rows.points.dtype, *(each.dtype for each in rows[1:] if each is not None))
     if len(set(dtypes)) > 1 or dtypes[0] not in PANEL or not rows.points.size:
         return False
-    return is_run_in_a_task(rows, n_clusters)
+    return is_run_in_a_task(rows, n_clusters) and _take_runs.pays(dtypes[0])
 
 
 @runs_at_once.override("numpy", rows=DenseRows, rank=1)

@@ -163,6 +163,8 @@ def chosen_in_a_call(
         return NotImplemented
     if not trials.size or not is_chosen_in_a_task(rows, *trials.shape):
         return NotImplemented
+    if not choose_rows.pays(dtype):
+        return NotImplemented
     found = np.empty(n_chosen, np.int64)
     chosen = np.empty((1 + n_chosen, rows.n_features), dtype)
     chosen[:1] = last
