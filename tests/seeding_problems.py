@@ -97,13 +97,13 @@ def counted(points: Rows, n_clusters: int, monkeypatch: pytest.MonkeyPatch) -> l
     from kmeans_xp.kernels.for_numba import skipped_seeding
 
     parts: list[float] = []
-    all_of = skipped_seeding._Chosen.all_of
+    all_of = skipped_seeding._Skipping.all_of
 
     def counting(chosen: Any, trials: Rows) -> Any:
         result = all_of(chosen, trials)
         parts.extend(chosen.parts)
         return result
 
-    monkeypatch.setattr(skipped_seeding._Chosen, "all_of", counting)
+    monkeypatch.setattr(skipped_seeding._Skipping, "all_of", counting)
     kmeans_plusplus(points, n_clusters, random_state=0)
     return parts

@@ -69,7 +69,7 @@ def test_few_rows_take_one_call(
 
 
 def test_rows_that_several_tasks_share_are_left_to_the_kernels() -> None:
-    rows = DenseRows(np.random.default_rng(0).random((20_000, 16), dtype=np.float32))
+    rows = DenseRows(np.random.default_rng(0).random((20_000, 12), dtype=np.float32))
     closest, trials = np.full(20_000, np.inf, np.float32), np.full((3, 4), 0.5)
     assert chosen_at_once(rows, closest, rows.points[:1], trials, xp=xp) is None
 

@@ -131,11 +131,14 @@ def test_rows_alone(n_features: int, dtype: str) -> None:
     assert called(vectors.sq_length)(points, 1, n_features) == np.square(points[1]).sum()
     closest = distances.dtype.type(np.median(distances))
     for size in vectors.ROW_CANDIDATES:
-        sums = np.ones(8)
+        sums, nearer = np.ones(8), np.full(11, NOISE, dtype)
         called(vectors.fold_row)(
-            *(points, size, 1, half, origin, flat, 0, n_features, closest, 0.25, sums)
+            *(points, size, 1, half, origin, flat, 0, n_features, closest, 0.25, sums, nearer, 2)
         )
-        assert_array_equal(sums[:size], 1.0 + 0.25 * np.minimum(closest, distances[:size]))
+        expected = np.minimum(closest, distances[:size])
+        assert_array_equal(nearer[2 : 2 + size], expected)
+        assert_array_equal(np.delete(nearer, np.s_[2 : 2 + size]), NOISE)
+        assert_array_equal(sums[:size], 1.0 + 0.25 * expected)
         assert_array_equal(sums[size:], 1.0)
         called(vectors.add_closest)(points, size, closest, 0.25, sums, 0)
         folded = 1.0 + 0.25 * (np.minimum(closest, distances[:size]) + np.float64(closest))

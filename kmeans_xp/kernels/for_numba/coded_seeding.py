@@ -134,7 +134,7 @@ def _fold_coded(
     """Add the inertia that each candidate would leave, and write which may be nearer."""
     n_points, n_features = points.shape
     width, weight, part = coded_width(n_features), 1.0, np.float32(share)
-    scratch = scratch_for(points, 1, filler)
+    scratch, unread = scratch_for(points, 1, filler), new_numbers(NEAR, points)
     for row in range(start, stop):
         so_far = closest[row]
         if weights.shape[0] > 0:
@@ -153,13 +153,13 @@ def _fold_coded(
                 if filler == 0:  # rows as they lie: to give arrays counts references
                     fold_row(
                         *(points, NEAR, row, factor, origin, candidates, group * NEAR, n_features),
-                        *(so_far, weight, sums),
+                        *(so_far, weight, sums, unread, 0),
                     )
                     continue
                 row_points, at = tile_of(points, row, 1, filler, scratch)
                 fold_row(
                     *(row_points, NEAR, at, factor, origin, candidates, group * NEAR, n_features),
-                    *(so_far, weight, sums),
+                    *(so_far, weight, sums, unread, 0),
                 )
 
 

@@ -65,12 +65,15 @@ __all__ = [
     "MANY_FEATURES",
     "SOME",
     "add_blocks",
+    "added_potentials",
     "find",
     "first_least",
     "fold_panels",
     "fold_rows",
+    "in_row_lanes",
     "keep_nearer_panels",
     "keep_nearer_rows",
+    "padded_to_vectors",
     "potentials_cost",
 ]
 
@@ -248,11 +251,30 @@ def keep_nearer_panels(
         copy(nearest, n_rows, folded, row)
 
 
-@compiled(ROWS, COUNT, COUNT, COUNT, COUNT, NUMBERS, NUMBERS, COLUMN, COLUMN, NUMBERS, SUMS)
+@compiled(
+    *(ROWS, COUNT, COUNT, COUNT, COUNT, NUMBERS, NUMBERS, COLUMN, COLUMN, NUMBERS),
+    *(COUNT, RESULTS, SUMS),
+)
 def fold_rows(
-    points, start, stop, tile, filler, factors, origin, weights, closest, candidates, sums
+    points,
+    start,
+    stop,
+    tile,
+    filler,
+    factors,
+    origin,
+    weights,
+    closest,
+    candidates,
+    width,
+    nearer,
+    sums,
 ):
-    """Add the inertia that each candidate would leave, with features in the lanes of vectors."""
+    """Add the inertia that each candidate would leave, with features in the lanes of vectors.
+
+    What ``closest`` of each row would be is written to ``nearer``, which has ``width`` numbers for
+    each row, as many as ``sums``; or 0: each row's are then written over those of the row before.
+    """
     n_features, scratch, weight = points.shape[1], scratch_for(points, tile, filler), 1.0
     for row in range(start, stop, tile):
         n_rows = min(tile, stop - row)
@@ -276,6 +298,8 @@ def fold_rows(
                     so_far,
                     weight,
                     sums,
+                    nearer,
+                    (row + number) * width + first,
                 )
                 first += size
 
@@ -305,47 +329,65 @@ def potentials_cost(n_candidates: int, n_features: int) -> float:
 @override(candidate_potentials, on_sphere=True)
 def all_trials_in_a_pass(rows: Dense, closest: Floats, candidates: Floats) -> Floats:
     """Compute the distances to all candidates in registers, from differences."""
-    points, (n_candidates, n_features) = rows.points, candidates.shape
-    dtype, tile = points.dtype, tile_rows(rows.n_points, n_features, points.dtype)
-    shared = (tile, *filler_of(rows), origin_of(rows), weights_of(rows), closest)
-    in_lanes = _in_row_lanes if n_features >= MANY_FEATURES else _in_panel_lanes
-    task = in_lanes(points, shared, candidates)
-    n_tasks = n_tasks_for(rows.n_points, potentials_cost(n_candidates, n_features))
-    return merged_in_tree(in_parts(task, rows.n_points, n_tasks, dtype))
+    if rows.n_features < MANY_FEATURES:
+        return added_potentials(rows, candidates, _in_panel_lanes(rows, closest, candidates))
+    nothing_kept = np.empty((0, 0), rows.points.dtype)
+    return added_potentials(rows, candidates, in_row_lanes(rows, closest, candidates, nothing_kept))
+
+
+def added_potentials(rows: Dense, candidates: Floats, task: Callable[[int, int], Floats]) -> Floats:
+    """Return the potentials that a task returns of each part of the rows, added up."""
+    n_tasks = n_tasks_for(rows.n_points, potentials_cost(*candidates.shape))
+    return merged_in_tree(in_parts(task, rows.n_points, n_tasks, rows.points.dtype))
 
 
 def _in_panel_lanes(
-    points: Floats, shared: tuple[Any, ...], candidates: Floats
+    rows: Dense, closest: Floats, candidates: Floats
 ) -> Callable[[int, int], Floats]:
     """Return the task that has rows in the lanes of vectors."""
-    n_candidates, groups, panel = len(candidates), Groups.of(candidates), PANEL[points.dtype]
+    points, dtype, n_candidates = rows.points, rows.points.dtype, len(candidates)
+    groups, panel, shared = Groups.of(candidates), PANEL[dtype], _shared(rows, closest)
 
     def potentials(start: int, stop: int) -> Floats:
         lanes = np.zeros(len(groups.biases) * panel)
-        fold = fold_panels[points.dtype]
-        fold(points, start, stop, *shared, groups.numbers, n_candidates, lanes)
+        fold_panels[dtype](points, start, stop, *shared, groups.numbers, n_candidates, lanes)
         sums = np.empty(n_candidates)
-        sum_lanes[points.dtype](lanes, panel, sums)
+        sum_lanes[dtype](lanes, panel, sums)
         return sums
 
     return potentials
 
 
-def _in_row_lanes(
-    points: Floats, shared: tuple[Any, ...], candidates: Floats
+def in_row_lanes(
+    rows: Dense, closest: Floats, candidates: Floats, nearer: Floats
 ) -> Callable[[int, int], Floats]:
-    """Return the task that has features in the lanes, without a transposition of rows."""
-    n_candidates, n_features = candidates.shape
-    n_padded = -(-n_candidates // SOME) * SOME
-    padded = np.zeros((n_padded, n_features), points.dtype)
+    """Return the task that has features in the lanes, without a transposition of rows.
+
+    It writes to ``nearer``, of shape (n_points, n_padded), unless that is empty.
+    """
+    points, dtype, (n_candidates, n_features) = rows.points, rows.points.dtype, candidates.shape
+    padded = np.zeros((padded_to_vectors(n_candidates), n_features), dtype)
     padded[:n_candidates] = candidates
+    shared, width = (*_shared(rows, closest), padded.reshape(-1)), nearer.shape[1]
 
     def potentials(start: int, stop: int) -> Floats:
-        sums = np.zeros(n_padded)
-        fold_rows[points.dtype](points, start, stop, *shared, padded.reshape(-1), sums)
+        sums = np.zeros(len(padded))
+        written = nearer.reshape(-1) if width else np.empty(len(padded), dtype)
+        fold_rows[dtype](points, start, stop, *shared, width, written, sums)
         return sums[:n_candidates]
 
     return potentials
+
+
+def _shared(rows: Dense, closest: Floats) -> tuple[Any, ...]:
+    """Return what all parts of the rows are folded with."""
+    tile = tile_rows(rows.n_points, rows.n_features, rows.points.dtype)
+    return (tile, *filler_of(rows), origin_of(rows), weights_of(rows), closest)
+
+
+def padded_to_vectors(n_candidates: int) -> int:
+    """Return the number of candidates in whole vectors."""
+    return -(-n_candidates // SOME) * SOME
 
 
 @override(closer_of, on_sphere=True)

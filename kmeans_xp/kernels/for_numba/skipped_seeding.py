@@ -10,21 +10,14 @@ import math
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from kmeans_xp.devices import Array, Namespace
+from kmeans_xp.kernels.for_numba.choosing import Choosing
 from kmeans_xp.kernels.for_numba.emitted.code_vectors import HAS_PRODUCTS
 from kmeans_xp.kernels.for_numba.emitted.vectors import PANEL
 from kmeans_xp.kernels.for_numba.rows_by_cluster import RowsByCluster
 from kmeans_xp.kernels.for_numba.tiling import Dense, Floats, is_dense
-from kmeans_xp.kernels.portable.seeding import (
-    Candidate,
-    best_candidate,
-    candidate_potentials,
-    chosen_at_once,
-    closer_of,
-    drawn,
-)
+from kmeans_xp.kernels.portable.seeding import chosen_at_once
 from kmeans_xp.kernels.rows import DenseRows
 from kmeans_xp.kernels.sphere_rows import SphereRows
 
@@ -57,14 +50,14 @@ def chosen_by_clusters(
     """Measure only the rows of clusters from which a candidate can take rows."""
     n_chosen, dtype = len(trials), closest.dtype
     if last is None or dtype not in PANEL or rows.points.dtype != dtype:
-        return None
+        return NotImplemented
     if np.isfinite(closest).any():
-        return None
+        return NotImplemented
     if may_hold_rows_by_cluster(rows, n_chosen):
-        return _Chosen(rows, closest, last, _ByCluster(rows), xp=xp).all_of(trials)
+        return _Skipping(rows, closest, last, _ByCluster(rows), xp=xp).all_of(trials)
     if _may_code_rows(rows, n_chosen):
-        return _Chosen(rows, closest, last, _ByCodes(rows), xp=xp).all_of(trials)
-    return None
+        return _Skipping(rows, closest, last, _ByCodes(rows), xp=xp).all_of(trials)
+    return NotImplemented
 
 
 def may_hold_rows_by_cluster(rows: Dense, n_chosen: int) -> bool:
@@ -85,8 +78,8 @@ def _may_code_rows(rows: Dense, n_chosen: int) -> bool:
     )
 
 
-class _Chosen:
-    """Chooses rows one after another: first by plain passes, later by fewer rows if faster."""
+class _Skipping(Choosing):
+    """Chooses first by plain passes, later by fewer rows if that is faster."""
 
     def __init__(
         self,
@@ -97,42 +90,26 @@ class _Chosen:
         *,
         xp: Namespace,
     ) -> None:
-        self.rows, self.xp = rows, xp
-        self.closest, self.last = closest, last
-        self.points: list[Floats] = [last]
-        self.indices: list[NDArray[np.int64]] = []
+        super().__init__(rows, closest, last, xp=xp)
         self.held: RowsByCluster | CodedRows | None = None
         #: fraction of rows that were measured in each step with fewer rows
         self.parts: list[float] = []
         self._way, self._n_parts_before = way, 0
         self._next_look: float = _FIRST_LOOK
 
-    def all_of(self, trials: Floats) -> Candidate:
-        """Return a row for each line of uniform numbers."""
-        for step, uniforms in enumerate(trials):
-            self._fold_last()
-            indices = drawn(self.closest, self.rows.weights, uniforms, "left", xp=self.xp)
-            candidates = self.rows.take(indices).points
-            potentials = self._potentials(candidates, len(trials) - step)
-            best = best_candidate(potentials, indices, candidates, xp=self.xp)
-            self.last = best.point
-            self.points.append(best.point)
-            self.indices.append(best.index)
-        return Candidate(np.concatenate(self.indices), np.concatenate(self.points[1:]))
-
-    def _fold_last(self) -> None:
+    def fold_last(self) -> None:
         if self.held is not None:
             self.held.take_in(self.last)
         else:
-            self.closest = closer_of(self.rows, self.closest, self.last, xp=self.xp)
+            super().fold_last()
 
-    def _potentials(self, candidates: Floats, n_left: int) -> Array:
+    def potentials(self, candidates: Floats, n_left: int) -> Array:
         if self.held is None and len(self.points) >= self._next_look:
             self._next_look = _NEXT_LOOK * len(self.points)
             centroids = np.concatenate(self.points)
             self.held = self._way.begun(self.closest, candidates, centroids, n_left)
         if self.held is None:
-            return candidate_potentials(self.rows, self.closest, candidates, xp=self.xp)
+            return super().potentials(candidates, n_left)
         potentials = self.held.potentials(candidates)
         self.parts.append(self.held.measured_part)
         parts = self.parts[self._n_parts_before :][-_MEASURED_STEPS:]

@@ -96,7 +96,10 @@ def fold_many_features(
     for number in range(len(sums)):
         sums[number] = 0.0
     flat, none = numbers_in(candidates, 0, candidates.size), new_numbers(0, origin)
-    _fold_rows(points, 0, len(points), tile, filler, none, origin, weights, closest, flat, sums)
+    _fold_rows(
+        *(points, 0, len(points), tile, filler, none, origin, weights, closest, flat),
+        *(0, new_numbers(len(sums), origin), sums),
+    )
 
 
 @compiled(

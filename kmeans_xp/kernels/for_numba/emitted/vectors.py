@@ -910,19 +910,21 @@ def fold_row(
     closest: Any,
     weight: Any,
     sums: _Array,
+    nearer: _Array,
+    place: Any,
 ) -> None:
     """Add weight * min(closest, squared distance) to the sums of ``size`` candidates.
 
-    Distances are those of ``sq_distance``, to the bit; the candidates lie row after row.
+    Distances are those of ``sq_distance``, to the bit; the candidates lie row after row. The
+    minima are written to ``nearer``, from ``place`` on.
     """
     builder = code.builder
     start = candidates.at(builder.mul(first, n_features))
     places = [code.shifted(start, builder.mul(_I64(j), n_features)) for j in range(size)]
     distances = _totals(code, _squares(code, points, row, factor, origin, places, n_features))
     so_far = code.splat(closest, distances.type)
-    is_nearer = code.greater(so_far, distances)
-    nearer = builder.select(is_nearer, distances, so_far)
+    least = builder.select(code.greater(so_far, distances), distances, so_far)
+    code.store(least, nearer.at(place))
     wide = ir.VectorType(ir.DoubleType(), size)
-    place = sums.at(first)
-    value = code.part(nearer, 0, wide)
-    code.store(code.multiply_add(value, code.splat(weight, wide), code.load(place, wide)), place)
+    total, value = sums.at(first), code.part(least, 0, wide)
+    code.store(code.multiply_add(value, code.splat(weight, wide), code.load(total, wide)), total)
