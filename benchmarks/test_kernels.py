@@ -44,7 +44,7 @@ N_PROBLEMS = 8
 
 #: kernels that say how work is done, and do none
 SAYING_HOW = {
-    *("batched_steps_of", "keeps_bounds", "rules_out_scores", "steps_of"),
+    *("are_steps_short", "batched_steps_of", "keeps_bounds", "rules_out_scores", "steps_of"),
     "takes_whole_runs",
 }
 

@@ -1,8 +1,8 @@
-"""The best of several runs of Lloyd's algorithm, one after another or all at once."""
+"""The best of several runs of Lloyd's algorithm: one after another, in threads, or in one call."""
 
 from collections.abc import Iterable
 from itertools import chain, islice
-from typing import Any, TypedDict
+from typing import Any
 
 from kmeans_xp.algorithms.lloyd import (
     UPDATES,
@@ -21,21 +21,26 @@ from kmeans_xp.kernels import (
     Step,
     Steps,
     Update,
+    are_steps_short,
     batched_steps_of,
     runs_at_once,
     takes_whole_runs,
     update_centroids,
 )
+from kmeans_xp.kernels.threads import in_threads, threads_each
 
-__all__ = ["SAME_INERTIA", "best_of", "is_better", "lloyd_restarts", "runs_from", "whole_runs"]
+__all__ = [
+    "SAME_INERTIA",
+    "best_of",
+    "is_better",
+    "lloyd_restarts",
+    "runs_from",
+    "runs_in_threads",
+    "whole_runs",
+]
 
 #: runs that end in the same clustering differ by rounding; the first of them is kept
 SAME_INERTIA = 1e-6
-
-
-class _Limits(TypedDict):
-    max_iter: int
-    tol: float
 
 
 def best_of(results: Iterable[LloydResult]) -> LloydResult | None:
@@ -81,22 +86,55 @@ def runs_from(
     iterable of LloydResult
         In the order of the starts.
     """
-    rows = blocks.whole
-    limits: _Limits = {"max_iter": max_iter, "tol": tol}
-    options: dict[str, Any] = {"algorithm": algorithm, "metric": metric, "sizes": sizes}
-    if rows is not None and UPDATES[metric] is update_centroids and sizes is None:
-        batched = batched_steps_of(rows, blocks.reduce, tol, xp=blocks.xp)
+    options: dict[str, Any] = {"max_iter": max_iter, "tol": tol}
+    of_one = options | {"algorithm": algorithm, "metric": metric, "sizes": sizes}
+    starts = iter(starts)
+    first = list(islice(starts, 1))
+    starts = chain(first, starts)
+    rows, xp = blocks.whole, blocks.xp
+    if rows is None or sizes is not None or not first:
+        return (lloyd(blocks, start, **of_one) for start in starts)
+    n_clusters = int(first[0].shape[0])
+    if UPDATES[metric] is update_centroids:
+        batched = batched_steps_of(rows, blocks.reduce, tol, xp=xp)
         if batched is not None:
             starts = list(starts)
             if len(starts) > 1:
-                return lloyd_restarts(blocks, starts, batched, **limits)
-        elif algorithm in ("auto", "lloyd") and tol >= 0.0:  # below, steps go on after the end
-            starts = iter(starts)
-            first = list(islice(starts, 1))
-            starts = chain(first, starts)
-            if first and takes_whole_runs(rows, int(first[0].shape[0]), xp=blocks.xp):
-                return whole_runs(blocks, list(starts), **limits)
-    return (lloyd(blocks, start, **limits, **options) for start in starts)
+                return lloyd_restarts(blocks, starts, batched, **options)
+        # With a negative tolerance, steps go on after the end.
+        is_plain = algorithm in ("auto", "lloyd") and tol >= 0.0
+        if is_plain and batched is None and takes_whole_runs(rows, n_clusters, xp=xp):
+            return whole_runs(blocks, list(starts), **options)
+    if are_steps_short(rows, n_clusters, xp=xp):
+        return runs_in_threads(blocks, list(starts), **of_one)
+    return (lloyd(blocks, start, **of_one) for start in starts)
+
+
+def runs_in_threads(blocks: Blocks, starts: list[Array], **options: Any) -> list[LloydResult]:
+    """Run Lloyd's algorithm from each of several starts, each in one thread.
+
+    Parameters
+    ----------
+    blocks : Blocks
+        The rows.
+    starts : list of arrays of shape (n_clusters, n_features)
+        At least one; relative to the blocks' origin. A single one may use all threads.
+    **options : object
+        As for ``lloyd``.
+
+    Returns
+    -------
+    list of LloydResult
+        Each is what ``lloyd`` gives from that start alone.
+    """
+    if len(starts) == 1:
+        return [lloyd(blocks, starts[0], **options)]
+
+    def run(number: int) -> LloydResult:
+        with threads_each(1):
+            return lloyd(blocks, starts[number], **options)
+
+    return in_threads(run, len(starts))
 
 
 def lloyd_restarts(

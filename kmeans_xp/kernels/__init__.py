@@ -42,7 +42,12 @@ from kmeans_xp.kernels.portable.moments import (
     spread,
 )
 from kmeans_xp.kernels.portable.problems import ProblemOptions, Solved, solved_at_once
-from kmeans_xp.kernels.portable.runs import Runs, runs_at_once, takes_whole_runs
+from kmeans_xp.kernels.portable.runs import (
+    Runs,
+    are_steps_short,
+    runs_at_once,
+    takes_whole_runs,
+)
 from kmeans_xp.kernels.portable.seeding import (
     Candidate,
     best_candidate,
@@ -101,6 +106,7 @@ __all__ = [
     "Steps",
     "Update",
     "added",
+    "are_steps_short",
     "assigned_inertia",
     "assigned_sq_distances",
     "batch_means",

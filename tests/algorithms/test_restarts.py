@@ -1,5 +1,6 @@
 """Restarts in one batch have the same results as separate restarts."""
 
+import threading
 from itertools import pairwise
 from typing import Any
 
@@ -8,7 +9,7 @@ import pytest
 from scipy import sparse
 
 from conftest import Library
-from kmeans_xp import KMeans
+from kmeans_xp import KMeans, config_context
 from kmeans_xp.algorithms import LloydResult, best_of, lloyd, restarts, runs_from
 from kmeans_xp.algorithms.restarts import lloyd_restarts, whole_runs
 from kmeans_xp.blocks import PerRow
@@ -18,6 +19,7 @@ from kmeans_xp.kernels import (
     DenseRows,
     SparseRows,
     Steps,
+    are_steps_short,
     lloyd_step_batched,
     runs_at_once,
     takes_whole_runs,
@@ -44,7 +46,7 @@ def taken_in_turn(rows: Any, reduce: Any, tol: float, *, xp: Any) -> None:
 
 
 def never(*_: Any, **__: Any) -> bool:
-    """Stand for ``takes_whole_runs`` of a library that takes single steps."""
+    """Stand for what asks whether steps are short, of a library that takes long ones."""
     return False
 
 
@@ -151,6 +153,7 @@ def test_runs_in_turn_are_started_when_they_are_asked_for(
 ) -> None:
     monkeypatch.setattr(restarts, "batched_steps_of", taken_in_turn)
     monkeypatch.setattr(restarts, "takes_whole_runs", never)
+    monkeypatch.setattr(restarts, "are_steps_short", never)
     blocks, starts = blocks_and_starts(library)
     given = iter(starts)
     runs = iter(runs_from(blocks, given, max_iter=2))
@@ -252,3 +255,52 @@ def test_a_fit_takes_its_runs_at_once(is_sparse: bool, monkeypatch: pytest.Monke
     watched = KMeans(5, n_init=3, random_state=0, verbose=1).fit(points)
     assert watched.inertia_ == model.inertia_
     np.testing.assert_array_equal(watched.labels_, model.labels_)
+
+
+@pytest.mark.parametrize("is_weighted", [False, True])
+@pytest.mark.parametrize("metric", ["euclidean", "cosine"])
+def test_runs_in_threads_are_those_of_one_thread(
+    metric: str, is_weighted: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    points = np.random.default_rng(6).normal(size=(4_000, 24))
+    weights = np.random.default_rng(7).integers(0, 3, 4_000) if is_weighted else None
+    monkeypatch.setattr(restarts, "takes_whole_runs", never)
+    monkeypatch.setattr(restarts, "are_steps_short", lambda *_, **__: True)
+    threads = set()
+
+    def noted(*given: Any, **options: Any) -> LloydResult:
+        threads.add(threading.get_ident())
+        return lloyd(*given, **options)
+
+    monkeypatch.setattr(restarts, "lloyd", noted)
+    fits = []
+    for n_threads in (1, 2, 3):
+        threads.clear()
+        with config_context(n_threads=n_threads):
+            model = KMeans(9, init="random", n_init=8, metric=metric, random_state=0)
+            fits.append(model.fit(points, sample_weight=weights))
+        assert len(threads) in ((1,) if n_threads == 1 else (2, 3))
+    alone, *others = fits
+    for other in others:
+        assert (other.inertia_, other.n_iter_) == (alone.inertia_, alone.n_iter_)
+        np.testing.assert_array_equal(other.labels_, alone.labels_)
+        np.testing.assert_array_equal(other.cluster_centers_, alone.cluster_centers_)
+
+
+def test_an_error_in_a_thread_ends_the_fit(monkeypatch: pytest.MonkeyPatch) -> None:
+    def failing(*_: Any, **__: Any) -> LloydResult:
+        raise MemoryError
+
+    monkeypatch.setattr(restarts, "takes_whole_runs", never)
+    monkeypatch.setattr(restarts, "are_steps_short", lambda *_, **__: True)
+    monkeypatch.setattr(restarts, "lloyd", failing)
+    with pytest.raises(MemoryError):
+        KMeans(3, n_init=4, random_state=0).fit(np.random.default_rng(0).random((50, 2)))
+
+
+@pytest.mark.skipif(why_numba_is_unusable() is not None, reason="only numba has short steps")
+def test_steps_that_take_milliseconds_are_not_short() -> None:
+    xp = namespace_of(np.empty(0))
+    for n_points, expected in ((10_000, True), (1_000_000, False)):
+        rows = DenseRows(np.zeros((n_points, 16), np.float32))
+        assert are_steps_short(rows, 10, xp=xp) == expected

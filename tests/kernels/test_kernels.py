@@ -1075,6 +1075,7 @@ def verify_sphere_factors(result: Any, trial: Trial, truth: Truth) -> None:
 
 
 CONTRACTS = {
+    "are_steps_short": Contract(lambda trial: (trial.rows, trial.shape[2]), verify_is_a_choice),
     "assigned_inertia": Contract(rows_labels_and_centroids, verify_assigned_inertia),
     "assigned_sq_distances": Contract(
         rows_labels_and_centroids,

@@ -17,6 +17,7 @@ from kmeans_xp.kernels.for_numba.assignment import (
     no_totals,
     pack_groups,
     run_steps,
+    step_cost,
 )
 from kmeans_xp.kernels.for_numba.compiled import (
     COLUMN,
@@ -38,6 +39,7 @@ from kmeans_xp.kernels.for_numba.emitted.vectors import PANEL, as_rows
 from kmeans_xp.kernels.for_numba.measuring import add_distances, inertia_cost
 from kmeans_xp.kernels.for_numba.tiling import (
     LARGE,
+    Dense,
     Floats,
     filler_of,
     n_tasks_for,
@@ -46,8 +48,14 @@ from kmeans_xp.kernels.for_numba.tiling import (
     weights_of,
 )
 from kmeans_xp.kernels.for_numba.two_clusters import pairs_for
-from kmeans_xp.kernels.portable.runs import Runs, runs_at_once, takes_whole_runs
+from kmeans_xp.kernels.portable.runs import (
+    Runs,
+    are_steps_short,
+    runs_at_once,
+    takes_whole_runs,
+)
 from kmeans_xp.kernels.rows import DenseRows
+from kmeans_xp.kernels.sphere_rows import SphereRows
 from kmeans_xp.kernels.threads import in_threads
 
 __all__ = [
@@ -67,6 +75,10 @@ __all__ = [
 STEPS_IN_A_CALL = 16
 #: maximum number of steps of a run whose signals are kept; a longer run is taken alone
 _MOST_KEPT = 512
+
+#: nanoseconds of a step. A thread of the pool begins some 0.1 ms late in a virtual machine, and the
+#: one that waits for it wakes as late
+_SHORT_STEP = 2_000_000
 
 _run_steps, _label_rows, _add_distances = run_steps.shared, label_rows.shared, add_distances.shared
 _pack_groups = inline(pack_groups.function)  # a call would be felt
@@ -218,6 +230,12 @@ def if_one_task_has_all_rows(rows: DenseRows, n_clusters: int, *, xp: Namespace)
     if len(set(dtypes)) > 1 or dtypes[0] not in PANEL or not rows.points.size:
         return False
     return is_run_in_a_task(rows, n_clusters) and _take_runs.pays(dtypes[0])
+
+
+@are_steps_short.override("numpy", rows=DenseRows | SphereRows, rank=1)
+def if_threads_would_wait(rows: Dense, n_clusters: int, *, xp: Namespace) -> bool:
+    """Compare the time of a step with that of a wake-up."""
+    return rows.n_points * step_cost(n_clusters, rows.n_features) < _SHORT_STEP
 
 
 @runs_at_once.override("numpy", rows=DenseRows, rank=1)

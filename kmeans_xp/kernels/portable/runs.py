@@ -6,7 +6,7 @@ from kmeans_xp.devices import Array, Namespace
 from kmeans_xp.kernels.kernel import kernel
 from kmeans_xp.kernels.rows import Rows
 
-__all__ = ["Runs", "runs_at_once", "takes_whole_runs"]
+__all__ = ["Runs", "are_steps_short", "runs_at_once", "takes_whole_runs"]
 
 
 class Runs(NamedTuple):
@@ -46,6 +46,24 @@ def takes_whole_runs(rows: Rows, n_clusters: int, *, xp: Namespace) -> bool:  # 
     -------
     bool
         True where that is faster than single steps.
+    """
+    return False
+
+
+@kernel()
+def are_steps_short(rows: Rows, n_clusters: int, *, xp: Namespace) -> bool:  # noqa: ARG001
+    """Return whether threads had better take a run each than the parts of a step.
+
+    Parameters
+    ----------
+    rows : Rows of n_points
+    n_clusters : int
+    xp : namespace
+
+    Returns
+    -------
+    bool
+        True where threads that share a step wait for each other in much of its time.
     """
     return False
 
