@@ -9,6 +9,7 @@ from kmeans_xp.config import default_n_threads
 
 __all__ = [
     "DeviceUnavailableError",
+    "n_processors",
     "n_threads",
     "on_cuda",
     "why_cupy_is_unusable",
@@ -22,10 +23,15 @@ class DeviceUnavailableError(RuntimeError):
     """The given device cannot be used; the message says why and what to do."""
 
 
+def n_processors() -> int:
+    """Return the number of processors that this process may use."""
+    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return usable or 1
+
+
 def n_threads() -> int:
     """Return the number of threads that CPU kernels use."""
-    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return default_n_threads() or usable or 1
+    return default_n_threads() or n_processors()
 
 
 @functools.cache

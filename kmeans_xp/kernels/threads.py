@@ -10,15 +10,15 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from contextvars import ContextVar, copy_context
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 from threadpoolctl import ThreadpoolController
 
-from kmeans_xp.devices.availability import n_threads
+from kmeans_xp.devices.availability import n_processors, n_threads
 
-__all__ = ["in_threads", "one_blas_thread", "scratch", "threads_each"]
+__all__ = ["Waiting", "in_threads", "one_blas_thread", "scratch", "threads_each", "wait_by"]
 
 R = TypeVar("R")
 
@@ -78,30 +78,110 @@ def _next(numbers: deque[int]) -> int | None:
         return None
 
 
+class Waiting(NamedTuple):
+    """How threads wait for each other for some time before they sleep.
+
+    A thread that sleeps wakes late: after some 0.05 ms, which is much of a short step.
+
+    Parameters
+    ----------
+    until_done : callable
+        From ``done`` to whether it became 1 in time.
+    rest : callable
+        Sets ``done`` to 1, and returns when ``given`` is not ``before`` any more, or after a time.
+    """
+
+    until_done: Callable[[NDArray[np.int64]], bool]
+    rest: Callable[[NDArray[np.int64], NDArray[np.int64], int], None]
+
+
+def wait_by(way: Callable[[], Waiting | None]) -> None:
+    """Ask ``way`` in each call how threads are to wait; None means that they sleep."""
+    global _way
+    _way = way
+
+
+def _no_way() -> Waiting | None:
+    return None
+
+
+_way: Callable[[], Waiting | None] = _no_way
+#: changes with each call that has work for the pool
+_given = np.zeros(1, np.int64)
+
+
+def _waiting(n_others: int) -> Waiting | None:
+    """Return how to wait; threads without a processor of their own sleep."""
+    is_passive = os.environ.get("OMP_WAIT_POLICY", "").lower() == "passive"
+    return None if is_passive or n_others >= n_processors() else _way()
+
+
+class _Beside:
+    """Work that a thread of the pool does beside its caller."""
+
+    def __init__(self, work: Callable[[], None], waiting: Waiting | None, number: int) -> None:
+        # Emptied at the end: a cancelled call waits in the queue of a worker, and keeps no array.
+        self.held = [work]
+        self.error: BaseException | None = None
+        self._waiting, self._number = waiting, number
+        self._done = np.zeros(1, np.int64)
+        self._future: Future[None]
+
+    def submitted_to(self, worker: ThreadPoolExecutor) -> "_Beside":
+        # Each thread needs its own copy of the context, which holds np.errstate.
+        self._future = worker.submit(copy_context().run, self._run)
+        return self
+
+    def is_cancelled(self) -> bool:
+        """Cancel it, if it has not begun."""
+        return self._future.cancel()
+
+    def join(self) -> None:
+        if self._waiting is None or not self._waiting.until_done(self._done):
+            self._waiting = None  # it need not wait for more when it is done
+            wait([self._future])
+
+    def _run(self) -> None:
+        try:
+            self.held[0]()
+        except BaseException as error:  # noqa: BLE001 (raised again by the caller)
+            self.error = error
+        self.held.clear()
+        waiting = self._waiting
+        if waiting is not None:
+            waiting.rest(self._done, _given, self._number)
+
+
 def _run_beside(work: Callable[[], None], n_others: int) -> None:
     """Run ``work`` here and in ``n_others`` threads of the pool until all have returned."""
-    others: list[Future[None]] = []
-    # Emptied at the end: a cancelled call waits in the queue of a worker, and keeps no array.
-    held = [work]
+    others: list[_Beside] = []
+    waiting, number = _waiting(n_others), int(_given[0]) + 1
     try:
         # While the interpreter ends, no thread can start: run the work in this one.
         with contextlib.suppress(RuntimeError):
-            # Each thread needs its own copy of the context, which holds np.errstate.
             others.extend(
-                worker.submit(copy_context().run, _run_first, held) for worker in _workers(n_others)
+                _Beside(work, waiting, number).submitted_to(worker) for worker in _workers(n_others)
             )
+        _given[0] = number
         work()
     finally:
-        # Cancel those that have not begun: all tasks are done.
-        begun = [other for other in others if not other.cancel()]
-        wait(begun)
-        held.clear()
+        error = _joined(others)
+        others.clear()  # else the error would keep itself
+    if error is not None:
+        try:
+            raise error
+        finally:
+            del error
+
+
+def _joined(others: list[_Beside]) -> BaseException | None:
+    """Wait for all that have begun, cancel the rest, and return the first error."""
+    begun = [other for other in others if not other.is_cancelled()]
     for other in begun:
-        other.result()
-
-
-def _run_first(held: list[Callable[[], None]]) -> None:
-    held[0]()
+        other.join()
+    for other in others:
+        other.held.clear()
+    return next((other.error for other in begun if other.error is not None), None)
 
 
 def _workers(n_workers: int) -> list[ThreadPoolExecutor]:

@@ -1,17 +1,18 @@
 """BLAS uses one thread while kernels need that; the limit always ends, also after errors.
 
-A thread that wakes too late for a task keeps none of its arrays.
+A thread that wakes too late for a task keeps none of its arrays, nor does one that waits for more.
 """
 
 import threading
+import time
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
 
-from kmeans_xp import config_context
+from kmeans_xp import KMeans, config_context
 from kmeans_xp.kernels import threads
 
 pytestmark = pytest.mark.skip_library(
@@ -112,5 +113,112 @@ def test_a_task_that_ends_its_thread_ends_the_call_and_not_the_pool(
         assert threads.in_threads(lambda number: number, 64) == list(range(64))
 
 
-def _sums_of(array: np.ndarray) -> Callable[[int], float]:
-    return lambda row: float(array[row].sum())
+class Resting:
+    """A way to wait, by which workers rest until a test lets them go on."""
+
+    def __init__(self) -> None:
+        self.go_on, self.n_rests = threading.Event(), 0
+
+    def until_done(self, done: np.ndarray) -> bool:
+        while not done[0]:
+            time.sleep(1e-3)
+        return True
+
+    def rest(self, done: np.ndarray, given: np.ndarray, before: int) -> None:
+        self.n_rests += 1
+        assert given is threads._given
+        done[0] = 1
+        assert self.go_on.wait(60.0)
+
+
+@pytest.fixture
+def resting(monkeypatch: pytest.MonkeyPatch) -> Iterator[Resting]:
+    made = Resting()
+    monkeypatch.setenv("OMP_WAIT_POLICY", "ACTIVE")
+    monkeypatch.setattr(threads, "n_processors", lambda: 2)
+    monkeypatch.setattr(threads, "_way", lambda: threads.Waiting(made.until_done, made.rest))
+    with ThreadPoolExecutor(1) as worker:
+        monkeypatch.setattr(threads, "_workers", lambda n_workers: [worker] * n_workers)
+        yield made
+        made.go_on.set()
+
+
+def test_a_worker_that_rests_holds_up_no_call_and_keeps_no_array(resting: Resting) -> None:
+    both = threading.Barrier(2, timeout=60.0)
+    array = np.ones((2, 3))
+    with config_context(n_threads=2):
+        assert threads.in_threads(_sums_of(array, both), 2) == [3.0, 3.0]
+    assert resting.n_rests == 1
+    kept = weakref.ref(array)
+    del array
+    assert kept() is None
+
+
+def test_an_error_of_a_worker_that_rests_is_raised(resting: Resting) -> None:
+    here, both = threading.get_ident(), threading.Barrier(2, timeout=60.0)
+
+    def task(number: int) -> None:
+        both.wait()
+        if threading.get_ident() != here:
+            raise MemoryError(number)
+
+    with config_context(n_threads=2), pytest.raises(MemoryError):
+        threads.in_threads(task, 2)
+    assert resting.n_rests == 1
+
+
+@pytest.mark.parametrize(
+    ("policy", "n_processors", "waits"),
+    [("PASSIVE", 2, False), ("passive", 2, False), ("ACTIVE", 2, True), ("ACTIVE", 1, False)],
+)
+def test_threads_sleep_where_they_would_be_in_the_way(
+    policy: str, n_processors: int, waits: bool, resting: Resting, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OMP_WAIT_POLICY", policy)
+    monkeypatch.setattr(threads, "n_processors", lambda: n_processors)
+    assert (threads._waiting(1) is not None) == waits
+
+
+def test_a_number_is_looked_at_until_it_changes() -> None:
+    waiting = pytest.importorskip("kmeans_xp.kernels.for_numba.waiting")
+    a_minute = 10**10  # looks: more than a minute
+    any_dtype = np.dtype(np.float64)
+    is_changed, rest = waiting.is_changed[any_dtype], waiting.publish_and_rest[any_dtype]
+    number, done = np.zeros(1, np.int64), np.zeros(1, np.int64)
+    assert not is_changed(number, 0, 100)
+    assert is_changed(number, 1, 100)
+    rest(done, number, 0, 100, 100)
+    assert done[0] == 1
+    with ThreadPoolExecutor(2) as workers:
+        looking = workers.submit(is_changed, done, 1, a_minute)
+        done[0] = 0
+        assert looking.result(60.0)
+        resting = workers.submit(rest, done, number, 0, a_minute, 100)
+        assert is_changed(done, 0, a_minute)
+        assert not resting.done()
+        number[0] = 5
+        resting.result(60.0)
+
+
+def test_fits_are_the_same_when_threads_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("kmeans_xp.kernels.for_numba.waiting")
+    points = np.random.default_rng(0).random((30_000, 20), dtype=np.float32)
+    fits = []
+    with config_context(n_threads=2):
+        for policy in ("PASSIVE", "ACTIVE"):
+            monkeypatch.setenv("OMP_WAIT_POLICY", policy)
+            fits.append(KMeans(10, random_state=0, max_iter=20).fit(points))
+    asleep, awake = fits
+    assert asleep.inertia_ == awake.inertia_
+    np.testing.assert_array_equal(asleep.cluster_centers_, awake.cluster_centers_)
+
+
+def _sums_of(
+    array: np.ndarray, together: threading.Barrier | None = None
+) -> Callable[[int], float]:
+    def task(row: int) -> float:
+        if together is not None:
+            together.wait()  # for the other thread
+        return float(array[row].sum())
+
+    return task

@@ -27,6 +27,7 @@ from kmeans_xp.kernels.for_numba import (
     sparse_seeding,
     sparse_silhouette,
     sparse_stepping,
+    waiting,
 )
 from kmeans_xp.kernels.for_numba.emitted.code_vectors import HAS_PRODUCTS
 
@@ -55,4 +56,5 @@ __all__ = [
     "sparse_seeding",
     "sparse_silhouette",
     "sparse_stepping",
+    "waiting",
 ]
