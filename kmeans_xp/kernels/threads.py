@@ -166,7 +166,7 @@ def _run_beside(work: Callable[[], None], n_others: int) -> None:
         work()
     finally:
         error = _joined(others)
-        others.clear()  # else the error would keep itself
+        others.clear()  # otherwise, the error would keep itself
     if error is not None:
         try:
             raise error
