@@ -27,7 +27,7 @@ from kmeans_xp.kernels import (
     takes_whole_runs,
     update_centroids,
 )
-from kmeans_xp.kernels.threads import in_threads, threads_each
+from kmeans_xp.kernels.threads import in_threads_alone
 
 __all__ = [
     "SAME_INERTIA",
@@ -127,14 +127,7 @@ def runs_in_threads(blocks: Blocks, starts: list[Array], **options: Any) -> list
     list of LloydResult
         Each is what ``lloyd`` gives from that start alone.
     """
-    if len(starts) == 1:
-        return [lloyd(blocks, starts[0], **options)]
-
-    def run(number: int) -> LloydResult:
-        with threads_each(1):
-            return lloyd(blocks, starts[number], **options)
-
-    return in_threads(run, len(starts))
+    return in_threads_alone(lambda run: lloyd(blocks, starts[run], **options), len(starts))
 
 
 def lloyd_restarts(

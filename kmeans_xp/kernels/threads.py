@@ -18,7 +18,15 @@ from threadpoolctl import ThreadpoolController
 
 from kmeans_xp.devices.availability import n_processors, n_threads
 
-__all__ = ["Waiting", "in_threads", "one_blas_thread", "scratch", "threads_each", "wait_by"]
+__all__ = [
+    "Waiting",
+    "in_threads",
+    "in_threads_alone",
+    "one_blas_thread",
+    "scratch",
+    "threads_each",
+    "wait_by",
+]
 
 R = TypeVar("R")
 
@@ -69,6 +77,18 @@ def in_threads(task: Callable[[int], R], n_tasks: int) -> list[R]:
 
     _run_beside(work, n_workers - 1)
     return [results[number] for number in range(n_tasks)]
+
+
+def in_threads_alone(task: Callable[[int], R], n_tasks: int) -> list[R]:
+    """Do as ``in_threads``, but let each of several tasks use only the thread that it runs in."""
+    if n_tasks == 1:
+        return [task(0)]
+
+    def alone(number: int) -> R:
+        with threads_each(1):
+            return task(number)
+
+    return in_threads(alone, n_tasks)
 
 
 def _next(numbers: deque[int]) -> int | None:
