@@ -420,8 +420,8 @@ DRAWN = "tests/estimators/test_properties.py"
 def fuzz(session: nox.Session) -> None:
     """A million mutations of files, thousands of drawn fits, and random jobs for an hour."""
     _install(session, "-e", ".[test]")
-    # Of files there are 80,000 in the other sessions.
-    times = {"KMEANS_XP_FUZZ": os.environ.get("KMEANS_XP_FUZZ", "13")}
+    # Of files there are 16,000 in the other sessions.
+    times = {"KMEANS_XP_FUZZ": os.environ.get("KMEANS_XP_FUZZ", "65")}
     _pytest(session, "-n", "2", "--library", "numpy", *FUZZED, env=times)
     files = ("tests/kernels/test_certified_bytes.py", "tests/test_long_runs.py")
     longer = (*files, "-k", "other_processors or thousands_of_fits")

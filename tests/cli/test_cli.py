@@ -534,6 +534,7 @@ def test_help(command: str, run: Run) -> None:
     assert command in done.stdout
 
 
+@pytest.mark.sampled(1, numpy=4)
 @pytest.mark.parametrize("absent", ["typer", "rich", "pyarrow", "PIL"])
 def test_without_the_extra_it_says_what_to_install(absent: str) -> None:
     code = f"import sys; sys.modules[{absent!r}] = None\nimport kmeans_xp.cli; kmeans_xp.cli.main()"

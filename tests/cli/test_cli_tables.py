@@ -248,6 +248,7 @@ def test_a_quote_within_a_cell_is_none(run: Run, tmp_path: Path) -> None:
     assert run("cluster", file, "-k", 2).exit_code == 0
 
 
+@pytest.mark.sampled(1, numpy=2)
 @pytest.mark.parametrize("encoding", ["ascii", "cp1252"])
 def test_a_terminal_may_lack_letters(encoding: str, tmp_path: Path) -> None:
     file, out = tmp_path / "table.csv", tmp_path / "out.csv"

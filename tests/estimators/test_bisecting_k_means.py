@@ -207,6 +207,7 @@ def test_one_cluster_is_the_weighted_mean() -> None:
 # Wherever the rows lie
 
 
+@pytest.mark.sampled(1, numpy=2)
 @pytest.mark.parametrize("strategy", STRATEGIES)
 @pytest.mark.parametrize("weighted", [False, True])
 @pytest.mark.parametrize("init", ["random", "k-means++"])

@@ -1200,7 +1200,7 @@ def test_bodies_compute_half_precision_in_float32(
     check_bodies(name, library, data.draw(problems(dtype, max_points=60, few_shapes=few_shapes)))
 
 
-@pytest.mark.sampled(2, cupy=5)
+@pytest.mark.sampled(5, numpy=4, cupy=10)
 @pytest.mark.skip_library("array_api_strict-device1", reason="drawn shapes show its device")
 @every_kernel
 @pytest.mark.parametrize("dtype", DTYPES)
