@@ -38,7 +38,7 @@ def square(n_points: int = 300) -> NDArray[np.float64]:
     return np.random.default_rng(0).random((n_points, 2))
 
 
-@pytest.mark.sampled(2, cupy=4)
+@pytest.mark.sampled(2, cupy=6)
 @pytest.mark.parametrize("dtype", PRECISIONS)
 @pytest.mark.parametrize("criterion", ["silhouette", "gap", "elbow"])
 def test_clusters_that_lie_apart_are_counted(criterion: str, dtype: str, library: Library) -> None:
@@ -63,7 +63,7 @@ def test_clusters_that_lie_apart_are_counted(criterion: str, dtype: str, library
     assert best.silhouette == pytest.approx(expected, abs=1e-5)
 
 
-@pytest.mark.sampled(2)
+@pytest.mark.sampled(2, cupy=4)
 @compiles_for_minutes
 @pytest.mark.parametrize("dtype", PRECISIONS)
 @pytest.mark.parametrize("make", [cloud, square])

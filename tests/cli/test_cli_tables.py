@@ -58,6 +58,7 @@ def by_parquet(path: Path) -> None:
     TABLE.set_index(rng.permutation(N_ROWS)).to_parquet(path)
 
 
+@pytest.mark.sampled(1, numpy=3)
 @pytest.mark.parametrize("command", ["cluster", "report", "choose-k"])
 @pytest.mark.parametrize(
     ("write", "name"),
