@@ -49,7 +49,7 @@ print((memory("VmHWM") - before) / values.nbytes)
 def test_reading_needs_little_memory_beside_the_numbers(kind: str, tmp_path: Path) -> None:
     write = {"csv": csv.write_csv, "parquet": parquet.write_table}[kind]
     files = [tmp_path / f"{size}.{kind}" for size in ("small", "large")]
-    for file, n_rows in zip(files, (100, 1_000_000), strict=True):
+    for file, n_rows in zip(files, (100, 2_000_000), strict=True):
         columns = np.random.default_rng(0).integers(0, 9, (10, n_rows))
         write(pa.table({f"c{i}": column for i, column in enumerate(columns)}), file)
     command = [sys.executable, "-c", MEASURED, *files]
