@@ -34,8 +34,9 @@ _base_profile = hypothesis.settings(
         hypothesis.HealthCheck.too_slow,
     ],
 )
-hypothesis.settings.register_profile("ci", _base_profile, max_examples=25, derandomize=True)
+hypothesis.settings.register_profile("ci", _base_profile, max_examples=10, derandomize=True)
 hypothesis.settings.register_profile("few", _base_profile, max_examples=3, derandomize=True)
+hypothesis.settings.register_profile("nightly", _base_profile, max_examples=50)
 hypothesis.settings.register_profile("thorough", _base_profile, max_examples=500)
 hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
 
@@ -179,7 +180,7 @@ def pytest_configure(config: pytest.Config) -> None:
     for line in (
         "needs(feature): skip where KNOWN_LIMITS in conftest.py says that a library lacks it",
         "sampled(n, **of): run one case of n on every library but NumPy; another number of a"
-        " library by its name: sampled(2, cupy=5). All with KMEANS_XP_FUZZ set",
+        " library by its name: sampled(2, numpy=4). All with KMEANS_XP_FUZZ set",
         "skip_library(*names, reason): skip on these libraries or variants",
         "lent: about arrays that another library's kernels compute with",
         "xfail_library(*names, reason): must fail on these libraries or variants",
@@ -237,24 +238,18 @@ def _not_covered(libraries: list[Library], test: pytest.Item) -> list[Library]:
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     asked_for = config.stash[_asked_for]
-    without_library = set()
-    least: dict[tuple[str, str], int] = {}
-    for item in items:
-        if item.get_closest_marker("sampled") and (library := _library_of(item)) is not None:
-            test = _test_on(item, library)
-            least[test] = min(_draw(item), least.get(test, 2**32))
+    left_out = _not_sampled(items)
     for item in items:
         _skip_with_older_sklearn(item)
         if (library := _library_of(item)) is not None:
-            is_not_lent = library.is_lent_only and item.get_closest_marker("lent") is None
-            if is_not_lent or _is_left_to_other_libraries(item, library, least):
-                without_library.add(item)
+            if library.is_lent_only and item.get_closest_marker("lent") is None:
+                left_out.add(item)
             _apply_markers(item, library)
         elif asked_for and "numpy" not in asked_for:
-            without_library.add(item)
-    if without_library:
-        config.hook.pytest_deselected(items=list(without_library))
-        items[:] = [item for item in items if item not in without_library]
+            left_out.add(item)
+    if left_out:
+        config.hook.pytest_deselected(items=list(left_out))
+        items[:] = [item for item in items if item not in left_out]
 
 
 def _skip_with_older_sklearn(item: pytest.Item) -> None:
@@ -265,28 +260,35 @@ def _skip_with_older_sklearn(item: pytest.Item) -> None:
         item.add_marker(pytest.mark.skipif(is_older, reason=reason))
 
 
+def _not_sampled(items: list[pytest.Item]) -> set[pytest.Item]:
+    """Return the cases that ``sampled`` leaves out: each library runs other cases of a test."""
+    if "KMEANS_XP_FUZZ" in os.environ:
+        return set()
+    cases: dict[tuple[str, str], list[pytest.Item]] = {}
+    for item in items:
+        if item.get_closest_marker("sampled"):
+            library = _library_of(item)
+            variant = "numpy" if library is None else library.variant
+            cases.setdefault((item.nodeid.partition("[")[0], variant), []).append(item)
+    left_out: set[pytest.Item] = set()
+    for of_a_test in cases.values():
+        n_run = -(-len(of_a_test) // _one_of(of_a_test[0]))  # at least one
+        left_out.update(sorted(of_a_test, key=_draw)[n_run:])
+    return left_out
+
+
 def _draw(item: pytest.Item) -> int:
     return zlib.crc32(item.nodeid.encode())
 
 
-def _test_on(item: pytest.Item, library: Library) -> tuple[str, str]:
-    """Return what all cases of a test on a library have in common."""
-    return item.nodeid.partition("[")[0], library.variant
-
-
-def _is_left_to_other_libraries(
-    item: pytest.Item, library: Library, least: Mapping[tuple[str, str], int]
-) -> bool:
-    """Tell whether ``sampled`` leaves a case out: each library runs other cases of a test.
-
-    The case of the least draw is always run.
-    """
-    mark = item.get_closest_marker("sampled")
-    if mark is None or library.name == "numpy" or "KMEANS_XP_FUZZ" in os.environ:
-        return False
+def _one_of(item: pytest.Item) -> int:
+    """Return of how many cases one is run on the library of a case; on NumPy, of one."""
+    mark, library = item.get_closest_marker("sampled"), _library_of(item)
+    assert mark is not None
     (for_others,) = mark.args
-    n: int = mark.kwargs.get(library.name, for_others)
-    return _draw(item) % n != 0 and _draw(item) != least[_test_on(item, library)]
+    name = "numpy" if library is None else library.name
+    n: int = mark.kwargs.get(name, 1 if name == "numpy" else for_others)
+    return n
 
 
 def _library_of(item: pytest.Item) -> Library | None:

@@ -198,10 +198,12 @@ def modules_after(statement: str) -> set[str]:
 
 def test_import_brings_no_extra() -> None:
     # scikit-learn imports pandas and rich where it finds them: those are hidden from us instead.
+    imports = "import kmeans_xp, kmeans_xp.plotting, kmeans_xp.selection"
     unasked = EXTRAS & modules_after("import sklearn.callback")
-    brought = EXTRAS & modules_after("import kmeans_xp")
+    assert not unasked & {"kneed", "matplotlib"}
+    brought = EXTRAS & modules_after(imports)
     assert sorted(brought - unasked) == []
-    modules_after(f"sys.modules.update(dict.fromkeys({unasked or {}})); import kmeans_xp")
+    modules_after(f"sys.modules.update(dict.fromkeys({unasked or {}})); {imports}")
 
 
 @pytest.mark.parametrize(

@@ -87,7 +87,7 @@ def bits_of(fitted: Any, library: Library) -> tuple[Any, ...]:
     return (*(library.to_host(array).tobytes() for array in arrays), fitted.inertia_)
 
 
-@pytest.mark.sampled(1, cupy=4)
+@pytest.mark.sampled(1, numpy=2, cupy=4)
 @pytest.mark.parametrize("form", [as_array, as_csr, as_blocks])
 @pytest.mark.parametrize("estimator", ESTIMATORS, ids=str)
 def test_a_fault_at_any_kernel_leaves_the_estimator_as_it_was(

@@ -162,6 +162,7 @@ def test_longer_runs_are_bit_equal_to_plain_ones(
             assert_same_run(run(problem, library, algorithm), expected)
 
 
+@pytest.mark.sampled(1, cupy=4)
 @pytest.mark.parametrize("algorithm", ALGORITHMS)
 def test_estimators_are_bit_equal_whatever_the_algorithm(algorithm: str, library: Library) -> None:
     points = library.asarray(problem_of((700, 5, 6), "float32", kind="blobs").points)

@@ -107,6 +107,7 @@ def test_the_same_directions_are_chosen(
     check_same_rows(coded_from_the_start, points, n_clusters, weighted, seed, "cosine")
 
 
+@pytest.mark.sampled(1, numpy=4)
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("weighted", [False, True])
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.__name__)

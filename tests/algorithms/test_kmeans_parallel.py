@@ -64,6 +64,7 @@ def expected_candidates(
     return chosen, [float(weights[labels == at].sum()) for at in range(len(chosen))]
 
 
+@pytest.mark.sampled(1, cupy=4)
 @pytest.mark.parametrize("dtype", PRECISIONS)
 @pytest.mark.parametrize("weighted", [False, True])
 def test_candidates_are_those_of_a_loop_over_the_rows(
@@ -81,6 +82,7 @@ def test_candidates_are_those_of_a_loop_over_the_rows(
         np.testing.assert_allclose(points, (host - host.mean(axis=0))[chosen], atol=1e-5)
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("weighted", [False, True])
 @pytest.mark.parametrize("size", [1, 2, 40, 103])
 def test_rows_in_blocks_have_the_same_candidates_in_few_visits(

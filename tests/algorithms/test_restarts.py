@@ -205,6 +205,7 @@ def test_of_no_runs_none_is_the_best() -> None:
     assert best_of([]) is None
 
 
+@pytest.mark.sampled(1, numpy=2)
 @pytest.mark.skipif(why_numba_is_unusable() is not None, reason="only numba takes whole runs")
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("is_weighted", [False, True])

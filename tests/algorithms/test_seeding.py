@@ -69,6 +69,7 @@ def test_starts_of_several_runs_are_those_of_each_in_turn(
     assert together.random_sample() == in_turn.random_sample()
 
 
+@pytest.mark.sampled(1, cupy=4)
 @pytest.mark.parametrize("dtype", PRECISIONS)
 @pytest.mark.parametrize("weighted", [False, True])
 @pytest.mark.parametrize("n_clusters", [1, 2, 7, 25])

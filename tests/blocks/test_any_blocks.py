@@ -44,7 +44,7 @@ from kmeans_xp.kernels import (
 from tests.doubles import Chopped, sizes_of, skip_many_launches
 
 pytestmark = [
-    pytest.mark.sampled(3),
+    pytest.mark.sampled(3, numpy=2, cupy=6),
     pytest.mark.skip_library(
         "array_api_strict-device1", reason="its first device shows what blocks do"
     ),

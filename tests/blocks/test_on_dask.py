@@ -714,6 +714,7 @@ def out_of_memory(from_now_on: Any = None) -> Any:
     return of_chunk
 
 
+@pytest.mark.sampled(1, numpy=2)
 @pytest.mark.parametrize("shares_work", [False, True], ids=["own work", "shared work"])
 def test_a_chunk_that_workers_run_out_of_memory_for_is_named(
     shares_work: bool, with_little_memory: Any
@@ -726,6 +727,7 @@ def test_a_chunk_that_workers_run_out_of_memory_for_is_named(
     assert isinstance(caught.value.__cause__, distributed.KilledWorker)
 
 
+@pytest.mark.sampled(1, numpy=2)
 @pytest.mark.parametrize("is_held", [True, False], ids=["held", "computed anew"])
 def test_workers_that_run_out_of_memory_in_an_iteration_name_the_chunk(
     is_held: bool, with_little_memory: Any, tmp_path: Any, monkeypatch: pytest.MonkeyPatch

@@ -534,6 +534,7 @@ def test_help(command: str, run: Run) -> None:
     assert command in done.stdout
 
 
+@pytest.mark.sampled(1, numpy=4)
 @pytest.mark.parametrize("absent", ["typer", "rich", "pyarrow", "PIL"])
 def test_without_the_extra_it_says_what_to_install(absent: str) -> None:
     code = f"import sys; sys.modules[{absent!r}] = None\nimport kmeans_xp.cli; kmeans_xp.cli.main()"
@@ -836,6 +837,7 @@ def test_years_have_no_thousands_separator(
     assert f">{expected}<" in (tmp_path / "r.html").read_text(encoding="utf-8")
 
 
+@pytest.mark.sampled(1, numpy=3)
 @pytest.mark.parametrize("width", [60, 100, 1000])
 @pytest.mark.parametrize(("n_clusters", "n_columns"), [(3, 2), (50, 4), (4, 20), (50, 20)])
 def test_the_summary_fits_any_width_uncut(width: int, n_clusters: int, n_columns: int) -> None:

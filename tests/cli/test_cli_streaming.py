@@ -80,6 +80,7 @@ def assert_same_rows(found: pa.Table, expected: pa.Table) -> None:
     assert adjusted_rand_score(found[last].to_numpy(), expected[last].to_numpy()) == 1.0
 
 
+@pytest.mark.sampled(1, numpy=3)
 @pytest.mark.parametrize("kind", WRITERS)
 @pytest.mark.parametrize("options", [[], ["--scale"], ["--mini-batch"]])
 def test_cluster_prints_and_writes_the_same(

@@ -58,6 +58,7 @@ def by_parquet(path: Path) -> None:
     TABLE.set_index(rng.permutation(N_ROWS)).to_parquet(path)
 
 
+@pytest.mark.sampled(1, numpy=3)
 @pytest.mark.parametrize("command", ["cluster", "report", "choose-k"])
 @pytest.mark.parametrize(
     ("write", "name"),
@@ -248,6 +249,7 @@ def test_a_quote_within_a_cell_is_none(run: Run, tmp_path: Path) -> None:
     assert run("cluster", file, "-k", 2).exit_code == 0
 
 
+@pytest.mark.sampled(1, numpy=2)
 @pytest.mark.parametrize("encoding", ["ascii", "cp1252"])
 def test_a_terminal_may_lack_letters(encoding: str, tmp_path: Path) -> None:
     file, out = tmp_path / "table.csv", tmp_path / "out.csv"

@@ -23,7 +23,7 @@ from kmeans_xp.cli import images, streaming, tables  # noqa: E402
 from tests.mutations import Mutations, n_mutations, write_anew  # noqa: E402
 
 #: of each kind of file: by formats that one parser reads, by pictures, and by rows read in blocks
-N_MUTATIONS = n_mutations(10_000)
+N_MUTATIONS = n_mutations(2000)
 
 N_ROWS = 12
 TABLE = pa.table(

@@ -72,6 +72,7 @@ def test_weights_out_of_range_are_told_of_as_of_a_fit(library: Library) -> None:
         k_means_batched(X, 3, sample_weight=library.asarray(weights))
 
 
+@pytest.mark.sampled(1, cupy=4)
 @pytest.mark.parametrize("dtype", PRECISIONS)
 @pytest.mark.parametrize("is_weighted", [False, True])
 @pytest.mark.parametrize("n_init", [1, 3])

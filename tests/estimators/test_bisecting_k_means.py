@@ -97,7 +97,7 @@ def test_the_strategies_differ() -> None:
     assert 40 in counts["largest_cluster"]
 
 
-@pytest.mark.sampled(2)
+@pytest.mark.sampled(2, dpnp=5)
 @pytest.mark.parametrize("k", [1, 2, 3, 7, 30])
 @pytest.mark.parametrize("strategy", STRATEGIES)
 def test_predict_equals_labels(k: int, strategy: str, library: Library) -> None:
@@ -207,6 +207,7 @@ def test_one_cluster_is_the_weighted_mean() -> None:
 # Wherever the rows lie
 
 
+@pytest.mark.sampled(1, numpy=2)
 @pytest.mark.parametrize("strategy", STRATEGIES)
 @pytest.mark.parametrize("weighted", [False, True])
 @pytest.mark.parametrize("init", ["random", "k-means++"])
@@ -244,7 +245,7 @@ def test_streamed_rows_are_split_as_those_in_memory(
         assert model.inertia_ == pytest.approx(expected.inertia_, rel=1e-9)
 
 
-@pytest.mark.sampled(2)
+@pytest.mark.sampled(2, dpnp=4)
 @pytest.mark.parametrize("strategy", STRATEGIES)
 @pytest.mark.parametrize("weighted", [False, True])
 def test_blocks_on_any_device_are_split_as_rows_in_memory(

@@ -79,6 +79,7 @@ def path(tmp_path: Path) -> Path:
     return tmp_path / "fit.ckpt"
 
 
+@pytest.mark.sampled(1, numpy=2)
 @pytest.mark.parametrize("numba", ["1", "0"])
 def test_a_fit_killed_by_the_system_ends_with_the_same_bits(numba: str, tmp_path: Path) -> None:
     done = subprocess.run(
@@ -100,6 +101,7 @@ def test_a_fit_killed_by_the_system_ends_with_the_same_bits(numba: str, tmp_path
         assert end["is_removed"]
 
 
+@pytest.mark.sampled(1, cupy=3)
 @pytest.mark.parametrize("estimator_class", ESTIMATORS)
 @pytest.mark.parametrize("after", [1, 2, 5])
 def test_every_library_ends_with_the_same_bits(

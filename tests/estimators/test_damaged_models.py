@@ -25,7 +25,7 @@ X = np.random.default_rng(0).normal(size=(40, 50)).astype(np.float32)
 SMALL = np.ascontiguousarray(X[:, :5])
 
 #: of models by each of the seeds, and of checkpoints of each estimator
-SEEDS, N_MUTATIONS, N_CHECKPOINTS = range(4), n_mutations(2500), n_mutations(5000)
+SEEDS, N_MUTATIONS, N_CHECKPOINTS = range(4), n_mutations(500), n_mutations(1000)
 
 #: what JSON could hold in the place of anything
 STRANGE = [

@@ -24,6 +24,7 @@ def threads(n_threads: int, *, also_blas: bool) -> Iterator[None]:
         yield
 
 
+@pytest.mark.sampled(1, numpy=2)
 @pytest.mark.parametrize("also_blas", [False, True])
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("weighted", [False, True])
@@ -67,6 +68,7 @@ def test_what_follows_a_fit_does_not_depend_on_the_number_of_threads(dtype: type
     assert found[0] == found[1] == found[2]
 
 
+@pytest.mark.sampled(1, cupy=2)
 @pytest.mark.parametrize("dtype", PRECISIONS)
 @pytest.mark.parametrize("estimator_class", [KMeans, MiniBatchKMeans])
 def test_a_second_run_has_the_same_bits(

@@ -47,7 +47,7 @@ def test_pickles_load_where_the_arrays_lay(estimator_class: Any, library: Librar
         )
 
 
-@pytest.mark.sampled(1, cupy=3)
+@pytest.mark.sampled(1, cupy=3, dpnp=3)
 @pytest.mark.skip_library(
     *("numpy", "array_api_strict", "torch", "jax"),
     reason="arrays of this library lie on the host, and pickles of them need it",

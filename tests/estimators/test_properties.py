@@ -209,6 +209,7 @@ FORMS: dict[Callable[[Case, Library], tuple[Any, Any]], tuple[str, ...]] = {
 }
 
 
+@pytest.mark.sampled(1, cupy=2)
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @given(data=st.data())

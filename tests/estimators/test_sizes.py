@@ -35,6 +35,7 @@ def best_labels(X: Host, centroids: Host, bounds: SizeBounds, metric: str) -> Ho
     return cheapest_labels(np.ascontiguousarray(costs.T), bounds)
 
 
+@pytest.mark.sampled(1, cupy=4)
 @pytest.mark.parametrize(
     "dtype", ["float32", pytest.param("float64", marks=pytest.mark.needs("float64"))]
 )

@@ -19,7 +19,7 @@ pytestmark = pytest.mark.skip_library(
 )
 
 #: With KMEANS_XP_FUZZ 462 problems and 63 wide ones; `benchmarks.doubtful_rows --fuzz` has more.
-N_ROUNDS, N_WIDE_ROUNDS = (22, 3) if "KMEANS_XP_FUZZ" in os.environ else (8, 1)
+N_ROUNDS, N_WIDE_ROUNDS = (22, 3) if "KMEANS_XP_FUZZ" in os.environ else (3, 1)
 
 
 def rows_of(problem: Problem, library: Library) -> DenseRows:
@@ -65,12 +65,14 @@ def check(seeds: range, library: Library, *, is_wide: bool = False) -> None:
         np.testing.assert_array_equal(labels, by_the_chain(rows, centroids), f"seed {seed}")
 
 
+@pytest.mark.sampled(1, cupy=3)
 @pytest.mark.parametrize("kind", KINDS)
 def test_labels_are_those_of_the_chain(kind: str, library: Library) -> None:
     first = KINDS.index(kind)
     check(range(first, first + N_ROUNDS * len(KINDS), len(KINDS)), library)
 
 
+@pytest.mark.sampled(1, cupy=3)
 @pytest.mark.parametrize("kind", KINDS)
 def test_labels_of_many_features_are_those_of_the_chain(kind: str, library: Library) -> None:
     first = KINDS.index(kind)
@@ -107,6 +109,7 @@ def test_no_wait_and_no_barrier_is_missing(
     assert n_again == n_doubtful
 
 
+@pytest.mark.sampled(1, cupy=3)
 @pytest.mark.parametrize("band", [(16, 100), (128, 64), (150, 40)])
 @pytest.mark.parametrize(
     "dtype",

@@ -82,6 +82,7 @@ def gap_over_bound(rows: Host, centroids: Host, depth: int, exponent: int) -> Ho
     return gap
 
 
+@pytest.mark.sampled(1, cupy=3)
 @pytest.mark.parametrize("case", CASES)
 @pytest.mark.parametrize(("n_features", "depth"), [(16, 16), (128, 128), (150, 192)])
 def test_a_row_has_a_proof_just_above_the_bound_and_none_below(

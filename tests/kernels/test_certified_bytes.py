@@ -70,6 +70,7 @@ def moved(rows: DenseRows, labels: Host, centroids: Host) -> Host:
     return np.where(mass[:, None] > 0, means, centroids).astype(centroids.dtype)
 
 
+@pytest.mark.sampled(1, numpy=3)
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.filterwarnings("ignore:overflow", "ignore:invalid value")

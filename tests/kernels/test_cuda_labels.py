@@ -55,7 +55,7 @@ def _last_bit(number: Any) -> int:
 
 
 @with_cupy_alone
-@settings(max_examples=15)
+@settings(max_examples=6)
 @given(
     band=st.sampled_from(BANDS),
     dtype=st.sampled_from(DTYPES),

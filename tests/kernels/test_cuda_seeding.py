@@ -46,6 +46,7 @@ def without_fusing(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
     return turn_off
 
 
+@pytest.mark.sampled(1, cupy=2)
 @pytest.mark.parametrize("dtype", ["float16", "float32"])
 @pytest.mark.parametrize("weighted", [False, True])
 @pytest.mark.parametrize(("n_features", "n_trials"), [(1, 1), (3, 3), (33, 5), (70, 16)])
@@ -104,6 +105,7 @@ def test_replayed_centres_are_the_same_rows(
     assert chosen(blocks, 24, library) == replayed
 
 
+@pytest.mark.sampled(1, cupy=2)
 @pytest.mark.parametrize("weighted", [False, True])
 @pytest.mark.parametrize("is_small", [False, True])
 def test_a_centre_is_three_launches_and_nothing_is_read(

@@ -104,6 +104,7 @@ def test_the_page_has_every_kernel(library: Library) -> None:
     assert on_page == names, "run: python benchmarks/kernel_resources.py --write"
 
 
+@pytest.mark.sampled(1, cupy=3)
 @with_cupy_alone
 @pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
 @pytest.mark.parametrize("shape", [(300, 3, 4), (300, 70, 9), (300, 130, 9)])
@@ -201,6 +202,7 @@ def test_every_template_of_a_source_is_found(name: str, library: Library) -> Non
         assert found[each.name].count(",") + bool(found[each.name]) == len(each.parameters)
 
 
+@pytest.mark.sampled(1, cupy=2)
 @with_cupy_alone
 # Others are compiled by ``python benchmarks/kernel_resources.py``, which tells of spills too.
 @pytest.mark.parametrize("architecture", [90])

@@ -69,6 +69,7 @@ def steps_over(rows: DenseRows, library: Library, tol: float = 0.0) -> Steps:
     return steps_of(rows, blocks.reduce, tol, xp=library.xp)
 
 
+@pytest.mark.sampled(1, cupy=2)
 @pytest.mark.parametrize("n_features", [3, 70, 140])
 @pytest.mark.parametrize("is_certified", [False, True])
 def test_a_replayed_step_gives_what_the_step_gives(

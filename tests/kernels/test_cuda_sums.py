@@ -36,6 +36,7 @@ def rows_of(library: Library, n_rows: int, n_features: int, *, weighted: bool) -
     )
 
 
+@pytest.mark.sampled(1, cupy=3)
 @pytest.mark.parametrize("kind", ["even", "skewed", "one cluster"])
 @pytest.mark.parametrize(
     ("n_rows", "n_clusters"),

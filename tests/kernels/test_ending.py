@@ -17,7 +17,8 @@ AFTER_THE_MAIN_THREAD = """
 """
 
 
-@pytest.mark.parametrize("when", [AT_EXIT, AFTER_THE_MAIN_THREAD])
+@pytest.mark.sampled(1, numpy=2)
+@pytest.mark.parametrize("when", [AT_EXIT, AFTER_THE_MAIN_THREAD], ids=["at exit", "after"])
 @pytest.mark.parametrize("numba", ["0", "1"])
 def test_a_fit_when_no_thread_can_be_begun(when: str, numba: str) -> None:
     program = f"""

@@ -29,6 +29,8 @@ stats = pytest.importorskip(
     "cupy_on_cpu_stats", reason="counts are the emulation's, which is not here"
 )
 
+pytestmark = pytest.mark.sampled(1, cupy=2)
+
 #: more bytes than any result of the size of the clusters has here, fewer than any of the rows'
 SMALL = 3000
 N_POINTS, N_FEATURES, N_CLUSTERS = 2000, 4, 6

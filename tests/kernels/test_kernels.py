@@ -1201,7 +1201,7 @@ def test_bodies_compute_half_precision_in_float32(
     check_bodies(name, library, data.draw(problems(dtype, max_points=60, few_shapes=few_shapes)))
 
 
-@pytest.mark.sampled(2, cupy=5)
+@pytest.mark.sampled(5, numpy=4, cupy=20)
 @pytest.mark.skip_library("array_api_strict-device1", reason="drawn shapes show its device")
 @every_kernel
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -1217,6 +1217,7 @@ def test_bodies_agree_with_the_oracle_at_fixed_shapes(
     check_bodies(name, library, fixed_problems(dtype)[index])
 
 
+@pytest.mark.sampled(1, jax=2, dpnp=3)
 @every_kernel
 def test_bodies_agree_with_the_oracle_across_tile_borders(name: str, library: Library) -> None:
     problem = problem_of((53, 3, 11), "float32", weights="zeros", tiles=Tiles(5, 4))
@@ -1226,7 +1227,7 @@ def test_bodies_agree_with_the_oracle_across_tile_borders(name: str, library: Li
     check_bodies(name, library, problem)
 
 
-@pytest.mark.sampled(2)
+@pytest.mark.sampled(2, jax=5, dpnp=5, cupy=4)
 @every_kernel
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_bodies_read_any_memory_layout(name: str, layout: str, library: Library) -> None:
@@ -1238,7 +1239,7 @@ def test_bodies_read_any_memory_layout(name: str, layout: str, library: Library)
         check_bodies(name, library, problem)
 
 
-@pytest.mark.sampled(2)
+@pytest.mark.sampled(2, jax=5, dpnp=5)
 @every_kernel
 def test_a_row_between_equal_centroids_goes_to_the_first(name: str, library: Library) -> None:
     problem = problem_of((24, 2, 3), "float32", kind="grid", tiles=Tiles(24, 4))
@@ -1248,6 +1249,7 @@ def test_a_row_between_equal_centroids_goes_to_the_first(name: str, library: Lib
     check_bodies(name, library, replace(problem, centroids=centroids))
 
 
+@pytest.mark.sampled(1, cupy=3)
 @pytest.mark.parametrize("name", ["lloyd_step", "nearest_centroid", "nearest_labels"])
 def test_the_nearest_of_thousands_of_centroids_is_found(name: str, library: Library) -> None:
     problem = problem_of((40, 2, 4500), "float32", kind="grid")

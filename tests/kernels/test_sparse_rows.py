@@ -127,7 +127,7 @@ def flat(result: Any) -> list[Any]:
     return [array for part in result for array in flat(part)]
 
 
-@pytest.mark.sampled(3, cupy=6)
+@pytest.mark.sampled(3, numpy=2, cupy=12)
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
@@ -213,7 +213,7 @@ def random_problem(seed: int, library: Library) -> Both:
     return Both(computed_in(dtype), computed_in("float64"))
 
 
-@pytest.mark.sampled(1, cupy=5)
+@pytest.mark.sampled(1, cupy=10)
 @pytest.mark.parametrize("seed", range(60))
 def test_any_rows_give_what_dense_rows_give_with_any_number_of_threads(
     seed: int, library: Library
@@ -421,6 +421,7 @@ def bits_of(name: str, problem: Problem, library: Library) -> list[bytes]:
     return [library.to_host(array).tobytes() for array in flat(result)]
 
 
+@pytest.mark.sampled(1, numpy=2)
 @pytest.mark.skip_library("cupy", reason="threads are those of NumPy's kernels")
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("shape", [(3000, 40, 9), (700, 9000, 12)], ids=str)

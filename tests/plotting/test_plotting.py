@@ -414,12 +414,6 @@ def test_unknown_formats_are_refused(name: str) -> None:
         plotting.check_format(name)
 
 
-def test_importing_the_package_does_not_import_matplotlib() -> None:
-    code = "import sys, kmeans_xp.plotting; print('matplotlib' in sys.modules)"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "False"
-
-
 def test_without_matplotlib_it_says_what_to_install() -> None:
     code = (
         "import sys; sys.modules['matplotlib'] = None\n"
