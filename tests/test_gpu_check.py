@@ -380,6 +380,8 @@ def test_the_environment_rates_memory_and_peers_are_told(
     assert set(peers) == {"kmeans_xp", "torch", "cuml", "flash_kmeans"}
     assert all("unusable" in each or each["iteration_s"] for each in peers.values())
     assert result["batch"]["products_per_s"] > 0
+    assert result["batch"]["in_turn_s"] > 0
+    assert result["batch"]["is_bit_equal"]
     (problems,) = result["problems"].values()
     assert problems["is_bit_equal"]
     assert problems["each_s"] == pytest.approx(problems["all_s"] / 6)
