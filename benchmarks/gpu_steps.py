@@ -44,6 +44,9 @@ __all__ = ["answer_step"]
 ROOT = Path(__file__).resolve().parents[1]
 DTYPES = ("float32", "float64")
 
+#: which are not one pass: labels by tensor cores
+LARGER_PROBLEMS = Problems(100, 5000, 128, 256)
+
 PEER_SIZES = ("1M x 16, k=100", "200k x 128, k=256", "1M x 128, k=1024")
 
 #: relative difference of the inertia from NumPy's that rounding explains
@@ -371,7 +374,7 @@ def _batch(setting: Setting, answer: Answer) -> None:
 
 def _problems(setting: Setting, answer: Answer) -> None:
     """Time many small problems in one call, and some of them one after another."""
-    for size in (Problems(6, 60, 3, 4),) if setting.is_quick else PROBLEMS:
+    for size in (Problems(6, 60, 3, 4),) if setting.is_quick else (*PROBLEMS, LARGER_PROBLEMS):
         name = f"{size.n_problems} of {size.n_points} x {size.n_features}, k={size.n_clusters}"
         with _reporting(name, answer) as found:
             _problems_of(size, setting, found, answer)
