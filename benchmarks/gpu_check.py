@@ -340,8 +340,10 @@ def _line_of_the_batch(report: dict[str, Any]) -> str:
     if not found:
         return ""
     return (
-        f"A step of each of {found['size']}: {_scaled(found['all_s'], 1e-3)} ms, "
-        f"{_rate(found['products_per_s'])} TFLOP/s of products, sums and all."
+        f"A step of each of {found['size']}: {_scaled(found['all_s'], 1e-3)} ms at once, "
+        f"{_rate(found['products_per_s'])} TFLOP/s of products, sums and all; "
+        f"{_scaled(found['in_turn_s'], 1e-3)} ms one after another. "
+        f"Bit-equal: {_told(found['is_bit_equal'])}."
     )
 
 

@@ -35,7 +35,7 @@ from kmeans_xp.devices import choose, memory, namespace_of
 from kmeans_xp.estimators.preparation import prepared
 from kmeans_xp.kernels import DenseRows, lloyd_step, nearest_labels, update_centroids
 from kmeans_xp.kernels.for_cupy.certified import Labelling, is_certified
-from kmeans_xp.kernels.for_cupy.launching import types_of
+from kmeans_xp.kernels.for_cupy.launching import ManyRows, types_of
 from kmeans_xp.kernels.for_cupy.stepping import step_and_update
 from kmeans_xp.kernels.for_cupy.sums import Zeros
 
@@ -43,6 +43,9 @@ __all__ = ["answer_step"]
 
 ROOT = Path(__file__).resolve().parents[1]
 DTYPES = ("float32", "float64")
+
+#: which are not one pass: labels by tensor cores
+LARGER_PROBLEMS = Problems(100, 5000, 128, 256)
 
 PEER_SIZES = ("1M x 16, k=100", "200k x 128, k=256", "1M x 128, k=1024")
 
@@ -333,32 +336,45 @@ def _parity(host: Any, size: Size, found: Callable[..., None], answer: Answer) -
 
 
 def _batch(setting: Setting, answer: Answer) -> None:
-    """Time a step of each of several sets of half-precision rows, as one batch of them."""
+    """Time a step of each of several sets of half-precision rows: in turn, and at once."""
     n_sets, *shape = (2, 300, 80, 20) if setting.is_quick else (32, 131_072, 128, 1000)
     n_points, n_features, n_clusters = shape
     rng = cupy.random.default_rng(0)
     points = rng.standard_normal((n_sets, n_points, n_features), dtype=np.float32)
-    sets = [DenseRows(each) for each in points.astype(np.float16)]
-    starts = [rows.points[:n_clusters].astype(np.float32) for rows in sets]
-    zeros = Zeros()
+    points = points.astype(np.float16)
+    origins = cupy.zeros((n_sets, n_features), dtype=np.float32)
+    sets = ManyRows(points, None, origins, cupy.arange(n_sets, dtype=np.int32))
+    starts = points[:, :n_clusters].astype(np.float32)
+    zeros, zeros_of_all, xp = Zeros(), Zeros(), namespace_of(starts)
 
-    def steps() -> None:
-        for rows, start in zip(sets, starts, strict=True):
-            step_and_update(rows, start, zeros, xp=namespace_of(start))
+    def in_turn() -> list[Any]:
+        return [
+            step_and_update(DenseRows(*each), start, zeros, xp=xp)[1].centroids
+            for *each, start in zip(points, [None] * n_sets, origins, starts, strict=True)
+        ]
 
-    all_s = _median_s(steps, budget_s=setting.budget_s(2.0))
+    def at_once() -> Any:
+        return step_and_update(sets, starts, zeros_of_all, xp=xp)[1].centroids
+
+    is_bit_equal = _bits(*at_once()) == _bits(*in_turn())
+    all_s = _median_s(at_once, budget_s=setting.budget_s(2.0))
+    in_turn_s = _median_s(in_turn, budget_s=setting.budget_s(2.0))
     products = 2.0 * n_sets * n_points * padded_columns(n_features, n_clusters)
     products *= padded_features(n_features)
     answer.add(
         size=f"{n_sets} x {n_points} x {n_features}, k={n_clusters}, float16",
         all_s=all_s,
+        in_turn_s=in_turn_s,
         products_per_s=products / all_s,
+        is_bit_equal=is_bit_equal,
     )
+    if not is_bit_equal:
+        answer.fail("a batch at once and in turn gives other bits")
 
 
 def _problems(setting: Setting, answer: Answer) -> None:
     """Time many small problems in one call, and some of them one after another."""
-    for size in (Problems(6, 60, 3, 4),) if setting.is_quick else PROBLEMS:
+    for size in (Problems(6, 60, 3, 4),) if setting.is_quick else (*PROBLEMS, LARGER_PROBLEMS):
         name = f"{size.n_problems} of {size.n_points} x {size.n_features}, k={size.n_clusters}"
         with _reporting(name, answer) as found:
             _problems_of(size, setting, found, answer)

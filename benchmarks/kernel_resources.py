@@ -195,7 +195,7 @@ def compiled(names: Sequence[str], architecture: int, text: str) -> Compilation 
     NVRTCError
         If the source does not compile; the compiler's log is printed.
     """
-    from cupy_backends.cuda.libs import nvrtc
+    from cupy.cuda import nvrtc
 
     if architecture not in nvrtc.getSupportedArchs():
         return None
@@ -261,7 +261,8 @@ def page(compilations: Sequence[Compilation], nvrtc_version: tuple[int, int]) ->
 _PAGE = """\
 # The CUDA kernels, as compiled
 
-`python benchmarks/kernel_resources.py --write` writes this page. It needs CuPy, and no GPU.
+`python benchmarks/kernel_resources.py --write` writes this page. It needs CuPy, and no GPU. It
+compiles by `cupy.cuda.nvrtc`, since `cupy.RawModule` compiles only for the GPU that is there.
 
 The modules of `kmeans_xp/kernels/for_cupy` can ask for {n_kernels} instantiations of kernels.
 For each, the table has what NVRTC {version} reports: the registers of a thread on each
@@ -342,7 +343,7 @@ def _main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--write", action="store_true", help=f"write docs/{PAGE.name}")
     asked_for = parser.parse_args()
-    from cupy_backends.cuda.libs import nvrtc
+    from cupy.cuda import nvrtc
 
     tried = {architecture: _compiled_all(architecture) for architecture in ARCHITECTURES}
     compilations = [each for each in tried.values() if each is not None]

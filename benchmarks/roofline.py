@@ -118,6 +118,15 @@ BATCH = Size("131072 x 128, k=1000, 32 sets of float16", 131_072, 128, 1000)
 N_SETS = 32
 BATCH_AIM = (4000, 4700)
 
+#: numbers of problems for one call of `k_means_batched`, and the size of each
+PROBLEMS = (
+    (1000, Size("500 x 8, k=8", 500, 8, 8)),
+    (100, Size("500 x 64, k=20", 500, 64, 20)),
+    (200, Size("2000 x 64, k=64", 2000, 64, 64)),
+    (100, Size("5000 x 128, k=256", 5000, 128, 256)),
+    (30, Size("20k x 128, k=256", 20_000, 128, 256)),
+)
+
 #: sizes of some ways that an iteration is done, small enough for any machine
 QUICK_GRID = (Size("quick, few features", 500, 4, 5), Size("quick, many features", 300, 80, 7))
 
@@ -256,15 +265,22 @@ def _tile_rows(n_features: int, itemsize: int) -> int:
     return 2 * _THREADS if width * itemsize <= _MOST_BYTES_OF_TWO else _THREADS
 
 
-def reach_s(size: Size, itemsize: int, rates: Rates) -> float:
-    """Return what an iteration should take by the assumptions above, in seconds."""
+def reach_s(size: Size, itemsize: int, rates: Rates, n_problems: int = 1) -> float:
+    """Return what an iteration should take by the assumptions above, in seconds.
+
+    The launches for several problems are those for one.
+    """
+    launching = design_of(*size.shape, itemsize).n_launches * sum(LAUNCH_S) / 2
+    return max(n_problems * _work_s(size, itemsize, rates), launching)
+
+
+def _work_s(size: Size, itemsize: int, rates: Rates) -> float:
     shape = size.shape
     design = design_of(*shape, itemsize)
     gemm_rate = rates.gemm[max(itemsize, 4)]  # halves are computed in float32
-    launching = design.n_launches * sum(LAUNCH_S) / 2
     moving = design.n_bytes / (READ_EFFICIENCY * rates.bandwidth)
     if design.path == "one pass":
-        return max(_gemm_s(*shape, EFFICIENCY[design.path] * gemm_rate), moving, launching)
+        return max(_gemm_s(*shape, EFFICIENCY[design.path] * gemm_rate), moving)
     # Labels first, then sums, which are memory's.
     in_chain = _gemm_s(*shape, EFFICIENCY["chain"] * gemm_rate)
     reading = _read_s(size.n_points, size.n_features, itemsize, READ_EFFICIENCY * rates.bandwidth)
@@ -279,7 +295,7 @@ def reach_s(size: Size, itemsize: int, rates: Rates) -> float:
         multiplying = max(products, choosing)
         labels = multiplying + reading if is_wide else max(multiplying, reading)
         labels += DOUBTFUL * in_chain
-    return max(labels + moving - reading, launching)
+    return labels + moving - reading
 
 
 def aimed_at(rates: Rates = H100) -> dict[str, tuple[float, float]]:
@@ -298,6 +314,7 @@ def page_tables(rates: Rates = H100) -> str:
         "float32": _table(4, rates),
         "float64": _table(8, rates),
         "Beside the aim": _table_of_aims(rates),
+        "Problems at once": _table_of_problems(rates),
     }
     return "\n\n".join(f"### {name}\n\n{table}" for name, table in tables.items())
 
@@ -308,6 +325,21 @@ def _table_of_aims(rates: Rates) -> str:
         _, most = AIMS.get(name, BATCH_AIM)
         both = _us(least) if most == round(least * 1e6) else f"{_us(least)}-{most}"
         lines.append(f"| {name} | {both} | {_us(reach)} | {reach / least:.2f} |")
+    return "\n".join(lines)
+
+
+def _table_of_problems(rates: Rates) -> str:
+    lines = [
+        "| problems of float32 | path | launches | one after another | at once | of that |",
+        "|---|---|---:|---:|---:|---:|",
+    ]
+    for n_problems, size in PROBLEMS:
+        design = design_of(*size.shape, 4)
+        in_turn = n_problems * reach_s(size, 4, rates)
+        together = reach_s(size, 4, rates, n_problems)
+        cells = (f"{n_problems} of {size.name}", design.path, str(design.n_launches))
+        times = (_us(in_turn), _us(together), f"{together / in_turn:.2g}")
+        lines.append(f"| {' | '.join((*cells, *times))} |")
     return "\n".join(lines)
 
 

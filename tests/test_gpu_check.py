@@ -116,6 +116,15 @@ def test_columns_are_padded_as_the_kernels_multiply_them() -> None:
 def test_more_launches_than_the_floor_is_long_bind_a_tiny_problem() -> None:
     tiny = Size("tiny", 500, 4, 5)
     assert roofline.reach_s(tiny, 4, H100) == pytest.approx(3 * 3.75e-6)
+    assert roofline.reach_s(tiny, 4, H100, 100) == roofline.reach_s(tiny, 4, H100)
+
+
+def test_problems_at_once_take_their_work_and_the_launches_of_one() -> None:
+    size = Size("", 1_000_000, 128, 1024)
+    assert roofline.reach_s(size, 4, H100, 3) == pytest.approx(3 * roofline.reach_s(size, 4, H100))
+    in_turn = [n * roofline.reach_s(size, 4, H100) for n, size in roofline.PROBLEMS]
+    at_once = [roofline.reach_s(size, 4, H100, n) for n, size in roofline.PROBLEMS]
+    assert all(one < other for one, other in zip(at_once, in_turn, strict=True))
 
 
 def test_the_page_has_the_tables_as_computed() -> None:
@@ -380,6 +389,8 @@ def test_the_environment_rates_memory_and_peers_are_told(
     assert set(peers) == {"kmeans_xp", "torch", "cuml", "flash_kmeans"}
     assert all("unusable" in each or each["iteration_s"] for each in peers.values())
     assert result["batch"]["products_per_s"] > 0
+    assert result["batch"]["in_turn_s"] > 0
+    assert result["batch"]["is_bit_equal"]
     (problems,) = result["problems"].values()
     assert problems["is_bit_equal"]
     assert problems["each_s"] == pytest.approx(problems["all_s"] / 6)

@@ -131,9 +131,9 @@ def k_means_batched(
     needs k-means++, Euclidean distances, and problems so small that ``k_means`` would use one
     thread (some 10,000 rows of few features). The first call compiles it in some seconds.
 
-    On CUDA each launch works on all problems. It needs k-means++, Euclidean distances, at most 64
-    features and 4 million numbers in each problem, and sums of clusters that fit in a block's
-    shared memory. Other problems are solved one after another, with bit-identical results.
+    On CUDA each launch works on all problems. It needs k-means++, Euclidean distances, and at most
+    4 million numbers in each problem. Other problems are solved one after another, with
+    bit-identical results.
 
     Rows of weight 0 get labels. As in ``k_means``, they count in the mean variance.
 

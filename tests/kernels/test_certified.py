@@ -181,6 +181,76 @@ def test_rows_without_a_proof_are_labelled_whichever_blocks_they_are_of(
         assert n_points - n_proven - 40 <= n_doubtful <= n_points - n_proven
 
 
+@pytest.mark.parametrize("arithmetic", ["h100", "a100"])
+@pytest.mark.parametrize("is_late", [False, True])
+@pytest.mark.parametrize(
+    ("n_features", "dtype", "problems"),
+    [
+        *((100, dtype, (1, 0, 1)) for dtype in ("float32", "float16")),
+        pytest.param(100, "bfloat16", (0, 1), marks=pytest.mark.needs("bfloat16")),
+        *((150, dtype, problems) for dtype, problems in (("float16", (1, 0)), ("float32", None))),
+        *((20, dtype, problems) for dtype, problems in (("float32", None), ("float64", (1, 1)))),
+    ],
+)
+@pytest.mark.sampled(1, cupy=3)
+def test_labels_of_several_runs_are_those_of_each_in_two_launches(
+    n_features: int,
+    dtype: str,
+    problems: tuple[int, ...] | None,
+    is_late: bool,
+    arithmetic: str,
+    library: Library,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    import cupy
+
+    from kmeans_xp.kernels.for_cupy import certified
+    from kmeans_xp.kernels.for_cupy.labels import running_minimum_labels
+    from kmeans_xp.kernels.for_cupy.launching import ManyRows
+
+    stats = pytest.importorskip("cupy_on_cpu_stats", reason="needs a count of launches")
+    type_of = pytest.importorskip("ml_dtypes").bfloat16 if dtype == "bfloat16" else dtype
+    computed = "float64" if dtype == "float64" else "float32"
+    rng = np.random.default_rng(0)
+    points = rng.standard_normal((2, 300, n_features)).astype(type_of)
+    origins = points[:, 0].astype(computed)
+    of_runs = problems or (0, 0)
+    # Of the last run each centroid is there twice, so none of its rows has a proof.
+    centroids = points[list(of_runs), 1:141].astype(computed) - origins[list(of_runs), None]
+    centroids[-1, 70:] = centroids[-1, :70]
+    expected = [
+        chain_labels(points[problem], origins[problem], centroids[run])
+        for run, problem in enumerate(of_runs)
+    ]
+    placed = [library.xp.asarray(each) for each in (points, origins)]
+    rows: Any = DenseRows(placed[0][0], None, placed[1][0])
+    if problems:
+        rows = ManyRows(placed[0], None, placed[1], cupy.asarray(problems, dtype=np.int32))
+    monkeypatch.setenv("CUPY_ON_CPU_MMA", arithmetic)
+    if is_late:
+        monkeypatch.setenv("CUPY_ON_CPU_ASYNC", "late")
+        monkeypatch.setenv("CUPY_ON_CPU_ORDER", "reverse")
+    made = []
+
+    class Noted(certified.Labelling):
+        def __init__(self, *arguments: Any, **options: Any) -> None:
+            super().__init__(*arguments, **options)
+            made.append(self)
+
+    monkeypatch.setattr("kmeans_xp.kernels.for_cupy.labels.Labelling", Noted)
+    monkeypatch.setattr(certified, "_LEAST_WORK", 0)
+    stats.reset()
+    labels = running_minimum_labels(rows, cupy.asarray(centroids), xp=library.xp)
+    assert stats.read()["kernel_launches"] == 2
+    np.testing.assert_array_equal(labels.get(), expected)
+    if computed == "float64":
+        assert made[0].counts is None
+        return
+    *others, last = made[0].counts.sum(axis=1).tolist()
+    assert last == 300
+    assert max(others) < 30
+
+
 # ---- the share of rows without a proof: the chain hides a bound that proves nothing ----
 
 

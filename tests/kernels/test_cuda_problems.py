@@ -73,6 +73,33 @@ def test_runs_end_as_they_do_alone(options: dict[str, Any], library: Library) ->
     assert_each_is_its_own(k_means_batched(X, **given), X, library, **given)
 
 
+@pytest.mark.parametrize(
+    ("shape", "n_clusters", "dtype", "n_init"),
+    [
+        ((3, 300, 70), 20, "float16", 1),
+        ((2, 200, 150), 17, "float32", 2),
+        ((2, 200, 20), 170, "float32", 1),
+        ((2, 150, 70), 5, "float64", 2),
+    ],
+)
+def test_problems_that_are_sorted_by_label_have_the_bits_of_their_own_fits(
+    shape: tuple[int, int, int],
+    n_clusters: int,
+    dtype: str,
+    n_init: int,
+    library: Library,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("kmeans_xp.kernels.for_cupy.certified._LEAST_WORK", 0)
+    X = library.asarray(problems(shape, dtype))
+    weights = library.asarray(weights_of(shape[:2], dtype)) if n_init == 2 else None
+    options: dict[str, Any] = {"n_clusters": n_clusters, "n_init": n_init, "random_state": 5}
+    with monkeypatch.context() as patch:
+        patch.setattr("kmeans_xp.estimators.batched._Problems._fit", None)
+        found = k_means_batched(X, sample_weight=weights, tol=0.0, **options)
+    assert_each_is_its_own(found, X, library, weights, tol=0.0, **options)
+
+
 def test_groups_have_the_bits_of_all_at_once(
     at_once: None, library: Library, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -96,9 +123,14 @@ def test_groups_have_the_bits_of_all_at_once(
 
 
 def counts_of(
-    library: Library, counters: Any, n_problems: int, max_iter: int, n_clusters: int = 6
+    library: Library,
+    counters: Any,
+    n_problems: int,
+    max_iter: int,
+    n_clusters: int = 6,
+    shape: tuple[int, int] = (2000, 3),
 ) -> Any:
-    rows = np.random.default_rng(0).normal(size=(1, 2000, 3))
+    rows = np.random.default_rng(0).normal(size=(1, *shape))
     X = library.asarray(np.repeat(rows, n_problems, axis=0), "float32")  # runs of one length
 
     def solve() -> None:
@@ -119,6 +151,22 @@ def test_a_step_of_all_problems_is_three_launches_and_a_read(
     assert many["d2h_count"] - few["d2h_count"] == 3
     assert many["memset_count"] == few["memset_count"]
     assert many["d2h_bytes"] - few["d2h_bytes"] == 3 * 7 * 24
+
+
+@pytest.mark.parametrize("shape", [(300, 70), (200, 140)])
+def test_a_step_by_tensor_cores_of_all_problems_is_four_launches_and_a_read(
+    shape: tuple[int, int],
+    at_once: None,
+    library: Library,
+    counters: Any,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("kmeans_xp.kernels.for_cupy.certified._LEAST_WORK", 0)
+    few, many = (counts_of(library, counters, 3, max_iter, 16, shape) for max_iter in (3, 5))
+    assert many["kernel_launches"] - few["kernel_launches"] == 2 * 4
+    assert many["d2h_count"] - few["d2h_count"] == 2
+    assert many["memset_count"] == few["memset_count"]
+    assert many["d2h_bytes"] - few["d2h_bytes"] == 2 * 3 * 24
 
 
 def test_eight_steps_of_all_problems_are_a_graph_and_a_read(
@@ -196,11 +244,16 @@ def test_what_needs_more_than_a_grid_is_fitted_by_itself(library: Library) -> No
 
 
 @pytest.mark.parametrize(
-    ("shape", "n_clusters"), [((2, 300, 70), 4), ((2, 300, 64), 200), ((1, 2**21, 3), 2)]
+    ("shape", "n_clusters", "n_bytes"), [((1, 2**21, 3), 2, 2**30), ((2, 300, 70), 200, 0)]
 )
 def test_larger_problems_are_left_to_fits(
-    shape: tuple[int, int, int], n_clusters: int, library: Library
+    shape: tuple[int, int, int],
+    n_clusters: int,
+    n_bytes: int,
+    library: Library,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr("kmeans_xp.kernels.for_cupy.labels._RUNS_BYTES", n_bytes)
     X = library.xp.zeros(shape, dtype=library.xp.float32)
     n_trials = 2 + int(np.log(n_clusters))
     uniforms = np.zeros((1, 1 + (n_clusters - 1) * n_trials))

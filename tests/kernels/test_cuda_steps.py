@@ -42,13 +42,20 @@ def bytes_of(arrays: Any, library: Library) -> list[bytes]:
     return [library.to_host(array).tobytes() for array in arrays]
 
 
-def test_steps_that_take_other_work_are_not_recorded(library: Library) -> None:
+def test_steps_that_take_other_work_are_not_recorded(
+    library: Library, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from kmeans_xp.kernels.for_cupy import labels
     from kmeans_xp.kernels.for_cupy.labels import is_kernels_alone
 
     rows = rows_of(library, n_features=70)
     centroids = library.xp.stack(starts_of(rows, 2))
-    assert not is_kernels_alone(rows, centroids)  # one by one
+    assert is_kernels_alone(rows, centroids)
     assert not is_kernels_alone(rows, library.xp.astype(centroids[0, ...], library.xp.float64))
+    # Without memory for all, one by one.
+    monkeypatch.setattr(labels, "_RUNS_BYTES", 2**15)
+    assert not is_kernels_alone(rows, centroids)
+    assert is_kernels_alone(rows, centroids[0, ...])
 
 
 @pytest.fixture(params=[True, False], ids=["small", "large"])
@@ -123,12 +130,16 @@ def test_results_outlive_what_made_them(library: Library) -> None:
     assert pools[0]() is None
 
 
-def test_work_that_cannot_be_recorded_is_never_replayed(library: Library, counters: Any) -> None:
+def test_work_that_cannot_be_recorded_is_never_replayed(
+    library: Library, counters: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from kmeans_xp.kernels.for_cupy import labels
     from kmeans_xp.kernels.for_cupy.stepping import StepsInGraphs
 
+    monkeypatch.setattr(labels, "_RUNS_BYTES", 0)
     rows = rows_of(library, n_features=70)  # whose restarts are taken one by one
     blocks = InMemory(rows, xp=library.xp)
-    steps = StepsInGraphs(rows, blocks.reduce, lloyd_step_batched, 0.0, xp=library.xp)
+    steps = StepsInGraphs(rows, blocks.reduce, 0.0, xp=library.xp)
     before = counters.read()
     centroids = library.xp.stack(starts_of(rows, 2))
     for number in range(12):
@@ -244,10 +255,11 @@ def test_a_step_after_the_last_one_passes_its_signals_on_and_does_nothing(
         return
     *_, centroids, signals = found
     assert signals.tolist() == list(last)
-    untouched = [array for array in made if array is not signals and array is not centroids]
+    assert (centroids == start).all()
+    others = [array for array in made if array is not signals and array is not centroids]
+    untouched = [array for array in others if (array == 77).all()]
     assert len(untouched) > 2
-    assert all((array == 77).all() for array in untouched)
-    assert n_features > 3 or (centroids == start).all()
+    assert len(others) - len(untouched) == is_certified  # counters, which tiles are taken by
     # The next step finds the zeros that it needs.
     assert bytes_of(taken(NEVER), library) == bytes_of(plain, library)
 
@@ -274,8 +286,11 @@ def test_a_run_that_has_ended_keeps_its_centroids_while_others_go_on(
         assert step.signals[1, 0] > 0.0
 
 
-def test_restarts_are_taken_together_where_rows_are_few(is_small: bool, library: Library) -> None:
-    rows = rows_of(library)
+@pytest.mark.parametrize("n_features", [3, 70])
+def test_restarts_are_taken_together_where_rows_are_few(
+    n_features: int, is_small: bool, library: Library, counters: Any
+) -> None:
+    rows = rows_of(library, n_features=n_features)
     blocks = InMemory(rows, xp=library.xp)
     steps = batched_steps_of(rows, blocks.reduce, -1.0, xp=library.xp)  # no run ends
     if not is_small:
@@ -283,6 +298,11 @@ def test_restarts_are_taken_together_where_rows_are_few(is_small: bool, library:
         return
     assert steps is not None
     centroids = library.xp.stack(starts_of(rows, 3))
+    alone = steps_over(rows, library, tol=-1.0)
+    (start,) = starts_of(rows, 1)
+    assert launches_of(lambda: alone.take(start, n_left=1), counters) == launches_of(
+        lambda: steps.take(centroids, n_left=1), counters
+    )
     for number in range(20):
         step = steps.take(centroids, n_left=20 - number)
         totals = lloyd_step_batched(rows, centroids, xp=library.xp)

@@ -106,6 +106,61 @@ def test_sums_and_means_of_one_launch_have_the_bits_of_two(
     np.testing.assert_allclose(read(totals.mass, library), weights @ mine, rtol=1e-13)
 
 
+@pytest.mark.parametrize("order", ["reverse", None])
+@pytest.mark.parametrize(
+    ("shape", "problems"),
+    [((4500, 40, 7), (1, 0, 1)), ((300, 300, 3), (0, 1)), ((900, 5, 9), None)],
+)
+def test_sums_of_several_runs_have_the_bits_of_each_and_take_two_launches(
+    shape: tuple[int, int, int],
+    problems: tuple[int, ...] | None,
+    order: str | None,
+    library: Library,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    stats = pytest.importorskip("cupy_on_cpu_stats", reason="needs a count of launches")
+    from kmeans_xp.kernels.for_cupy.launching import ManyRows, Stop
+    from kmeans_xp.kernels.for_cupy.sums import Zeros, updated_sums
+
+    if order:
+        monkeypatch.setenv("CUPY_ON_CPU_ORDER", order)
+    xp, (n_rows, n_features, n_clusters) = library.xp, shape
+    alone = [rows_of(library, n_rows, n_features, weighted=True)]
+    alone.append(alone[0]._replace(points=xp.flip(alone[0].points, axis=0) + 1))
+    of_runs = [alone[problem] for problem in problems or (0, 0)]
+    kinds = ("even", "skewed", "one cluster")[: len(of_runs)]
+    labels = library.asarray(np.stack([labels_of(n_rows, n_clusters, kind) for kind in kinds]))
+    centroids = xp.stack([rows.centred()[:n_clusters, :] for rows in of_runs])
+    given: Any = alone[0]
+    if problems:
+        arrays = (xp.stack(each) for each in zip(*alone, strict=True))
+        given = ManyRows(*arrays, library.asarray(np.asarray(problems), "int32"))
+
+    def bytes_of(results: Any, runs: list[int]) -> list[bytes]:
+        return [read(each[run, ...], library).tobytes() for run in runs for each in results]
+
+    expected = []
+    for run, rows in enumerate(of_runs):
+        totals, update = updated_sums(rows, labels[run, ...], centroids[run, ...], Zeros())
+        expected += [read(each, library).tobytes() for each in (*totals, *update)]
+    zeros = Zeros()
+    for _ in range(2):  # the second time with the zeros that the first left
+        stats.reset()
+        totals, update = updated_sums(given, labels, centroids, zeros)
+        assert stats.read()["kernel_launches"] == 2
+        assert bytes_of((*totals, *update), list(range(len(of_runs)))) == expected
+    # A run that has ended passes on what it had; the others go on.
+    signals, before = xp.zeros((len(of_runs), 3)), np.ones((len(of_runs), 3)) * [1.0, 0.0, 5.0]
+    before[1, 0] = 0.25
+    stop = Stop(library.asarray(before), library.asarray(np.full(len(of_runs), 0.5)))
+    totals, update = updated_sums(given, labels, centroids, zeros, signals, stop)
+    others = [run for run in range(len(of_runs)) if run != 1]
+    of_others = [each for run in others for each in expected[4 * run : 4 * run + 4]]
+    assert bytes_of((*totals, *update), others) == of_others
+    assert read(update.signals, library)[1].tolist() == before[1].tolist()
+    assert bytes_of([update.centroids], [1]) == bytes_of([centroids], [1])
+
+
 def test_rows_that_are_sorted_in_parts_have_the_same_sums(
     library: Library, monkeypatch: pytest.MonkeyPatch
 ) -> None:

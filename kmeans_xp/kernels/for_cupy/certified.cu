@@ -10,12 +10,24 @@
 // Of each centroid: its norm for the chain; -c scaled in half precision, padded with zeros to
 // `depth` numbers; |h(c)|^2 / 2. Padded with centroids that are never near. Of each
 // block: its limits. Every block looks for the greatest number of all, which spares a launch. The
-// counters of rows without a proof are set to zero.
+// counters of rows without a proof are set to zero, also those of a run that has stopped: all runs
+// count taken tiles in the first run's. The second dimension of the grid goes over runs.
 extern "C" __global__ void __launch_bounds__(PREPARING)
 prepare_centroids(const float* centroids, int n_clusters, int n_features, int n_padded, int depth,
                   int n_counters, float* sq_norms, half_bits* halves, float* biases,
                   float* limits, int* counters, STOP) {
-    if (has_stopped(before, most_shift, 0)) return;
+    i64 run = blockIdx.y;
+    counters += run * n_counters;
+    for (int at = blockIdx.x * PREPARING + threadIdx.x; at < n_counters;
+         at += gridDim.x * PREPARING) {
+        counters[at] = 0;
+    }
+    if (has_stopped(before, most_shift, run)) return;
+    centroids += run * n_clusters * n_features;
+    sq_norms += run * n_clusters;
+    halves += run * n_padded * depth;
+    biases += run * n_padded;
+    limits += run * N_LIMITS;
     __shared__ float of_warp[3][PREPARING / 32];
     int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
     float most = 0.0f;
@@ -79,10 +91,6 @@ prepare_centroids(const float* centroids, int n_clusters, int n_features, int n_
         if (lane == 0) limits[warp * MOST_PARTS + blockIdx.x] = greatest;
     }
     if (blockIdx.x == 0 && threadIdx.x == 0) limits[3 * MOST_PARTS] = static_cast<float>(exponent);
-    for (int at = blockIdx.x * PREPARING + threadIdx.x; at < n_counters;
-         at += gridDim.x * PREPARING) {
-        counters[at] = 0;
-    }
 }
 
 // ---- up to 128 features: rows in registers, centroids pass by ----
@@ -91,14 +99,15 @@ template <int DEPTH> constexpr int AT_ONCE = DEPTH < 128 ? 4 : 3;  // blocks of 
 
 // A warp has 32 rows, whose fragments stay in its registers; 64 centroids at a time pass through
 // shared memory, fetched while those before them are multiplied. Groups of 16 that are all padding
-// are not multiplied.
+// are not multiplied. The second dimension of the grid goes over runs.
 template <typename In, int DEPTH>
 __global__ void __launch_bounds__(128, AT_ONCE<DEPTH>)
-certified_labels(const In* points, const float* origin, const float* centroids,
-                 const float* sq_norms, i64 n_points, int n_features, int n_clusters,
-                 const half_bits* halves, const float* biases, const float* limits, int n_parts,
-                 int* labels, int* listed, int* counters, STOP) {
-    if (has_stopped(before, most_shift, 0)) return;
+certified_labels(const In* points, const float* origin, const int* problems,
+                 const float* centroids, const float* sq_norms, i64 n_points, int n_features,
+                 int n_clusters, const half_bits* halves, const float* biases, const float* limits,
+                 int n_parts, int n_padded, int* labels, int* listed, int* counters, STOP) {
+    int run = blockIdx.y;
+    if (has_stopped(before, most_shift, run)) return;
     constexpr int WARPS = 4, ROWS = 32 * WARPS, COLUMNS = 64, STAGES = 2;
     constexpr int STRIDE = DEPTH + 8;  // 16 bytes more: ldmatrix then meets no bank twice
     constexpr int STEPS = DEPTH / 16;
@@ -113,15 +122,22 @@ certified_labels(const In* points, const float* origin, const float* centroids,
     } memory;
     __shared__ Row known[WARPS][32];
     __shared__ Limits of_all;
+    __shared__ Choice<In, float> of_run;
     __shared__ Unproven<ROWS> unproven;
     half_bits* shared = memory.scoring.halves;
     auto& near_biases = memory.scoring.biases;
     auto& waiting = memory.scoring.waiting;
     int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
     int first = blockIdx.x * ROWS + 32 * warp;  // a part has fewer rows than 2^31
+    const Choice<In, float> given = choice_of<In, float>(
+        run, n_points, problems, {points, origin, centroids, sq_norms, n_features, n_clusters});
+    limits += run * N_LIMITS;
+    halves += static_cast<i64>(run) * n_padded * DEPTH;
+    biases += static_cast<i64>(run) * n_padded;
     const Limits all = limits_of(limits, n_parts);
     if (threadIdx.x == 0) {
         of_all = all;
+        of_run = given;  // not in registers, of which some architectures would spill others
         unproven.n_rows = 0;
     }
     int of_centroids = static_cast<int>(limits[3 * MOST_PARTS]);
@@ -131,8 +147,9 @@ certified_labels(const In* points, const float* origin, const float* centroids,
     auto value_at = [&](int depth, int pair) {
         int row = 2 * pair + lane / 16, feature = depth + lane % 16;
         if (row >= n_rows || feature >= n_features) return 0.0f;
-        float value = loaded<float>(points[static_cast<i64>(first + row) * n_features + feature]);
-        return origin ? less(value, origin[feature]) : value;
+        i64 at = static_cast<i64>(first + row) * n_features + feature;
+        float value = loaded<float>(given.points[at]);
+        return given.origin ? less(value, given.origin[feature]) : value;
     };
     float most = 0.0f;
     for (int depth = 0; depth < n_features; depth += 16) {
@@ -244,6 +261,9 @@ certified_labels(const In* points, const float* origin, const float* centroids,
         }
     }
     asm volatile("cp.async.wait_group 0;" ::: "memory");
+    labels += run * n_points;
+    listed += run * n_points;
+    counters += run * counters_of_a_run(n_points);
 #pragma unroll
     for (int i = 0; i < 4; ++i) {
         merge_quad(found[i]);
@@ -254,7 +274,7 @@ certified_labels(const In* points, const float* origin, const float* centroids,
             keep(is_sure, first + row, found[i].label, labels, unproven);
         }
     }
-    const Choice<In, float> given = {points, origin, centroids, sq_norms, n_features, n_clusters};
-    settle<In, ROWS>(unproven, true, listed, counters, given, memory.chain, labels);
+    const Choice<In, float> again = of_run;
+    settle<In, ROWS>(unproven, gridDim.x, listed, counters, again, memory.chain, labels);
 }
 

@@ -1,6 +1,7 @@
 """Labels by the chain of docs/design.md, or by tensor cores with a proof for each label."""
 
 import functools
+import math
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
@@ -15,6 +16,7 @@ from kmeans_xp.kernels.for_cupy.launching import (
     Stop,
     launch,
     row_arguments,
+    runs_over,
 )
 from kmeans_xp.kernels.rows import DenseRows
 
@@ -69,9 +71,10 @@ class Labelling:
 
     Parameters
     ----------
-    rows : DenseRows
+    rows : DenseRows or ManyRows
         All rows; at least 1.
-    centroids : array of shape (n_clusters, n_features)
+    centroids : array of shape (..., n_clusters, n_features)
+        May begin with an axis of runs if there is one part.
     types : tuple of str
         The C types of the points and of the computation.
     part_rows : int
@@ -84,7 +87,7 @@ class Labelling:
 
     def __init__(
         self,
-        rows: DenseRows,
+        rows: DenseRows | ManyRows,
         centroids: Array,
         types: tuple[str, str],
         part_rows: int,
@@ -93,9 +96,10 @@ class Labelling:
         by_tensor_cores: bool | None = None,
     ) -> None:
         self.centroids = centroids
+        self.n_runs = math.prod(centroids.shape[:-2])
         self.types = types
         self.stop = stop
-        self.sq_norms = cupy.empty(len(centroids), dtype=centroids.dtype)
+        self.sq_norms = cupy.empty(centroids.shape[:-1], dtype=centroids.dtype)
         self._prepared: _Prepared | None = None
         if by_tensor_cores is None:
             by_tensor_cores = is_certified(rows, centroids, types)
@@ -108,35 +112,35 @@ class Labelling:
 
     @property
     def counts(self) -> Array | None:
-        """Number of rows without a proof in each part; None if the chain labels all rows."""
-        return None if self._prepared is None else self._prepared.counters[:, 0]
+        """Rows without a proof, (n_runs, n_parts) numbers; None if the chain labels all rows."""
+        return None if self._prepared is None else self._prepared.counters[..., 0]
 
-    def write(self, number: int, part: DenseRows, labels: Array) -> None:
-        """Write the labels of the part with this number."""
+    def write(self, number: int, part: DenseRows | ManyRows, labels: Array) -> None:
+        """Write the labels of the part with this number, (..., part.n_points)."""
         prepared = self._prepared
         if prepared is None:
             self._write_exact(part, labels)
             return
-        listed = cupy.empty(part.n_points, dtype=np.int32)
+        listed = cupy.empty(labels.shape, dtype=np.int32)
         is_wide = prepared.depth not in _DEPTHS
         write = self._write_certified_wide if is_wide else self._write_certified
-        write(part, prepared, (labels, listed, prepared.counters[number, :]))
+        write(part, prepared, (labels, listed, prepared.counters[:, number, :]))
 
     def _prepare(self, of_counters: tuple[int, int]) -> _Prepared:
-        n_clusters, n_features = self.centroids.shape
+        n_runs, (n_clusters, n_features) = self.n_runs, self.centroids.shape[-2:]
         in_whole = -(-n_features // _WIDE_DEPTH) * _WIDE_DEPTH
         depth = next((depth for depth in _DEPTHS if depth >= n_features), in_whole)
         n_padded = -(-n_clusters // _COLUMNS) * _COLUMNS
         n_parts = min(_MOST_PREPARED_PARTS, -(-n_padded * 32 // _PREPARING))
-        halves = cupy.empty((n_padded, depth), dtype=np.float16)
-        biases = cupy.empty(n_padded, dtype=np.float32)
-        limits = cupy.empty(3 * _MOST_PREPARED_PARTS + 1, dtype=np.float32)
-        counters = cupy.empty(of_counters, dtype=np.int32)
-        sizes = (n_clusters, n_features, n_padded, depth, counters.size)
+        halves = cupy.empty((n_runs, n_padded, depth), dtype=np.float16)
+        biases = cupy.empty((n_runs, n_padded), dtype=np.float32)
+        limits = cupy.empty((n_runs, 3 * _MOST_PREPARED_PARTS + 1), dtype=np.float32)
+        counters = cupy.empty((n_runs, *of_counters), dtype=np.int32)
+        sizes = (n_clusters, n_features, n_padded, depth, math.prod(of_counters))
         launch(
             "prepare_centroids",
             "certified.cu",
-            n_parts,
+            (n_parts, n_runs),
             (
                 self.centroids,
                 *(np.int32(size) for size in sizes),
@@ -152,33 +156,34 @@ class Labelling:
         return _Prepared(depth, n_padded, n_parts, halves, biases, limits, counters)
 
     def _take_norms(self) -> None:
-        n_clusters, n_features = self.centroids.shape
+        n_clusters, n_features = self.centroids.shape[-2:]
         launch(
             f"centroid_norms<{self.types[1]}>",
             "labels.cu",
-            -(-n_clusters // N_THREADS),
+            (-(-n_clusters // N_THREADS), self.n_runs),
             (self.centroids, np.int32(n_features), np.int32(n_clusters), self.sq_norms, *self.stop),
         )
 
     def _write_certified(
-        self, part: DenseRows, prepared: _Prepared, results: tuple[Array, ...]
+        self, part: DenseRows | ManyRows, prepared: _Prepared, results: tuple[Array, ...]
     ) -> None:
-        n_parts = np.int32(prepared.n_parts)
+        sizes = (np.int32(prepared.n_parts), np.int32(prepared.n_padded))
         launch(
             f"certified_labels<{self.types[0]}, {prepared.depth}>",
             "certified.cu",
-            -(-part.n_points // _CERTIFIED_ROWS),
-            (*self._choice(part), *prepared[3:6], n_parts, *results, *self.stop),
+            (-(-part.n_points // _CERTIFIED_ROWS), self.n_runs),
+            (*self._choice(part), *prepared[3:6], *sizes, *results, *self.stop),
             n_threads=_CERTIFIED_ROWS,
         )
 
     def _write_certified_wide(
-        self, part: DenseRows, prepared: _Prepared, results: tuple[Array, ...]
+        self, part: DenseRows | ManyRows, prepared: _Prepared, results: tuple[Array, ...]
     ) -> None:
         of_block = _CERTIFIED_ROWS * prepared.depth
-        n_blocks = min(-(-part.n_points // _CERTIFIED_ROWS), wide_blocks(prepared.depth))
+        n_tiles = self.n_runs * -(-part.n_points // _CERTIFIED_ROWS)
+        n_blocks = min(n_tiles, wide_blocks(prepared.depth))
         halves = cupy.empty(n_blocks * of_block, dtype=np.float16)
-        of_rows = (*self._choice(part), np.int32(prepared.depth), halves)
+        of_rows = (*self._choice(part), np.int32(prepared.depth), np.int32(self.n_runs), halves)
         sizes = (np.int32(prepared.n_parts), np.int32(prepared.n_padded))
         launch(
             f"certified_wide_labels<{self.types[0]}>",
@@ -188,18 +193,18 @@ class Labelling:
             shared_bytes=_WIDE_SHARED_BYTES,
         )
 
-    def _write_exact(self, part: DenseRows, labels: Array) -> None:
+    def _write_exact(self, part: DenseRows | ManyRows, labels: Array) -> None:
         launch(
             f"exact_labels<{self.types[0]}, {self.types[1]}>",
             "labels.cu",
-            -(-part.n_points // _CHAIN_ROWS),
+            (-(-part.n_points // _CHAIN_ROWS), self.n_runs),
             (*self._choice(part), labels, *self.stop),
         )
 
-    def _choice(self, part: DenseRows) -> Iterator[Any]:
+    def _choice(self, part: DenseRows | ManyRows) -> Iterator[Any]:
         """Return the kernel arguments for the rows and centroids."""
-        n_clusters, n_features = self.centroids.shape
-        yield from row_arguments(part)
+        n_clusters, n_features = self.centroids.shape[-2:]
+        yield from (*row_arguments(part), runs_over(part)[0])
         yield from (self.centroids, self.sq_norms, np.int64(part.n_points))
         yield from (np.int32(n_features), np.int32(n_clusters))
 

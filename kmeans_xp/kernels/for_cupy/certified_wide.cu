@@ -64,16 +64,15 @@ __device__ __forceinline__ void halve_rows(const In* points, const float* origin
 
 // 128 rows against all centroids, 128 at a time, of which 64 features at a time are in shared
 // memory: fetched while those before them are multiplied. A warp has 64 rows and 32 centroids.
-// A block takes one tile of rows after another, and keeps its halves in `rows`: in the second
-// cache, which a block for each multiprocessor leaves room in.
+// A block takes one tile of rows after another, of any run, and keeps its halves in `rows`: in the
+// second cache, which a block for each multiprocessor leaves room in.
 template <typename In>
 __global__ void __launch_bounds__(THREADS, 1)
-certified_wide_labels(const In* points, const float* origin, const float* centroids,
-                      const float* sq_norms, i64 n_points, int n_features, int n_clusters,
-                      int depth, half_bits* rows, const half_bits* halves, const float* biases,
-                      const float* limits, int n_parts, int n_padded, int* labels, int* listed,
-                      int* counters, STOP) {
-    if (has_stopped(before, most_shift, 0)) return;
+certified_wide_labels(const In* points, const float* origin, const int* problems,
+                      const float* centroids, const float* sq_norms, i64 n_points, int n_features,
+                      int n_clusters, int depth, int n_runs, half_bits* rows,
+                      const half_bits* halves, const float* biases, const float* limits,
+                      int n_parts, int n_padded, int* labels, int* listed, int* counters, STOP) {
     constexpr int ROWS = WIDE_ROWS, COLUMNS = 128, DEPTH = 64, STAGES = 2;
     constexpr int STRIDE = DEPTH + 8;  // 16 bytes more: ldmatrix then meets no bank twice
     constexpr int TILE = (ROWS + COLUMNS) * STRIDE, PACKS = DEPTH / 8;
@@ -87,14 +86,8 @@ certified_wide_labels(const In* points, const float* origin, const float* centro
     __shared__ int next;
     int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
     int own_rows = warp / 4 * 64, own_columns = warp % 4 * 32;
-    int of_centroids = static_cast<int>(limits[3 * MOST_PARTS]);
-    const Limits all = limits_of(limits, n_parts);
-    if (threadIdx.x == 0) {
-        of_all = all;
-        unproven.n_rows = 0;
-    }
-    __syncthreads();
-    const Choice<In, float> given = {points, origin, centroids, sq_norms, n_features, n_clusters};
+    if (threadIdx.x == 0) unproven.n_rows = 0;
+    const half_bits* halves_of_run = halves;
     rows += static_cast<i64>(blockIdx.x) * ROWS * depth;
     int n_depths = depth / DEPTH, n_stages = n_padded / COLUMNS * n_depths;
     auto fetch = [&](int stage) {
@@ -105,25 +98,37 @@ certified_wide_labels(const In* points, const float* origin, const float* centro
                 int line = at / PACKS, pack = at % PACKS * 8;
                 const half_bits* source =
                     line < ROWS ? rows + static_cast<i64>(line) * depth
-                                : halves + static_cast<i64>(column + line - ROWS) * depth;
+                                : halves_of_run + static_cast<i64>(column + line - ROWS) * depth;
                 copy_16_bytes(to + line * STRIDE + pack, source + from + pack);
             }
         }
         asm volatile("cp.async.commit_group;" ::: "memory");
     };
     int n_tiles = static_cast<int>((n_points + ROWS - 1) / ROWS);
-    for (int number = blockIdx.x; number < n_tiles;) {  // at least one for each block
-        i64 begin = static_cast<i64>(number) * ROWS;
+    // At least one tile for each block.
+    for (int number = blockIdx.x; number < n_runs * n_tiles; number = next) {
+        int run = number / n_tiles;
+        __syncthreads();
+        // A block that was kept by rows without a proof takes fewer tiles.
+        if (threadIdx.x == 0) next = gridDim.x + atomicAdd(&counters[TAKEN], 1);
+        const float* limits_of_run = limits + static_cast<i64>(run) * N_LIMITS;
+        const Limits all = limits_of(limits_of_run, n_parts);
+        if (threadIdx.x == 0) of_all = all;
+        __syncthreads();
+        if (has_stopped(before, most_shift, run)) continue;
+        int of_centroids = static_cast<int>(limits_of_run[3 * MOST_PARTS]);
+        const Choice<In, float> given = choice_of<In, float>(
+            run, n_points, problems, {points, origin, centroids, sq_norms, n_features, n_clusters});
+        halves_of_run = halves + static_cast<i64>(run) * n_padded * depth;
+        i64 begin = static_cast<i64>(number - run * n_tiles) * ROWS;
         int n_rows = static_cast<int>(min(n_points - begin, static_cast<i64>(ROWS)));
-        halve_rows(points + begin * n_features, origin, n_rows, n_features, depth, of_centroids,
-                   of_all, rows, known, ratio_of);
+        halve_rows(given.points + begin * n_features, given.origin, n_rows, n_features, depth,
+                   of_centroids, of_all, rows, known, ratio_of);
         if (threadIdx.x < ROWS) {
             for (int part = 0; part < COLUMNS / 32; ++part) {
                 nearest[part][threadIdx.x] = {3e38f, 3e38f, 0};
             }
         }
-        // A block that was kept by rows without a proof takes fewer tiles.
-        if (threadIdx.x == 0) next = gridDim.x + atomicAdd(&counters[TAKEN], 1);
         __threadfence();  // copies read past the first cache
         __syncthreads();
         for (int stage = 0; stage < STAGES - 1; ++stage) fetch(stage);
@@ -134,7 +139,8 @@ certified_wide_labels(const In* points, const float* origin, const float* centro
             if (stage % n_depths == 0) {
 #pragma unroll
                 for (int n = 0; n < 4; ++n) {
-                    const float* bias = biases + column + 8 * n + lane % 4 * 2;
+                    i64 place = static_cast<i64>(run) * n_padded + column + 8 * n;
+                    const float* bias = biases + place + lane % 4 * 2;
                     float2 both = *reinterpret_cast<const float2*>(bias);
 #pragma unroll
                     for (int i = 0; i < 8; ++i) {
@@ -196,11 +202,11 @@ certified_wide_labels(const In* points, const float* origin, const float* centro
             }
             bool is_sure = is_proven(found, known[threadIdx.x], ratio_of[threadIdx.x], of_all);
             int row = static_cast<int>(begin) + threadIdx.x;
-            keep(is_sure, row, found.label, labels, unproven);
+            keep(is_sure, row, found.label, labels + run * n_points, unproven);
         }
-        number = next;
         auto& chain = *reinterpret_cast<ChainTile<float, BATCH>*>(shared);
-        settle<In, THREADS>(unproven, number >= n_tiles, listed, counters, given, chain, labels);
-        __syncthreads();
+        settle<In, THREADS>(unproven, n_tiles, listed + run * n_points,
+                            counters + run * counters_of_a_run(n_points), given, chain,
+                            labels + run * n_points);
     }
 }

@@ -27,6 +27,18 @@ template <typename In, typename T> struct Choice {
     int n_features, n_clusters;
 };
 
+// The rows of a run and its centroids; those of all runs lie one after another.
+template <typename In, typename T>
+__device__ __forceinline__ Choice<In, T> choice_of(int run, i64 n_points, const int* problems,
+                                                   Choice<In, T> given) {
+    i64 first_row = first_row_of(problems, run, n_points, given.n_features, given.origin);
+    i64 first_cluster = static_cast<i64>(run) * given.n_clusters;
+    given.points += first_row * given.n_features;
+    given.centroids += first_cluster * given.n_features;
+    given.sq_norms += first_cluster;
+    return given;
+}
+
 // Labels of the first n_rows rows of a tile, by a block of N threads. ACROSS threads lie across
 // the centroids, of which each has every ACROSS-th pack, and the others across the rows.
 template <typename In, typename T, int ROWS, int N, int ACROSS>

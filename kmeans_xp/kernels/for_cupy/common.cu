@@ -96,13 +96,13 @@ __device__ T sq_norm_of(const T* centroid, int n_features) {
     return rounded;
 }
 
-// Rows of many problems lie one after another. The second dimension of a grid goes over runs, and
+// Rows of many problems lie one after another. Runs are blocks in the last dimension of a grid, and
 // problems says whose rows each run takes; where it is null, all runs take the same. Returns the
 // index of the first of them; the origin becomes theirs.
 template <typename T>
-__device__ __forceinline__ i64 first_row_of(const int* problems, i64 n_points, int n_features,
-                                            const T*& origin) {
-    i64 problem = problems ? problems[blockIdx.y] : 0;
+__device__ __forceinline__ i64 first_row_of(const int* problems, int run, i64 n_points,
+                                            int n_features, const T*& origin) {
+    i64 problem = problems ? problems[run] : 0;
     if (origin) origin += problem * n_features;
     return problem * n_points;
 }
@@ -200,6 +200,16 @@ struct SortedRows {
         const int *piece_starts, int n_chunks, int chunk_bits, int n_clusters, int rows_per_piece
 #define OF_SORTED_ROWS \
     {order, run_starts, counts, piece_starts, n_chunks, chunk_bits, n_clusters, rows_per_piece}
+
+// Those of one run of several, all of n_rows rows.
+__device__ __forceinline__ SortedRows of_run(SortedRows sorted, int run, i64 n_rows) {
+    i64 n_starts = run * (sorted.n_clusters + 1ll);
+    sorted.order += run * n_rows;
+    sorted.run_starts += n_starts * sorted.n_chunks;
+    sorted.counts += n_starts;
+    sorted.piece_starts += n_starts;
+    return sorted;
+}
 
 // The last cluster whose first piece is not after this one.
 __device__ __forceinline__ int cluster_of(const SortedRows& sorted, int piece) {

@@ -131,7 +131,7 @@ few_labels(const In* points, const T* origin, const int* problems, const T* cent
            i64 n_points, int n_features, int n_clusters, i64 rows_per_block, int* labels, STOP) {
     if (has_stopped(before, most_shift, blockIdx.y)) return;
     extern __shared__ uint4 shared[];
-    i64 first_row = first_row_of(problems, n_points, n_features, origin);
+    i64 first_row = first_row_of(problems, blockIdx.y, n_points, n_features, origin);
     centroids += blockIdx.y * static_cast<i64>(n_clusters) * n_features;
     // Not in registers, of which some architectures would spill others.
     __shared__ int* labels_of_rows;
@@ -158,7 +158,7 @@ few_step(const In* points, const T* weights, const T* origin, const int* problem
          int n_groups, double* partials, STOP) {
     if (has_stopped(before, most_shift, blockIdx.y)) return;
     extern __shared__ uint4 shared[];
-    i64 first_row = first_row_of(problems, n_points, n_features, origin);
+    i64 first_row = first_row_of(problems, blockIdx.y, n_points, n_features, origin);
     int n_sums = n_clusters * n_features;
     int n_cells = n_sums + n_clusters;  // the sums, then the masses
     centroids += static_cast<i64>(blockIdx.y) * n_sums;
@@ -208,26 +208,29 @@ few_step(const In* points, const T* weights, const T* origin, const int* problem
 template <typename T>
 __global__ void __launch_bounds__(THREADS)
 centroid_norms(const T* centroids, int n_features, int n_clusters, T* sq_norms, STOP) {
-    if (has_stopped(before, most_shift, 0)) return;
+    if (has_stopped(before, most_shift, blockIdx.y)) return;
     int cluster = blockIdx.x * THREADS + threadIdx.x;
     if (cluster >= n_clusters) return;
-    i64 first = static_cast<i64>(cluster) * n_features;
-    sq_norms[cluster] = sq_norm_of(centroids + first, n_features);
+    i64 of_all = static_cast<i64>(blockIdx.y) * n_clusters + cluster;
+    sq_norms[of_all] = sq_norm_of(centroids + of_all * n_features, n_features);
 }
 
 template <typename T> constexpr int AT_ONCE = 8 / sizeof(T);  // blocks of a multiprocessor
 
-// 128 rows a block, and as many centroids (of double: half) at a time.
+// 128 rows a block, and as many centroids (of double: half) at a time. The second dimension of the
+// grid goes over runs.
 template <typename In, typename T>
 __global__ void __launch_bounds__(THREADS, AT_ONCE<T>)
-exact_labels(const In* points, const T* origin, const T* centroids, const T* sq_norms,
-             i64 n_points, int n_features, int n_clusters, int* labels, STOP) {
-    if (has_stopped(before, most_shift, 0)) return;
+exact_labels(const In* points, const T* origin, const int* problems, const T* centroids,
+             const T* sq_norms, i64 n_points, int n_features, int n_clusters, int* labels, STOP) {
+    if (has_stopped(before, most_shift, blockIdx.y)) return;
     constexpr int ROWS = 128;
     __shared__ ChainTile<T, ROWS> tile;
     i64 first = static_cast<i64>(blockIdx.x) * ROWS;
     int n_rows = static_cast<int>(min(n_points - first, static_cast<i64>(ROWS)));
     if (threadIdx.x < ROWS) tile.row_at[threadIdx.x] = first + min(int(threadIdx.x), n_rows - 1);
-    const Choice<In, T> given = {points, origin, centroids, sq_norms, n_features, n_clusters};
-    label_by_chain<In, T, ROWS, THREADS, 16>(given, tile, n_rows, labels);
+    const Choice<In, T> given = choice_of<In, T>(
+        blockIdx.y, n_points, problems,
+        {points, origin, centroids, sq_norms, n_features, n_clusters});
+    label_by_chain<In, T, ROWS, THREADS, 16>(given, tile, n_rows, labels + blockIdx.y * n_points);
 }

@@ -4,12 +4,14 @@ Overrides return Any because they may return ``NotImplemented``.
 """
 
 import functools
+import math
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import cupy
 import numpy as np
 
-from kmeans_xp.devices import Array, Namespace
+from kmeans_xp.devices import Array, Namespace, within_budget
 from kmeans_xp.kernels.for_cupy.certified import PART_ROWS, Labelling, is_certified
 from kmeans_xp.kernels.for_cupy.launching import (
     MOST_BLOCKS,
@@ -24,12 +26,18 @@ from kmeans_xp.kernels.for_cupy.launching import (
     split,
     types_of,
 )
-from kmeans_xp.kernels.for_cupy.sums import is_one_part, merged, sorted_sums
+from kmeans_xp.kernels.for_cupy.sums import FEWEST_ROWS, is_one_part, merged, sorted_sums
 from kmeans_xp.kernels.portable.assignment import ClusterTotals, nearest_labels
 from kmeans_xp.kernels.portable.steps import lloyd_step, lloyd_step_batched
 from kmeans_xp.kernels.rows import DenseRows
 
-__all__ = ["batched_labels", "batched_totals", "is_kernels_alone", "reads_rows_once"]
+__all__ = [
+    "bytes_of_run",
+    "is_kernels_alone",
+    "reads_rows_once",
+    "running_minimum_labels",
+    "totals_in_a_pass",
+]
 
 #: shared memory of a block if SHARED_BYTES are too little; two blocks at a time
 _MOST_SHARED_BYTES = 96 * 2**10
@@ -37,6 +45,8 @@ _MOST_SHARED_BYTES = 96 * 2**10
 _ADDING_THREADS = 64
 
 _PARTIALS_BYTES = 16 * 2**20
+#: memory of several runs at once that are not one pass
+_RUNS_BYTES = 2**30
 
 #: padded numbers of features with compiled kernels for one thread per row, or per two rows
 _WIDTHS = (2, 4, 8, 16, 32, 64)
@@ -64,20 +74,21 @@ class _Few(NamedTuple):
 @lloyd_step.override("cupy", rows=DenseRows)
 def one_pass_step(rows: DenseRows, centroids: Array, *, xp: Namespace) -> Any:
     """Read each row once if there are few features and clusters; otherwise sort by label."""
-    totals = batched_totals(rows, centroids[None, ...])
+    totals = totals_in_a_pass(rows, centroids)
     if totals is not None:
-        return ClusterTotals(totals.sums[0], totals.mass[0])
+        return totals
     labels = running_minimum_labels(rows, centroids, xp=xp)
     if labels is NotImplemented:
         return NotImplemented
-    return sorted_sums(rows, labels, len(centroids), xp=xp)
+    return sorted_sums(rows, labels, centroids.shape[-2], xp=xp)
 
 
 @lloyd_step_batched.override("cupy", rows=DenseRows)
 def batched_step(rows: DenseRows, centroids: Array, *, xp: Namespace) -> Any:
-    """Give each restart its own blocks, in the same two launches."""
-    totals = batched_totals(rows, centroids)
-    return NotImplemented if totals is None else totals
+    """Give each restart its own blocks, in the launches of a single step."""
+    if not is_kernels_alone(rows, centroids):
+        return NotImplemented
+    return one_pass_step(rows, centroids, xp=xp)
 
 
 def reads_rows_once(rows: DenseRows | ManyRows, centroids: Array) -> bool:
@@ -89,60 +100,58 @@ def reads_rows_once(rows: DenseRows | ManyRows, centroids: Array) -> bool:
 def is_kernels_alone(rows: DenseRows | ManyRows, centroids: Array) -> bool:
     """Return whether a step only launches kernels that can stop, so that a graph can record it.
 
-    Batched steps do so if they are one pass.
+    Several runs also need memory for the labels of all.
     """
     if reads_rows_once(rows, centroids):
         return True
+    *runs, n_clusters, n_features = centroids.shape
     is_known = types_of(rows, centroids) is not None
-    return centroids.ndim == 2 and is_known and is_one_part(rows, len(centroids))
+    if not is_known or not is_one_part(rows, n_clusters):
+        return False
+    n_bytes = math.prod(runs) * bytes_of_run(rows.n_points, n_clusters, n_features)
+    has_room = rows.n_points <= PART_ROWS and n_bytes <= within_budget(_RUNS_BYTES)
+    return not runs or has_room
+
+
+def bytes_of_run(n_points: int, n_clusters: int, n_features: int) -> int:
+    """Return about how much memory a step of one of several runs takes that is not one pass."""
+    of_rows = 4 + 4 + 2  # labels, rows without a proof, order
+    most_pieces = n_points // FEWEST_ROWS + n_clusters
+    # Sums of pieces, and the totals and centroids of eight steps.
+    return of_rows * n_points + 8 * n_features * (most_pieces + 16 * n_clusters)
 
 
 @nearest_labels.override("cupy", rows=DenseRows)
 def running_minimum_labels(
-    rows: DenseRows, centroids: Array, stop: Stop = NEVER, *, xp: Namespace
+    rows: DenseRows | ManyRows, centroids: Array, stop: Stop = NEVER, *, xp: Namespace
 ) -> Any:
-    """Keep each row's smallest score in a register; use tensor cores for many scores."""
+    """Keep each row's smallest score in a register; use tensor cores for many scores.
+
+    Centroids and labels may begin with an axis of runs.
+    """
     types = types_of(rows, centroids)
     if types is None:
         return NotImplemented
-    n_clusters, n_features = centroids.shape
-    labels = cupy.empty(rows.n_points, dtype=np.int32)
+    *runs, n_clusters, n_features = centroids.shape
+    labels = cupy.empty((*runs, rows.n_points), dtype=np.int32)
     few = _few(n_features, n_clusters, centroids.dtype.itemsize, with_sums=False)
     if few is None or is_certified(rows, centroids, types):
         labelling = Labelling(rows, centroids, types, PART_ROWS, stop)
-        for number, (place, part) in enumerate(rows.tiles(PART_ROWS)):
-            labelling.write(number, part, labels[place])
+        parts: Iterator[tuple[slice, DenseRows | ManyRows]] = rows.tiles(PART_ROWS)
+        for number, (place, part) in enumerate(parts):
+            labelling.write(number, part, labels[..., place])
         return labels
     _few_labels(rows, centroids, types, few, labels, stop)
     return labels
 
 
-def batched_totals(
-    rows: DenseRows | ManyRows,
-    centroids: Array,
-    stop: Stop = NEVER,
-    *,
-    xp: Namespace = cupy,
+def totals_in_a_pass(
+    rows: DenseRows | ManyRows, centroids: Array, stop: Stop = NEVER
 ) -> ClusterTotals | None:
-    """Return the totals of each run, (n_runs, n_clusters, ...); None if that is not one pass.
-
-    Centroids have the shape (n_runs, n_clusters, n_features).
-    """
+    """Return the totals, which may begin with an axis of runs; None if that is not one pass."""
     types = types_of(rows, centroids)
     few = None if types is None else _one_pass(rows, centroids, types)
     return None if types is None or few is None else _few_step(rows, centroids, types, few, stop)
-
-
-def batched_labels(rows: ManyRows, centroids: Array) -> Array:
-    """Return the labels of each run, (n_runs, n_points), where there are ``batched_totals``."""
-    types = types_of(rows, centroids)
-    n_runs, n_clusters, n_features = centroids.shape
-    few = _few(n_features, n_clusters, centroids.dtype.itemsize, with_sums=False)
-    assert types is not None
-    assert few is not None  # if it fits with sums, it fits without
-    labels = cupy.empty((n_runs, rows.n_points), dtype=np.int32)
-    _few_labels(rows, centroids, types, few, labels)
-    return labels
 
 
 def _few_labels(
@@ -153,16 +162,15 @@ def _few_labels(
     labels: Array,
     stop: Stop = NEVER,
 ) -> None:
-    *_, n_clusters, n_features = centroids.shape
-    problems, n_runs = runs_over(rows)
+    *runs, n_clusters, n_features = centroids.shape
     rows_per_block, n_blocks = split(rows.n_points, 16 * MOST_BLOCKS, few.tile_rows)
     launch(
         f"few_labels<{types[0]}, {types[1]}, {few.width}>",
         "labels.cu",
-        (n_blocks, n_runs),
+        (n_blocks, math.prod(runs)),
         (
             *row_arguments(rows),
-            problems,
+            runs_over(rows)[0],
             centroids,
             np.int64(rows.n_points),
             np.int32(n_features),
@@ -182,8 +190,8 @@ def _few_step(
     few: _Few,
     stop: Stop,
 ) -> ClusterTotals:
-    """Return the totals of each of the runs, (n_runs, n_clusters, ...)."""
-    n_runs, n_clusters, n_features = centroids.shape
+    *runs, n_clusters, n_features = centroids.shape
+    n_runs = math.prod(runs)
     n_cells = n_runs * n_clusters * (n_features + 1)
     # As many as for a single run: the order of additions must not change.
     most = max(1, _PARTIALS_BYTES * n_runs // (8 * n_cells))
@@ -211,7 +219,7 @@ def _few_step(
     totals = merged(partials, stop if n_runs == 1 else NEVER)
     n_sums = n_runs * n_clusters * n_features
     return ClusterTotals(
-        totals[:n_sums].reshape(centroids.shape), totals[n_sums:].reshape(centroids.shape[:2])
+        totals[:n_sums].reshape(centroids.shape), totals[n_sums:].reshape(centroids.shape[:-1])
     )
 
 

@@ -112,6 +112,11 @@ class ManyRows(NamedTuple):
         """Number of columns of each row."""
         return int(self.points.shape[2])
 
+    def tiles(self, size: int) -> Iterator[tuple[slice, "ManyRows"]]:
+        """Yield all rows at once, as ``DenseRows`` of at most ``size`` rows do."""
+        assert self.n_points <= size
+        yield slice(0, self.n_points), self
+
 
 def runs_over(rows: DenseRows | ManyRows) -> tuple[Any, int]:
     """Return the problem of each run, null for a single problem, and the number of runs."""

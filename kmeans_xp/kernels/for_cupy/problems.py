@@ -8,7 +8,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kmeans_xp.devices import Array, Namespace, is_out_of_memory, to_host, within_budget
-from kmeans_xp.kernels.for_cupy.labels import batched_labels, batched_totals, reads_rows_once
+from kmeans_xp.kernels.for_cupy.labels import (
+    bytes_of_run,
+    is_kernels_alone,
+    running_minimum_labels,
+)
 from kmeans_xp.kernels.for_cupy.launching import MOST_RUNS, ManyRows, are_plain
 from kmeans_xp.kernels.for_cupy.moments import spread_of_each
 from kmeans_xp.kernels.for_cupy.seeding import batched_inertia, starts_of_runs
@@ -73,12 +77,12 @@ def _computed(points: Array) -> Any:
 
 
 def _is_small(points: Array, weights: Array | None, n_clusters: int) -> bool:
-    """Return whether a problem leaves most of the device idle, and takes one pass over its rows."""
+    """Return whether a problem leaves most of the device idle, and needs only kernels here."""
     given = (points,) if weights is None else (points, weights)
     if not are_plain(*given) or points[0].size > FEW_NUMBERS:
         return False
     one = DenseRows(points[0], None if weights is None else weights[0])
-    return reads_rows_once(one, cupy.empty((n_clusters, points.shape[2]), _computed(points)))
+    return is_kernels_alone(one, cupy.empty((1, n_clusters, points.shape[2]), _computed(points)))
 
 
 def _groups(points: Array, uniforms: Host, n_clusters: int) -> Iterator[slice]:
@@ -87,9 +91,10 @@ def _groups(points: Array, uniforms: Host, n_clusters: int) -> Iterator[slice]:
     n_runs, n_drawn = uniforms.shape
     n_trials = (n_drawn - 1) // max(1, n_clusters - 1)
     # For each row the distances to the candidates, two to the nearest, and labels; the sums of a
-    # few blocks of rows.
+    # few blocks of rows, and what a step takes.
     n_numbers = n_points * (n_trials + 3) + 4 * n_clusters * (n_features + 1)
-    most = within_budget(_GROUP_BYTES) // (8 * n_numbers * n_runs)
+    n_bytes = 8 * n_numbers + bytes_of_run(n_points, n_clusters, n_features)
+    most = within_budget(_GROUP_BYTES) // (n_bytes * n_runs)
     size = max(1, min(most, MOST_RUNS // n_runs))
     for start in range(0, n_problems, size):
         yield slice(start, start + size)
@@ -116,7 +121,7 @@ def _solved(
     tol = options.tol * np.where(is_in_range, variance, 0.0)
     tol[~is_in_range] = np.inf  # take only one step, and drop it
     runs = _walked(rows, starts, np.repeat(tol, n_starts), options.max_iter)
-    labels = batched_labels(rows, runs.centroids)
+    labels = running_minimum_labels(rows, runs.centroids, xp=cupy)
     inertia = to_host(batched_inertia(rows, labels, runs.centroids)).reshape(n_problems, n_starts)
     n_iter = runs.n_iter.reshape(n_problems, n_starts)
     best = _first_best(inertia, options.margin)
@@ -198,8 +203,8 @@ def _walked(rows: ManyRows, starts: Array, tol: Host, max_iter: int) -> _Runs:
 
 def _steps_over(rows: ManyRows, tol: Host) -> QueuedSteps:
     def reduce(step: Callable[..., Any], *operands: Any) -> Any:
-        return step(rows, *operands)
+        return step(rows, *operands, xp=cupy)
 
     if len(rows.problems) * rows.points[0].size > FEW_NUMBERS:
-        return QueuedSteps(reduce, batched_totals, xp=cupy)
-    return StepsInGraphs(rows, reduce, batched_totals, tol, xp=cupy)
+        return QueuedSteps(reduce, xp=cupy)
+    return StepsInGraphs(rows, reduce, tol, xp=cupy)

@@ -83,7 +83,8 @@ __device__ __forceinline__ float finite_size(float value) {
 // What is true of all centroids, scaled: the greatest |c|, |c - h(c)|, |h(c)|^2 / 2.
 struct Limits { float norm, lost, bias; };
 
-#define MOST_PARTS 64  // blocks at most that prepare centroids
+#define MOST_PARTS 64  // blocks at most that prepare the centroids of a run
+#define N_LIMITS (3 * MOST_PARTS + 1)  // of a run: those of each block, and the scale's exponent
 
 // The limits of all blocks, in every lane of a warp.
 __device__ Limits limits_of(const float* limits, int n_parts) {
@@ -191,9 +192,14 @@ __device__ __forceinline__ int column_of(float score) {
 
 #define BATCH 32  // rows that a block labels by the chain together
 
-// What is counted of a launch, zeros before: rows that are listed; blocks that are done; tiles that
-// were taken beyond the first of each block; then, of each BATCH listed rows, how many are there.
+// What is counted of a run, zeros before: rows that are listed; tiles that are done; tiles that were
+// taken beyond the first of each block; then, of each BATCH listed rows, how many are there. Tiles
+// of all runs are taken by the counter of the first.
 enum { LISTED, DONE, TAKEN, WRITTEN };
+
+__device__ __forceinline__ i64 counters_of_a_run(i64 n_points) {
+    return WRITTEN + (n_points + BATCH - 1) / BATCH;
+}
 
 // Rows of a block without a proof, in any order, since a row's label does not depend on its place;
 // and batches that the block is to label.
@@ -211,11 +217,12 @@ __device__ __forceinline__ void keep(bool is_sure, int row, int label, int* labe
     if (is_sure) labels[row] = label; else own.rows[atomicAdd(&own.n_rows, 1)] = row;
 }
 
-// Lists a block's rows without a proof. The block that completes a batch labels it by the chain,
-// while others still multiply; the block that is done last labels what is left over. All threads
-// of the block come here, and nothing else is in the memory of the tile any more.
+// Lists a tile's rows without a proof. The block that completes a batch labels it by the chain,
+// while others still multiply; the block that is done with the last of n_tiles labels what is left
+// over. All threads of the block come here, and nothing else is in the memory of the chain's tile
+// any more.
 template <typename In, int N, int ROWS>
-__device__ __forceinline__ void settle(Unproven<ROWS>& own, bool is_final, int* listed,
+__device__ __forceinline__ void settle(Unproven<ROWS>& own, int n_tiles, int* listed,
                                        int* counters, const Choice<In, float>& given,
                                        ChainTile<float, BATCH>& tile, int* labels) {
     __syncthreads();
@@ -237,7 +244,7 @@ __device__ __forceinline__ void settle(Unproven<ROWS>& own, bool is_final, int* 
         }
         if (threadIdx.x == 0) own.n_rows = 0;
     }
-    if (is_final && is_last(&counters[DONE], gridDim.x) && threadIdx.x == 0) {
+    if (is_last(&counters[DONE], n_tiles) && threadIdx.x == 0) {
         int n_listed = __ldcg(&counters[LISTED]);
         own.batch[Unproven<ROWS>::BATCHES - 1] = n_listed / BATCH;
         own.size[Unproven<ROWS>::BATCHES - 1] = n_listed % BATCH;

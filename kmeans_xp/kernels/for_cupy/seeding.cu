@@ -38,7 +38,7 @@ __global__ void __launch_bounds__(THREADS, 4)
 inertia_parts(const In* points, const T* weights, const T* origin, const int* problems,
               const int* labels, const T* centroids, i64 n_points, int n_features, int n_clusters,
               int n_lanes, i64 rows_per_block, double* parts) {
-    i64 first_row = first_row_of(problems, n_points, n_features, origin);
+    i64 first_row = first_row_of(problems, blockIdx.y, n_points, n_features, origin);
     labels += blockIdx.y * n_points - first_row;
     centroids += blockIdx.y * static_cast<i64>(n_clusters) * n_features;
     i64 begin = first_row + blockIdx.x * rows_per_block;
@@ -121,7 +121,7 @@ draw_candidates(const In* points, const T* weights, const T* origin, const int* 
                 Seeding* state, i64* indices, T* candidates) {
     __shared__ double reached[1024];  // as many blocks of rows at most
     __shared__ int found, last;
-    i64 first_of_run = first_row_of(problems, n_points, n_features, origin);
+    i64 first_of_run = first_row_of(problems, blockIdx.y, n_points, n_features, origin);
     points += first_of_run * n_features;
     if (weights) weights += first_of_run;
     i64 run = blockIdx.y, step = 0;
@@ -261,7 +261,7 @@ measure_candidates(const In* points, const T* weights, const T* origin, const in
     __shared__ T own[F * L];  // feature by feature
     __shared__ double of_warp[THREADS / 32][L];
     double totals[L];
-    i64 first_of_run = first_row_of(problems, n_points, n_features, origin);
+    i64 first_of_run = first_row_of(problems, blockIdx.y, n_points, n_features, origin);
     points += first_of_run * n_features;
     if (weights) weights += first_of_run;
     i64 run = blockIdx.y, n_runs = gridDim.y;

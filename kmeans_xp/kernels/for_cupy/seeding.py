@@ -93,7 +93,7 @@ def added_across_lanes(rows: DenseRows, labels: Array, centroids: Array, *, xp: 
 
 
 def batched_inertia(rows: ManyRows, labels: Array, centroids: Array) -> Array:
-    """Return the inertia of each run, (n_runs,), where there are ``batched_totals``."""
+    """Return the inertia of each run, (n_runs,)."""
     types = types_of(rows, centroids)
     assert types is not None
     return _inertia(rows, labels, centroids, types)

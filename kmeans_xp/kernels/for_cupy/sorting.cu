@@ -11,12 +11,17 @@
 // Sorts the rows of each chunk by their labels, a block a chunk: digit by digit, each pass stable,
 // so that a row's place follows from the labels alone. The last block cuts each cluster's rows
 // into pieces, at least one, since an empty cluster has a total too. counts are zero before, and
-// so is the ticket behind them.
+// so is the ticket behind them. The second dimension of the grid goes over runs.
 extern "C" __global__ void __launch_bounds__(SORTING)
 sort_chunks(const int* labels, int n_rows, int n_clusters, int chunk_bits, int rows_per_piece,
             unsigned short* order, unsigned short* run_starts, int* counts, int* piece_starts,
             STOP) {
-    if (has_stopped(before, most_shift, 0)) return;
+    if (has_stopped(before, most_shift, blockIdx.y)) return;
+    i64 of_run = static_cast<i64>(blockIdx.y) * n_rows, n_starts = n_clusters + 1ll;
+    labels += of_run;
+    order += of_run;
+    counts += blockIdx.y * n_starts;
+    piece_starts += blockIdx.y * n_starts;
     __shared__ unsigned keys[2][1 << CHUNK_BITS];  // the label, then the place in the chunk
     __shared__ int digits[N_DIGITS * (SORTING / 32)];  // of a digit all warps
     int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
@@ -66,7 +71,8 @@ sort_chunks(const int* labels, int n_rows, int n_clusters, int chunk_bits, int r
     for (int at = threadIdx.x; at < n_own; at += SORTING) {
         order[first + at] = sorted[at] & ((1u << chunk_bits) - 1u);
     }
-    unsigned short* runs = run_starts + blockIdx.x * (n_clusters + 1ll);
+    i64 chunk = static_cast<i64>(blockIdx.y) * gridDim.x + blockIdx.x;
+    unsigned short* starts = run_starts + chunk * n_starts;
     for (int cluster = threadIdx.x; cluster <= n_clusters; cluster += SORTING) {
         int bounds[2];  // where this cluster and the next begin
         for (int which = 0; which < 2; ++which) {
@@ -81,7 +87,7 @@ sort_chunks(const int* labels, int n_rows, int n_clusters, int chunk_bits, int r
             }
             bounds[which] = low;
         }
-        runs[cluster] = bounds[0];
+        starts[cluster] = bounds[0];
         if (bounds[1] > bounds[0]) atomicAdd(&counts[cluster], bounds[1] - bounds[0]);
     }
     if (!is_last(&counts[n_clusters], gridDim.x)) return;

@@ -9,15 +9,14 @@ import numpy as np
 
 from kmeans_xp.devices import Array, Namespace, begin_read
 from kmeans_xp.kernels.for_cupy.labels import (
-    batched_totals,
     is_kernels_alone,
-    reads_rows_once,
     running_minimum_labels,
+    totals_in_a_pass,
 )
 from kmeans_xp.kernels.for_cupy.launching import NEVER, ManyRows, Stop
 from kmeans_xp.kernels.for_cupy.replay import Replay
 from kmeans_xp.kernels.for_cupy.sums import Zeros, fused_update, updated_sums
-from kmeans_xp.kernels.portable.assignment import ClusterTotals, nearest_labels
+from kmeans_xp.kernels.portable.assignment import ClusterTotals
 from kmeans_xp.kernels.portable.stepping import Step, Steps, batched_steps_of, steps_of
 from kmeans_xp.kernels.portable.steps import (
     Update,
@@ -42,21 +41,24 @@ _STEPS_AT_ONCE = 8
 def queued_steps(rows: Rows, reduce: Any, tol: float, *, xp: Namespace) -> Steps:
     """Queue the next step while the host waits for the last; small ones eight at a time."""
     if isinstance(rows, DenseRows) and _is_small(rows):
-        return StepsInGraphs(rows, reduce, lloyd_step, tol, xp=xp)
-    return QueuedSteps(reduce, lloyd_step, xp=xp)
+        return StepsInGraphs(rows, reduce, tol, xp=xp)
+    return QueuedSteps(reduce, xp=xp)
 
 
 @batched_steps_of.override("cupy", rows=DenseRows)
 def batched_while_small(rows: DenseRows, reduce: Any, tol: float, *, xp: Namespace) -> Any:
     """Take the starts together if one start leaves most of the device idle."""
-    return StepsInGraphs(rows, reduce, lloyd_step_batched, tol, xp=xp) if _is_small(rows) else None
+    return StepsInGraphs(rows, reduce, tol, xp=xp) if _is_small(rows) else None
 
 
 class QueuedSteps(Steps):
-    """Queues each step before the host has read the signals of the one before it."""
+    """Queues each step before the host has read the signals of the one before it.
 
-    def __init__(self, reduce: Any, step: Any, *, xp: Namespace) -> None:
-        super().__init__(reduce, step, xp=xp)
+    Takes centroids of shape (..., n_clusters, n_features), which may begin with an axis of runs.
+    """
+
+    def __init__(self, reduce: Any, *, xp: Namespace) -> None:
+        super().__init__(reduce, step_and_update, xp=xp)
         self._next: _Begun | None = None
         self._zeros = Zeros()
 
@@ -71,16 +73,8 @@ class QueuedSteps(Steps):
         return Step(centroids, begun.totals, begun.update, begun.read_signals())
 
     def _begin(self, centroids: Array) -> "_Begun":
-        totals, update = self._queue(centroids)
+        totals, update = self.reduce(self.step, centroids, self._zeros)
         return _Begun(centroids, totals, update, begin_read(update.signals))
-
-    def _queue(self, centroids: Array) -> tuple[ClusterTotals, Update]:
-        if self.step is lloyd_step:
-            both: tuple[ClusterTotals, Update]
-            both = self.reduce(step_and_update, centroids, self._zeros)
-            return both
-        totals = self.reduce(self.step, centroids)
-        return totals, update_centroids(totals, centroids, xp=self.xp)
 
 
 class StepsInGraphs(QueuedSteps):
@@ -95,8 +89,6 @@ class StepsInGraphs(QueuedSteps):
     rows : DenseRows or ManyRows
     reduce : callable
         As in ``Blocks.reduce``, over these rows.
-    step : callable
-        ``lloyd_step``, or a function that gives the totals of several runs.
     tol : float or ndarray of shape (n_runs,)
         As for ``lloyd``.
     xp : namespace
@@ -106,12 +98,11 @@ class StepsInGraphs(QueuedSteps):
         self,
         rows: DenseRows | ManyRows,
         reduce: Any,
-        step: Any,
         tol: float | np.ndarray[Any, Any],
         *,
         xp: Namespace,
     ) -> None:
-        super().__init__(reduce, step, xp=xp)
+        super().__init__(reduce, xp=xp)
         self._rows = rows
         self._tol = tol
         self._most_shift: Array | None = None
@@ -154,20 +145,10 @@ class StepsInGraphs(QueuedSteps):
         signals = cupy.empty((_STEPS_AT_ONCE, *centroids.shape[:-2], 3), dtype=np.float64)
         queued, stop = [], NEVER
         for place in signals:
-            queued.append(self._queue_stopping(centroids, place, stop))
-            centroids, stop = queued[-1][1].centroids, Stop(place, self._most_shift)
+            both = self.reduce(stopping_step, centroids, self._zeros, place, stop)
+            queued.append(both)
+            centroids, stop = both[1].centroids, Stop(place, self._most_shift)
         return tuple(queued), signals
-
-    def _queue_stopping(
-        self, centroids: Array, signals: Array, stop: Stop
-    ) -> tuple[ClusterTotals, Update]:
-        if self.step is lloyd_step:
-            both: tuple[ClusterTotals, Update]
-            both = self.reduce(stopping_step, centroids, self._zeros, signals, stop)
-            return both
-        totals = self.reduce(batched_totals, centroids, stop)
-        assert totals is not None  # since `is_kernels_alone`
-        return totals, fused_update(totals, centroids, signals, stop, xp=self.xp)
 
 
 class _Begun(NamedTuple):
@@ -178,34 +159,42 @@ class _Begun(NamedTuple):
 
 
 def step_and_update(
-    rows: Rows, centroids: Array, zeros: Zeros | None = None, *, xp: Namespace
+    rows: Rows | ManyRows, centroids: Array, zeros: Zeros | None = None, *, xp: Namespace
 ) -> tuple[ClusterTotals, Update]:
-    """Return the results of ``lloyd_step`` and ``update_centroids`` with fewer launches."""
-    if isinstance(rows, DenseRows) and not reads_rows_once(rows, centroids):
-        labels = nearest_labels(rows, centroids, xp=xp)
-        both: Any = updated_sums(rows, labels, centroids, zeros or Zeros())
-        if both is not NotImplemented:
-            return both[0], both[1]
-    totals = lloyd_step(rows, centroids, xp=xp)
+    """Return the results of ``lloyd_step`` and ``update_centroids`` with fewer launches.
+
+    If centroids begin with an axis of runs, so do the results, as of ``lloyd_step_batched``.
+    """
+    if isinstance(rows, ManyRows) or (
+        isinstance(rows, DenseRows) and is_kernels_alone(rows, centroids)
+    ):
+        return stopping_step(rows, centroids, zeros or Zeros(), xp=xp)
+    step = lloyd_step if centroids.ndim == 2 else lloyd_step_batched
+    totals = step(rows, centroids, xp=xp)
     return totals, update_centroids(totals, centroids, xp=xp)
 
 
 def stopping_step(
-    rows: DenseRows, centroids: Array, zeros: Zeros, signals: Array, stop: Stop, *, xp: Namespace
+    rows: DenseRows | ManyRows,
+    centroids: Array,
+    zeros: Zeros,
+    signals: Array | None = None,
+    stop: Stop = NEVER,
+    *,
+    xp: Namespace,
 ) -> tuple[ClusterTotals, Update]:
     """Return the results of ``step_and_update`` where it only launches kernels.
 
-    The update's signals are written to ``signals``. If the step has to stop, these are the signals
-    of the step before, and the other results mean nothing.
+    The update's signals are written to ``signals`` if it is not None. If a run has to stop, these
+    are the signals of the step before, its centroids are those given, and its totals mean nothing.
     """
-    of_runs = batched_totals(rows, centroids[None, ...], stop)
-    if of_runs is None:
-        labels = running_minimum_labels(rows, centroids, stop, xp=xp)
-        both: tuple[ClusterTotals, Update]
-        both = updated_sums(rows, labels, centroids, zeros, signals, stop)
-        return both
-    totals = ClusterTotals(of_runs.sums[0], of_runs.mass[0])
-    return totals, fused_update(totals, centroids, signals, stop, xp=xp)
+    totals = totals_in_a_pass(rows, centroids, stop)
+    if totals is not None:
+        return totals, fused_update(totals, centroids, signals, stop, xp=xp)
+    labels = running_minimum_labels(rows, centroids, stop, xp=xp)
+    both: tuple[ClusterTotals, Update]
+    both = updated_sums(rows, labels, centroids, zeros, signals, stop)
+    return both
 
 
 def _on_device(tol: float | np.ndarray[Any, Any], shape: tuple[int, ...]) -> Array:

@@ -20,9 +20,19 @@ __device__ __forceinline__ Signals mean_of(double sum, double weight, T old, T* 
     return {__dmul_rn(moved, moved), 0.0, __dmul_rn(before, gained)};
 }
 
-// The signals of a run that has stopped, by one block.
-__device__ __forceinline__ void pass_on(const double* before, double* signals) {
-    if (blockIdx.x == 0 && threadIdx.x < 3) signals[threadIdx.x] = before[threadIdx.x];
+// The signals of a run that has stopped, and its centroids: other runs go on, and take this one
+// along, so that its centroids must stay numbers.
+template <typename T>
+__device__ __forceinline__ void pass_on(int run, i64 n_numbers, const double* before, const T* old,
+                                        T* centroids, double* signals) {
+    i64 first = run * n_numbers;
+    for (i64 at = blockIdx.x * blockDim.x + threadIdx.x; at < n_numbers;
+         at += gridDim.x * blockDim.x) {
+        centroids[first + at] = old[first + at];
+    }
+    if (blockIdx.x == 0 && threadIdx.x < 3) {
+        signals[run * 3 + threadIdx.x] = before[run * 3 + threadIdx.x];
+    }
 }
 
 // A warp for THREADS features of a cluster; the second dimension of the grid goes over restarts.
@@ -31,21 +41,15 @@ template <typename T>
 __global__ void __launch_bounds__(1024)
 means_and_signals(const double* sums, const double* mass, const T* old, int n_clusters,
                   int n_features, T* centroids, double* parts, double* signals, STOP) {
+    i64 n_cells = static_cast<i64>(n_clusters) * n_features;
     if (has_stopped(before, most_shift, blockIdx.y)) {
-        // Other runs go on, and take this one along: its centroids must stay numbers.
-        i64 n_own = static_cast<i64>(n_clusters) * n_features, first = blockIdx.y * n_own;
-        for (i64 at = blockIdx.x * blockDim.x + threadIdx.x; at < n_own;
-             at += gridDim.x * blockDim.x) {
-            centroids[first + at] = old[first + at];
-        }
-        pass_on(before + blockIdx.y * 3, signals + blockIdx.y * 3);
+        pass_on(blockIdx.y, n_cells, before, old, centroids, signals);
         return;
     }
     int lane = threadIdx.x % 32, warp = (blockIdx.x * blockDim.x + threadIdx.x) / 32;
     int n_warps = gridDim.x * blockDim.x / 32;
     int parts_each = (n_features + THREADS - 1) / THREADS;
     int n_parts = n_clusters * parts_each;
-    i64 n_cells = static_cast<i64>(n_clusters) * n_features;
     sums += blockIdx.y * n_cells;
     mass += static_cast<i64>(blockIdx.y) * n_clusters;
     old += blockIdx.y * n_cells;
@@ -81,18 +85,22 @@ means_and_signals(const double* sums, const double* mass, const T* old, int n_cl
 
 // The weighted sums of the pieces. Threads lie across the features, THREADS at most, and then
 // across rows. The block that finishes a cluster last adds up its pieces in their order. If there
-// are old centroids, it also makes the new one. The last block of all adds up the signals.
-// tickets: one for each cluster and THREADS features, and one more.
+// are old centroids, it also makes the new one. The last block of a run adds up the signals.
+// tickets: for each run, one for each cluster and THREADS features, and one more. The counts of all
+// runs lie before them. The last dimension of the grid goes over runs.
 template <typename In, typename T>
 __global__ void __launch_bounds__(THREADS, 4)
-sum_pieces(const In* points, const T* weights, const T* origin, SORTED_ROWS, int n_features,
-           int is_first, double* piece_sums, double* piece_mass, int* tickets, double* sums,
-           double* mass, const T* old, T* centroids, double* parts, double* signals, STOP) {
-    if (has_stopped(before, most_shift, 0)) {
-        if (blockIdx.y == 0) pass_on(before, signals);
+sum_pieces(const In* points, const T* weights, const T* origin, const int* problems,
+           i64 n_points, SORTED_ROWS, int n_features, int is_first, double* piece_sums,
+           double* piece_mass, int* tickets, double* sums, double* mass, const T* old,
+           T* centroids, double* parts, double* signals, STOP) {
+    int run = blockIdx.z;
+    if (has_stopped(before, most_shift, run)) {
+        i64 n_numbers = static_cast<i64>(n_clusters) * n_features;
+        if (blockIdx.y == 0) pass_on(run, n_numbers, before, old, centroids, signals);
         return;
     }
-    SortedRows sorted = OF_SORTED_ROWS;
+    const SortedRows sorted = of_run(OF_SORTED_ROWS, run, n_points);
     __shared__ double buffer[THREADS];
     __shared__ double of_warp[2][THREADS / 32];
     int n_pieces = sorted.piece_starts[sorted.n_clusters];
@@ -104,18 +112,19 @@ sum_pieces(const In* points, const T* weights, const T* origin, SORTED_ROWS, int
     int rows_at_once = THREADS / width;
     int row_of = threadIdx.x / width;
     int feature = first + threadIdx.x - row_of * width;
+    i64 first_row = first_row_of(problems, run, n_points, n_features, origin);
     T shift = origin ? origin[feature] : T(0);
     double sum = 0.0, weight = 0.0;
     int n_rows = for_rows_of(sorted, piece, cluster, [&](const int* rows, int n_listed) {
         if (weights) {
             double own = 0.0;
-            if (threadIdx.x < n_listed) own = weights[rows[threadIdx.x]];
+            if (threadIdx.x < n_listed) own = weights[first_row + rows[threadIdx.x]];
             buffer[threadIdx.x] = own;
             weight += own;
             __syncthreads();
         }
         if (row_of >= rows_at_once) return;
-        const In* column = points + feature;
+        const In* column = points + first_row * n_features + feature;
 #pragma unroll 4
         for (int at = row_of; at < n_listed; at += rows_at_once) {
             T value = loaded<T>(column[static_cast<i64>(rows[at]) * n_features]) - shift;
@@ -124,14 +133,17 @@ sum_pieces(const In* points, const T* weights, const T* origin, SORTED_ROWS, int
     });
     sum = sum_over_rows(sum, buffer, row_of, rows_at_once, width);
     weight = weights ? block_sum(weight) : static_cast<double>(n_rows);
-    piece_mass += blockIdx.y * static_cast<i64>(gridDim.x);
+    piece_sums += run * static_cast<i64>(gridDim.x) * n_features;
+    piece_mass += (run * gridDim.y + blockIdx.y) * static_cast<i64>(gridDim.x);
     if (threadIdx.x < width) piece_sums[static_cast<i64>(piece) * n_features + feature] = sum;
     if (threadIdx.x == 0) piece_mass[piece] = weight;
 
     int begin = sorted.piece_starts[cluster], end = sorted.piece_starts[cluster + 1];
-    int part = cluster * gridDim.y + blockIdx.y;
+    int part = cluster * gridDim.y + blockIdx.y, n_parts = sorted.n_clusters * gridDim.y;
+    tickets += run * (n_parts + 1ll);
     if (!is_last(&tickets[part], end - begin)) return;
-    i64 cell = static_cast<i64>(cluster) * n_features + feature;
+    i64 of_all = static_cast<i64>(run) * sorted.n_clusters + cluster;
+    i64 cell = of_all * n_features + feature;
     bool is_cell = threadIdx.x < width;
     sum = is_first || !is_cell ? 0.0 : sums[cell];
     if (is_cell) {
@@ -148,7 +160,7 @@ sum_pieces(const In* points, const T* weights, const T* origin, SORTED_ROWS, int
     weight = block_sum(weight);
     if (threadIdx.x == 0) {
         buffer[0] = weight;
-        if (blockIdx.y == 0) mass[cluster] = is_first ? weight : mass[cluster] + weight;
+        if (blockIdx.y == 0) mass[of_all] = is_first ? weight : mass[of_all] + weight;
     }
     if (!old) return;  // as where the rows are not the first
     __syncthreads();
@@ -161,6 +173,7 @@ sum_pieces(const In* points, const T* weights, const T* origin, SORTED_ROWS, int
         of_warp[1][threadIdx.x / 32] = explained;
     }
     __syncthreads();
+    parts += run * 3ll * n_parts;
     if (threadIdx.x == 0) {
         sq_shift = explained = 0.0;
         for (int warp = 0; warp < (width + 31) / 32; ++warp) {
@@ -171,10 +184,11 @@ sum_pieces(const In* points, const T* weights, const T* origin, SORTED_ROWS, int
         parts[part * 3ll + 1] = blockIdx.y == 0 && !(weight > 0.0) ? 1.0 : 0.0;
         parts[part * 3ll + 2] = explained;
     }
-    int n_parts = sorted.n_clusters * gridDim.y;
     if (!is_last(&tickets[n_parts], n_parts)) return;
-    sum_parts(parts, n_parts, signals);
-    // The counts and the tickets behind them, which nobody reads any more, for the next step.
-    int* zeroed = tickets - (n_clusters + 1);
-    for (int at = threadIdx.x; at < n_clusters + 1 + n_parts + 1; at += THREADS) zeroed[at] = 0;
+    sum_parts(parts, n_parts, signals + run * 3);
+    // The tickets and the counts, which nobody reads any more, for the next step.
+    for (int at = threadIdx.x; at <= n_parts; at += THREADS) tickets[at] = 0;
+    int n_counts = sorted.n_clusters + 1;
+    int* counted = tickets - run * (n_parts + 1ll) - (static_cast<i64>(gridDim.z) - run) * n_counts;
+    for (int at = threadIdx.x; at < n_counts; at += THREADS) counted[at] = 0;
 }

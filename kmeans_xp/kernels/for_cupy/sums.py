@@ -20,6 +20,7 @@ from kmeans_xp.kernels.for_cupy.launching import (
     are_plain,
     launch,
     row_arguments,
+    runs_over,
     types_of,
 )
 from kmeans_xp.kernels.portable.assignment import ClusterTotals, cluster_sums
@@ -27,6 +28,7 @@ from kmeans_xp.kernels.portable.steps import Update, update_centroids
 from kmeans_xp.kernels.rows import DenseRows
 
 __all__ = [
+    "FEWEST_ROWS",
     "MOST_CLUSTERS",
     "Sorted",
     "Zeros",
@@ -34,6 +36,7 @@ __all__ = [
     "merged",
     "no_totals",
     "sorted_by_label",
+    "sorted_sums",
     "updated_sums",
 ]
 
@@ -47,7 +50,7 @@ _RUNS_BYTES = 64 * 2**20
 _MOST_ROWS = 2**30
 #: number of pieces that keep a device busy, and minimum number of rows in each
 _PIECES = 2048
-_FEWEST_ROWS = 256
+FEWEST_ROWS = 256
 #: clusters, or parts of them, up to which one block is faster than two launches
 _ONE_BLOCK = 128
 
@@ -59,8 +62,9 @@ class Sorted(NamedTuple):
     ----------
     arguments : tuple
         Arguments of kernels, as SORTED_ROWS in ``common.cu`` lists them.
-    piece_starts : array of shape (n_clusters + 1,)
+    piece_starts : array of shape (..., n_clusters + 1)
     most_pieces : int
+        Of a run.
     tickets : array
         Zeros, as many as the caller passed.
     """
@@ -105,7 +109,7 @@ def sorted_sums(rows: DenseRows, labels: Array, n_clusters: int, *, xp: Namespac
 
 
 def updated_sums(
-    rows: DenseRows,
+    rows: DenseRows | ManyRows,
     labels: Array,
     centroids: Array,
     zeros: Zeros,
@@ -115,21 +119,22 @@ def updated_sums(
     """Return the totals and their update, or NotImplemented.
 
     They are bit-identical to those of ``cluster_sums`` and ``update_centroids``, with no more
-    launches than ``cluster_sums``.
+    launches than ``cluster_sums``. Labels and centroids may begin with an axis of runs.
     """
-    n_clusters, n_features = centroids.shape
+    *runs, n_clusters, n_features = centroids.shape
     if not is_one_part(rows, n_clusters) or types_of(rows, centroids) is None:
         return NotImplemented
     n_parts = _parts_of(n_clusters, n_features)
     new = cupy.empty_like(centroids)
-    signals = cupy.empty(3, dtype=np.float64) if signals is None else signals
-    means = _Means(centroids, new, cupy.empty((n_parts, 3), dtype=np.float64), signals)
+    signals = cupy.empty((*runs, 3), dtype=np.float64) if signals is None else signals
+    parts = cupy.empty((*runs, n_parts, 3), dtype=np.float64)
+    means = _Means(centroids, new, parts, signals)
     totals = _summed(rows, labels, n_clusters, means, zeros, stop)
     return totals if totals is NotImplemented else (totals, Update(new, signals))
 
 
 def _summed(
-    rows: DenseRows,
+    rows: DenseRows | ManyRows,
     labels: Array,
     n_clusters: int,
     means: _Means | None = None,
@@ -140,28 +145,33 @@ def _summed(
     n_features = rows.n_features
     if types is None or not n_features or n_clusters > MOST_CLUSTERS:
         return NotImplemented
+    *runs, _ = labels.shape
+    n_runs = math.prod(runs)
     totals = ClusterTotals(
-        cupy.empty((n_clusters, n_features), dtype=np.float64),
-        cupy.empty(n_clusters, dtype=np.float64),
+        cupy.empty((*runs, n_clusters, n_features), dtype=np.float64),
+        cupy.empty((*runs, n_clusters), dtype=np.float64),
     )
     labels = cupy.ascontiguousarray(labels, dtype=np.int32)
     for place, tile in rows.tiles(_rows_of_part(n_clusters)):
-        rows_per_piece = max(_FEWEST_ROWS, -(-tile.n_points // _PIECES))
-        n_zeros = n_clusters + 1 + _parts_of(n_clusters, n_features) + 1
+        rows_per_piece = max(FEWEST_ROWS, -(-tile.n_points // _PIECES))
+        n_zeros = n_runs * (n_clusters + 1 + _parts_of(n_clusters, n_features) + 1)
         counts = cupy.zeros(n_zeros, np.int32) if zeros is None else zeros.take(n_zeros)
-        ordered = sorted_by_label(labels[place], n_clusters, rows_per_piece, counts, stop)
+        of_tile = labels[..., place]
+        ordered = sorted_by_label(of_tile, n_clusters, rows_per_piece, counts, stop)
         n_columns = -(-n_features // N_THREADS)
         launch(
             f"sum_pieces<{types[0]}, {types[1]}>",
             "sums.cu",
-            (ordered.most_pieces, n_columns),
+            (ordered.most_pieces, n_columns, n_runs),
             (
                 *row_arguments(tile, with_weights=True),
+                runs_over(tile)[0],
+                np.int64(tile.n_points),
                 *ordered.arguments,
                 np.int32(n_features),
                 np.int32(place.start == 0),
-                cupy.empty((ordered.most_pieces, n_features), dtype=np.float64),
-                cupy.empty((n_columns, ordered.most_pieces), dtype=np.float64),
+                cupy.empty((n_runs, ordered.most_pieces, n_features), dtype=np.float64),
+                cupy.empty((n_runs, n_columns, ordered.most_pieces), dtype=np.float64),
                 ordered.tickets,
                 *totals,
                 *((NULL,) * 4 if means is None else means),
@@ -182,22 +192,24 @@ def sorted_by_label(
 ) -> Sorted:
     """Sort rows, fewer than 2**30, by labels of int32; stable, and cut into pieces of clusters.
 
-    ``counts`` has n_clusters + 1 zeros, followed by a zero for each ticket.
+    Labels may begin with an axis of runs. ``counts`` has n_clusters + 1 zeros for each run, and
+    then a zero for each ticket.
     """
-    n_rows = len(labels)
+    *runs, n_rows = labels.shape
+    n_runs = math.prod(runs)
     bits = _chunk_bits(n_clusters)
     n_chunks = -(-n_rows // 2**bits)
     most_pieces = -(-n_rows // rows_per_piece) + n_clusters
     if counts is None:
-        counts = cupy.zeros(n_clusters + 1, dtype=np.int32)
-    piece_starts = cupy.empty(n_clusters + 1, dtype=np.int32)
-    order = cupy.empty(n_rows, dtype=np.uint16)
-    run_starts = cupy.empty((n_chunks, n_clusters + 1), dtype=np.uint16)
+        counts = cupy.zeros(n_runs * (n_clusters + 1), dtype=np.int32)
+    piece_starts = cupy.empty((*runs, n_clusters + 1), dtype=np.int32)
+    order = cupy.empty((*runs, n_rows), dtype=np.uint16)
+    run_starts = cupy.empty((*runs, n_chunks, n_clusters + 1), dtype=np.uint16)
     sizes = (np.int32(bits), np.int32(n_clusters), np.int32(rows_per_piece))
     launch(
         "sort_chunks",
         "sorting.cu",
-        n_chunks,
+        (n_chunks, n_runs),
         (
             labels,
             np.int32(n_rows),
@@ -213,7 +225,7 @@ def sorted_by_label(
         n_threads=_SORTING_THREADS,
     )
     given = (order, run_starts, counts, piece_starts, np.int32(n_chunks), *sizes)
-    return Sorted(given, piece_starts, most_pieces, counts[n_clusters + 1 :])
+    return Sorted(given, piece_starts, most_pieces, counts[n_runs * (n_clusters + 1) :])
 
 
 @update_centroids.override("cupy")
