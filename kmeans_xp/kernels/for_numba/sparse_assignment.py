@@ -22,6 +22,7 @@ from kmeans_xp.kernels.for_numba.compiled import (
     inline,
 )
 from kmeans_xp.kernels.for_numba.emitted.sparse_vectors import UNIT, add_numbers, keep_greatest
+from kmeans_xp.kernels.for_numba.sparse_certified import certain_labels
 from kmeans_xp.kernels.for_numba.sparse_panels import (
     Panel,
     arrays_of,
@@ -215,8 +216,9 @@ def _add_rows(numbers, columns, starts, start, stop, weights, labels, n_features
 
 @override(nearest_labels)
 def scored_by_panels(rows: SparseRows, centroids: Floats) -> Labels:
-    """Keep the scores of a row and a group of centroids in registers."""
-    return labelled(rows, Panel.of(centroids, origin_of(rows)))
+    """Keep the scores of a row and a group of centroids in registers: in float32 if that proves."""
+    labels = certain_labels(rows, centroids)
+    return labelled(rows, Panel.of(centroids, origin_of(rows))) if labels is None else labels
 
 
 def labelled(rows: SparseRows, panel: Panel) -> Labels:

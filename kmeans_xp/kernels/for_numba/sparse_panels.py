@@ -28,8 +28,10 @@ from kmeans_xp.kernels.trees import merged_in_tree
 __all__ = [
     "Panel",
     "arrays_of",
+    "biases_of",
     "first_unit",
     "in_ranges",
+    "n_groups_of",
     "n_packing_tasks",
     "origin_of",
     "override",
@@ -73,9 +75,7 @@ class Panel(NamedTuple):
     def empty(cls, n_clusters: int, n_features: int, dtype: np.dtype[Any]) -> "Panel":
         """Return room for the panel of n_clusters centroids."""
         n_units = -(-n_clusters // UNIT)
-        of_unit = n_features * UNIT * dtype.itemsize
-        most = min(MOST_UNITS, max(_FEWEST_UNITS, _GROUP_BYTES // of_unit))
-        n_groups, width = -(-n_units // (most - most % 2)), n_units * UNIT
+        n_groups, width = n_groups_of(n_units, n_features, dtype), n_units * UNIT
         # A vector that lies across two cache lines takes two reads: in float64, a third more time.
         size = width * n_features
         return cls(numbers_on_a_line(size, dtype), np.empty(width), n_units, n_groups)
@@ -94,9 +94,24 @@ class Panel(NamedTuple):
             return norms
 
         n_tasks = n_packing_tasks(n_clusters, n_features)
-        biases = -merged_in_tree(in_ranges(pack, n_features, n_tasks))
-        biases[n_clusters:] = -np.inf
+        biases = biases_of(in_ranges(pack, n_features, n_tasks), n_clusters)
         return panel._replace(biases=biases)
+
+
+def n_groups_of(
+    n_units: int, n_features: int, dtype: np.dtype[Any], fewest: int = _FEWEST_UNITS
+) -> int:
+    """Return the number of groups of a panel; a group has at least ``fewest`` units, if it can."""
+    of_unit = n_features * UNIT * dtype.itemsize
+    most = min(MOST_UNITS, max(fewest, _GROUP_BYTES // of_unit))
+    return -(-n_units // (most - most % 2))
+
+
+def biases_of(parts: list[Floats], n_clusters: int) -> NDArray[np.float64]:
+    """Return what scores begin with, from the norms that each packing task has added up."""
+    biases: NDArray[np.float64] = -merged_in_tree(parts)
+    biases[n_clusters:] = -np.inf
+    return biases
 
 
 def n_packing_tasks(n_clusters: int, n_features: int) -> int:

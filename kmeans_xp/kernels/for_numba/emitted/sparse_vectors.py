@@ -2,9 +2,11 @@
 
 A panel holds centroids feature by feature, so that a stored number of a row meets its feature of
 several centroids in one instruction. Products are added in float64, whatever the numbers are, in
-an order that depends on how many numbers the row has, and on nothing around it.
+an order that depends on how many numbers the row has, and on nothing around it. Only
+``keep_certain`` adds in float32, and says which labels that leaves in doubt.
 """
 
+import itertools
 from typing import Any
 
 from llvmlite import ir
@@ -13,6 +15,7 @@ from numba import types
 from kmeans_xp.kernels.for_numba.emitted.vectors import (
     _BYTES,
     _I1,
+    _I8,
     _I32,
     _I64,
     _Array,
@@ -29,6 +32,7 @@ __all__ = [
     "add_products",
     "first_greatest",
     "fold_scores",
+    "keep_certain",
     "keep_greatest",
     "write_sq_distances",
 ]
@@ -88,24 +92,61 @@ def _scores(
     first: Any,
 ) -> list[Any]:
     """Return ``bias + x . c`` for a group, as vectors; -inf for what fills the last one."""
-    builder, width = code.builder, n_units * UNIT
+    width = n_units * UNIT
     places = list(range(0, width, LANES))
     kinds = [ir.VectorType(_DOUBLE, min(LANES, width - each)) for each in places]
+    totals = _totals(code, panel, width, kinds, at, numbers, columns, start, stop)
+    return _biased(code, totals, biases, first)
+
+
+def _biased(code: _Code, totals: list[Any], biases: _Array, first: Any) -> list[Any]:
+    """Return totals of float64 with their biases; -inf for what fills the last vector."""
+    scores, offset = [], 0
+    for total in totals:
+        place = biases.at(code.builder.add(first, _I64(offset)))
+        scores.append(code.builder.fadd(total, code.load(place, total.type)))
+        offset += total.type.count
+    last = scores[-1]
+    if last.type != _WIDE:
+        lowest = code.splat(ir.Constant(_DOUBLE, float("-inf")), last.type)
+        scores[-1] = code.shuffle(last, lowest, list(range(LANES)))
+    return scores
+
+
+def _totals(
+    code: _Code,
+    panel: _Array,
+    width: int,
+    kinds: list[Any],
+    at: Any,
+    numbers: _Array,
+    columns: _Array,
+    start: Any,
+    stop: Any,
+) -> list[Any]:
+    """Return ``x . c`` for a group, in vectors of these kinds, in whose numbers it is added."""
+    builder, scalar = code.builder, kinds[0].element
+    places = list(itertools.accumulate((kind.count for kind in kinds[:-1]), initial=0))
     n_chains, group = _chains(len(places)), panel.at(at)
 
-    def wide(number: Any, kind: Any) -> Any:
-        return builder.fpext(number, kind) if code.itemsize == 4 else number
+    def turned(number: Any, kind: Any) -> Any:
+        """Return a stored number, or several, in the numbers that are added."""
+        given = getattr(number.type, "element", number.type)
+        if given == scalar:
+            return number
+        turn = builder.fpext if scalar == _DOUBLE else builder.fptrunc
+        return turn(number, kind)
 
     def multiply(index: Any, sums: list[Any], is_there: Any = None) -> list[Any]:
         column = builder.sext(builder.load(columns.at(index)), _I64)
         features = code.shifted(group, builder.mul(column, _I64(width)))
-        number = wide(builder.load(numbers.at(index)), _DOUBLE)
+        number = turned(builder.load(numbers.at(index)), scalar)
         if is_there is not None:
-            number = builder.select(is_there, number, ir.Constant(_DOUBLE, 0.0))
+            number = builder.select(is_there, number, ir.Constant(scalar, 0.0))
         added = []
         for offset, kind, total in zip(places, kinds, sums, strict=True):
             narrow = ir.VectorType(code.scalar, kind.count)
-            factor = wide(code.load(code.shifted(features, offset), narrow), kind)
+            factor = turned(code.load(code.shifted(features, offset), narrow), kind)
             added.append(code.multiply_add(code.splat(number, kind), factor, total))
         return added
 
@@ -130,17 +171,13 @@ def _scores(
     sums = code.loop(start, whole, n_chains, sums, step)
     if n_chains > 1:
         sums = chained(rest, sums)
-    scores = []
-    for number, (offset, kind) in enumerate(zip(places, kinds, strict=True)):
+    totals = []
+    for number in range(len(kinds)):
         total, *others = sums[number * n_chains : (number + 1) * n_chains]
         for other in others:
             total = builder.fadd(total, other)
-        bias = code.load(biases.at(builder.add(first, _I64(offset))), kind)
-        scores.append(builder.fadd(total, bias))
-    if kinds[-1] != _WIDE:
-        lowest = code.splat(ir.Constant(_DOUBLE, float("-inf")), kinds[-1])
-        scores[-1] = code.shuffle(scores[-1], lowest, list(range(LANES)))
-    return scores
+        totals.append(total)
+    return totals
 
 
 @_vector_code
@@ -212,6 +249,62 @@ def keep_greatest(
         builder.store(builder.trunc(index, _I32), labels.at(row))
 
 
+@_of_sizes(_SIZES)
+def keep_certain(
+    code: _Code,
+    panel: _Array,
+    n_units: int,
+    at: Any,
+    numbers: _Array,
+    columns: _Array,
+    start: Any,
+    stop: Any,
+    biases: _Array,
+    first: Any,
+    margin: Any,
+    best: _Array,
+    labels: _Array,
+    doubts: _Array,
+    row: Any,
+) -> None:
+    """Do what ``keep_greatest`` does from products of float32, and tell which labels are certain.
+
+    ``doubts[row]`` is 0 if all other scores so far are less than the greatest by ``margin``; it
+    begins as 1, ``best[row]`` as -inf. Whatever is not a number leaves a doubt.
+    """
+    builder, width = code.builder, n_units * UNIT
+    sizes, left = [], width
+    while left:
+        # Halves as far as needed: a processor has no vectors of three quarters.
+        sizes.append(max(size for size in (2 * LANES, LANES, UNIT) if size <= left))
+        left -= sizes[-1]
+    kinds = [ir.VectorType(ir.FloatType(), size) for size in sizes]
+    totals = []
+    for total in _totals(code, panel, width, kinds, at, numbers, columns, start, stop):
+        wide = ir.VectorType(_DOUBLE, min(LANES, total.type.count))
+        totals += [code.part(total, lane, wide) for lane in range(0, total.type.count, LANES)]
+    scores = _biased(code, totals, biases, first)
+    greatest = scores[0]
+    for vector in scores[1:]:
+        greatest = code.greatest(greatest, vector)
+    greatest, so_far = _greatest_lane(code, greatest), builder.load(best.at(row))
+    is_ahead = code.greater(greatest, builder.fadd(so_far, margin))
+    with builder.if_else(is_ahead) as (ahead, not_ahead):
+        with ahead:
+            near = _lanes_where(code, ">=", scores, builder.fsub(greatest, margin))
+            others = builder.and_(near, builder.sub(near, near.type(1)))
+            is_doubtful = builder.icmp_signed("!=", others, near.type(0))
+            builder.store(builder.zext(is_doubtful, _I8), doubts.at(row))
+            builder.store(greatest, best.at(row))
+            place = builder.trunc(builder.cttz(near, _I1(0)), _I64)
+            builder.store(builder.trunc(builder.add(first, place), _I32), labels.at(row))
+        with not_ahead:
+            is_behind = builder.fcmp_ordered("<", greatest, builder.fsub(so_far, margin))
+            with builder.if_then(builder.not_(is_behind)):
+                builder.store(_I8(1), doubts.at(row))
+                builder.store(code.greatest(greatest, so_far), best.at(row))
+
+
 def _greatest_lane(code: _Code, vector: Any) -> Any:
     lanes = vector.type.count
     while lanes > 1:
@@ -225,13 +318,19 @@ def _greatest_lane(code: _Code, vector: Any) -> Any:
 
 def _place_of(code: _Code, vectors: list[Any], number: Any) -> Any:
     """Return the place of the first number that equals a given one."""
+    found = _lanes_where(code, "==", vectors, number)
+    return code.builder.trunc(code.builder.cttz(found, _I1(0)), _I64)
+
+
+def _lanes_where(code: _Code, relation: str, vectors: list[Any], number: Any) -> Any:
+    """Return a bit for each number: whether it has the relation to a given one."""
     builder, every = code.builder, code.splat(number, _WIDE)
     found = ir.Constant(ir.IntType(128), 0)
     for place, vector in enumerate(vectors):
-        is_equal = builder.fcmp_ordered("==", vector, every)
-        bits = builder.zext(builder.bitcast(is_equal, ir.IntType(LANES)), found.type)
+        is_so = builder.fcmp_ordered(relation, vector, every)
+        bits = builder.zext(builder.bitcast(is_so, ir.IntType(LANES)), found.type)
         found = builder.or_(found, builder.shl(bits, found.type(place * LANES)))
-    return builder.trunc(builder.cttz(found, _I1(0)), _I64)
+    return found
 
 
 def _first_greatest(code: _Code, scores: _Array, at: Any, n_scores: Any) -> Any:
