@@ -28,6 +28,7 @@ from kmeans_xp.devices.arrays import (
 )
 from kmeans_xp.devices.availability import DeviceUnavailableError, why_cupy_is_unusable
 from kmeans_xp.devices.libraries import library_name, library_of
+from kmeans_xp.devices.libraries.record import is_bfloat16
 from kmeans_xp.devices.memory import readable_size
 from kmeans_xp.devices.sparse import Csr, SparseMatrix, csr_parts, is_sparse, sparse_matrix
 
@@ -147,7 +148,7 @@ def _at_home(points: Array, xp: Namespace, home: Device, reason: str, shared: Ar
     if shared is points:
         return Placement(xp, home, xp, home, reason)
     lender = namespace_of(shared)
-    reason = _why_lent(reason, library_name(lender))
+    reason = _why_lent(reason, library_name(lender), is_bfloat16(points.dtype))
     return Placement(lender, device_of(shared), xp, home, reason, is_lent=True)
 
 
@@ -158,8 +159,9 @@ def _why_there(library: str, device: str) -> str:
 
 
 @functools.lru_cache
-def _why_lent(reason: str, library: str) -> str:
-    return f"{reason}; {library}'s kernels compute in the same memory"
+def _why_lent(reason: str, library: str, is_bfloat16: bool) -> str:
+    where = "a copy in float32" if is_bfloat16 else "the same memory"
+    return f"{reason}; {library}'s kernels compute in {where}"
 
 
 def lent(array: Array) -> Array:

@@ -246,6 +246,8 @@ def test_arrays_of_mlx_of_any_layout_and_dtype_are_taken(library: Library) -> No
     for name, (X, host, dtype) in cases.items():
         model, expected = (KMeans(5, random_state=0).fit(rows) for rows in (X, host))
         assert model.cluster_centers_.dtype == dtype, name
+        where = "a copy in float32" if name == "bfloat16" else "the same memory"
+        assert model.device_reason_.endswith(f"numpy's kernels compute in {where}")
         for one in ("labels_", "cluster_centers_"):
             theirs = np.asarray(getattr(model, one))
             np.testing.assert_array_equal(theirs, getattr(expected, one), err_msg=name)
