@@ -119,7 +119,8 @@ def _take_run(
 @override(takes_whole_runs)
 def if_one_task_has_all_rows(rows: SparseRows, n_clusters: int) -> bool:
     """Take whole runs if Python's part of a run would take much of the time."""
-    return is_step_of_a_task(rows, n_clusters) and n_measuring_tasks(rows) == 1
+    is_small = is_step_of_a_task(rows, n_clusters) and n_measuring_tasks(rows) == 1
+    return is_small and _take_run.pays(rows.dtype)
 
 
 @override(runs_at_once)

@@ -113,9 +113,9 @@ def chosen_in_a_call(
     if last is None or not trials.size or not takes(rows, (closest, last)):
         return NotImplemented
     n_chosen, n_trials = trials.shape
-    if not is_folded_in_a_task(rows, n_trials):
-        return NotImplemented
     dtype = closest.dtype
+    if not is_folded_in_a_task(rows, n_trials) or not _choose_rows.pays(dtype):
+        return NotImplemented
     found, chosen = np.empty(n_chosen, np.int64), np.empty((n_chosen, rows.n_features), dtype)
     _choose_rows[dtype](
         *arrays_of(rows),

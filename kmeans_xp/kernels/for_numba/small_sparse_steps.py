@@ -127,7 +127,7 @@ def run_steps(
 def steps_in_a_call(rows: SparseRows, centroids: Floats, n_steps: int, tol: float) -> Any:
     """Take all steps in compiled code where Python's part of one would be felt."""
     (n_clusters, n_features), dtype = centroids.shape, centroids.dtype
-    if not is_step_of_a_task(rows, n_clusters):
+    if not is_step_of_a_task(rows, n_clusters) or not run_steps.pays(dtype):
         # Not declined: steps of kernels without numba would not have the bits of those here.
         return lloyd_steps.portable(rows, centroids, n_steps, tol, xp=namespace_of(centroids))
     shape = (n_steps, n_clusters, n_features)
