@@ -204,6 +204,8 @@ def test_what_only_saves_time_is_compiled_after_many_uses(
 
     asked = declared()
     assert [asked.pays(single) for _ in range(5)] == [False, False, False, True, True]
+    assert [asked.pays(double, 2) for _ in range(2)] == [False, True]
+    assert declared().pays(single, 4)
     assert not asked.of_dtype
     asked[single]
     in_next_process = declared()

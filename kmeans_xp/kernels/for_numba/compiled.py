@@ -143,16 +143,19 @@ class Compiled:
                 self.of_dtype[dtype] = made
             return self.of_dtype[dtype]
 
-    def pays(self, dtype: np.dtype[Any]) -> bool:
+    def pays(self, dtype: np.dtype[Any], n_uses: int = 1) -> bool:
         """Return whether to use this function where others do the same work, only slower.
 
-        If it is neither compiled nor kept on disk, it has to be asked for many times first:
-        compiling takes longer than some uses save.
+        If it is neither compiled nor kept on disk, it has to be asked for many uses first:
+        compiling takes longer than some of them save.
         """
         if dtype in self.of_dtype:
             return True
-        n_asked = self._n_asked[dtype] = self._n_asked.get(dtype, 0) + 1
-        return n_asked > USES_BEFORE_COMPILING or (n_asked == 1 and self._is_kept(dtype))
+        n_before = self._n_asked.get(dtype, 0)
+        self._n_asked[dtype] = n_before + n_uses
+        if n_before + n_uses > USES_BEFORE_COMPILING:
+            return True
+        return n_before == 0 and self._is_kept(dtype)
 
     def address(self, dtype: np.dtype[Any], at: Any) -> int:
         """Return the address of the code for arrays of this dtype, for the call ``at``.

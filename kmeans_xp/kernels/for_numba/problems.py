@@ -199,6 +199,8 @@ def solved_in_threads(
     rows = DenseRows(points[0]) if dtype in PANEL else None
     if rows is None or not _is_one_task(rows, n_clusters, n_trials):
         return None
+    if not _solve.pays(dtype, n_problems):
+        return None
     solved = Solved(
         np.empty((n_problems, n_points), np.int32),
         np.empty((n_problems, n_clusters, n_features), dtype),
