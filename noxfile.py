@@ -54,6 +54,7 @@ VERSION_TESTS = (
 #: what several threads do at once
 THREAD_TESTS = (
     "tests/test_faults.py",
+    "tests/kernels/test_blas_threads.py",
     "tests/kernels/test_threads.py",
     "-k",
     "threads or pool_of_processes",

@@ -28,7 +28,7 @@ from kmeans_xp.devices import (
     to_host,
 )
 from kmeans_xp.kernels import DenseRows, Rows, added
-from kmeans_xp.kernels.threads import one_blas_thread
+from kmeans_xp.kernels.blas_threads import one_blas_thread
 
 __all__ = ["HostParts", "Streamed"]
 

@@ -1,4 +1,4 @@
-"""Threads for kernels on a CPU: a pool, with one BLAS thread and scratch memory in each."""
+"""Threads for kernels on a CPU: a pool, with scratch memory in each."""
 
 import contextlib
 import ctypes
@@ -14,7 +14,6 @@ from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
-from threadpoolctl import ThreadpoolController
 
 from kmeans_xp.devices.availability import n_processors, n_threads
 
@@ -22,7 +21,6 @@ __all__ = [
     "Waiting",
     "in_threads",
     "in_threads_alone",
-    "one_blas_thread",
     "scratch",
     "threads_each",
     "wait_by",
@@ -47,7 +45,7 @@ def in_threads(task: Callable[[int], R], n_tasks: int) -> list[R]:
     """Return ``[task(0), ..., task(n_tasks - 1)]``, computed by the configured number of threads.
 
     The tasks must not depend on the number of threads; then the results do not either. If tasks
-    multiply by BLAS, call this inside ``one_blas_thread``.
+    multiply by BLAS, call this inside ``blas_threads.one_blas_thread``.
 
     Parameters
     ----------
@@ -243,73 +241,6 @@ def _processor_function() -> Callable[[], int] | None:
 _this_processor = _processor_function()
 
 
-class _BlasLimit:
-    """Limits BLAS to one thread: the first holder sets the limit, the last one restores it.
-
-    An interrupt may come between any two lines; ``release`` undoes whatever was done before it.
-    """
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._holders: set[object] = set()
-        self._before: list[int] = []
-
-    def acquire(self, holder: object) -> None:
-        with self._lock:
-            self._holders.add(holder)
-            if not self._before:
-                self._before = [library.num_threads for library in _blas_libraries()]
-                for library in _blas_libraries():
-                    library.set_num_threads(1)
-
-    def release(self, holder: object) -> None:
-        try:
-            self._let_go(holder)
-        except BaseException:
-            self._let_go(holder)
-            raise
-
-    def forget_other_threads(self) -> None:
-        """Reset in a forked child, which lacks the threads that held the limit or the lock."""
-        self._lock = threading.Lock()
-        self._holders.clear()
-        self._restore()
-
-    def _let_go(self, holder: object) -> None:
-        with self._lock:
-            self._holders.discard(holder)
-            if not self._holders:
-                self._restore()
-
-    def _restore(self) -> None:
-        # strict=False: an interrupt may have come before any number was read.
-        for library, number in zip(_blas_libraries(), self._before, strict=False):
-            library.set_num_threads(number)
-        self._before = []
-
-
-_limit = _BlasLimit()
-
-
-@contextmanager
-def one_blas_thread() -> Iterator[None]:
-    """Limit BLAS to one thread in the whole process while any thread is inside."""
-    holder = object()
-    try:
-        _limit.acquire(holder)
-        yield
-    finally:
-        _limit.release(holder)
-
-
-@functools.cache
-def _blas_libraries() -> list[Any]:
-    # Search once, since it takes milliseconds, at the first use of a kernel: NumPy's and SciPy's
-    # BLAS are loaded by then. NumPy does not multiply with libraries loaded later.
-    libraries: list[Any] = ThreadpoolController().select(user_api="blas").lib_controllers
-    return libraries
-
-
 class _Scratch(threading.local):
     def __init__(self) -> None:
         self.buffers: dict[tuple[str, np.dtype[Any]], NDArray[Any]] = {}
@@ -334,7 +265,6 @@ def scratch(name: str, shape: tuple[int, ...], dtype: DTypeLike) -> NDArray[Any]
 def _after_fork() -> None:
     _pool.cache_clear()
     _worker_on.cache_clear()
-    _limit.forget_other_threads()
 
 
 if hasattr(os, "register_at_fork"):

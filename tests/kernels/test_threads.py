@@ -1,6 +1,6 @@
-"""BLAS uses one thread while kernels need that; the limit always ends, also after errors.
+"""A thread that wakes too late for a task keeps none of its arrays, nor does one that waits for more.
 
-A thread that wakes too late for a task keeps none of its arrays, nor does one that waits for more.
+Errors of all threads end the call, and no thread.
 """
 
 import threading
@@ -14,65 +14,6 @@ import pytest
 
 from kmeans_xp import KMeans, config_context
 from kmeans_xp.kernels import threads
-
-pytestmark = pytest.mark.skip_library(
-    "array_api_strict", "torch", "jax", "dpnp", "cupy", reason="about NumPy's BLAS"
-)
-
-
-class Blas:
-    """A library that can be set to some number of threads."""
-
-    def __init__(self, interrupted_at: int = -1) -> None:
-        self.num_threads = 4
-        self.n_calls, self.interrupted_at = 0, interrupted_at
-
-    def set_num_threads(self, number: int) -> None:
-        self.num_threads = number
-        self.n_calls += 1
-        if self.n_calls == self.interrupted_at:
-            raise KeyboardInterrupt
-
-
-@pytest.fixture(params=[-1, 1, 2])
-def blas(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Blas:
-    made = Blas(request.param)
-    monkeypatch.setattr(threads, "_blas_libraries", lambda: [made])
-    monkeypatch.setattr(threads, "_limit", threads._BlasLimit())
-    return made
-
-
-def test_an_interrupt_leaves_blas_as_it_was(blas: Blas) -> None:
-    try:
-        with threads.one_blas_thread():
-            assert blas.num_threads == 1
-    except KeyboardInterrupt:
-        assert blas.interrupted_at > 0
-    assert blas.num_threads == 4
-    blas.interrupted_at = -1
-    with threads.one_blas_thread(), threads.one_blas_thread():
-        assert blas.num_threads == 1
-    assert blas.num_threads == 4
-
-
-def test_the_last_thread_restores_the_number(blas: Blas) -> None:
-    blas.interrupted_at = -1
-    inside, leave = threading.Event(), threading.Event()
-
-    def hold() -> None:
-        with threads.one_blas_thread():
-            inside.set()
-            leave.wait()
-
-    other = threading.Thread(target=hold)
-    other.start()
-    inside.wait()
-    with threads.one_blas_thread():
-        pass
-    assert blas.num_threads == 1
-    leave.set()
-    other.join()
-    assert blas.num_threads == 4
 
 
 def test_a_busy_worker_keeps_no_array_of_a_task(monkeypatch: pytest.MonkeyPatch) -> None:

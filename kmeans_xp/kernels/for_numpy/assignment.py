@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kmeans_xp.devices import Namespace, namespace_of
+from kmeans_xp.kernels.blas_threads import one_blas_thread
 from kmeans_xp.kernels.for_numpy.measuring import distances_into, small_points, sq_norms
 from kmeans_xp.kernels.for_numpy.scoring import assigner, assigning_cost
 from kmeans_xp.kernels.for_numpy.small import SmallTile, is_small_product, is_small_tile
@@ -35,7 +36,6 @@ from kmeans_xp.kernels.portable.steps import (
     update_centroids,
 )
 from kmeans_xp.kernels.rows import DenseRows
-from kmeans_xp.kernels.threads import one_blas_thread
 from kmeans_xp.kernels.trees import merged_in_tree
 
 __all__: list[str] = []

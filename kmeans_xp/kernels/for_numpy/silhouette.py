@@ -7,10 +7,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kmeans_xp.devices import Namespace
+from kmeans_xp.kernels.blas_threads import one_blas_thread
 from kmeans_xp.kernels.for_numpy.measuring import sq_norms
 from kmeans_xp.kernels.portable.silhouette import SilhouetteDistances, silhouette_distances
 from kmeans_xp.kernels.rows import DenseRows
-from kmeans_xp.kernels.threads import in_threads, one_blas_thread, scratch
+from kmeans_xp.kernels.threads import in_threads, scratch
 
 __all__: list[str] = []
 
