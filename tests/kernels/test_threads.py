@@ -1,7 +1,4 @@
-"""A thread that wakes too late for a task keeps none of its arrays, nor does one that waits for more.
-
-Errors of all threads end the call, and no thread.
-"""
+"""Threads that wake too late for a task, or wait for more, keep no array; errors end the call."""
 
 import threading
 import time
