@@ -86,7 +86,7 @@ SKLEARN_USERS = (
     "sklearn.preprocessing.tests.test_discretization",
 )
 
-#: Nightly also runs what another test or library shows as well by day.
+#: whether to run also what other tests show as well: each night
 EVERY_CASE = "KMEANS_XP_FUZZ" in os.environ
 
 #: What Hypothesis finds with one library, it mostly finds with NumPy, where trying is fast.
@@ -335,8 +335,7 @@ def sklearn_suite(session: nox.Session) -> None:
 
 def _sklearn_suite(session: nox.Session, *arguments: str) -> None:
     find = "import sklearn; print(sklearn.__path__[0])"
-    # With --install-only too: the path is needed below.
-    sklearn = str(session.run_install("python", "-c", find, silent=True)).strip()
+    sklearn = str(session.run("python", "-c", find, silent=True)).strip()
     # scikit-learn's tests are not to run by this project's pytest settings and conftest.py,
     # above them when the environment lies in this folder.
     isolated = ("-c", os.devnull, "--rootdir", sklearn, "--confcutdir", sklearn)

@@ -171,7 +171,7 @@ def test_a_pool_that_has_too_little_is_an_error_or_no_matter(library: Library) -
     # Not the default pool: other tests leave chunks there that are partly in use. What is free in
     # them, megabytes, cannot be given back, and a fit takes it without new memory.
     pool, n_raised = cupy.cuda.MemoryPool(), 0
-    estimators = ESTIMATORS[1 :: 1 if "KMEANS_XP_FUZZ" in os.environ else 2]  # of few iterations
+    estimators = ESTIMATORS[1 :: 1 if "KMEANS_XP_FUZZ" in os.environ else 4]  # of few iterations
     with cupy.cuda.using_allocator(pool.malloc):
         X = library.asarray(HOST)
         for estimator in estimators:

@@ -30,6 +30,8 @@ from tests.assertions import PRECISIONS, assert_at_home
 from tests.datasets import blobs, cloud
 from tests.strategies import KINDS, Problem, Tiles, problem_of, tiled
 
+pytestmark = pytest.mark.sampled(1, cupy=2)
+
 Host = NDArray[Any]
 
 COMPILED = ("jax",)  # for each shape

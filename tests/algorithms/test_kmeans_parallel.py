@@ -26,6 +26,8 @@ from tests.assertions import PRECISIONS
 from tests.datasets import blobs, cloud, positive_weights
 from tests.doubles import Chopped, sizes_of, skip_many_launches
 
+pytestmark = pytest.mark.sampled(1, cupy=2)
+
 algorithm = importlib.import_module("kmeans_xp.algorithms.kmeans_parallel")
 
 N_CLUSTERS, N_ROUNDS = 6, 5

@@ -13,6 +13,8 @@ from kmeans_xp import KMeans, lloyd, open_rows
 from tests.assertions import INERTIA_RTOL, PRECISIONS
 from tests.datasets import blobs, cloud, positive_weights
 
+pytestmark = pytest.mark.sampled(1, cupy=2)
+
 FAR = 1e3
 
 

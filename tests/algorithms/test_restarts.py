@@ -26,6 +26,8 @@ from kmeans_xp.kernels import (
 )
 from tests.datasets import nearly_equal
 
+pytestmark = pytest.mark.sampled(1, cupy=2)
+
 
 def blocks_and_starts(library: Library, n_starts: int = 4) -> tuple[InMemory, list[Any]]:
     rng = np.random.default_rng(5)

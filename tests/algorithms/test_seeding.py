@@ -16,6 +16,8 @@ from tests import oracle
 from tests.assertions import PRECISIONS
 from tests.datasets import blobs, cloud, positive_weights
 
+pytestmark = pytest.mark.sampled(1, cupy=2)
+
 
 def chosen(library: Library, *args: Any, **kwargs: Any) -> list[int]:
     _, indices = kmeans_plusplus(*args, **kwargs)

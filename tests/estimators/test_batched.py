@@ -17,6 +17,8 @@ from kmeans_xp.kernels import solved_at_once
 from tests.assertions import PRECISIONS, assert_at_home
 from tests.datasets import nearly_equal
 
+pytestmark = pytest.mark.sampled(1, cupy=2)
+
 Host = NDArray[Any]
 
 

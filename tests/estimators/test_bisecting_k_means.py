@@ -25,6 +25,8 @@ from tests.assertions import PRECISIONS, assert_at_home
 from tests.datasets import blobs, cloud, positive_weights
 from tests.estimators.test_checkpoint import Killed, Killing
 
+pytestmark = pytest.mark.sampled(1, cupy=2)
+
 STRATEGIES = ["biggest_inertia", "largest_cluster"]
 HOST, TRUTH = blobs()
 CLOUD = cloud()

@@ -26,6 +26,8 @@ from kmeans_xp import (
 )
 from tests import oracle
 
+pytestmark = pytest.mark.sampled(1, cupy=2)
+
 Host = NDArray[Any]
 N_CLUSTERS = 4
 

@@ -13,6 +13,8 @@ from tests import oracle
 from tests.assertions import INERTIA_RTOL, PRECISIONS, assert_at_home
 from tests.datasets import blobs, cloud, positive_weights
 
+pytestmark = pytest.mark.sampled(1, cupy=2)
+
 
 def test_every_public_name_is_there() -> None:
     assert sorted(kmeans_xp.__all__) == [

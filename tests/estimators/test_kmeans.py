@@ -17,6 +17,8 @@ from tests import oracle
 from tests.assertions import INERTIA_RTOL, PRECISIONS, assert_at_home, assert_same_partition
 from tests.datasets import blobs, cloud, nearly_equal, positive_weights
 
+pytestmark = pytest.mark.sampled(1, cupy=2)
+
 
 def assert_same_fit(ours: Any, theirs: Any, library: Library, dtype: str) -> None:
     """Labels are equal; centroids, inertia and iterations as good as equal."""

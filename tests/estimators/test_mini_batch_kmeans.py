@@ -12,6 +12,8 @@ from tests import oracle
 from tests.assertions import INERTIA_RTOL, PRECISIONS, assert_at_home, assert_same_partition
 from tests.datasets import blobs, cloud, positive_weights
 
+pytestmark = pytest.mark.sampled(1, cupy=2)
+
 
 def assert_same_centroids(ours: Any, theirs: Any, library: Library, dtype: str) -> None:
     tolerance = 1e-4 if dtype == "float32" else 1e-9

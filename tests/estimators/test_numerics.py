@@ -14,6 +14,8 @@ from tests import oracle
 from tests.assertions import PRECISIONS, assert_identical
 from tests.datasets import blobs, cloud, positive_weights
 
+pytestmark = pytest.mark.sampled(1, cupy=2)
+
 
 @contextmanager
 def threads(n_threads: int, *, also_blas: bool) -> Iterator[None]:
