@@ -139,7 +139,7 @@ def test_work_that_cannot_be_recorded_is_never_replayed(
     monkeypatch.setattr(labels, "_RUNS_BYTES", 0)
     rows = rows_of(library, n_features=70)  # whose restarts are taken one by one
     blocks = InMemory(rows, xp=library.xp)
-    steps = StepsInGraphs(rows, blocks.reduce, 0.0, xp=library.xp)
+    steps = StepsInGraphs(rows, blocks.reduce, -1.0, xp=library.xp)  # no step ends the run
     before = counters.read()
     centroids = library.xp.stack(starts_of(rows, 2))
     for number in range(12):
@@ -343,10 +343,41 @@ def test_the_next_step_is_queued_before_the_last_is_read(
 
     first = take(4, centroids)
     of_a_step = first // 2
-    assert first == 2 * of_a_step > 0  # this one and the next
+    assert first == 2 * of_a_step + 1 > 1  # this one, the tolerance, and the next
     assert take(3) == of_a_step
     assert take(2, centroids) == 2 * of_a_step  # what was queued was for nothing
     assert take(1) == 0  # nothing follows the last
+
+
+@pytest.mark.parametrize("n_features", [3, 70])
+def test_the_step_that_is_queued_after_the_last_does_nothing(
+    n_features: int, library: Library, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from kmeans_xp.kernels.for_cupy import stepping
+
+    rows = rows_of(library, n_features=n_features)
+    blocks, (start,) = InMemory(rows, xp=library.xp), starts_of(rows, 1)
+    expected = lloyd(blocks, start)
+    taken: list[Any] = []
+    stopping_step = stepping.stopping_step
+
+    def noted(rows: Any, centroids: Any, *given: Any, **options: Any) -> Any:
+        both = stopping_step(rows, centroids, *given, **options)
+        taken.append((centroids, both[1]))
+        return both
+
+    monkeypatch.setattr(stepping, "_is_small", lambda rows: False)
+    monkeypatch.setattr(stepping, "stopping_step", noted)
+    found = lloyd(blocks, start)
+    assert found.iterations == expected.iterations
+    assert bytes_of([found.centroids], library) == bytes_of([expected.centroids], library)
+    assert len(taken) == len(found.iterations) + 1 > 3
+    (_, before), (centroids, dropped) = taken[-2:]
+    # It passed the signals on; those of a step that shifts nothing are others.
+    assert bytes_of(dropped, library) == bytes_of([centroids, before.signals], library)
+    # If the run goes on nevertheless, the step is taken.
+    steps = steps_over(rows, library, tol=1e9)
+    check_walk(steps, rows, 3, library)
 
 
 def test_a_run_of_one_step_queues_no_other(library: Library, counters: Any) -> None:

@@ -206,5 +206,5 @@ def _steps_over(rows: ManyRows, tol: Host) -> QueuedSteps:
         return step(rows, *operands, xp=cupy)
 
     if len(rows.problems) * rows.points[0].size > FEW_NUMBERS:
-        return QueuedSteps(reduce, xp=cupy)
+        return QueuedSteps(reduce, tol, xp=cupy)
     return StepsInGraphs(rows, reduce, tol, xp=cupy)

@@ -42,7 +42,7 @@ def queued_steps(rows: Rows, reduce: Any, tol: float, *, xp: Namespace) -> Steps
     """Queue the next step while the host waits for the last; small ones eight at a time."""
     if isinstance(rows, DenseRows) and _is_small(rows):
         return StepsInGraphs(rows, reduce, tol, xp=xp)
-    return QueuedSteps(reduce, xp=xp)
+    return QueuedSteps(reduce, tol, xp=xp)
 
 
 @batched_steps_of.override("cupy", rows=DenseRows)
@@ -54,11 +54,22 @@ def batched_while_small(rows: DenseRows, reduce: Any, tol: float, *, xp: Namespa
 class QueuedSteps(Steps):
     """Queues each step before the host has read the signals of the one before it.
 
-    Takes centroids of shape (..., n_clusters, n_features), which may begin with an axis of runs.
+    The kernels of a step do nothing for a run that the step before ended: it moved the centroids by
+    ``tol`` or less, or left a cluster empty. If a run ends otherwise, the queued step is dropped.
+
+    Parameters
+    ----------
+    reduce : callable
+        As in ``Blocks.reduce``.
+    tol : float or ndarray of shape (n_runs,)
+        As for ``lloyd``.
+    xp : namespace
     """
 
-    def __init__(self, reduce: Any, *, xp: Namespace) -> None:
+    def __init__(self, reduce: Any, tol: float | np.ndarray[Any, Any], *, xp: Namespace) -> None:
         super().__init__(reduce, step_and_update, xp=xp)
+        self._tol = tol
+        self._most_shift: Array | None = None
         self._next: _Begun | None = None
         self._zeros = Zeros()
 
@@ -67,22 +78,36 @@ class QueuedSteps(Steps):
         begun = self._next
         # If the loop continues from other centroids, drop the queued step.
         if begun is None or begun.source is not centroids:
-            begun = self._begin(centroids)
+            begun = self._begin(centroids, NEVER)
         # Queue it before the wait below, so that the device does not wait for the host.
-        self._next = self._begin(begun.update.centroids) if n_left > 1 else None
-        return Step(centroids, begun.totals, begun.update, begun.read_signals())
+        update, self._next = begun.update, None
+        if n_left > 1:
+            self._next = self._begin(update.centroids, self._stop_after(update.signals))
+        signals = begun.read_signals()
+        if self._has_ended(signals):
+            self._next = None  # it did nothing
+        return Step(centroids, begun.totals, update, signals)
 
-    def _begin(self, centroids: Array) -> "_Begun":
-        totals, update = self.reduce(self.step, centroids, self._zeros)
+    def _begin(self, centroids: Array, stop: Stop) -> "_Begun":
+        totals, update = self.reduce(self.step, centroids, self._zeros, stop)
         return _Begun(centroids, totals, update, begin_read(update.signals))
+
+    def _stop_after(self, signals: Array) -> Stop:
+        if self._most_shift is None:
+            self._most_shift = _on_device(self._tol, signals.shape[:-1])
+        return Stop(signals, self._most_shift)
+
+    def _has_ended(self, signals: np.ndarray[Any, Any]) -> bool:
+        """Return whether all runs end after a step with these signals, as kernels see it."""
+        has_stopped = (signals[..., 0] <= self._tol) | (signals[..., 1] > 0.0)
+        return bool(has_stopped.all())
 
 
 class StepsInGraphs(QueuedSteps):
     """Takes eight steps in one launch, after some that are queued, and reads their signals at once.
 
-    The kernels of a step do nothing if the step before was the last of its run: it moved the
-    centroids by ``tol`` or less, or left a cluster empty. Steps after one that ends the run
-    otherwise are dropped. Each step depends only on its centroids, so that changes no result.
+    Steps after one that ends the run otherwise than by ``tol`` or an empty cluster are dropped.
+    Each step depends only on its centroids, so that changes no result.
 
     Parameters
     ----------
@@ -102,10 +127,8 @@ class StepsInGraphs(QueuedSteps):
         *,
         xp: Namespace,
     ) -> None:
-        super().__init__(reduce, xp=xp)
+        super().__init__(reduce, tol, xp=xp)
         self._rows = rows
-        self._tol = tol
-        self._most_shift: Array | None = None
         self._n_plain = 0
         self._ahead: deque[Step] = deque()
         self._replay = Replay(self._queue_all)
@@ -124,6 +147,10 @@ class StepsInGraphs(QueuedSteps):
         self._ahead = deque(self._taken(centroids))
         return self._ahead.popleft()
 
+    def _stop_after(self, signals: Array) -> Stop:
+        """Stop none of the first steps: to copy the tolerance takes as long as a small step."""
+        return NEVER
+
     def kept(self, centroids: Array) -> Array:
         """Copy them: as long as they live, so does the scratch of eight steps."""
         return centroids.copy() if self._replay.records else centroids
@@ -133,8 +160,7 @@ class StepsInGraphs(QueuedSteps):
         steps = []
         for (totals, update), read in zip(queued, begin_read(signals)(), strict=True):
             steps.append(Step(centroids, totals, update, read))
-            has_stopped = (read[..., 0] <= self._tol) | (read[..., 1] > 0.0)
-            if has_stopped.all():
+            if self._has_ended(read):
                 break  # the kernels of later steps did nothing
             centroids = update.centroids
         return steps
@@ -159,16 +185,22 @@ class _Begun(NamedTuple):
 
 
 def step_and_update(
-    rows: Rows | ManyRows, centroids: Array, zeros: Zeros | None = None, *, xp: Namespace
+    rows: Rows | ManyRows,
+    centroids: Array,
+    zeros: Zeros | None = None,
+    stop: Stop = NEVER,
+    *,
+    xp: Namespace,
 ) -> tuple[ClusterTotals, Update]:
     """Return the results of ``lloyd_step`` and ``update_centroids`` with fewer launches.
 
-    If centroids begin with an axis of runs, so do the results, as of ``lloyd_step_batched``.
+    If centroids begin with an axis of runs, so do the results, as of ``lloyd_step_batched``. If a
+    run has to stop, its results may be those of ``stopping_step``.
     """
     if isinstance(rows, ManyRows) or (
         isinstance(rows, DenseRows) and is_kernels_alone(rows, centroids)
     ):
-        return stopping_step(rows, centroids, zeros or Zeros(), xp=xp)
+        return stopping_step(rows, centroids, zeros or Zeros(), stop=stop, xp=xp)
     step = lloyd_step if centroids.ndim == 2 else lloyd_step_batched
     totals = step(rows, centroids, xp=xp)
     return totals, update_centroids(totals, centroids, xp=xp)
