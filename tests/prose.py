@@ -71,7 +71,7 @@ def passages(root: Path) -> Iterator[Passage]:
         for path in sorted((root / folder).rglob("*.py")):
             if path != Path(__file__):
                 yield from _of_python(path)
-        for path in sorted((root / folder).rglob("*.cu*")):
+        for path in sorted((root / folder).rglob("*.cu")):
             yield from _of_cuda(path)
 
 

@@ -157,7 +157,7 @@ def _check_far_range(data: Prepared) -> None:
         return
     origin = to_host(data.origin)
     with np.errstate(over="ignore"):
-        sq_length = float(np.vdot(origin, origin))
+        sq_length = float(np.square(origin).sum())  # not by BLAS, which wakes threads for that
     most = sq_length * data.blocks.n_points * data.mass if data.blocks.is_weighted else sq_length
     if most <= GREATEST_VARIANCE[8] or not data.blocks.reduce(_is_sparse, merge=operator.or_):
         return

@@ -20,6 +20,7 @@ from kmeans_xp.kernels.for_numba.sparse_certified import (  # noqa: E402
     NarrowPanel,
     certain_labels,
     label_certain,
+    may_be_certain,
     n_wide_groups_of,
     reaches_of,
 )
@@ -28,6 +29,8 @@ from kmeans_xp.kernels.for_numba.sparse_panels import (  # noqa: E402
     arrays_of,
     origin_of,
 )
+from kmeans_xp.kernels.for_numba.sparse_stepping import labelled_and_updated  # noqa: E402
+from kmeans_xp.kernels.portable.steps import lloyd_step, update_centroids  # noqa: E402
 
 
 def problem(
@@ -71,7 +74,7 @@ def test_labels_are_those_of_float64(
 def test_rows_in_doubt_are_scored_again(dtype: str, n_clusters: int) -> None:
     rows, centroids = problem(dtype, n_clusters, n_features=200)
     assert certain_labels(rows, centroids) is not None
-    panel = NarrowPanel.of(centroids, origin_of(rows))._replace(slope=np.inf)
+    panel = NarrowPanel.of(centroids, rows)._replace(slope=np.inf)
     labels = np.empty(rows.n_points, np.int32)
     shared = (reaches_of(rows), centroids, n_wide_groups_of(centroids), *panel, labels)
     label = label_certain[centroids.dtype]
@@ -85,16 +88,15 @@ def test_rows_in_doubt_are_scored_again(dtype: str, n_clusters: int) -> None:
 @pytest.mark.parametrize("n_clusters", [1, 20, 150])
 def test_a_narrow_panel_has_the_biases_of_a_wide_one(dtype: str, n_clusters: int) -> None:
     rows, centroids = problem(dtype, n_clusters, n_features=3001)
-    origin = origin_of(rows)
-    found = NarrowPanel.of(centroids, origin).biases
-    assert np.array_equal(found, Panel.of(centroids, origin).biases)
+    found = NarrowPanel.of(centroids, rows).biases
+    assert np.array_equal(found, Panel.of(centroids, origin_of(rows)).biases)
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_scores_differ_by_less_than_the_bound(dtype: str) -> None:
     """A centroid that leads by a little more than the margin is proved; by less, it is not."""
     rows, centroids = problem(dtype, 20)
-    panel = NarrowPanel.of(centroids, origin_of(rows))
+    panel = NarrowPanel.of(centroids, rows)
     margins = panel.slope * reaches_of(rows).astype(np.float64) + panel.least
     numbers, columns, starts = arrays_of(rows)
     for row in range(rows.n_points):
@@ -129,3 +131,25 @@ def test_a_proof_that_failed_is_not_tried_again(monkeypatch: pytest.MonkeyPatch)
     assert np.array_equal(scored_by_panels(rows, centroids), np.zeros(rows.n_points))
     monkeypatch.delattr(sparse_certified, "label_certain")
     assert certain_labels(rows, centroids) is None
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("n_points", [300, 20_000])  # a step in one call, and in tasks
+@pytest.mark.parametrize("kind", ["apart", "equal", "weighted"])
+def test_a_step_has_the_bits_of_totals_and_an_update(dtype: str, n_points: int, kind: str) -> None:
+    rng = np.random.default_rng(0)
+    n_clusters, n_features = 20, 4000  # sums that do not fit a task of their own
+    shape = (n_points, n_features)
+    matrix = sparse.random(*shape, 0.01, format="csr", dtype=dtype, random_state=rng)
+    weights = rng.random(n_points).astype(dtype) if kind == "weighted" else None
+    origin = np.asarray(matrix.mean(axis=0)).ravel().astype(dtype)
+    rows = SparseRows(csr_parts(matrix), weights, origin)
+    centroids = matrix[:n_clusters].toarray() - origin
+    centroids[3] = 0.2  # of no row
+    if kind == "equal":
+        centroids[:] = centroids[0]
+    found = labelled_and_updated(rows, centroids, xp=np)
+    assert may_be_certain(rows, n_clusters) == (kind != "equal")
+    expected = update_centroids(lloyd_step(rows, centroids, xp=np), centroids, xp=np)
+    assert np.array_equal(found.centroids, expected.centroids)
+    assert np.array_equal(found.signals, expected.signals)

@@ -41,14 +41,19 @@ from kmeans_xp.kernels.sparse_rows import SparseRows
 from kmeans_xp.kernels.trees import merged_in_tree
 
 __all__ = [
+    "ADDED",
+    "MOST_PIECES",
+    "WRITTEN",
     "Pieces",
     "add_piece",
     "added_number_by_number",
+    "cut_clusters",
     "is_step_of_a_task",
     "label_and_add",
     "label_rows",
     "labelled",
     "scored_by_panels",
+    "sort_rows",
 ]
 
 #: number of rows to score with a group of centroids before the next group: many, so that loading
@@ -57,12 +62,12 @@ _TILE_ROWS, _FEW_ROWS = 4096, 256
 #: minimum number of stored numbers in a task for each of its sums
 _NUMBERS_A_SUM = 16
 #: maximum number of further pieces of clusters that are added up separately
-_MOST_PIECES = 16
+MOST_PIECES = 16
 _MOST_TASKS = 64
 #: nanoseconds for a stored number: for each unit of scores, and to add it
-_SCORED, _ADDED = 0.5, 2.0
+_SCORED, ADDED = 0.5, 2.0
 #: nanoseconds for a sum
-_WRITTEN = 1.0
+WRITTEN = 1.0
 #: below this work, in approximate nanoseconds of one thread, another task is not faster: its thread
 #: first loads megabytes of centroids and sums into its own cache
 _WORTH_A_TASK = 400_000
@@ -264,12 +269,12 @@ def added_number_by_number(rows: SparseRows, labels: Labels, n_clusters: int) ->
         _add_rows[dtype](*arrays, start, stop, weights, labels, n_features, *found)
         return found
 
-    n_tasks = _n_tasks(rows, _ADDED, n_clusters)
+    n_tasks = _n_tasks(rows, ADDED, n_clusters)
     return _about_origin(rows, merged_in_tree(in_ranges(totals, rows.n_points, n_tasks)))
 
 
 def _n_step_tasks(rows: SparseRows, n_clusters: int) -> int:
-    return _n_tasks(rows, _SCORED * -(-n_clusters // UNIT) + _ADDED, n_clusters)
+    return _n_tasks(rows, _SCORED * -(-n_clusters // UNIT) + ADDED, n_clusters)
 
 
 def is_step_of_a_task(rows: SparseRows, n_clusters: int) -> bool:
@@ -298,7 +303,7 @@ def _about_origin(rows: SparseRows, totals: ClusterTotals) -> ClusterTotals:
 
 
 @compiled(LABELS, COUNT, INDICES, INDICES)
-def _sort_rows(labels, n_clusters, order, bounds):
+def sort_rows(labels, n_clusters, order, bounds):
     """Write the rows in the order of their labels, and the bounds of each cluster."""
     for cluster in range(n_clusters + 1):
         bounds[cluster] = 0
@@ -316,7 +321,7 @@ def _sort_rows(labels, n_clusters, order, bounds):
 
 
 @compiled(STARTS, STARTS, STARTS, COUNT, INDICES, INDICES, INDICES, returns=types.int64)
-def _cut_clusters(starts, order, bounds, most, owners, firsts, places):
+def cut_clusters(starts, order, bounds, most, owners, firsts, places):
     """Split clusters into pieces of about ``most`` stored numbers; return their number."""
     n_pieces = n_places = 0
     for cluster in range(len(bounds) - 1):
@@ -393,17 +398,15 @@ class Pieces(NamedTuple):
         """Return the pieces of labelled rows: few more than clusters, and none very long."""
         starts, dtype = rows.csr.indptr, rows.csr.data.dtype
         order, bounds = np.empty(rows.n_points, np.int64), np.empty(n_clusters + 1, np.int64)
-        _sort_rows[dtype](labels, n_clusters, order, bounds)
-        owners, firsts, places = np.empty((3, n_clusters + _MOST_PIECES + 1), np.int64)
-        most = int(starts[-1] - starts[0]) // _MOST_PIECES + 1
-        n_pieces = _cut_clusters[dtype](starts, order, bounds, most, owners, firsts, places)
+        sort_rows[dtype](labels, n_clusters, order, bounds)
+        owners, firsts, places = np.empty((3, n_clusters + MOST_PIECES + 1), np.int64)
+        most = int(starts[-1] - starts[0]) // MOST_PIECES + 1
+        n_pieces = cut_clusters[dtype](starts, order, bounds, most, owners, firsts, places)
         return cls(order, firsts[: n_pieces + 1], owners[:n_pieces], places[:n_pieces])
 
     def n_tasks(self, rows: SparseRows) -> int:
         """Return the number of tasks to add them up."""
-        cost = (
-            _ADDED * rows.n_points * rows.n_stored + _WRITTEN * len(self.owners) * rows.n_features
-        )
+        cost = ADDED * rows.n_points * rows.n_stored + WRITTEN * len(self.owners) * rows.n_features
         return max(1, min(_MOST_TASKS, int(cost) // _WORTH_A_TASK))
 
     @property
@@ -424,7 +427,7 @@ def _added_by_clusters(rows: SparseRows, labels: Labels, n_clusters: int) -> Clu
     def add(start: int, stop: int) -> None:
         _add_pieces[dtype](*shared, targets, start, stop, sums.reshape(-1), mass)
 
-    in_ranges(add, n_pieces, pieces.n_tasks(rows))
+    in_ranges(add, n_pieces, pieces.n_tasks(rows), fewest=2)
     for owner, target in zip(pieces.owners, targets, strict=True):
         if target != owner:
             sums[owner] += sums[target]

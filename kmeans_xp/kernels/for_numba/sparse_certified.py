@@ -48,6 +48,7 @@ from kmeans_xp.kernels.for_numba.tiling import Floats, Labels, n_tasks_for, numb
 from kmeans_xp.kernels.sparse_rows import SparseRows
 
 __all__ = [
+    "SCORED",
     "NarrowPanel",
     "certain_labels",
     "label_certain",
@@ -76,7 +77,7 @@ _LEAST = 2.0**-50
 _GREATEST = 1e18
 _FLOAT32 = np.dtype(np.float32)
 #: nanoseconds for a stored number and a unit of scores, and for the square of a number
-_SCORED, _SQUARED = 0.25, 0.5
+SCORED, _SQUARED = 0.25, 0.5
 
 
 class NarrowPanel(NamedTuple):
@@ -101,9 +102,9 @@ class NarrowPanel(NamedTuple):
     least: float
 
     @classmethod
-    def of(cls, centroids: Floats, origin: Floats) -> "NarrowPanel":
-        """Return the centroids as a panel."""
-        n_clusters, n_features = centroids.shape
+    def of(cls, centroids: Floats, rows: SparseRows) -> "NarrowPanel":
+        """Return centroids as a panel for rows."""
+        (n_clusters, n_features), origin = centroids.shape, origin_of(rows)
         n_units = -(-n_clusters // UNIT)
         n_groups = n_groups_of(n_units, n_features, _FLOAT32, _FEWEST_UNITS)
         numbers = numbers_on_a_line(n_units * UNIT * n_features, _FLOAT32)
@@ -115,21 +116,28 @@ class NarrowPanel(NamedTuple):
 
         parts = in_ranges(pack, n_features, n_packing_tasks(n_clusters, n_features))
         biases = biases_of(parts, n_clusters)
-        return cls(numbers, biases, n_units, n_groups, *_errors(biases[:n_clusters], origin))
+        errors = _errors(biases[:n_clusters], _sq_origin(rows))
+        return cls(numbers, biases, n_units, n_groups, *errors)
 
 
-def _errors(biases: NDArray[np.float64], origin: Floats) -> tuple[float, float]:
+def _sq_origin(rows: SparseRows) -> float:
+    """Return the squared length of the origin, which the rows keep."""
+    kept: float | None = rows.kept.get("sq_origin")
+    if kept is None:
+        with np.errstate(over="ignore"):
+            kept = float(np.square(origin_of(rows).astype(np.float64)).sum())
+        rows.kept["sq_origin"] = kept
+    return kept
+
+
+def _errors(biases: NDArray[np.float64], sq_origin: float) -> tuple[float, float]:
     """Return the slope and the least of a panel's errors."""
-    with np.errstate(all="ignore"):
-        wide = origin.astype(np.float64, copy=False)
-        sq_origin = float(np.add.reduce(wide * wide))
-        # |c|^2 / 2 + c . origin = |c + origin|^2 / 2 - |origin|^2 / 2
-        sq_length = max(float(sq_origin - 2.0 * biases.min()), 0.0)
-        length = (sq_length * 1.01) ** 0.5 + (sq_origin * 1.01) ** 0.5
-        most = max(float(-biases.min()), float(biases.max()))
+    least, greatest = float(biases.min()), float(biases.max())
+    # |c|^2 / 2 + c . origin = |c + origin|^2 / 2 - |origin|^2 / 2
+    length = (max(sq_origin - 2.0 * least, 0.0) * 1.01) ** 0.5 + (sq_origin * 1.01) ** 0.5
     if not length < _GREATEST:  # or it is not a number
         return np.inf, np.inf
-    return 2.0 * _EPS * (length + _LEAST), 2.0**-50 * most
+    return 2.0 * _EPS * (length + _LEAST), 2.0**-50 * max(-least, greatest)
 
 
 @compiled(ROWS, NUMBERS, COUNT, COUNT, COUNT, RESULTS_32, SUMS)
@@ -290,15 +298,15 @@ def certain_labels(rows: SparseRows, centroids: Floats) -> Labels | None:
     """Return the labels of float64, or None if the proof leaves too many rows in doubt."""
     if not may_be_certain(rows, len(centroids)):
         return None
-    origin, labels = origin_of(rows), np.empty(rows.n_points, np.int32)
-    panel, label = NarrowPanel.of(centroids, origin), label_certain[centroids.dtype]
+    labels, panel = np.empty(rows.n_points, np.int32), NarrowPanel.of(centroids, rows)
+    label = label_certain[centroids.dtype]
     shared = (reaches_of(rows), centroids, n_wide_groups_of(centroids), *panel, labels)
 
     def labelled(start: int, stop: int) -> bool:
         is_done: bool = label(*arrays_of(rows), start, stop, *shared)
         return is_done
 
-    n_tasks = n_tasks_for(rows.n_points, row_cost(rows, _SCORED * panel.n_units))
+    n_tasks = n_tasks_for(rows.n_points, row_cost(rows, SCORED * panel.n_units))
     if all(in_ranges(labelled, rows.n_points, n_tasks)):
         return labels
     note_doubts(rows)

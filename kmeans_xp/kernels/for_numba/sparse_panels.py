@@ -51,6 +51,8 @@ _GROUP_BYTES = 3 * 2**18
 _FEWEST_UNITS = 4
 #: features that are turned at a time
 _TURNED = 16
+#: minimum number of tasks for another thread: to wake it takes as long as two or three tasks
+_FEWEST_TASKS = 5
 
 
 class Panel(NamedTuple):
@@ -212,10 +214,21 @@ def takes(rows: SparseRows, operands: tuple[Any, ...]) -> bool:
     return all(array.size and array.dtype in (dtype, np.int32, np.int64) for array in arrays)
 
 
-def in_ranges(task: Callable[[int, int], R], n: int, n_tasks: int) -> list[R]:
-    """Return what ``task`` gives for each of ``n_tasks`` ranges that cover 0 to ``n``."""
+def in_ranges(
+    task: Callable[[int, int], R], n: int, n_tasks: int, fewest: int = _FEWEST_TASKS
+) -> list[R]:
+    """Return what ``task`` gives for each of ``n_tasks`` ranges that cover 0 to ``n``.
+
+    Below ``fewest`` tasks, all run in this thread.
+    """
     n_tasks = min(n_tasks, n)
-    return in_threads(lambda i: task(n * i // n_tasks, n * (i + 1) // n_tasks), n_tasks)
+
+    def numbered(number: int) -> R:
+        return task(n * number // n_tasks, n * (number + 1) // n_tasks)
+
+    if n_tasks < fewest:
+        return [numbered(number) for number in range(n_tasks)]
+    return in_threads(numbered, n_tasks)
 
 
 def arrays_of(rows: SparseRows) -> tuple[Floats, NDArray[np.int32], NDArray[np.int64]]:

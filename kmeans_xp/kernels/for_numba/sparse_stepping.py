@@ -2,11 +2,15 @@
 
 The sums of one cluster fit a processor's own cache; those of all clusters do not. To write and
 read them takes about as long as to add up the rows.
+
+A step that takes about a millisecond is one call in one thread: to wake another one, and to bring
+it the centroids, takes longer than its share of the work.
 """
 
 from typing import Any
 
 import numpy as np
+from numba import types
 
 from kmeans_xp.devices import Array, Namespace
 from kmeans_xp.kernels.for_numba.assignment import (
@@ -19,24 +23,45 @@ from kmeans_xp.kernels.for_numba.compiled import (
     COLUMN,
     COLUMNS,
     COUNT,
+    INDICES,
+    NUMBER,
     NUMBERS,
+    NUMBERS_32,
+    NUMBERS_64,
     RESULTS,
+    ROWS,
     STARTS,
     SUMS,
     TOTALS,
     compiled,
 )
+from kmeans_xp.kernels.for_numba.emitted.sparse_vectors import UNIT
 from kmeans_xp.kernels.for_numba.emitted.vectors import PANEL
 from kmeans_xp.kernels.for_numba.sparse_assignment import (
+    ADDED,
+    MOST_PIECES,
+    WRITTEN,
     Pieces,
     add_piece,
+    cut_clusters,
     is_step_of_a_task,
     scored_by_panels,
+    sort_rows,
+)
+from kmeans_xp.kernels.for_numba.sparse_certified import (
+    SCORED,
+    NarrowPanel,
+    label_certain,
+    may_be_certain,
+    n_wide_groups_of,
+    note_doubts,
+    reaches_of,
 )
 from kmeans_xp.kernels.for_numba.sparse_panels import (
     arrays_of,
     in_ranges,
     origin_of,
+    row_cost,
     weights_of,
 )
 from kmeans_xp.kernels.for_numba.tiling import Floats
@@ -50,24 +75,13 @@ from kmeans_xp.kernels.sparse_rows import SparseRows
 
 __all__: list[str] = []
 
+#: nanoseconds of a step that one thread takes alone
+_SHORT = 1_000_000
+
 
 @compiled(
-    NUMBERS,
-    COLUMNS,
-    STARTS,
-    COLUMN,
-    NUMBERS,
-    STARTS,
-    STARTS,
-    STARTS,
-    STARTS,
-    NUMBERS,
-    COUNT,
-    COUNT,
-    SUMS,
-    SUMS,
-    RESULTS,
-    TOTALS,
+    *(NUMBERS, COLUMNS, STARTS, COLUMN, NUMBERS, STARTS, STARTS, STARTS, INDICES),
+    *(NUMBERS, COUNT, COUNT, SUMS, SUMS, RESULTS, TOTALS),
 )
 def _step_pieces(
     numbers,
@@ -87,23 +101,45 @@ def _step_pieces(
     new,
     signals,
 ):
-    """Update clusters that are one piece; add up the other pieces, each at its place."""
-    n_features = len(origin)
-    own, shifts, parts = np.empty(n_features), np.empty(UPDATED), np.empty(UPDATED)
-    for piece in range(start, stop):
-        first, last, place = firsts[piece], firsts[piece + 1], places[piece]
-        if place >= 0:
-            at = place * n_features
-            mass[place] = add_piece(
-                numbers, columns, starts, weights, origin, order, first, last, sums, at
+    """Update clusters all of whose pieces are here; add up other pieces, each at its place.
+
+    Pieces of an updated cluster have no place afterwards.
+    """
+    n_features, n_pieces = len(origin), len(owners)
+    own, more = np.empty(n_features), np.empty(n_features)
+    shifts, parts = np.empty(UPDATED), np.empty(UPDATED)
+    piece = start
+    while piece < stop:
+        cluster, after, added = owners[piece], piece + 1, 0.0
+        while after < stop and owners[after] == cluster:
+            after += 1
+        is_begun = piece > 0 and owners[piece - 1] == cluster
+        if is_begun or (after < n_pieces and owners[after] == cluster):
+            for each in range(piece, after):
+                place = places[each]
+                mass[place] = add_piece(
+                    *(numbers, columns, starts, weights, origin, order),
+                    *(firsts[each], firsts[each + 1], sums, place * n_features),
+                )
+        else:
+            for each in range(piece, after):
+                places[each] = -1
+                # While they are in the cache: a place of its own would be written to memory.
+                here = own if each == piece else more
+                added += add_piece(
+                    *(numbers, columns, starts, weights, origin, order),
+                    *(firsts[each], firsts[each + 1], here, 0),
+                )
+                if each > piece:
+                    for feature in range(n_features):
+                        own[feature] += more[feature]
+            at = cluster * n_features
+            shift, explained = update_cluster(
+                own, 0, added, old, at, n_features, new, shifts, parts
             )
-            continue
-        added = add_piece(numbers, columns, starts, weights, origin, order, first, last, own, 0)
-        cluster = owners[piece]
-        at = cluster * n_features
-        shift, explained = update_cluster(own, 0, added, old, at, n_features, new, shifts, parts)
-        signals[cluster, 0], signals[cluster, 2] = shift, explained
-        signals[cluster, 1] = added <= 0.0
+            signals[cluster, 0], signals[cluster, 2] = shift, explained
+            signals[cluster, 1] = added <= 0.0
+        piece = after
 
 
 @compiled(STARTS, STARTS, SUMS, SUMS, NUMBERS, RESULTS, TOTALS, SUMS)
@@ -132,6 +168,63 @@ def _finish_clusters(owners, places, sums, mass, old, new, signals, total):
     for cluster in range(len(signals)):
         for signal in range(3):
             total[signal] += signals[cluster, signal]
+
+
+_label_certain, _sort_rows, _cut_clusters, _add_and_update, _add_up_signals = (
+    function.shared
+    for function in (label_certain, sort_rows, cut_clusters, _step_pieces, _finish_clusters)
+)
+
+
+@compiled(
+    *(NUMBERS, COLUMNS, STARTS, COLUMN, NUMBERS, NUMBERS_32, ROWS, COUNT),
+    *(NUMBERS_32, NUMBERS_64, COUNT, COUNT, NUMBER, NUMBER, NUMBERS, RESULTS, SUMS),
+    returns=types.boolean,
+)
+def _take_step(
+    numbers,
+    columns,
+    starts,
+    weights,
+    origin,
+    reaches,
+    centroids,
+    n_wide_groups,
+    panel,
+    biases,
+    n_units,
+    n_groups,
+    slope,
+    least,
+    old,
+    new,
+    total,
+):
+    """Label all rows and update all clusters; return False if too many labels are doubtful."""
+    n_points, n_clusters = len(starts) - 1, len(centroids)
+    labels, order = np.empty(n_points, np.int32), np.empty(n_points, np.int64)
+    if not _label_certain(
+        *(numbers, columns, starts, 0, n_points, reaches, centroids, n_wide_groups),
+        *(panel, biases, n_units, n_groups, slope, least, labels),
+    ):
+        return False
+    bounds, n_most = np.empty(n_clusters + 1, np.int64), n_clusters + MOST_PIECES + 1
+    owners, firsts, places = (
+        np.empty(n_most, np.int64),
+        np.empty(n_most, np.int64),
+        np.empty(n_most, np.int64),
+    )
+    _sort_rows(labels, n_clusters, order, bounds)
+    most = (starts[n_points] - starts[0]) // MOST_PIECES + 1
+    n_pieces = _cut_clusters(starts, order, bounds, most, owners, firsts, places)
+    owners, places = owners[:n_pieces], places[:n_pieces]
+    signals, nothing = np.empty((n_clusters, 3)), np.empty(0)
+    _add_and_update(
+        *(numbers, columns, starts, weights, origin, order, firsts[: n_pieces + 1], owners),
+        *(places, old, 0, n_pieces, nothing, nothing, new, signals),
+    )
+    _add_up_signals(owners, places, nothing, nothing, old, new, signals, total)
+    return True
 
 
 class SparseSteps(StepsInOneCall):
@@ -166,16 +259,41 @@ def labelled_and_updated(rows: SparseRows, centroids: Floats, *, xp: Namespace) 
     shape = centroids.shape
     if not is_plain or has_own_totals(*shape) or not is_updated_in_lanes(*shape):
         return update_centroids(lloyd_step(rows, centroids, xp=xp), centroids, xp=xp)
+    new, total = np.empty(shape, centroids.dtype), np.empty(3)
+    old, flat = np.ascontiguousarray(centroids).reshape(-1), new.reshape(-1)
+    if _is_short(rows, shape[0]) and _is_taken_at_once(rows, centroids, old, flat, total):
+        return Update(new, total)
     pieces = Pieces.of(rows, scored_by_panels(rows, centroids), len(centroids))
     n_places = int(pieces.places.max()) + 1
     added = (np.empty(n_places * rows.n_features), np.empty(n_places))
-    new, signals, total = np.empty(shape, centroids.dtype), np.empty((shape[0], 3)), np.empty(3)
-    old, flat = np.ascontiguousarray(centroids).reshape(-1), new.reshape(-1)
+    signals = np.empty((shape[0], 3))
     shared = (*arrays_of(rows), weights_of(rows), origin_of(rows), *pieces, old)
 
     def step(start: int, stop: int) -> None:
         _step_pieces[old.dtype](*shared, start, stop, *added, flat, signals)
 
-    in_ranges(step, len(pieces.owners), pieces.n_tasks(rows))
+    in_ranges(step, len(pieces.owners), pieces.n_tasks(rows), fewest=2)
     _finish_clusters[old.dtype](pieces.owners, pieces.places, *added, old, flat, signals, total)
     return Update(new, total)
+
+
+def _is_short(rows: SparseRows, n_clusters: int) -> bool:
+    """Return whether a step takes one thread less than about a millisecond."""
+    cost = row_cost(rows, SCORED * -(-n_clusters // UNIT) + ADDED)
+    return rows.n_points * cost + n_clusters * rows.n_features * WRITTEN <= _SHORT
+
+
+def _is_taken_at_once(
+    rows: SparseRows, centroids: Floats, old: Floats, new: Floats, total: Floats
+) -> bool:
+    """Take a step in one call; return False if it could not prove the labels."""
+    if not may_be_certain(rows, len(centroids)):
+        return False
+    given = (*arrays_of(rows), weights_of(rows), origin_of(rows), reaches_of(rows))
+    panel = NarrowPanel.of(centroids, rows)
+    if _take_step[old.dtype](
+        *given, centroids, n_wide_groups_of(centroids), *panel, old, new, total
+    ):
+        return True
+    note_doubts(rows)
+    return False
