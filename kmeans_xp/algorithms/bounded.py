@@ -26,6 +26,8 @@ _FEWEST_PRODUCTS = 1024
 _FEWEST_ROWS_A_CLUSTER = 100
 #: work on all rows, some milliseconds, from which the time to prepare a step is negligible
 _FEWEST_PRODUCTS_IN_ALL = 2**27
+#: features from which two clusters keep bounds: reading a row then takes most of a step
+_FEWEST_FEATURES_OF_PAIRS = 64
 #: work a row from which the time for bounds is negligible
 _MANY_PRODUCTS = 8192
 
@@ -124,18 +126,30 @@ def bounds_for(rows: Rows, n_clusters: int, algorithm: str, *, xp: Namespace) ->
     BoundedStep or None
         Use it for one run only.
     """
-    if algorithm == "lloyd" or (algorithm == "auto" and not _is_worth_bounds(rows, n_clusters)):
+    if algorithm == "lloyd":
         return None
+    if algorithm == "auto":
+        is_worth_them = _are_wide(rows, xp=xp) if n_clusters == 2 else _is_worth(rows, n_clusters)
+        if not is_worth_them:
+            return None
     if not keeps_bounds(rows, xp=xp):
         return None
     if algorithm != "auto":
         return BoundedStep()
+    if n_clusters == 2:
+        return BoundedStep()  # if it visits all rows, a plain step takes longer
     if n_clusters * rows.n_features < _MANY_PRODUCTS:
         return BoundedStep(_SHORT)
     return BoundedStep(_RARE if rules_out_scores(rows, n_clusters, xp=xp) else _LONG)
 
 
-def _is_worth_bounds(rows: Rows, n_clusters: int) -> bool:
+def _are_wide(rows: Rows, *, xp: Namespace) -> bool:
+    """Return whether bounds of two clusters pay: where sums in float64 are exact, mostly."""
+    is_exact = rows.dtype == xp.float32 and rows.weights is None
+    return bool(is_exact and rows.n_features >= _FEWEST_FEATURES_OF_PAIRS)
+
+
+def _is_worth(rows: Rows, n_clusters: int) -> bool:
     n_products = n_clusters * rows.n_features
     return (
         n_clusters >= _FEWEST_CLUSTERS

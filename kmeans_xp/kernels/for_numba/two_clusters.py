@@ -31,7 +31,21 @@ from kmeans_xp.kernels.for_numba.emitted.pair_vectors import (
 from kmeans_xp.kernels.for_numba.emitted.vectors import PANEL, panel_rows
 from kmeans_xp.kernels.for_numba.tiling import factor_of, group_size
 
-__all__ = ["N_NUMBERS", "PROVED", "ROWS_AT_A_TIME", "label_pairs", "label_pairs_at", "pairs_for"]
+__all__ = [
+    "BASE",
+    "LANE_OPERATIONS",
+    "LIMIT",
+    "N_NUMBERS",
+    "PROVED",
+    "ROWS_AT_A_TIME",
+    "SHIFT",
+    "SLOPE",
+    "are_pairs",
+    "label_pairs",
+    "label_pairs_at",
+    "pairs_for",
+    "prepare_pair",
+]
 
 #: places of a pair's numbers: x.(c1 - c0) + SHIFT is the difference of the scores. It differs from
 #: what their own arithmetic gives by at most SLOPE * |x| + BASE, for |x|^2 up to LIMIT. PROVED is
@@ -45,14 +59,14 @@ _ROWS_A_DOUBT = 16
 #: makes up for rounding of the bounds themselves
 _SLACK = 1.01
 #: operations on a lane beside the multiply-adds: the difference, sums of lanes, the shift
-_MORE_OPERATIONS = 10
+LANE_OPERATIONS = 10
 _UNIT = (2.0**-24, 2.0**-53)
 _LEAST_NORMAL = (2.0**-126, 2.0**-1022)
 _GREATEST = (2.0**127, 2.0**1023)
 
 
 @inline
-def _prepare_pair(groups, biases, n_features, apart, numbers):
+def prepare_pair(groups, biases, n_features, apart, numbers):
     """Write the difference of two packed centroids, and the numbers of the pair."""
     size, kind = group_size(2), 1 if apart.itemsize == 8 else 0
     unit, least = _UNIT[kind], _LEAST_NORMAL[kind]
@@ -71,7 +85,7 @@ def _prepare_pair(groups, biases, n_features, apart, numbers):
     # A score is a chain that rounds once for each feature; without fused multiply-adds, once more.
     # Lanes round more seldom.
     of_scores = (n_features + 2) * unit * (length_left + length_right)
-    of_lanes = (n_features // lanes + _MORE_OPERATIONS) * unit * np.sqrt(sq_apart + lost)
+    of_lanes = (n_features // lanes + LANE_OPERATIONS) * unit * np.sqrt(sq_apart + lost)
     slope = _SLACK * (of_scores + of_lanes)
     base = _SLACK * (n_features + 4) * unit * (abs(left_bias) + abs(right_bias))
     # Below normal numbers, products and squares lose more.
@@ -114,7 +128,7 @@ def label_pairs(
     """
     n_features, n_doubtful, n_done = points.shape[1], 0, 0
     if is_first:
-        _prepare_pair(groups, biases, n_features, apart, pair)
+        prepare_pair(groups, biases, n_features, apart, pair)
     found = new_numbers(2 * ROWS_AT_A_TIME, points)
     while n_done < n_rows:
         # The last rows are measured with some before them.
@@ -141,9 +155,14 @@ def label_pairs(
         )
 
 
+def are_pairs(n_clusters: int, n_features: int, dtype: np.dtype[Any]) -> bool:
+    """Return whether two clusters have features to fill the lanes of vectors."""
+    return n_clusters == 2 and PANEL[dtype] <= n_features <= _MOST_FEATURES
+
+
 def pairs_for(n_clusters: int, n_features: int, dtype: np.dtype[Any]) -> int:
     """Return the address of ``label_pairs`` if there are features to fill its lanes; else 0."""
-    if n_clusters != 2 or not PANEL[dtype] <= n_features <= _MOST_FEATURES:
+    if not are_pairs(n_clusters, n_features, dtype):
         return 0
     address: int = label_pairs.address(dtype, label_pairs_at)
     return address

@@ -17,7 +17,7 @@ from kmeans_xp.kernels.for_numba.emitted.vectors import (
     _vector_code,
 )
 
-__all__ = ["ROWS_AT_A_TIME", "is_second_nearer", "measure_pair"]
+__all__ = ["ROWS_AT_A_TIME", "is_second_nearer", "measure_chosen", "measure_pair"]
 
 #: rows whose products hide each other's waits; they share what is read of the centroids
 ROWS_AT_A_TIME = 4
@@ -57,6 +57,24 @@ def measure_pair(
             _measure(code, points, rows, None, origin, apart, n_features, found)
 
 
+@_vector_code
+def measure_chosen(
+    code: _Code,
+    points: _Array,
+    chosen: _Array,
+    first: Any,
+    origin: _Array,
+    apart: _Array,
+    n_features: Any,
+    found: _Array,
+) -> None:
+    """Do as ``measure_pair`` with the rows ``chosen[first]`` and on, which are not scaled."""
+    builder, numbers = code.builder, range(ROWS_AT_A_TIME)
+    places = [chosen.at(builder.add(first, _I64(number))) for number in numbers]
+    rows = [points.row(builder.load(place)) for place in places]
+    _measure(code, points, rows, None, origin, apart, n_features, found, are_neighbours=False)
+
+
 def _fetch(code: _Code, pointer: Any) -> None:
     """Begin to read a line of memory; it may lie outside the array."""
     pointer = code.builder.bitcast(pointer, ir.IntType(8).as_pointer())
@@ -75,12 +93,13 @@ def _measure(
     apart: _Array,
     n_features: Any,
     found: _Array,
+    are_neighbours: bool = True,
 ) -> None:
     builder, n_rows = code.builder, len(rows)
     ahead = builder.mul(points.row_numbers, _I64(_ROWS_AHEAD))
 
     def add(index: Any, sums: list[Any], read: Any) -> list[Any]:
-        for row in rows:
+        for row in rows if are_neighbours else []:
             _fetch(code, code.shifted(row, builder.add(index, ahead)))
         about, difference = read(origin.at(index)), read(apart.at(index))
         here = [read(code.shifted(row, index)) for row in rows]

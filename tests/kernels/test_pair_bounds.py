@@ -1,0 +1,130 @@
+"""Steps of two clusters that read few rows have the bits of plain steps."""
+
+from typing import Any
+
+import array_api_compat.numpy as xp
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from kmeans_xp.kernels import (
+    Bounds,
+    DenseRows,
+    bounded_step,
+    lloyd_step,
+    nearest_labels,
+    update_centroids,
+)
+from tests.certified_problems import KINDS, problem_of
+
+pytest.importorskip("numba", reason="about kernels that numba compiles")
+
+from kmeans_xp.kernels.for_numba import pair_bounds, tiling
+
+Host = NDArray[Any]
+
+N_ROUNDS = 6
+SMOOTH = np.linspace(1.0, 0.02, 128)
+
+
+def steps(rows: DenseRows, pair: Host, n_steps: int) -> tuple[list[int], Bounds]:
+    """Compare steps with plain ones; return how many rows each measures."""
+    bounds, n_measured = Bounds(), []
+    for number in range(n_steps):
+        totals, plain = bounded_step(rows, pair, bounds, xp=xp), lloyd_step(rows, pair, xp=xp)
+        assert totals.sums.tobytes() == plain.sums.tobytes()
+        assert totals.mass.tobytes() == plain.mass.tobytes()
+        np.testing.assert_array_equal(bounds.labels, nearest_labels(rows, pair, xp=xp))
+        n_measured.append(bounds.n_visited)
+        # Now and then centroids change places, or both move far away.
+        pair = pair[::-1].copy() if number % 7 == 5 else pair
+        pair = update_centroids(plain, pair, xp=xp).centroids
+    return n_measured, bounds
+
+
+def are_exact(bounds: Bounds) -> bool:
+    """Return whether the sums of all tasks are exact."""
+    return all(task[-1][pair_bounds._IS_EXACT] for task in bounds.kept.tasks.values())
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.filterwarnings("ignore:overflow", "ignore:invalid value", "ignore:divide by zero")
+def test_steps_have_the_bits_of_plain_ones(
+    kind: str, dtype: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tiling, "_WORTH_A_CELL", 0)
+    monkeypatch.setattr(tiling, "_WORTH_A_TASK", 1000)  # several tasks
+    first = KINDS.index(kind)
+    for seed in range(first, first + N_ROUNDS * len(KINDS), len(KINDS)):
+        problem = problem_of(seed, 300, is_wide=seed % 2 == 1)
+        points = problem.points.astype(dtype)
+        origin = None if problem.origin is None else problem.origin.astype(dtype)
+        weights = np.arange(len(points), dtype=dtype) % 3 if seed % 5 == 4 else None
+        pair = np.ascontiguousarray(problem.centroids.astype(dtype)[[0, -1]])
+        steps(DenseRows(points, weights, origin), pair, 9)
+
+
+@pytest.mark.parametrize("layout", ["contiguous", "every other row"])
+def test_rows_with_others_between_them(layout: str) -> None:
+    points = np.random.default_rng(0).standard_normal((3_000, 96)).astype(np.float32)
+    if layout == "every other row":
+        points = points[::2]
+    steps(DenseRows(points, None, points.mean(axis=0)), points[:2].copy(), 8)
+
+
+def test_where_nothing_moves_few_rows_are_measured() -> None:
+    rng = np.random.default_rng(0)
+    points = (rng.standard_normal((6_000, 128)) * SMOOTH).astype(np.float32)
+    rows = DenseRows(points, None, points.mean(axis=0))
+    centroids, bounds = points[:2].copy(), Bounds()
+    n_measured = []
+    for _ in range(4):
+        bounded_step(rows, centroids, bounds, xp=xp)
+        n_measured.append(bounds.n_visited)
+    assert are_exact(bounds)
+    assert n_measured[:2] == [6_000, 6_000]  # from the origin, and then from the mean
+    assert max(n_measured[2:]) < 60  # nothing moves: only what rounding leaves in doubt
+
+
+def test_a_run_measures_few_rows_at_its_end() -> None:
+    rng = np.random.default_rng(0)
+    centres = rng.standard_normal((40, 128))
+    points = centres[rng.integers(40, size=6_000)] + 0.5 * rng.standard_normal((6_000, 128))
+    points = points.astype(np.float32)
+    rows, bounds, n_measured = DenseRows(points), Bounds(), []
+    pair = points[:2].copy()
+    for _ in range(20):
+        pair = update_centroids(bounded_step(rows, pair, bounds, xp=xp), pair, xp=xp).centroids
+        n_measured.append(bounds.n_visited)
+    assert sum(n_measured) < 0.6 * 20 * 6_000
+    assert max(n_measured[-5:]) < 0.1 * 6_000
+
+
+@pytest.mark.parametrize(
+    ("case", "is_exact"),
+    [("uniform", True), ("integers", True), ("tiny number", False), ("weights", False)],
+)
+def test_which_sums_are_exact(case: str, is_exact: bool) -> None:
+    rng = np.random.default_rng(0)
+    points = rng.random((2_000, 64)).astype(np.float32)
+    weights = np.full(2_000, 0.1, np.float32) if case == "weights" else None
+    if case == "integers":
+        points = rng.integers(-50, 50, (2_000, 64)).astype(np.float32)
+    if case == "tiny number":
+        points[1234, 5] = 1e-20 / 3.0
+    _, bounds = steps(DenseRows(points, weights), points[:2].copy(), 6)
+    assert are_exact(bounds) == is_exact
+
+
+def test_the_unit_of_exact_sums_is_sharp() -> None:
+    """Numbers a bit finer than what float64 sums hold are noticed in whichever row they are."""
+    points = np.ones((1_000, 64), np.float32)
+    for row in (0, 40, 999):
+        fine = points.copy()
+        fine[row, 7] = np.float32(2.0**-30)
+        _, bounds = steps(DenseRows(fine), np.eye(2, 64, dtype=np.float32), 4)
+        assert are_exact(bounds)
+        fine[row, 7] = np.float32(2.0**-45)
+        _, bounds = steps(DenseRows(fine), np.eye(2, 64, dtype=np.float32), 4)
+        assert not are_exact(bounds)
