@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from kmeans_xp import BisectingKMeans
 from kmeans_xp.kernels import (
     Bounds,
     DenseRows,
@@ -128,3 +129,13 @@ def test_the_unit_of_exact_sums_is_sharp() -> None:
         fine[row, 7] = np.float32(2.0**-45)
         _, bounds = steps(DenseRows(fine), np.eye(2, 64, dtype=np.float32), 4)
         assert not are_exact(bounds)
+
+
+def test_bisecting_has_the_bits_of_plain_steps() -> None:
+    points = np.random.default_rng(3).random((6_000, 128)).astype(np.float32)
+    plain, bounded = (
+        BisectingKMeans(4, random_state=0, algorithm=name).fit(points) for name in ("lloyd", "auto")
+    )
+    assert bounded.cluster_centers_.tobytes() == plain.cluster_centers_.tobytes()
+    np.testing.assert_array_equal(bounded.labels_, plain.labels_)
+    assert bounded.inertia_ == plain.inertia_
