@@ -1,6 +1,7 @@
 """The best of several runs of Lloyd's algorithm: one after another, in threads, or in one call."""
 
-from collections.abc import Iterable
+import threading
+from collections.abc import Iterable, Iterator
 from itertools import chain, islice
 from typing import Any
 
@@ -27,7 +28,7 @@ from kmeans_xp.kernels import (
     takes_whole_runs,
     update_centroids,
 )
-from kmeans_xp.kernels.threads import in_threads_alone
+from kmeans_xp.kernels.threads import in_threads_alone, n_threads_here
 
 __all__ = [
     "SAME_INERTIA",
@@ -41,6 +42,8 @@ __all__ = [
 
 #: runs that end in the same clustering differ by rounding; the first of them is kept
 SAME_INERTIA = 1e-6
+#: results of runs in threads that are held at a time, for each thread
+_RUNS_OF_A_THREAD = 4
 
 
 def best_of(results: Iterable[LloydResult]) -> LloydResult | None:
@@ -106,28 +109,53 @@ def runs_from(
         if is_plain and batched is None and takes_whole_runs(rows, n_clusters, xp=xp):
             return whole_runs(blocks, list(starts), **options)
     if are_steps_short(rows, n_clusters, xp=xp):
-        return runs_in_threads(blocks, list(starts), **of_one)
+        return runs_in_threads(blocks, starts, **of_one)
     return (lloyd(blocks, start, **of_one) for start in starts)
 
 
-def runs_in_threads(blocks: Blocks, starts: list[Array], **options: Any) -> list[LloydResult]:
+def runs_in_threads(
+    blocks: Blocks, starts: Iterable[Array], **options: Any
+) -> Iterator[LloydResult]:
     """Run Lloyd's algorithm from each of several starts, each in one thread.
 
     Parameters
     ----------
     blocks : Blocks
         The rows.
-    starts : list of arrays of shape (n_clusters, n_features)
-        At least one; relative to the blocks' origin. A single one may use all threads.
+    starts : iterable of arrays of shape (n_clusters, n_features)
+        Relative to the blocks' origin. If they are few beside the threads, each run in turn uses
+        all threads.
     **options : object
         As for ``lloyd``.
 
-    Returns
-    -------
-    list of LloydResult
-        Each is what ``lloyd`` gives from that start alone.
+    Yields
+    ------
+    LloydResult
+        What ``lloyd`` gives from a start alone, in the order of the starts. Those of some starts
+        are held at a time.
     """
-    return in_threads_alone(lambda run: lloyd(blocks, starts[run], **options), len(starts))
+    starts, n_threads = iter(starts), n_threads_here()
+    while some := list(islice(starts, _RUNS_OF_A_THREAD * n_threads)):
+        if 2 * len(some) < n_threads:
+            yield from (lloyd(blocks, start, **options) for start in some)
+        else:
+            yield from _in_threads(blocks, some, options)
+
+
+def _in_threads(blocks: Blocks, starts: list[Array], options: dict[str, Any]) -> list[LloydResult]:
+    is_ended = threading.Event()
+
+    def is_last(*_: Any) -> bool:
+        return is_ended.is_set()
+
+    def run(number: int) -> LloydResult:
+        try:
+            return lloyd(blocks, starts[number], on_iteration=is_last, **options)
+        except BaseException:
+            is_ended.set()  # an error or an interrupt does not wait for the runs of other threads
+            raise
+
+    return in_threads_alone(run, len(starts))
 
 
 def lloyd_restarts(

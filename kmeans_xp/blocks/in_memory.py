@@ -159,6 +159,7 @@ def _what_would_fit(rows: Rows) -> str:
     return (
         f"Out of memory on {rows.device} even with the smallest tiles. The data have "
         f"{rows.n_points} x {rows.n_features} numbers, and a fit needs room for them, the labels "
-        "(4 bytes a row), about 24 bytes a row while seeding by k-means++, and the centroids. "
+        "(4 bytes a row), about 24 bytes or a quarter of a row while seeding by k-means++, and the "
+        "centroids. "
         "Use fewer rows or float32, or fit MiniBatchKMeans with partial_fit on parts."
     )

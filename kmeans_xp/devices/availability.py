@@ -1,5 +1,6 @@
 """What is usable on this machine, and why the rest is not."""
 
+import contextlib
 import functools
 import importlib.util
 import os
@@ -12,9 +13,13 @@ __all__ = [
     "n_processors",
     "n_threads",
     "on_cuda",
+    "processors_of_the_container",
     "why_cupy_is_unusable",
     "why_numba_is_unusable",
 ]
+
+#: the time for all processors in a period, and the period, in microseconds; "max" without a limit
+_CGROUP_PROCESSORS = "/sys/fs/cgroup/cpu.max"
 
 _INSTALL_CUPY = "pip install 'kmeans_xp[cuda12]' (or cuda13, as your driver supports)"
 
@@ -27,6 +32,15 @@ def n_processors() -> int:
     """Return the number of processors that this process may use."""
     usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     return usable or 1
+
+
+@functools.cache
+def processors_of_the_container() -> int | None:
+    """Return how many processors the control group allows, or None without a limit."""
+    with contextlib.suppress(OSError, ValueError), open(_CGROUP_PROCESSORS) as file:
+        quota, period = file.read().split()
+        return max(1, int(quota) // int(period))
+    return None
 
 
 def n_threads() -> int:

@@ -3,6 +3,7 @@
 import contextlib
 import ctypes
 import functools
+import itertools
 import os
 import threading
 from collections import deque
@@ -15,12 +16,13 @@ from typing import Any, NamedTuple, TypeVar
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from kmeans_xp.devices.availability import n_processors, n_threads
+from kmeans_xp.devices.availability import n_processors, n_threads, processors_of_the_container
 
 __all__ = [
     "Waiting",
     "in_threads",
     "in_threads_alone",
+    "n_threads_here",
     "scratch",
     "threads_each",
     "wait_by",
@@ -41,6 +43,11 @@ def threads_each(n: int) -> Iterator[None]:
         _n_threads_here.reset(token)
 
 
+def n_threads_here() -> int:
+    """Return the number of threads that calls of this thread use."""
+    return _n_threads_here.get() or n_threads()
+
+
 def in_threads(task: Callable[[int], R], n_tasks: int) -> list[R]:
     """Return ``[task(0), ..., task(n_tasks - 1)]``, computed by the configured number of threads.
 
@@ -59,7 +66,7 @@ def in_threads(task: Callable[[int], R], n_tasks: int) -> list[R]:
     list
         In the order of the tasks.
     """
-    n_workers = min(_n_threads_here.get() or n_threads(), n_tasks) if n_tasks > 1 else 1
+    n_workers = min(n_threads_here(), n_tasks) if n_tasks > 1 else 1
     if n_workers == 1:
         return [task(number) for number in range(n_tasks)]
     results: dict[int, R] = {}
@@ -124,14 +131,15 @@ def _no_way() -> Waiting | None:
 
 
 _way: Callable[[], Waiting | None] = _no_way
-#: changes with each call that has work for the pool
-_given = np.zeros(1, np.int64)
+#: the number of the last call that had work for the pool
+_given, _numbers = np.zeros(1, np.int64), itertools.count(1)
 
 
 def _waiting(n_others: int) -> Waiting | None:
     """Return how to wait; threads without a processor of their own sleep."""
     is_passive = os.environ.get("OMP_WAIT_POLICY", "").lower() == "passive"
-    return None if is_passive or n_others >= n_processors() else _way()
+    n_free = min(n_processors(), processors_of_the_container() or n_others + 1)
+    return None if is_passive or n_others >= n_free else _way()
 
 
 class _Beside:
@@ -173,7 +181,7 @@ class _Beside:
 def _run_beside(work: Callable[[], None], n_others: int) -> None:
     """Run ``work`` here and in ``n_others`` threads of the pool until all have returned."""
     others: list[_Beside] = []
-    waiting, number = _waiting(n_others), int(_given[0]) + 1
+    waiting, number = _waiting(n_others), next(_numbers)
     try:
         # While the interpreter ends, no thread can start: run the work in this one.
         with contextlib.suppress(RuntimeError):
@@ -184,7 +192,6 @@ def _run_beside(work: Callable[[], None], n_others: int) -> None:
         work()
     finally:
         error = _joined(others)
-        others.clear()  # otherwise, the error would keep itself
     if error is not None:
         try:
             raise error
@@ -197,9 +204,11 @@ def _joined(others: list[_Beside]) -> BaseException | None:
     begun = [other for other in others if not other.is_cancelled()]
     for other in begun:
         other.join()
+    errors = [other.error for other in begun if other.error is not None]
     for other in others:
         other.held.clear()
-    return next((other.error for other in begun if other.error is not None), None)
+        other.error = None  # its traceback has the frame that has `other`
+    return errors[0] if errors else None
 
 
 def _workers(n_workers: int) -> list[ThreadPoolExecutor]:

@@ -4,6 +4,7 @@ import threading
 from itertools import pairwise
 from typing import Any
 
+import array_api_compat.numpy as np_compat
 import numpy as np
 import pytest
 from scipy import sparse
@@ -24,6 +25,7 @@ from kmeans_xp.kernels import (
     runs_at_once,
     takes_whole_runs,
 )
+from kmeans_xp.kernels.threads import n_threads_here
 from tests.datasets import nearly_equal
 
 pytestmark = pytest.mark.sampled(1, cupy=2)
@@ -269,25 +271,73 @@ def test_runs_in_threads_are_those_of_one_thread(
     weights = np.random.default_rng(7).integers(0, 3, 4_000) if is_weighted else None
     monkeypatch.setattr(restarts, "takes_whole_runs", never)
     monkeypatch.setattr(restarts, "are_steps_short", lambda *_, **__: True)
-    threads = set()
+    threads: list[int] = []
+    both: threading.Barrier
 
     def noted(*given: Any, **options: Any) -> LloydResult:
-        threads.add(threading.get_ident())
+        threads.append(threading.get_ident())
+        if n_threads > 1 and len(threads) <= 2:
+            both.wait()  # for the other one of the first two runs
         return lloyd(*given, **options)
 
     monkeypatch.setattr(restarts, "lloyd", noted)
     fits = []
     for n_threads in (1, 2, 3):
         threads.clear()
+        both = threading.Barrier(2, timeout=60.0)
         with config_context(n_threads=n_threads):
             model = KMeans(9, init="random", n_init=8, metric=metric, random_state=0)
             fits.append(model.fit(points, sample_weight=weights))
-        assert len(threads) in ((1,) if n_threads == 1 else (2, 3))
+        assert len(set(threads)) in ((1,) if n_threads == 1 else (2, 3))
     alone, *others = fits
     for other in others:
         assert (other.inertia_, other.n_iter_) == (alone.inertia_, alone.n_iter_)
         np.testing.assert_array_equal(other.labels_, alone.labels_)
         np.testing.assert_array_equal(other.cluster_centers_, alone.cluster_centers_)
+
+
+def test_runs_in_threads_hold_few_results() -> None:
+    points = np.random.default_rng(0).random((50, 2))
+    blocks, given = InMemory(DenseRows(points), xp=np_compat), iter([points[:3]] * 100)
+    with config_context(n_threads=2):
+        runs = restarts.runs_in_threads(blocks, given, max_iter=2)
+        next(runs)
+        assert len(list(given)) == 100 - 4 * 2
+
+
+@pytest.mark.parametrize("n_threads", [1, 2, 8])
+def test_few_runs_use_all_threads(n_threads: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    points = np.random.default_rng(0).random((50, 2))
+    blocks = InMemory(DenseRows(points), xp=np_compat)
+    usable: list[int] = []
+
+    def noted(*given: Any, **options: Any) -> LloydResult:
+        usable.append(n_threads_here())
+        return lloyd(*given, **options)
+
+    monkeypatch.setattr(restarts, "lloyd", noted)
+    with config_context(n_threads=n_threads):
+        list(restarts.runs_in_threads(blocks, [points[:3]] * 3, max_iter=2))
+    assert usable == [8 if n_threads == 8 else 1] * 3
+
+
+def test_an_error_ends_the_runs_of_other_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    points = np.random.default_rng(0).random((2_000, 4))
+    blocks = InMemory(DenseRows(points), xp=np_compat)
+    both, n_steps = threading.Barrier(2, timeout=60.0), []
+
+    def noted(*given: Any, **options: Any) -> LloydResult:
+        is_failing = both.wait() == 0
+        if is_failing:
+            raise KeyboardInterrupt
+        result = lloyd(*given, **options)
+        n_steps.append(len(result.iterations))
+        return result
+
+    monkeypatch.setattr(restarts, "lloyd", noted)
+    with config_context(n_threads=2), pytest.raises(KeyboardInterrupt):
+        list(restarts.runs_in_threads(blocks, [points[:5]] * 2, max_iter=10**6, tol=-1.0))
+    assert n_steps[0] < 10**6
 
 
 def test_an_error_in_a_thread_ends_the_fit(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,15 +1,18 @@
 """Threads that wake too late for a task, or wait for more, keep no array; errors end the call."""
 
+import gc
 import threading
 import time
 import weakref
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from kmeans_xp import KMeans, config_context
+from kmeans_xp.devices import availability
 from kmeans_xp.kernels import threads
 
 
@@ -106,15 +109,63 @@ def test_an_error_of_a_worker_that_rests_is_raised(resting: Resting) -> None:
 
 
 @pytest.mark.parametrize(
-    ("policy", "n_processors", "waits"),
-    [("PASSIVE", 2, False), ("passive", 2, False), ("ACTIVE", 2, True), ("ACTIVE", 1, False)],
+    ("policy", "n_processors", "of_container", "waits"),
+    [
+        ("ACTIVE", 2, None, True),
+        ("ACTIVE", 8, 2, True),
+        ("ACTIVE", 8, 1, False),
+        ("ACTIVE", 1, None, False),
+        ("PASSIVE", 2, None, False),
+        ("passive", 2, None, False),
+    ],
 )
 def test_threads_sleep_where_they_would_be_in_the_way(
-    policy: str, n_processors: int, waits: bool, resting: Resting, monkeypatch: pytest.MonkeyPatch
+    policy: str,
+    n_processors: int,
+    of_container: int | None,
+    waits: bool,
+    resting: Resting,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("OMP_WAIT_POLICY", policy)
     monkeypatch.setattr(threads, "n_processors", lambda: n_processors)
+    monkeypatch.setattr(threads, "processors_of_the_container", lambda: of_container)
     assert (threads._waiting(1) is not None) == waits
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"), [("max 100000", None), ("250000 100000", 2), ("5000 100000", 1)]
+)
+def test_the_quota_of_a_container_is_read(
+    content: str, expected: int | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    limit = tmp_path / "cpu.max"
+    limit.write_text(content)
+    monkeypatch.setattr(availability, "_CGROUP_PROCESSORS", str(limit))
+    assert availability.processors_of_the_container.__wrapped__() == expected
+
+
+def test_an_error_keeps_no_array(monkeypatch: pytest.MonkeyPatch) -> None:
+    here, both = threading.get_ident(), threading.Barrier(2, timeout=60.0)
+
+    def failing(array: np.ndarray) -> Callable[[int], None]:
+        def task(number: int) -> None:
+            both.wait()
+            if threading.get_ident() != here:
+                raise MemoryError(array.shape)
+
+        return task
+
+    gc.disable()
+    try:
+        array = np.ones(3)
+        with config_context(n_threads=2), pytest.raises(MemoryError):
+            threads.in_threads(failing(array), 2)
+        kept = weakref.ref(array)
+        del array
+        assert _is_gone(kept)
+    finally:
+        gc.enable()
 
 
 def test_a_number_is_looked_at_until_it_changes() -> None:
@@ -141,14 +192,34 @@ def test_a_number_is_looked_at_until_it_changes() -> None:
 def test_fits_are_the_same_when_threads_wait(monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("kmeans_xp.kernels.for_numba.waiting")
     points = np.random.default_rng(0).random((30_000, 20), dtype=np.float32)
+    way = threads._way()
+    assert way is not None
+    rests: list[int] = []
+
+    def rest(done: np.ndarray, given: np.ndarray, before: int) -> None:
+        rests.append(before)
+        way.rest(done, given, before)
+
+    monkeypatch.setattr(threads, "n_processors", lambda: 2)
+    monkeypatch.setattr(threads, "processors_of_the_container", lambda: None)
+    monkeypatch.setattr(threads, "_way", lambda: way._replace(rest=rest))
     fits = []
     with config_context(n_threads=2):
         for policy in ("PASSIVE", "ACTIVE"):
             monkeypatch.setenv("OMP_WAIT_POLICY", policy)
             fits.append(KMeans(10, random_state=0, max_iter=20).fit(points))
+            assert bool(rests) == (policy == "ACTIVE")
     asleep, awake = fits
     assert asleep.inertia_ == awake.inertia_
     np.testing.assert_array_equal(asleep.cluster_centers_, awake.cluster_centers_)
+
+
+def _is_gone(kept: "weakref.ref[np.ndarray]") -> bool:
+    """Return whether an array is freed soon: a worker may hold it for a moment."""
+    end = time.monotonic() + 10.0
+    while kept() is not None and time.monotonic() < end:
+        time.sleep(1e-3)
+    return kept() is None
 
 
 def _sums_of(

@@ -151,11 +151,11 @@ class Compiled:
         """
         if dtype in self.of_dtype:
             return True
-        n_before = self._n_asked.get(dtype, 0)
-        self._n_asked[dtype] = n_before + n_uses
-        if n_before + n_uses > USES_BEFORE_COMPILING:
-            return True
-        return n_before == 0 and self._is_kept(dtype)
+        n_asked = self._n_asked.get(dtype, 0) + n_uses
+        if dtype not in self._n_asked and self._is_kept(dtype):
+            n_asked = USES_BEFORE_COMPILING + 1  # a caller may ask again before it uses it
+        self._n_asked[dtype] = n_asked
+        return n_asked > USES_BEFORE_COMPILING
 
     def address(self, dtype: np.dtype[Any], at: Any) -> int:
         """Return the address of the code for arrays of this dtype, for the call ``at``.
