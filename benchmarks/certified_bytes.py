@@ -1,11 +1,13 @@
-"""Labels by products of bytes on a CPU: how many pairs are left, and what a step takes.
+"""Labels by products of bytes or heads on a CPU: how many pairs are left, and what a step takes.
 
 ``python -m benchmarks.certified_bytes`` prints the table of ``docs/performance.md``. Rows are real
 where they can be had offline. It takes a step of scikit-learn, of the dense kernel and of ours in
 turn, and prints medians of the rounds' ratios by the clock. ``--rows FILE.npy`` adds your own rows,
-``--only NAME`` picks a set, ``--clusters N ...`` sets the numbers of clusters. The rows of texts
-are paragraphs of the documentation of the installed packages; word embeddings of them want the
-package ``wordllama``, which has its weights in itself. ``--fuzz N`` labels N hard problems instead.
+``--only NAME`` picks a set, ``--clusters N ...`` sets the numbers of clusters. Other work on the
+machine matters less with ``--processor-time`` and one thread, by ``OMP_NUM_THREADS=1`` and
+``KMEANS_XP_NUM_THREADS=1``. The rows of texts are paragraphs of the documentation of the installed
+packages; word embeddings of them want the package ``wordllama``, which has its weights in itself.
+``--fuzz N`` labels N hard problems instead, by bytes and by heads.
 Exits with 1 if a label differs.
 """
 
@@ -28,6 +30,8 @@ from threadpoolctl import threadpool_limits
 from kmeans_xp.devices.availability import n_threads
 from kmeans_xp.kernels import DenseRows, lloyd_step, update_centroids
 from kmeans_xp.kernels.for_numba import assignment, certified
+from kmeans_xp.kernels.for_numba.codes import CodedCentroids
+from kmeans_xp.kernels.for_numba.heads import Axes, HeadedCentroids
 
 __all__ = ["Host", "Measured", "measured", "sets_of_rows"]
 
@@ -44,15 +48,18 @@ class Measured(NamedTuple):
 
     Parameters
     ----------
+    way : str
+        What rules centroids out, ``"dense"`` if nothing does. Then the counts are those of bytes.
     counts : Counts
     n_wrong : int
         Labels that are not the dense kernel's.
     to_sklearn, to_dense : float
-        Time by the clock, in that of scikit-learn's step and of the dense kernel's.
+        Time, in that of scikit-learn's step and of the dense kernel's.
     dense_to_sklearn : float
         The same of the dense kernel.
     """
 
+    way: str
     counts: certified.Counts
     n_wrong: int
     to_sklearn: float
@@ -60,9 +67,16 @@ class Measured(NamedTuple):
     dense_to_sklearn: float
 
 
-def measured(rows: DenseRows, centroids: Host, n_rounds: int) -> Measured:
+def measured(
+    rows: DenseRows, centroids: Host, n_rounds: int, clock: Callable[[], float]
+) -> Measured:
     """Take a step from the same centroids by each, in turn."""
-    found = certified.certified_labels(rows, centroids)
+    packed = certified.packed_if_worth_it(rows, centroids)
+    if packed is None:
+        found, way = certified.certified_labels(rows, centroids), "dense"
+    else:
+        found = certified.labelled(rows, packed)
+        way = f"head of {packed.n_axes}" if isinstance(packed, HeadedCentroids) else "bytes"
     if found is None:
         raise ValueError("These centroids cannot be coded.")
     n_wrong = int((found[0] != assignment.scored(rows, centroids)).sum())
@@ -77,10 +91,10 @@ def measured(rows: DenseRows, centroids: Host, n_rounds: int) -> Measured:
     )
     for job in jobs:
         job()
-    times = np.array([[_seconds(job) for job in jobs] for _ in range(n_rounds)])
+    times = np.array([[_seconds(job, clock) for job in jobs] for _ in range(n_rounds)])
     theirs, dense, proved = times.T
     ratios = (np.median(part) for part in (proved / theirs, proved / dense, dense / theirs))
-    return Measured(found[1], n_wrong, *map(float, ratios))
+    return Measured(way, found[1], n_wrong, *map(float, ratios))
 
 
 def _sklearn_step(rows: DenseRows, centroids: Host) -> Callable[[], Any]:
@@ -98,10 +112,10 @@ def _sklearn_step(rows: DenseRows, centroids: Host) -> Callable[[], Any]:
     return step
 
 
-def _seconds(job: Callable[[], Any]) -> float:
-    began = time.perf_counter()
+def _seconds(job: Callable[[], Any], clock: Callable[[], float]) -> float:
+    began = clock()
     job()
-    return time.perf_counter() - began
+    return clock() - began
 
 
 def sets_of_rows(n_points: int) -> Iterator[tuple[str, Callable[[], Host]]]:
@@ -180,6 +194,7 @@ def _squares(n_points: int) -> Host:
 def _lines(asked: argparse.Namespace) -> Iterator[tuple[str, int]]:
     """Yield the lines of the table, each with the number of labels that differ."""
     sets = list(sets_of_rows(asked.points))
+    clock = time.process_time if asked.processor_time else time.perf_counter
     if asked.rows:
         sets.append((Path(asked.rows).stem, lambda: np.load(asked.rows).astype(np.float32)))
     for name, make in sets:
@@ -192,7 +207,7 @@ def _lines(asked: argparse.Namespace) -> Iterator[tuple[str, int]]:
             centroids = points[chosen] - rows.origin
             for number in range(max(AFTER) + 1):
                 if number in AFTER:
-                    found = measured(rows, centroids, asked.rounds)
+                    found = measured(rows, centroids, asked.rounds, clock)
                     yield _line(name, rows, n_clusters, number, found), found.n_wrong
                 totals = lloyd_step(rows, centroids, xp=xp)
                 centroids = update_centroids(totals, centroids, xp=xp).centroids
@@ -204,7 +219,8 @@ def _line(name: str, rows: DenseRows, n_clusters: int, number: int, found: Measu
     shares = (counts.n_candidates, counts.n_measured, counts.n_chained, counts.n_doubtful)
     per_row = " | ".join(f"{each / n_tried:.3f}" for each in shares)
     return (
-        f"| {name}, {rows.n_points} x {rows.n_features}, k={n_clusters} | {number} | {per_row} "
+        f"| {name}, {rows.n_points} x {rows.n_features}, k={n_clusters} | {number} "
+        f"| {found.way} | {per_row} "
         f"| {counts.n_dense / counts.n_points:.2f} | {found.dense_to_sklearn:.2f} "
         f"| **{found.to_sklearn:.2f}** | {found.to_dense:.2f} |"
     )
@@ -221,13 +237,16 @@ def _fuzz(n_problems: int) -> int:
             points, centroids = (each.astype(dtype) for each in (problem.points, problem.centroids))
             origin = None if problem.origin is None else problem.origin.astype(dtype)
             rows = DenseRows(points, None, origin)
+            columns = np.random.default_rng(seed).standard_normal((points.shape[1], 8))
+            axes = Axes.of(np.linalg.qr(columns)[0].astype(dtype))
+            assert axes is not None
             for given in (centroids, points[: len(centroids)].copy()):
-                found = certified.certified_labels(rows, given)
-                if found is not None:
-                    labels, counts = found
-                    n_rows += len(labels)
-                    n_proved += len(labels) - counts.n_doubtful - counts.n_dense
-                    n_wrong += int((labels != assignment.scored(rows, given)).sum())
+                for packed in (CodedCentroids.of(given), HeadedCentroids.of(given, axes)):
+                    if packed is not None:
+                        labels, counts = certified.labelled(rows, packed)
+                        n_rows += len(labels)
+                        n_proved += len(labels) - counts.n_doubtful - counts.n_dense
+                        n_wrong += int((labels != assignment.scored(rows, given)).sum())
     print(f"{n_rows} rows of {n_problems} problems, {n_proved} proved, {n_wrong} wrong")
     return n_wrong
 
@@ -239,16 +258,17 @@ def _main() -> int:
     parser.add_argument("--points", type=int, default=50_000)
     parser.add_argument("--clusters", type=int, nargs="*", default=list(N_CLUSTERS))
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--processor-time", action="store_true", help="instead of the clock's")
     parser.add_argument("--fuzz", type=int, metavar="N", help="label N hard problems instead")
     asked = parser.parse_args()
     if asked.fuzz:
         with np.errstate(all="ignore"):
             return 1 if _fuzz(asked.fuzz) else 0
     print(
-        "| rows, clusters | iteration | candidates | measured | chained | doubtful | dense "
+        "| rows, clusters | iteration | by | candidates | measured | chained | doubtful | dense "
         "| dense / scikit-learn | ours / scikit-learn | ours / dense |"
     )
-    print("|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|")
+    print("|---|---:|---|---:|---:|---:|---:|---:|---:|---:|---:|")
     n_wrong = 0
     for line, number in _lines(asked):
         print(line, flush=True)

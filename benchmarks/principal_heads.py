@@ -1,7 +1,7 @@
 """How many centroids the first principal components of the rows rule out, counted in float64.
 
-``python -m benchmarks.principal_heads`` prints the table of ``docs/performance.md``. No kernel uses
-such a head of a row yet: the table says what one would save. With the rest of a row and of a
+``python -m benchmarks.principal_heads`` prints the table of ``docs/performance.md``: the most
+that a head of a row can save. With the rest of a row and of a
 centroid known by length alone, no distance is less than that of the heads, plus the difference of
 the lengths. A centroid is left if that bound is at most the distance to the nearest one. So it is
 the least that a kernel would leave, whatever it compares with.

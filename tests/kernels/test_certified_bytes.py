@@ -35,7 +35,7 @@ from kmeans_xp.kernels.for_numba.emitted.code_vectors import HAS_PRODUCTS  # noq
 if not HAS_PRODUCTS:
     pytest.skip("this processor multiplies no bytes", allow_module_level=True)
 
-from kmeans_xp.kernels.for_numba import assignment, certified, codes  # noqa: E402
+from kmeans_xp.kernels.for_numba import assignment, candidates, certified, codes  # noqa: E402
 
 Host = NDArray[Any]
 
@@ -143,7 +143,8 @@ def coded_scores(points, origin, coded, centroids, errors):  # type: ignore[no-u
     for row in range(n_rows):
         for cluster in range(n_columns):
             errors[row, cluster] = codes.error_of(cluster, coded.bounds, row, room.bounds)
-    return room.scores[: n_rows * n_columns], room.scales[:n_rows]
+    scores, scales = room.candidates.scores, room.candidates.scales
+    return scores[: n_rows * n_columns], scales[:n_rows]
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -151,7 +152,7 @@ def coded_scores(points, origin, coded, centroids, errors):  # type: ignore[no-u
 def test_every_score_is_within_its_bound(kind: str) -> None:
     n_checked = 0
     for seed in range(KINDS.index(kind), 30 * len(KINDS), len(KINDS)):
-        problem = problem_of(seed, certified._ROWS)
+        problem = problem_of(seed, candidates.TILE)
         points = problem.points.astype(np.float32)
         origin = np.zeros(points.shape[1], np.float32)
         coded = codes.CodedCentroids.of(problem.centroids)
@@ -358,8 +359,8 @@ if "KMEANS_XP_FUZZ" in os.environ:  # each compiles for ten seconds
     PROCESSORS += [("skylake-avx512", _WIDE), ("alderlake", f"{_COMMON},+avxvnni")]
 
 
-@pytest.mark.parametrize(("name", "features"), PROCESSORS)
-def test_other_processors_give_the_same_labels(name: str, features: str, tmp_path: Any) -> None:
+def counts_on(name: str, features: str, code: str, folder: Any) -> candidates.Counts:
+    """Return the counts that some code prints, compiled for a processor."""
     from llvmlite import binding
 
     host = binding.get_host_cpu_features()
@@ -367,10 +368,15 @@ def test_other_processors_give_the_same_labels(name: str, features: str, tmp_pat
     if not all(host.get(each) for each in wanted):
         pytest.skip("this processor cannot run that code")
     settings = {"NUMBA_CPU_NAME": name, "NUMBA_CPU_FEATURES": features}
-    command = [sys.executable, "-W", "ignore", "-c", OF_PROCESSOR]
-    environment = os.environ | settings | {"NUMBA_CACHE_DIR": str(tmp_path)}
+    command = [sys.executable, "-W", "ignore", "-c", code]
+    environment = os.environ | settings | {"NUMBA_CACHE_DIR": str(folder)}
     found = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
-    n_points, n_dense, n_candidates, _, _, n_doubtful, _ = map(int, found.stdout.split())
-    assert n_points == 2500
-    assert n_dense == n_doubtful == 0
-    assert n_candidates < 30 * 2500
+    return candidates.Counts(*map(int, found.stdout.split()))
+
+
+@pytest.mark.parametrize(("name", "features"), PROCESSORS)
+def test_other_processors_give_the_same_labels(name: str, features: str, tmp_path: Any) -> None:
+    counts = counts_on(name, features, OF_PROCESSOR, tmp_path)
+    assert counts.n_points == 2500
+    assert counts.n_dense == counts.n_doubtful == 0
+    assert counts.n_candidates < 30 * 2500

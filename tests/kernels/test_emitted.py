@@ -13,7 +13,7 @@ from numpy.testing import assert_array_equal
 
 numba = pytest.importorskip("numba", reason="about what it compiles")
 
-from kmeans_xp.kernels.for_numba.emitted import code_vectors, vectors  # noqa: E402
+from kmeans_xp.kernels.for_numba.emitted import code_vectors, head_vectors, vectors  # noqa: E402
 
 Array = np.ndarray[Any, Any]
 DTYPES = ["float32", "float64"]
@@ -183,6 +183,11 @@ def test_rows_that_are_coded(n_features: int, dtype: str) -> None:
         *(centred, 0, n_features, flat, biases, chosen, 0, 11, scores)
     )
     assert_array_equal(scores, (centroids @ row + biases)[::-1])
+    for n_chosen in (1, 3, 4):
+        few = np.empty(code_vectors.FEW, dtype)
+        called(code_vectors.score_few)(centred, 0, n_features, flat, chosen, 2, n_chosen, few)
+        assert_array_equal(few[:n_chosen], (centroids @ row)[::-1][2 : 2 + n_chosen])
+        assert_array_equal(few[n_chosen:], few[n_chosen - 1])
 
 
 @needs_products
@@ -242,3 +247,55 @@ def test_candidates_that_may_be_nearer(width: int) -> None:
     upper = upper + of_rows[3, 1] * lengths + of_rows[3, 2] * lost
     assert mask == sum(1 << at for at in range(near) if not upper[at] <= 0.5 + limits[at])
     assert mask >> 5 & 1  # NaN proves nothing
+
+
+@needs_products
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("n_features", WIDTHS)
+def test_rows_on_axes_and_what_is_left(n_features: int, dtype: str) -> None:
+    rng = np.random.default_rng(6)
+    n_rows, width, n_axes, n_columns = 2 * head_vectors.PROJECTED, 128, 5, 16
+    rows, axes = np.zeros((n_rows, width), dtype), np.zeros((n_axes, width), dtype)
+    rows[:, :n_features] = eighths(rng, (n_rows, n_features), dtype)
+    axes[:, :n_features] = rng.integers(-1, 2, (n_axes, n_features))
+    columns = np.zeros((n_features, n_columns), dtype)
+    columns[:, :n_axes] = axes[:, :n_features].T
+    projected, squares = np.empty((n_rows, n_columns), dtype), np.empty(n_rows, dtype)
+    for first in range(0, n_rows, head_vectors.PROJECTED):
+        called(head_vectors.project_rows)(
+            *(rows.ravel(), first, width, n_features, columns.ravel(), n_columns),
+            projected.ravel(),
+        )
+    assert_array_equal(projected[:, :n_axes], rows @ axes.T)
+    assert not projected[:, n_axes:].any()
+    products = (rng.integers(-8, 9, projected.shape) / 8).astype(dtype)
+    for first in range(0, n_rows, head_vectors.PROJECTED):
+        called(head_vectors.add_rests)(
+            *(rows.ravel(), first, width, n_features, axes.ravel(), n_axes, products.ravel()),
+            *(n_columns, squares),
+        )
+    assert_array_equal(squares, np.square(rows - products[:, :n_axes] @ axes).sum(axis=1))
+
+
+@needs_products
+@pytest.mark.parametrize("width", [1, 10, 34])
+def test_scores_of_heads(width: int) -> None:
+    rng = np.random.default_rng(7)
+    n_rows, n_columns = code_vectors.CODED_ROWS, code_vectors.CODED_BLOCK
+    rows, there = (eighths(rng, (n, width), np.float32) for n in (2 * n_rows, 2 * n_columns))
+    blocks = np.concatenate([there[:n_columns].T.ravel(), there[n_columns:].T.ravel()])
+    biases = eighths(rng, 2 * n_columns, np.float32)
+    scores = np.empty((2 * n_rows, 2 * n_columns), np.float32)
+    tops = np.empty((2 * n_rows, 2 * code_vectors.LANES), np.float32)
+    for first in (0, n_rows):
+        for block in (0, 1):
+            called(head_vectors.score_heads)(
+                *(scores.ravel(), rows.ravel(), width, first, blocks, biases, block, block),
+                *(2 * n_columns, tops.ravel()),
+            )
+    expected = rows @ there.T + biases
+    assert_array_equal(scores, expected)
+    greatest = expected.reshape(2 * n_rows, 2, -1, code_vectors.LANES).max(axis=2)
+    assert_array_equal(tops, greatest.reshape(2 * n_rows, -1))
+    top = called(head_vectors.greatest_of)(tops.ravel(), 0, 2 * code_vectors.LANES)
+    assert top == expected[0].max()

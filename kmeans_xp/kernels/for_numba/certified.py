@@ -1,35 +1,45 @@
-"""Labels from products of bytes, each proved equal to that of the dense kernel, or computed by it.
+"""Labels from products of bytes or of heads, each proved to be that of the dense kernel.
 
 docs/design.md has the theory. Rows are coded a few at a time, and their codes are not kept. So
 this needs no memory for each row, and works on any rows, in memory or not.
 """
 
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from kmeans_xp.kernels.for_numba.assignment import (
-    add_tile,
     added_by_features,
     can_be_cut,
     has_own_totals,
-    label_panels,
     n_step_tasks,
     no_totals,
     split_totals,
     step_cost,
 )
+from kmeans_xp.kernels.for_numba.candidates import (
+    BLOCKS,
+    N_COUNTS,
+    TILE,
+    Counts,
+    collect_by,
+    cost_of,
+    label_candidates,
+    label_tiles_by,
+    room_for_candidates,
+)
 from kmeans_xp.kernels.for_numba.codes import (
     CODED,
-    LEAST,
     LENGTH,
     LOST,
+    MOST_SCALE,
     N_NUMBERS,
     CodedCentroids,
     code_tile,
     coded_width,
     error_of,
+    unit_of,
 )
 from kmeans_xp.kernels.for_numba.compiled import (
     COLUMN,
@@ -51,28 +61,21 @@ from kmeans_xp.kernels.for_numba.emitted.code_vectors import (
     HAS_PRODUCTS,
     LANES,
     PRODUCTS_A_MULTIPLY_ADD,
-    chain_scores,
     greatest_lane,
-    lanes_above,
-    lowest_bit,
     score_codes,
-    score_row,
 )
-from kmeans_xp.kernels.for_numba.emitted.memory import new_numbers
-from kmeans_xp.kernels.for_numba.emitted.vectors import pack_chosen, panel_rows
+from kmeans_xp.kernels.for_numba.emitted.memory import new_numbers, numbers_in
+from kmeans_xp.kernels.for_numba.headed import cheapest_axes, headed_rows
+from kmeans_xp.kernels.for_numba.heads import HeadedCentroids
 from kmeans_xp.kernels.for_numba.tiling import (
     Dense,
     Floats,
     Labels,
-    copy,
     filler_of,
     in_parts,
     n_tasks_for,
     origin_of,
     override,
-    pack_tile,
-    scratch_for,
-    tile_of,
     tile_rows,
     weights_of,
 )
@@ -81,28 +84,18 @@ from kmeans_xp.kernels.portable.bounds import rules_out_scores
 from kmeans_xp.kernels.portable.steps import lloyd_step
 from kmeans_xp.kernels.trees import merged_in_tree
 
-__all__ = ["Counts", "certified_labels"]
+__all__ = ["Counts", "Packed", "certified_labels", "headed_below", "labelled", "packed_if_worth_it"]
 
-#: number of rows to code at a time
-_ROWS = 8 * CODED_ROWS
-#: number of centroids whose scores of these rows are in memory at a time
-_COLUMNS = 1024
-#: maximum number of candidates of a row; with more, the dense kernel scores the row
-_MOST_CANDIDATES = 512
-
-# Counters.
-_DENSE, _CANDIDATES, _MEASURED, _CHAINED, _DOUBTFUL, _DEAR, _N_COUNTS = range(7)
-
-# Costs of a row, in multiply-adds of the dense kernel.
-_A_CANDIDATE, _A_MEASURED, _FEATURES_A_MEASURED, _FEATURES_A_CHAIN = 900, 2500, 8, 32
 #: below these, coding and proving cost as much as they save
 _FEWEST_CLUSTERS, _FEWEST_FEATURES, _FEWEST_ROWS = 64, 48, 4096
 #: products of a row, times the numbers that the processor multiplies at a time; for both dtypes
 _FEWEST_PRODUCTS, _FEWEST_PRODUCTS_64 = 4 * 40_000, 4 * 14_000
+#: from this number of rows on, a trial of heads takes less than a twentieth of a step
+_FEWEST_ROWS_FOR_HEADS = 25_000
+#: rows that give the axes of heads
+_AXES_ROWS = 256
 #: sums of more products of bytes might not fit in 32 bits
 _MOST_FEATURES = 2**15
-#: initial number of tiles to score densely after one whose bounds were too wide
-_PAUSE = 8
 
 
 class _Centroids(NamedTuple):
@@ -125,96 +118,52 @@ class _Data(NamedTuple):
 
 
 class _Room(NamedTuple):
-    centred: Any
     codes: Any
     sums: Any
     starts: Any
-    scales: Any
     bounds: Any
-    scores: Any
-    tops: Any
     lows: Any
-    n_found: Any
-    found: Any
-    uppers: Any
-    values: Any
-    rivals: Any
-    chains: Any
+    candidates: Any
 
 
 @inline
 def _room(points, n_features):
-    width = coded_width(n_features)
     return _Room(
-        new_numbers(_ROWS * width, points),
-        new_numbers(_ROWS * width, np.int8),
+        new_numbers(TILE * coded_width(n_features), np.int8),
         np.zeros(3, points.dtype),
-        np.zeros(_ROWS, np.int32),
-        np.zeros(_ROWS),
-        np.zeros(_ROWS * N_NUMBERS, np.float32),
-        new_numbers(_ROWS * _COLUMNS, np.float32),
-        new_numbers(_ROWS * (_COLUMNS // CODED_BLOCK) * LANES, np.float32),
-        new_numbers(_ROWS * LANES, np.float32),
-        np.zeros(_ROWS, np.int64),
-        new_numbers(_ROWS * _MOST_CANDIDATES, np.int32),
-        new_numbers(_ROWS * _MOST_CANDIDATES, np.float32),
-        new_numbers(_MOST_CANDIDATES, np.float64),
-        new_numbers(_MOST_CANDIDATES, np.int32),
-        new_numbers(_MOST_CANDIDATES, points),
+        np.zeros(TILE, np.int32),
+        np.zeros(TILE * N_NUMBERS, np.float32),
+        new_numbers(TILE * LANES, np.float32),
+        room_for_candidates(points, n_features),
     )
 
 
-@inline
-def _collect(n_rows, first_block, n_blocks, numbers, room):
-    """Append all centroids of some blocks whose score may be the best."""
-    # Do this outside the loop: numba counts references to arrays from tuples by atomic operations.
-    scores, tops, lows, bounds = room.scores, room.tops, room.lows, room.bounds
-    found, uppers, n_found, scales = room.found, room.uppers, room.n_found, room.scales
-    n_columns = n_blocks * CODED_BLOCK
-    for row in range(n_rows):
-        if scales[row] == 0.0:
-            continue
-        least, number = greatest_lane(lows, row * LANES), n_found[row]
-        first = row * _MOST_CANDIDATES
-        for block in range(n_blocks):
-            if number > _MOST_CANDIDATES:
-                break
-            mask = lanes_above(tops, (row * n_blocks + block) * LANES, least)
-            while mask != 0:
-                start = block * CODED_BLOCK + lowest_bit(mask)
-                mask &= mask - 1
-                for column in range(start, (block + 1) * CODED_BLOCK, LANES):
-                    cluster = first_block * CODED_BLOCK + column
-                    error = error_of(cluster, numbers, row, bounds)
-                    upper = scores[row * n_columns + column] + error
-                    if upper >= least:
-                        if number < _MOST_CANDIDATES:
-                            found[first + number] = cluster
-                            uppers[first + number] = upper
-                        number += 1
-        n_found[row] = number
+_collect = collect_by(error_of)
 
 
 @inline
 def _score_tile(points, first_row, n_rows, factors, row, origin, data, centroids, room):
     """Score coded rows, and collect the candidates for the best score of each."""
-    n_features, n_clusters = points.shape[1], data.n_clusters
+    n_features, n_clusters, candidates = points.shape[1], data.n_clusters, room.candidates
     n_quads, width = -(-n_features // 4), coded_width(n_features)
-    n_all, at_once = -(-n_clusters // CODED_BLOCK), _COLUMNS // CODED_BLOCK
+    n_all = -(-n_clusters // CODED_BLOCK)
     codes, starts, bounds, lows = room.codes, room.starts, room.bounds, room.lows
-    scores, tops, n_found = room.scores, room.tops, room.n_found
+    scores, tops, least = candidates.scores, candidates.tops, candidates.least
+    n_found, row_scales, lengths = candidates.n_found, candidates.scales, candidates.lengths
     blocks, scales, biases = centroids.codes, centroids.scales, centroids.coded_biases
     block_bounds = centroids.block_bounds
     code_tile(
-        *(points, first_row, n_rows, factors, row, origin, data.unit, room.centred),
-        *(codes, starts, room.scales, bounds, room.sums),
+        *(points, first_row, n_rows, factors, row, origin, data.unit, candidates.centred),
+        *(codes, starts, row_scales, bounds, room.sums),
     )
     for number in range(n_rows):
         n_found[number] = 0
+        at = number * N_NUMBERS
+        lengths[number] = (bounds[at + LOST] + bounds[at + CODED]) * row_scales[number]
     for number in range(len(lows)):
         lows[number] = -np.inf
-    for first in range(0, n_all, at_once):
-        n_blocks = min(at_once, n_all - first)
+    for first in range(0, n_all, BLOCKS):
+        n_blocks = min(BLOCKS, n_all - first)
         for block in range(n_blocks):
             # A block stays in the first-level cache while all rows are scored with it.
             for row in range(0, n_rows, CODED_ROWS):
@@ -236,119 +185,26 @@ def _score_tile(points, first_row, n_rows, factors, row, origin, data, centroids
                     tops,
                     lows,
                 )
-        _collect(n_rows, first, n_blocks, centroids.bounds, room)
+        for number in range(n_rows):
+            least[number] = greatest_lane(lows, number * LANES)
+        _collect(n_rows, first, n_blocks, centroids.bounds, bounds, candidates)
 
 
 @inline
-def _likeliest_first(found, uppers, first, n_found, least):
-    """Drop candidates that a later one ruled out, and return how many are left."""
-    n_left = 0
-    for number in range(first, first + n_found):
-        cluster, upper = found[number], uppers[number]
-        if upper >= least:
-            place = first + n_left
-            if n_left > 0 and upper > uppers[first]:
-                found[place], uppers[place] = found[first], uppers[first]
-                place = first
-            found[place], uppers[place] = cluster, upper
-            n_left += 1
-    return n_left
-
-
-@inline
-def _first_of_best(scores, clusters, n_scores):
-    """Return the cluster with the largest score; for equal scores, the lowest index."""
-    most, best = scores[0], clusters[0]
-    for number in range(1, n_scores):
-        score, cluster = scores[number], clusters[number]
-        if score > most or (score == most and cluster < best):
-            most, best = score, cluster
-    return best
-
-
-@inline
-def _label_certified(
+def _label_coded(
     points, first, n_rows, factors, row, origin, data, centroids, room, labels, counts, doubtful
 ):
     """Label rows, and write which ones are left in doubt; return their number."""
-    unit, eps, n_features, n_doubtful = data.unit, data.eps, points.shape[1], 0
     _score_tile(points, first, n_rows, factors, row, origin, data, centroids, room)
-    width = coded_width(n_features)
-    numbers, biases, lengths = centroids.numbers, centroids.biases, centroids.bounds
-    centred, lows, found, uppers = room.centred, room.lows, room.found, room.uppers
-    n_found, scales, bounds = room.n_found, room.scales, room.bounds
-    values, rivals, chains = room.values, room.rivals, room.chains
-    n_candidates = n_measured = n_chained = 0
-    for place in range(n_rows):
-        start, at = place * _MOST_CANDIDATES, place * width
-        number = n_found[place]
-        if number == 0 or number > _MOST_CANDIDATES:
-            doubtful[n_doubtful] = first + place
-            n_doubtful += 1
-            continue
-        number = _likeliest_first(found, uppers, start, number, greatest_lane(lows, place * LANES))
-        n_candidates += number
-        if number == 1:
-            labels[row + place] = found[start]
-            continue
-        # These equal the dense kernel's scores up to rounding: at first any order of sums is good.
-        scale = scales[place] * unit
-        length = (bounds[place * N_NUMBERS + LOST] + bounds[place * N_NUMBERS + CODED]) * scale
-        in_row_units = 1.0 / (scale * unit)
-        least, n_rivals = -np.inf, 0
-        for candidate in range(start, start + number):
-            if uppers[candidate] >= least * in_row_units:
-                cluster = found[candidate]
-                bias = np.float64(biases[cluster])
-                score = bias + np.float64(
-                    score_row(centred, at, n_features, numbers, cluster * n_features)
-                )
-                reach = length * lengths[cluster * N_NUMBERS + LENGTH] * unit + abs(bias)
-                error = eps * reach + LEAST * unit * unit
-                least = max(least, score - error)
-                values[n_rivals] = score + error
-                rivals[n_rivals] = cluster
-                n_rivals += 1
-        n_measured += n_rivals
-        n_left = 0
-        for rival in range(n_rivals):
-            if values[rival] >= least:
-                rivals[n_left] = rivals[rival]
-                n_left += 1
-        if n_left == 1:
-            labels[row + place] = rivals[0]
-            continue
-        n_chained += n_left
-        chain_scores(centred, at, n_features, numbers, biases, rivals, 0, n_left, chains)
-        labels[row + place] = _first_of_best(chains, rivals, n_left)
-    counts[_CANDIDATES] += n_candidates
-    counts[_MEASURED] += n_measured
-    counts[_CHAINED] += n_chained
-    return n_doubtful
+    bounds = centroids.bounds
+    lengths = numbers_in(bounds, LENGTH, len(bounds) - LENGTH)
+    return label_candidates(
+        *(first, n_rows, row, points.shape[1], data, centroids, lengths, N_NUMBERS),
+        *(room.candidates, labels, counts, doubtful),
+    )
 
 
-@inline
-def _cost(before, counts, n_features):
-    """Return the approximate cost of the counted work in multiply-adds, without doubtful rows."""
-    cost = (counts[_CANDIDATES] - before[_CANDIDATES]) * _A_CANDIDATE
-    a_measured = _A_MEASURED + _FEATURES_A_MEASURED * n_features
-    cost += (counts[_MEASURED] - before[_MEASURED]) * a_measured
-    return cost + (counts[_CHAINED] - before[_CHAINED]) * _FEATURES_A_CHAIN * n_features
-
-
-@inline
-def _label_densely(
-    points, chosen, n_chosen, factors, origin, groups, biases, n_clusters, panels, best, found
-):
-    """Label some rows by the dense kernel."""
-    n_features = points.shape[1]
-    for at in range(0, n_chosen, panel_rows(panels)):
-        pack_chosen(
-            *(points, chosen, at, n_chosen - at, factors, origin, n_features),
-            *(panels, at * n_features),
-        )
-    if n_chosen > 0:
-        label_panels(panels, n_chosen, n_features, groups, biases, n_clusters, best, found)
+_label_tiles = label_tiles_by(_label_coded)
 
 
 @compiled(
@@ -383,82 +239,12 @@ def _certified_rows(
     centroids = _Centroids(
         numbers, groups, biases, codes, scales, coded_biases, bounds, block_bounds
     )
-    data, n_features = _Data(unit, eps, n_clusters), points.shape[1]
-    n_products = n_clusters * n_features
-    room, scratch = _room(points, n_features), scratch_for(points, max(tile, _ROWS), filler)
-    size = max(tile, -(-_ROWS // panel_rows(points)) * panel_rows(points))
-    panels, best = new_numbers(size * n_features, points), new_numbers(size, points)
-    found, doubtful = new_numbers(size, np.int32), new_numbers(_ROWS, np.int64)
-    their_factors = new_numbers(_ROWS if factors.shape[0] > 0 else 0, factors)
-    before = np.zeros(_N_COUNTS, np.int64)
-    row, n_dense, pause = start, 0, _PAUSE
-    while row < stop:
-        is_dense = n_dense > 0
-        n_rows = min(tile if is_dense else _ROWS, stop - row)
-        tile_points, first = tile_of(points, row, n_rows, filler, scratch)
-        if is_dense:
-            pack_tile(tile_points, first, n_rows, factors, row, origin, panels)
-            label_panels(panels, n_rows, n_features, groups, biases, n_clusters, best, found)
-            copy(found, n_rows, labels, row)
-            n_dense -= n_rows
-            counts[_DENSE] += n_rows
-        else:
-            copy(counts, len(counts), before, 0)
-            n_doubtful = _label_certified(
-                *(tile_points, first, n_rows, factors, row, origin, data, centroids, room),
-                *(labels, counts, doubtful),
-            )
-            if factors.shape[0] > 0:
-                for number in range(n_doubtful):
-                    their_factors[number] = factors[row + doubtful[number] - first]
-            _label_densely(
-                *(tile_points, doubtful, n_doubtful, their_factors, origin, groups, biases),
-                *(n_clusters, panels, best, found),
-            )
-            for number in range(n_doubtful):
-                labels[row + doubtful[number] - first] = found[number]
-            counts[_DOUBTFUL] += n_doubtful
-            saved = n_rows * n_products - n_rows * n_products // PRODUCTS_A_MULTIPLY_ADD
-            # Doubtful rows take whole panels.
-            n_scored = -(-n_doubtful // panel_rows(panels)) * panel_rows(panels)
-            if _cost(before, counts, n_features) + n_scored * n_products > saved:
-                n_dense, pause = pause * _ROWS, 2 * pause
-                counts[_DEAR] += 1
-        if totals.shape[0] > 0:
-            add_tile(
-                *(tile_points, first, n_rows, row, factors, origin, weights),
-                *(labels[row:], totals),
-            )
-        row += n_rows
-
-
-class Counts(NamedTuple):
-    """Counts of the ways by which rows got their labels.
-
-    Parameters
-    ----------
-    n_points : int
-    n_dense : int
-        Rows that the dense kernel scored at once, because others had wide bounds.
-    n_candidates : int
-        Pairs of a row and a centroid that the bounds did not rule out.
-    n_measured : int
-        Pairs that were scored in floating-point numbers, in any order.
-    n_chained : int
-        Near ties: pairs that were scored in the order of the dense kernel.
-    n_doubtful : int
-        Rows with too many candidates, which the dense kernel scored.
-    n_dear : int
-        Tiles for which the dense kernel would have been faster.
-    """
-
-    n_points: int
-    n_dense: int
-    n_candidates: int
-    n_measured: int
-    n_chained: int
-    n_doubtful: int
-    n_dear: int
+    _label_tiles(
+        n_clusters * points.shape[1] // PRODUCTS_A_MULTIPLY_ADD,
+        *(points, start, stop, tile, filler, factors, origin, weights),
+        *(_Data(unit, eps, n_clusters), centroids, _room(points, points.shape[1])),
+        *(labels, totals, counts),
+    )
 
 
 @override(rules_out_scores, on_sphere=True)
@@ -481,29 +267,36 @@ def certified_labels(rows: Dense, centroids: Floats) -> tuple[Labels, Counts] | 
     None if the centroids cannot be coded.
     """
     coded = CodedCentroids.of(centroids)
-    return None if coded is None else _labelled(rows, coded)
+    return None if coded is None else labelled(rows, coded)
 
 
-def _labelled(rows: Dense, coded: CodedCentroids) -> tuple[Labels, Counts]:
-    n_tasks = n_tasks_for(rows.n_points, step_cost(coded.n_clusters, rows.n_features))
-    labels, _, counts = _labelled_and_added(rows, coded, n_tasks, n_summed=0)
+#: centroids packed for one way to rule out most of them
+Packed: TypeAlias = CodedCentroids | HeadedCentroids
+#: what labels rows by centroids of each kind
+_ROWS_BY = {CodedCentroids: _certified_rows, HeadedCentroids: headed_rows}
+
+
+def labelled(rows: Dense, packed: Packed) -> tuple[Labels, Counts]:
+    """Return the labels of ``nearest_labels``, and the counts of how rows got them."""
+    n_tasks = n_tasks_for(rows.n_points, step_cost(packed.n_clusters, rows.n_features))
+    labels, _, counts = _labelled_and_added(rows, packed, n_tasks, n_summed=0)
     return labels, counts
 
 
 def _labelled_and_added(
-    rows: Dense, coded: CodedCentroids, n_tasks: int, n_summed: int
+    rows: Dense, packed: Packed, n_tasks: int, n_summed: int
 ) -> tuple[Labels, list[Floats], Counts]:
     """Return the labels, the totals of each task for ``n_summed`` clusters, and the counts."""
     points, n_features = rows.points, rows.n_features
     dtype, origin, weights = points.dtype, origin_of(rows), weights_of(rows)
     fill, tile = filler_of(rows), tile_rows(rows.n_points, n_features, dtype)
-    labels = np.empty(rows.n_points, np.int32)
+    labels, label_rows = np.empty(rows.n_points, np.int32), _ROWS_BY[type(packed)][dtype]
 
     def label(start: int, stop: int) -> tuple[Floats, NDArray[np.int64]]:
         totals = no_totals(n_summed, n_features)
-        counts = np.zeros(_N_COUNTS, np.int64)
-        _certified_rows[dtype](
-            points, start, stop, tile, *fill, origin, weights, *coded, labels, totals, counts
+        counts = np.zeros(N_COUNTS, np.int64)
+        label_rows(
+            points, start, stop, tile, *fill, origin, weights, *packed, labels, totals, counts
         )
         return totals, counts
 
@@ -512,17 +305,42 @@ def _labelled_and_added(
     return labels, [totals for totals, _ in parts], counts
 
 
-def _coded_if_worth_it(rows: Dense, centroids: Floats) -> CodedCentroids | None:
-    """Return the coded centroids, or None if the dense kernel is faster."""
-    if not has_long_scores(rows, len(centroids)):
+def packed_if_worth_it(rows: Dense, centroids: Floats) -> Packed | None:
+    """Return the centroids coded or with heads, or None if the dense kernel is faster."""
+    n_clusters, n_features = centroids.shape
+    if not has_long_scores(rows, n_clusters):
         return None
     coded = CodedCentroids.of(centroids)
     if coded is None:
         return None
     # A task of few rows ends before it could adapt.
-    some = rows.points[:: rows.n_points // _ROWS, :][:_ROWS, :]
-    _, counts = _labelled(type(rows)(some, None, rows.origin), coded)
-    return None if counts.n_dear else coded
+    _, counts = labelled(_sample_of(rows, TILE), coded)
+    n_products, is_worth_it = n_clusters * n_features, counts.n_dear == 0
+    n_candidates, n_measured = counts.n_candidates / TILE, counts.n_measured / TILE
+    cost, own = cost_of(n_candidates, n_measured, n_features), n_products / PRODUCTS_A_MULTIPLY_ADD
+    if rows.n_points >= _FEWEST_ROWS_FOR_HEADS and not (is_worth_it and cost < own):
+        headed = headed_below(rows, centroids, own + cost if is_worth_it else n_products)
+        if headed is not None:
+            return headed
+    return coded if is_worth_it else None
+
+
+def headed_below(rows: Dense, centroids: Floats, cost: float) -> HeadedCentroids | None:
+    """Return the centroids with heads that should take less than a cost of a row, if there are."""
+    unit = unit_of(centroids)
+    if unit is None:
+        return None
+    some = _sample_of(rows, _AXES_ROWS).centred() / centroids.dtype.type(unit)
+    if not np.abs(some).max() < MOST_SCALE:  # nor NaN
+        return None
+    axes, least = cheapest_axes(some, centroids / centroids.dtype.type(unit))
+    return None if axes is None or least >= cost else HeadedCentroids.of(centroids, axes)
+
+
+def _sample_of(rows: Dense, n_points: int) -> Dense:
+    """Return about ``n_points`` rows from all over the rows."""
+    some = rows.points[:: max(1, rows.n_points // n_points), :][:n_points, :]
+    return type(rows)(some, None, rows.origin)
 
 
 def _has_enough(rows: Dense, centroids: Floats) -> bool:
@@ -532,8 +350,8 @@ def _has_enough(rows: Dense, centroids: Floats) -> bool:
 @override(nearest_labels, on_sphere=True, when=_has_enough)
 def proved(rows: Dense, centroids: Floats) -> Any:
     """Rule most centroids out by products of bytes."""
-    coded = _coded_if_worth_it(rows, centroids)
-    return NotImplemented if coded is None else _labelled(rows, coded)[0]
+    packed = packed_if_worth_it(rows, centroids)
+    return NotImplemented if packed is None else labelled(rows, packed)[0]
 
 
 @override(lloyd_step, on_sphere=True, when=_has_enough)
@@ -543,11 +361,11 @@ def proved_and_added(rows: Dense, centroids: Floats) -> Any:
     n_summed = n_clusters if has_own_totals(n_clusters, n_features) else 0
     if n_summed == 0 and not can_be_cut(rows):
         return NotImplemented
-    coded = _coded_if_worth_it(rows, centroids)
-    if coded is None:
+    packed = packed_if_worth_it(rows, centroids)
+    if packed is None:
         return NotImplemented
     n_tasks = n_step_tasks(rows, n_clusters)
-    labels, totals, _ = _labelled_and_added(rows, coded, n_tasks, n_summed)
+    labels, totals, _ = _labelled_and_added(rows, packed, n_tasks, n_summed)
     if n_summed > 0:
         return split_totals(merged_in_tree(totals), n_features)
     return added_by_features(rows, labels, n_clusters)

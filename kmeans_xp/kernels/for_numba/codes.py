@@ -36,7 +36,9 @@ __all__ = [
     "LENGTH",
     "LOST",
     "MOST_ROW_CODE",
+    "MOST_SCALE",
     "N_NUMBERS",
+    "UP",
     "CodedCentroids",
     "code_tile",
     "coded_width",
@@ -44,17 +46,18 @@ __all__ = [
     "length_of",
     "lost_squares",
     "scale_of",
+    "unit_of",
 ]
 
 #: the largest code of a row
 MOST_ROW_CODE = 127.0
 #: scales of rows and centroids, in units of the longest centroid, and that unit: far from where
 #: float32 overflows or is subnormal
-_LEAST_SCALE, _MOST_SCALE, _MOST_UNIT = 2.0**-60, 2.0**20, 2.0**40
+_LEAST_SCALE, MOST_SCALE, _MOST_UNIT = 2.0**-60, 2.0**20, 2.0**40
 #: what is added to a bound for scores below the normal numbers, in such units
 LEAST = 2.0**-56
 #: factor for the rounding of the bounds themselves
-_UP = 1.0 + 2.0**-12
+UP = 1.0 + 2.0**-12
 
 # Columns of the numbers that bounds need: of each row, and of each centroid.
 INVERSE, LOST, CODED, N_NUMBERS = range(4)
@@ -79,7 +82,7 @@ def length_of(squares, tiny, step):
 
     Squares of very small numbers may have been lost below the normal numbers.
     """
-    return (np.sqrt(np.float64(squares)) + tiny) / step * _UP
+    return (np.sqrt(np.float64(squares)) + tiny) / step * UP
 
 
 @inline
@@ -112,7 +115,7 @@ def code_tile(
             *(codes, at, sums),
         )
         lost = length_of(sums[0], tiny, step)
-        is_coded = scale <= _MOST_SCALE and lost < np.inf
+        is_coded = scale <= MOST_SCALE and lost < np.inf
         scales[row] = scale if is_coded else 0.0
         # All codes of centroids are greater by CENTRE than they should be.
         starts[row] = -CENTRE * np.int64(sums[2]) if is_coded else 0
@@ -176,9 +179,19 @@ def _code_centroids(centroids, n_quads, unit, eps, biases, blocks, scales, coded
         scales[cluster], coded_biases[cluster] = scale, bias
         first = cluster * N_NUMBERS
         lost, length = lost * scale, (lost + length) * scale
-        numbers[first + BIAS] = (eps * abs(bias) + LEAST) * _UP if cluster < n_clusters else 0.0
-        numbers[first + LENGTH] = length * (1.0 + eps) * _UP
-        numbers[first + CODE_LOST] = (lost + eps * (length + lost)) * _UP
+        numbers[first + BIAS] = (eps * abs(bias) + LEAST) * UP if cluster < n_clusters else 0.0
+        numbers[first + LENGTH] = length * (1.0 + eps) * UP
+        numbers[first + CODE_LOST] = (lost + eps * (length + lost)) * UP
+
+
+def unit_of(centroids: Floats) -> float | None:
+    """Return a power of two, at least the longest length; None if float32 cannot hold lengths."""
+    n_features = centroids.shape[1]
+    most = max(float(centroids.max()), -float(centroids.min()))
+    if not 0.0 < most < _MOST_UNIT / n_features or most < n_features / _MOST_UNIT:
+        return None
+    # To scale by it is exact.
+    return float(2.0 ** np.ceil(np.log2(most * np.sqrt(n_features))))
 
 
 class CodedCentroids(NamedTuple):
@@ -200,12 +213,9 @@ class CodedCentroids(NamedTuple):
     def of(cls, centroids: Floats) -> "CodedCentroids | None":
         """Return the coded centroids; None if float32 cannot hold their lengths."""
         n_clusters, n_features = centroids.shape
-        centroids = np.ascontiguousarray(centroids)
-        most = max(float(centroids.max()), -float(centroids.min()))
-        if not 0.0 < most < _MOST_UNIT / n_features or most < n_features / _MOST_UNIT:
+        centroids, unit = np.ascontiguousarray(centroids), unit_of(centroids)
+        if unit is None:
             return None
-        # A power of two, at least the longest length: to scale by it is exact.
-        unit = 2.0 ** np.ceil(np.log2(most * np.sqrt(n_features)))
         # finfo's eps is twice the error of a rounding: enough for two scores.
         eps = 1.01 * (n_features + 8) * float(np.finfo(centroids.dtype).eps)
         coded_eps = eps + 16 * float(np.finfo(np.float32).eps)

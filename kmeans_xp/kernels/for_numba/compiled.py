@@ -213,8 +213,8 @@ def _uncollected() -> Iterator[None]:
 
 def _called_by(function: Callable[..., Any]) -> Iterator[Compiled]:
     """Yield the compiled functions that a function calls, directly or in inlined functions."""
-    for name in function.__code__.co_names:
-        called = function.__globals__.get(name)
+    names = (function.__globals__.get(name) for name in function.__code__.co_names)
+    for called in (*names, *(cell.cell_contents for cell in function.__closure__ or ())):
         if isinstance(called, Dispatcher):
             yield from _called_by(called.py_func)
         elif isinstance(called, Call) and called in _of_call:

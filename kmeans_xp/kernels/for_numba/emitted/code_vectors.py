@@ -30,6 +30,7 @@ __all__ = [
     "CENTRE",
     "CODED_BLOCK",
     "CODED_ROWS",
+    "FEW",
     "HAS_PRODUCTS",
     "LANES",
     "MOST_CODE",
@@ -43,6 +44,7 @@ __all__ = [
     "lowest_bit",
     "may_be_nearer",
     "score_codes",
+    "score_few",
     "score_row",
 ]
 
@@ -65,6 +67,8 @@ _VECTORS, CODED_ROWS = (4, 6) if _BYTES == 64 else (2, 4)
 CODED_BLOCK = _VECTORS * LANES
 #: candidates of a row whose chains are computed side by side
 _CHAINS = 8
+#: candidates of a row that are scored side by side in any order of sums
+FEW = 4
 #: number of candidates to compare with a coded row at a time
 NEAR = 8
 
@@ -318,6 +322,43 @@ def score_row(
     rest = functools.partial(code.load_first, n=left)
     sums = code.loop(whole, n_features, code.n_lanes, sums, lambda i, s: add(i, s, rest))
     return code.total(sums[0])
+
+
+@_vector_code
+def score_few(
+    code: _Code,
+    centred: _Array,
+    at: Any,
+    n_features: Any,
+    centroids: _Array,
+    chosen: _Array,
+    first: Any,
+    n_chosen: Any,
+    scores: _Array,
+) -> None:
+    """Write ``FEW`` numbers to ``scores``, as ``score_row`` has for the chosen centroids.
+
+    There may be fewer centroids, but one at least; the numbers after theirs are the last's.
+    """
+    builder, row = code.builder, centred.at(at)
+    last, starts = builder.sub(n_chosen, _I64(1)), []
+    for number in range(FEW):
+        place = builder.select(builder.icmp_signed("<", _I64(number), last), _I64(number), last)
+        label = builder.sext(builder.load(chosen.at(builder.add(first, place))), _I64)
+        starts.append(centroids.at(builder.mul(label, n_features)))
+
+    def add(index: Any, sums: list[Any], read: Any) -> list[Any]:
+        here = read(code.shifted(row, index))
+        theirs = [read(code.shifted(start, index)) for start in starts]
+        return [code.multiply_add(here, c, s) for c, s in zip(theirs, sums, strict=True)]
+
+    whole = builder.and_(n_features, _I64(-code.n_lanes))
+    left = builder.sub(n_features, whole)
+    sums = [ir.Constant(code.vector, None)] * FEW
+    sums = code.loop(_I64(0), whole, code.n_lanes, sums, lambda i, s: add(i, s, code.load))
+    rest = functools.partial(code.load_first, n=left)
+    sums = code.loop(whole, n_features, code.n_lanes, sums, lambda i, s: add(i, s, rest))
+    code.store(_totals(code, sums), scores.at(_I64(0)))
 
 
 @_vector_code
