@@ -71,7 +71,9 @@ def call_by_name(
         if (
             llvm.address_of_symbol(name) is None
         ):  # then it would also be missing when code is loaded
-            raise TypingError(f"{function.__name__} is not called by a global name")
+            raise TypingError(
+                f"{function.__name__} is called neither by a global name nor from a closure"
+            )
 
         def generate(context: Any, builder: Any, signature: Any, values: Any) -> Any:
             kind = context.call_conv.get_function_type(signature.return_type, signature.args)
