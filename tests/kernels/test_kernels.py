@@ -1368,16 +1368,16 @@ def test_results_do_not_depend_on_the_number_of_threads(
             assert bytes_of(kernels[name], name, library, problem) == expected
 
 
-#: overrides that choose all rows of a seeding, 48 or more, which no problem here asks for:
-#: tests/algorithms/test_skipped_seeding.py tries them
-OF_WHOLE_SEEDINGS = {"chosen_by_clusters"}
+#: overrides for what no problem here has, and the tests that try them: seedings of 48 rows or more
+#: (tests/algorithms/test_skipped_seeding.py), pairs of wide centroids (test_pair_bounds.py)
+TRIED_ELSEWHERE = {"chosen_by_clusters", "reading_few_rows"}
 
 
 @every_kernel
 def test_every_override_takes_some_problem(name: str, library: Library) -> None:
     wide = [problem_of(WIDE_SHAPE, "float32")] if library.name == "numpy" else []
     for body in kernels[name].overrides(library.name):
-        if body.__name__ in OF_WHOLE_SEEDINGS:
+        if body.__name__ in TRIED_ELSEWHERE:
             continue
         each_dtype = fixed_problems("float32") + fixed_problems(accumulation_name(library))
         for problem in each_dtype + wide:
