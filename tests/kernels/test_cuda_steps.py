@@ -191,6 +191,29 @@ def test_steps_from_graphs_have_the_bits_of_the_plain_loop(
     check_walk(steps, rows, 11, library)
 
 
+@pytest.mark.parametrize("free", [10_000, 10**9])
+def test_steps_are_recorded_where_the_records_fit(
+    free: int, library: Library, counters: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from kmeans_xp.kernels.for_cupy import stepping
+
+    monkeypatch.setattr(stepping, "free_memory", lambda *_: free)
+    rows = rows_of(library, n_features=70)
+    before = counters.read()["graph_launches"]
+    check_walk(steps_over(rows, library, tol=-1.0), rows, 20, library)
+    assert (counters.read()["graph_launches"] > before) == (free == 10**9)
+
+
+def test_more_runs_than_a_grid_has_places_are_not_taken_together(library: Library) -> None:
+    from kmeans_xp.kernels.for_cupy.labels import is_kernels_alone
+    from kmeans_xp.kernels.for_cupy.launching import MOST_RUNS
+
+    rows = rows_of(library, 4, 2)
+    for n_runs in (MOST_RUNS, MOST_RUNS + 1):
+        centroids = library.xp.zeros((n_runs, 1, 2), dtype=library.xp.float32)
+        assert is_kernels_alone(rows, centroids) == (n_runs == MOST_RUNS)
+
+
 def test_runs_that_end_inside_a_graph_have_the_results_of_plain_ones(
     is_small: bool, library: Library, monkeypatch: pytest.MonkeyPatch
 ) -> None:

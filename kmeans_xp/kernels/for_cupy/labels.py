@@ -15,6 +15,7 @@ from kmeans_xp.devices import Array, Namespace, within_budget
 from kmeans_xp.kernels.for_cupy.certified import PART_ROWS, Labelling, is_certified
 from kmeans_xp.kernels.for_cupy.launching import (
     MOST_BLOCKS,
+    MOST_RUNS,
     N_THREADS,
     NEVER,
     SHARED_BYTES,
@@ -26,7 +27,13 @@ from kmeans_xp.kernels.for_cupy.launching import (
     split,
     types_of,
 )
-from kmeans_xp.kernels.for_cupy.sums import FEWEST_ROWS, is_one_part, merged, sorted_sums
+from kmeans_xp.kernels.for_cupy.sums import (
+    FEWEST_ROWS,
+    is_one_part,
+    merged,
+    n_chunks_of,
+    sorted_sums,
+)
 from kmeans_xp.kernels.portable.assignment import ClusterTotals, nearest_labels
 from kmeans_xp.kernels.portable.steps import lloyd_step, lloyd_step_batched
 from kmeans_xp.kernels.rows import DenseRows
@@ -34,7 +41,6 @@ from kmeans_xp.kernels.rows import DenseRows
 __all__ = [
     "bytes_of_run",
     "is_kernels_alone",
-    "reads_rows_once",
     "running_minimum_labels",
     "totals_in_a_pass",
 ]
@@ -91,7 +97,7 @@ def batched_step(rows: DenseRows, centroids: Array, *, xp: Namespace) -> Any:
     return one_pass_step(rows, centroids, xp=xp)
 
 
-def reads_rows_once(rows: DenseRows | ManyRows, centroids: Array) -> bool:
+def _reads_rows_once(rows: DenseRows | ManyRows, centroids: Array) -> bool:
     """Return whether ``lloyd_step`` is two launches."""
     types = types_of(rows, centroids)
     return types is not None and _one_pass(rows, centroids, types) is not None
@@ -100,11 +106,13 @@ def reads_rows_once(rows: DenseRows | ManyRows, centroids: Array) -> bool:
 def is_kernels_alone(rows: DenseRows | ManyRows, centroids: Array) -> bool:
     """Return whether a step only launches kernels that can stop, so that a graph can record it.
 
-    Several runs also need memory for the labels of all.
+    Several runs also need memory for the labels of all, and a place each in a grid.
     """
-    if reads_rows_once(rows, centroids):
-        return True
     *runs, n_clusters, n_features = centroids.shape
+    if math.prod(runs) > MOST_RUNS:
+        return False
+    if _reads_rows_once(rows, centroids):
+        return True
     is_known = types_of(rows, centroids) is not None
     if not is_known or not is_one_part(rows, n_clusters):
         return False
@@ -117,8 +125,9 @@ def bytes_of_run(n_points: int, n_clusters: int, n_features: int) -> int:
     """Return about how much memory a step of one of several runs takes that is not one pass."""
     of_rows = 4 + 4 + 2  # labels, rows without a proof, order
     most_pieces = n_points // FEWEST_ROWS + n_clusters
+    starts = 2 * (n_clusters + 1) * n_chunks_of(n_points, n_clusters)  # in the order
     # Sums of pieces, and the totals and centroids of eight steps.
-    return of_rows * n_points + 8 * n_features * (most_pieces + 16 * n_clusters)
+    return of_rows * n_points + starts + 8 * n_features * (most_pieces + 16 * n_clusters)
 
 
 @nearest_labels.override("cupy", rows=DenseRows)

@@ -49,7 +49,7 @@ def solved_in_one_grid(
     These are the kernels of a single fit, and each run has its own blocks. So results are
     bit-identical to those of single fits.
     """
-    if not _is_small(points, weights, options.n_clusters):
+    if not _is_small(points, weights, options.n_clusters) or len(uniforms) > MOST_RUNS:
         return None
     try:
         return _solved_in_groups(points, weights, uniforms, options)

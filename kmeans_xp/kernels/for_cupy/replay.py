@@ -78,8 +78,8 @@ def _recorded(function: Callable[[Array], Any], array: Array) -> _Record:
     with cuda.using_allocator(malloc), stream:
         stream.wait_event(given)
         argument = array.copy()
-        # Run once without recording: the pool then has the memory for the recording, which must
-        # not allocate any from CUDA.
+        # Run once without recording: the pool then has most of the memory for the recording. What
+        # it takes from CUDA while recording is allowed in this mode.
         function(argument)
         stream.begin_capture()
         result = function(argument)

@@ -1,5 +1,6 @@
 """Lloyd steps, queued ahead of the host's convergence check; small ones in graphs of eight."""
 
+import math
 from collections import deque
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -7,8 +8,9 @@ from typing import Any, NamedTuple
 import cupy
 import numpy as np
 
-from kmeans_xp.devices import Array, Namespace, begin_read
+from kmeans_xp.devices import Array, Namespace, begin_read, free_memory
 from kmeans_xp.kernels.for_cupy.labels import (
+    bytes_of_run,
     is_kernels_alone,
     running_minimum_labels,
     totals_in_a_pass,
@@ -85,7 +87,7 @@ class QueuedSteps(Steps):
             self._next = self._begin(update.centroids, self._stop_after(update.signals))
         signals = begun.read_signals()
         if self._has_ended(signals):
-            self._next = None  # it did nothing
+            self._next = None  # where it may stop, it did nothing
         return Step(centroids, begun.totals, update, signals)
 
     def _begin(self, centroids: Array, stop: Stop) -> "_Begun":
@@ -130,6 +132,7 @@ class StepsInGraphs(QueuedSteps):
         super().__init__(reduce, tol, xp=xp)
         self._rows = rows
         self._n_plain = 0
+        self._has_room: bool | None = None
         self._ahead: deque[Step] = deque()
         self._replay = Replay(self._queue_all)
 
@@ -137,7 +140,7 @@ class StepsInGraphs(QueuedSteps):
         """Return the step from these centroids; wait only if it is not ready yet."""
         if self._ahead and self._ahead[0].before is centroids:
             return self._ahead.popleft()
-        can_record = is_kernels_alone(self._rows, centroids)
+        can_record = is_kernels_alone(self._rows, centroids) and self._has_room_for(centroids)
         if self._n_plain < _PLAIN_STEPS or n_left == 1 or not can_record:
             self._n_plain += 1
             is_last = can_record and self._n_plain == _PLAIN_STEPS
@@ -146,6 +149,15 @@ class StepsInGraphs(QueuedSteps):
             self._most_shift = _on_device(self._tol, centroids.shape[:-2])
         self._ahead = deque(self._taken(centroids))
         return self._ahead.popleft()
+
+    def _has_room_for(self, centroids: Array) -> bool:
+        """Return whether two records, whose pools free nothing, fit beside the plain steps."""
+        if self._has_room is None:
+            *runs, n_clusters, n_features = centroids.shape
+            of_a_step = math.prod(runs) * bytes_of_run(self._rows.n_points, n_clusters, n_features)
+            free = free_memory(self.xp, centroids.device)
+            self._has_room = free is None or 3 * of_a_step <= free
+        return self._has_room
 
     def _stop_after(self, signals: Array) -> Stop:
         """Stop none of the first steps: to copy the tolerance takes as long as a small step."""

@@ -34,6 +34,7 @@ __all__ = [
     "Zeros",
     "is_one_part",
     "merged",
+    "n_chunks_of",
     "no_totals",
     "sorted_by_label",
     "sorted_sums",
@@ -197,8 +198,7 @@ def sorted_by_label(
     """
     *runs, n_rows = labels.shape
     n_runs = math.prod(runs)
-    bits = _chunk_bits(n_clusters)
-    n_chunks = -(-n_rows // 2**bits)
+    bits, n_chunks = _chunk_bits(n_clusters), n_chunks_of(n_rows, n_clusters)
     most_pieces = -(-n_rows // rows_per_piece) + n_clusters
     if counts is None:
         counts = cupy.zeros(n_runs * (n_clusters + 1), dtype=np.int32)
@@ -274,6 +274,11 @@ def _rows_of_part(n_clusters: int) -> int:
     bits = _chunk_bits(n_clusters)
     n_chunks = max(1, _RUNS_BYTES // (2 * (n_clusters + 1)))
     return int(min(n_chunks * 2**bits, _MOST_ROWS))
+
+
+def n_chunks_of(n_rows: int, n_clusters: int) -> int:
+    """Return the number of chunks of rows, each of which a block sorts."""
+    return -(-n_rows // (1 << _chunk_bits(n_clusters)))
 
 
 def _chunk_bits(n_clusters: int) -> int:
