@@ -56,14 +56,52 @@ def test_steps_have_the_bits_of_plain_ones(
 ) -> None:
     monkeypatch.setattr(tiling, "_WORTH_A_CELL", 0)
     monkeypatch.setattr(tiling, "_WORTH_A_TASK", 1000)  # several tasks
-    first = KINDS.index(kind)
+    first, n_pairs = KINDS.index(kind), 0
     for seed in range(first, first + N_ROUNDS * len(KINDS), len(KINDS)):
         problem = problem_of(seed, 300, is_wide=seed % 2 == 1)
         points = problem.points.astype(dtype)
         origin = None if problem.origin is None else problem.origin.astype(dtype)
         weights = np.arange(len(points), dtype=dtype) % 3 if seed % 5 == 4 else None
         pair = np.ascontiguousarray(problem.centroids.astype(dtype)[[0, -1]])
-        steps(DenseRows(points, weights, origin), pair, 9)
+        _, bounds = steps(DenseRows(points, weights, origin), pair, 9)
+        n_pairs += isinstance(bounds.kept, pair_bounds._Kept)
+    assert n_pairs
+
+
+@pytest.mark.parametrize("n_features", [2**15, 2**15 + 1])
+def test_rows_of_which_steps_add_up_by_features_are_left_to_others(
+    n_features: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tiling, "_WORTH_A_CELL", 0)
+    monkeypatch.setattr(tiling, "_WORTH_A_TASK", 1000)
+    points = np.random.default_rng(0).lognormal(size=(40, n_features)).astype(np.float32)
+    _, bounds = steps(DenseRows(points), points[:2].copy(), 2)
+    assert isinstance(bounds.kept, pair_bounds._Kept) == (n_features == 2**15)
+
+
+@pytest.mark.parametrize(("dtype", "tiny"), [("float32", 1.4e-45), ("float64", 2.7e-162)])
+def test_a_direction_of_hardly_any_length_proves_nothing(dtype: str, tiny: float) -> None:
+    half = np.zeros((1_000, 128))
+    half[:, :64] = 1.6
+    half[:, 64] = 0.2 * np.random.default_rng(0).standard_normal(1_000)
+    rows = DenseRows(np.concatenate([half, -half]).astype(dtype))
+    short, across = np.zeros((2, 2, 128), dtype)
+    short[1, :64] = tiny
+    across[:, 64] = [-1.0, -0.9]
+    bounds = Bounds()
+    for pair in (short, short, across):
+        totals, plain = bounded_step(rows, pair, bounds, xp=xp), lloyd_step(rows, pair, xp=xp)
+        assert totals.sums.tobytes() == plain.sums.tobytes()
+        np.testing.assert_array_equal(bounds.labels, nearest_labels(rows, pair, xp=xp))
+
+
+def test_bounds_of_a_pair_are_not_those_of_more() -> None:
+    points = np.random.default_rng(0).standard_normal((500, 96)).astype(np.float32)
+    rows, bounds = DenseRows(points), Bounds()
+    for n_clusters in (2, 3, 2):
+        centroids = points[:n_clusters].copy()
+        totals = bounded_step(rows, centroids, bounds, xp=xp)
+        assert totals.sums.tobytes() == lloyd_step(rows, centroids, xp=xp).sums.tobytes()
 
 
 @pytest.mark.parametrize("layout", ["contiguous", "every other row"])

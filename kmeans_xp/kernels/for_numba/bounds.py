@@ -497,7 +497,7 @@ def visiting_doubtful_rows(rows: DenseRows, centroids: Floats, bounds: Bounds) -
     if not has_rows_in_one_place(rows):
         return NotImplemented
     kept = bounds.kept
-    if kept is None or not kept.fits(rows, centroids):
+    if not (isinstance(kept, _Kept) and kept.fits(rows, centroids)):
         kept = _Kept(rows, centroids)
     bounds.forget()  # after an error, bounds and labels would belong to different centroids
     totals = _stepped(kept, np.ascontiguousarray(centroids))

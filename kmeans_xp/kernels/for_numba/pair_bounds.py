@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from kmeans_xp.kernels.for_numba.assignment import (
     Groups,
+    has_own_totals,
     n_step_tasks,
     split_totals,
 )
@@ -145,6 +146,12 @@ def _adds_exactly(numbers, start, stop, origin):
 
 
 @inline
+def _residual_of(n_features):
+    """Return a bound of the rounding of two sums in float64 and their quotient."""
+    return max(_RESIDUAL, 4.0 * n_features * 2.0**-53)
+
+
+@inline
 def _from_the_mean(numbers, apart, about, origin):
     """Change the numbers of a pair to those of rows that are measured from ``about``."""
     kind = 1 if origin.itemsize == 8 else 0
@@ -154,12 +161,12 @@ def _from_the_mean(numbers, apart, about, origin):
         product += step * np.float64(apart[feature])
         sq_moved += step * step
         sq_apart += np.float64(apart[feature]) * np.float64(apart[feature])
-    lost = len(apart) * _LEAST_NORMAL[1]
+    lost, residual = len(apart) * _LEAST_NORMAL[1], _residual_of(len(apart))
     moved, length = np.sqrt(sq_moved + lost), np.sqrt(sq_apart + lost)
     # The row less the origin, and the row less the mean, are both rounded.
     numbers[SHIFT] += product
     numbers[SLOPE] = _SLACK * (numbers[SLOPE] + 2.1 * unit * length)
-    numbers[BASE] += _SLACK * (numbers[SLOPE] + _RESIDUAL * length) * moved
+    numbers[BASE] += _SLACK * (numbers[SLOPE] + residual * length) * moved
     # Both squared lengths stay below the limit.
     numbers[LIMIT] = min(numbers[LIMIT], numbers[LIMIT] / 4.0 - sq_moved)
     return length
@@ -189,16 +196,18 @@ def _keep_reference(apart, reference, products, lengths, across, kept):
         sq_reference += np.float64(apart[feature]) * np.float64(apart[feature])
     loss = _SLACK * (n_features // (panel_rows(apart) // 2) + LANE_OPERATIONS) * _UNIT[kind]
     least, inverse = 2.0 * n_features * _LEAST_NORMAL[kind], 1.0 / np.sqrt(sq_reference)
+    lost = least * inverse  # products below normal numbers
     for row in range(len(products)):
         sq_length = np.float64(lengths[row]) * (1.0 + 2.0 * loss) + least
         length = np.sqrt(sq_length)
         # The least part of the length that lies along the reference.
-        share = max(abs(np.float64(products[row])) * inverse - _SLACK * loss * length, 0.0)
+        share = abs(np.float64(products[row])) * inverse - _SLACK * loss * length - lost
+        share = max(share, 0.0)
         rest = max(sq_length - share * share, 0.0) + _RESIDUAL * sq_length
         lengths[row], across[row] = length * _SLACK, np.sqrt(rest) * _SLACK
     kept[_SQ_REFERENCE] = sq_reference
     # A direction of length 0, or not of a number, is no reference.
-    kept[_HAS_REFERENCE] = 0.0 < sq_reference < np.inf
+    kept[_HAS_REFERENCE] = 2.0**-900 < sq_reference < np.inf
 
 
 @inline
@@ -216,10 +225,10 @@ def _find_doubtful(
     scale = abs(along) * np.sqrt(kept[_SQ_REFERENCE])
     rest = _SLACK * np.sqrt(sq_rest + n_features * _LEAST_NORMAL[1])
     n_operations = n_features // (panel_rows(apart) // 2) + LANE_OPERATIONS
-    of_product = n_operations * _UNIT[kind] * scale + _RESIDUAL * (length + scale)
+    of_product = n_operations * _UNIT[kind] * scale + _residual_of(n_features) * (length + scale)
     slope = _SLACK * (numbers[SLOPE] + of_product)
     base = numbers[BASE] + 8.0 * n_features * _LEAST_NORMAL[kind] * (1.0 + abs(along))
-    shift, most = numbers[SHIFT], np.sqrt(max(numbers[LIMIT], 0.0))
+    shift, most = numbers[SHIFT], np.sqrt(max(numbers[LIMIT], 0.0)) * kept[_HAS_REFERENCE]
     n_doubtful = n_moving = 0
     for row in range(len(labels)):
         size = np.float64(lengths[row])
@@ -404,7 +413,7 @@ def reading_few_rows(rows: DenseRows, centroids: Floats, bounds: Bounds) -> Any:
     points = rows.points
     if not are_pairs(len(centroids), rows.n_features, points.dtype) or not is_dense(points):
         return NotImplemented
-    if len(points) < ROWS_AT_A_TIME:
+    if len(points) < ROWS_AT_A_TIME or not has_own_totals(2, rows.n_features):
         return NotImplemented
     kept = bounds.kept
     if not (isinstance(kept, _Kept) and kept.fits(rows)):
