@@ -54,7 +54,7 @@ def labelled(points: Host, origin: Host | None, centroids: Host) -> Labelled:
         labelling = Labelling(rows, given, types, len(points), by_tensor_cores=by_tensor_cores)
         labelling.write(0, rows, way)
         counts.append(labelling.counts)
-    return Labelled(int(counts[0][0]), int((labels[0] != labels[1]).sum()))
+    return Labelled(int(counts[0].sum()), int((labels[0] != labels[1]).sum()))
 
 
 def tables(n_points: int, n_iter: int) -> Iterator[str]:

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from sklearn import datasets
 
+from benchmarks import doubtful_rows
 from benchmarks.doubtful_rows import chapters, weather
 from conftest import Library
 from kmeans_xp import lloyd
@@ -33,6 +34,13 @@ def labelled(rows: DenseRows, centroids: Any, part_rows: int = 2**22) -> tuple[A
     """Return the labels, and how many rows had no proof."""
     labels, counts = written(rows, centroids, part_rows, by_tensor_cores=True)
     return labels, int(counts.sum())
+
+
+def test_the_benchmark_counts_the_same_rows(library: Library) -> None:
+    _, points, _, centroids = problem_of(2, is_wide=True)
+    rows, given = (library.asarray(each) for each in (points, centroids))
+    found = doubtful_rows.labelled(points, None, centroids)
+    assert found == (labelled(DenseRows(rows), given)[1], 0)
 
 
 def by_the_chain(rows: DenseRows, centroids: Any) -> Any:
