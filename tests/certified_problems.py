@@ -121,3 +121,36 @@ def problem_of(seed: int, most_points: int = 80, *, is_wide: bool = False) -> Pr
 def _midpoints(centroids: Host, n_points: int, rng: np.random.Generator) -> Host:
     ends = rng.integers(len(centroids), size=(2, n_points))
     return (centroids[ends[0]] + centroids[ends[1]]) / 2
+
+
+def spread_and_tailed(
+    shape: tuple[int, int, int],
+    spread: tuple[float, int],
+    tail: str,
+    dtype: str,
+    rng: np.random.Generator,
+) -> tuple[Host, Host]:
+    """Return rows and centroids: some with long tails, one ulp apart, or half-way between two.
+
+    ``shape`` has the numbers of rows, features and centroids, ``spread`` an offset and an exponent.
+    """
+    (n_points, n_features, n_clusters), (offset, exponent) = shape, spread
+    draw = rng.standard_cauchy if tail == "cauchy" else rng.standard_normal
+    centroids = (draw((n_clusters, n_features)) + offset) * 2.0**exponent
+    points = (draw((n_points, n_features)) + offset) * 2.0**exponent
+    if tail == "ulps":
+        centroids = centroids[rng.integers(1 + n_clusters // 4, size=n_clusters)].astype(dtype)
+        centroids = np.nextafter(centroids, rng.choice([-np.inf, np.inf], centroids.shape))
+    if tail == "midpoints":
+        ends = rng.integers(n_clusters, size=(2, n_points))
+        points = (centroids[ends[0]] + centroids[ends[1]]) / 2
+    return points.astype(dtype), centroids.astype(dtype)
+
+
+def tenths(
+    n_features: int, n_clusters: int, dtype: str, rng: np.random.Generator
+) -> tuple[Host, Host, Host]:
+    """Return rows, an origin and centroids of multiples of 0.1, whose scores are nearly equal."""
+    points = (rng.integers(0, 10, (400, n_features)) / 10).astype(dtype)
+    origin = points[0]
+    return points, origin, points[rng.integers(400, size=n_clusters)] - origin

@@ -25,7 +25,7 @@ from kmeans_xp.kernels import (
     sphere_factors,
 )
 from kmeans_xp.kernels.threads import threads_each
-from tests.certified_problems import KINDS, problem_of
+from tests.certified_problems import KINDS, problem_of, spread_and_tailed, tenths
 from tests.chain import chain_labels
 
 numba = pytest.importorskip("numba", reason="about kernels that numba compiles")
@@ -88,11 +88,7 @@ def test_labels_are_those_of_the_dense_kernel(kind: str, dtype: str) -> None:
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("band", [(1, 100), (3, 900), (16, 100), (33, 60), (130, 300)])
 def test_scores_that_only_rounding_tells_apart(band: tuple[int, int], dtype: str) -> None:
-    rng = np.random.default_rng(0)
-    n_features, n_clusters = band
-    points = (rng.integers(0, 10, (400, n_features)) / 10).astype(dtype)
-    origin = points[0]
-    centroids = points[rng.integers(400, size=n_clusters)] - origin
+    points, origin, centroids = tenths(*band, dtype, np.random.default_rng(0))
     found = certified.certified_labels(DenseRows(points, None, origin), centroids)
     assert found is not None
     np.testing.assert_array_equal(found[0], chain_labels(points, origin, centroids))
@@ -121,16 +117,9 @@ def test_labels_of_any_shape(
 ) -> None:
     n_clusters = max(1, min(n_clusters, 400_000 // n_features))
     rng = np.random.default_rng(seed)
-    draw = rng.standard_cauchy if tail == "cauchy" else rng.standard_normal
-    centroids = (draw((n_clusters, n_features)) + offset) * 2.0**exponent
-    points = (draw((n_points, n_features)) + offset) * 2.0**exponent
-    if tail == "ulps":
-        centroids = centroids[rng.integers(1 + n_clusters // 4, size=n_clusters)].astype(dtype)
-        centroids = np.nextafter(centroids, rng.choice([-np.inf, np.inf], centroids.shape))
-    if tail == "midpoints":
-        ends = rng.integers(n_clusters, size=(2, n_points))
-        points = (centroids[ends[0]] + centroids[ends[1]]) / 2
-    checked(DenseRows(points.astype(dtype)), centroids.astype(dtype))
+    shape, spread = (n_points, n_features, n_clusters), (offset, exponent)
+    points, centroids = spread_and_tailed(shape, spread, tail, dtype, rng)
+    checked(DenseRows(points), centroids)
 
 
 @numba.njit(error_model="numpy")
