@@ -42,8 +42,8 @@ __all__ = [
 
 #: runs that end in the same clustering differ by rounding; the first of them is kept
 SAME_INERTIA = 1e-6
-#: results of runs in threads that are held at a time, for each thread
-_RUNS_OF_A_THREAD = 4
+#: bytes of labels of runs in threads that are held at a time, unless two for each thread are more
+_HELD_BYTES = 2**25
 
 
 def best_of(results: Iterable[LloydResult]) -> LloydResult | None:
@@ -135,7 +135,8 @@ def runs_in_threads(
         are held at a time.
     """
     starts, n_threads = iter(starts), n_threads_here()
-    while some := list(islice(starts, _RUNS_OF_A_THREAD * n_threads)):
+    n_held = max(2 * n_threads, _HELD_BYTES // (4 * blocks.n_points))
+    while some := list(islice(starts, n_held)):
         if 2 * len(some) < n_threads:
             yield from (lloyd(blocks, start, **options) for start in some)
         else:

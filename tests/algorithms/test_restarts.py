@@ -296,13 +296,14 @@ def test_runs_in_threads_are_those_of_one_thread(
         np.testing.assert_array_equal(other.cluster_centers_, alone.cluster_centers_)
 
 
-def test_runs_in_threads_hold_few_results() -> None:
+def test_runs_in_threads_hold_few_results(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(restarts, "_HELD_BYTES", 4 * 50 * 8)  # labels of 8 runs
     points = np.random.default_rng(0).random((50, 2))
     blocks, given = InMemory(DenseRows(points), xp=np_compat), iter([points[:3]] * 100)
     with config_context(n_threads=2):
         runs = restarts.runs_in_threads(blocks, given, max_iter=2)
         next(runs)
-        assert len(list(given)) == 100 - 4 * 2
+        assert len(list(given)) == 100 - 8
 
 
 @pytest.mark.parametrize("n_threads", [1, 2, 8])
