@@ -1,5 +1,6 @@
 """Problems on which labels by tensor cores could go wrong, each from a seed."""
 
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -154,3 +155,16 @@ def tenths(
     points = (rng.integers(0, 10, (400, n_features)) / 10).astype(dtype)
     origin = points[0]
     return points, origin, points[rng.integers(400, size=n_clusters)] - origin
+
+
+def rows_of_kind(
+    kind: str, n_rounds: int, dtype: str
+) -> Iterator[tuple[int, Host, Host | None, tuple[Host, Host]]]:
+    """Yield seeds, rows of a kind, their origin, and two sets of centroids, one of some rows."""
+    first = KINDS.index(kind)
+    for seed in range(first, first + n_rounds * len(KINDS), len(KINDS)):
+        problem = problem_of(seed, 200, is_wide=seed % 2 == 1)
+        points = problem.points.astype(dtype)
+        origin = None if problem.origin is None else problem.origin.astype(dtype)
+        some = points[: len(problem.centroids)].copy()
+        yield seed, points, origin, (problem.centroids.astype(dtype), some)

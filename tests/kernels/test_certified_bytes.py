@@ -25,7 +25,7 @@ from kmeans_xp.kernels import (
     sphere_factors,
 )
 from kmeans_xp.kernels.threads import threads_each
-from tests.certified_problems import KINDS, problem_of, spread_and_tailed, tenths
+from tests.certified_problems import KINDS, problem_of, rows_of_kind, spread_and_tailed, tenths
 from tests.chain import chain_labels
 
 numba = pytest.importorskip("numba", reason="about kernels that numba compiles")
@@ -75,13 +75,9 @@ def moved(rows: DenseRows, labels: Host, centroids: Host) -> Host:
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.filterwarnings("ignore:overflow", "ignore:invalid value")
 def test_labels_are_those_of_the_dense_kernel(kind: str, dtype: str) -> None:
-    first = KINDS.index(kind)
-    for seed in range(first, first + N_ROUNDS * len(KINDS), len(KINDS)):
-        problem = problem_of(seed, 200, is_wide=seed % 2 == 1)
-        points = problem.points.astype(dtype)
-        origin = None if problem.origin is None else problem.origin.astype(dtype)
+    for _, points, origin, both in rows_of_kind(kind, N_ROUNDS, dtype):
         rows = DenseRows(points, None, origin)
-        for centroids in (problem.centroids.astype(dtype), points[: len(problem.centroids)].copy()):
+        for centroids in both:
             checked(rows, centroids)
 
 
