@@ -41,9 +41,14 @@ print(model.inertia_, *model.labels_)
 
 #: what a fit of few rows uses
 USED = {
-    *("add_moments", "sum_lanes", "measure_spread", "pack_tile", "pack_groups", "label_panels"),
-    *("keep_nearer_panels", "add_blocks", "find", "fold_panels", "first_least"),
-    *("add_tile", "label_rows", "update_clusters", "add_distances"),
+    *("pack_tile", "pack_groups", "label_panels", "keep_nearer_panels", "fold_panels"),
+    *("add_tile", "label_rows", "add_distances"),
+}
+
+#: what Python or NumPy does in the first fits
+USED_LATER = {
+    *("add_moments", "sum_lanes", "measure_spread", "add_blocks", "find", "first_least"),
+    "update_clusters",
 }
 
 #: what only saves time in later ones
@@ -186,7 +191,7 @@ def test_a_first_fit_compiles_what_it_uses_once_and_keeps_it(tmp_path: Path) -> 
     by_columns = fit_in(tmp_path, "float32", "by columns")
     assert by_columns.functions == USED | {"_gather"}
     often = fit_in(tmp_path, "float32", "often")
-    assert often.functions == by_columns.functions | USED_OFTEN
+    assert often.functions == by_columns.functions | USED_LATER | USED_OFTEN
     # What is kept is used from the first fit on.
     after = fit_in(tmp_path, "float32")
     assert (first.n_of_runs, often.n_of_runs, after.n_of_runs) == ("0", "1", "1")
@@ -220,6 +225,29 @@ def test_what_only_saves_time_is_compiled_after_many_uses(
     assert in_next_process.pays(single)
     assert in_next_process.pays(single)  # before it is loaded
     assert not in_next_process.pays(double)
+
+
+def test_loops_of_few_turns_are_interpreted_until_they_were_many(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from kmeans_xp.kernels.for_numba import compiled as settings
+
+    @compiled(NUMBERS, RESULTS)
+    def invert(values, inverses):
+        for number in range(len(values)):
+            inverses[number] = values.dtype.type(1) / values[number]
+
+    monkeypatch.setattr(numba.config, "CACHE_DIR", str(tmp_path))
+    monkeypatch.setattr(settings, "USES_BEFORE_COMPILING", 3)
+    values = np.array([0.0, 3.0], np.float32)
+    for n_made in (0, 0, 0, 1):
+        inverses = np.empty_like(values)
+        invert.for_turns(len(values), values.dtype)(values, inverses)  # does not warn of infinity
+        assert len(invert.of_dtype) == n_made
+        assert inverses.tolist() == [np.inf, np.float32(1) / np.float32(3)]
+    assert np.dtype(np.float64) not in invert.of_dtype
+    invert.for_turns(2**20, np.dtype(np.float64))  # as many as would take longer
+    assert np.dtype(np.float64) in invert.of_dtype
 
 
 KERNEL = """

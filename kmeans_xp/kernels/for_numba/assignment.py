@@ -477,7 +477,8 @@ def means_in_a_pass(totals: ClusterTotals, centroids: Floats, *, xp: Namespace) 
     new, signals = np.empty(centroids.shape, centroids.dtype), np.empty(3)
     if is_updated_in_lanes(*centroids.shape):
         return Update(new, _updated_in_threads(totals, centroids, new))
-    update_clusters[centroids.dtype](sums, mass, centroids, new, signals)
+    update = update_clusters.for_turns(centroids.size, centroids.dtype)
+    update(sums, mass, centroids, new, signals)
     return Update(new, signals)
 
 

@@ -75,6 +75,9 @@ _OPTIONS = {"nogil": True, "error_model": "numpy"}
 #: of functions that only save time: a program that fits now and then does not wait for them
 USES_BEFORE_COMPILING = 200
 
+#: of a loop that Python's interpreter runs about as fast as it calls a compiled function
+_TURNS_OF_A_USE = 2**7
+
 #: for functions that other compiled functions call; float() of a float32 stays a float32 in there,
 #: and np.float64() widens it
 inline = numba.njit(**_OPTIONS, no_cpython_wrapper=True, no_cfunc_wrapper=True)
@@ -156,6 +159,21 @@ class Compiled:
             n_asked = USES_BEFORE_COMPILING + 1  # a caller may ask again before it uses it
         self._n_asked[dtype] = n_asked
         return n_asked > USES_BEFORE_COMPILING
+
+    def for_turns(self, n_turns: int, dtype: np.dtype[Any]) -> Callable[..., Any]:
+        """Return the function, or what interprets it while its loops have few turns.
+
+        The bits are the same, because each number has the dtype that numba gives it. For functions
+        without anything that only compiled code can use.
+        """
+        if not self.pays(dtype, 1 + n_turns // _TURNS_OF_A_USE):
+            return self._interpreted
+        made: Callable[..., Any] = self[dtype]
+        return made
+
+    def _interpreted(self, *arguments: Any) -> Any:
+        with np.errstate(all="ignore"):  # as compiled code
+            return self.function(*arguments)
 
     def address(self, dtype: np.dtype[Any], at: Any) -> int:
         """Return the address of the code for arrays of this dtype, for the call ``at``.

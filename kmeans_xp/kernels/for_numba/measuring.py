@@ -41,6 +41,7 @@ from kmeans_xp.kernels.for_numba.tiling import (
     tile_rows,
     weights_of,
 )
+from kmeans_xp.kernels.for_numba.uncompiled import moments_in_lanes, uses_of
 from kmeans_xp.kernels.portable.assignment import (
     Nearest,
     assigned_inertia,
@@ -50,6 +51,7 @@ from kmeans_xp.kernels.portable.assignment import (
 from kmeans_xp.kernels.portable.directions import sphere_factors, without_direction
 from kmeans_xp.kernels.portable.moments import Moments, Spread, column_moments, spread
 from kmeans_xp.kernels.rows import DenseRows
+from kmeans_xp.kernels.sphere_rows import SphereRows
 from kmeans_xp.kernels.trees import merged_in_tree
 
 __all__ = ["add_distances", "add_moments", "inertia_cost", "measure_spread", "moments_cost"]
@@ -201,11 +203,17 @@ def added_in_lanes(rows: Dense) -> Moments:
     dtype, weights = points.dtype, weights_of(rows)
     fill, origin = filler_of(rows), origin_of(rows)
     tile, panel = tile_rows(rows.n_points, n_features, dtype), PANEL[dtype]
+    is_scaled = isinstance(rows, SphereRows)
+    is_compiled = is_scaled or add_moments.pays(dtype, uses_of(rows.n_points * n_features))
 
     def moments(start: int, stop: int) -> Moments:
-        lanes, added = np.zeros((2, n_features * panel)), np.empty((2, n_features))
-        add_moments[dtype](points, start, stop, tile, *fill, origin, weights, *lanes)
-        sum_lanes[dtype](lanes.reshape(-1), panel, added.reshape(-1))
+        if is_compiled:
+            lanes = np.zeros((2, n_features * panel))
+            add_moments[dtype](points, start, stop, tile, *fill, origin, weights, *lanes)
+        else:
+            lanes = moments_in_lanes(points[start:stop], origin, weights[start:stop], panel)
+        added = np.empty((2, n_features))
+        sum_lanes.for_turns(lanes.size, dtype)(lanes.reshape(-1), panel, added.reshape(-1))
         mass = float(stop - start) if rows.weights is None else _mass(weights[start:stop])
         return Moments(np.asarray(mass), *added)
 
@@ -237,7 +245,8 @@ def spread_in_a_call(plain: Moments, weighted: Moments, about: Floats, *, xp: Na
         return NotImplemented
     origin, numbers = np.empty(len(about), about.dtype), np.empty(3)
     parts = (float(plain.mass), plain.sums, plain.sq_sums, float(weighted.mass))
-    measure_spread[about.dtype](*parts, weighted.sums, weighted.sq_sums, about, origin, numbers)
+    measure = measure_spread.for_turns(len(about), about.dtype)
+    measure(*parts, weighted.sums, weighted.sq_sums, about, origin, numbers)
     return Spread(origin, numbers)
 
 

@@ -50,6 +50,7 @@ from kmeans_xp.kernels.for_numba.tiling import (
     tile_rows,
     weights_of,
 )
+from kmeans_xp.kernels.for_numba.uncompiled import rows_found, uses_of
 from kmeans_xp.kernels.portable.seeding import (
     Candidate,
     best_candidate,
@@ -63,6 +64,7 @@ from kmeans_xp.kernels.trees import merged_in_tree
 __all__ = [
     "DRAWN_BLOCK",
     "MANY_FEATURES",
+    "N_PARTS",
     "SOME",
     "add_blocks",
     "added_potentials",
@@ -80,7 +82,7 @@ __all__ = [
 #: number of rows in a block, whose mass is added up before a draw
 DRAWN_BLOCK = 4096
 #: number of partial sums for the mass of a block
-_PARTS = 32
+N_PARTS = 32
 
 #: from this number of features, rows are measured one by one, with features in the lanes
 MANY_FEATURES = 16
@@ -92,26 +94,26 @@ MANY, SOME = ROW_CANDIDATES
 def add_blocks(values, weights, first, last, totals):
     """Add up weight * value of each block of rows."""
     # Separate sums, so that additions do not wait for each other.
-    parts = new_numbers(_PARTS, totals)
+    parts = new_numbers(N_PARTS, totals)
     for block in range(first, last):
         start, stop = block * DRAWN_BLOCK, min((block + 1) * DRAWN_BLOCK, len(values))
-        whole = stop - (stop - start) % _PARTS
-        for part in range(_PARTS):
+        whole = stop - (stop - start) % N_PARTS
+        for part in range(N_PARTS):
             parts[part] = 0.0
         if weights.shape[0] > 0:
-            for row in range(start, whole, _PARTS):
-                for part in range(_PARTS):
+            for row in range(start, whole, N_PARTS):
+                for part in range(N_PARTS):
                     parts[part] += np.float64(values[row + part] * weights[row + part])
             for row in range(whole, stop):
                 parts[0] += np.float64(values[row] * weights[row])
         else:
-            for row in range(start, whole, _PARTS):
-                for part in range(_PARTS):
+            for row in range(start, whole, N_PARTS):
+                for part in range(N_PARTS):
                     parts[part] += np.float64(values[row + part])
             for row in range(whole, stop):
                 parts[0] += np.float64(values[row])
         total = 0.0
-        for part in range(_PARTS):
+        for part in range(N_PARTS):
             total += parts[part]
         totals[block] = total
 
@@ -153,6 +155,9 @@ def found_by_blocks(
         return NotImplemented
     values = np.ascontiguousarray(values)
     weighted = np.empty(0, dtype) if weights is None else np.ascontiguousarray(weights)
+    uniforms = np.ascontiguousarray(uniforms, np.float64)
+    if not add_blocks.pays(dtype, uses_of(n_points)):
+        return rows_found(values, weighted, uniforms, side, DRAWN_BLOCK, N_PARTS)
     n_blocks = -(-n_points // DRAWN_BLOCK)
     totals, indices = np.empty(n_blocks), np.empty(len(uniforms), np.int64)
     share = -(-n_blocks // n_tasks_for(n_points, 1.0))
@@ -162,7 +167,6 @@ def found_by_blocks(
         add_blocks[dtype](values, weighted, task * share, last, totals)
 
     in_threads(add, -(-n_blocks // share))
-    uniforms = np.ascontiguousarray(uniforms, np.float64)
     find[dtype](values, weighted, totals, uniforms, side == "left", indices)
     return indices
 
@@ -187,7 +191,8 @@ def first_of_the_least(
     if potentials.dtype != np.float64 or candidates.dtype not in PANEL:
         return NotImplemented
     slack = 1e-12 if candidates.dtype == np.float64 else 1e-6
-    best = first_least[candidates.dtype](np.ascontiguousarray(potentials), slack)
+    find_least = first_least.for_turns(len(potentials), candidates.dtype)
+    best = find_least(np.ascontiguousarray(potentials), slack)
     return Candidate(indices[best : best + 1], candidates[best : best + 1])
 
 
@@ -352,7 +357,7 @@ def _in_panel_lanes(
         lanes = np.zeros(len(groups.biases) * panel)
         fold_panels[dtype](points, start, stop, *shared, groups.numbers, n_candidates, lanes)
         sums = np.empty(n_candidates)
-        sum_lanes[dtype](lanes, panel, sums)
+        sum_lanes.for_turns(len(lanes), dtype)(lanes, panel, sums)
         return sums
 
     return potentials
