@@ -50,6 +50,7 @@ from kmeans_xp.kernels.for_numba.tiling import (
     origin_of,
     override,
     pack_tile,
+    rows_of_a_part,
     scratch_for,
     tile_of,
     tile_rows,
@@ -72,16 +73,18 @@ from kmeans_xp.kernels.portable.steps import (
     update_centroids,
 )
 from kmeans_xp.kernels.rows import DenseRows
-from kmeans_xp.kernels.threads import in_threads
+from kmeans_xp.kernels.threads import in_threads, n_threads_here
 from kmeans_xp.kernels.trees import merged_in_tree
 
 __all__ = [
+    "FEWEST_PROVED",
     "UPDATED",
     "Groups",
     "add_tile",
     "added_by_features",
     "can_be_cut",
     "has_own_totals",
+    "is_step_short",
     "is_updated_in_lanes",
     "label_panels",
     "label_rows",
@@ -90,6 +93,7 @@ __all__ = [
     "pack_groups",
     "run_steps",
     "scored",
+    "slots_of",
     "split_totals",
     "step_cost",
     "update_cluster",
@@ -100,6 +104,11 @@ __all__ = [
 _MOST_PRIVATE = 2**16
 #: minimum amount of the centroids' numbers for another thread
 _MANY_NUMBERS = 2**17
+#: number of clusters from which labels may be found by proofs, which a step alone does not try
+FEWEST_PROVED = 64
+#: nanoseconds of a step. A thread of the pool begins some 0.1 ms late in a virtual machine, and the
+#: one that waits for it wakes as late
+_SHORT_STEP = 2_000_000
 #: number of features of a centroid to update side by side, each with its own sums
 UPDATED = 64
 
@@ -280,26 +289,31 @@ _pack_centroids, _label_rows, _update_step = (
 )
 
 
+@inline
+def _add_part(slots, slot, height, heights):
+    """Add a part to those before it that are as high, as ``merged_in_tree``; return its slot."""
+    while slot > 0 and heights[slot - 1] == height:
+        _add_slot(slots, slot - 1, slot)
+        slot, height = slot - 1, height + 1
+    heights[slot] = height
+    return slot
+
+
+@inline
+def _add_slot(slots, to, other):
+    for cluster in range(slots.shape[1]):
+        for column in range(slots.shape[2]):
+            slots[to, cluster, column] += slots[other, cluster, column]
+
+
 @compiled(
-    ROWS,
-    COUNT,
-    COUNT,
-    COUNT,
-    NUMBERS,
-    COLUMN,
-    ROWS,
-    NUMBER,
-    RESULTS,
-    RESULTS,
-    TOTALS,
-    STACKED_TOTALS,
-    TOTALS,
-    STACK,
-    TOTALS,
+    *(ROWS, COUNT, COUNT, COUNT, COUNT, NUMBERS, COLUMN, ROWS, NUMBER, RESULTS, RESULTS),
+    *(STACKED_TOTALS, STACKED_TOTALS, TOTALS, STACK, TOTALS),
     returns=types.int64,
 )
 def run_steps(
     points,
+    n_rows,
     tile,
     pairs,
     filler,
@@ -309,41 +323,53 @@ def run_steps(
     tol,
     groups,
     biases,
-    found,
+    slots,
     sums,
     mass,
     centroids,
     signals,
 ):
-    """Take steps until one ends the run or leaves a cluster empty; return their number."""
+    """Take steps until one ends the run or leaves a cluster empty; return their number.
+
+    Each step adds up ``n_rows`` rows at a time, in one of the ``slots``.
+    """
     n_points, n_features = points.shape
-    n_clusters, before = len(found), start
+    n_clusters, before = slots.shape[1], start
     no_factors, no_labels = new_numbers(0, origin), new_numbers(0, np.int32)
+    heights = new_numbers(len(slots), np.int64)
     for number in range(len(signals)):
         _pack_centroids(before, groups, biases)
-        for cluster in range(n_clusters):
-            for column in range(found.shape[1]):
-                found[cluster, column] = 0.0
-        _label_rows(
-            points,
-            0,
-            n_points,
-            tile,
-            pairs,
-            filler,
-            no_factors,
-            origin,
-            weights,
-            groups,
-            biases,
-            n_clusters,
-            no_labels,
-            found,
-        )
+        slot = -1
+        for row in range(0, n_points, n_rows):
+            slot += 1
+            found = matrix_in(slots, slot * n_clusters * slots.shape[2], n_clusters, slots.shape[2])
+            for cluster in range(n_clusters):
+                for column in range(slots.shape[2]):
+                    found[cluster, column] = 0.0
+            _label_rows(
+                points,
+                row,
+                min(row + n_rows, n_points),
+                tile,
+                pairs,
+                filler,
+                no_factors,
+                origin,
+                weights,
+                groups,
+                biases,
+                n_clusters,
+                no_labels,
+                found,
+            )
+            slot = _add_part(slots, slot, 0, heights)
+        while slot > 0:
+            _add_slot(slots, slot - 1, slot)
+            slot -= 1
         for cluster in range(n_clusters):
             for feature in range(n_features):
-                sums[number, cluster, feature] = found[cluster, feature]
-            mass[number, cluster] = found[cluster, n_features]
+                sums[number, cluster, feature] = slots[0, cluster, feature]
+            mass[number, cluster] = slots[0, cluster, n_features]
         new = matrix_in(centroids, number * n_clusters * n_features, n_clusters, n_features)
         _update_step(
             matrix_in(sums, number * n_clusters * n_features, n_clusters, n_features),
@@ -426,25 +452,48 @@ def no_totals(n_clusters: int, n_features: int) -> Floats:
     return zeros_on_a_line(n_clusters * width).reshape(n_clusters, width)
 
 
+def slots_of(n_tasks: int, n_clusters: int, n_features: int) -> Floats:
+    """Return room for the totals that wait to be merged, and for one more."""
+    n_slots, width = n_tasks.bit_length() + 1 if n_tasks > 1 else 1, total_width(n_features)
+    return zeros_on_a_line(n_slots * n_clusters * width).reshape(n_slots, n_clusters, width)
+
+
 def split_totals(totals: Floats, n_features: int) -> ClusterTotals:
     """Split the totals of compiled code into sums and mass, without the padding of vectors."""
     return ClusterTotals(totals[:, :n_features], totals[:, n_features])
+
+
+def is_step_short(n_points: int, n_clusters: int, n_features: int) -> bool:
+    """Return whether threads and Python would take much of the time of a step."""
+    return n_points * step_cost(n_clusters, n_features) < _SHORT_STEP
+
+
+def _takes_steps_alone(rows: DenseRows, n_clusters: int) -> bool:
+    """Return whether one thread takes the steps, and Python would take much of their time."""
+    n_features = rows.n_features
+    if not has_own_totals(n_clusters, n_features):
+        return False
+    if n_step_tasks(rows, n_clusters) == 1:
+        return True
+    is_plain = n_clusters < FEWEST_PROVED and is_step_short(rows.n_points, n_clusters, n_features)
+    return is_plain and n_threads_here() == 1
 
 
 @override(lloyd_steps)
 def steps_in_a_call(rows: DenseRows, centroids: Floats, n_steps: int, tol: float) -> Any:
     """Take all steps in compiled code if Python's part of a step would take much of the time."""
     points, (n_clusters, n_features) = rows.points, centroids.shape
-    is_small = has_own_totals(*centroids.shape) and n_step_tasks(rows, n_clusters) == 1
-    if not is_small or not run_steps.pays(points.dtype):
+    if not _takes_steps_alone(rows, n_clusters) or not run_steps.pays(points.dtype):
         # Do not decline: kernels without numba would give other bits.
         return lloyd_steps.portable(rows, centroids, n_steps, tol, xp=namespace_of(centroids))
     dtype, tile = points.dtype, tile_rows(rows.n_points, n_features, points.dtype)
     shape, groups = (n_steps, n_clusters, n_features), Groups.empty(n_clusters, n_features, dtype)
     sums, new = np.empty(shape), np.empty(shape, dtype)
     mass, signals = np.empty(shape[:2]), np.empty((n_steps, 3))
+    n_tasks = n_step_tasks(rows, n_clusters)
     n_done = run_steps[dtype](
         points,
+        rows_of_a_part(rows.n_points, n_tasks, dtype),
         tile,
         pairs_for(n_clusters, n_features, dtype),
         filler_of(rows)[0],
@@ -453,7 +502,7 @@ def steps_in_a_call(rows: DenseRows, centroids: Floats, n_steps: int, tol: float
         centroids,
         tol,
         *groups,
-        no_totals(n_clusters, n_features),
+        slots_of(n_tasks, n_clusters, n_features),
         sums,
         mass,
         new,

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kmeans_xp.kernels.for_numba.assignment import (
+    FEWEST_PROVED,
     added_by_features,
     can_be_cut,
     has_own_totals,
@@ -87,7 +88,7 @@ from kmeans_xp.kernels.trees import merged_in_tree
 __all__ = ["Counts", "Packed", "certified_labels", "headed_below", "labelled", "packed_if_worth_it"]
 
 #: below these, coding and proving cost as much as they save
-_FEWEST_CLUSTERS, _FEWEST_FEATURES, _FEWEST_ROWS = 64, 48, 4096
+_FEWEST_FEATURES, _FEWEST_ROWS = 48, 4096
 #: products of a row, times the numbers that the processor multiplies at a time; for both dtypes
 _FEWEST_PRODUCTS, _FEWEST_PRODUCTS_64 = 4 * 40_000, 4 * 14_000
 #: from this number of rows on, a trial of heads takes less than a twentieth of a step
@@ -254,7 +255,7 @@ def has_long_scores(rows: Dense, n_clusters: int) -> bool:
     fewest = (_FEWEST_PRODUCTS if is_single else _FEWEST_PRODUCTS_64) // PRODUCTS_A_MULTIPLY_ADD
     return (
         HAS_PRODUCTS
-        and n_clusters >= _FEWEST_CLUSTERS
+        and n_clusters >= FEWEST_PROVED
         and _FEWEST_FEATURES <= n_features <= _MOST_FEATURES
         and n_clusters * n_features >= fewest
         and rows.n_points >= _FEWEST_ROWS
@@ -344,7 +345,7 @@ def _sample_of(rows: Dense, n_points: int) -> Dense:
 
 
 def _has_enough(rows: Dense, centroids: Floats) -> bool:
-    return len(centroids) >= _FEWEST_CLUSTERS
+    return len(centroids) >= FEWEST_PROVED
 
 
 @override(nearest_labels, on_sphere=True, when=_has_enough)

@@ -10,13 +10,13 @@ import numpy as np
 from numba import types
 
 from kmeans_xp.devices import Namespace
-from kmeans_xp.kernels.for_numba.assignment import no_totals
+from kmeans_xp.kernels.for_numba.assignment import slots_of
 from kmeans_xp.kernels.for_numba.compiled import (
     COUNT,
     NUMBER,
     STACK,
+    STACKED_TOTALS,
     SUMS,
-    TOTALS,
     Parameter,
     compiled,
     inline,
@@ -109,7 +109,7 @@ def _choose(points, tile, filler, keep, fold, origin, weights, uniforms, closest
     _UNIFORMS,
     *(COUNT,) * 8,
     *(NUMBER,) * 6,
-    TOTALS,
+    STACKED_TOTALS,
     _LABELS,
     STACK,
     SUMS,
@@ -133,7 +133,7 @@ def _solve(
     least_total,
     greatest_total,
     margin,
-    found,
+    slots,
     labels,
     centroids,
     inertia,
@@ -146,7 +146,7 @@ def _solve(
     own_labels = new_numbers(n_points, np.int32)
     closest, chosen = new_numbers(n_points, centroids), new_numbers(n_clusters - 1, np.int64)
     n_steps, none_kept = min(STEPS_IN_A_CALL, max_iter), new_matrix(0, 3, np.float64)
-    room = room_for(n_clusters, n_features, n_steps, found, centroids)
+    room = room_for(n_clusters, n_features, n_steps, slots, centroids)
     for problem in range(first, stop):
         own, own_weights = as_rows(points[problem]), weights[problem]
         n_iter[problem] = 0
@@ -226,8 +226,8 @@ def solved_in_threads(
 
     def solve(task: int) -> None:
         start, stop = (n_problems * each // n_tasks for each in (task, task + 1))
-        found = no_totals(n_clusters, n_features)
-        _solve[dtype](points, weights, uniforms, start, stop, *shared, found, *solved)
+        slots = slots_of(1, n_clusters, n_features)
+        _solve[dtype](points, weights, uniforms, start, stop, *shared, slots, *solved)
 
     in_threads(solve, n_tasks)
     return solved

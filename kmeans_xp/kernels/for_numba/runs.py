@@ -12,12 +12,12 @@ from numba import types
 from kmeans_xp.devices import Namespace
 from kmeans_xp.kernels.for_numba.assignment import (
     has_own_totals,
+    is_step_short,
     label_rows,
     n_step_tasks,
-    no_totals,
     pack_groups,
     run_steps,
-    step_cost,
+    slots_of,
 )
 from kmeans_xp.kernels.for_numba.compiled import (
     COLUMN,
@@ -29,7 +29,6 @@ from kmeans_xp.kernels.for_numba.compiled import (
     STACK,
     STACKED_TOTALS,
     SUMS,
-    TOTALS,
     Parameter,
     compiled,
     inline,
@@ -76,10 +75,6 @@ STEPS_IN_A_CALL = 16
 #: maximum number of steps of a run whose signals are kept; a longer run is taken alone
 _MOST_KEPT = 512
 
-#: nanoseconds of a step. A thread of the pool begins some 0.1 ms late in a virtual machine, and the
-#: one that waits for it wakes as late
-_SHORT_STEP = 2_000_000
-
 _run_steps, _label_rows, _add_distances = run_steps.shared, label_rows.shared, add_distances.shared
 _pack_groups = inline(pack_groups.function)  # a call would be felt
 
@@ -91,7 +86,7 @@ class Room(NamedTuple):
 
     groups: Any
     biases: Any
-    found: Any
+    slots: Any
     no_sums: Any
     sums: Any
     mass: Any
@@ -101,13 +96,13 @@ class Room(NamedTuple):
 
 
 @inline
-def room_for(n_clusters, n_features, n_steps, found, like):
+def room_for(n_clusters, n_features, n_steps, slots, like):
     """Return scratch for up to ``n_steps`` steps in a call."""
     dtype = like.dtype
     return Room(
         new_numbers((n_clusters + LARGE) * n_features, like),
         new_numbers(n_clusters + LARGE, like),
-        found,
+        slots,
         new_matrix(0, n_features, np.float64),
         np.empty((n_steps, n_clusters, n_features)),
         new_matrix(n_steps, n_clusters, np.float64),
@@ -148,8 +143,8 @@ def take_steps(points, tile, pairs, filler, origin, weights, tol, max_iter, cent
     while n_done < max_iter and not is_done and not is_left:
         n_more = min(len(signals), max_iter - n_done)
         n_taken = _run_steps(
-            *(points, tile, pairs, filler, origin, weights, as_rows(centroids), tol),
-            *(room.groups, room.biases, room.found, room.sums, room.mass, steps),
+            *(points, len(points), tile, pairs, filler, origin, weights, as_rows(centroids), tol),
+            *(room.groups, room.biases, room.slots, room.sums, room.mass, steps),
             signals[:n_more],
         )
         if kept.shape[0] > 0:
@@ -180,7 +175,7 @@ def label_and_measure(points, tile, pairs, filler, origin, weights, centroids, l
 
 @compiled(
     *(ROWS, COUNT, COUNT, COUNT, NUMBERS, COLUMN, COUNT, COUNT, NUMBER),
-    *(TOTALS, STACK, _LABELS, SUMS, INDICES, STACKED_TOTALS),
+    *(STACKED_TOTALS, STACK, _LABELS, SUMS, INDICES, STACKED_TOTALS),
 )
 def _take_runs(
     points,
@@ -192,7 +187,7 @@ def _take_runs(
     first,
     stop,
     tol,
-    found,
+    slots,
     centroids,
     labels,
     inertia,
@@ -201,7 +196,7 @@ def _take_runs(
 ):
     """Take some runs, from ``centroids``, which they move."""
     n_most, n_clusters, n_features = signals.shape[1], centroids.shape[1], centroids.shape[2]
-    room = room_for(n_clusters, n_features, min(STEPS_IN_A_CALL, n_most), found, centroids)
+    room = room_for(n_clusters, n_features, min(STEPS_IN_A_CALL, n_most), slots, centroids)
     for run in range(first, stop):
         n_done, is_left = take_steps(
             *(points, tile, pairs, filler, origin, weights, tol, n_most, centroids[run]),
@@ -235,7 +230,7 @@ def if_one_task_has_all_rows(rows: DenseRows, n_clusters: int, *, xp: Namespace)
 @are_steps_short.override("numpy", rows=DenseRows | SphereRows, rank=1)
 def if_threads_would_wait(rows: Dense, n_clusters: int, *, xp: Namespace) -> bool:
     """Compare the time of a step with that of a wake-up."""
-    return rows.n_points * step_cost(n_clusters, rows.n_features) < _SHORT_STEP
+    return is_step_short(rows.n_points, n_clusters, rows.n_features)
 
 
 @runs_at_once.override("numpy", rows=DenseRows, rank=1)
@@ -257,8 +252,8 @@ def runs_in_threads(
     )
 
     def take(run: int) -> None:
-        found = no_totals(n_clusters, n_features)
-        _take_runs[dtype](*shared, run, run + 1, tol, found, *runs)
+        slots = slots_of(1, n_clusters, n_features)
+        _take_runs[dtype](*shared, run, run + 1, tol, slots, *runs)
 
     in_threads(take, n_runs)
     return without_cut_runs(runs, max_iter, tol)

@@ -108,8 +108,7 @@ def in_parts(task: Callable[[int, int], R], n_points: int, n_tasks: int, dtype: 
     """Return the results of ``task`` for each of ``n_tasks`` parts of the rows."""
     if n_tasks == 1:
         return [task(0, n_points)]
-    panel = PANEL[dtype]
-    n_rows = -(-n_points // (n_tasks * panel)) * panel
+    n_rows = rows_of_a_part(n_points, n_tasks, dtype)
     starts = range(0, n_points, n_rows)
 
     def part(number: int) -> R:
@@ -117,6 +116,12 @@ def in_parts(task: Callable[[int, int], R], n_points: int, n_tasks: int, dtype: 
         return task(start, min(start + n_rows, n_points))
 
     return in_threads(part, len(starts))
+
+
+def rows_of_a_part(n_points: int, n_tasks: int, dtype: np.dtype[Any]) -> int:
+    """Return the number of rows in each part but the last one, in whole panels."""
+    panel = PANEL[dtype]
+    return -(-n_points // (n_tasks * panel)) * panel
 
 
 def tile_rows(n_points: int, n_features: int, dtype: np.dtype[Any]) -> int:

@@ -1,0 +1,46 @@
+"""A thread that takes steps alone, in one call, adds up parts of the rows like several threads."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.testing import assert_array_equal
+
+from kmeans_xp import config_context
+from kmeans_xp.kernels import DenseRows, lloyd_steps
+
+pytest.importorskip("numba", reason="about what it compiles")
+
+from kmeans_xp.kernels.for_numba import assignment
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("is_weighted", [False, True])
+@pytest.mark.parametrize("n_tasks", [1, 2, 3, 5, 6, 7, 8, 16])
+def test_steps_have_the_bits_of_single_ones(
+    n_tasks: int, is_weighted: bool, dtype: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rng = np.random.default_rng(n_tasks)
+    points = rng.normal(size=(2000, 5)).astype(dtype)
+    weights = rng.random(2000).astype(dtype) if is_weighted else None
+    rows, centroids = DenseRows(points, weights, points.mean(axis=0)), points[:7].copy()
+    monkeypatch.setattr(assignment, "n_step_tasks", lambda *_: n_tasks)
+    calls: list[int] = []
+    run_steps = assignment.run_steps[points.dtype]
+
+    def counted(*arguments: Any) -> Any:
+        calls.append(len(arguments))
+        return run_steps(*arguments)
+
+    monkeypatch.setitem(assignment.run_steps.of_dtype, points.dtype, counted)
+    for n_threads in (1, 2):
+        with config_context(n_threads=n_threads):
+            taken = assignment.steps_in_a_call(rows, centroids, 20, 1e-3)
+        before = centroids
+        for number in range(len(taken.update.signals)):
+            totals, update = lloyd_steps.portable(rows, before, 1, 0.0, xp=np)
+            for each, single in zip((*taken[0], *taken[1]), (*totals, *update), strict=True):
+                assert_array_equal(each[number], single[0])
+            before = update.centroids[0]
+        assert (number > 3) == (n_tasks == 1 or n_threads == 1)
+    assert len(calls) == (2 if n_tasks == 1 else 1)
