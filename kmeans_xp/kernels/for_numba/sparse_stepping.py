@@ -14,7 +14,6 @@ from numba import types
 
 from kmeans_xp.devices import Array, Namespace
 from kmeans_xp.kernels.for_numba.assignment import (
-    UPDATED,
     has_own_totals,
     is_updated_in_lanes,
     update_cluster,
@@ -35,6 +34,7 @@ from kmeans_xp.kernels.for_numba.compiled import (
     TOTALS,
     compiled,
 )
+from kmeans_xp.kernels.for_numba.emitted.mean_vectors import UPDATED
 from kmeans_xp.kernels.for_numba.emitted.sparse_vectors import UNIT
 from kmeans_xp.kernels.for_numba.emitted.vectors import PANEL
 from kmeans_xp.kernels.for_numba.sparse_assignment import (
@@ -155,8 +155,9 @@ def _finish_clusters(owners, places, sums, mass, old, new, signals, total):
             first = place
         else:
             mass[first] += mass[place]
-            for feature in range(n_features):
-                sums[first * n_features + feature] += sums[place * n_features + feature]
+            to, each = np.uint64(first * n_features), np.uint64(place * n_features)
+            for feature in range(np.uint64(n_features)):
+                sums[to + feature] += sums[each + feature]
         if piece + 1 == len(owners) or owners[piece + 1] != cluster:
             at, added = cluster * n_features, mass[first]
             shift, explained = update_cluster(
