@@ -61,10 +61,12 @@ from kmeans_xp.kernels.for_numba.sparse_panels import (
     arrays_of,
     in_ranges,
     origin_of,
+    override,
     row_cost,
     weights_of,
 )
 from kmeans_xp.kernels.for_numba.tiling import Floats
+from kmeans_xp.kernels.portable.runs import are_steps_short
 from kmeans_xp.kernels.portable.stepping import Reduce, Step, StepsInOneCall, steps_of
 from kmeans_xp.kernels.portable.steps import (
     Update,
@@ -77,6 +79,9 @@ __all__: list[str] = []
 
 #: nanoseconds of a step that one thread takes alone
 _SHORT = 1_000_000
+#: of steps of runs side by side: Python, one thread at a time, is most of less; in longer ones,
+#: the centroids of two runs drive each other out of the cache
+_FEWEST_BESIDE, _MOST_BESIDE = 100_000, 4_000_000
 
 
 @compiled(
@@ -262,7 +267,8 @@ def labelled_and_updated(rows: SparseRows, centroids: Floats, *, xp: Namespace) 
         return update_centroids(lloyd_step(rows, centroids, xp=xp), centroids, xp=xp)
     new, total = np.empty(shape, centroids.dtype), np.empty(3)
     old, flat = np.ascontiguousarray(centroids).reshape(-1), new.reshape(-1)
-    if _is_short(rows, shape[0]) and _is_taken_at_once(rows, centroids, old, flat, total):
+    is_short = _step_cost(rows, shape[0]) <= _SHORT
+    if is_short and _is_taken_at_once(rows, centroids, old, flat, total):
         return Update(new, total)
     pieces = Pieces.of(rows, scored_by_panels(rows, centroids), len(centroids))
     n_places = int(pieces.places.max()) + 1
@@ -278,10 +284,16 @@ def labelled_and_updated(rows: SparseRows, centroids: Floats, *, xp: Namespace) 
     return Update(new, total)
 
 
-def _is_short(rows: SparseRows, n_clusters: int) -> bool:
-    """Return whether a step takes one thread less than about a millisecond."""
+@override(are_steps_short)
+def if_threads_wait_in_a_step(rows: SparseRows, n_clusters: int) -> bool:
+    """Take runs side by side from a tenth of a millisecond a step to a few."""
+    return _FEWEST_BESIDE <= _step_cost(rows, n_clusters) <= _MOST_BESIDE
+
+
+def _step_cost(rows: SparseRows, n_clusters: int) -> float:
+    """Return roughly how many nanoseconds of one thread a step takes."""
     cost = row_cost(rows, SCORED * -(-n_clusters // UNIT) + ADDED)
-    return rows.n_points * cost + n_clusters * rows.n_features * WRITTEN <= _SHORT
+    return rows.n_points * cost + n_clusters * rows.n_features * WRITTEN
 
 
 def _is_taken_at_once(
