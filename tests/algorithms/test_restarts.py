@@ -263,11 +263,14 @@ def test_a_fit_takes_its_runs_at_once(is_sparse: bool, monkeypatch: pytest.Monke
 
 
 @pytest.mark.parametrize("is_weighted", [False, True])
+@pytest.mark.parametrize("is_sparse", [False, True])
 @pytest.mark.parametrize("metric", ["euclidean", "cosine"])
 def test_runs_in_threads_are_those_of_one_thread(
-    metric: str, is_weighted: bool, monkeypatch: pytest.MonkeyPatch
+    metric: str, is_sparse: bool, is_weighted: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     points = np.random.default_rng(6).normal(size=(4_000, 24))
+    if is_sparse:
+        points = sparse.csr_array(np.where(points > -0.5, points, 0.0))  # no row is empty
     weights = np.random.default_rng(7).integers(0, 3, 4_000) if is_weighted else None
     monkeypatch.setattr(restarts, "takes_whole_runs", never)
     monkeypatch.setattr(restarts, "are_steps_short", lambda *_, **__: True)
@@ -357,4 +360,12 @@ def test_steps_that_take_milliseconds_are_not_short() -> None:
     xp = namespace_of(np.empty(0))
     for n_points, expected in ((10_000, True), (1_000_000, False)):
         rows = DenseRows(np.zeros((n_points, 16), np.float32))
+        assert are_steps_short(rows, 10, xp=xp) == expected
+
+
+@pytest.mark.skipif(why_numba_is_unusable() is not None, reason="only numba has short steps")
+def test_steps_on_few_sparse_rows_are_left_to_python() -> None:
+    xp = namespace_of(np.empty(0))
+    for n_points, expected in ((300, False), (5_000, True), (1_000_000, False)):
+        rows = SparseRows(csr_parts(sparse.eye_array(n_points, 200, format="csr")), n_stored=20)
         assert are_steps_short(rows, 10, xp=xp) == expected

@@ -13,7 +13,12 @@ from numpy.testing import assert_array_equal
 
 numba = pytest.importorskip("numba", reason="about what it compiles")
 
-from kmeans_xp.kernels.for_numba.emitted import code_vectors, head_vectors, vectors  # noqa: E402
+from kmeans_xp.kernels.for_numba.emitted import (  # noqa: E402
+    code_vectors,
+    head_vectors,
+    mean_vectors,
+    vectors,
+)
 
 Array = np.ndarray[Any, Any]
 DTYPES = ["float32", "float64"]
@@ -299,3 +304,29 @@ def test_scores_of_heads(width: int) -> None:
     assert_array_equal(tops, greatest.reshape(2 * n_rows, -1))
     top = called(head_vectors.greatest_of)(tops.ravel(), 0, 2 * code_vectors.LANES)
     assert top == expected[0].max()
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("is_empty", [False, True])
+@pytest.mark.parametrize("n_features", [*WIDTHS, 200])
+def test_write_mean(n_features: int, is_empty: bool, dtype: str) -> None:
+    rng, mass = np.random.default_rng(0), 3.0
+    sums, old = rng.random(n_features + 2), rng.random(n_features + 5).astype(dtype)
+    new, shifts, parts = np.full_like(old, NOISE), *rng.random((2, mean_vectors.UPDATED))
+    found_shifts, found_parts = shifts.copy(), parts.copy()
+    called(mean_vectors.write_mean)(
+        *(new, 4, n_features, sums, 1, old, mass, 1.0 / mass, is_empty),
+        *(found_shifts, found_parts),
+    )
+    total, given = sums[1:-1], old[4:-1]
+    mean = (total / mass if dtype == "float64" else total * (1.0 / mass)).astype(dtype)
+    mean = given if is_empty else mean
+    assert_array_equal(new[4:-1], mean)
+    assert (new[[0, 1, 2, 3, -1]] == NOISE).all()
+    before = given.astype(np.float64)
+    moved, explained = mean - before, before * (2.0 * total - mass * before)
+    for feature in range(n_features):
+        shifts[feature % mean_vectors.UPDATED] += moved[feature] * moved[feature]
+        parts[feature % mean_vectors.UPDATED] += explained[feature]
+    assert_array_equal(found_shifts, shifts)
+    assert_array_equal(found_parts, parts)

@@ -27,6 +27,7 @@ from kmeans_xp.kernels.for_numba.compiled import (
     inline,
     shared,
 )
+from kmeans_xp.kernels.for_numba.emitted.mean_vectors import UPDATED, write_mean
 from kmeans_xp.kernels.for_numba.emitted.memory import matrix_in, new_numbers, numbers_in
 from kmeans_xp.kernels.for_numba.emitted.vectors import (
     PANEL,
@@ -78,7 +79,6 @@ from kmeans_xp.kernels.trees import merged_in_tree
 
 __all__ = [
     "FEWEST_PROVED",
-    "UPDATED",
     "Groups",
     "add_tile",
     "added_by_features",
@@ -109,8 +109,6 @@ FEWEST_PROVED = 64
 #: nanoseconds of a step. A thread of the pool begins some 0.1 ms late in a virtual machine, and the
 #: one that waits for it wakes as late
 _SHORT_STEP = 2_000_000
-#: number of features of a centroid to update side by side, each with its own sums
-UPDATED = 64
 
 
 @shared(NUMBERS, COUNT, COUNT, NUMBERS, NUMBERS, COUNT, RESULTS, LABEL_RESULTS)
@@ -252,21 +250,10 @@ def update_cluster(sums, at, mass, old, first, n_features, new, shifts, parts):
     Lanes of vectors hold several features. The cluster's sums begin at ``at``, its centroid at
     ``first``; ``shifts`` and ``parts`` are scratch with one sum for each lane.
     """
-    is_empty = mass <= 0.0
-    # Multiply by the inverse: that adds a rounding of float64, which float32 does not show.
-    inverse, is_double = 1.0 / mass, new.itemsize == 8
     shifts[:] = 0.0
     parts[:] = 0.0
-    for start in range(0, n_features, len(shifts)):
-        for lane in range(min(len(shifts), n_features - start)):
-            number = old[first + start + lane]
-            before, total = np.float64(number), sums[at + start + lane]
-            mean = new.dtype.type(total / mass if is_double else total * inverse)
-            mean = number if is_empty else mean
-            new[first + start + lane] = mean
-            moved = np.float64(mean) - before
-            shifts[lane] += moved * moved
-            parts[lane] += before * (2.0 * total - mass * before)
+    is_empty, inverse = mass <= 0.0, 1.0 / mass
+    write_mean(new, first, n_features, sums, at, old, mass, inverse, is_empty, shifts, parts)
     return shifts.sum(), parts.sum()
 
 

@@ -60,12 +60,11 @@ from kmeans_xp.kernels.threads import in_threads
 __all__ = [
     "STEPS_IN_A_CALL",
     "Room",
+    "follow",
     "is_run_in_a_task",
-    "keep_signals",
     "label_and_measure",
     "room_for",
     "room_for_runs",
-    "run_state",
     "take_steps",
     "without_cut_runs",
 ]
@@ -113,21 +112,23 @@ def room_for(n_clusters, n_features, n_steps, slots, like):
 
 
 @inline
-def keep_signals(signals, n_taken, kept, n_done):
-    """Write the signals of some steps after those of earlier ones."""
-    for number in range(n_taken):
-        for signal in range(3):
-            kept[n_done + number, signal] = signals[number, signal]
+def follow(steps, signals, n_taken, tol, explained, centroids, kept, n_done):
+    """Move the centroids by the steps of a call, and add the signals to ``kept``, if it has room.
 
-
-@inline
-def run_state(signals, n_taken, tol, explained):
-    """Return whether a run is done, whether it has to be taken alone, and what it explains."""
+    Return whether the run is done, whether it has to be taken alone, and what it explains.
+    """
+    if kept.shape[0] > 0:
+        for number in range(n_taken):
+            for signal in range(3):
+                kept[n_done + number, signal] = signals[number, signal]
     is_done, is_left = signals[n_taken - 1, 0] <= tol, signals[n_taken - 1, 1] > 0.0
     for number in range(n_taken - is_done):
         # Centroids may repeat in a cycle: `lloyd` detects that.
         is_left |= signals[number, 2] <= explained
         explained = signals[number, 2]
+    for cluster in range(centroids.shape[0]):
+        for feature in range(centroids.shape[1]):
+            centroids[cluster, feature] = steps[n_taken - 1, cluster, feature]
     return is_done, is_left, explained
 
 
@@ -137,7 +138,6 @@ def take_steps(points, tile, pairs, filler, origin, weights, tol, max_iter, cent
 
     The signals of each step are written to ``kept``, if it has room for them.
     """
-    n_clusters, n_features = centroids.shape
     steps, signals = room.steps, room.signals
     n_done, is_left, is_done, explained = 0, False, False, -np.inf
     while n_done < max_iter and not is_done and not is_left:
@@ -147,13 +147,10 @@ def take_steps(points, tile, pairs, filler, origin, weights, tol, max_iter, cent
             *(room.groups, room.biases, room.slots, room.sums, room.mass, steps),
             signals[:n_more],
         )
-        if kept.shape[0] > 0:
-            keep_signals(signals, n_taken, kept, n_done)
+        is_done, is_left, explained = follow(
+            steps, signals, n_taken, tol, explained, centroids, kept, n_done
+        )
         n_done += n_taken
-        is_done, is_left, explained = run_state(signals, n_taken, tol, explained)
-        for cluster in range(n_clusters):
-            for feature in range(n_features):
-                centroids[cluster, feature] = steps[n_taken - 1, cluster, feature]
     return n_done, is_left
 
 

@@ -26,9 +26,8 @@ from kmeans_xp.kernels.for_numba.compiled import (
 from kmeans_xp.kernels.for_numba.emitted.vectors import as_rows
 from kmeans_xp.kernels.for_numba.runs import (
     STEPS_IN_A_CALL,
-    keep_signals,
+    follow,
     room_for_runs,
-    run_state,
     without_cut_runs,
 )
 from kmeans_xp.kernels.for_numba.small_sparse_steps import pack_all, run_steps
@@ -95,12 +94,10 @@ def _take_run(
             *(panel, biases, n_units, n_groups, sums, mass, steps),
             signals[: min(n_steps, n_most - n_done)],
         )
-        keep_signals(signals, n_taken, kept[run], n_done)
+        is_done, is_left, explained = follow(
+            steps, signals, n_taken, tol, explained, own, kept[run], n_done
+        )
         n_done += n_taken
-        is_done, is_left, explained = run_state(signals, n_taken, tol, explained)
-        for cluster in range(n_clusters):
-            for feature in range(n_features):
-                own[cluster, feature] = steps[n_taken - 1, cluster, feature]
     n_iter[run] = 0 if is_left else n_done
     if is_left:
         return

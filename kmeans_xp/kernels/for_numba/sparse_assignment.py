@@ -348,8 +348,9 @@ def add_piece(numbers, columns, starts, weights, origin, order, first, last, sum
     mass, weight = 0.0, 1.0
     for place in range(first, last):
         mass += np.float64(weights[order[place]]) if weights.shape[0] > 0 else 1.0
-    for feature in range(len(origin)):
-        sums[at + feature] = -mass * np.float64(origin[feature])
+    begin = np.uint64(at)  # numba looks at each signed place whether it counts from the end
+    for feature in range(np.uint64(len(origin))):
+        sums[begin + feature] = -mass * np.float64(origin[feature])
     for place in range(first, last):
         row = order[place]
         if weights.shape[0] > 0:

@@ -14,7 +14,6 @@ from numba import types
 
 from kmeans_xp.devices import Array, Namespace
 from kmeans_xp.kernels.for_numba.assignment import (
-    UPDATED,
     has_own_totals,
     is_updated_in_lanes,
     update_cluster,
@@ -35,6 +34,7 @@ from kmeans_xp.kernels.for_numba.compiled import (
     TOTALS,
     compiled,
 )
+from kmeans_xp.kernels.for_numba.emitted.mean_vectors import UPDATED
 from kmeans_xp.kernels.for_numba.emitted.sparse_vectors import UNIT
 from kmeans_xp.kernels.for_numba.emitted.vectors import PANEL
 from kmeans_xp.kernels.for_numba.sparse_assignment import (
@@ -61,10 +61,12 @@ from kmeans_xp.kernels.for_numba.sparse_panels import (
     arrays_of,
     in_ranges,
     origin_of,
+    override,
     row_cost,
     weights_of,
 )
 from kmeans_xp.kernels.for_numba.tiling import Floats
+from kmeans_xp.kernels.portable.runs import are_steps_short
 from kmeans_xp.kernels.portable.stepping import Reduce, Step, StepsInOneCall, steps_of
 from kmeans_xp.kernels.portable.steps import (
     Update,
@@ -77,6 +79,9 @@ __all__: list[str] = []
 
 #: nanoseconds of a step that one thread takes alone
 _SHORT = 1_000_000
+#: of steps of runs side by side: Python, one thread at a time, is most of less; in longer ones,
+#: the centroids of two runs drive each other out of the cache
+_FEWEST_BESIDE, _MOST_BESIDE = 100_000, 4_000_000
 
 
 @compiled(
@@ -155,8 +160,9 @@ def _finish_clusters(owners, places, sums, mass, old, new, signals, total):
             first = place
         else:
             mass[first] += mass[place]
-            for feature in range(n_features):
-                sums[first * n_features + feature] += sums[place * n_features + feature]
+            to, each = np.uint64(first * n_features), np.uint64(place * n_features)
+            for feature in range(np.uint64(n_features)):
+                sums[to + feature] += sums[each + feature]
         if piece + 1 == len(owners) or owners[piece + 1] != cluster:
             at, added = cluster * n_features, mass[first]
             shift, explained = update_cluster(
@@ -261,7 +267,8 @@ def labelled_and_updated(rows: SparseRows, centroids: Floats, *, xp: Namespace) 
         return update_centroids(lloyd_step(rows, centroids, xp=xp), centroids, xp=xp)
     new, total = np.empty(shape, centroids.dtype), np.empty(3)
     old, flat = np.ascontiguousarray(centroids).reshape(-1), new.reshape(-1)
-    if _is_short(rows, shape[0]) and _is_taken_at_once(rows, centroids, old, flat, total):
+    is_short = _step_cost(rows, shape[0]) <= _SHORT
+    if is_short and _is_taken_at_once(rows, centroids, old, flat, total):
         return Update(new, total)
     pieces = Pieces.of(rows, scored_by_panels(rows, centroids), len(centroids))
     n_places = int(pieces.places.max()) + 1
@@ -277,10 +284,16 @@ def labelled_and_updated(rows: SparseRows, centroids: Floats, *, xp: Namespace) 
     return Update(new, total)
 
 
-def _is_short(rows: SparseRows, n_clusters: int) -> bool:
-    """Return whether a step takes one thread less than about a millisecond."""
+@override(are_steps_short)
+def if_threads_wait_in_a_step(rows: SparseRows, n_clusters: int) -> bool:
+    """Take runs side by side from a tenth of a millisecond a step to a few."""
+    return _FEWEST_BESIDE <= _step_cost(rows, n_clusters) <= _MOST_BESIDE
+
+
+def _step_cost(rows: SparseRows, n_clusters: int) -> float:
+    """Return roughly how many nanoseconds of one thread a step takes."""
     cost = row_cost(rows, SCORED * -(-n_clusters // UNIT) + ADDED)
-    return rows.n_points * cost + n_clusters * rows.n_features * WRITTEN <= _SHORT
+    return rows.n_points * cost + n_clusters * rows.n_features * WRITTEN
 
 
 def _is_taken_at_once(
