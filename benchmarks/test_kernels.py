@@ -74,6 +74,7 @@ def arguments(kernel_name: str, size: Size, library: Any) -> tuple[Any, ...]:
     clusters = library.asarray(np.repeat([0, 1], [1, n_paired - 1]).astype(np.int32))
     halves = library.asarray(rng.integers(0, 2, size.n_points, dtype=np.int32))
     starts = rng.random((2, 1 + trials.size))
+    is_placed = library.asarray(np.arange(size.n_clusters) == 1)
     of_kernel: dict[str, tuple[Any, ...]] = {
         "assigned_inertia": (rows, labels, placed),
         "assigned_sq_distances": (rows, labels, placed),
@@ -90,6 +91,7 @@ def arguments(kernel_name: str, size: Size, library: Any) -> tuple[Any, ...]:
         "halves_of": (rows, halves, None, placed[:2, :]),
         "lloyd_steps": (rows, placed, 3, 0.0),
         "lloyd_step_batched": (rows, library.xp.stack([placed, placed])),
+        "placed_at_rows": (rows, placed, placed, order[: size.n_clusters], is_placed),
         "places_by_half": (halves,),
         "places_of_least": (closest, N_CANDIDATES),
         "row_uniforms": (rows, 0, (1, 2), 0),

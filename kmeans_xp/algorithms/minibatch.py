@@ -11,7 +11,7 @@ import numpy as np
 from kmeans_xp.algorithms.drawing import draw_by_weight
 from kmeans_xp.blocks import Blocks
 from kmeans_xp.devices import Array, Namespace, from_host, to_host
-from kmeans_xp.kernels import ClusterTotals, Rows, batch_means, means_on_sphere
+from kmeans_xp.kernels import ClusterTotals, Rows, batch_means, means_on_sphere, placed_at_rows
 
 __all__ = [
     "MiniBatchResult",
@@ -265,9 +265,9 @@ def minibatch_step(
         low = reassignment.low_mass(mass, batch.n_points)
         n_reassigned = int(low.sum())
         if n_reassigned:
-            moved, mass = _reassigned(batch, moved, mass, low, random_state, xp=xp)
-            difference = moved.centroids - state.centroids
-            sq_shift = float(xp.sum(difference * difference))
+            moved, mass, sq_shift = _reassigned(
+                batch, moved, state.centroids, mass, low, random_state, xp=xp
+            )
     mean_inertia = float(inertia) / batch.n_points
     return moved, mass, MiniBatchStep(1, mean_inertia, None, float(sq_shift), n_reassigned)
 
@@ -358,12 +358,14 @@ class _End(NamedTuple):
 def _reassigned(
     batch: Rows,
     state: MiniBatchState,
+    before: Array,
     mass: HostArray,
     low: np.ndarray[tuple[int], np.dtype[np.bool]],
     random_state: np.random.RandomState,
     *,
     xp: Namespace,
-) -> tuple[MiniBatchState, HostArray]:
+) -> tuple[MiniBatchState, HostArray, float]:
+    """Return the state with some centroids at rows, its mass, and the squared shift of all."""
     from_batch = np.zeros(len(low), dtype=np.int64)
     from_batch[low] = random_state.choice(batch.n_points, replace=False, size=int(low.sum()))
     # With a smaller mass, they would be moved again at once.
@@ -371,6 +373,6 @@ def _reassigned(
     indices, is_low, new_mass = (
         from_host(part, xp=xp, device=batch.device) for part in (from_batch, low, mass)
     )
-    rows = batch.take(indices).points
-    centroids = xp.where(is_low[:, None], rows, state.centroids)
-    return MiniBatchState(centroids, xp.astype(new_mass, state.mass.dtype, copy=False)), mass
+    placed = placed_at_rows(batch, state.centroids, before, indices, is_low, xp=xp)
+    new = MiniBatchState(placed.centroids, xp.astype(new_mass, state.mass.dtype, copy=False))
+    return new, mass, float(placed.sq_shift)

@@ -14,6 +14,7 @@ __all__ = [
     "SparseMatrix",
     "as_csr",
     "checks_of_columns",
+    "copiers_of_rows",
     "csr_parts",
     "dense_rows",
     "dense_types",
@@ -169,13 +170,22 @@ def own_parts(parts: Csr) -> Csr:
 
 def gathered_parts(parts: Csr, rows: Any) -> Csr:
     """Return the arrays of the rows with these indices; waits for the device."""
-    data, indices, indptr, n_features = parts
-    starts = indptr[rows]
-    lengths = indptr[rows + 1] - starts
-    ends = lengths.cumsum()
-    places = _ranges(starts, lengths, ends)
-    begins = _joined(indptr[:1] * 0, ends)
-    return Csr(data[places], indices[places], begins, n_features)
+    starts = parts.indptr[rows]
+    ends = (parts.indptr[rows + 1] - starts).cumsum()
+    begins = _joined(parts.indptr[:1] * 0, ends)
+    copied = copiers_of_rows[-1 if isinstance(starts, np.ndarray) else 0]
+    return Csr(*copied(parts, starts, begins), begins, parts.n_features)
+
+
+def _copied_place_by_place(parts: Csr, starts: Any, begins: Any) -> tuple[Any, Any]:
+    """Return the numbers and columns of rows from where they start, and where copies begin."""
+    ends = begins[1:]
+    places = _ranges(starts, ends - begins[:-1], ends)
+    return parts.data[places], parts.indices[places]
+
+
+#: the last of these is called for NumPy's arrays; kernels that are compiled add a faster one
+copiers_of_rows: list[Callable[[Csr, Any, Any], tuple[Any, Any]]] = [_copied_place_by_place]
 
 
 def dense_rows(parts: Csr, rows: Any = None) -> Any:

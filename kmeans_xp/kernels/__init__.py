@@ -23,7 +23,12 @@ from kmeans_xp.kernels.portable.assignment import (
     nearest_labels,
     sq_distances,
 )
-from kmeans_xp.kernels.portable.batches import BatchMeans, batch_means
+from kmeans_xp.kernels.portable.batches import (
+    BatchMeans,
+    Placed,
+    batch_means,
+    placed_at_rows,
+)
 from kmeans_xp.kernels.portable.bounds import (
     Bounds,
     bounded_step,
@@ -94,6 +99,7 @@ __all__ = [
     "LloydSteps",
     "Moments",
     "Nearest",
+    "Placed",
     "ProblemOptions",
     "Rows",
     "Runs",
@@ -133,6 +139,7 @@ __all__ = [
     "nearest_centroid",
     "nearest_labels",
     "on_sphere",
+    "placed_at_rows",
     "places_by_half",
     "places_of_least",
     "row_uniforms",

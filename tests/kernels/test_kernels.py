@@ -41,6 +41,7 @@ from kmeans_xp.kernels import (
     LloydSteps,
     Moments,
     Nearest,
+    Placed,
     ProblemOptions,
     SilhouetteDistances,
     Spread,
@@ -517,6 +518,33 @@ def verify_batch_means(result: Any, trial: Trial, truth: Truth) -> None:
     shifts = (new - old) ** 2
     moved = (slack * (2 * np.abs(new - old) + slack)).sum()
     assert_within(signals[1], shifts.sum(), moved + (old.size + 6) * accumulated_eps * shifts.sum())
+
+
+def places_to_put_centroids_at(trial: Trial) -> tuple[Host, Host]:
+    """Return a row for each centroid, and which ones are put there: every other, not the first."""
+    n_points, _, n_clusters = trial.shape
+    numbers = np.arange(n_clusters)
+    return numbers * 7 % n_points, numbers % 2 == 1
+
+
+def rows_centroids_and_places(trial: Trial) -> tuple[Any, ...]:
+    chosen, is_placed = places_to_put_centroids_at(trial)
+    before = trial.centroids[:1, :] + trial.xp.zeros_like(trial.centroids)
+    given = trial.placed(chosen, "int64"), trial.placed(is_placed, "bool")
+    return trial.rows, trial.centroids, before, *given
+
+
+def verify_placed_at_rows(result: Any, trial: Trial, truth: Truth) -> None:
+    assert isinstance(result, Placed)
+    chosen, is_placed = places_to_put_centroids_at(trial)
+    old, computing = truth.centroids, trial.problem.computing
+    rows = trial.library.to_host(trial.rows.take(trial.placed(chosen, "int64")).points)
+    expected = np.where(is_placed[:, None], rows.astype(np.float64), old)
+    new = trial.read(result.centroids, computing, old.shape)
+    np.testing.assert_array_equal(new, expected)
+    sq_shift = ((expected - old[:1]) ** 2).sum()
+    slack = (old.size + 6) * np.finfo(computing).eps * sq_shift
+    assert_within(trial.read(result.sq_shift, computing, ()), sq_shift, slack)
 
 
 def rows_centroids_and_ends(trial: Trial) -> tuple[Any, ...]:
@@ -1105,6 +1133,7 @@ CONTRACTS = {
     "lloyd_step_batched": Contract(rows_and_restarts, verify_lloyd_step_batched),
     "nearest_centroid": Contract(rows_and_centroids, verify_nearest_centroid),
     "nearest_labels": Contract(rows_and_centroids, verify_nearest_labels),
+    "placed_at_rows": Contract(rows_centroids_and_places, verify_placed_at_rows),
     "places_by_half": Contract(zeros_and_ones, verify_places_by_half),
     "places_of_least": Contract(distances_and_a_half, verify_places_of_least),
     "row_uniforms": Contract(rows_and_their_numbers, verify_row_uniforms),

@@ -12,7 +12,7 @@ from scipy import sparse
 from conftest import Library
 from kmeans_xp import KMeans, MiniBatchKMeans, config_context, kmeans_plusplus
 from kmeans_xp.devices import Csr, csr_parts, dense_rows, from_host
-from kmeans_xp.devices.sparse import checks_of_columns
+from kmeans_xp.devices.sparse import checks_of_columns, copiers_of_rows, gathered_parts
 from kmeans_xp.kernels import ClusterTotals, DenseRows, SparseRows, kernels
 from kmeans_xp.metrics import (
     calinski_harabasz_score,
@@ -25,6 +25,9 @@ from kmeans_xp.selection.shuffled import shuffled
 pytestmark = pytest.mark.skip_library(
     "array_api_strict", "torch", "jax", "dpnp", reason="has no sparse matrices"
 )
+
+# What is compiled joins the lists of checks and copiers when kernels are loaded.
+kernels["batch_means"].overrides("numpy", SparseRows)
 
 RTOL = {"float32": 2e-5, "float64": 1e-11}
 
@@ -289,6 +292,29 @@ def test_columns_that_a_row_has_twice_are_added_up(kind: Any) -> None:
     ordered = (expected.data, expected.indices, expected.indptr)
     for one, other in zip(found[:3], ordered, strict=True):
         np.testing.assert_array_equal(one, other)
+
+
+@pytest.mark.parametrize("copier", copiers_of_rows, ids=lambda copier: copier.__name__)
+@pytest.mark.parametrize("dtype", ["float32", "float64", "int64"])
+@pytest.mark.parametrize("is_part", [False, True])
+@pytest.mark.parametrize("rows", [[7, 0, 7, 1, 202], [1], []])
+def test_rows_are_gathered_in_any_order(
+    copier: Any, dtype: str, is_part: bool, rows: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("kmeans_xp.devices.sparse.copiers_of_rows", [copier])
+    if copier is not copiers_of_rows[0]:
+        monkeypatch.setattr("kmeans_xp.kernels.for_numba.compiled.USES_BEFORE_COMPILING", 0)
+    host = host_matrix(260, 30, 5, dtype)
+    parts = csr_parts(sparse.csr_array(host))
+    if is_part:
+        parts, host = parts._replace(indptr=parts.indptr[40:]), host[40:]
+    found = gathered_parts(parts, np.asarray(rows, np.int64))
+    expected = sparse.csr_array(host[rows])
+    for one, other in zip(
+        found[:3], (expected.data, expected.indices, expected.indptr), strict=True
+    ):
+        np.testing.assert_array_equal(one, other)
+    assert found.data.dtype == dtype
 
 
 @pytest.mark.usefixtures("check_of_columns")

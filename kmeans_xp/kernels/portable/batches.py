@@ -8,7 +8,7 @@ from kmeans_xp.kernels.portable.assignment import ClusterTotals, cluster_sums, n
 from kmeans_xp.kernels.portable.steps import update_centroids
 from kmeans_xp.kernels.rows import Rows
 
-__all__ = ["BatchMeans", "batch_means"]
+__all__ = ["BatchMeans", "Placed", "batch_means", "placed_at_rows"]
 
 
 class BatchMeans(NamedTuple):
@@ -64,3 +64,45 @@ def batch_means(rows: Rows, centroids: Array, mass: Array, *, xp: Namespace) -> 
         weighted = weighted * xp.astype(rows.weights, dtype, copy=False)
     signals = xp.concat([xp.stack([xp.sum(weighted), update.signals[0]]), new_mass])
     return BatchMeans(update.centroids, new_mass, signals)
+
+
+class Placed(NamedTuple):
+    """Centroids of which some were put at rows.
+
+    Parameters
+    ----------
+    centroids : array of shape (n_clusters, n_features)
+    sq_shift : array of shape ()
+        The sum of the squared distances of all from where they were before the batch.
+    """
+
+    centroids: Array
+    sq_shift: Array
+
+
+@kernel(centroids="kd", before="kd", chosen="k", is_placed="k")
+def placed_at_rows(
+    rows: Rows, centroids: Array, before: Array, chosen: Array, is_placed: Array, *, xp: Namespace
+) -> Placed:
+    """Put some centroids at rows.
+
+    Parameters
+    ----------
+    rows : Rows of n_points
+    centroids : array of shape (n_clusters, n_features)
+    before : array of shape (n_clusters, n_features)
+        Where the centroids were before the batch.
+    chosen : integer array of shape (n_clusters,)
+        The row for each centroid that is placed; for others any row.
+    is_placed : array of bool, shape (n_clusters,)
+    xp : namespace
+
+    Returns
+    -------
+    Placed
+        In the dtype of the centroids; those that are not placed keep their bits.
+    """
+    # Rows for all, whatever their number: libraries that compile do so for each shape.
+    placed = xp.where(is_placed[:, None], rows.take(chosen).points, centroids)
+    difference = placed - before
+    return Placed(placed, xp.sum(difference * difference))
