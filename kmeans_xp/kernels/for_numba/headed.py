@@ -49,7 +49,8 @@ __all__ = ["N_AXES", "cheapest_axes", "headed_rows", "own_cost"]
 
 #: lengths of heads that are tried
 N_AXES = (8, 16, 32)
-
+#: number of blocks of centroids whose likeliest is measured
+_FEW_BLOCKS = 1024 // CODED_BLOCK
 #: factor that makes a number of float32 less than what it was rounded from
 _DOWN = 2.0**-22
 
@@ -102,9 +103,9 @@ _collect = collect_by(_no_error)
 
 
 @inline
-def _cluster_with(score, tops, scores, row, n_blocks):
-    """Return the number of a column with this score."""
-    for block in range(n_blocks):
+def _column_with(score, tops, scores, row, n_blocks, first, end):
+    """Return the number of a column of some blocks with this score."""
+    for block in range(first, end):
         mask = lanes_above(tops, (row * n_blocks + block) * LANES, score)
         if mask != 0:
             start = block * CODED_BLOCK + lowest_bit(mask)
@@ -116,7 +117,7 @@ def _cluster_with(score, tops, scores, row, n_blocks):
 
 @inline
 def _measure_likeliest(n_rows, first_block, n_blocks, n_features, data, centroids, room):
-    """Raise what each row's best score is at least, by its likeliest centroid of some blocks.
+    """Raise what each row's best score is at least, by the likeliest centroid of each few blocks.
 
     Returns the number of scores.
     """
@@ -127,16 +128,19 @@ def _measure_likeliest(n_rows, first_block, n_blocks, n_features, data, centroid
     for row in range(n_rows):
         if scales[row] == 0.0:
             continue
-        top = greatest_of(tops, row * n_blocks * LANES, n_blocks * LANES)
-        if top < least[row]:
-            continue
-        cluster = first_block * CODED_BLOCK + _cluster_with(top, tops, scores, row, n_blocks)
-        product = score_row(centred, row * width, n_features, numbers, cluster * n_features)
-        score = np.float64(biases[cluster]) + np.float64(product)
-        error = error_of_score(row_lengths[row], cluster, data, biases, lengths, 1)
-        low = (score - error) / (data.unit * data.unit)
-        least[row] = max(least[row], np.float32(low - abs(low) * _DOWN))
-        n_measured += 1
+        for start in range(0, n_blocks, _FEW_BLOCKS):
+            end = min(start + _FEW_BLOCKS, n_blocks)
+            top = greatest_of(tops, (row * n_blocks + start) * LANES, (end - start) * LANES)
+            if top < least[row]:
+                continue
+            column = _column_with(top, tops, scores, row, n_blocks, start, end)
+            cluster = first_block * CODED_BLOCK + column
+            product = score_row(centred, row * width, n_features, numbers, cluster * n_features)
+            score = np.float64(biases[cluster]) + np.float64(product)
+            error = error_of_score(row_lengths[row], cluster, data, biases, lengths, 1)
+            low = (score - error) / (data.unit * data.unit)
+            least[row] = max(least[row], np.float32(low - abs(low) * _DOWN))
+            n_measured += 1
     return n_measured
 
 
@@ -259,20 +263,20 @@ def cheapest_axes(some: Floats, centroids: Floats) -> tuple[Axes | None, float]:
     n_clusters, n_features = centroids.shape
     columns = principal_axes(some, N_AXES[-1])
     few = some[::2]
-    biases = np.square(centroids).sum(axis=1) / -2
-    scores = few @ centroids.T + biases
     heads, others = few @ columns, centroids @ columns
     squares, other_squares = (np.square(each).sum(axis=1) for each in (few, centroids))
-    best, least = None, np.inf
+    biases = other_squares / -2
+    ones, best, least = np.ones_like(squares), None, np.inf
     for n_axes in N_AXES:
         head, other = heads[:, :n_axes], others[:, :n_axes]
         rest, other_rest = (
             np.sqrt(np.maximum(whole - np.square(part).sum(axis=1), 0.0))
             for whole, part in ((squares, head), (other_squares, other))
         )
-        uppers = head @ other.T + biases + np.outer(rest, other_rest)
-        likeliest = np.take_along_axis(scores, uppers.argmax(axis=1)[:, None], axis=1)
-        n_found = (uppers >= likeliest).sum(axis=1)
+        uppers = np.c_[head, rest, ones] @ np.c_[other, other_rest, biases].T
+        likeliest = uppers.argmax(axis=1)
+        scores = (few * centroids[likeliest]).sum(axis=1) + biases[likeliest]
+        n_found = np.count_nonzero(uppers >= scores[:, None], axis=1)
         # Some rows with very many candidates send their tiles, and later ones, to the dense kernel.
         each = cost_of(n_found, n_found + 1, n_features)
         cost = own_cost(n_clusters, n_features, n_axes) + float(each.mean())
