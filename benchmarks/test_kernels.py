@@ -44,8 +44,8 @@ N_PROBLEMS = 8
 
 #: kernels that say how work is done, and do none
 SAYING_HOW = {
-    *("are_steps_short", "batched_steps_of", "keeps_bounds", "rules_out_scores", "steps_of"),
-    "takes_whole_runs",
+    *("are_steps_short", "batched_steps_of", "keeps_bounds", "labels_each_row_alone"),
+    *("rules_out_scores", "steps_of", "takes_whole_runs"),
 }
 
 
@@ -88,6 +88,7 @@ def arguments(kernel_name: str, size: Size, library: Any) -> tuple[Any, ...]:
         "column_moments": (rows,),
         "drawn": (closest, None, uniforms, "left"),
         "halves_of": (rows, halves, None, placed[:2, :]),
+        "in_places": (halves, library.asarray(rng.permutation(size.n_points))),
         "lloyd_steps": (rows, placed, 3, 0.0),
         "lloyd_step_batched": (rows, library.xp.stack([placed, placed])),
         "places_by_half": (halves,),

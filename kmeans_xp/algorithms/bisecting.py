@@ -13,13 +13,22 @@ from kmeans_xp.algorithms.seeding import n_with_weight
 from kmeans_xp.blocks import Blocks, Members, PerRow
 from kmeans_xp.devices import (
     Array,
+    Device,
     Namespace,
     device_of,
     from_host,
     to_host,
     within_budget,
 )
-from kmeans_xp.kernels import Halves, Rows, halves_of, nearest_labels, places_by_half
+from kmeans_xp.kernels import (
+    Halves,
+    Rows,
+    halves_of,
+    in_places,
+    labels_each_row_alone,
+    nearest_labels,
+    places_by_half,
+)
 
 __all__ = [
     "LEAF",
@@ -174,6 +183,9 @@ class _Parts(Protocol):
     def divide(self, node: int, split: LloydResult, n_left: int, left: int) -> None:
         """Give the rows of a leaf to the nodes ``left`` and ``left + 1``."""
 
+    def labels(self, centroids: Array, children: Children) -> PerRow:
+        """Return the labels that ``tree_labels`` gives."""
+
 
 def bisecting(
     blocks: Blocks,
@@ -272,7 +284,10 @@ def bisecting(
         if on_split is not None and on_split(tree.after(leaf, sq_shift, xp=xp)):
             break
     n_empty = sum(leaf.n_rows == 0 for _, leaf in tree.leaves)
-    return _finished(blocks, xp.concat(tree.centroids), tuple(tree.children), n_empty)
+    centroids, children = xp.concat(tree.centroids), tuple(tree.children)
+    labels = parts.labels(centroids, children)
+    inertia = inertia_of(blocks, labels, leaf_centroids(centroids, children, xp=xp))
+    return Bisected(centroids, children, labels, inertia, n_empty)
 
 
 def _grow_again(tree: _Tree, before: Bisection, parts: _Parts) -> None:
@@ -308,12 +323,6 @@ def _centroid_twice(leaf: _Leaf, tree: _Tree, blocks: Blocks, metric: str) -> Ar
         side = (leaf.node + 1) % 2
         point = tree.centroids[(leaf.node + 1) // 2][side : side + 1, :]
     return blocks.xp.concat([point, point])
-
-
-def _finished(blocks: Blocks, centroids: Array, children: Children, n_empty: int) -> Bisected:
-    labels = blocks.map_rows(tree_labels, centroids, children)
-    inertia = inertia_of(blocks, labels, leaf_centroids(centroids, children, xp=blocks.xp))
-    return Bisected(centroids, children, labels, inertia, n_empty)
 
 
 def leaf_centroids(centroids: Array, children: Children, *, xp: Namespace) -> Array:
@@ -371,6 +380,23 @@ class _InOnePiece:
         self._indices[left] = xp.asarray(ordered[:n_left], copy=True)
         self._indices[left + 1] = xp.asarray(ordered[n_left:], copy=True)
 
+    def labels(self, centroids: Array, children: Children) -> PerRow:
+        """Return the leaf of each row."""
+        blocks, xp = self._blocks, self._blocks.xp
+        if not blocks.reduce(labels_each_row_alone, centroids):
+            return blocks.map_rows(tree_labels, centroids, children)
+        places, labels, n_leaves = [], [], 0
+        for node, pair in _from_the_left(children):
+            if node in self._indices:
+                # Nodes below this one were not split by their rows: the first leaf has them all.
+                indices = self._indices[node]
+                if indices is None:
+                    return blocks.map_rows(_filled, n_leaves)
+                places.append(indices)
+                labels.append(np.full(len(indices), n_leaves, dtype=np.int32))
+            n_leaves += pair == LEAF
+        return blocks.cut(_labels_at(places, labels, blocks.device, xp=xp))
+
 
 class _InBlocks:
     """Rows in several blocks; each row keeps the number of its leaf."""
@@ -399,6 +425,10 @@ class _InBlocks:
             return
         per_row = (split.labels, self._nodes)
         self._nodes = self._blocks.map_rows(_further_nodes, node, left, per_row=per_row)
+
+    def labels(self, centroids: Array, children: Children) -> PerRow:
+        """Return the labels of one more visit."""
+        return self._blocks.map_rows(tree_labels, centroids, children)
 
 
 def _halves_of_node(
@@ -462,7 +492,7 @@ def _tile_labels(rows: Rows, centroids: Array, children: Children, *, xp: Namesp
         n_rows = rows.n_points if indices is None else int(indices.shape[0])
         if left < 0:
             if indices is None:
-                return xp.full((n_rows,), n_leaves, dtype=xp.int32, device=rows.device)
+                return _filled(rows, n_leaves, xp=xp)
             places.append(indices)
             labels.append(np.full(n_rows, n_leaves, dtype=np.int32))
             n_leaves += 1
@@ -475,5 +505,14 @@ def _tile_labels(rows: Rows, centroids: Array, children: Children, *, xp: Namesp
             order = places_by_half(sides, xp=xp)
             ordered = order if indices is None else xp.take(indices, order)
             reached[left], reached[right] = ordered[:n_left], ordered[n_left:]
-    found = from_host(np.concatenate(labels), xp=xp, device=rows.device)
-    return xp.take(found, xp.argsort(xp.concat(places)))
+    return _labels_at(places, labels, rows.device, xp=xp)
+
+
+def _filled(rows: Rows, label: int, *, xp: Namespace) -> Array:
+    return xp.full((rows.n_points,), label, dtype=xp.int32, device=rows.device)
+
+
+def _labels_at(places: list[Array], labels: list[Any], device: Device, *, xp: Namespace) -> Array:
+    """Return the labels of all leaves' rows, from the places that these have among all rows."""
+    found = from_host(np.concatenate(labels), xp=xp, device=device)
+    return in_places(found, xp.concat(places), xp=xp)

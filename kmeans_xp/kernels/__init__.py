@@ -31,7 +31,13 @@ from kmeans_xp.kernels.portable.bounds import (
     rules_out_scores,
 )
 from kmeans_xp.kernels.portable.directions import sphere_factors, without_direction
-from kmeans_xp.kernels.portable.halves import Halves, halves_of, places_by_half
+from kmeans_xp.kernels.portable.halves import (
+    Halves,
+    halves_of,
+    in_places,
+    labels_each_row_alone,
+    places_by_half,
+)
 from kmeans_xp.kernels.portable.least import places_of_least
 from kmeans_xp.kernels.portable.moments import (
     BothMoments,
@@ -122,9 +128,11 @@ __all__ = [
     "compile_ahead",
     "drawn",
     "halves_of",
+    "in_places",
     "keeps_bounds",
     "kernel",
     "kernels",
+    "labels_each_row_alone",
     "lloyd_step",
     "lloyd_step_batched",
     "lloyd_steps",

@@ -946,6 +946,32 @@ def verify_places_by_half(result: Any, trial: Trial, truth: Truth) -> None:
     np.testing.assert_array_equal(places, np.argsort(trial.labels % 2, kind="stable"))
 
 
+def values_and_places(trial: Trial) -> tuple[Any, ...]:
+    places = trial.library.asarray(permuted(trial), trial.labels_dtype)
+    return trial.placed(trial.labels, "int32"), places
+
+
+def permuted(trial: Trial) -> Any:
+    return np.random.default_rng(0).permutation(trial.shape[0])
+
+
+def verify_in_places(result: Any, trial: Trial, truth: Truth) -> None:
+    found = trial.read(result, "int32", trial.shape[:1])
+    np.testing.assert_array_equal(found[permuted(trial)], trial.labels)
+
+
+def verify_labels_each_row_alone(result: Any, trial: Trial, truth: Truth) -> None:
+    """Compare the labels of all rows with those of some in another order, if it says so."""
+    assert isinstance(result, bool)
+    if not result:
+        return
+    nearest = beside(trial.body, nearest_labels, trial.library)
+    some = trial.library.asarray(permuted(trial)[: -(-trial.shape[0] // 2)], "int64")
+    of_all = nearest(trial.rows, trial.centroids, xp=trial.xp)
+    of_some = nearest(trial.rows.gathered(some), trial.centroids, xp=trial.xp)
+    np.testing.assert_array_equal(of_some, of_all[some])
+
+
 def verify_places_of_least(result: Any, trial: Trial, truth: Truth) -> None:
     n = min(distances_and_a_half(trial)[1], trial.shape[0])
     assert trial.xp.isdtype(result.dtype, "integral")
@@ -1099,7 +1125,9 @@ CONTRACTS = {
     "column_moments": Contract(lambda trial: (trial.rows,), verify_column_moments),
     "drawn": Contract(values_weights_and_uniforms, verify_drawn),
     "halves_of": Contract(rows_in_halves, verify_halves_of),
+    "in_places": Contract(values_and_places, verify_in_places),
     "keeps_bounds": Contract(lambda trial: (trial.rows,), verify_keeps_bounds),
+    "labels_each_row_alone": Contract(rows_and_centroids, verify_labels_each_row_alone),
     "lloyd_steps": Contract(rows_centroids_and_ends, verify_lloyd_steps),
     "lloyd_step": Contract(rows_and_centroids, verify_lloyd_step),
     "lloyd_step_batched": Contract(rows_and_restarts, verify_lloyd_step_batched),

@@ -1,4 +1,4 @@
-"""Inertia and counts of the two clusters of a split, in one pass."""
+"""Inertia and counts of the two clusters of a split, in one pass; labels that rows have alone."""
 
 from typing import Any
 
@@ -31,7 +31,7 @@ from kmeans_xp.kernels.for_numba.tiling import (
     tile_rows,
     weights_of,
 )
-from kmeans_xp.kernels.portable.halves import Halves, halves_of
+from kmeans_xp.kernels.portable.halves import Halves, halves_of, labels_each_row_alone
 from kmeans_xp.kernels.trees import merged_in_tree
 
 __all__: list[str] = []
@@ -85,3 +85,9 @@ def halves_in_a_pass(rows: Dense, labels: Labels, is_member: Any, centroids: Flo
     parts = in_parts(measured, rows.n_points, n_tasks, dtype)
     inertia, *counts = merged_in_tree(parts).reshape(2, _N_NUMBERS).T
     return Halves(inertia, *(each.astype(np.int64) for each in counts))
+
+
+@override(labels_each_row_alone, on_sphere=True)
+def by_scores_of_their_own(rows: Dense, centroids: Floats) -> bool:
+    """Say so: a row's scores add up its features in turn, whatever proves its label."""
+    return True
