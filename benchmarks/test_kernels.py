@@ -98,6 +98,7 @@ def arguments(kernel_name: str, size: Size, library: Any) -> tuple[Any, ...]:
         "silhouette_distances": (rows.part(0, n_paired), clusters, order, (0, 1, n_paired)),
         "solved_at_once": (problems, None, draws, options),
         "sphere_factors": (rows,),
+        "split_at_once": (rows, placed[:2, :], 3, 0.0),
         "spread": (moments, moments, rows.origin),
         "starts_at_once": (rows, starts, size.n_clusters),
         "update_centroids": (totals, placed),

@@ -66,6 +66,7 @@ from kmeans_xp.kernels.portable.seeding import (
     where_reached,
 )
 from kmeans_xp.kernels.portable.silhouette import SilhouetteDistances, silhouette_distances
+from kmeans_xp.kernels.portable.splits import Split, split_at_once
 from kmeans_xp.kernels.portable.stepping import Step, Steps, batched_steps_of, steps_of
 from kmeans_xp.kernels.portable.steps import (
     LloydSteps,
@@ -107,6 +108,7 @@ __all__ = [
     "Solved",
     "SparseRows",
     "SphereRows",
+    "Split",
     "Spread",
     "Step",
     "Steps",
@@ -151,6 +153,7 @@ __all__ = [
     "silhouette_distances",
     "solved_at_once",
     "sphere_factors",
+    "split_at_once",
     "spread",
     "sq_distances",
     "starts_at_once",

@@ -51,11 +51,13 @@ from kmeans_xp.kernels import (
     batched_steps_of,
     bounded_step,
     chosen_at_once,
+    halves_of,
     keeps_bounds,
     kernels,
     lloyd_step,
     lloyd_step_batched,
     nearest_labels,
+    runs_at_once,
     starts_at_once,
     steps_of,
     update_centroids,
@@ -946,6 +948,27 @@ def verify_places_by_half(result: Any, trial: Trial, truth: Truth) -> None:
     np.testing.assert_array_equal(places, np.argsort(trial.labels % 2, kind="stable"))
 
 
+def rows_and_pair(trial: Trial) -> tuple[Any, ...]:
+    return trial.rows, trial.placed(trial.problem.centroids[[0, -1]]), 3, 0.0
+
+
+def verify_split_at_once(result: Any, trial: Trial, truth: Truth) -> None:
+    """Compare with the run of the same folder, and with its halves, where there is a split."""
+    if result is None:
+        return
+    xp, (_, start, max_iter, tol) = trial.xp, rows_and_pair(trial)
+    at_once = beside(trial.body, runs_at_once, trial.library)
+    run = at_once(trial.rows, start[None, :, :], max_iter, tol, xp=xp)
+    n_iter, (labels,) = int(run.n_iter[0]), run.labels
+    np.testing.assert_array_equal(result.centroids, run.centroids[0])
+    assert result.sq_shift == run.signals[0, n_iter - 1, 0]
+    halves = beside(trial.body, halves_of, trial.library)
+    of_two = halves(trial.rows, labels, None, run.centroids[0], xp=xp)
+    for found, expected in zip(result.halves, of_two, strict=True):
+        np.testing.assert_array_equal(found, expected)
+    np.testing.assert_array_equal(result.places, np.argsort(labels, kind="stable"))
+
+
 def values_and_places(trial: Trial) -> tuple[Any, ...]:
     places = trial.library.asarray(permuted(trial), trial.labels_dtype)
     return trial.placed(trial.labels, "int32"), places
@@ -1140,6 +1163,7 @@ CONTRACTS = {
     "runs_at_once": Contract(rows_and_starts, verify_runs_at_once),
     "silhouette_distances": Contract(rows_in_clusters, verify_silhouette_distances),
     "sphere_factors": Contract(lambda trial: (trial.rows.seen_from(None),), verify_sphere_factors),
+    "split_at_once": Contract(rows_and_pair, verify_split_at_once),
     "spread": Contract(moments_about, verify_spread),
     "sq_distances": Contract(rows_and_centroids, verify_sq_distances),
     "starts_at_once": Contract(rows_and_uniforms, verify_starts_at_once),

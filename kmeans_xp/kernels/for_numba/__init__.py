@@ -28,6 +28,7 @@ from kmeans_xp.kernels.for_numba import (
     sparse_seeding,
     sparse_silhouette,
     sparse_stepping,
+    splits,
     waiting,
 )
 from kmeans_xp.kernels.for_numba.emitted.code_vectors import HAS_PRODUCTS
@@ -58,5 +59,6 @@ __all__ = [
     "sparse_seeding",
     "sparse_silhouette",
     "sparse_stepping",
+    "splits",
     "waiting",
 ]
