@@ -91,6 +91,7 @@ def arguments(kernel_name: str, size: Size, library: Any) -> tuple[Any, ...]:
         "in_places": (halves, library.asarray(rng.permutation(size.n_points))),
         "lloyd_steps": (rows, placed, 3, 0.0),
         "lloyd_step_batched": (rows, library.xp.stack([placed, placed])),
+        "means_on_sphere": (totals, placed),
         "places_by_half": (halves,),
         "places_of_least": (closest, N_CANDIDATES),
         "row_uniforms": (rows, 0, (1, 2), 0),

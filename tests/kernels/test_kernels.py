@@ -461,13 +461,32 @@ def totals_and_centroids(trial: Trial) -> tuple[Any, ...]:
 def verify_update_centroids(result: Any, trial: Trial, truth: Truth) -> None:
     assert isinstance(result, Update)
     sums, mass = trial.totals
-    old, is_empty = truth.centroids, mass == 0.0
-    eps, accumulated_eps = np.finfo(trial.problem.computing).eps, np.finfo(trial.accumulated).eps
-
+    old, is_empty, eps = truth.centroids, mass == 0.0, np.finfo(trial.problem.computing).eps
     new = trial.read(result.centroids, trial.problem.computing, old.shape)
     means = np.where(is_empty[:, None], old, sums / np.where(is_empty, 1.0, mass)[:, None])
     assert_within(new, means, np.where(is_empty[:, None], 0.0, 2 * eps * np.abs(means)))
+    assert_moved(result, new, trial, truth)
 
+
+def verify_means_on_sphere(result: Any, trial: Trial, truth: Truth) -> None:
+    assert isinstance(result, Update)
+    sums, mass = trial.totals
+    old, eps = truth.centroids, np.finfo(trial.problem.computing).eps
+    new = trial.read(result.centroids, trial.problem.computing, old.shape)
+    lengths = np.linalg.norm(sums, axis=1)[:, None]
+    directions = np.where(lengths > 0.0, RADIUS * sums / np.where(lengths > 0.0, lengths, 1.0), old)
+    # Shorter means may count as lost.
+    is_short = lengths < 100.0 * eps * np.sqrt(old.shape[1]) * mass[:, None]
+    expected = np.where(is_short & (lengths > 0.0), new, directions)
+    assert_within(new, expected, old.shape[1] * eps * np.ones_like(old))
+    assert_moved(result, new, trial, truth)
+
+
+def assert_moved(result: Update, new: Host, trial: Trial, truth: Truth) -> None:
+    """Check the signals of an update to these centroids."""
+    sums, mass = trial.totals
+    old, is_empty = truth.centroids, mass == 0.0
+    accumulated_eps = np.finfo(trial.accumulated).eps
     sq_shift, n_empty, explained = trial.read(result.signals, trial.accumulated, (3,))
     assert n_empty == is_empty.sum()
     roundings = (old.size + 6) * accumulated_eps
@@ -1154,6 +1173,7 @@ CONTRACTS = {
     "lloyd_steps": Contract(rows_centroids_and_ends, verify_lloyd_steps),
     "lloyd_step": Contract(rows_and_centroids, verify_lloyd_step),
     "lloyd_step_batched": Contract(rows_and_restarts, verify_lloyd_step_batched),
+    "means_on_sphere": Contract(totals_and_centroids, verify_means_on_sphere),
     "nearest_centroid": Contract(rows_and_centroids, verify_nearest_centroid),
     "nearest_labels": Contract(rows_and_centroids, verify_nearest_labels),
     "places_by_half": Contract(zeros_and_ones, verify_places_by_half),

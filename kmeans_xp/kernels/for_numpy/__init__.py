@@ -6,6 +6,7 @@ rounding at most. Importing a module here registers its kernels.
 
 from kmeans_xp.kernels.for_numpy import (
     assignment,
+    directions,
     halves,
     least,
     measuring,
@@ -16,7 +17,17 @@ from kmeans_xp.kernels.for_numpy import (
 )
 from kmeans_xp.kernels.sphere_tiles import register_sphere_tiles
 
-__all__ = ["assignment", "halves", "least", "measuring", "seeding", "silhouette", "sparse", "sums"]
+__all__ = [
+    "assignment",
+    "directions",
+    "halves",
+    "least",
+    "measuring",
+    "seeding",
+    "silhouette",
+    "sparse",
+    "sums",
+]
 
 #: bytes of rows to scale at a time, for ``SphereRows``
 _SCALED_BYTES = 2**22
