@@ -44,8 +44,8 @@ N_PROBLEMS = 8
 
 #: kernels that say how work is done, and do none
 SAYING_HOW = {
-    *("are_steps_short", "batched_steps_of", "keeps_bounds", "rules_out_scores", "steps_of"),
-    "takes_whole_runs",
+    *("are_steps_short", "batched_steps_of", "keeps_bounds", "labels_each_row_alone"),
+    *("rules_out_scores", "steps_of", "takes_whole_runs"),
 }
 
 
@@ -89,9 +89,11 @@ def arguments(kernel_name: str, size: Size, library: Any) -> tuple[Any, ...]:
         "column_moments": (rows,),
         "drawn": (closest, None, uniforms, "left"),
         "halves_of": (rows, halves, None, placed[:2, :]),
+        "in_places": (halves, library.asarray(rng.permutation(size.n_points))),
         "lloyd_steps": (rows, placed, 3, 0.0),
         "lloyd_step_batched": (rows, library.xp.stack([placed, placed])),
         "placed_at_rows": (rows, placed, placed, order[: size.n_clusters], is_placed),
+        "means_on_sphere": (totals, placed),
         "places_by_half": (halves,),
         "places_of_least": (closest, N_CANDIDATES),
         "row_uniforms": (rows, 0, (1, 2), 0),
@@ -99,6 +101,7 @@ def arguments(kernel_name: str, size: Size, library: Any) -> tuple[Any, ...]:
         "silhouette_distances": (rows.part(0, n_paired), clusters, order, (0, 1, n_paired)),
         "solved_at_once": (problems, None, draws, options),
         "sphere_factors": (rows,),
+        "split_at_once": (rows, placed[:2, :], 3, 0.0),
         "spread": (moments, moments, rows.origin),
         "starts_at_once": (rows, starts, size.n_clusters),
         "update_centroids": (totals, placed),

@@ -2,24 +2,35 @@
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from heapq import heapify, heappop, heappush
+from itertools import chain, islice
 from typing import Any, Literal, NamedTuple, Protocol
 
 import numpy as np
 
 from kmeans_xp import blocks as making
-from kmeans_xp.algorithms.lloyd import LloydResult, inertia_of, lloyd
+from kmeans_xp.algorithms.lloyd import inertia_of, lloyd
 from kmeans_xp.algorithms.restarts import best_of, runs_from
 from kmeans_xp.algorithms.seeding import n_with_weight
 from kmeans_xp.blocks import Blocks, Members, PerRow
 from kmeans_xp.devices import (
     Array,
+    Device,
     Namespace,
     device_of,
     from_host,
     to_host,
     within_budget,
 )
-from kmeans_xp.kernels import Halves, Rows, halves_of, nearest_labels, places_by_half
+from kmeans_xp.kernels import (
+    Halves,
+    Rows,
+    halves_of,
+    in_places,
+    labels_each_row_alone,
+    nearest_labels,
+    places_by_half,
+    split_at_once,
+)
 
 __all__ = [
     "LEAF",
@@ -162,17 +173,30 @@ class _Tree:
         return Bisection(centroids, tuple(self.children), inertia, sq_shift, leaf.node, one_points)
 
 
+class _Split(NamedTuple):
+    """How to split a leaf: by labels 0 and 1, or by the places of its rows, the left ones first."""
+
+    centroids: Array
+    sq_shift: float
+    halves: tuple[_Leaf, _Leaf]
+    labels: PerRow | None = None
+    places: Array | None = None
+
+
 class _Parts(Protocol):
     """The rows of each leaf, by the number of its node."""
 
     def part(self, node: int) -> Blocks:
         """Return the rows of a leaf."""
 
-    def halves(self, node: int, part: Blocks, split: LloydResult) -> Halves:
+    def halves(self, node: int, part: Blocks, centroids: Array, labels: PerRow) -> Halves:
         """Return the inertia and the counts of the two halves."""
 
-    def divide(self, node: int, split: LloydResult, n_left: int, left: int) -> None:
+    def divide(self, node: int, split: _Split, left: int) -> None:
         """Give the rows of a leaf to the nodes ``left`` and ``left + 1``."""
+
+    def labels(self, centroids: Array, children: Children) -> PerRow:
+        """Return the labels that ``tree_labels`` gives."""
 
 
 def bisecting(
@@ -245,11 +269,7 @@ def bisecting(
     root = xp.zeros((1, blocks.n_features), dtype=blocks.dtype, device=blocks.device)
     if n_clusters == 1:
         root = lloyd(blocks, root, max_iter=1, metric=metric).centroids  # the weighted mean
-    options: dict[str, Any] = {"max_iter": max_iter, "tol": tol, "algorithm": algorithm}
-
-    def runs_in(part: Blocks) -> Iterable[LloydResult]:
-        return runs_from(part, starts(part), metric=metric, **options)
-
+    options = {"max_iter": max_iter, "tol": tol, "algorithm": algorithm, "metric": metric}
     whole = _Leaf(n_rows=blocks.n_points, n_weighted=n_weighted)
     tree = _Tree(root, whole, strategy, () if before is None else before.one_points)
     if before is not None:
@@ -261,18 +281,21 @@ def bisecting(
             tree.split(leaf, _centroid_twice(leaf, tree, blocks, metric), (leaf, _Leaf()))
             sq_shift = 0.0
         else:
-            best, halves = _best_split(leaf, parts, runs_in)
-            if not all(half.n_weighted for half in halves):
+            split = _best_split(leaf, parts, starts, options)
+            if not all(half.n_weighted for half in split.halves):
                 tree.one_points.add(leaf.node)
                 tree.put(leaf)
                 continue
-            parts.divide(leaf.node, best, halves[0].n_rows, tree.n_nodes)
-            tree.split(leaf, best.centroids, halves)
-            sq_shift = best.iterations[-1].sq_shift
+            parts.divide(leaf.node, split, tree.n_nodes)
+            tree.split(leaf, split.centroids, split.halves)
+            sq_shift = split.sq_shift
         if on_split is not None and on_split(tree.after(leaf, sq_shift, xp=xp)):
             break
     n_empty = sum(leaf.n_rows == 0 for _, leaf in tree.leaves)
-    return _finished(blocks, xp.concat(tree.centroids), tuple(tree.children), n_empty)
+    centroids, children = xp.concat(tree.centroids), tuple(tree.children)
+    labels = parts.labels(centroids, children)
+    inertia = inertia_of(blocks, labels, leaf_centroids(centroids, children, xp=xp))
+    return Bisected(centroids, children, labels, inertia, n_empty)
 
 
 def _grow_again(tree: _Tree, before: Bisection, parts: _Parts) -> None:
@@ -284,20 +307,41 @@ def _grow_again(tree: _Tree, before: Bisection, parts: _Parts) -> None:
             tree.split(leaf, pair, (leaf, _Leaf()))
             continue
         part = parts.part(leaf.node)
-        split = LloydResult(pair, part.map_rows(nearest_labels, pair), 0.0, ())
-        halves = _leaves(parts.halves(leaf.node, part, split))
-        parts.divide(leaf.node, split, halves[0].n_rows, left)
+        labels = part.map_rows(nearest_labels, pair)
+        halves = _leaves(parts.halves(leaf.node, part, pair, labels))
+        parts.divide(leaf.node, _Split(pair, 0.0, halves, labels), left)
         tree.split(leaf, pair, halves)
 
 
 def _best_split(
-    leaf: _Leaf, parts: _Parts, runs_in: Callable[[Blocks], Iterable[LloydResult]]
-) -> tuple[LloydResult, tuple[_Leaf, _Leaf]]:
-    """Return the best of several runs in a leaf, and its halves; free the copy of the rows."""
+    leaf: _Leaf,
+    parts: _Parts,
+    starts: Callable[[Blocks], Iterable[Array]],
+    options: dict[str, Any],
+) -> _Split:
+    """Return the best of several runs in a leaf; free the copy of the rows."""
     part = parts.part(leaf.node)
-    best = best_of(runs_in(part))
+    given = iter(starts(part))
+    first = list(islice(given, 2))
+    if len(first) == 1 and (split := _split_at_once(part, first[0], **options)) is not None:
+        return split
+    best = best_of(runs_from(part, chain(first, given), **options))
     assert best is not None
-    return best, _leaves(parts.halves(leaf.node, part, best))
+    halves = _leaves(parts.halves(leaf.node, part, best.centroids, best.labels))
+    return _Split(best.centroids, best.iterations[-1].sq_shift, halves, best.labels)
+
+
+def _split_at_once(
+    part: Blocks, start: Array, *, max_iter: int, tol: float, algorithm: str, metric: str
+) -> _Split | None:
+    """Return the split from a start, if one call can make all of it."""
+    is_plain = algorithm in ("auto", "lloyd") and metric == "euclidean" and tol >= 0.0
+    if part.whole is None or not is_plain:
+        return None
+    split = part.reduce(split_at_once, start, max_iter, tol)
+    if split is None:
+        return None
+    return _Split(split.centroids, split.sq_shift, _leaves(split.halves), places=split.places)
 
 
 def _centroid_twice(leaf: _Leaf, tree: _Tree, blocks: Blocks, metric: str) -> Array:
@@ -308,12 +352,6 @@ def _centroid_twice(leaf: _Leaf, tree: _Tree, blocks: Blocks, metric: str) -> Ar
         side = (leaf.node + 1) % 2
         point = tree.centroids[(leaf.node + 1) // 2][side : side + 1, :]
     return blocks.xp.concat([point, point])
-
-
-def _finished(blocks: Blocks, centroids: Array, children: Children, n_empty: int) -> Bisected:
-    labels = blocks.map_rows(tree_labels, centroids, children)
-    inertia = inertia_of(blocks, labels, leaf_centroids(centroids, children, xp=blocks.xp))
-    return Bisected(centroids, children, labels, inertia, n_empty)
 
 
 def leaf_centroids(centroids: Array, children: Children, *, xp: Namespace) -> Array:
@@ -357,19 +395,39 @@ class _InOnePiece:
             return self._blocks
         return making.of_rows(self._blocks.gathered(indices), xp=self._blocks.xp)
 
-    def halves(self, node: int, part: Blocks, split: LloydResult) -> Halves:
+    def halves(self, node: int, part: Blocks, centroids: Array, labels: PerRow) -> Halves:
         """Return the inertia and the counts of the two halves."""
-        halves: Halves = part.reduce(_halves_of_all, split.centroids, per_row=(split.labels,))
+        halves: Halves = part.reduce(_halves_of_all, centroids, per_row=(labels,))
         return halves
 
-    def divide(self, node: int, split: LloydResult, n_left: int, left: int) -> None:
+    def divide(self, node: int, split: _Split, left: int) -> None:
         """Give the rows of a leaf to two nodes."""
         xp, indices = self._blocks.xp, self._indices.pop(node)
-        order = places_by_half(split.labels.whole(), xp=xp)
+        order, n_left = split.places, split.halves[0].n_rows
+        if order is None:
+            assert split.labels is not None
+            order = places_by_half(split.labels.whole(), xp=xp)
         ordered = order if indices is None else xp.take(indices, order)
         # Copies: views would keep the whole array alive.
         self._indices[left] = xp.asarray(ordered[:n_left], copy=True)
         self._indices[left + 1] = xp.asarray(ordered[n_left:], copy=True)
+
+    def labels(self, centroids: Array, children: Children) -> PerRow:
+        """Return the leaf of each row."""
+        blocks, xp = self._blocks, self._blocks.xp
+        if not blocks.reduce(labels_each_row_alone, centroids):
+            return blocks.map_rows(tree_labels, centroids, children)
+        places, labels, n_leaves = [], [], 0
+        for node, pair in _from_the_left(children):
+            if node in self._indices:
+                # Nodes below this one were not split by their rows: the first leaf has them all.
+                indices = self._indices[node]
+                if indices is None:
+                    return blocks.map_rows(_filled, n_leaves)
+                places.append(indices)
+                labels.append(np.full(len(indices), n_leaves, dtype=np.int32))
+            n_leaves += pair == LEAF
+        return blocks.cut(_labels_at(places, labels, blocks.device, xp=xp))
 
 
 class _InBlocks:
@@ -383,22 +441,27 @@ class _InBlocks:
         """Return all rows, with weight zero for those of other leaves."""
         return self._blocks if self._nodes is None else Members(self._blocks, self._nodes, node)
 
-    def halves(self, node: int, part: Blocks, split: LloydResult) -> Halves:
+    def halves(self, node: int, part: Blocks, centroids: Array, labels: PerRow) -> Halves:
         """Return the inertia and the counts of the two halves."""
         if self._nodes is None:
-            halves: Halves = part.reduce(_halves_of_all, split.centroids, per_row=(split.labels,))
+            halves: Halves = part.reduce(_halves_of_all, centroids, per_row=(labels,))
         else:
-            per_row = (split.labels, self._nodes)
-            halves = self._blocks.reduce(_halves_of_node, split.centroids, node, per_row=per_row)
+            per_row = (labels, self._nodes)
+            halves = self._blocks.reduce(_halves_of_node, centroids, node, per_row=per_row)
         return halves
 
-    def divide(self, node: int, split: LloydResult, n_left: int, left: int) -> None:
+    def divide(self, node: int, split: _Split, left: int) -> None:
         """Give the rows of a leaf to two nodes."""
+        assert split.labels is not None  # only rows in one piece are split at once
         if self._nodes is None:
             self._nodes = self._blocks.map_rows(_first_nodes, left, per_row=(split.labels,))
             return
         per_row = (split.labels, self._nodes)
         self._nodes = self._blocks.map_rows(_further_nodes, node, left, per_row=per_row)
+
+    def labels(self, centroids: Array, children: Children) -> PerRow:
+        """Return the labels of one more visit."""
+        return self._blocks.map_rows(tree_labels, centroids, children)
 
 
 def _halves_of_node(
@@ -462,7 +525,7 @@ def _tile_labels(rows: Rows, centroids: Array, children: Children, *, xp: Namesp
         n_rows = rows.n_points if indices is None else int(indices.shape[0])
         if left < 0:
             if indices is None:
-                return xp.full((n_rows,), n_leaves, dtype=xp.int32, device=rows.device)
+                return _filled(rows, n_leaves, xp=xp)
             places.append(indices)
             labels.append(np.full(n_rows, n_leaves, dtype=np.int32))
             n_leaves += 1
@@ -475,5 +538,14 @@ def _tile_labels(rows: Rows, centroids: Array, children: Children, *, xp: Namesp
             order = places_by_half(sides, xp=xp)
             ordered = order if indices is None else xp.take(indices, order)
             reached[left], reached[right] = ordered[:n_left], ordered[n_left:]
-    found = from_host(np.concatenate(labels), xp=xp, device=rows.device)
-    return xp.take(found, xp.argsort(xp.concat(places)))
+    return _labels_at(places, labels, rows.device, xp=xp)
+
+
+def _filled(rows: Rows, label: int, *, xp: Namespace) -> Array:
+    return xp.full((rows.n_points,), label, dtype=xp.int32, device=rows.device)
+
+
+def _labels_at(places: list[Array], labels: list[Any], device: Device, *, xp: Namespace) -> Array:
+    """Return the labels of all leaves' rows, from the places that these have among all rows."""
+    found = from_host(np.concatenate(labels), xp=xp, device=device)
+    return in_places(found, xp.concat(places), xp=xp)

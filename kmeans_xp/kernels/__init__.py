@@ -36,7 +36,13 @@ from kmeans_xp.kernels.portable.bounds import (
     rules_out_scores,
 )
 from kmeans_xp.kernels.portable.directions import sphere_factors, without_direction
-from kmeans_xp.kernels.portable.halves import Halves, halves_of, places_by_half
+from kmeans_xp.kernels.portable.halves import (
+    Halves,
+    halves_of,
+    in_places,
+    labels_each_row_alone,
+    places_by_half,
+)
 from kmeans_xp.kernels.portable.least import places_of_least
 from kmeans_xp.kernels.portable.moments import (
     BothMoments,
@@ -65,6 +71,7 @@ from kmeans_xp.kernels.portable.seeding import (
     where_reached,
 )
 from kmeans_xp.kernels.portable.silhouette import SilhouetteDistances, silhouette_distances
+from kmeans_xp.kernels.portable.splits import Split, split_at_once
 from kmeans_xp.kernels.portable.stepping import Step, Steps, batched_steps_of, steps_of
 from kmeans_xp.kernels.portable.steps import (
     LloydSteps,
@@ -107,6 +114,7 @@ __all__ = [
     "Solved",
     "SparseRows",
     "SphereRows",
+    "Split",
     "Spread",
     "Step",
     "Steps",
@@ -128,9 +136,11 @@ __all__ = [
     "compile_ahead",
     "drawn",
     "halves_of",
+    "in_places",
     "keeps_bounds",
     "kernel",
     "kernels",
+    "labels_each_row_alone",
     "lloyd_step",
     "lloyd_step_batched",
     "lloyd_steps",
@@ -150,6 +160,7 @@ __all__ = [
     "silhouette_distances",
     "solved_at_once",
     "sphere_factors",
+    "split_at_once",
     "spread",
     "sq_distances",
     "starts_at_once",

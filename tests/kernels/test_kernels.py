@@ -52,11 +52,13 @@ from kmeans_xp.kernels import (
     batched_steps_of,
     bounded_step,
     chosen_at_once,
+    halves_of,
     keeps_bounds,
     kernels,
     lloyd_step,
     lloyd_step_batched,
     nearest_labels,
+    runs_at_once,
     starts_at_once,
     steps_of,
     update_centroids,
@@ -460,13 +462,32 @@ def totals_and_centroids(trial: Trial) -> tuple[Any, ...]:
 def verify_update_centroids(result: Any, trial: Trial, truth: Truth) -> None:
     assert isinstance(result, Update)
     sums, mass = trial.totals
-    old, is_empty = truth.centroids, mass == 0.0
-    eps, accumulated_eps = np.finfo(trial.problem.computing).eps, np.finfo(trial.accumulated).eps
-
+    old, is_empty, eps = truth.centroids, mass == 0.0, np.finfo(trial.problem.computing).eps
     new = trial.read(result.centroids, trial.problem.computing, old.shape)
     means = np.where(is_empty[:, None], old, sums / np.where(is_empty, 1.0, mass)[:, None])
     assert_within(new, means, np.where(is_empty[:, None], 0.0, 2 * eps * np.abs(means)))
+    assert_moved(result, new, trial, truth)
 
+
+def verify_means_on_sphere(result: Any, trial: Trial, truth: Truth) -> None:
+    assert isinstance(result, Update)
+    sums, mass = trial.totals
+    old, eps = truth.centroids, np.finfo(trial.problem.computing).eps
+    new = trial.read(result.centroids, trial.problem.computing, old.shape)
+    lengths = np.linalg.norm(sums, axis=1)[:, None]
+    directions = np.where(lengths > 0.0, RADIUS * sums / np.where(lengths > 0.0, lengths, 1.0), old)
+    # Shorter means may count as lost.
+    is_short = lengths < 100.0 * eps * np.sqrt(old.shape[1]) * mass[:, None]
+    expected = np.where(is_short & (lengths > 0.0), new, directions)
+    assert_within(new, expected, old.shape[1] * eps * np.ones_like(old))
+    assert_moved(result, new, trial, truth)
+
+
+def assert_moved(result: Update, new: Host, trial: Trial, truth: Truth) -> None:
+    """Check the signals of an update to these centroids."""
+    sums, mass = trial.totals
+    old, is_empty = truth.centroids, mass == 0.0
+    accumulated_eps = np.finfo(trial.accumulated).eps
     sq_shift, n_empty, explained = trial.read(result.signals, trial.accumulated, (3,))
     assert n_empty == is_empty.sum()
     roundings = (old.size + 6) * accumulated_eps
@@ -974,6 +995,53 @@ def verify_places_by_half(result: Any, trial: Trial, truth: Truth) -> None:
     np.testing.assert_array_equal(places, np.argsort(trial.labels % 2, kind="stable"))
 
 
+def rows_and_pair(trial: Trial) -> tuple[Any, ...]:
+    return trial.rows, trial.placed(trial.problem.centroids[[0, -1]]), 3, 0.0
+
+
+def verify_split_at_once(result: Any, trial: Trial, truth: Truth) -> None:
+    """Compare with the run of the same folder, and with its halves, where there is a split."""
+    if result is None:
+        return
+    xp, (_, start, max_iter, tol) = trial.xp, rows_and_pair(trial)
+    at_once = beside(trial.body, runs_at_once, trial.library)
+    run = at_once(trial.rows, start[None, :, :], max_iter, tol, xp=xp)
+    n_iter, (labels,) = int(run.n_iter[0]), run.labels
+    np.testing.assert_array_equal(result.centroids, run.centroids[0])
+    assert result.sq_shift == run.signals[0, n_iter - 1, 0]
+    halves = beside(trial.body, halves_of, trial.library)
+    of_two = halves(trial.rows, labels, None, run.centroids[0], xp=xp)
+    for found, expected in zip(result.halves, of_two, strict=True):
+        np.testing.assert_array_equal(found, expected)
+    np.testing.assert_array_equal(result.places, np.argsort(labels, kind="stable"))
+
+
+def values_and_places(trial: Trial) -> tuple[Any, ...]:
+    places = trial.library.asarray(permuted(trial), trial.labels_dtype)
+    return trial.placed(trial.labels, "int32"), places
+
+
+def permuted(trial: Trial) -> Any:
+    return np.random.default_rng(0).permutation(trial.shape[0])
+
+
+def verify_in_places(result: Any, trial: Trial, truth: Truth) -> None:
+    found = trial.read(result, "int32", trial.shape[:1])
+    np.testing.assert_array_equal(found[permuted(trial)], trial.labels)
+
+
+def verify_labels_each_row_alone(result: Any, trial: Trial, truth: Truth) -> None:
+    """Compare the labels of all rows with those of some in another order, if it says so."""
+    assert isinstance(result, bool)
+    if not result:
+        return
+    nearest = beside(trial.body, nearest_labels, trial.library)
+    some = trial.library.asarray(permuted(trial)[: -(-trial.shape[0] // 2)], "int64")
+    of_all = nearest(trial.rows, trial.centroids, xp=trial.xp)
+    of_some = nearest(trial.rows.gathered(some), trial.centroids, xp=trial.xp)
+    np.testing.assert_array_equal(of_some, of_all[some])
+
+
 def verify_places_of_least(result: Any, trial: Trial, truth: Truth) -> None:
     n = min(distances_and_a_half(trial)[1], trial.shape[0])
     assert trial.xp.isdtype(result.dtype, "integral")
@@ -1127,10 +1195,13 @@ CONTRACTS = {
     "column_moments": Contract(lambda trial: (trial.rows,), verify_column_moments),
     "drawn": Contract(values_weights_and_uniforms, verify_drawn),
     "halves_of": Contract(rows_in_halves, verify_halves_of),
+    "in_places": Contract(values_and_places, verify_in_places),
     "keeps_bounds": Contract(lambda trial: (trial.rows,), verify_keeps_bounds),
+    "labels_each_row_alone": Contract(rows_and_centroids, verify_labels_each_row_alone),
     "lloyd_steps": Contract(rows_centroids_and_ends, verify_lloyd_steps),
     "lloyd_step": Contract(rows_and_centroids, verify_lloyd_step),
     "lloyd_step_batched": Contract(rows_and_restarts, verify_lloyd_step_batched),
+    "means_on_sphere": Contract(totals_and_centroids, verify_means_on_sphere),
     "nearest_centroid": Contract(rows_and_centroids, verify_nearest_centroid),
     "nearest_labels": Contract(rows_and_centroids, verify_nearest_labels),
     "placed_at_rows": Contract(rows_centroids_and_places, verify_placed_at_rows),
@@ -1141,6 +1212,7 @@ CONTRACTS = {
     "runs_at_once": Contract(rows_and_starts, verify_runs_at_once),
     "silhouette_distances": Contract(rows_in_clusters, verify_silhouette_distances),
     "sphere_factors": Contract(lambda trial: (trial.rows.seen_from(None),), verify_sphere_factors),
+    "split_at_once": Contract(rows_and_pair, verify_split_at_once),
     "spread": Contract(moments_about, verify_spread),
     "sq_distances": Contract(rows_and_centroids, verify_sq_distances),
     "starts_at_once": Contract(rows_and_uniforms, verify_starts_at_once),

@@ -29,6 +29,7 @@ from kmeans_xp.kernels.for_numba import (
     sparse_seeding,
     sparse_silhouette,
     sparse_stepping,
+    splits,
     waiting,
 )
 from kmeans_xp.kernels.for_numba.emitted.code_vectors import HAS_PRODUCTS
@@ -60,5 +61,6 @@ __all__ = [
     "sparse_seeding",
     "sparse_silhouette",
     "sparse_stepping",
+    "splits",
     "waiting",
 ]

@@ -1,4 +1,4 @@
-"""Inertia and counts of the two clusters of a split, in one pass."""
+"""Inertia and counts of the two clusters of a split, in one pass; labels that rows have alone."""
 
 from typing import Any
 
@@ -31,19 +31,20 @@ from kmeans_xp.kernels.for_numba.tiling import (
     tile_rows,
     weights_of,
 )
-from kmeans_xp.kernels.portable.halves import Halves, halves_of
+from kmeans_xp.kernels.portable.halves import Halves, halves_of, labels_each_row_alone
 from kmeans_xp.kernels.trees import merged_in_tree
 
-__all__: list[str] = []
+__all__ = ["N_NUMBERS", "as_halves", "measure_halves"]
 
 #: numbers of a half: its inertia, its rows, and those that have weight
-_N_NUMBERS = 3
+N_NUMBERS = 3
 
 
 @compiled(ROWS, COUNT, COUNT, COUNT, COUNT, NUMBERS, NUMBERS, COLUMN, LABELS, NUMBERS, SUMS)
-def _measure_halves(
+def measure_halves(
     points, start, stop, tile, filler, factors, origin, weights, labels, centroids, numbers
 ):
+    """Add the inertia of some rows, their number, and that of rows with weight, for each half."""
     n_features, scratch = points.shape[1], scratch_for(points, tile, filler)
     for row in range(start, stop, tile):
         n_rows = min(tile, stop - row)
@@ -57,7 +58,7 @@ def _measure_halves(
                 )
             )
             weight = np.float64(weights[row + number]) if weights.shape[0] > 0 else 1.0
-            at = label * _N_NUMBERS
+            at = label * N_NUMBERS
             numbers[at] += weight * distance
             numbers[at + 1] += 1.0
             numbers[at + 2] += weight > 0.0
@@ -75,13 +76,24 @@ def halves_in_a_pass(rows: Dense, labels: Labels, is_member: Any, centroids: Flo
     flat, labels = np.ascontiguousarray(centroids).reshape(-1), int32_labels(labels)
 
     def measured(start: int, stop: int) -> Floats:
-        numbers = np.zeros(2 * _N_NUMBERS)
-        _measure_halves[dtype](
+        numbers = np.zeros(2 * N_NUMBERS)
+        measure_halves[dtype](
             points, start, stop, tile, *fill, origin, weights, labels, flat, numbers
         )
         return numbers
 
     n_tasks = n_tasks_for(rows.n_points, inertia_cost(n_features))
     parts = in_parts(measured, rows.n_points, n_tasks, dtype)
-    inertia, *counts = merged_in_tree(parts).reshape(2, _N_NUMBERS).T
+    return as_halves(merged_in_tree(parts))
+
+
+def as_halves(numbers: Floats) -> Halves:
+    """Return the numbers of compiled code by their names."""
+    inertia, *counts = numbers.reshape(2, N_NUMBERS).T
     return Halves(inertia, *(each.astype(np.int64) for each in counts))
+
+
+@override(labels_each_row_alone, on_sphere=True)
+def by_scores_of_their_own(rows: Dense, centroids: Floats) -> bool:
+    """Say so: a row's scores add up its features in turn, whatever proves its label."""
+    return True

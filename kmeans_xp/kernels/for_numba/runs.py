@@ -62,6 +62,7 @@ __all__ = [
     "Room",
     "follow",
     "is_run_in_a_task",
+    "label_all",
     "label_and_measure",
     "room_for",
     "room_for_runs",
@@ -155,8 +156,8 @@ def take_steps(points, tile, pairs, filler, origin, weights, tol, max_iter, cent
 
 
 @inline
-def label_and_measure(points, tile, pairs, filler, origin, weights, centroids, labels, room):
-    """Write the labels, and return the inertia."""
+def label_all(points, tile, pairs, filler, origin, weights, centroids, labels, room):
+    """Write the labels, and the centroids to ``room.flat``."""
     n_points, (n_clusters, n_features) = len(points), centroids.shape
     groups, biases, flat, none = room.groups, room.biases, room.flat, new_numbers(0, origin)
     _pack_groups(as_rows(centroids), groups, biases)
@@ -167,7 +168,16 @@ def label_and_measure(points, tile, pairs, filler, origin, weights, centroids, l
     for cluster in range(n_clusters):
         for feature in range(n_features):
             flat[cluster * n_features + feature] = centroids[cluster, feature]
-    return _add_distances(points, 0, n_points, tile, filler, none, origin, weights, labels, flat)
+
+
+@inline
+def label_and_measure(points, tile, pairs, filler, origin, weights, centroids, labels, room):
+    """Write the labels, and return the inertia."""
+    label_all(points, tile, pairs, filler, origin, weights, centroids, labels, room)
+    n_points, none = len(points), new_numbers(0, origin)
+    return _add_distances(
+        points, 0, n_points, tile, filler, none, origin, weights, labels, room.flat
+    )
 
 
 @compiled(

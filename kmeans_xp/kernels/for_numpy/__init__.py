@@ -7,6 +7,7 @@ rounding at most. Importing a module here registers its kernels.
 from kmeans_xp.kernels.for_numpy import (
     assignment,
     batches,
+    directions,
     halves,
     least,
     measuring,
@@ -20,6 +21,7 @@ from kmeans_xp.kernels.sphere_tiles import register_sphere_tiles
 __all__ = [
     "assignment",
     "batches",
+    "directions",
     "halves",
     "least",
     "measuring",

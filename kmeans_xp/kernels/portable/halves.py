@@ -1,4 +1,4 @@
-"""What a split needs to know of its clusters: their inertia, and which rows they have."""
+"""What a tree of splits needs to know: inertia and rows of two clusters, labels of all."""
 
 from typing import NamedTuple
 
@@ -7,7 +7,7 @@ from kmeans_xp.kernels.kernel import kernel
 from kmeans_xp.kernels.portable.assignment import assigned_sq_distances
 from kmeans_xp.kernels.rows import Rows
 
-__all__ = ["Halves", "halves_of", "places_by_half"]
+__all__ = ["Halves", "halves_of", "in_places", "labels_each_row_alone", "places_by_half"]
 
 
 class Halves(NamedTuple):
@@ -84,3 +84,46 @@ def places_by_half(labels: Array, *, xp: Namespace) -> Array:
     integer array of shape (n,)
     """
     return xp.argsort(xp.astype(labels, xp.int8), stable=True)
+
+
+@kernel(values="n", places="n")
+def in_places(values: Array, places: Array, *, xp: Namespace) -> Array:
+    """Return an array that has each value at its place.
+
+    Parameters
+    ----------
+    values : array of shape (n,)
+    places : integer array of shape (n,)
+        Each of 0 to n - 1 once, in any order.
+    xp : namespace
+
+    Returns
+    -------
+    array of shape (n,)
+    """
+    return xp.take(values, xp.argsort(places))
+
+
+@kernel(centroids="kd")
+def labels_each_row_alone(
+    rows: Rows,  # noqa: ARG001 (what overrides look at)
+    centroids: Array,  # noqa: ARG001
+    *,
+    xp: Namespace,  # noqa: ARG001
+) -> bool:
+    """Return whether ``nearest_labels`` gives a row the same label among any other rows.
+
+    Parameters
+    ----------
+    rows : Rows of n_points
+        Those of which others are parts or copies, in any order.
+    centroids : array of shape (n_clusters, n_features)
+        Like those of the labels.
+    xp : namespace
+
+    Returns
+    -------
+    bool
+        False where scores round as the shapes of matrices have it.
+    """
+    return False

@@ -10,6 +10,7 @@ from kmeans_xp.kernels.sphere_rows import on_sphere
 from kmeans_xp.kernels.trees import merged_in_tree
 
 __all__ = [
+    "ROUNDINGS",
     "LloydSteps",
     "Update",
     "lloyd_step",
@@ -20,7 +21,7 @@ __all__ = [
 ]
 
 #: a mean shorter than this number of ulps of a row's length has no direction
-_ROUNDINGS = 16.0
+ROUNDINGS = 16.0
 
 
 class Update(NamedTuple):
@@ -157,6 +158,7 @@ def update_centroids(totals: ClusterTotals, centroids: Array, *, xp: Namespace) 
     return _moved(totals, centroids, means, xp=xp)
 
 
+@kernel(totals=("*kd", "*k"), centroids="*kd")
 def means_on_sphere(totals: ClusterTotals, centroids: Array, *, xp: Namespace) -> Update:
     """Return each cluster's mean direction as its new centroid, for rows of length ``RADIUS``.
 
@@ -177,7 +179,7 @@ def means_on_sphere(totals: ClusterTotals, centroids: Array, *, xp: Namespace) -
     ones = xp.ones_like(mass)
     means = sums / xp.where(mass <= 0.0, ones, mass)[..., None]
     # Where rows cancel out, only rounding is left, which is not a direction.
-    slack = _ROUNDINGS * float(xp.finfo(centroids.dtype).eps)
+    slack = ROUNDINGS * float(xp.finfo(centroids.dtype).eps)
     is_lost = (mass <= 0.0) | (xp.max(xp.abs(means), axis=-1) <= slack)
     old = xp.astype(centroids, sums.dtype, copy=False)
     directions = xp.where(is_lost[..., None], old, on_sphere(means, xp=xp))
