@@ -16,12 +16,13 @@ from kmeans_xp.kernels.for_numba import assignment
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("is_weighted", [False, True])
+@pytest.mark.parametrize("order", ["C", "F"])  # only the first is packed once for all steps
 @pytest.mark.parametrize("n_tasks", [1, 2, 3, 5, 6, 7, 8, 16])
 def test_steps_have_the_bits_of_single_ones(
-    n_tasks: int, is_weighted: bool, dtype: Any, monkeypatch: pytest.MonkeyPatch
+    n_tasks: int, order: Any, is_weighted: bool, dtype: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     rng = np.random.default_rng(n_tasks)
-    points = rng.normal(size=(2000, 5)).astype(dtype)
+    points = rng.normal(size=(2000, 5)).astype(dtype, order=order)
     weights = rng.random(2000).astype(dtype) if is_weighted else None
     rows, centroids = DenseRows(points, weights, points.mean(axis=0)), points[:7].copy()
     monkeypatch.setattr(assignment, "n_step_tasks", lambda *_: n_tasks)

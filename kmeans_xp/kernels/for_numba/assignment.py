@@ -106,6 +106,8 @@ _MOST_PRIVATE = 2**16
 _MANY_NUMBERS = 2**17
 #: number of clusters from which labels may be found by proofs, which a step alone does not try
 FEWEST_PROVED = 64
+#: bytes of rows that are packed once for several steps: they stay in the cache
+_PACKED = 2**22
 #: nanoseconds of a step. A thread of the pool begins some 0.1 ms late in a virtual machine, and the
 #: one that waits for it wakes as late
 _SHORT_STEP = 2_000_000
@@ -277,6 +279,31 @@ _pack_centroids, _label_rows, _update_step = (
 
 
 @inline
+def _label_packed(
+    points,
+    panels,
+    start,
+    stop,
+    tile,
+    origin,
+    weights,
+    groups,
+    biases,
+    n_clusters,
+    best,
+    labels,
+    totals,
+):
+    """Add up rows that have been packed."""
+    n_features, none = points.shape[1], new_numbers(0, origin)
+    for row in range(start, stop, tile):
+        n_rows = min(tile, stop - row)
+        packed = numbers_in(panels, row * n_features, tile * n_features)
+        label_panels(packed, n_rows, n_features, groups, biases, n_clusters, best, labels)
+        add_tile(points, row, n_rows, row, none, origin, weights, labels, totals)
+
+
+@inline
 def _add_part(slots, slot, height, heights):
     """Add a part to those before it that are as high, as ``merged_in_tree``; return its slot."""
     while slot > 0 and heights[slot - 1] == height:
@@ -322,8 +349,16 @@ def run_steps(
     """
     n_points, n_features = points.shape
     n_clusters, before = slots.shape[1], start
-    no_factors, no_labels = new_numbers(0, origin), new_numbers(0, np.int32)
+    none, no_labels = new_numbers(0, origin), new_numbers(0, np.int32)
     heights = new_numbers(len(slots), np.int64)
+    # Few rows stay in the cache as panels, which are the same in each step.
+    is_packed = pairs == 0 and filler == 0 and n_points * n_features * origin.itemsize <= _PACKED
+    panels = new_numbers((n_points + tile) * n_features * is_packed, origin)
+    best, labels = new_numbers(tile * is_packed, origin), new_numbers(tile * is_packed, np.int32)
+    if is_packed:
+        for row in range(0, n_points, tile):
+            packed = numbers_in(panels, row * n_features, tile * n_features)
+            pack_tile(points, row, min(tile, n_points - row), none, row, origin, packed)
     for number in range(len(signals)):
         _pack_centroids(before, groups, biases)
         slot = -1
@@ -333,22 +368,29 @@ def run_steps(
             for cluster in range(n_clusters):
                 for column in range(slots.shape[2]):
                     found[cluster, column] = 0.0
-            _label_rows(
-                points,
-                row,
-                min(row + n_rows, n_points),
-                tile,
-                pairs,
-                filler,
-                no_factors,
-                origin,
-                weights,
-                groups,
-                biases,
-                n_clusters,
-                no_labels,
-                found,
-            )
+            stop = min(row + n_rows, n_points)
+            if is_packed:
+                _label_packed(
+                    *(points, panels, row, stop, tile, origin, weights, groups, biases, n_clusters),
+                    *(best, labels, found),
+                )
+            else:
+                _label_rows(
+                    points,
+                    row,
+                    stop,
+                    tile,
+                    pairs,
+                    filler,
+                    none,
+                    origin,
+                    weights,
+                    groups,
+                    biases,
+                    n_clusters,
+                    no_labels,
+                    found,
+                )
             slot = _add_part(slots, slot, 0, heights)
         while slot > 0:
             _add_slot(slots, slot - 1, slot)
