@@ -17,6 +17,7 @@ from kmeans_xp.kernels.for_numba.emitted import (  # noqa: E402
     code_vectors,
     head_vectors,
     mean_vectors,
+    sparse_vectors,
     vectors,
 )
 
@@ -330,3 +331,30 @@ def test_write_mean(n_features: int, is_empty: bool, dtype: str) -> None:
         parts[feature % mean_vectors.UPDATED] += explained[feature]
     assert_array_equal(found_shifts, shifts)
     assert_array_equal(found_parts, parts)
+
+
+@pytest.mark.parametrize(
+    ("panel_dtype", "dtype"),
+    [("float32", "float32"), ("float64", "float64"), ("float32", "float64")],
+)
+@pytest.mark.parametrize("n_members", range(1, sparse_vectors.UNIT + 1))
+def test_pack_unit(n_members: int, panel_dtype: str, dtype: str) -> None:
+    rng, unit = np.random.default_rng(0), sparse_vectors.UNIT
+    n_lanes, width = 8 * sparse_vectors.LANES // np.dtype(dtype).itemsize, 3 * unit
+    centroids = np.full((1 + n_members, n_lanes + 5), NOISE, dtype)
+    centroids[1:, 3 : 3 + n_lanes] = rng.random((n_members, n_lanes))
+    origin = rng.random(n_lanes + 5).astype(dtype)
+    panel, norms = np.full(2 + n_lanes * width, NOISE, panel_dtype), rng.random(1 + unit)
+    found = norms.copy()
+    called(sparse_vectors.pack_unit)(
+        *(centroids, 1, n_members, 3, origin, panel, 2, width, found),
+    )
+    given = np.zeros((n_lanes, unit))
+    given[:, :n_members] = centroids[1:, 3 : 3 + n_lanes].T
+    laid_out = panel[2:].reshape(n_lanes, width)
+    assert_array_equal(laid_out[:, :unit], given.astype(panel_dtype))
+    assert (laid_out[:, unit:] == NOISE).all()
+    assert (panel[:2] == NOISE).all()
+    for numbers, about in zip(given, origin[3 : 3 + n_lanes].astype(np.float64), strict=True):
+        norms[1:] += numbers * (0.5 * numbers + about)
+    assert_array_equal(found, norms)

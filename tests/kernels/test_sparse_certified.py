@@ -93,6 +93,19 @@ def test_a_narrow_panel_has_the_biases_of_a_wide_one(dtype: str, n_clusters: int
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("n_clusters", [1, 7, 20])
+def test_panels_of_centroids_column_by_column(dtype: str, n_clusters: int) -> None:
+    rows, centroids = problem(dtype, n_clusters, n_features=67)
+    by_columns = np.asfortranarray(centroids)
+    for found, expected in (
+        (Panel.of(by_columns, origin_of(rows)), Panel.of(centroids, origin_of(rows))),
+        (NarrowPanel.of(by_columns, rows), NarrowPanel.of(centroids, rows)),
+    ):
+        assert np.array_equal(found.numbers, expected.numbers)
+        assert np.array_equal(found.biases, expected.biases)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_scores_differ_by_less_than_the_bound(dtype: str) -> None:
     """A centroid that leads by a little more than the margin is proved; by less, it is not."""
     rows, centroids = problem(dtype, 20)

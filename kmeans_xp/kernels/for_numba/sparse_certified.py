@@ -26,7 +26,6 @@ from kmeans_xp.kernels.for_numba.compiled import (
     compiled,
     inline,
 )
-from kmeans_xp.kernels.for_numba.emitted.memory import new_numbers
 from kmeans_xp.kernels.for_numba.emitted.sparse_vectors import (
     LANES,
     MOST_UNITS,
@@ -42,6 +41,7 @@ from kmeans_xp.kernels.for_numba.sparse_panels import (
     n_groups_of,
     n_packing_tasks,
     origin_of,
+    pack_features,
     row_cost,
 )
 from kmeans_xp.kernels.for_numba.tiling import Floats, Labels, n_tasks_for, numbers_on_a_line
@@ -55,14 +55,11 @@ __all__ = [
     "may_be_certain",
     "n_wide_groups_of",
     "note_doubts",
-    "pack_narrow",
     "reaches_of",
 ]
 
 #: minimum of units in a group: one visit of a row costs more than a larger group in the cache
 _FEWEST_UNITS = 8
-#: features that are turned at a time
-_TURNED = np.uint64(16)
 _TILE_ROWS = 1024
 #: minimum of rows for a doubtful one: to score it again takes about ten times as long
 _DOUBTFUL = 16
@@ -109,9 +106,12 @@ class NarrowPanel(NamedTuple):
         n_groups = n_groups_of(n_units, n_features, _FLOAT32, _FEWEST_UNITS)
         numbers = numbers_on_a_line(n_units * UNIT * n_features, _FLOAT32)
 
+        # In float32 both do the same, and a fit has compiled the one for panels.
+        lay_out = (pack_features if centroids.dtype == _FLOAT32 else _pack_narrow)[centroids.dtype]
+
         def pack(start: int, stop: int) -> Floats:
             norms = np.zeros(n_units * UNIT)
-            pack_narrow[centroids.dtype](centroids, origin, n_groups, start, stop, numbers, norms)
+            lay_out(centroids, origin, n_groups, start, stop, numbers, norms)
             return norms
 
         parts = in_ranges(pack, n_features, n_packing_tasks(n_clusters, n_features))
@@ -140,32 +140,13 @@ def _errors(biases: NDArray[np.float64], sq_origin: float) -> tuple[float, float
     return 2.0 * _EPS * (length + _LEAST), 2.0**-50 * max(-least, greatest)
 
 
+_pack_features = inline(pack_features.function)
+
+
 @compiled(ROWS, NUMBERS, COUNT, COUNT, COUNT, RESULTS_32, SUMS)
-def pack_narrow(centroids, origin, n_groups, start, stop, numbers, norms):
+def _pack_narrow(centroids, origin, n_groups, start, stop, numbers, norms):
     """Do what ``pack_features`` does, with numbers rounded to float32, and the same norms."""
-    n_clusters, n_features = centroids.shape
-    n_units = len(norms) // UNIT
-    block = new_numbers(_TURNED * np.uint64(MOST_UNITS * UNIT), centroids)
-    for group in range(n_groups):
-        unit, after = first_unit(group, n_groups, n_units), first_unit(group + 1, n_groups, n_units)
-        first, width = np.uint64(unit * UNIT), np.uint64((after - unit) * UNIT)
-        n_members = np.uint64(min(after * UNIT, n_clusters) - unit * UNIT)
-        at = first * np.uint64(n_features)
-        for turned in range(np.uint64(start), np.uint64(stop), _TURNED):
-            n_turned = min(_TURNED, np.uint64(stop) - turned)
-            for member in range(n_members):
-                for feature in range(n_turned):
-                    block[feature * width + member] = centroids[first + member, turned + feature]
-            for member in range(n_members, width):
-                for feature in range(n_turned):
-                    block[feature * width + member] = 0.0
-            for feature in range(n_turned):
-                about, place = np.float64(origin[turned + feature]), at + (turned + feature) * width
-                for member in range(width):
-                    given = block[feature * width + member]
-                    numbers[place + member] = given
-                    number = np.float64(given)
-                    norms[first + member] += number * (0.5 * number + about)
+    _pack_features(centroids, origin, n_groups, start, stop, numbers, norms)
 
 
 @compiled(NUMBERS, STARTS, COUNT, COUNT, RESULTS_32)

@@ -17,7 +17,13 @@ from kmeans_xp.kernels.for_numba.compiled import (
     compiled,
     inline,
 )
-from kmeans_xp.kernels.for_numba.emitted.sparse_vectors import LANES, MOST_UNITS, UNIT, add_products
+from kmeans_xp.kernels.for_numba.emitted.sparse_vectors import (
+    LANES,
+    MOST_UNITS,
+    UNIT,
+    add_products,
+    pack_unit,
+)
 from kmeans_xp.kernels.for_numba.emitted.vectors import PANEL
 from kmeans_xp.kernels.for_numba.tiling import Floats, n_tasks_for, nothing, numbers_on_a_line
 from kmeans_xp.kernels.kernel import Kernel
@@ -49,8 +55,6 @@ R = TypeVar("R")
 _GROUP_BYTES = 3 * 2**18
 #: minimum of units in a group: each group reads all rows once
 _FEWEST_UNITS = 4
-#: features that are turned at a time
-_TURNED = 16
 #: minimum number of tasks for another thread: to wake it takes as long as two or three tasks
 _FEWEST_TASKS = 5
 
@@ -163,31 +167,32 @@ def score_tile(
 @compiled(ROWS, NUMBERS, COUNT, COUNT, COUNT, RESULTS, SUMS)
 def pack_features(centroids, origin, n_groups, start, stop, numbers, norms):
     """Lay some features out, and add what they have of |c|^2 / 2 + c . origin to ``norms``."""
-    n_clusters, n_features = centroids.shape
-    n_units = len(norms) // UNIT
+    n_clusters, n_units = len(centroids), len(norms) // UNIT
+    n_lanes = np.uint64(8 * LANES // centroids.itemsize)
+    # Places are unsigned: numba looks at each signed one whether it counts from the end.
+    start, stop = np.uint64(start), np.uint64(stop)
+    is_packed = centroids.strides[1] == centroids.itemsize  # as vectors are read
+    whole = start + (stop - start) // n_lanes * n_lanes * np.uint64(is_packed)
     for group in range(n_groups):
-        # Places are unsigned: numba looks at each signed one whether it counts from the end.
         unit, after = first_unit(group, n_groups, n_units), first_unit(group + 1, n_groups, n_units)
         first, width = np.uint64(unit * UNIT), np.uint64((after - unit) * UNIT)
         n_members = np.uint64(min(after * UNIT, n_clusters) - unit * UNIT)
-        at = first * np.uint64(n_features)
-        for block in range(np.uint64(start), np.uint64(stop), np.uint64(_TURNED)):
-            end = min(block + np.uint64(_TURNED), np.uint64(stop))
-            for member in range(n_members):
-                place = at + block * width + member
-                for feature in range(block, end):
-                    numbers[place] = centroids[first + member, feature]
-                    place += width
-            for member in range(n_members, width):
-                place = at + block * width + member
-                for _ in range(block, end):
-                    numbers[place] = 0.0
-                    place += width
-            for feature in range(block, end):
-                about, place = np.float64(origin[feature]), at + feature * width
-                for member in range(width):
-                    number = np.float64(numbers[place + member])
-                    norms[first + member] += number * (0.5 * number + about)
+        at = first * np.uint64(centroids.shape[1])
+        for feature in range(start, whole, n_lanes):
+            place = at + feature * width
+            for member in range(np.uint64(0), width, np.uint64(UNIT)):
+                pack_unit(
+                    *(centroids, first + member, n_members - member, feature, origin),
+                    *(numbers, place + member, width, norms),
+                )
+        for feature in range(whole, stop):
+            about, place = np.float64(origin[feature]), at + feature * width
+            for member in range(width):
+                is_there = member < n_members
+                given = centroids[first + member, feature] if is_there else origin.dtype.type(0)
+                numbers[place + member] = given
+                number = np.float64(given)
+                norms[first + member] += number * (0.5 * number + about)
 
 
 def override(kernel: Kernel[..., Any]) -> Callable[[Callable[..., R]], Callable[..., R]]:

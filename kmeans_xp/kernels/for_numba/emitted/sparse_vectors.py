@@ -34,6 +34,7 @@ __all__ = [
     "fold_scores",
     "keep_certain",
     "keep_greatest",
+    "pack_unit",
     "write_sq_distances",
 ]
 
@@ -51,6 +52,60 @@ _WIDE = ir.VectorType(_DOUBLE, LANES)
 def _chains(n_vectors: int) -> int:
     """Return the number of sums of each score, added side by side: a single sum would wait."""
     return {1: 4, 2: 2}.get(n_vectors, 1)
+
+
+@_vector_code
+def pack_unit(
+    code: _Code,
+    centroids: _Array,
+    member: Any,
+    n_members: Any,
+    feature: Any,
+    origin: _Array,
+    numbers: _Array,
+    place: Any,
+    width: Any,
+    norms: _Array,
+) -> None:
+    """Write a vector of features of the ``UNIT`` centroids from ``member`` on, feature by feature.
+
+    They begin at ``numbers[place]``, ``width`` apart, in their dtype or rounded to float32. Add
+    what they have of |c|^2 / 2 + c . origin to ``norms[member]`` and on. Only the first
+    ``n_members`` are read, whose rows are contiguous; the others count as zero.
+    """
+    builder, wide = code.builder, ir.VectorType(_DOUBLE, UNIT)
+    kind = ir.VectorType(code.context.get_value_type(numbers.kind.dtype), UNIT)
+    turned = []
+    for number in range(UNIT):
+        is_there = builder.icmp_signed("<", _I64(number), n_members)
+        index = builder.add(member, builder.select(is_there, _I64(number), _I64(0)))
+        row = code.load(code.shifted(centroids.row(index), feature))
+        turned.append(builder.select(is_there, row, ir.Constant(row.type, None)))
+    n_side_by_side = 1
+    while len(turned) > 1:
+        lanes = [
+            half * turned[0].type.count + lane * n_side_by_side + each
+            for lane in range(code.n_lanes)
+            for half in range(2)
+            for each in range(n_side_by_side)
+        ]
+        turned = [
+            code.shuffle(*pair, lanes) for pair in zip(turned[::2], turned[1::2], strict=True)
+        ]
+        n_side_by_side *= 2
+    total, undefined = code.load(norms.at(member), wide), ir.Constant(turned[0].type, ir.Undefined)
+    for lane in range(code.n_lanes):
+        given = code.shuffle(turned[0], undefined, [lane * UNIT + each for each in range(UNIT)])
+        about = builder.load(origin.at(builder.add(feature, _I64(lane))))
+        here = numbers.at(builder.add(place, builder.mul(width, _I64(lane))))
+        code.store(given if kind == given.type else builder.fptrunc(given, kind), here)
+        if code.itemsize == 4:
+            given, about = builder.fpext(given, wide), builder.fpext(about, _DOUBLE)
+        half = builder.fmul(ir.Constant(wide, [0.5] * UNIT), given)
+        total = builder.fadd(
+            total, builder.fmul(given, builder.fadd(half, code.splat(about, wide)))
+        )
+    code.store(total, norms.at(member))
 
 
 @_of_sizes(_SIZES)
