@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from kmeans_xp import BisectingKMeans, KMeans
+from kmeans_xp import KMeans
 from kmeans_xp.algorithms import restarts
 
 __all__: list[str] = []
@@ -35,11 +35,6 @@ def fits() -> dict[str, Callable[[], Any]]:
             model = KMeans(n_clusters, n_init=n_init, random_state=0)
             name = f"{n_points:,} x {n_features}, k={n_clusters}, `n_init={n_init}`"
             found[name] = partial(model.fit, rows)
-    for n_points, n_features, n_clusters in ((20_000, 4, 1_000), (50_000, 8, 200)):
-        rows = rng.random((n_points, n_features))
-        tree = BisectingKMeans(n_clusters, random_state=0)
-        name = f"bisecting {n_points:,} x {n_features}, k={n_clusters}"
-        found[name] = partial(tree.fit, rows)
     return found
 
 
