@@ -70,7 +70,13 @@ from kmeans_xp.estimators.fitted_state import (
 )
 from kmeans_xp.estimators.labels_file import written_labels
 from kmeans_xp.estimators.pickled import as_they_lay, on_host
-from kmeans_xp.estimators.preparation import Prepared, check_range, prepared, published
+from kmeans_xp.estimators.preparation import (
+    Prepared,
+    check_mass,
+    check_range,
+    prepared,
+    published,
+)
 from kmeans_xp.estimators.validation import (
     as_random_state,
     centroids_on_sphere,
@@ -328,7 +334,11 @@ class BaseKMeans(
             In squared units of X, or in cosine distances; greater is better.
         """
         with self._new_points(X, sample_weight) as fitted:
-            return -float(fitted.blocks.reduce(_nearest_inertia, fitted.centroids))
+            rows = fitted.blocks
+            sums = to_host(rows.reduce(_nearest_inertia, fitted.centroids))
+            if rows.is_weighted:
+                check_mass(rows, float(sums[1]), n_calls=1)
+            return -float(sums[0])
 
     def to_device(self, device: str) -> Self:
         """Return a copy of the fitted estimator that computes on another device.
@@ -800,9 +810,12 @@ def resolved_init(init: Any, part: Blocks) -> Any:
 
 
 def _nearest_inertia(rows: Rows, centroids: Array, *, xp: Namespace) -> Array:
-    """Return the inertia of the rows in a single visit."""
+    """Return the inertia of the rows, and with weights their sum, in a single visit."""
     labels = nearest_labels(rows, centroids, xp=xp)
-    return assigned_inertia(rows, labels, centroids, xp=xp)
+    inertia = assigned_inertia(rows, labels, centroids, xp=xp)
+    if rows.weights is None:
+        return inertia[None]
+    return xp.stack([inertia, xp.sum(xp.astype(rows.weights, inertia.dtype, copy=False))])
 
 
 def _distances(rows: Rows, centroids: Array, *, xp: Namespace) -> Array:

@@ -25,6 +25,7 @@ __all__ = [
     "GREATEST_VARIANCE",
     "LEAST_VARIANCE",
     "Prepared",
+    "check_mass",
     "check_range",
     "no_weight",
     "prepared",
@@ -35,6 +36,8 @@ __all__ = [
 #: subnormal numbers are flushed to 0, as on CUDA
 LEAST_VARIANCE = {4: 1e-30, 8: 1e-290}
 GREATEST_VARIANCE = {4: 1e36, 8: 1e300}
+
+_OTHER_WEIGHTS = "Multiply sample_weight by a power of two that brings its sum near 1."
 
 
 class Prepared(NamedTuple):
@@ -119,11 +122,14 @@ def published(centroids: Array, origin: Array, metric: str) -> Array:
     return centroids / xp.sqrt(xp.vecdot(centroids, centroids))[:, None]
 
 
-def check_range(data: Prepared) -> None:
-    """Warn if squared distances are too small for their dtype; ValueError if too large."""
+def check_range(data: Prepared, n_calls: int = 5) -> None:
+    """Warn if squared distances are too small for their dtype; ValueError if too large.
+
+    There are ``n_calls`` calls between the user's and this one.
+    """
     if data.metric == "cosine":  # distances do not depend on the range; sums of weights do
         if data.blocks.is_weighted:
-            _check_weighted_range(data)
+            _check_weighted_range(data, n_calls + 1)
         return
     itemsize = 8 if data.blocks.dtype == data.blocks.xp.float64 else 4
     variance, n_features = data.mean_variance, data.blocks.n_features
@@ -132,7 +138,7 @@ def check_range(data: Prepared) -> None:
     if not is_too_large and not 0.0 < variance < LEAST_VARIANCE[itemsize]:
         _check_far_range(data)
         if data.blocks.is_weighted:
-            _check_weighted_range(data)
+            _check_weighted_range(data, n_calls + 1)
         return
     name = f"float{8 * itemsize}"
     spread = f"{variance**0.5:.1e}" if math.isfinite(variance) else "more than can be measured"
@@ -146,7 +152,7 @@ def check_range(data: Prepared) -> None:
         f"The rows spread by {spread}, and its square is too small for {name}: labels may be "
         f"wrong. {advice}",
         RuntimeWarning,
-        stacklevel=7,
+        stacklevel=2 + n_calls,
     )
 
 
@@ -175,28 +181,43 @@ def _is_sparse(rows: Rows, *, xp: Namespace) -> bool:  # noqa: ARG001 (as all pa
     return isinstance(rows, SparseRows)
 
 
-def _check_weighted_range(data: Prepared) -> None:
+def _check_weighted_range(data: Prepared, n_calls: int) -> None:
     """Do the same for sums of squares times weights."""
-    xp, variance = data.blocks.xp, data.mean_variance
-    itemsize = 8 if accumulation_dtype(data.blocks.device, xp=xp) == xp.float64 else 4
+    variance, itemsize = data.mean_variance, _summed_itemsize(data.blocks)
     # A row's squared distance to the mean is at most the sum of all rows'.
     most = variance * data.blocks.n_features * data.blocks.n_points * data.mass
     is_too_large = not most <= GREATEST_VARIANCE[itemsize]
     told = f"The sum of weights, {data.mass:.1e}, times the squared spread of the rows is too"
     if not is_too_large and (variance == 0.0 or variance * data.mass >= LEAST_VARIANCE[itemsize]):
-        # The weights themselves may have become 0.
-        is_flushed = library_of(xp).flushes_subnormals and data.blocks.dtype == xp.float32
-        if not is_flushed or data.mass >= LEAST_VARIANCE[4]:
-            return
-        told, itemsize = f"The sum of weights, {data.mass:.1e}, is too", 4
-    name = f"float{8 * itemsize}"
-    advice = "Multiply sample_weight by a power of two that brings its sum near 1."
+        if _flushes_weights(data.blocks):
+            check_mass(data.blocks, data.mass, n_calls + 1)
+        return
     if is_too_large:
-        raise ValueError(f"{told} large for {name}. {advice}")
+        raise ValueError(f"{told} large for float{8 * itemsize}. {_OTHER_WEIGHTS}")
+    _warn_of_small_weights(told, itemsize, n_calls + 1)
+
+
+def check_mass(rows: Blocks, mass: float, n_calls: int) -> None:
+    """Warn if sums of weights are too small by themselves, or weights may have become 0."""
+    itemsize = 4 if _flushes_weights(rows) else _summed_itemsize(rows)
+    if mass < LEAST_VARIANCE[itemsize]:
+        told = f"The sum of weights, {mass:.1e}, is too"
+        _warn_of_small_weights(told, itemsize, n_calls + 1)
+
+
+def _summed_itemsize(rows: Blocks) -> int:
+    return 8 if accumulation_dtype(rows.device, xp=rows.xp) == rows.xp.float64 else 4
+
+
+def _flushes_weights(rows: Blocks) -> bool:
+    return library_of(rows.xp).flushes_subnormals and rows.dtype == rows.xp.float32
+
+
+def _warn_of_small_weights(told: str, itemsize: int, n_calls: int) -> None:
     warnings.warn(
-        f"{told} small for {name}: the result may be wrong. {advice}",
+        f"{told} small for float{8 * itemsize}: the result may be wrong. {_OTHER_WEIGHTS}",
         RuntimeWarning,
-        stacklevel=8,
+        stacklevel=2 + n_calls,
     )
 
 

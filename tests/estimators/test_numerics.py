@@ -1,15 +1,25 @@
 """Results are bit-identical every time, and as precise as the data allow."""
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from typing import Any
 
 import numpy as np
 import pytest
 import threadpoolctl
 
 from conftest import Library
-from kmeans_xp import KMeans, MiniBatchKMeans, assign, config_context, inertia, kmeans_plusplus
+from kmeans_xp import (
+    KMeans,
+    MiniBatchKMeans,
+    assign,
+    config_context,
+    inertia,
+    kmeans_parallel,
+    kmeans_plusplus,
+    open_rows,
+)
 from tests import oracle
 from tests.assertions import PRECISIONS, assert_identical
 from tests.datasets import blobs, cloud, positive_weights
@@ -271,3 +281,61 @@ def test_weights_that_a_device_takes_for_zero_are_told_of(
     else:
         with pytest.raises(ValueError, match=r"non-zero number\. .* takes .* below 1.2e-38"):
             fit(*given)
+
+
+def seeded(points: Any, weights: Any) -> Any:
+    return kmeans_plusplus(points, 2, sample_weight=weights, random_state=0)
+
+
+def seeded_in_rounds(points: Any, weights: Any) -> Any:
+    return kmeans_parallel(points, 2, sample_weight=weights, random_state=0)
+
+
+def scored(points: Any, weights: Any) -> Any:
+    kmeans = KMeans(2, random_state=0, n_init=1, max_iter=2).fit(points)
+    return kmeans.score(points, sample_weight=weights)
+
+
+@pytest.mark.needs("float64")
+@pytest.mark.parametrize("call", [seeded, seeded_in_rounds, scored])
+def test_seeding_and_scores_tell_of_small_weights(
+    call: Callable[[Any, Any], Any], library: Library
+) -> None:
+    points = library.asarray(cloud(100, 3), "float64")
+    call(points, library.asarray(np.full(100, 1e-280)))  # warnings are errors
+    with pytest.warns(RuntimeWarning, match="too small for float64: the result may") as caught:
+        call(points, library.asarray(np.full(100, 1e-295)))
+    assert {each.filename for each in caught} == {__file__}
+
+
+@pytest.mark.parametrize("call", [seeded, seeded_in_rounds, scored])
+def test_seeding_and_scores_tell_of_weights_that_a_device_takes_for_zero(
+    call: Callable[[Any, Any], Any], library: Library
+) -> None:
+    weights = np.full(100, 4e-39)  # below the smallest normal number of float32
+    weights[:50] *= 10.0
+    given = library.asarray(cloud(100, 3), "float32"), library.asarray(weights, "float32")
+    if library.name not in ("cupy", "jax"):
+        call(*given)
+        return
+    with pytest.warns(RuntimeWarning, match=r"of weights, 2.0e-36, is too small for float32"):
+        call(*given)
+
+
+@pytest.mark.filterwarnings("ignore:overflow encountered")
+@pytest.mark.parametrize("choose", [kmeans_plusplus, kmeans_parallel])
+def test_seeding_refuses_rows_whose_squares_have_no_room(
+    choose: Callable[..., Any], library: Library
+) -> None:
+    points = library.asarray(cloud(100, 3) * 1e20, "float32")
+    with pytest.raises(ValueError, match="its square is too large for float32"):
+        choose(points, 2, random_state=0)
+
+
+def test_scores_of_blocks_tell_of_small_weights() -> None:
+    points = cloud(100, 3)
+    kmeans = KMeans(2, random_state=0, n_init=1, max_iter=2).fit(points)
+    rows = open_rows(points, block_rows=30)
+    assert kmeans.score(rows) == pytest.approx(kmeans.score(points))
+    with pytest.warns(RuntimeWarning, match=r"of weights, 1.0e-293, is too small for float64"):
+        kmeans.score(rows, sample_weight=np.full(100, 1e-295))

@@ -32,6 +32,7 @@ def copied_but_few(
     placed[receivers] = rows.take(chosen[receivers]).points
     sq_shift, size = 0.0, max(1, _NUMBERS // centroids.shape[1])
     for start in range(0, len(placed), size):
-        difference = (placed[start : start + size] - before[start : start + size]).reshape(-1)
-        sq_shift += float(difference @ difference)
+        difference = placed[start : start + size] - before[start : start + size]
+        difference *= difference
+        sq_shift += float(difference.sum())  # not by BLAS, which wakes threads for float64
     return Placed(placed, np.asarray(sq_shift, centroids.dtype))
