@@ -7,6 +7,7 @@ turn, and prints medians of the rounds' ratios by the clock. ``--rows FILE.npy``
 machine matters less with ``--processor-time`` and one thread, by ``OMP_NUM_THREADS=1`` and
 ``KMEANS_XP_NUM_THREADS=1``. The rows of texts are paragraphs of the documentation of the installed
 packages; word embeddings of them want the package ``wordllama``, which has its weights in itself.
+Descriptors of photographs (SIFT) want ``opencv-python-headless`` and ``scikit-image``.
 ``--fuzz N`` labels N hard problems instead, by bytes and by heads.
 Exits with 1 if a label differs.
 """
@@ -124,6 +125,8 @@ def sets_of_rows(n_points: int) -> Iterator[tuple[str, Callable[[], Host]]]:
     if importlib.util.find_spec("wordllama") is not None:
         yield "embeddings of texts (WordLlama)", lambda: _embedded(_texts())[:n_points]
     yield "TF-IDF and SVD of texts", lambda: _decomposed(_texts())[:n_points]
+    if all(importlib.util.find_spec(name) is not None for name in ("cv2", "skimage")):
+        yield "descriptors of photographs (SIFT)", lambda: _descriptors(n_points)
     yield "squares of photographs", lambda: _squares(n_points)
     yield "uniform", lambda: rng.random((n_points, 256), dtype=np.float32)
     yield "one normal cloud", lambda: rng.standard_normal((n_points, 256), dtype=np.float32)
@@ -189,6 +192,23 @@ def _squares(n_points: int) -> Host:
     rng = np.random.default_rng(0)
     chosen = [part[rng.choice(len(part), n_points // 2, replace=False)] for part in parts]
     return rng.permutation(np.concatenate(chosen)).astype(np.float32)
+
+
+def _descriptors(n_points: int) -> Host:
+    """Return SIFT descriptors of the photographs of scikit-learn and scikit-image."""
+    import cv2
+    from sklearn.datasets import load_sample_images
+
+    package = importlib.util.find_spec("skimage")
+    assert package is not None
+    assert package.submodule_search_locations is not None
+    folder = Path(package.submodule_search_locations[0]) / "data"
+    paths = sorted(path for path in folder.iterdir() if path.suffix in {".png", ".jpg"})
+    images = [cv2.imread(str(path), cv2.IMREAD_GRAYSCALE) for path in paths]
+    images += [cv2.cvtColor(each, cv2.COLOR_RGB2GRAY) for each in load_sample_images().images]
+    sift = cv2.SIFT_create(contrastThreshold=0.0)
+    found = np.concatenate([sift.detectAndCompute(image, None)[1] for image in images])
+    return np.random.default_rng(0).permutation(found)[:n_points].astype(np.float32)
 
 
 def _lines(asked: argparse.Namespace) -> Iterator[tuple[str, int]]:

@@ -284,27 +284,33 @@ def test_rows_on_axes_and_what_is_left(n_features: int, dtype: str) -> None:
 
 
 @needs_products
-@pytest.mark.parametrize("width", [1, 10, 34])
+@pytest.mark.parametrize("width", [2, 10, 34])
 def test_scores_of_heads(width: int) -> None:
     rng = np.random.default_rng(7)
     n_rows, n_columns = code_vectors.CODED_ROWS, code_vectors.CODED_BLOCK
-    rows, there = (eighths(rng, (n, width), np.float32) for n in (2 * n_rows, 2 * n_columns))
-    blocks = np.concatenate([there[:n_columns].T.ravel(), there[n_columns:].T.ravel()])
-    biases = eighths(rng, 2 * n_columns, np.float32)
+    rows, there = (rng.integers(-30, 31, (n, width), np.int16) for n in (2 * n_rows, 2 * n_columns))
+    rows[0], there[0] = -23170 // np.sqrt(width), 23170 // np.sqrt(width)
+    words = there.view(np.int32)
+    blocks = np.concatenate([words[:n_columns].T.ravel(), words[n_columns:].T.ravel()])
+    mine = eighths(rng, (2 * n_rows, 3), np.float32)
+    theirs = eighths(rng, (2 * n_columns, head_vectors.N_BLOCK_NUMBERS), np.float32)
+    numbers = np.concatenate([theirs[:n_columns].T.ravel(), theirs[n_columns:].T.ravel()])
     scores = np.empty((2 * n_rows, 2 * n_columns), np.float32)
     tops = np.empty((2 * n_rows, 2 * code_vectors.LANES), np.float32)
     for first in (0, n_rows):
         for block in (0, 1):
             called(head_vectors.score_heads)(
-                *(scores.ravel(), rows.ravel(), width, first, blocks, biases, block, block),
-                *(2 * n_columns, tops.ravel()),
+                *(scores.ravel(), rows.ravel(), width, first, mine.ravel(), blocks, numbers),
+                *(block, block, 2 * n_columns, tops.ravel()),
             )
-    expected = rows @ there.T + biases
-    assert_array_equal(scores, expected)
-    greatest = expected.reshape(2 * n_rows, 2, -1, code_vectors.LANES).max(axis=2)
+    products = rows.astype(np.int64) @ there.T.astype(np.int64)
+    expected = (products * theirs[:, 0] + mine @ theirs[:, 1:].T).astype(np.float32)
+    assert_array_equal(scores[1:, 1:], expected[1:, 1:])
+    np.testing.assert_allclose(scores, expected, rtol=1e-6, atol=1.0)  # some need 30 bits
+    greatest = scores.reshape(2 * n_rows, 2, -1, code_vectors.LANES).max(axis=2)
     assert_array_equal(tops, greatest.reshape(2 * n_rows, -1))
     top = called(head_vectors.greatest_of)(tops.ravel(), 0, 2 * code_vectors.LANES)
-    assert top == expected[0].max()
+    assert top == scores[0].max()
 
 
 @pytest.mark.parametrize("dtype", DTYPES)

@@ -25,8 +25,13 @@ if not HAS_PRODUCTS:
 from kmeans_xp.kernels.for_numba import assignment, candidates, certified, headed  # noqa: E402
 from kmeans_xp.kernels.for_numba.codes import CodedCentroids  # noqa: E402
 from kmeans_xp.kernels.for_numba.heads import (  # noqa: E402
+    CODED,
+    LARGEST,
+    ROUNDING,
+    WHOLE,
     Axes,
     HeadedCentroids,
+    head_width,
     principal_axes,
 )
 from tests.kernels import test_certified_bytes as bytes_  # noqa: E402
@@ -126,12 +131,12 @@ def test_labels_of_any_shape(
 
 @numba.njit(error_model="numpy")
 def headed_scores(points, origin, data, packed):  # type: ignore[no-untyped-def]
-    """Return the greatest scores of one tile, its heads, and the scale of each row."""
+    """Return the greatest scores of one tile, its heads, their numbers, and the rows' scales."""
     n_columns = len(packed.columns) // points.shape[1]
     room = headed.head_room(points, points.shape[1], data.n_axes, n_columns)
     none = origin[:0]
     headed.score_headed(points, 0, points.shape[0], none, 0, origin, data, packed, room)
-    return room.candidates.scores, room.heads, room.candidates.scales
+    return room.candidates.scores, room.heads, room.numbers, room.candidates.scales
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -146,26 +151,36 @@ def test_every_score_is_within_its_bound(kind: str, dtype: str) -> None:
         packed = HeadedCentroids.of(given_, axes)
         if packed is None:
             continue
-        n_rows, n_clusters, n_numbers = len(points), len(given_), axes.n_axes + 2
-        scores, heads, scales = headed_scores(
+        n_rows, n_clusters, n_axes = len(points), len(given_), axes.n_axes
+        scores, heads, numbers, scales = headed_scores(
             *(points, np.zeros(points.shape[1], dtype), headed._Data(*packed[:5])),
             headed._Centroids(*packed[5:]),
         )
         is_headed, unit = scales[:n_rows] > 0, packed.unit
-        uppers = scores[: n_rows * len(packed.head_biases)].reshape(n_rows, -1)[:, :n_clusters]
-        heads = heads[: n_rows * n_numbers].reshape(n_rows, -1).astype(np.float64)
-        uppers, heads = uppers[is_headed].astype(np.float64), heads[is_headed]
+        scales = scales[:n_rows][is_headed]
+        uppers = scores[: n_rows * len(packed.lengths)].reshape(n_rows, -1)[:, :n_clusters]
+        width = head_width.py_func(n_axes)
+        heads = heads[: n_rows * width].reshape(n_rows, -1)[is_headed] * scales[:, None]
+        numbers = numbers[: 3 * n_rows].reshape(n_rows, -1)[is_headed] * scales[:, None]
+        uppers = uppers[is_headed].astype(np.float64) * scales[:, None]
         rows, centres = (each.astype(np.float64) / unit for each in (points[is_headed], given_))
         squares = np.square(centres).sum(axis=1)
         exact = rows @ centres.T - squares / 2
         assert np.all(uppers >= exact), f"seed {seed}"
-        # The length of the rest is that of the rest, and not much more.
-        columns = axes.rows.reshape(axes.n_axes, -1)[:, : points.shape[1]].astype(np.float64)
-        rests = np.linalg.norm(rows - heads[:, : axes.n_axes] @ columns, axis=1)
+        # The lengths are those of the rest and of the codes, and not much more.
+        columns = axes.rows.reshape(n_axes, -1)[:, : points.shape[1]].astype(np.float64)
+        products = np.c_[numbers[:, LARGEST], heads[:, 1:n_axes]]
+        rests = np.linalg.norm(rows - products @ columns, axis=1)
         lengths = np.linalg.norm(rows, axis=1)
-        assert np.all(heads[:, axes.n_axes] >= rests), f"seed {seed}"
-        assert np.all(heads[:, axes.n_axes] <= 1.001 * rests + 1e-4 * lengths + 1e-10)
-        assert np.all(heads[:, axes.n_axes + 1] >= lengths), f"seed {seed}"
+        near = 1e-4 * lengths + 1e-10 + scales
+        assert np.all(heads[:, 0] >= rests - 1e-7 * lengths), f"seed {seed}"
+        assert np.all(heads[:, 0] <= 1.001 * rests + near)
+        coded, rounding = heads[:, n_axes + CODED], heads[:, n_axes + ROUNDING]
+        assert np.all(coded >= np.linalg.norm(products[:, 1:], axis=1)), f"seed {seed}"
+        lost = np.linalg.norm((rows @ columns.T - products)[:, 1:], axis=1)
+        assert np.all(rounding >= lost - 1e-5 * lengths - 1e-30), f"seed {seed}"
+        assert np.all(rounding <= lost + near), f"seed {seed}"
+        assert np.all(numbers[:, WHOLE] >= lengths), f"seed {seed}"
         # Nor is the bound a trivial one.
         other_rests = np.linalg.norm(centres - (centres @ columns.T) @ columns, axis=1)
         far = np.outer(lengths, np.sqrt(squares))

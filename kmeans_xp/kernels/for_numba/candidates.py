@@ -42,8 +42,8 @@ __all__ = [
 
 #: number of rows whose candidates are found at a time
 TILE = 8 * CODED_ROWS
-#: number of blocks of centroids whose scores of these rows are in memory at a time. The best score
-#: of all of them rules centroids out.
+#: number of blocks of centroids whose scores of these rows are in memory at a time: the best of
+#: them rules others out
 BLOCKS = 4096 // CODED_BLOCK
 #: maximum number of candidates of a row; with more, the dense kernel scores the row
 _MOST_CANDIDATES = 512

@@ -21,6 +21,7 @@ from kmeans_xp.kernels.for_numba.candidates import (
 from kmeans_xp.kernels.for_numba.codes import coded_width
 from kmeans_xp.kernels.for_numba.compiled import (
     COLUMN,
+    COLUMNS,
     COUNT,
     INDICES,
     LABEL_RESULTS,
@@ -42,7 +43,14 @@ from kmeans_xp.kernels.for_numba.emitted.code_vectors import (
 )
 from kmeans_xp.kernels.for_numba.emitted.head_vectors import greatest_of, score_heads
 from kmeans_xp.kernels.for_numba.emitted.memory import new_numbers
-from kmeans_xp.kernels.for_numba.heads import N_LENGTHS, Axes, head_tile, principal_axes
+from kmeans_xp.kernels.for_numba.heads import (
+    N_ROW_NUMBERS,
+    Axes,
+    head_tile,
+    head_width,
+    principal_axes,
+    room_for_heads,
+)
 from kmeans_xp.kernels.for_numba.tiling import Floats
 
 __all__ = ["N_AXES", "cheapest_axes", "headed_rows", "own_cost"]
@@ -64,7 +72,7 @@ class _Centroids(NamedTuple):
     groups: Any
     biases: Any
     heads: Any
-    head_biases: Any
+    head_numbers: Any
     lengths: Any
 
 
@@ -79,14 +87,16 @@ class _Data(NamedTuple):
 class _Room(NamedTuple):
     projected: Any
     rests: Any
+    sums: Any
     heads: Any
+    numbers: Any
     candidates: Any
 
 
 def own_cost(n_clusters: int, n_features: int, n_axes: int) -> int:
     """Return the cost of a row's head and of its scores by heads, in multiply-adds."""
-    # Their loops are short: they take half as long again.
-    return 3 * (n_clusters * (n_axes + N_LENGTHS) + 2 * n_features * n_axes) // 2
+    # Two codes take the time of a multiply-add, and what follows that of eight.
+    return n_clusters * (n_axes // 2 + 9) * 5 // 4 + 3 * n_features * n_axes
 
 
 #: for calls from compiled code
@@ -138,7 +148,7 @@ def _measure_likeliest(n_rows, first_block, n_blocks, n_features, data, centroid
             product = score_row(centred, row * width, n_features, numbers, cluster * n_features)
             score = np.float64(biases[cluster]) + np.float64(product)
             error = error_of_score(row_lengths[row], cluster, data, biases, lengths, 1)
-            low = (score - error) / (data.unit * data.unit)
+            low = (score - error) / (scales[row] * data.unit * data.unit)
             least[row] = max(least[row], np.float32(low - abs(low) * _DOWN))
             n_measured += 1
     return n_measured
@@ -151,15 +161,15 @@ def score_headed(points, first_row, n_rows, factors, row, origin, data, centroid
     Returns the number of scores in floating-point numbers of all features.
     """
     n_features, n_measured = points.shape[1], 0
-    n_all, width = -(-data.n_clusters // CODED_BLOCK), data.n_axes + N_LENGTHS
-    candidates, heads = room.candidates, room.heads
+    n_all, width = -(-data.n_clusters // CODED_BLOCK), head_width(data.n_axes)
+    candidates, heads, numbers = room.candidates, room.heads, room.numbers
     least, n_found = candidates.least, candidates.n_found
     scores, tops = candidates.scores, candidates.tops
-    blocks, biases = centroids.heads, centroids.head_biases
+    blocks, block_numbers = centroids.heads, centroids.head_numbers
     head_tile(
         *(points, first_row, n_rows, factors, row, origin, data.unit, centroids.columns),
         *(centroids.axes, data.n_axes, data.slack, candidates.centred, room.projected, room.rests),
-        heads,
+        *(room.sums, heads, numbers),
         *(candidates.scales, candidates.lengths),
     )
     for number in range(n_rows):
@@ -172,13 +182,13 @@ def score_headed(points, first_row, n_rows, factors, row, origin, data, centroid
             # A block stays in the first-level cache while all rows are scored with it.
             for number in range(0, n_rows, CODED_ROWS):
                 score_heads(
-                    *(scores, heads, width, number, blocks, biases, first + block, block),
-                    *(n_columns, tops),
+                    *(scores, heads, width, number, numbers, blocks, block_numbers),
+                    *(first + block, block, n_columns, tops),
                 )
         n_measured += _measure_likeliest(
             n_rows, first, n_blocks, n_features, data, centroids, candidates
         )
-        _collect(n_rows, first, n_blocks, heads, heads, candidates)
+        _collect(n_rows, first, n_blocks, numbers, numbers, candidates)
     return n_measured
 
 
@@ -205,7 +215,9 @@ def head_room(points, n_features, n_axes, n_columns):
     return _Room(
         new_numbers(TILE * n_columns, points),
         new_numbers(TILE, points),
-        np.zeros(TILE * (n_axes + N_LENGTHS), np.float32),
+        np.zeros(3, points.dtype),
+        new_numbers(room_for_heads(TILE, n_axes), np.int16),
+        np.zeros(TILE * N_ROW_NUMBERS, np.float32),
         room_for_candidates(points, n_features),
     )
 
@@ -213,7 +225,7 @@ def head_room(points, n_features, n_axes, n_columns):
 @compiled(
     *(ROWS, COUNT, COUNT, COUNT, COUNT, NUMBERS, NUMBERS, COLUMN),
     *(NUMBER, NUMBER, COUNT, COUNT, NUMBER),
-    *(NUMBERS, NUMBERS, NUMBERS, NUMBERS, NUMBERS, NUMBERS_32, NUMBERS_32, NUMBERS_32),
+    *(NUMBERS, NUMBERS, NUMBERS, NUMBERS, NUMBERS, COLUMNS, NUMBERS_32, NUMBERS_32),
     *(LABEL_RESULTS, TOTALS, INDICES),
 )
 def headed_rows(
@@ -236,7 +248,7 @@ def headed_rows(
     groups,
     biases,
     heads,
-    head_biases,
+    head_numbers,
     lengths,
     labels,
     totals,
@@ -249,7 +261,7 @@ def headed_rows(
         _own_cost(n_clusters, n_features, n_axes),
         *(points, start, stop, tile, filler, factors, origin, weights),
         _Data(unit, eps, n_clusters, n_axes, slack),
-        _Centroids(columns, axes, numbers, groups, biases, heads, head_biases, lengths),
+        _Centroids(columns, axes, numbers, groups, biases, heads, head_numbers, lengths),
         head_room(points, n_features, n_axes, n_columns),
         *(labels, totals, counts),
     )

@@ -60,6 +60,7 @@ MOST_CODE = CENTRE - 1
 LANES = _BYTES // 4
 #: number of products of bytes in the time of one multiply-add of the dense kernel
 PRODUCTS_A_MULTIPLY_ADD = 4 if _HAS_VNNI else 2
+_WORDS = ir.VectorType(ir.IntType(16), _BYTES // 2)
 #: vectors of a block of centroids, and rows that are scored at a time: their sums, a block and what
 #: is read fill the 32 or 16 registers
 _VECTORS, CODED_ROWS = (4, 6) if _BYTES == 64 else (2, 4)
@@ -153,14 +154,14 @@ def code_row(
     code_at: Any,
     sums: _Array,
 ) -> None:
-    """Round ``centred[at]`` and on, times ``inverse``, to codes of -most to most.
+    """Round ``centred[at]`` and on, times ``inverse``, to codes of -most to most, of any size.
 
     Writes to ``sums`` the squared length of what is left, ``x - scale * code``, that of the codes,
     and the sum of the codes.
     """
     builder = code.builder
     scales, inverses, most = code.splat(scale), code.splat(inverse), code.splat(most)
-    bytes_ = ir.VectorType(_I8, code.n_lanes)
+    wide = ir.VectorType(ir.IntType(codes.kind.dtype.bitwidth), code.n_lanes)
 
     def add(index: Any, so_far: list[Any]) -> list[Any]:
         lost, length, total = so_far
@@ -169,8 +170,8 @@ def code_row(
         # With ordered comparisons NaN becomes a number here; the rounding error then shows it.
         number = code.greatest(code.least(most, number), builder.fneg(most))
         left = code.multiply_add(builder.fneg(scales), number, here)
-        place = builder.bitcast(codes.at(builder.add(code_at, index)), bytes_.as_pointer())
-        builder.store(builder.fptosi(number, bytes_), place, align=1)
+        place = builder.bitcast(codes.at(builder.add(code_at, index)), wide.as_pointer())
+        builder.store(builder.fptosi(number, wide), place, align=1)
         return [
             code.multiply_add(left, left, lost),
             code.multiply_add(number, number, length),
@@ -185,19 +186,29 @@ def code_row(
 
 def _add_products(code: _Code, unsigned: Any, signed: Any, sums: Any) -> Any:
     """Add to each lane the products of four unsigned and four signed bytes, exactly."""
-    builder = code.builder
     if _HAS_VNNI:
         # LLVM 22 wants bytes, and takes the types of older versions too.
         name = f"llvm.x86.avx512.vpdpbusd.{8 * _BYTES}"
         return _call(code, name, sums.type, sums, unsigned, signed)
-    bytes_, words = ir.VectorType(_I8, _BYTES), ir.VectorType(ir.IntType(16), _BYTES // 2)
-    names = ("avx512.pmaddubs.w.512", "avx512.pmaddw.d.512")
-    if _BYTES == 32:
-        names = ("avx2.pmadd.ub.sw", "avx2.pmadd.wd")
-    factors = (builder.bitcast(each, bytes_) for each in (unsigned, signed))
-    pairs = _call(code, f"llvm.x86.{names[0]}", words, *factors)
-    ones = ir.Constant(words, [1] * (_BYTES // 2))
-    return builder.add(sums, _call(code, f"llvm.x86.{names[1]}", sums.type, pairs, ones))
+    bytes_ = ir.VectorType(_I8, _BYTES)
+    name = "avx512.pmaddubs.w.512" if _BYTES == 64 else "avx2.pmadd.ub.sw"
+    factors = (code.builder.bitcast(each, bytes_) for each in (unsigned, signed))
+    pairs = _call(code, f"llvm.x86.{name}", _WORDS, *factors)
+    return _add_pairs(code, pairs, ir.Constant(_WORDS, [1] * _WORDS.count), sums)
+
+
+def _add_word_products(code: _Code, left: Any, right: Any, sums: Any) -> Any:
+    """Add to each lane the products of two signed numbers of 16 bits and two others."""
+    if _HAS_VNNI:
+        name = f"llvm.x86.avx512.vpdpwssd.{8 * _BYTES}"
+        return _call(code, name, sums.type, sums, left, right)
+    left, right = (code.builder.bitcast(each, _WORDS) for each in (left, right))
+    return _add_pairs(code, left, right, sums)
+
+
+def _add_pairs(code: _Code, left: Any, right: Any, sums: Any) -> Any:
+    name = "avx512.pmaddw.d.512" if _BYTES == 64 else "avx2.pmadd.wd"
+    return code.builder.add(sums, _call(code, f"llvm.x86.{name}", sums.type, left, right))
 
 
 @_vector_code
@@ -226,7 +237,7 @@ def score_codes(
     in ``lows`` the greatest of what some score is at least.
     """
     builder = code.builder
-    sums = _coded_sums(code, codes, row_bytes, n_quads, row, starts, blocks, block)
+    sums = _block_sums(code, codes, row_bytes, n_quads, row, starts, blocks, block)
     column = builder.mul(block, _I64(CODED_BLOCK))
     columns = [builder.add(column, _I64(v * LANES)) for v in range(_VECTORS)]
     scale, bias = ([code.load(each.at(at)) for at in columns] for each in (scales, biases))
@@ -251,40 +262,43 @@ def score_codes(
         code.store(code.greatest(builder.fsub(greatest, error), code.load(low)), low)
 
 
-def _coded_sums(
+def _block_sums(
     code: _Code,
     codes: _Array,
-    row_bytes: Any,
-    n_quads: Any,
+    row_codes: Any,
+    n_words: Any,
     row: Any,
-    starts: _Array,
+    starts: _Array | None,
     blocks: _Array,
     block: Any,
 ) -> list[Any]:
-    """Return the products of ``CODED_ROWS`` rows and a block, ``_VECTORS`` vectors a row."""
+    """Return the products of ``CODED_ROWS`` rows and a block, ``_VECTORS`` vectors a row.
+
+    A word of 32 bits has four codes of 8 bits or two of 16.
+    """
     builder, wide = code.builder, ir.VectorType(_I32, LANES)
     rows = [builder.add(row, _I64(r)) for r in range(CODED_ROWS)]
-    block_at = builder.mul(block, n_quads)
+    block_at, n_codes = builder.mul(block, n_words), 32 // codes.kind.dtype.bitwidth
+    add = _add_products if n_codes == 4 else _add_word_products
 
-    def multiply(quad: Any, sums: list[Any]) -> list[Any]:
-        first = builder.mul(builder.add(block_at, quad), _I64(CODED_BLOCK))
+    def multiply(word: Any, sums: list[Any]) -> list[Any]:
+        first = builder.mul(builder.add(block_at, word), _I64(CODED_BLOCK))
         there = [
             code.load(blocks.at(builder.add(first, _I64(v * LANES))), wide) for v in range(_VECTORS)
         ]
         new = []
         for r, number in enumerate(rows):
-            at = builder.add(builder.mul(number, row_bytes), builder.mul(quad, _I64(4)))
-            four = builder.bitcast(codes.at(at), _I32.as_pointer())
-            here = code.splat(builder.load(four, align=4), wide)
-            new += [
-                _add_products(code, there[v], here, sums[r * _VECTORS + v]) for v in range(_VECTORS)
-            ]
+            at = builder.add(builder.mul(number, row_codes), builder.mul(word, _I64(n_codes)))
+            one = builder.bitcast(codes.at(at), _I32.as_pointer())
+            here = code.splat(builder.load(one, align=4), wide)
+            new += [add(code, there[v], here, sums[r * _VECTORS + v]) for v in range(_VECTORS)]
         return new
 
     initial = []
     for number in rows:
-        initial += [code.splat(builder.load(starts.at(number)), wide)] * _VECTORS
-    return code.loop(_I64(0), n_quads, 1, initial, multiply)
+        start = _I32(0) if starts is None else builder.load(starts.at(number))
+        initial += [code.splat(start, wide)] * _VECTORS
+    return code.loop(_I64(0), n_words, 1, initial, multiply)
 
 
 def _three(code: _Code, numbers: _Array, index: Any) -> list[Any]:

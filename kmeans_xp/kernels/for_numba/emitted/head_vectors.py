@@ -1,7 +1,7 @@
-"""Vector instructions for heads: rows and centroids as few floating-point numbers.
+"""Vector instructions for heads: rows and centroids as few integers of 16 bits.
 
 Heads of rows lie row after row. Those of centroids are held as blocks of ``CODED_BLOCK`` in the
-lanes, number by number, as codes are.
+lanes, two codes at a time, as bytes are.
 """
 
 import functools
@@ -14,16 +14,28 @@ from kmeans_xp.kernels.for_numba.emitted.code_vectors import (
     CODED_BLOCK,
     CODED_ROWS,
     LANES,
+    _block_sums,
     _greatest_of,
+    _three,
 )
 from kmeans_xp.kernels.for_numba.emitted.vectors import _I64, _Array, _Code, _vector_code
 
-__all__ = ["CHAIN", "PROJECTED", "add_rests", "greatest_of", "project_rows", "score_heads"]
+__all__ = [
+    "CHAIN",
+    "N_BLOCK_NUMBERS",
+    "PROJECTED",
+    "add_rests",
+    "greatest_of",
+    "project_rows",
+    "score_heads",
+]
 
 #: number of rows to project at a time; each has a chain of sums, and they hide each other's latency
 PROJECTED = 8
 #: number of features whose products are added in a chain: shorter chains round less
 CHAIN = 32
+#: numbers of a centroid beside its codes: their scale, and factors of the row's three
+N_BLOCK_NUMBERS = 4
 
 
 @_vector_code
@@ -128,8 +140,9 @@ def score_heads(
     heads: _Array,
     width: Any,
     row: Any,
+    row_numbers: _Array,
     blocks: _Array,
-    biases: _Array,
+    numbers: _Array,
     block: Any,
     place: Any,
     n_columns: Any,
@@ -137,33 +150,28 @@ def score_heads(
 ) -> None:
     """Score heads of ``CODED_ROWS`` rows against a block of centroids, the ``place``th of columns.
 
-    A head has ``width`` numbers. Writes the scores, and the greatest of each lane to ``tops``.
+    A head has ``width`` codes, and three numbers: they multiply three of a block's ``numbers`` for
+    each centroid, after the scales. Writes the scores, and the greatest of each lane to ``tops``.
     """
     builder = code.builder
-    rows = [builder.add(row, _I64(number)) for number in range(CODED_ROWS)]
-    starts = [heads.at(builder.mul(number, width)) for number in rows]
-    block_at = builder.mul(block, width)
-
-    def add(index: Any, sums: list[Any]) -> list[Any]:
-        first = builder.mul(builder.add(block_at, index), _I64(CODED_BLOCK))
-        there = [code.load(blocks.at(builder.add(first, _I64(v * LANES)))) for v in range(_VECTORS)]
-        new = []
-        for number, start in enumerate(starts):
-            here = code.splat(builder.load(code.shifted(start, index)))
-            mine = sums[number * _VECTORS : (number + 1) * _VECTORS]
-            new += [code.multiply_add(here, c, s) for c, s in zip(there, mine, strict=True)]
-        return new
-
-    column = builder.mul(block, _I64(CODED_BLOCK))
-    bias = [code.load(biases.at(builder.add(column, _I64(v * LANES)))) for v in range(_VECTORS)]
-    sums = code.loop(_I64(0), width, 1, bias * CODED_ROWS, add)
+    n_words = builder.sdiv(width, _I64(2))
+    sums = _block_sums(code, heads, width, n_words, row, None, blocks, block)
+    first, theirs = builder.mul(block, _I64(N_BLOCK_NUMBERS * CODED_BLOCK)), []
+    for v in range(_VECTORS):
+        offsets = (_I64(i * CODED_BLOCK + v * LANES) for i in range(N_BLOCK_NUMBERS))
+        theirs.append([code.load(numbers.at(builder.add(first, each))) for each in offsets])
     n_blocks = builder.sdiv(n_columns, _I64(CODED_BLOCK))
-    for number, each in enumerate(rows):
-        target = builder.add(builder.mul(each, n_columns), builder.mul(place, _I64(CODED_BLOCK)))
+    for r in range(CODED_ROWS):
+        number = builder.add(row, _I64(r))
+        mine = _three(code, row_numbers, number)
+        target = builder.add(builder.mul(number, n_columns), builder.mul(place, _I64(CODED_BLOCK)))
         greatest = None
-        for v in range(_VECTORS):
-            score = sums[number * _VECTORS + v]
+        for v, (scale, *factors) in enumerate(theirs):
+            product = builder.sitofp(sums[r * _VECTORS + v], code.vector)
+            score = builder.fmul(product, scale)
+            for x, c in zip(mine, factors, strict=True):
+                score = code.multiply_add(x, c, score)
             code.store(score, scores.at(builder.add(target, _I64(v * LANES))))
             greatest = score if greatest is None else code.greatest(score, greatest)
-        top = builder.mul(builder.add(builder.mul(each, n_blocks), place), _I64(LANES))
+        top = builder.mul(builder.add(builder.mul(number, n_blocks), place), _I64(LANES))
         code.store(greatest, tops.at(top))
