@@ -11,7 +11,7 @@ from kmeans_xp.kernels import DenseRows, lloyd_steps
 
 pytest.importorskip("numba", reason="about what it compiles")
 
-from kmeans_xp.kernels.for_numba import assignment
+from kmeans_xp.kernels.for_numba import assignment, stepping
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
@@ -25,18 +25,19 @@ def test_steps_have_the_bits_of_single_ones(
     points = rng.normal(size=(2000, 5)).astype(dtype, order=order)
     weights = rng.random(2000).astype(dtype) if is_weighted else None
     rows, centroids = DenseRows(points, weights, points.mean(axis=0)), points[:7].copy()
-    monkeypatch.setattr(assignment, "n_step_tasks", lambda *_: n_tasks)
+    for module in (assignment, stepping):
+        monkeypatch.setattr(module, "n_step_tasks", lambda *_: n_tasks)
     calls: list[int] = []
-    run_steps = assignment.run_steps[points.dtype]
+    run_steps = stepping.run_steps[points.dtype]
 
     def counted(*arguments: Any) -> Any:
         calls.append(len(arguments))
         return run_steps(*arguments)
 
-    monkeypatch.setitem(assignment.run_steps.of_dtype, points.dtype, counted)
+    monkeypatch.setitem(stepping.run_steps.of_dtype, points.dtype, counted)
     for n_threads in (1, 2):
         with config_context(n_threads=n_threads):
-            taken = assignment.steps_in_a_call(rows, centroids, 20, 1e-3)
+            taken = stepping.steps_in_a_call(rows, centroids, 20, 1e-3)
         before = centroids
         for number in range(len(taken.update.signals)):
             totals, update = lloyd_steps.portable(rows, before, 1, 0.0, xp=np)

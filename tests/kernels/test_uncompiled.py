@@ -11,7 +11,7 @@ from numpy.testing import assert_array_equal
 
 pytest.importorskip("numba", reason="about what it compiles")
 
-from kmeans_xp.kernels.for_numba import assignment, measuring, seeding, tiling
+from kmeans_xp.kernels.for_numba import measuring, seeding, tiling, updating
 from kmeans_xp.kernels.for_numba.compiled import Compiled
 from kmeans_xp.kernels.for_numba.emitted.vectors import PANEL
 from kmeans_xp.kernels.for_numba.uncompiled import moments_in_lanes, rows_found
@@ -71,7 +71,7 @@ def test_sums_means_and_spread(dtype: Any, n_clusters: int, n_features: int, see
     mass = rng.integers(0, 3, n_clusters).astype(np.float64)
     old = rng.normal(size=(n_clusters, n_features)).astype(dtype)
     assert_same(tiling.sum_lanes, dtype, sums.ravel(), n_features, np.empty(n_clusters))
-    assert_same(assignment.update_clusters, dtype, sums, mass, old, np.empty_like(old), np.empty(3))
+    assert_same(updating.update_clusters, dtype, sums, mass, old, np.empty_like(old), np.empty(3))
     parts = (7.0, sums[0], squares[0], 2.5, sums[-1], squares[1], old[0])
     assert_same(measuring.measure_spread, dtype, *parts, np.empty_like(old[0]), np.empty(3))
 

@@ -30,6 +30,8 @@ from kmeans_xp.kernels.for_numba import (
     sparse_silhouette,
     sparse_stepping,
     splits,
+    stepping,
+    updating,
     waiting,
 )
 from kmeans_xp.kernels.for_numba.emitted.code_vectors import HAS_PRODUCTS
@@ -62,5 +64,7 @@ __all__ = [
     "sparse_silhouette",
     "sparse_stepping",
     "splits",
+    "stepping",
+    "updating",
     "waiting",
 ]

@@ -10,7 +10,6 @@ import numpy as np
 from numba import types
 
 from kmeans_xp.devices import Namespace
-from kmeans_xp.kernels.for_numba.assignment import slots_of
 from kmeans_xp.kernels.for_numba.compiled import (
     COUNT,
     NUMBER,
@@ -33,6 +32,7 @@ from kmeans_xp.kernels.for_numba.runs import (
 )
 from kmeans_xp.kernels.for_numba.seeding import DRAWN_BLOCK, add_blocks, find
 from kmeans_xp.kernels.for_numba.small_seeding import choose_rows, folds_of, is_chosen_in_a_task
+from kmeans_xp.kernels.for_numba.stepping import slots_of
 from kmeans_xp.kernels.for_numba.tiling import (
     Floats,
     filler_of,

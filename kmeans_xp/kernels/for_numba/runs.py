@@ -12,12 +12,9 @@ from numba import types
 from kmeans_xp.devices import Namespace
 from kmeans_xp.kernels.for_numba.assignment import (
     has_own_totals,
-    is_step_short,
     label_rows,
     n_step_tasks,
     pack_groups,
-    run_steps,
-    slots_of,
 )
 from kmeans_xp.kernels.for_numba.compiled import (
     COLUMN,
@@ -36,6 +33,7 @@ from kmeans_xp.kernels.for_numba.compiled import (
 from kmeans_xp.kernels.for_numba.emitted.memory import new_matrix, new_numbers
 from kmeans_xp.kernels.for_numba.emitted.vectors import PANEL, as_rows
 from kmeans_xp.kernels.for_numba.measuring import add_distances, inertia_cost
+from kmeans_xp.kernels.for_numba.stepping import is_step_short, run_steps, slots_of
 from kmeans_xp.kernels.for_numba.tiling import (
     LARGE,
     Dense,

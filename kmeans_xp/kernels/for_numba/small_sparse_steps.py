@@ -6,7 +6,6 @@ import numpy as np
 from numba import types
 
 from kmeans_xp.devices import namespace_of
-from kmeans_xp.kernels.for_numba.assignment import update_clusters
 from kmeans_xp.kernels.for_numba.compiled import (
     COLUMN,
     COLUMNS,
@@ -34,6 +33,7 @@ from kmeans_xp.kernels.for_numba.sparse_panels import (
     weights_of,
 )
 from kmeans_xp.kernels.for_numba.tiling import Floats
+from kmeans_xp.kernels.for_numba.updating import update_clusters
 from kmeans_xp.kernels.portable.assignment import ClusterTotals
 from kmeans_xp.kernels.portable.steps import LloydSteps, Update, lloyd_steps
 from kmeans_xp.kernels.sparse_rows import SparseRows

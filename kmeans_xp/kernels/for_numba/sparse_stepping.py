@@ -15,8 +15,6 @@ from numba import types
 from kmeans_xp.devices import Array, Namespace
 from kmeans_xp.kernels.for_numba.assignment import (
     has_own_totals,
-    is_updated_in_lanes,
-    update_cluster,
 )
 from kmeans_xp.kernels.for_numba.compiled import (
     COLUMN,
@@ -66,6 +64,7 @@ from kmeans_xp.kernels.for_numba.sparse_panels import (
     weights_of,
 )
 from kmeans_xp.kernels.for_numba.tiling import Floats
+from kmeans_xp.kernels.for_numba.updating import is_updated_in_lanes, update_cluster
 from kmeans_xp.kernels.portable.runs import are_steps_short
 from kmeans_xp.kernels.portable.stepping import Reduce, Step, StepsInOneCall, steps_of
 from kmeans_xp.kernels.portable.steps import (

@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 from numba import types
 
-from kmeans_xp.kernels.for_numba.assignment import slots_of
 from kmeans_xp.kernels.for_numba.compiled import (
     COLUMN,
     COUNT,
@@ -30,6 +29,7 @@ from kmeans_xp.kernels.for_numba.runs import (
     room_for,
     take_steps,
 )
+from kmeans_xp.kernels.for_numba.stepping import slots_of
 from kmeans_xp.kernels.for_numba.tiling import (
     Floats,
     filler_of,

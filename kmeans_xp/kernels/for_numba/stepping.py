@@ -1,0 +1,257 @@
+"""Several steps of Lloyd's algorithm in a call, by one thread.
+
+They call the functions of single steps, in the same order. So each step has the same bits.
+"""
+
+from typing import Any
+
+import numpy as np
+from numba import types
+
+from kmeans_xp.devices import namespace_of
+from kmeans_xp.kernels.for_numba.assignment import (
+    FEWEST_PROVED,
+    Groups,
+    add_tile,
+    has_own_totals,
+    label_panels,
+    label_rows,
+    n_step_tasks,
+    pack_groups,
+    step_cost,
+)
+from kmeans_xp.kernels.for_numba.compiled import (
+    COLUMN,
+    COUNT,
+    NUMBER,
+    NUMBERS,
+    RESULTS,
+    ROWS,
+    STACK,
+    STACKED_TOTALS,
+    TOTALS,
+    compiled,
+    inline,
+)
+from kmeans_xp.kernels.for_numba.emitted.memory import matrix_in, new_numbers, numbers_in
+from kmeans_xp.kernels.for_numba.emitted.vectors import as_rows, total_width
+from kmeans_xp.kernels.for_numba.tiling import (
+    Floats,
+    filler_of,
+    origin_of,
+    override,
+    pack_tile,
+    rows_of_a_part,
+    tile_rows,
+    weights_of,
+    zeros_on_a_line,
+)
+from kmeans_xp.kernels.for_numba.two_clusters import pairs_for
+from kmeans_xp.kernels.for_numba.updating import update_clusters
+from kmeans_xp.kernels.portable.assignment import ClusterTotals
+from kmeans_xp.kernels.portable.steps import LloydSteps, Update, lloyd_steps
+from kmeans_xp.kernels.rows import DenseRows
+from kmeans_xp.kernels.threads import n_threads_here
+
+__all__ = ["is_step_short", "run_steps", "slots_of"]
+
+#: bytes of rows that are packed once for several steps: they stay in the cache
+_PACKED = 2**22
+#: nanoseconds of a step. A thread of the pool begins some 0.1 ms late in a virtual machine, and the
+#: one that waits for it wakes as late
+_SHORT_STEP = 2_000_000
+
+_pack_centroids, _label_rows, _update_step = (
+    function.shared for function in (pack_groups, label_rows, update_clusters)
+)
+
+
+@inline
+def _label_packed(
+    points,
+    panels,
+    start,
+    stop,
+    tile,
+    origin,
+    weights,
+    groups,
+    biases,
+    n_clusters,
+    best,
+    labels,
+    totals,
+):
+    """Add up rows that have been packed."""
+    n_features, none = points.shape[1], new_numbers(0, origin)
+    for row in range(start, stop, tile):
+        n_rows = min(tile, stop - row)
+        packed = numbers_in(panels, row * n_features, tile * n_features)
+        label_panels(packed, n_rows, n_features, groups, biases, n_clusters, best, labels)
+        add_tile(points, row, n_rows, row, none, origin, weights, labels, totals)
+
+
+@inline
+def _add_part(slots, slot, height, heights):
+    """Add a part to those before it that are as high, as ``merged_in_tree``; return its slot."""
+    while slot > 0 and heights[slot - 1] == height:
+        _add_slot(slots, slot - 1, slot)
+        slot, height = slot - 1, height + 1
+    heights[slot] = height
+    return slot
+
+
+@inline
+def _add_slot(slots, to, other):
+    for cluster in range(slots.shape[1]):
+        for column in range(slots.shape[2]):
+            slots[to, cluster, column] += slots[other, cluster, column]
+
+
+@compiled(
+    *(ROWS, COUNT, COUNT, COUNT, COUNT, NUMBERS, COLUMN, ROWS, NUMBER, RESULTS, RESULTS),
+    *(STACKED_TOTALS, STACKED_TOTALS, TOTALS, STACK, TOTALS),
+    returns=types.int64,
+)
+def run_steps(
+    points,
+    n_rows,
+    tile,
+    pairs,
+    filler,
+    origin,
+    weights,
+    start,
+    tol,
+    groups,
+    biases,
+    slots,
+    sums,
+    mass,
+    centroids,
+    signals,
+):
+    """Take steps until one ends the run or leaves a cluster empty; return their number.
+
+    Each step adds up ``n_rows`` rows at a time, in one of the ``slots``.
+    """
+    n_points, n_features = points.shape
+    n_clusters, before = slots.shape[1], start
+    none, no_labels = new_numbers(0, origin), new_numbers(0, np.int32)
+    heights = new_numbers(len(slots), np.int64)
+    # Few rows stay in the cache as panels, which are the same in each step.
+    is_packed = pairs == 0 and filler == 0 and n_points * n_features * origin.itemsize <= _PACKED
+    panels = new_numbers((n_points + tile) * n_features * is_packed, origin)
+    best, labels = new_numbers(tile * is_packed, origin), new_numbers(tile * is_packed, np.int32)
+    if is_packed:
+        for row in range(0, n_points, tile):
+            packed = numbers_in(panels, row * n_features, tile * n_features)
+            pack_tile(points, row, min(tile, n_points - row), none, row, origin, packed)
+    for number in range(len(signals)):
+        _pack_centroids(before, groups, biases)
+        slot = -1
+        for row in range(0, n_points, n_rows):
+            slot += 1
+            found = matrix_in(slots, slot * n_clusters * slots.shape[2], n_clusters, slots.shape[2])
+            for cluster in range(n_clusters):
+                for column in range(slots.shape[2]):
+                    found[cluster, column] = 0.0
+            stop = min(row + n_rows, n_points)
+            if is_packed:
+                _label_packed(
+                    *(points, panels, row, stop, tile, origin, weights, groups, biases, n_clusters),
+                    *(best, labels, found),
+                )
+            else:
+                _label_rows(
+                    points,
+                    row,
+                    stop,
+                    tile,
+                    pairs,
+                    filler,
+                    none,
+                    origin,
+                    weights,
+                    groups,
+                    biases,
+                    n_clusters,
+                    no_labels,
+                    found,
+                )
+            slot = _add_part(slots, slot, 0, heights)
+        while slot > 0:
+            _add_slot(slots, slot - 1, slot)
+            slot -= 1
+        for cluster in range(n_clusters):
+            for feature in range(n_features):
+                sums[number, cluster, feature] = slots[0, cluster, feature]
+            mass[number, cluster] = slots[0, cluster, n_features]
+        new = matrix_in(centroids, number * n_clusters * n_features, n_clusters, n_features)
+        _update_step(
+            matrix_in(sums, number * n_clusters * n_features, n_clusters, n_features),
+            numbers_in(mass, number * n_clusters, n_clusters),
+            before,
+            new,
+            numbers_in(signals, number * signals.shape[1], signals.shape[1]),
+        )
+        before = as_rows(new)
+        if signals[number, 0] <= tol or signals[number, 1] > 0.0:
+            return number + 1
+    return len(signals)
+
+
+def slots_of(n_tasks: int, n_clusters: int, n_features: int) -> Floats:
+    """Return room for the totals that wait to be merged, and for one more."""
+    n_slots, width = n_tasks.bit_length() + 1 if n_tasks > 1 else 1, total_width(n_features)
+    return zeros_on_a_line(n_slots * n_clusters * width).reshape(n_slots, n_clusters, width)
+
+
+def is_step_short(n_points: int, n_clusters: int, n_features: int) -> bool:
+    """Return whether threads and Python would take much of the time of a step."""
+    return n_points * step_cost(n_clusters, n_features) < _SHORT_STEP
+
+
+def _takes_steps_alone(rows: DenseRows, n_clusters: int) -> bool:
+    """Return whether one thread takes the steps, and Python would take much of their time."""
+    n_features = rows.n_features
+    if not has_own_totals(n_clusters, n_features):
+        return False
+    if n_step_tasks(rows, n_clusters) == 1:
+        return True
+    is_plain = n_clusters < FEWEST_PROVED and is_step_short(rows.n_points, n_clusters, n_features)
+    return is_plain and n_threads_here() == 1
+
+
+@override(lloyd_steps)
+def steps_in_a_call(rows: DenseRows, centroids: Floats, n_steps: int, tol: float) -> Any:
+    """Take all steps in compiled code if Python's part of a step would take much of the time."""
+    points, (n_clusters, n_features) = rows.points, centroids.shape
+    if not _takes_steps_alone(rows, n_clusters) or not run_steps.pays(points.dtype):
+        # Do not decline: kernels without numba would give other bits.
+        return lloyd_steps.portable(rows, centroids, n_steps, tol, xp=namespace_of(centroids))
+    dtype, tile = points.dtype, tile_rows(rows.n_points, n_features, points.dtype)
+    shape, groups = (n_steps, n_clusters, n_features), Groups.empty(n_clusters, n_features, dtype)
+    sums, new = np.empty(shape), np.empty(shape, dtype)
+    mass, signals = np.empty(shape[:2]), np.empty((n_steps, 3))
+    n_tasks = n_step_tasks(rows, n_clusters)
+    n_done = run_steps[dtype](
+        points,
+        rows_of_a_part(rows.n_points, n_tasks, dtype),
+        tile,
+        pairs_for(n_clusters, n_features, dtype),
+        filler_of(rows)[0],
+        origin_of(rows),
+        weights_of(rows),
+        centroids,
+        tol,
+        *groups,
+        slots_of(n_tasks, n_clusters, n_features),
+        sums,
+        mass,
+        new,
+        signals,
+    )
+    return LloydSteps(
+        ClusterTotals(sums[:n_done], mass[:n_done]), Update(new[:n_done], signals[:n_done])
+    )
