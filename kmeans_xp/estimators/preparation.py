@@ -27,6 +27,7 @@ __all__ = [
     "Prepared",
     "check_mass",
     "check_range",
+    "check_weighted_range",
     "no_weight",
     "prepared",
     "published",
@@ -122,14 +123,11 @@ def published(centroids: Array, origin: Array, metric: str) -> Array:
     return centroids / xp.sqrt(xp.vecdot(centroids, centroids))[:, None]
 
 
-def check_range(data: Prepared, n_calls: int = 5) -> None:
-    """Warn if squared distances are too small for their dtype; ValueError if too large.
-
-    There are ``n_calls`` calls between the user's and this one.
-    """
+def check_range(data: Prepared) -> None:
+    """Warn if squared distances are too small for their dtype; ValueError if too large."""
     if data.metric == "cosine":  # distances do not depend on the range; sums of weights do
         if data.blocks.is_weighted:
-            _check_weighted_range(data, n_calls + 1)
+            check_weighted_range(data, n_calls=6)
         return
     itemsize = 8 if data.blocks.dtype == data.blocks.xp.float64 else 4
     variance, n_features = data.mean_variance, data.blocks.n_features
@@ -138,7 +136,7 @@ def check_range(data: Prepared, n_calls: int = 5) -> None:
     if not is_too_large and not 0.0 < variance < LEAST_VARIANCE[itemsize]:
         _check_far_range(data)
         if data.blocks.is_weighted:
-            _check_weighted_range(data, n_calls + 1)
+            check_weighted_range(data, n_calls=6)
         return
     name = f"float{8 * itemsize}"
     spread = f"{variance**0.5:.1e}" if math.isfinite(variance) else "more than can be measured"
@@ -152,7 +150,7 @@ def check_range(data: Prepared, n_calls: int = 5) -> None:
         f"The rows spread by {spread}, and its square is too small for {name}: labels may be "
         f"wrong. {advice}",
         RuntimeWarning,
-        stacklevel=2 + n_calls,
+        stacklevel=7,
     )
 
 
@@ -181,8 +179,8 @@ def _is_sparse(rows: Rows, *, xp: Namespace) -> bool:  # noqa: ARG001 (as all pa
     return isinstance(rows, SparseRows)
 
 
-def _check_weighted_range(data: Prepared, n_calls: int) -> None:
-    """Do the same for sums of squares times weights."""
+def check_weighted_range(data: Prepared, n_calls: int) -> None:
+    """Do the same for sums of squares times weights, ``n_calls`` calls below the user's."""
     variance, itemsize = data.mean_variance, _summed_itemsize(data.blocks)
     # A row's squared distance to the mean is at most the sum of all rows'.
     most = variance * data.blocks.n_features * data.blocks.n_points * data.mass
@@ -198,7 +196,7 @@ def _check_weighted_range(data: Prepared, n_calls: int) -> None:
 
 
 def check_mass(rows: Blocks, mass: float, n_calls: int) -> None:
-    """Warn if sums of weights are too small by themselves, or weights may have become 0."""
+    """Warn if weights add up to too little, or may have become 0, ``n_calls`` below the user's."""
     itemsize = 4 if _flushes_weights(rows) else _summed_itemsize(rows)
     if mass < LEAST_VARIANCE[itemsize]:
         told = f"The sum of weights, {mass:.1e}, is too"

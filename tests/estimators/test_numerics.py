@@ -322,16 +322,6 @@ def test_seeding_and_scores_tell_of_weights_that_a_device_takes_for_zero(
         call(*given)
 
 
-@pytest.mark.filterwarnings("ignore:overflow encountered")
-@pytest.mark.parametrize("choose", [kmeans_plusplus, kmeans_parallel])
-def test_seeding_refuses_rows_whose_squares_have_no_room(
-    choose: Callable[..., Any], library: Library
-) -> None:
-    points = library.asarray(cloud(100, 3) * 1e20, "float32")
-    with pytest.raises(ValueError, match="its square is too large for float32"):
-        choose(points, 2, random_state=0)
-
-
 def test_scores_of_blocks_tell_of_small_weights() -> None:
     points = cloud(100, 3)
     kmeans = KMeans(2, random_state=0, n_init=1, max_iter=2).fit(points)
