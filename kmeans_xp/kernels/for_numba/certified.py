@@ -9,6 +9,7 @@ from typing import Any, NamedTuple, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from kmeans_xp.kernels.blas_threads import one_blas_thread
 from kmeans_xp.kernels.for_numba.assignment import (
     FEWEST_PROVED,
     added_by_features,
@@ -334,7 +335,9 @@ def headed_below(rows: Dense, centroids: Floats, cost: float) -> HeadedCentroids
     some = _sample_of(rows, _AXES_ROWS).centred() / centroids.dtype.type(unit)
     if not np.abs(some).max() < MOST_SCALE:  # nor NaN
         return None
-    axes, least = cheapest_axes(some, centroids / centroids.dtype.type(unit))
+    # Threads of BLAS would spin for a while after the last product, beside those that label.
+    with one_blas_thread():
+        axes, least = cheapest_axes(some, centroids / centroids.dtype.type(unit))
     return None if axes is None or least >= cost else HeadedCentroids.of(centroids, axes)
 
 
