@@ -41,7 +41,7 @@ from kmeans_xp.kernels.for_numba.tiling import (
     tile_rows,
     weights_of,
 )
-from kmeans_xp.kernels.for_numba.uncompiled import moments_in_lanes, uses_of
+from kmeans_xp.kernels.for_numba.uncompiled import added_moments, uses_of
 from kmeans_xp.kernels.portable.assignment import (
     Nearest,
     assigned_inertia,
@@ -208,12 +208,11 @@ def added_in_lanes(rows: Dense) -> Moments:
 
     def moments(start: int, stop: int) -> Moments:
         if is_compiled:
-            lanes = np.zeros((2, n_features * panel))
+            lanes, added = np.zeros((2, n_features * panel)), np.empty((2, n_features))
             add_moments[dtype](points, start, stop, tile, *fill, origin, weights, *lanes)
+            sum_lanes[dtype](lanes.reshape(-1), panel, added.reshape(-1))
         else:
-            lanes = moments_in_lanes(points[start:stop], origin, weights[start:stop], panel)
-        added = np.empty((2, n_features))
-        sum_lanes.for_turns(lanes.size, dtype)(lanes.reshape(-1), panel, added.reshape(-1))
+            added = added_moments(points[start:stop], origin, weights[start:stop], panel)
         mass = float(stop - start) if rows.weights is None else _mass(weights[start:stop])
         return Moments(np.asarray(mass), *added)
 

@@ -11,10 +11,12 @@ from numpy.typing import NDArray
 
 from kmeans_xp.kernels.for_numba.tiling import Floats
 
-__all__ = ["moments_in_lanes", "rows_found", "uses_of"]
+__all__ = ["added_moments", "means_of", "rows_found", "uses_of"]
 
-#: numbers for which NumPy takes about as long as for a few calls
-_NUMBERS_OF_A_USE = 2**13
+#: numbers for which NumPy takes a two-hundredth of the time to compile a function
+_NUMBERS_OF_A_USE = 2**17
+#: numbers to work on at a time: what is computed of them stays in the cache
+_AT_A_TIME = 2**15
 
 
 def uses_of(n_numbers: int) -> int:
@@ -22,19 +24,35 @@ def uses_of(n_numbers: int) -> int:
     return 1 + n_numbers // _NUMBERS_OF_A_USE
 
 
-def moments_in_lanes(points: Floats, origin: Floats, weights: Floats, panel: int) -> Floats:
-    """Return what ``add_moments`` adds to: lanes of sums, and lanes of squares.
-
-    Shape (2, n_features * panel).
-    """
+def added_moments(points: Floats, origin: Floats, weights: Floats, panel: int) -> Floats:
+    """Return the sums and those of squares that ``add_moments`` adds to lanes, of each feature."""
     n_points, n_features = points.shape
-    added = np.zeros((2, -(-n_points // panel) * panel, n_features))
-    weighted, squares = added[:, :n_points]
-    values = (points - origin).astype(np.float64)
-    np.multiply(values, weights[:, None] if len(weights) else 1.0, out=weighted)
-    np.multiply(weighted, values, out=squares)
-    lanes: Floats = added.reshape(2, -1, panel, n_features).sum(axis=1)
-    return lanes.transpose(0, 2, 1).reshape(2, -1)
+    n_rows = max(1, _AT_A_TIME // (panel * n_features)) * panel
+    lanes = np.zeros((2, panel, n_features))
+    for start in range(0, n_points, n_rows):
+        rows = points[start : start + n_rows]
+        added = np.zeros((2, -(-len(rows) // panel) * panel, n_features))
+        weighted, squares = added[:, : len(rows)]
+        values = (rows - origin).astype(np.float64)
+        of_rows = weights[start : start + n_rows, None] if len(weights) else 1.0
+        np.multiply(values, of_rows, out=weighted)
+        np.multiply(weighted, values, out=squares)
+        in_panels = added.reshape(2, -1, panel, n_features)
+        in_panels[:, 0] += lanes
+        lanes = in_panels.sum(axis=1)
+    return np.cumsum(lanes, axis=1)[:, -1]
+
+
+def means_of(sums: Floats, mass: Floats, old: Floats) -> tuple[Floats, Floats]:
+    """Return what ``update_clusters`` writes: new centroids, and the signals."""
+    is_empty, before = mass <= 0.0, old.astype(np.float64)
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+        means = (sums / mass[:, None]).astype(old.dtype)
+        new = np.where(is_empty[:, None], old, means)
+        moved = new - before
+        explained = before * (2.0 * sums - mass[:, None] * before)
+        totals = np.cumsum([(moved * moved).ravel(), explained.ravel()], axis=1)[:, -1]
+    return new, np.array([totals[0], is_empty.sum(), totals[1]])
 
 
 def rows_found(
@@ -45,11 +63,13 @@ def rows_found(
     blocks = [masses[first : first + size] for first in range(0, len(masses), size)]
     totals = np.array([_added_in_parts(block, n_parts) for block in blocks])
     ends, last_block = np.cumsum(totals), _last_with_mass(totals)
-    indices = np.empty(len(uniforms), np.int64)
+    indices, in_block = np.empty(len(uniforms), np.int64), {}
     for number, threshold in enumerate(uniforms * ends[-1]):
         block = int(np.searchsorted(ends[:last_block], threshold, side))
-        before = ends[block - 1] if block else 0.0
-        running = np.cumsum(np.append(before, blocks[block]))[1:]
+        if block not in in_block:
+            before = ends[block - 1] if block else 0.0
+            in_block[block] = np.cumsum(np.append(before, blocks[block]))[1:]
+        running = in_block[block]
         row = int(np.searchsorted(running, threshold, side))
         if row == len(running):  # rounding puts the threshold at the total
             row = _last_with_mass(blocks[block])

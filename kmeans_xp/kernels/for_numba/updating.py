@@ -24,6 +24,7 @@ from kmeans_xp.kernels.for_numba.emitted.mean_vectors import UPDATED, write_mean
 from kmeans_xp.kernels.for_numba.emitted.memory import new_numbers
 from kmeans_xp.kernels.for_numba.emitted.vectors import PANEL
 from kmeans_xp.kernels.for_numba.tiling import Floats
+from kmeans_xp.kernels.for_numba.uncompiled import means_of, uses_of
 from kmeans_xp.kernels.portable.assignment import ClusterTotals
 from kmeans_xp.kernels.portable.steps import Update, update_centroids
 from kmeans_xp.kernels.threads import in_threads
@@ -94,8 +95,9 @@ def means_in_a_pass(totals: ClusterTotals, centroids: Floats, *, xp: Namespace) 
     new, signals = np.empty(centroids.shape, centroids.dtype), np.empty(3)
     if is_updated_in_lanes(*centroids.shape):
         return Update(new, _updated_in_threads(totals, centroids, new))
-    update = update_clusters.for_turns(centroids.size, centroids.dtype)
-    update(sums, mass, centroids, new, signals)
+    if not update_clusters.pays(centroids.dtype, uses_of(centroids.size)):
+        return Update(*means_of(sums, mass, centroids))
+    update_clusters[centroids.dtype](sums, mass, centroids, new, signals)
     return Update(new, signals)
 
 
