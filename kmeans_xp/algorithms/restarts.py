@@ -42,7 +42,8 @@ __all__ = [
 
 #: runs that end in the same clustering differ by rounding; the first of them is kept
 SAME_INERTIA = 1e-6
-#: bytes of labels of runs in threads that are held at a time, unless two for each thread are more
+#: bytes of labels and centroids of runs in threads that are held at a time, unless two runs for
+#: each thread are more
 _HELD_BYTES = 2**25
 
 
@@ -135,7 +136,9 @@ def runs_in_threads(
         are held at a time.
     """
     starts, n_threads = iter(starts), n_threads_here()
-    n_held = max(2 * n_threads, _HELD_BYTES // (4 * blocks.n_points))
+    first = list(islice(starts, 1))
+    n_bytes = 4 * blocks.n_points + sum(8 * start.size for start in first)
+    n_held, starts = max(2 * n_threads, _HELD_BYTES // n_bytes), chain(first, starts)
     while some := list(islice(starts, n_held)):
         if 2 * len(some) < n_threads:
             yield from (lloyd(blocks, start, **options) for start in some)

@@ -17,7 +17,7 @@ from kmeans_xp.checks import check_integer, check_real
 from kmeans_xp.devices import Array, Placement, bring, choose, is_sparse, send, taken
 from kmeans_xp.devices.protocols import ArrayT, SupportsSparse, Tabular
 from kmeans_xp.estimators.kmeans import KMeans
-from kmeans_xp.estimators.preparation import check_weighted_range, prepared, published
+from kmeans_xp.estimators.preparation import prepared, published, warn_of_small_weights
 from kmeans_xp.estimators.validation import (
     as_random_state,
     check_enough_rows,
@@ -607,7 +607,7 @@ def _chosen_rows(
         weights = checked_weights(sample_weight, points, placement)
         data = prepared(points, weights, placement, metric)
         if data.blocks.is_weighted:
-            check_weighted_range(data, n_calls=2)
+            warn_of_small_weights(data, n_calls=2)
         chosen = seeds(data.blocks, n_clusters, as_random_state(random_state), **options)
         indices = send(chosen.indices, placement)
         # Take the rows from X: to add the origin back would round them.

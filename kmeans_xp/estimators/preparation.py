@@ -27,10 +27,10 @@ __all__ = [
     "Prepared",
     "check_mass",
     "check_range",
-    "check_weighted_range",
     "no_weight",
     "prepared",
     "published",
+    "warn_of_small_weights",
 ]
 
 #: range of variances in which squares, and differences of squares, keep their digits, also where
@@ -127,7 +127,7 @@ def check_range(data: Prepared) -> None:
     """Warn if squared distances are too small for their dtype; ValueError if too large."""
     if data.metric == "cosine":  # distances do not depend on the range; sums of weights do
         if data.blocks.is_weighted:
-            check_weighted_range(data, n_calls=6)
+            _check_weighted_range(data)
         return
     itemsize = 8 if data.blocks.dtype == data.blocks.xp.float64 else 4
     variance, n_features = data.mean_variance, data.blocks.n_features
@@ -136,7 +136,7 @@ def check_range(data: Prepared) -> None:
     if not is_too_large and not 0.0 < variance < LEAST_VARIANCE[itemsize]:
         _check_far_range(data)
         if data.blocks.is_weighted:
-            check_weighted_range(data, n_calls=6)
+            _check_weighted_range(data)
         return
     name = f"float{8 * itemsize}"
     spread = f"{variance**0.5:.1e}" if math.isfinite(variance) else "more than can be measured"
@@ -179,28 +179,38 @@ def _is_sparse(rows: Rows, *, xp: Namespace) -> bool:  # noqa: ARG001 (as all pa
     return isinstance(rows, SparseRows)
 
 
-def check_weighted_range(data: Prepared, n_calls: int) -> None:
-    """Do the same for sums of squares times weights, ``n_calls`` calls below the user's."""
+def _check_weighted_range(data: Prepared) -> None:
+    """Do the same for sums of squares times weights."""
     variance, itemsize = data.mean_variance, _summed_itemsize(data.blocks)
     # A row's squared distance to the mean is at most the sum of all rows'.
     most = variance * data.blocks.n_features * data.blocks.n_points * data.mass
-    is_too_large = not most <= GREATEST_VARIANCE[itemsize]
-    told = f"The sum of weights, {data.mass:.1e}, times the squared spread of the rows is too"
-    if not is_too_large and (variance == 0.0 or variance * data.mass >= LEAST_VARIANCE[itemsize]):
-        if _flushes_weights(data.blocks):
-            check_mass(data.blocks, data.mass, n_calls + 1)
-        return
-    if is_too_large:
-        raise ValueError(f"{told} large for float{8 * itemsize}. {_OTHER_WEIGHTS}")
-    _warn_of_small_weights(told, itemsize, n_calls + 1)
+    if not most <= GREATEST_VARIANCE[itemsize]:
+        raise ValueError(f"{_weighted(data)} large for float{8 * itemsize}. {_OTHER_WEIGHTS}")
+    warn_of_small_weights(data, n_calls=7)
+
+
+def warn_of_small_weights(data: Prepared, n_calls: int) -> None:
+    """Warn if sums of squares times weights are too small; the user's call is ``n_calls`` above."""
+    variance, itemsize = data.mean_variance, _summed_itemsize(data.blocks)
+    if variance > 0.0 and variance * data.mass < LEAST_VARIANCE[itemsize]:
+        _warn(_weighted(data), itemsize, n_calls + 1)
+    elif _flushes_weights(data.blocks):
+        check_mass(data.blocks, data.mass, n_calls + 1)
+
+
+def _weighted(data: Prepared) -> str:
+    return f"The sum of weights, {data.mass:.1e}, times the squared spread of the rows is too"
 
 
 def check_mass(rows: Blocks, mass: float, n_calls: int) -> None:
-    """Warn if weights add up to too little, or may have become 0, ``n_calls`` below the user's."""
+    """Warn if weights add up to too little, or may have become 0; ValueError if all are 0.
+
+    The user's call is ``n_calls`` above this one.
+    """
+    _checked_mass(mass, rows)
     itemsize = 4 if _flushes_weights(rows) else _summed_itemsize(rows)
     if mass < LEAST_VARIANCE[itemsize]:
-        told = f"The sum of weights, {mass:.1e}, is too"
-        _warn_of_small_weights(told, itemsize, n_calls + 1)
+        _warn(f"The sum of weights, {mass:.1e}, is too", itemsize, n_calls + 1)
 
 
 def _summed_itemsize(rows: Blocks) -> int:
@@ -211,7 +221,7 @@ def _flushes_weights(rows: Blocks) -> bool:
     return library_of(rows.xp).flushes_subnormals and rows.dtype == rows.xp.float32
 
 
-def _warn_of_small_weights(told: str, itemsize: int, n_calls: int) -> None:
+def _warn(told: str, itemsize: int, n_calls: int) -> None:
     warnings.warn(
         f"{told} small for float{8 * itemsize}: the result may be wrong. {_OTHER_WEIGHTS}",
         RuntimeWarning,

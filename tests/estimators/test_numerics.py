@@ -322,6 +322,18 @@ def test_seeding_and_scores_tell_of_weights_that_a_device_takes_for_zero(
         call(*given)
 
 
+@pytest.mark.needs("float64")
+@pytest.mark.parametrize("scale", [1e150, 1e160])
+@pytest.mark.parametrize("call", [seeded, seeded_in_rounds])
+def test_seeding_takes_rows_of_any_spread(
+    call: Callable[[Any, Any], Any], scale: float, library: Library
+) -> None:
+    points = library.asarray(cloud(100, 3) * scale, "float64")
+    with np.errstate(all="ignore"):
+        _, rows = call(points, library.asarray(np.ones(100), "float64"))
+    assert library.to_numpy(rows).shape == (2,)
+
+
 def test_scores_of_blocks_tell_of_small_weights() -> None:
     points = cloud(100, 3)
     kmeans = KMeans(2, random_state=0, n_init=1, max_iter=2).fit(points)
@@ -329,3 +341,5 @@ def test_scores_of_blocks_tell_of_small_weights() -> None:
     assert kmeans.score(rows) == pytest.approx(kmeans.score(points))
     with pytest.warns(RuntimeWarning, match=r"of weights, 1.0e-293, is too small for float64"):
         kmeans.score(rows, sample_weight=np.full(100, 1e-295))
+    with pytest.raises(ValueError, match="at least one non-zero number"):
+        kmeans.score(rows, sample_weight=np.zeros(100))

@@ -1,5 +1,6 @@
 """What NumPy or Python's interpreter does in the first fits has the bits of compiled code."""
 
+import warnings
 from typing import Any
 
 import hypothesis.extra.numpy as drawn_arrays
@@ -8,6 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.testing import assert_array_equal
+
+from kmeans_xp import BisectingKMeans, KMeans
 
 pytest.importorskip("numba", reason="about what it compiles")
 
@@ -88,3 +91,33 @@ def assert_same(function: Compiled, dtype: Any, *arguments: Any) -> None:
     function._interpreted(*others)
     for ours, theirs in zip(arguments, others, strict=True):
         assert_array_equal(ours, theirs)
+
+
+@pytest.mark.parametrize("estimator", [KMeans, BisectingKMeans], ids=lambda each: each.__name__)
+@pytest.mark.parametrize(
+    ("dtype", "spread", "weight"),
+    [
+        *[("float32", 1.0, None), ("float64", 1.0, 1.0), ("float32", 1e15, 1e12)],
+        *[("float64", 1e-120, 1.0), ("float64", 1.0, 1e-310), ("float64", 1e146, 1e-3)],
+    ],
+)
+def test_fits_that_compile_little_are_those_that_compile_all(
+    estimator: Any, dtype: Any, spread: float, weight: float | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rng = np.random.default_rng(0)
+    points = (spread * rng.normal(size=(500, 20))).astype(dtype)
+    weights = None if weight is None else weight * rng.random(500)
+
+    def fitted() -> Any:
+        with np.errstate(all="raise"), warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            fit = estimator(5, random_state=0).fit(points, sample_weight=weights)
+        return fit, [str(each.message) for each in caught]
+
+    compiled, told = fitted()
+    monkeypatch.setattr(Compiled, "pays", lambda *_: False)
+    interpreted, told_too = fitted()
+    assert told == told_too
+    assert_array_equal(interpreted.labels_, compiled.labels_)
+    assert_array_equal(interpreted.cluster_centers_, compiled.cluster_centers_)
+    assert interpreted.inertia_ == compiled.inertia_

@@ -100,7 +100,8 @@ class Axes(NamedTuple):
         The axes as rows, with zeros up to the width of centred rows.
     n_axes : int
     rounding : float
-        Bounds the error of a score by all but the rests, over the product of both lengths.
+        Bounds the error of a score by all but the rests and the rounding to integers, over the
+        product of both lengths.
     slack : float
         Bounds the error of the length of a rest, over the whole length.
     """

@@ -1,8 +1,8 @@
-"""Running means moved by a batch of sparse rows, in one pass over the centroids.
+"""Running means moved by a batch of sparse rows, in two passes over the centroids.
 
 A batch has numbers of few features. The others of a centroid all move by the same share of their
-way to zero, and are read and written once. The rows of a cluster are added up feature by feature of
-theirs, one cluster after another.
+way to zero, and are read twice and written once. The rows of a cluster are added up feature by
+feature of theirs, one cluster after another.
 """
 
 from typing import Any, NamedTuple
@@ -52,8 +52,8 @@ _BESIDE = 64
 _FULL = 4
 #: minimum of numbers of centroids for a thread to pay
 _MANY_NUMBERS = 2**17
-#: maximum of stored numbers, at least and for each number of the centroids: the clusters of more
-#: are too uneven to be added up by one task each
+#: A batch may have so many stored numbers, or, if that is more, so many for each number of the
+#: centroids. The clusters of more are too uneven to be added up by one task each.
 _MOST_STORED, _STORED_A_NUMBER = 2**20, 4
 #: features that are turned at a time
 _TURNED = 16
@@ -227,8 +227,9 @@ class _Found(NamedTuple):
     def of(cls, rows: SparseRows) -> "_Found":
         """Return the features that occur, or all features where most of them do."""
         csr = numbers, columns, starts, n_features = own_parts(rows.csr)
-        features = np.arange(n_features, dtype=np.int32)
-        if len(numbers) < _FULL * n_features:
+        if len(numbers) >= _FULL * n_features:
+            features = np.arange(n_features, dtype=np.int32)
+        else:
             numbered, found = np.zeros(n_features, np.int32), np.empty(n_features + 1, np.int32)
             renamed = np.empty_like(columns)
             n_found = _number_columns[numbers.dtype](columns, numbered, found, renamed)
@@ -245,7 +246,8 @@ def moved_to_zero_and_back(
     """Move all of a centroid to zero, and the features that the batch has numbers of elsewhere."""
     if not rows.n_points or centroids.dtype not in PANEL or centroids.dtype != rows.dtype:
         return NotImplemented
-    if rows.n_points * rows.n_stored > max(_MOST_STORED, _STORED_A_NUMBER * centroids.size):
+    n_numbers = len(own_parts(rows.csr).data)  # ``n_stored`` of a part is that of its whole
+    if n_numbers > max(_MOST_STORED, _STORED_A_NUMBER * centroids.size):
         return NotImplemented
     old, origin, found = np.ascontiguousarray(centroids), origin_of(rows), _Found.of(rows)
     described = _described(old, origin)

@@ -13,9 +13,7 @@ import numpy as np
 from numba import types
 
 from kmeans_xp.devices import Array, Namespace
-from kmeans_xp.kernels.for_numba.assignment import (
-    has_own_totals,
-)
+from kmeans_xp.kernels.for_numba.assignment import has_own_totals
 from kmeans_xp.kernels.for_numba.compiled import (
     COLUMN,
     COLUMNS,

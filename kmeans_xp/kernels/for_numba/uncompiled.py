@@ -24,6 +24,7 @@ def uses_of(n_numbers: int) -> int:
     return 1 + n_numbers // _NUMBERS_OF_A_USE
 
 
+@np.errstate(all="ignore")  # as compiled code
 def added_moments(points: Floats, origin: Floats, weights: Floats, panel: int) -> Floats:
     """Return the sums and those of squares that ``add_moments`` adds to lanes, of each feature."""
     n_points, n_features = points.shape
@@ -43,36 +44,42 @@ def added_moments(points: Floats, origin: Floats, weights: Floats, panel: int) -
     return np.cumsum(lanes, axis=1)[:, -1]
 
 
+@np.errstate(all="ignore")
 def means_of(sums: Floats, mass: Floats, old: Floats) -> tuple[Floats, Floats]:
     """Return what ``update_clusters`` writes: new centroids, and the signals."""
     is_empty, before = mass <= 0.0, old.astype(np.float64)
-    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
-        means = (sums / mass[:, None]).astype(old.dtype)
-        new = np.where(is_empty[:, None], old, means)
-        moved = new - before
-        explained = before * (2.0 * sums - mass[:, None] * before)
-        totals = np.cumsum([(moved * moved).ravel(), explained.ravel()], axis=1)[:, -1]
-    return new, np.array([totals[0], is_empty.sum(), totals[1]])
+    new = np.where(is_empty[:, None], old, (sums / mass[:, None]).astype(old.dtype))
+    moved = new - before
+    explained = before * (2.0 * sums - mass[:, None] * before)
+    totals = np.cumsum([(moved * moved).ravel(), explained.ravel()], axis=1)[:, -1]
+    # Loops begin at 0.0, so none of theirs is -0.0.
+    return new, np.array([totals[0], is_empty.sum(), totals[1] + 0.0])
 
 
+@np.errstate(all="ignore")
 def rows_found(
     values: Floats, weights: Floats, uniforms: Floats, side: Any, size: int, n_parts: int
 ) -> NDArray[np.int64]:
     """Return what ``find`` writes after ``add_blocks``, for blocks of ``size`` rows."""
-    masses = (values * weights if len(weights) else values).astype(np.float64)
-    blocks = [masses[first : first + size] for first in range(0, len(masses), size)]
-    totals = np.array([_added_in_parts(block, n_parts) for block in blocks])
+
+    def masses_of(block: int) -> Floats:
+        rows = slice(block * size, (block + 1) * size)
+        masses = values[rows] * weights[rows] if len(weights) else values[rows]
+        return masses.astype(np.float64, copy=False)
+
+    n_blocks = -(-len(values) // size)
+    totals = np.array([_added_in_parts(masses_of(block), n_parts) for block in range(n_blocks)])
     ends, last_block = np.cumsum(totals), _last_with_mass(totals)
     indices, in_block = np.empty(len(uniforms), np.int64), {}
     for number, threshold in enumerate(uniforms * ends[-1]):
         block = int(np.searchsorted(ends[:last_block], threshold, side))
         if block not in in_block:
             before = ends[block - 1] if block else 0.0
-            in_block[block] = np.cumsum(np.append(before, blocks[block]))[1:]
+            in_block[block] = np.cumsum(np.append(before, masses_of(block)))[1:]
         running = in_block[block]
         row = int(np.searchsorted(running, threshold, side))
         if row == len(running):  # rounding puts the threshold at the total
-            row = _last_with_mass(blocks[block])
+            row = _last_with_mass(masses_of(block))
         indices[number] = block * size + row
     return indices
 

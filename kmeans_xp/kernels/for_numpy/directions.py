@@ -19,6 +19,8 @@ def scaled_in_place(totals: ClusterTotals, centroids: Floats, *, xp: Namespace) 
     sums, mass = totals
     if sums.ndim != 2 or sums.dtype != np.float64 or mass.dtype != np.float64:
         return NotImplemented
+    if not sums.flags.c_contiguous:  # sums of signals follow the order in memory
+        return NotImplemented
     is_empty = mass <= 0.0
     n_empty = np.count_nonzero(is_empty)
     means = sums / (np.where(is_empty, 1.0, mass) if n_empty else mass)[:, None]

@@ -98,6 +98,10 @@ class StepsInOneCall(Steps):
             self._ahead = deque(self._taken(centroids, min(n_left, _STEPS_AHEAD)))
         return self._ahead.popleft()
 
+    def kept(self, centroids: Array) -> Array:
+        """Return a copy: those of all steps of a call lie in one array."""
+        return self.xp.asarray(centroids, copy=True)
+
     def _taken(self, centroids: Array, n_steps: int) -> list[Step]:
         taken: LloydSteps = self.reduce(lloyd_steps, centroids, n_steps, self.tol)
         (sums, mass), (new, signals) = taken
