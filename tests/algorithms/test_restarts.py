@@ -300,7 +300,7 @@ def test_runs_in_threads_are_those_of_one_thread(
 
 
 def test_runs_in_threads_hold_few_results(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(restarts, "_HELD_BYTES", 4 * 50 * 8)  # labels of 8 runs
+    monkeypatch.setattr(restarts, "_HELD_BYTES", (4 * 50 + 8 * 3 * 2) * 8)  # of 8 runs
     points = np.random.default_rng(0).random((50, 2))
     blocks, given = InMemory(DenseRows(points), xp=np_compat), iter([points[:3]] * 100)
     with config_context(n_threads=2):

@@ -52,8 +52,8 @@ _BESIDE = 64
 _FULL = 4
 #: minimum of numbers of centroids for a thread to pay
 _MANY_NUMBERS = 2**17
-#: A batch may have so many stored numbers, or, if that is more, so many for each number of the
-#: centroids. The clusters of more are too uneven to be added up by one task each.
+#: maximum of stored numbers in a batch. If the second times the numbers of the centroids is more,
+#: that is the maximum. The clusters of more are too uneven to be added up by one task each.
 _MOST_STORED, _STORED_A_NUMBER = 2**20, 4
 #: features that are turned at a time
 _TURNED = 16
