@@ -94,6 +94,7 @@ def arguments(kernel_name: str, size: Size, library: Any) -> tuple[Any, ...]:
         "lloyd_step_batched": (rows, library.xp.stack([placed, placed])),
         "placed_at_rows": (rows, placed, placed, order[: size.n_clusters], is_placed),
         "means_on_sphere": (totals, placed),
+        "on_sphere": (placed,),
         "places_by_half": (halves,),
         "places_of_least": (closest, N_CANDIDATES),
         "row_uniforms": (rows, 0, (1, 2), 0),

@@ -12,6 +12,7 @@ from kmeans_xp.devices import (
     namespace_of,
     scaled_data,
 )
+from kmeans_xp.kernels.kernel import kernel
 from kmeans_xp.kernels.rows import DenseRows, Rows, in_tiles
 from kmeans_xp.kernels.sparse_rows import SparseRows
 
@@ -73,7 +74,8 @@ class SphereRows(NamedTuple):
 
     def scaled(self, dtype: DType | None = None) -> DenseRows:
         """Return the same rows as a scaled copy: for one tile."""
-        return DenseRows(_scaled(self.points, dtype), self.weights, self.origin)
+        points = _scaled(self.points, dtype, xp=namespace_of(self.points))
+        return DenseRows(points, self.weights, self.origin)
 
     def part(self, start: int, stop: int) -> "SphereRows":
         """Return the rows from ``start`` up to ``stop``, without a copy."""
@@ -88,9 +90,10 @@ class SphereRows(NamedTuple):
     def take(self, indices: Array) -> DenseRows:
         """Return some rows, scaled and relative to the origin."""
         xp = namespace_of(self.points)
-        points = _scaled(xp.take(self.points, indices, axis=0))
-        weights = None if self.weights is None else xp.take(self.weights, indices)
-        return DenseRows(DenseRows(points, origin=self.origin).centred(), weights)
+        points = _scaled(xp.take(self.points, indices, axis=0), xp=xp)
+        if self.origin is not None:
+            points = points - xp.astype(self.origin, points.dtype, copy=False)
+        return DenseRows(points, None if self.weights is None else xp.take(self.weights, indices))
 
     def gathered(self, indices: Array) -> DenseRows:
         """Return some rows, scaled and relative to the origin."""
@@ -117,15 +120,15 @@ class SphereRows(NamedTuple):
         return self.seen_from(None).centred()
 
 
-def _scaled(points: Array, dtype: DType | None = None) -> Array:
+def _scaled(points: Array, dtype: DType | None = None, *, xp: Namespace) -> Array:
     """Return points scaled to length ``RADIUS``."""
     # Not by factors: whether rows have them depends on the other rows of a block, and the bits of
     # a row that is taken must not.
-    xp = namespace_of(points)
     dtype = computing_dtype(points.dtype, xp=xp) if dtype is None else dtype
     return on_sphere(xp.astype(points, dtype, copy=False), xp=xp)
 
 
+@kernel(vectors="kd")
 def on_sphere(vectors: Array, *, xp: Namespace) -> Array:
     """Return vectors scaled to length ``RADIUS``; zeros stay zeros.
 

@@ -1170,6 +1170,25 @@ def verify_sphere_factors(result: Any, trial: Trial, truth: Truth) -> None:
     np.testing.assert_allclose(found, RADIUS / np.linalg.norm(points, axis=1), rtol=1e-6)
 
 
+def vectors_and_a_zero(trial: Trial) -> tuple[Any, ...]:
+    return (trial.placed(host_vectors_and_a_zero(trial)),)
+
+
+def host_vectors_and_a_zero(trial: Trial) -> Host:
+    vectors = trial.problem.points.astype(trial.problem.computing)
+    vectors[-1:] = 0.0
+    return vectors
+
+
+def verify_on_sphere(result: Any, trial: Trial, truth: Truth) -> None:
+    vectors = host_vectors_and_a_zero(trial).astype(np.float64)
+    found = trial.read(result, trial.problem.computing, vectors.shape)
+    lengths = np.linalg.norm(vectors, axis=1)[:, None]
+    expected = RADIUS * vectors / np.where(lengths > 0.0, lengths, 1.0)
+    eps = np.finfo(trial.problem.computing).eps
+    assert_within(found, expected, vectors.shape[1] * eps * np.ones_like(expected))
+
+
 CONTRACTS = {
     "are_steps_short": Contract(lambda trial: (trial.rows, trial.shape[2]), verify_is_a_choice),
     "assigned_inertia": Contract(rows_labels_and_centroids, verify_assigned_inertia),
@@ -1204,6 +1223,7 @@ CONTRACTS = {
     "means_on_sphere": Contract(totals_and_centroids, verify_means_on_sphere),
     "nearest_centroid": Contract(rows_and_centroids, verify_nearest_centroid),
     "nearest_labels": Contract(rows_and_centroids, verify_nearest_labels),
+    "on_sphere": Contract(vectors_and_a_zero, verify_on_sphere),
     "placed_at_rows": Contract(rows_centroids_and_places, verify_placed_at_rows),
     "places_by_half": Contract(zeros_and_ones, verify_places_by_half),
     "places_of_least": Contract(distances_and_a_half, verify_places_of_least),

@@ -15,12 +15,14 @@ from kmeans_xp.blocks.sphere import on_sphere as blocks_on_sphere
 from kmeans_xp.devices import Csr, csr_parts, from_host, namespace_of
 from kmeans_xp.kernels import (
     RADIUS,
+    ClusterTotals,
     DenseRows,
     SparseRows,
     SphereRows,
     assigned_sq_distances,
     cluster_sums,
     kernels,
+    means_on_sphere,
     nearest_labels,
     on_sphere,
     rows_on_sphere,
@@ -161,6 +163,30 @@ def test_vectors_of_any_length_are_scaled(scale: float, library: Library) -> Non
     vectors = library.asarray(host, "float32")
     found = library.to_host(on_sphere(vectors, xp=library.xp))
     np.testing.assert_allclose(found, scaled(host), atol=1e-6)
+
+
+@pytest.mark.parametrize("odd", [1.0, 0.0, -0.0, 1e-310, np.inf, -np.inf, np.nan])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_every_body_scales_vectors_and_means_by_the_same_bits(odd: float, dtype: str) -> None:
+    rng, xp = np.random.default_rng(0), array_namespace(np.empty(0))
+    sizes = ((1, 1), (5, 3), (8, 16), (40, 33))
+    for (n_vectors, n_features), n_odd in itertools.product(sizes, (1, 99)):
+        vectors = rng.normal(size=(n_vectors, n_features)).astype(dtype)
+        centroids = on_sphere.portable(vectors, xp=xp)
+        vectors[0, :n_odd] = odd
+        with np.errstate(all="ignore"):
+            for given in (vectors, np.asfortranarray(vectors), np.repeat(vectors, 2, 1)[:, ::2]):
+                expected = on_sphere.portable(given, xp=xp)
+                for body in on_sphere.overrides("numpy"):
+                    assert body(given, xp=xp).tobytes() == expected.tobytes()
+            for least in (0.0, 1.0):  # the first cluster is empty, or not
+                mass = np.arange(n_vectors) + least
+                totals = ClusterTotals(vectors.astype(np.float64), mass)
+                new, signals = means_on_sphere.portable(totals, centroids, xp=xp)
+                for body in means_on_sphere.overrides("numpy"):
+                    found = body(totals, centroids, xp=xp)
+                    assert found.centroids.tobytes() == new.tobytes()
+                    assert found.signals.tobytes() == signals.tobytes()
 
 
 @pytest.mark.skip_library(
