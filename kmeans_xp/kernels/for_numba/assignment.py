@@ -44,8 +44,8 @@ from kmeans_xp.kernels.for_numba.tiling import (
     zeros_on_a_line,
 )
 from kmeans_xp.kernels.for_numba.two_clusters import (
+    N_DONE,
     N_NUMBERS,
-    PROVED,
     ROWS_AT_A_TIME,
     label_pairs_at,
     pairs_for,
@@ -162,27 +162,31 @@ def label_rows(
     panels, best = new_numbers(tile * n_features, points), new_numbers(tile, points)
     found, scratch = new_numbers(tile, np.int32), scratch_for(points, tile, filler)
     is_pair = pairs != 0
+    adds_pairs = totals.shape[0] > 0 and factors.shape[0] == 0 and weights.shape[0] == 0
     apart, pair = new_numbers(n_features * is_pair, points), new_numbers(N_NUMBERS, np.float64)
-    doubtful = new_numbers(tile * is_pair, np.int64)
-    for row in range(start, stop, tile):
-        n_rows = min(tile, stop - row)
+    row = start
+    while row < stop:
+        n_rows, n_done = min(tile, stop - row), 0
         tile_points, first = tile_of(points, row, n_rows, filler, scratch)
-        is_done = is_pair and n_rows >= ROWS_AT_A_TIME
-        if is_done:
+        if is_pair and n_rows >= ROWS_AT_A_TIME:
             label_pairs_at(
                 *(pairs, tile_points, first, n_rows, factors, row, origin, groups, biases),
-                *(row == start, apart, pair, doubtful, found),
+                *(row == start, adds_pairs, apart, pair, found, totals),
             )
+            n_done = int(pair[N_DONE])
             # Where most rows are in doubt, as equal ones are, all others may be too.
-            is_pair = is_done = pair[PROVED] > 0.0
-        if not is_done:
+            is_pair = n_done == n_rows
+        if n_done > 0:
+            n_rows = n_done  # the others come again, with the next rows
+        else:
             pack_tile(tile_points, first, n_rows, factors, row, origin, panels)
             label_panels(panels, n_rows, n_features, groups, biases, n_clusters, best, found)
         if labels.shape[0] > 0:
             for number in range(n_rows):
                 labels[row + number] = found[number]
-        if totals.shape[0] > 0:
+        if totals.shape[0] > 0 and not (adds_pairs and n_done > 0):
             add_tile(tile_points, first, n_rows, row, factors, origin, weights, found, totals)
+        row += n_rows
 
 
 @compiled(ROWS, COUNT, COUNT, COUNT, COUNT, NUMBERS, NUMBERS, COLUMN, LABELS, TOTALS)

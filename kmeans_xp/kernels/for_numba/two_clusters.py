@@ -12,12 +12,13 @@ import numpy as np
 
 from kmeans_xp.kernels.for_numba.compiled import (
     COUNT,
-    INDICES,
+    FLAG,
     LABEL_RESULTS,
     NUMBERS,
     RESULTS,
     ROWS,
     SUMS,
+    TOTALS,
     call_at,
     compiled,
     inline,
@@ -25,6 +26,7 @@ from kmeans_xp.kernels.for_numba.compiled import (
 from kmeans_xp.kernels.for_numba.emitted.memory import new_numbers
 from kmeans_xp.kernels.for_numba.emitted.pair_vectors import (
     ROWS_AT_A_TIME,
+    add_chosen,
     is_second_nearer,
     measure_pair,
 )
@@ -35,8 +37,8 @@ __all__ = [
     "BASE",
     "LANE_OPERATIONS",
     "LIMIT",
+    "N_DONE",
     "N_NUMBERS",
-    "PROVED",
     "ROWS_AT_A_TIME",
     "SHIFT",
     "SLOPE",
@@ -48,12 +50,14 @@ __all__ = [
 ]
 
 #: places of a pair's numbers: x.(c1 - c0) + SHIFT is the difference of the scores. It differs from
-#: what their own arithmetic gives by at most SLOPE * |x| + BASE, for |x|^2 up to LIMIT. PROVED is
-#: 1.0 where labels are right, and 0.0 where too many were in doubt
-SHIFT, SLOPE, BASE, LIMIT, PROVED, N_NUMBERS = range(6)
+#: what their own arithmetic gives by at most SLOPE * |x| + BASE, for |x|^2 up to LIMIT. N_DONE rows
+#: got labels, until too many were in doubt
+SHIFT, SLOPE, BASE, LIMIT, N_DONE, N_NUMBERS = range(6)
 
 #: most features: up to there, a bound of rounding in float32 is far below 1
 _MOST_FEATURES = 2**16
+#: bytes of rows that are labelled and then added
+_PART_BYTES = 2**14
 #: rows by other ways that take the time of one in doubt
 _ROWS_A_DOUBT = 16
 #: makes up for rounding of the bounds themselves
@@ -99,7 +103,7 @@ def prepare_pair(groups, biases, n_features, apart, numbers):
 
 _PAIRS = (
     *(ROWS, COUNT, COUNT, NUMBERS, COUNT, NUMBERS, NUMBERS, NUMBERS),
-    *(COUNT, RESULTS, SUMS, INDICES, LABEL_RESULTS),
+    *(COUNT, FLAG, RESULTS, SUMS, LABEL_RESULTS, TOTALS),
 )
 #: Most fits have other numbers of clusters: called by its address, it is compiled for those of two.
 label_pairs_at = call_at(*_PAIRS)
@@ -116,43 +120,64 @@ def label_pairs(
     groups,
     biases,
     is_first,
+    adds,
     apart,
     pair,
-    doubtful,
     labels,
+    totals,
 ):
-    """Label rows from ``first`` of points and ``row`` of factors; ``doubtful`` is scratch.
+    """Label rows from ``first`` of points and ``row`` of factors; if asked, add them to totals.
 
-    The first call writes what it needs of the centroids to ``apart`` and ``pair``. Where too many
-    rows are in doubt, ``pair`` says so: other ways are then faster, and labels mean nothing.
+    The first call writes what it needs of the centroids to ``apart`` and ``pair``. Only rows
+    without weights and factors are added. Where too many rows are in doubt, other ways are faster:
+    ``pair`` says before which row it stopped.
     """
-    n_features, n_doubtful, n_done = points.shape[1], 0, 0
+    n_features, n_in_doubt = points.shape[1], 0
     if is_first:
         prepare_pair(groups, biases, n_features, apart, pair)
+    size = _PART_BYTES // (n_features * points.itemsize)
+    size = min(max(ROWS_AT_A_TIME, size - size % ROWS_AT_A_TIME), n_rows)
+    # Allocated once: a part takes only about a microsecond.
     found = new_numbers(2 * ROWS_AT_A_TIME, points)
-    while n_done < n_rows:
-        # The last rows are measured with some before them.
-        start = min(n_done, n_rows - ROWS_AT_A_TIME)
-        measure_pair(points, first + start, factors, row + start, origin, apart, n_features, found)
-        for number in range(n_done - start, ROWS_AT_A_TIME):
-            difference = np.float64(found[number]) + pair[SHIFT]
-            sq_length = np.float64(found[ROWS_AT_A_TIME + number])
-            doubt = pair[SLOPE] * np.sqrt(sq_length) + pair[BASE]
-            labels[start + number] = difference > 0.0
-            # Comparisons with what is not a number are False.
-            if not (doubt < abs(difference) < np.inf and sq_length <= pair[LIMIT]):
-                doubtful[n_doubtful] = start + number
-                n_doubtful += 1
-        n_done = start + ROWS_AT_A_TIME
-    pair[PROVED] = n_doubtful * _ROWS_A_DOUBT <= n_rows
-    if pair[PROVED] == 0.0:
-        return
-    for place in range(n_doubtful):
-        number = doubtful[place]
-        factor = factor_of(factors, row + number)
-        labels[number] = is_second_nearer(
-            points, first + number, factor, origin, groups, biases, n_features
-        )
+    left, right = new_numbers(size, np.int64), new_numbers(size, np.int64)
+    # A part stays in the first-level cache until it is added.
+    for start in range(0, n_rows, size):
+        stop = min(start + size, n_rows)
+        n_done, n_doubtful = start, 0
+        while n_done < stop:
+            # The last rows are measured with some before them.
+            at = min(n_done, stop - ROWS_AT_A_TIME)
+            measure_pair(points, first + at, factors, row + at, origin, apart, n_features, found)
+            for number in range(n_done - at, ROWS_AT_A_TIME):
+                difference = np.float64(found[number]) + pair[SHIFT]
+                sq_length = np.float64(found[ROWS_AT_A_TIME + number])
+                doubt = pair[SLOPE] * np.sqrt(sq_length) + pair[BASE]
+                labels[at + number] = difference > 0.0
+                # Comparisons with what is not a number are False.
+                if not (doubt < abs(difference) < np.inf and sq_length <= pair[LIMIT]):
+                    left[n_doubtful] = at + number
+                    n_doubtful += 1
+            n_done = at + ROWS_AT_A_TIME
+        n_in_doubt += n_doubtful
+        if n_in_doubt * _ROWS_A_DOUBT > n_rows:
+            pair[N_DONE] = start
+            return
+        for place in range(n_doubtful):
+            number = left[place]
+            factor = factor_of(factors, row + number)
+            labels[number] = is_second_nearer(
+                points, first + number, factor, origin, groups, biases, n_features
+            )
+        if adds:
+            n_left = n_right = 0
+            for number in range(start, stop):
+                # No branch: which cluster is hard to foresee.
+                left[n_left] = right[n_right] = first + number
+                n_left += labels[number] == 0
+                n_right += labels[number] != 0
+            add_chosen(points, left, n_left, origin, n_features, totals, 0)
+            add_chosen(points, right, n_right, origin, n_features, totals, 1)
+    pair[N_DONE] = n_rows
 
 
 def are_pairs(n_clusters: int, n_features: int, dtype: np.dtype[Any]) -> bool:

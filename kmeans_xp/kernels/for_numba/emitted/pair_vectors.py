@@ -1,6 +1,7 @@
 """Vector instructions for two centroids: lanes of vectors hold the features of a row."""
 
 import functools
+from collections.abc import Callable
 from typing import Any
 
 from llvmlite import ir
@@ -8,6 +9,7 @@ from numba import types
 from numba.core import cgutils
 
 from kmeans_xp.kernels.for_numba.emitted.vectors import (
+    _BYTES,
     _I32,
     _I64,
     GROUPS,
@@ -17,13 +19,15 @@ from kmeans_xp.kernels.for_numba.emitted.vectors import (
     _vector_code,
 )
 
-__all__ = ["ROWS_AT_A_TIME", "is_second_nearer", "measure_chosen", "measure_pair"]
+__all__ = ["ROWS_AT_A_TIME", "add_chosen", "is_second_nearer", "measure_chosen", "measure_pair"]
 
 #: rows whose products hide each other's waits; they share what is read of the centroids
 ROWS_AT_A_TIME = 4
 #: rows between those that are measured and those that are fetched from memory. Processors foresee
 #: one stream of reads, not one for each row: with 100,000 x 128 float32, labels took twice the time
 _ROWS_AHEAD = 32
+#: vectors of totals that stay in registers while rows are added, the most first
+_VECTORS_OF_TOTALS = (4, 1)
 
 
 @_vector_code
@@ -148,3 +152,69 @@ def is_second_nearer(
     (scores,) = code.loop(_I64(0), n_features, 1, [code.load(biases.at(_I64(0)), pair)], multiply)
     first, second = (builder.extract_element(scores, _I32(number)) for number in (0, 1))
     return code.greater(second, first)
+
+
+@_vector_code
+def add_chosen(
+    code: _Code,
+    points: _Array,
+    chosen: _Array,
+    n_rows: Any,
+    origin: _Array,
+    n_features: Any,
+    totals: _Array,
+    cluster: Any,
+) -> None:
+    """Add the first ``n_rows`` rows of ``chosen`` as ``add_row`` does, each with weight 1.
+
+    Totals of some features stay in registers until all rows are added, which then read no totals.
+    """
+    builder, width = code.builder, _BYTES // 8
+    numbers, wide = ir.VectorType(code.scalar, width), ir.VectorType(ir.DoubleType(), width)
+    total = totals.row(cluster)
+
+    def add(index: Any, n_vectors: int, read: Callable[[Any, Any], Any]) -> None:
+        indices = [builder.add(index, _I64(width * number)) for number in range(n_vectors)]
+        places = [code.shifted(total, each) for each in indices]
+
+        def add_row(number: Any, sums: list[Any]) -> list[Any]:
+            row = points.row(builder.load(chosen.at(number)))
+            here = [read(code.shifted(row, each), origin.at(each)) for each in indices]
+            here = [x if x.type == wide else builder.fpext(x, wide) for x in here]
+            return [builder.fadd(x, before) for x, before in zip(here, sums, strict=True)]
+
+        sums = [code.load(place, wide) for place in places]
+        for place, after in zip(places, code.loop(_I64(0), n_rows, 1, sums, add_row), strict=True):
+            code.store(after, place)
+
+    def whole_vector(place: Any, about: Any) -> Any:
+        return builder.fsub(code.load(place, numbers), code.load(about, numbers))
+
+    whole, start = builder.and_(n_features, _I64(-width)), _I64(0)
+    for n_vectors in _VECTORS_OF_TOTALS:
+        some = builder.and_(builder.sub(whole, start), _I64(-width * n_vectors))
+        stop = builder.add(start, some)
+
+        def add_whole(index: Any, _: list[Any], n_vectors: int = n_vectors) -> list[Any]:
+            add(index, n_vectors, whole_vector)
+            return []
+
+        code.loop(start, stop, n_vectors * width, [], add_whole)
+        start = stop
+    left = builder.sub(n_features, whole)
+    with builder.if_else(builder.icmp_signed("==", left, _I64(0))) as (mass_alone, rest_and_mass):
+        with mass_alone:
+            # Whole numbers: their sum is that of as many ones.
+            place = code.shifted(total, whole)
+            mass = builder.sitofp(n_rows, ir.DoubleType())
+            builder.store(builder.fadd(builder.load(place), mass), place)
+        with rest_and_mass:
+            lanes = ir.Constant(ir.VectorType(_I64, width), list(range(width)))
+            is_mass = builder.icmp_signed("==", lanes, code.splat(left, lanes.type))
+            one = ir.Constant(numbers, [1.0] * width)
+
+            def rest(place: Any, about: Any) -> Any:
+                here, there = (code.load_first(each, left, numbers) for each in (place, about))
+                return builder.select(is_mass, one, builder.fsub(here, there))
+
+            add(whole, 1, rest)
