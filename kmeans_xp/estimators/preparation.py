@@ -203,10 +203,7 @@ def _weighted(data: Prepared) -> str:
 
 
 def check_mass(rows: Blocks, mass: float, n_calls: int) -> None:
-    """Warn if weights add up to too little, or may have become 0; ValueError if all are 0.
-
-    The user's call is ``n_calls`` above this one.
-    """
+    """Warn of a small sum of weights, ``n_calls`` below the user's call; ValueError for 0."""
     _checked_mass(mass, rows)
     itemsize = 4 if _flushes_weights(rows) else _summed_itemsize(rows)
     if mass < LEAST_VARIANCE[itemsize]:
