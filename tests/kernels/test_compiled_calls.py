@@ -41,14 +41,14 @@ print(model.inertia_, *model.labels_)
 
 #: what a fit of few rows uses
 USED = {
-    *("pack_tile", "pack_groups", "label_panels", "keep_nearer_panels", "fold_panels"),
+    *("pack_tile", "label_panels", "keep_nearer_panels", "fold_panels"),
     *("add_tile", "label_rows", "add_distances"),
 }
 
 #: what Python or NumPy does in the first fits
 USED_LATER = {
     *("add_moments", "sum_lanes", "measure_spread", "add_blocks", "find", "first_least"),
-    "update_clusters",
+    *("update_clusters", "pack_groups"),
 }
 
 #: what only saves time in later ones

@@ -14,10 +14,15 @@ from kmeans_xp import BisectingKMeans, KMeans
 
 pytest.importorskip("numba", reason="about what it compiles")
 
-from kmeans_xp.kernels.for_numba import measuring, seeding, tiling, updating
+from kmeans_xp.kernels.for_numba import assignment, measuring, seeding, tiling, updating
 from kmeans_xp.kernels.for_numba.compiled import Compiled
 from kmeans_xp.kernels.for_numba.emitted.vectors import PANEL
-from kmeans_xp.kernels.for_numba.uncompiled import added_moments, means_of, rows_found
+from kmeans_xp.kernels.for_numba.uncompiled import (
+    added_moments,
+    means_of,
+    rows_found,
+    write_groups,
+)
 
 DTYPES = st.sampled_from(["float32", "float64"])
 BLOCK, PARTS = seeding.DRAWN_BLOCK, seeding.N_PARTS
@@ -69,12 +74,19 @@ def test_the_first_least(potentials: Any, dtype: Any) -> None:
     assert function._interpreted(potentials, 1e-6) == function[np.dtype(dtype)](potentials, 1e-6)
 
 
-@given(DTYPES, st.integers(1, 8), st.integers(1, 20), st.integers(0, 2**31))
+@given(DTYPES, st.integers(1, 30), st.integers(1, 20), st.integers(0, 2**31))
 def test_sums_means_and_spread(dtype: Any, n_clusters: int, n_features: int, seed: int) -> None:
     rng = np.random.default_rng(seed)
     sums, squares = rng.normal(size=(n_clusters, n_features)), rng.random((2, n_features))
     mass = rng.integers(0, 3, n_clusters).astype(np.float64)
     old = rng.normal(size=(n_clusters, n_features)).astype(dtype)
+    packed, groups = (assignment.Groups.empty(*old.shape, old.dtype) for _ in range(2))
+    for numbers in (*packed, *groups):
+        numbers.fill(7.0)
+    assignment.pack_groups[old.dtype](old, *packed)
+    write_groups(old, *groups)
+    for ours, theirs in zip(groups, packed, strict=True):
+        assert_array_equal(ours, theirs)
     assert_same(tiling.sum_lanes, dtype, sums.ravel(), n_features, np.empty(n_clusters))
     new, signals = np.empty_like(old), np.empty(3)
     updating.update_clusters[old.dtype](sums, mass, old, new, signals)

@@ -50,6 +50,7 @@ from kmeans_xp.kernels.for_numba.two_clusters import (
     label_pairs_at,
     pairs_for,
 )
+from kmeans_xp.kernels.for_numba.uncompiled import uses_of, write_groups
 from kmeans_xp.kernels.portable.assignment import ClusterTotals, cluster_sums, nearest_labels
 from kmeans_xp.kernels.portable.steps import (
     lloyd_step,
@@ -215,7 +216,9 @@ class Groups(NamedTuple):
         """Return the centroids as groups."""
         n_clusters, n_features = centroids.shape
         groups = cls.empty(n_clusters, n_features, centroids.dtype)
-        pack_groups[centroids.dtype](centroids, *groups)
+        is_compiled = pack_groups.pays(centroids.dtype, uses_of(centroids.size))
+        pack = pack_groups[centroids.dtype] if is_compiled else write_groups
+        pack(centroids, *groups)
         return groups
 
 

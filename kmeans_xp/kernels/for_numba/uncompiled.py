@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from kmeans_xp.kernels.for_numba.tiling import Floats
+from kmeans_xp.kernels.for_numba.tiling import Floats, group_size
 
-__all__ = ["added_moments", "means_of", "rows_found", "uses_of"]
+__all__ = ["added_moments", "means_of", "rows_found", "uses_of", "write_groups"]
 
 #: numbers for which NumPy takes a two-hundredth of the time to compile a function
 _NUMBERS_OF_A_USE = 2**17
@@ -42,6 +42,21 @@ def added_moments(points: Floats, origin: Floats, weights: Floats, panel: int) -
         in_panels[:, 0] += lanes
         lanes = in_panels.sum(axis=1)
     return np.cumsum(lanes, axis=1)[:, -1]
+
+
+@np.errstate(all="ignore")
+def write_groups(centroids: Floats, groups: Floats, biases: Floats) -> None:
+    """Do what ``pack_groups`` does."""
+    (n_clusters, n_features), first = centroids.shape, 0
+    squares = np.square(centroids, dtype=np.float64)
+    biases[:n_clusters] = -0.5 * np.cumsum(squares, axis=1)[:, -1]
+    while first < n_clusters:
+        size = group_size.py_func(n_clusters - first)
+        there = centroids[first : first + size].T
+        group = groups[first * n_features : (first + size) * n_features].reshape(n_features, size)
+        group[:, : there.shape[1]], group[:, there.shape[1] :] = there, 0.0
+        first += size
+    biases[n_clusters:first] = -np.inf
 
 
 @np.errstate(all="ignore")
