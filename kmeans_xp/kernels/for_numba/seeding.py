@@ -402,7 +402,7 @@ def folded_in_a_pass(rows: Dense, closest: Floats, candidate: Floats) -> Floats:
     dtype, tile = points.dtype, tile_rows(rows.n_points, n_features, points.dtype)
     n_tasks = n_tasks_for(rows.n_points, 2.0 + n_features / 6)
     if n_features >= MANY_FEATURES and not keep_nearer_rows.pays(dtype, uses_of(points.size)):
-        nearer = np.empty((rows.n_points, SOME), dtype)  # of the candidate, and of none
+        nearer = np.empty((rows.n_points, SOME), dtype)  # the first is of the candidate
         task = in_row_lanes(rows, closest, candidate.reshape(1, n_features), nearer)
         in_parts(task, rows.n_points, n_tasks, dtype)
         return nearer[:, 0].copy()
