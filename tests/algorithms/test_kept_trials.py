@@ -59,18 +59,21 @@ def test_the_same_rows_are_chosen(
 def test_each_step_but_the_first_reads_the_rows_once(monkeypatch: pytest.MonkeyPatch) -> None:
     reads: list[str] = []
 
-    def counted(name: str) -> Any:
-        function = getattr(compiled, name)[np.dtype(np.float32)]
+    single = np.dtype(np.float32)
+
+    def count(name: str) -> None:
+        function = getattr(compiled, name)
+        body = function[single]
 
         def call(points: Rows, start: int, *operands: Any) -> None:
             if start == 0:
                 reads.append(name)
-            function(points, start, *operands)
+            body(points, start, *operands)
 
-        return {np.dtype(np.float32): call}
+        monkeypatch.setitem(function.of_dtype, single, call)
 
     for name in ("fold_rows", "keep_nearer_rows"):
-        monkeypatch.setattr(compiled, name, counted(name))
+        count(name)
     points = np.random.default_rng(0).random((50_000, 32), dtype=np.float32)
     kmeans_plusplus(points, 6, random_state=0)
     assert reads == ["keep_nearer_rows"] + 5 * ["fold_rows"]
