@@ -7,7 +7,7 @@ import pytest
 from numpy.testing import assert_array_equal
 
 from kmeans_xp import config_context
-from kmeans_xp.kernels import DenseRows, lloyd_steps
+from kmeans_xp.kernels import DenseRows, lloyd_steps, nearest_labels, split_at_once
 
 pytest.importorskip("numba", reason="about what it compiles")
 
@@ -46,3 +46,13 @@ def test_steps_have_the_bits_of_single_ones(
             before = update.centroids[0]
         assert (number > 3) == (n_tasks == 1 or n_threads == 1)
     assert len(calls) == (2 if n_tasks == 1 else 1)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_few_rows_are_split_at_once(dtype: Any) -> None:
+    """The contract of the kernel also allows to decline."""
+    points = np.random.default_rng(0).normal(size=(500, 8)).astype(dtype)
+    split = split_at_once(DenseRows(points), points[:2], 50, 0.0, xp=np)
+    assert split is not None
+    labels = nearest_labels(DenseRows(points), split.centroids, xp=np)
+    assert_array_equal(split.places, np.argsort(labels, kind="stable"))

@@ -52,9 +52,7 @@ from kmeans_xp.kernels.for_numba.two_clusters import (
 )
 from kmeans_xp.kernels.for_numba.uncompiled import uses_of, write_groups
 from kmeans_xp.kernels.portable.assignment import ClusterTotals, cluster_sums, nearest_labels
-from kmeans_xp.kernels.portable.steps import (
-    lloyd_step,
-)
+from kmeans_xp.kernels.portable.steps import lloyd_step
 from kmeans_xp.kernels.rows import DenseRows
 from kmeans_xp.kernels.threads import in_threads
 from kmeans_xp.kernels.trees import merged_in_tree

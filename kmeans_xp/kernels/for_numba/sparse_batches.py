@@ -224,9 +224,9 @@ class _Found(NamedTuple):
     rows: SparseRows
 
     @classmethod
-    def of(cls, rows: SparseRows) -> "_Found":
+    def of(cls, csr: Csr, weights: Floats | None) -> "_Found":
         """Return the features that occur, or all features where most of them do."""
-        csr = numbers, columns, starts, n_features = own_parts(rows.csr)
+        numbers, columns, starts, n_features = csr
         if len(numbers) >= _FULL * n_features:
             features = np.arange(n_features, dtype=np.int32)
         else:
@@ -236,7 +236,7 @@ class _Found(NamedTuple):
             # A feature that does not occur does no harm, and one feature is needed.
             features = found[: max(1, n_found)]
             csr = Csr(numbers, renamed, starts, len(features))
-        return cls(features, SparseRows(csr, rows.weights))
+        return cls(features, SparseRows(csr, weights))
 
 
 @batch_means.override("numpy", rows=SparseRows, rank=1)
@@ -246,10 +246,11 @@ def moved_to_zero_and_back(
     """Move all of a centroid to zero, and the features that the batch has numbers of elsewhere."""
     if not rows.n_points or centroids.dtype not in PANEL or centroids.dtype != rows.dtype:
         return NotImplemented
-    n_numbers = len(own_parts(rows.csr).data)  # ``n_stored`` of a part is that of its whole
-    if n_numbers > max(_MOST_STORED, _STORED_A_NUMBER * centroids.size):
+    csr = own_parts(rows.csr)  # ``n_stored`` of a part is that of its whole
+    if len(csr.data) > max(_MOST_STORED, _STORED_A_NUMBER * centroids.size):
         return NotImplemented
-    old, origin, found = np.ascontiguousarray(centroids), origin_of(rows), _Found.of(rows)
+    old, origin = np.ascontiguousarray(centroids), origin_of(rows)
+    found = _Found.of(csr, rows.weights)
     described = _described(old, origin)
     labels = labelled(found.rows, _panel(old, found.features, described.biases))
     flat = old.reshape(-1)
