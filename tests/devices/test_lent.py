@@ -295,6 +295,21 @@ def test_a_fit_compiles_nothing_for_a_new_number_of_rows(
                 assert result.devices() == X.devices()
 
 
+@of_jax
+def test_results_come_back_without_what_jax_does_not_publish(library: Library) -> None:
+    import jax.core
+
+    make = type(library_of(library.xp))
+    direct = make("jax").shared(WEIGHTS, library.xp)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delattr(jax.core, "ShapedArray")
+        public = make("jax").shared(WEIGHTS, library.xp)
+    assert direct.sharding == public.sharding
+    assert direct.committed == public.committed
+    for array in (direct, public):
+        np.testing.assert_array_equal(library.to_host(array), WEIGHTS)
+
+
 class StandIn:
     """An array on a CUDA device, of a library that has no kernels and gives memory by DLPack."""
 

@@ -1,6 +1,7 @@
 """JAX."""
 
 import functools
+import importlib
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from typing import Any
@@ -53,10 +54,7 @@ class Jax(Library):
         """Return an array of NumPy or CuPy in the same memory, or a copy of a small one."""
         if not isinstance(array, np.ndarray) or array.nbytes > _SOONER_COPIED:
             return xp.from_dlpack(array)
-        # Not ``jax.numpy.array``: it compiles a copy for each new shape, which takes longer than
-        # a fit.
-        make: Callable[..., Any] = self.module.make_array_from_callback
-        return make(array.shape, self._on_host, lambda _: array)
+        return self._copied(array)
 
     def lender(self, array: Any) -> str | None:
         """Return the library whose kernels can compute in an array's memory; None for its own."""
@@ -71,10 +69,29 @@ class Jax(Library):
         return np.asarray(array) if borrower.name == "numpy" else borrower.shared(array, xp)
 
     @functools.cached_property
-    def _on_host(self) -> Any:
-        """The first device on the host, where DLPack's arrays are too, as a sharding."""
+    def _copied(self) -> Callable[[Any], Any]:
+        """Return a host array on the first device of the host, where DLPack's arrays are too."""
         jax = self.module
-        return jax.sharding.SingleDeviceSharding(jax.devices("cpu")[0])
+        devices = jax.devices("cpu")[:1]
+        sharding = jax.sharding.SingleDeviceSharding(devices[0])
+
+        def publicly(array: Any) -> Any:
+            # Not ``jax.numpy.array``: it compiles a copy for each new shape, which takes longer
+            # than a fit.
+            return jax.make_array_from_callback(array.shape, sharding, lambda _: array)
+
+        def directly(array: Any) -> Any:
+            shape = jax.core.ShapedArray(array.shape, array.dtype)
+            return put(shape, sharding, [array], devices)
+
+        # What JAX's own functions call in the end takes a third of their time, but is not public:
+        # a version without it, or with other arguments, takes the public way.
+        try:
+            put = importlib.import_module("jaxlib.xla_client").batched_device_put
+            directly(np.zeros(1, np.float32)).block_until_ready()
+        except Exception:  # noqa: BLE001 (it is not known what another version raises)
+            return publicly
+        return directly
 
     def cpu(self, xp: Any) -> tuple[Any, Any]:
         """Return JAX's device."""
