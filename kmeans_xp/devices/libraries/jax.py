@@ -35,7 +35,7 @@ class Jax(Library):
 
     def device(self, array: Any) -> Any:
         """Return the device of an array."""
-        return array.device
+        return _device_of(array.sharding)
 
     def working(self, device: Any) -> AbstractContextManager[object]:
         """Return a context that sets the precision: on a GPU, JAX's default is TF32."""
@@ -59,7 +59,7 @@ class Jax(Library):
     def lender(self, array: Any) -> str | None:
         """Return the library whose kernels can compute in an array's memory; None for its own."""
         # A third of the time that DLPack takes to say it. Arrays on several devices have none.
-        if getattr(array.device, "platform", None) != "cpu":
+        if getattr(_device_of(array.sharding), "platform", None) != "cpu":
             return super().lender(array)
         return None if is_bfloat16(array.dtype) else "numpy"
 
@@ -81,12 +81,12 @@ class Jax(Library):
             return jax.make_array_from_callback(array.shape, sharding, lambda _: array)
 
         def directly(array: Any) -> Any:
-            shape = jax.core.ShapedArray(array.shape, array.dtype)
-            return put(shape, sharding, [array], devices)
+            return put(shaped(array.shape, array.dtype), sharding, [array], devices)
 
         # What JAX's own functions call in the end takes a third of their time, but is not public:
         # a version without it, or with other arguments, takes the public way.
         try:
+            shaped = functools.lru_cache(jax.core.ShapedArray)
             put = importlib.import_module("jaxlib.xla_client").batched_device_put
             directly(np.zeros(1, np.float32)).block_until_ready()
         except Exception:  # noqa: BLE001 (it is not known what another version raises)
@@ -96,3 +96,10 @@ class Jax(Library):
     def cpu(self, xp: Any) -> tuple[Any, Any]:
         """Return JAX's device."""
         return xp, self.module.devices("cpu")[0]
+
+
+# On few rows, to ask for ``array.device`` twice takes as long as to lend the array.
+@functools.lru_cache
+def _device_of(sharding: Any) -> Any:
+    devices = sharding.device_set
+    return next(iter(devices)) if len(devices) == 1 else sharding
