@@ -17,7 +17,12 @@ from kmeans_xp.checks import check_integer, check_real
 from kmeans_xp.devices import Array, Placement, bring, choose, is_sparse, send, taken
 from kmeans_xp.devices.protocols import ArrayT, SupportsSparse, Tabular
 from kmeans_xp.estimators.kmeans import KMeans
-from kmeans_xp.estimators.preparation import prepared, published, warn_of_small_weights
+from kmeans_xp.estimators.preparation import (
+    prepared,
+    published,
+    refuse_squares_too_large,
+    warn_of_small_weights,
+)
 from kmeans_xp.estimators.validation import (
     as_random_state,
     check_enough_rows,
@@ -284,6 +289,11 @@ def kmeans_plusplus(
     indices : integer array of shape (n_clusters,)
         The indices of these rows.
 
+    Raises
+    ------
+    ValueError
+        If n_clusters exceeds the number of rows, or squared distances do not fit their dtype.
+
     Examples
     --------
     >>> import numpy as np
@@ -362,6 +372,11 @@ def kmeans_parallel(
         The chosen rows of X.
     indices : integer array of shape (n_clusters,)
         The indices of these rows.
+
+    Raises
+    ------
+    ValueError
+        If n_clusters exceeds the number of rows, or squared distances do not fit their dtype.
 
     See Also
     --------
@@ -606,6 +621,7 @@ def _chosen_rows(
     with placement.working():
         weights = checked_weights(sample_weight, points, placement)
         data = prepared(points, weights, placement, metric)
+        refuse_squares_too_large(data)
         if data.blocks.is_weighted:
             warn_of_small_weights(data, n_calls=2)
         chosen = seeds(data.blocks, n_clusters, as_random_state(random_state), **options)

@@ -30,6 +30,7 @@ __all__ = [
     "no_weight",
     "prepared",
     "published",
+    "refuse_squares_too_large",
     "warn_of_small_weights",
 ]
 
@@ -129,29 +130,41 @@ def check_range(data: Prepared) -> None:
         if data.blocks.is_weighted:
             _check_weighted_range(data)
         return
-    itemsize = 8 if data.blocks.dtype == data.blocks.xp.float64 else 4
-    variance, n_features = data.mean_variance, data.blocks.n_features
-    # The variance is NaN if the differences themselves overflow.
-    is_too_large = not variance * n_features <= GREATEST_VARIANCE[itemsize]
-    if not is_too_large and not 0.0 < variance < LEAST_VARIANCE[itemsize]:
+    refuse_squares_too_large(data)
+    variance, itemsize = data.mean_variance, _itemsize(data)
+    if not 0.0 < variance < LEAST_VARIANCE[itemsize]:
         _check_far_range(data)
         if data.blocks.is_weighted:
             _check_weighted_range(data)
         return
-    name = f"float{8 * itemsize}"
-    spread = f"{variance**0.5:.1e}" if math.isfinite(variance) else "more than can be measured"
-    advice = "Multiply X by a power of two that brings its spread near 1"
-    advice += ", or use float64." if itemsize == 4 else "."
-    if is_too_large:
-        raise ValueError(
-            f"The rows spread by {spread}, and its square is too large for {name}. {advice}"
-        )
     warnings.warn(
-        f"The rows spread by {spread}, and its square is too small for {name}: labels may be "
-        f"wrong. {advice}",
+        f"The rows spread by {variance**0.5:.1e}, and its square is too small for "
+        f"float{8 * itemsize}: labels may be wrong. {_advice(itemsize)}",
         RuntimeWarning,
         stacklevel=7,
     )
+
+
+def refuse_squares_too_large(data: Prepared) -> None:
+    """Raise ValueError if the rows' squared distances do not fit their dtype."""
+    variance, itemsize = data.mean_variance, _itemsize(data)
+    # The variance is NaN if the differences themselves overflow.
+    if variance * data.blocks.n_features <= GREATEST_VARIANCE[itemsize]:
+        return
+    spread = f"{variance**0.5:.1e}" if math.isfinite(variance) else "more than can be measured"
+    raise ValueError(
+        f"The rows spread by {spread}, and its square is too large for float{8 * itemsize}. "
+        f"{_advice(itemsize)}"
+    )
+
+
+def _itemsize(data: Prepared) -> int:
+    return 8 if data.blocks.dtype == data.blocks.xp.float64 else 4
+
+
+def _advice(itemsize: int) -> str:
+    advice = "Multiply X by a power of two that brings its spread near 1"
+    return advice + (", or use float64." if itemsize == 4 else ".")
 
 
 def _check_far_range(data: Prepared) -> None:

@@ -223,7 +223,16 @@ def test_rows_whose_squares_are_too_small_are_told_of(
 
 
 @pytest.mark.filterwarnings("ignore:.*encountered in reduce")  # by scikit-learn's own check
-@pytest.mark.parametrize("make", [KMeans, MiniBatchKMeans])
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda points: KMeans(2, random_state=0, max_iter=2).fit(points),
+        lambda points: MiniBatchKMeans(2, random_state=0, max_iter=2).fit(points),
+        lambda points: kmeans_plusplus(points, 2, random_state=0),
+        lambda points: kmeans_parallel(points, 2, random_state=0),
+    ],
+    ids=["KMeans", "MiniBatchKMeans", "kmeans_plusplus", "kmeans_parallel"],
+)
 @pytest.mark.parametrize(
     ("scale", "dtype"),
     [
@@ -233,11 +242,11 @@ def test_rows_whose_squares_are_too_small_are_told_of(
     ],
 )
 def test_rows_whose_squares_are_too_large_are_refused(
-    make: type[KMeans | MiniBatchKMeans], scale: float, dtype: str, library: Library
+    call: Callable[[Any], object], scale: float, dtype: str, library: Library
 ) -> None:
     points = library.asarray(cloud(100, 3) * scale, dtype)
     with pytest.raises(ValueError, match=r"too large for float\d\d\. Multiply X"):
-        make(2, random_state=0, max_iter=2).fit(points)
+        call(points)
 
 
 @pytest.mark.filterwarnings("ignore:overflow encountered")
