@@ -21,7 +21,7 @@ from kmeans_xp.estimators.preparation import (
     prepared,
     published,
     refuse_squares_too_large,
-    warn_of_small_weights,
+    warn_of_weights,
 )
 from kmeans_xp.estimators.validation import (
     as_random_state,
@@ -623,7 +623,7 @@ def _chosen_rows(
         data = prepared(points, weights, placement, metric)
         refuse_squares_too_large(data)
         if data.blocks.is_weighted:
-            warn_of_small_weights(data, n_calls=2)
+            warn_of_weights(data, n_calls=2)
         chosen = seeds(data.blocks, n_clusters, as_random_state(random_state), **options)
         indices = send(chosen.indices, placement)
         # Take the rows from X: to add the origin back would round them.

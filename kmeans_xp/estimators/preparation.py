@@ -31,13 +31,15 @@ __all__ = [
     "prepared",
     "published",
     "refuse_squares_too_large",
-    "warn_of_small_weights",
+    "warn_of_weights",
 ]
 
 #: range of variances in which squares, and differences of squares, keep their digits, also where
 #: subnormal numbers are flushed to 0, as on CUDA
 LEAST_VARIANCE = {4: 1e-30, 8: 1e-290}
 GREATEST_VARIANCE = {4: 1e36, 8: 1e300}
+#: subnormal numbers of which some ten bits are left: enough to draw by
+_LEAST_PRODUCT = {4: 1e-41, 8: 1e-311}
 
 _OTHER_WEIGHTS = "Multiply sample_weight by a power of two that brings its sum near 1."
 
@@ -199,16 +201,41 @@ def _check_weighted_range(data: Prepared) -> None:
     most = variance * data.blocks.n_features * data.blocks.n_points * data.mass
     if not most <= GREATEST_VARIANCE[itemsize]:
         raise ValueError(f"{_weighted(data)} large for float{8 * itemsize}. {_OTHER_WEIGHTS}")
-    warn_of_small_weights(data, n_calls=7)
+    warn_of_weights(data, n_calls=7)
 
 
-def warn_of_small_weights(data: Prepared, n_calls: int) -> None:
-    """Warn if sums of squares times weights are too small; the user's call is ``n_calls`` above."""
+def warn_of_weights(data: Prepared, n_calls: int) -> None:
+    """Warn if squares times weights do not fit a dtype; the user's call is ``n_calls`` above."""
     variance, itemsize = data.mean_variance, _summed_itemsize(data.blocks)
     if variance > 0.0 and variance * data.mass < LEAST_VARIANCE[itemsize]:
         _warn(_weighted(data), itemsize, n_calls + 1)
-    elif _flushes_weights(data.blocks):
+        return
+    if _flushes_weights(data.blocks):
         check_mass(data.blocks, data.mass, n_calls + 1)
+    _warn_of_products(data, n_calls + 1)
+
+
+def _warn_of_products(data: Prepared, n_calls: int) -> None:
+    """Warn of weights that draws cannot compare: each row's squared distance times its weight."""
+    itemsize = _itemsize(data)
+    least, greatest = _LEAST_PRODUCT[itemsize], GREATEST_VARIANCE[itemsize]
+    square = data.mean_variance * data.blocks.n_features
+    if square == 0.0 or least * data.blocks.n_points < square * data.mass <= greatest:
+        return  # so does the product of the largest weight, between the mean of them and their sum
+    heaviest = data.blocks.reduce(_heaviest, merge=max)
+    if not least <= square * heaviest <= greatest:
+        size = "small" if square * heaviest < least else "large"
+        warnings.warn(
+            f"The largest weight, {heaviest:.1e}, times the squared spread of the rows is too "
+            f"{size} for float{8 * itemsize}: initial centroids may be drawn badly. "
+            f"{_OTHER_WEIGHTS}",
+            RuntimeWarning,
+            stacklevel=2 + n_calls,
+        )
+
+
+def _heaviest(rows: Rows, *, xp: Namespace) -> float:
+    return float(xp.max(rows.weights))
 
 
 def _weighted(data: Prepared) -> str:

@@ -249,6 +249,28 @@ def test_rows_whose_squares_are_too_large_are_refused(
         call(points)
 
 
+@pytest.mark.filterwarnings("ignore:overflow encountered", "ignore:invalid value encountered")
+@pytest.mark.parametrize("name", ["KMeans", "kmeans_plusplus"])
+@pytest.mark.parametrize(("exponent", "size"), [(12, "large"), (-25, "small"), (2, "")])
+def test_weights_whose_products_with_squares_draws_cannot_compare_are_told_of(
+    exponent: int, size: str, name: str, library: Library
+) -> None:
+    scale = 1e-10 if size == "small" else 1e15
+    points = library.asarray(cloud(100, 3) * scale, "float32")
+    weights = library.asarray(np.full(100, 10.0**exponent), "float32")
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", RuntimeWarning)
+        if name == "KMeans":
+            KMeans(2, random_state=0).fit(points, None, weights)
+        else:
+            kmeans_plusplus(points, 2, sample_weight=weights, random_state=0)
+    told = [each for each in caught if "drawn badly" in str(each.message)]
+    assert len(told) == bool(size)
+    for each in told:
+        assert f"too {size} for float32" in str(each.message)
+        assert each.filename == __file__
+
+
 @pytest.mark.filterwarnings("ignore:overflow encountered")
 @pytest.mark.needs("float64")
 @pytest.mark.parametrize("make", [KMeans, MiniBatchKMeans])
