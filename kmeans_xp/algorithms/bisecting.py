@@ -8,6 +8,7 @@ from typing import Any, Literal, NamedTuple, Protocol
 import numpy as np
 
 from kmeans_xp import blocks as making
+from kmeans_xp.algorithms.drawing import draw_by_weight
 from kmeans_xp.algorithms.lloyd import inertia_of, lloyd
 from kmeans_xp.algorithms.restarts import best_of, runs_from
 from kmeans_xp.algorithms.seeding import n_with_weight
@@ -268,6 +269,8 @@ def bisecting(
     parts: _Parts = _InBlocks(blocks) if blocks.whole is None else _InOnePiece(blocks)
     root = xp.zeros((1, blocks.n_features), dtype=blocks.dtype, device=blocks.device)
     if n_clusters == 1:
+        if metric == "cosine":  # of rows that cancel, the first that has weight stays
+            root = blocks.take(draw_by_weight(blocks, np.zeros(1))).points
         root = lloyd(blocks, root, max_iter=1, metric=metric).centroids  # the weighted mean
     options = {"max_iter": max_iter, "tol": tol, "algorithm": algorithm, "metric": metric}
     whole = _Leaf(n_rows=blocks.n_points, n_weighted=n_weighted)

@@ -157,6 +157,20 @@ def test_centroids_are_unit_vectors_and_models_are_whole(
 
 
 @pytest.mark.parametrize("estimator", ESTIMATORS)
+@pytest.mark.parametrize("is_weighted", [False, True])
+def test_one_cluster_of_rows_that_cancel_has_a_direction(
+    is_weighted: bool, estimator: Any, library: Library
+) -> None:
+    X = library.asarray(np.array([[0.0, -3.0], [1.0, 0.0], [-1.0, 0.0], [0.0, 1.0]]))
+    weights = library.asarray(np.array([0.0, 2.0, 2.0, 0.0])) if is_weighted else None
+    model = estimator(1, random_state=0, metric="cosine").fit(X, sample_weight=weights)
+    centers = library.to_host(model.cluster_centers_)
+    assert np.linalg.norm(centers) == pytest.approx(1.0)
+    assert model.inertia_ == pytest.approx(4.0)
+    assert model.score(X, sample_weight=weights) == pytest.approx(-4.0)
+
+
+@pytest.mark.parametrize("estimator", ESTIMATORS)
 def test_the_length_of_rows_does_not_count(estimator: Any, library: Library) -> None:
     rows, _ = bundles(dtype="float32")
     lengths = 2.0 ** np.random.default_rng(3).integers(-30, 30, size=(len(rows), 1))
