@@ -12,7 +12,15 @@ from typing import Any, NamedTuple
 import numpy as np
 import pytest
 
-from kmeans_xp.kernels import Bounds, ClusterTotals, DenseRows, Moments, ProblemOptions, kernels
+from kmeans_xp.kernels import (
+    Bounds,
+    ClusterTotals,
+    DenseRows,
+    Moments,
+    ProblemOptions,
+    kernels,
+    update_centroids,
+)
 
 
 class Size(NamedTuple):
@@ -90,19 +98,20 @@ def arguments(kernel_name: str, size: Size, library: Any) -> tuple[Any, ...]:
         "drawn": (closest, None, uniforms, "left"),
         "halves_of": (rows, halves, None, placed[:2, :]),
         "in_places": (halves, library.asarray(rng.permutation(size.n_points))),
-        "lloyd_steps": (rows, placed, 3, 0.0),
+        "lloyd_steps": (rows, placed, 3, 0.0, update_centroids),
         "lloyd_step_batched": (rows, library.xp.stack([placed, placed])),
         "placed_at_rows": (rows, placed, placed, order[: size.n_clusters], is_placed),
         "means_on_sphere": (totals, placed),
+        "measured_on_sphere": (rows.seen_from(None),),
         "on_sphere": (placed,),
         "places_by_half": (halves,),
         "places_of_least": (closest, N_CANDIDATES),
         "row_uniforms": (rows, 0, (1, 2), 0),
-        "runs_at_once": (rows, library.xp.stack([placed, placed]), 3, 0.0),
+        "runs_at_once": (rows, library.xp.stack([placed, placed]), 3, 0.0, update_centroids),
         "silhouette_distances": (rows.part(0, n_paired), clusters, order, (0, 1, n_paired)),
         "solved_at_once": (problems, None, draws, options),
         "sphere_factors": (rows,),
-        "split_at_once": (rows, placed[:2, :], 3, 0.0),
+        "split_at_once": (rows, placed[:2, :], 3, 0.0, update_centroids),
         "spread": (moments, moments, rows.origin),
         "starts_at_once": (rows, starts, size.n_clusters),
         "update_centroids": (totals, placed),

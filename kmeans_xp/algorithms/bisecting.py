@@ -9,7 +9,7 @@ import numpy as np
 
 from kmeans_xp import blocks as making
 from kmeans_xp.algorithms.drawing import draw_by_weight
-from kmeans_xp.algorithms.lloyd import inertia_of, lloyd
+from kmeans_xp.algorithms.lloyd import UPDATES, inertia_of, lloyd
 from kmeans_xp.algorithms.restarts import best_of, runs_from
 from kmeans_xp.algorithms.seeding import n_with_weight
 from kmeans_xp.blocks import Blocks, Members, PerRow
@@ -338,10 +338,10 @@ def _split_at_once(
     part: Blocks, start: Array, *, max_iter: int, tol: float, algorithm: str, metric: str
 ) -> _Split | None:
     """Return the split from a start, if one call can make all of it."""
-    is_plain = algorithm in ("auto", "lloyd") and metric == "euclidean" and tol >= 0.0
+    is_plain = algorithm in ("auto", "lloyd") and tol >= 0.0
     if part.whole is None or not is_plain:
         return None
-    split = part.reduce(split_at_once, start, max_iter, tol)
+    split = part.reduce(split_at_once, start, max_iter, tol, UPDATES[metric])
     if split is None:
         return None
     return _Split(split.centroids, split.sq_shift, _leaves(split.halves), places=split.places)

@@ -191,9 +191,9 @@ def steps_over(
     bounded = None if rows is None else bounds_for(rows, n_clusters, algorithm, xp=xp)
     if bounded is not None:
         return Steps(blocks.reduce, bounded, bounded.labels, update, xp=xp)
-    if rows is None or update is not update_centroids:
+    if rows is None:
         return Steps(blocks.reduce, lloyd_step, nearest_labels, update, xp=xp)
-    return steps_of(rows, blocks.reduce, tol, xp=xp)
+    return steps_of(rows, blocks.reduce, tol, update, xp=xp)
 
 
 def updated(

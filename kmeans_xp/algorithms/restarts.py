@@ -99,16 +99,17 @@ def runs_from(
     if rows is None or sizes is not None or not first:
         return (lloyd(blocks, start, **of_one) for start in starts)
     n_clusters = int(first[0].shape[0])
+    batched = None
     if UPDATES[metric] is update_centroids:
         batched = batched_steps_of(rows, blocks.reduce, tol, xp=xp)
-        if batched is not None:
-            starts = list(starts)
-            if len(starts) > 1:
-                return lloyd_restarts(blocks, starts, batched, **options)
-        # With a negative tolerance, steps go on after the end.
-        is_plain = algorithm in ("auto", "lloyd") and tol >= 0.0
-        if is_plain and batched is None and takes_whole_runs(rows, n_clusters, xp=xp):
-            return whole_runs(blocks, list(starts), **options)
+    if batched is not None:
+        starts = list(starts)
+        if len(starts) > 1:
+            return lloyd_restarts(blocks, starts, batched, **options)
+    # With a negative tolerance, steps go on after the end.
+    is_plain = algorithm in ("auto", "lloyd") and tol >= 0.0
+    if is_plain and batched is None and takes_whole_runs(rows, n_clusters, xp=xp):
+        return whole_runs(blocks, list(starts), metric=metric, **options)
     if are_steps_short(rows, n_clusters, xp=xp):
         return runs_in_threads(blocks, starts, **of_one)
     return (lloyd(blocks, start, **of_one) for start in starts)
@@ -208,7 +209,12 @@ def lloyd_restarts(
 
 
 def whole_runs(
-    blocks: Blocks, starts: list[Array], *, max_iter: int = 300, tol: float = 0.0
+    blocks: Blocks,
+    starts: list[Array],
+    *,
+    max_iter: int = 300,
+    tol: float = 0.0,
+    metric: str = "euclidean",
 ) -> list[LloydResult]:
     """Run Lloyd's algorithm from each of several starts, by one call for whole runs.
 
@@ -222,6 +228,8 @@ def whole_runs(
         Most iterations of a run.
     tol : float
         As for ``lloyd``, in each run.
+    metric : str
+        As for ``lloyd``.
 
     Returns
     -------
@@ -229,12 +237,12 @@ def whole_runs(
         Each is what ``lloyd`` gives from that start alone.
     """
     xp = blocks.xp
-    runs = blocks.reduce(runs_at_once, xp.stack(starts), max_iter, tol)
+    runs = blocks.reduce(runs_at_once, xp.stack(starts), max_iter, tol, UPDATES[metric])
     results = []
     for run, start in enumerate(starts):
         n_iter = 0 if runs is None else int(runs.n_iter[run])
         if n_iter == 0:
-            results.append(lloyd(blocks, start, max_iter=max_iter, tol=tol))
+            results.append(lloyd(blocks, start, max_iter=max_iter, tol=tol, metric=metric))
             continue
         signals = to_host(runs.signals[run, :n_iter, :]).tolist()
         iterations = tuple(

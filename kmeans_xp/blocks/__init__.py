@@ -26,7 +26,7 @@ from kmeans_xp.blocks.members import Members
 from kmeans_xp.blocks.on_dask import computed
 from kmeans_xp.blocks.per_row import PerRow
 from kmeans_xp.blocks.sources import RowSource, open_rows, unnested
-from kmeans_xp.blocks.sphere import on_sphere
+from kmeans_xp.blocks.sphere import measured_and_on_sphere, on_sphere
 
 __all__ = [
     "Blocks",
@@ -36,6 +36,7 @@ __all__ = [
     "RowSource",
     "computed",
     "elsewhere",
+    "measured_and_on_sphere",
     "of",
     "of_rows",
     "on_sphere",

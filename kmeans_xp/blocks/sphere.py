@@ -12,17 +12,20 @@ from kmeans_xp.blocks.over import OverBlocks
 from kmeans_xp.blocks.per_row import PerRow
 from kmeans_xp.devices import Array, Namespace, to_host
 from kmeans_xp.kernels import (
+    BothMoments,
     DenseRows,
     Rows,
     SparseRows,
     SphereRows,
     added,
+    both_moments,
+    measured_on_sphere,
     rows_on_sphere,
     sphere_factors,
     without_direction,
 )
 
-__all__ = ["on_sphere"]
+__all__ = ["measured_and_on_sphere", "on_sphere"]
 
 #: maximum number of zero rows that an error message names
 _MOST_NAMED = 5
@@ -53,6 +56,33 @@ def on_sphere(given: Blocks) -> Blocks:
     if rows is None:
         raise ValueError(_without_direction(given))
     return InMemory(rows, xp=given.xp)
+
+
+def measured_and_on_sphere(given: Blocks) -> tuple[Blocks, BothMoments]:
+    """Return the rows of ``on_sphere``, for several visits, and their moments.
+
+    Parameters
+    ----------
+    given : Blocks
+        Rows relative to zero.
+
+    Returns
+    -------
+    Blocks
+    BothMoments
+        Of the scaled rows, about zero.
+
+    Raises
+    ------
+    ValueError
+        If a row is zero.
+    """
+    if given.whole is not None:
+        measured = given.reduce(measured_on_sphere)
+        if measured is not None:
+            return InMemory(measured.rows, xp=given.xp), measured.moments
+    blocks = on_sphere(given)
+    return blocks, blocks.reduce(both_moments)
 
 
 class _WithoutDirectionError(ValueError):

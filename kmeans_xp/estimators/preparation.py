@@ -79,7 +79,7 @@ def prepared(
     """Place points and measure their mean and spread; waits for the device once or twice."""
     given = blocks.of(points, weights, placement, is_revisited=True)
     if metric == "cosine":
-        return _on_sphere(blocks.on_sphere(given), placement)
+        return _on_sphere(given, placement)
     # Take some row as the origin: the squares then have no large common part to cancel.
     first = _first_row(given)
     plain, weighted = given.seen_from(first).reduce(both_moments)
@@ -107,7 +107,7 @@ def _on_sphere(given: Blocks, placement: Placement) -> Prepared:
     """Return rows on a sphere, with its centre as their origin."""
     xp = placement.xp
     centre = xp.zeros((given.n_features,), dtype=given.dtype, device=given.device)
-    plain, weighted = given.reduce(both_moments)
+    given, (plain, weighted) = blocks.measured_and_on_sphere(given)
     _, numbers = spread(plain, weighted, centre, xp=xp)
     total_sq = xp.sum(weighted.sq_sums)
     mean_variance, _, mass = to_host(numbers).tolist()

@@ -35,7 +35,12 @@ from kmeans_xp.kernels.portable.bounds import (
     keeps_bounds,
     rules_out_scores,
 )
-from kmeans_xp.kernels.portable.directions import sphere_factors, without_direction
+from kmeans_xp.kernels.portable.directions import (
+    MeasuredOnSphere,
+    measured_on_sphere,
+    sphere_factors,
+    without_direction,
+)
 from kmeans_xp.kernels.portable.halves import (
     Halves,
     halves_of,
@@ -104,6 +109,7 @@ __all__ = [
     "Halves",
     "Kernel",
     "LloydSteps",
+    "MeasuredOnSphere",
     "Moments",
     "Nearest",
     "Placed",
@@ -145,6 +151,7 @@ __all__ = [
     "lloyd_step_batched",
     "lloyd_steps",
     "means_on_sphere",
+    "measured_on_sphere",
     "merged_in_tree",
     "nearest_centroid",
     "nearest_labels",

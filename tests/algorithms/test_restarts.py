@@ -12,8 +12,9 @@ from scipy import sparse
 from conftest import Library
 from kmeans_xp import KMeans, config_context
 from kmeans_xp.algorithms import LloydResult, best_of, lloyd, restarts, runs_from
+from kmeans_xp.algorithms.lloyd import UPDATES
 from kmeans_xp.algorithms.restarts import lloyd_restarts, whole_runs
-from kmeans_xp.blocks import PerRow
+from kmeans_xp.blocks import PerRow, measured_and_on_sphere
 from kmeans_xp.blocks.in_memory import InMemory
 from kmeans_xp.devices import csr_parts, namespace_of, why_numba_is_unusable
 from kmeans_xp.kernels import (
@@ -217,8 +218,9 @@ def test_of_no_runs_none_is_the_best() -> None:
 @pytest.mark.parametrize(
     ("tol", "max_iter"), [(0.0, 2000), (0.0, 12), (0.01, 300), (0.0, 1), (-1.0, 600)]
 )
+@pytest.mark.parametrize("metric", ["euclidean", "cosine"])
 def test_whole_runs_are_those_of_single_steps(
-    tol: float, max_iter: int, is_sparse: bool, is_weighted: bool, dtype: str
+    metric: str, tol: float, max_iter: int, is_sparse: bool, is_weighted: bool, dtype: str
 ) -> None:
     rng, xp = np.random.default_rng(3), namespace_of(np.empty(0))
     points = rng.normal(size=(700, 5)).astype(dtype)
@@ -227,18 +229,23 @@ def test_whole_runs_are_those_of_single_steps(
     rows: Any = DenseRows(points, weights, origin)
     if is_sparse:
         points[rng.random(points.shape) < 0.5] = 0.0
+        points[:, 0] = 1.0  # no row is zero
         rows = SparseRows(csr_parts(sparse.csr_array(points)), weights, origin)
     blocks = InMemory(rows, xp=xp)
+    if metric == "cosine":
+        blocks, _ = measured_and_on_sphere(InMemory(rows.seen_from(None), xp=xp))
+        points = blocks.take(np.arange(700)).points
     starts = [points[rng.choice(700, 9, replace=False)] for _ in range(5)]
     starts[2][4:] = 50.0  # five clusters without rows, which are then given some
     assert takes_whole_runs(blocks.whole, 9, xp=xp)
-    runs = runs_at_once(blocks.whole, np.stack(starts), max_iter, tol, xp=xp)
+    runs = runs_at_once(blocks.whole, np.stack(starts), max_iter, tol, UPDATES[metric], xp=xp)
     assert runs is not None
     assert runs.n_iter[2] == 0
     assert (np.delete(runs.n_iter, 2) > 0).all() or tol < 0.0
-    together = whole_runs(blocks, starts, max_iter=max_iter, tol=tol)
+    options: dict[str, Any] = {"max_iter": max_iter, "tol": tol, "metric": metric}
+    together = whole_runs(blocks, starts, **options)
     for start, result in zip(starts, together, strict=True):
-        alone = lloyd(blocks, start, max_iter=max_iter, tol=tol)
+        alone = lloyd(blocks, start, **options)
         assert result.iterations == alone.iterations
         assert result.inertia == alone.inertia
         np.testing.assert_array_equal(result.centroids, alone.centroids)
@@ -247,17 +254,22 @@ def test_whole_runs_are_those_of_single_steps(
 
 @pytest.mark.skipif(why_numba_is_unusable() is not None, reason="only numba takes whole runs")
 @pytest.mark.parametrize("is_sparse", [False, True])
-def test_a_fit_takes_its_runs_at_once(is_sparse: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("metric", ["euclidean", "cosine"])
+def test_a_fit_takes_its_runs_at_once(
+    metric: str, is_sparse: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Not one after another, which would have the same results."""
+    options: dict[str, Any] = {"n_init": 3, "random_state": 0, "metric": metric}
     points: Any = np.random.default_rng(4).normal(size=(300, 4))
     if is_sparse:
+        points[:, 0] = np.abs(points[:, 0])  # no row is empty
         points = sparse.csr_array(np.where(points > 0.0, points, 0.0))
     monkeypatch.setattr(restarts, "lloyd", None)
     for algorithm in ("auto", "lloyd"):
-        model = KMeans(5, n_init=3, algorithm=algorithm, random_state=0).fit(points)
+        model = KMeans(5, algorithm=algorithm, **options).fit(points)
         assert model.labels_.base is None  # of one run alone
     monkeypatch.undo()
-    watched = KMeans(5, n_init=3, random_state=0, verbose=1).fit(points)
+    watched = KMeans(5, verbose=1, **options).fit(points)
     assert watched.inertia_ == model.inertia_
     np.testing.assert_array_equal(watched.labels_, model.labels_)
 

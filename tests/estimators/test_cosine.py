@@ -1,5 +1,6 @@
 """metric="cosine": spherical k-means, against rows that are normalised and looped over."""
 
+import importlib
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -24,6 +25,7 @@ from kmeans_xp import (
     lloyd,
     open_rows,
 )
+from kmeans_xp.devices import why_numba_is_unusable
 from tests import oracle
 
 pytestmark = pytest.mark.sampled(1, cupy=2)
@@ -342,3 +344,28 @@ def test_partial_fit_goes_on_from_unit_vectors() -> None:
     truth = KMeans(N_CLUSTERS, init=start, metric="cosine").fit(rows)
     np.testing.assert_allclose(np.linalg.norm(model.cluster_centers_, axis=1), 1.0)
     np.testing.assert_allclose(model.cluster_centers_, truth.cluster_centers_, atol=0.05)
+
+
+@pytest.mark.skipif(why_numba_is_unusable() is not None, reason="about what it compiles")
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("is_weighted", [False, True])
+@pytest.mark.parametrize("estimator", ESTIMATORS)
+def test_copied_rows_give_the_bits_of_rows_that_are_scaled_as_they_are_read(
+    estimator: Any, is_weighted: bool, dtype: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    directions = importlib.import_module("kmeans_xp.kernels.for_numba.directions")
+    rng = np.random.default_rng(0)
+    rows = (rng.normal(size=(3000, 9)) * 10.0 ** rng.uniform(-3, 3, (3000, 1))).astype(dtype)
+    weights = rng.integers(0, 3, 3000).astype(dtype) if is_weighted else None
+    fits = []
+    for most in (directions._COPIED, 0):
+        monkeypatch.setattr(directions, "_COPIED", most)
+        model = estimator(7, random_state=0, n_init=3, metric="cosine")
+        fits.append(model.fit(rows, sample_weight=weights))
+        np.testing.assert_array_equal(model.predict(rows), model.labels_)
+    one, other = fits
+    np.testing.assert_array_equal(one.cluster_centers_, other.cluster_centers_)
+    np.testing.assert_array_equal(one.labels_, other.labels_)
+    assert one.inertia_ == other.inertia_
+    if estimator is KMeans:
+        np.testing.assert_array_equal(one.history_["inertia"], other.history_["inertia"])

@@ -73,7 +73,7 @@ def counters() -> Any:
 
 def steps_over(rows: DenseRows, library: Library, tol: float = 0.0) -> Steps:
     blocks = InMemory(rows, xp=library.xp)
-    return steps_of(rows, blocks.reduce, tol, xp=library.xp)
+    return steps_of(rows, blocks.reduce, tol, update_centroids, xp=library.xp)
 
 
 @pytest.mark.sampled(1, cupy=2)

@@ -17,6 +17,7 @@ from kmeans_xp.kernels.for_numba.emitted import (  # noqa: E402
     code_vectors,
     head_vectors,
     mean_vectors,
+    moment_vectors,
     sparse_vectors,
     vectors,
 )
@@ -337,6 +338,22 @@ def test_write_mean(n_features: int, is_empty: bool, dtype: str) -> None:
         parts[feature % mean_vectors.UPDATED] += explained[feature]
     assert_array_equal(found_shifts, shifts)
     assert_array_equal(found_parts, parts)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("n_features", WIDTHS)
+def test_moments_and_copies_of_a_scaled_row(n_features: int, dtype: str) -> None:
+    rng, width = np.random.default_rng(0), moment_vectors.moments_width(n_features)
+    points, given = eighths(rng, (3, n_features), dtype), rng.integers(0, 9, (2, width)) / 8.0
+    half, scaled, numbers = points.dtype.type(0.5), np.full((3, n_features), NOISE, dtype), +given
+    called(moment_vectors.add_moments_of_row)(points, 1, half, 0.25, n_features, *numbers)
+    row = (points[1] / 2).astype(np.float64)
+    assert_array_equal(numbers[0, :n_features], given[0, :n_features] + row / 4)
+    assert_array_equal(numbers[1, :n_features], given[1, :n_features] + row * row / 4)
+    assert_array_equal(numbers[:, n_features:], given[:, n_features:])
+    called(moment_vectors.scale_row)(points, 1, half, n_features, scaled)
+    assert_array_equal(scaled[1], points[1] / 2)
+    assert (scaled[::2] == NOISE).all()
 
 
 @pytest.mark.parametrize(

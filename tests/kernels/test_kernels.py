@@ -57,8 +57,11 @@ from kmeans_xp.kernels import (
     kernels,
     lloyd_step,
     lloyd_step_batched,
+    means_on_sphere,
     nearest_labels,
+    rows_on_sphere,
     runs_at_once,
+    sphere_factors,
     starts_at_once,
     steps_of,
     update_centroids,
@@ -569,7 +572,12 @@ def verify_placed_at_rows(result: Any, trial: Trial, truth: Truth) -> None:
 
 
 def rows_centroids_and_ends(trial: Trial) -> tuple[Any, ...]:
-    return trial.rows, trial.centroids, 5, 0.0
+    return trial.rows, trial.centroids, 5, 0.0, update_for(trial.shape[2])
+
+
+def update_for(number: int) -> Any:
+    """Return each of the two updates for half of the numbers."""
+    return means_on_sphere if number % 2 else update_centroids
 
 
 def verify_lloyd_steps(result: Any, trial: Trial, truth: Truth) -> None:
@@ -578,10 +586,10 @@ def verify_lloyd_steps(result: Any, trial: Trial, truth: Truth) -> None:
     step = beside(trial.body, lloyd_step, trial.library)
     n_steps = int(result.update.signals.shape[0])
     assert 1 <= n_steps <= 5
-    before = trial.centroids
+    before, updated = trial.centroids, update_for(trial.shape[2])
     for number in range(n_steps):
         totals = step(trial.rows, before, xp=trial.xp)
-        update = update_centroids(totals, before, xp=trial.xp)
+        update = updated(totals, before, xp=trial.xp)
         run = (part[number, ...] for pair in result for part in pair)
         for actual, expected in zip(run, (*totals, *update), strict=True):
             np.testing.assert_array_equal(to_host(actual), to_host(expected))
@@ -611,6 +619,10 @@ WALK = (5, 4, 1, 3, 2, 1, 9)
 
 def rows_reduce_and_tol(trial: Trial) -> tuple[Any, ...]:
     return trial.rows, functools.partial(reduced, trial), 0.0
+
+
+def rows_reduce_tol_and_update(trial: Trial) -> tuple[Any, ...]:
+    return *rows_reduce_and_tol(trial), update_centroids
 
 
 def reduced(trial: Trial, partial: Callable[..., Any], *operands: Any) -> Any:
@@ -996,16 +1008,17 @@ def verify_places_by_half(result: Any, trial: Trial, truth: Truth) -> None:
 
 
 def rows_and_pair(trial: Trial) -> tuple[Any, ...]:
-    return trial.rows, trial.placed(trial.problem.centroids[[0, -1]]), 3, 0.0
+    start = trial.placed(trial.problem.centroids[[0, -1]])
+    return trial.rows, start, 3, 0.0, update_for(trial.shape[1])
 
 
 def verify_split_at_once(result: Any, trial: Trial, truth: Truth) -> None:
     """Compare with the run of the same folder, and with its halves, where there is a split."""
     if result is None:
         return
-    xp, (_, start, max_iter, tol) = trial.xp, rows_and_pair(trial)
+    xp, (_, start, *ends) = trial.xp, rows_and_pair(trial)
     at_once = beside(trial.body, runs_at_once, trial.library)
-    run = at_once(trial.rows, start[None, :, :], max_iter, tol, xp=xp)
+    run = at_once(trial.rows, start[None, :, :], *ends, xp=xp)
     n_iter, (labels,) = int(run.n_iter[0]), run.labels
     np.testing.assert_array_equal(result.centroids, run.centroids[0])
     assert result.sq_shift == run.signals[0, n_iter - 1, 0]
@@ -1119,17 +1132,16 @@ def verify_solved_at_once(result: Any, trial: Trial, truth: Truth) -> None:
 def rows_and_starts(trial: Trial) -> tuple[Any, ...]:
     """Return starts from the centroids, and from these in another order."""
     starts = trial.xp.stack([trial.centroids, trial.xp.flip(trial.centroids, axis=0)])
-    return trial.rows, starts, 3, 0.0
+    return trial.rows, starts, 3, 0.0, update_for(trial.shape[2])
 
 
 def verify_runs_at_once(result: Any, trial: Trial, truth: Truth) -> None:
     """Runs have the bits of their steps, one after another."""
     if result is None:
         return
-    rows, starts, max_iter, _ = rows_and_starts(trial)
+    rows, starts, max_iter, _, updated = rows_and_starts(trial)
     step, update, label = (
-        beside(trial.body, each, trial.library)
-        for each in (lloyd_step, update_centroids, nearest_labels)
+        beside(trial.body, each, trial.library) for each in (lloyd_step, updated, nearest_labels)
     )
     for centroids, *ended, n_iter, signals in zip(starts, *result, strict=True):
         assert 0 <= n_iter <= max_iter
@@ -1168,6 +1180,21 @@ def verify_sphere_factors(result: Any, trial: Trial, truth: Truth) -> None:
     points = trial.problem.points.astype(trial.problem.computing).astype(np.float64)
     found = trial.read(result, trial.problem.computing, trial.shape[:1])
     np.testing.assert_allclose(found, RADIUS / np.linalg.norm(points, axis=1), rtol=1e-6)
+
+
+def verify_measured_on_sphere(result: Any, trial: Trial, truth: Truth) -> None:
+    if result is None:
+        return
+    given, computing = trial.rows.seen_from(None), trial.problem.computing
+    read = rows_on_sphere(given, sphere_factors(given, xp=trial.xp)).centred()
+    assert_same_bits(result.rows.centred(), read)
+    points = trial.read(read, computing, trial.shape[:2]).astype(np.float64)
+    ones = np.ones(trial.shape[0])
+    weights = ones if trial.rows.weights is None else to_host(trial.rows.weights).astype(float)
+    for (mass, sums, sq_sums), each in zip(result.moments, (ones, weights), strict=True):
+        assert float(mass) == pytest.approx(each.sum())
+        np.testing.assert_allclose(to_host(sums), each @ points, atol=1e-12 * each.sum())
+        np.testing.assert_allclose(to_host(sq_sums), each @ points**2, rtol=1e-12)
 
 
 def vectors_and_a_zero(trial: Trial) -> tuple[Any, ...]:
@@ -1221,6 +1248,9 @@ CONTRACTS = {
     "lloyd_step": Contract(rows_and_centroids, verify_lloyd_step),
     "lloyd_step_batched": Contract(rows_and_restarts, verify_lloyd_step_batched),
     "means_on_sphere": Contract(totals_and_centroids, verify_means_on_sphere),
+    "measured_on_sphere": Contract(
+        lambda trial: (trial.rows.seen_from(None),), verify_measured_on_sphere
+    ),
     "nearest_centroid": Contract(rows_and_centroids, verify_nearest_centroid),
     "nearest_labels": Contract(rows_and_centroids, verify_nearest_labels),
     "on_sphere": Contract(vectors_and_a_zero, verify_on_sphere),
@@ -1236,7 +1266,7 @@ CONTRACTS = {
     "spread": Contract(moments_about, verify_spread),
     "sq_distances": Contract(rows_and_centroids, verify_sq_distances),
     "starts_at_once": Contract(rows_and_uniforms, verify_starts_at_once),
-    "steps_of": Contract(rows_reduce_and_tol, verify_steps_of, walked),
+    "steps_of": Contract(rows_reduce_tol_and_update, verify_steps_of, walked),
     "takes_whole_runs": Contract(lambda trial: (trial.rows, trial.shape[2]), verify_is_a_choice),
     "update_centroids": Contract(totals_and_centroids, verify_update_centroids),
     "solved_at_once": Contract(two_problems, verify_solved_at_once),
@@ -1420,16 +1450,17 @@ def test_steps_of_restarts_are_bit_equal_to_steps_of_their_own(library: Library)
 
 
 @pytest.mark.parametrize("tol", [0.0, 0.05])
-def test_the_steps_of_a_long_run_are_plain_ones(tol: float, library: Library) -> None:
+@pytest.mark.parametrize("updated", [update_centroids, means_on_sphere], ids=lambda u: u.__name__)
+def test_the_steps_of_a_long_run_are_plain_ones(updated: Any, tol: float, library: Library) -> None:
     # Longer than what is taken in one call, and than what is launched one by one.
     problem = problem_of((300, 3, 20), "float32", weights="zeros", has_origin=True)
     trial = Trial(steps_of, library, problem)
-    steps = steps_of(*rows_reduce_and_tol(trial)[:2], tol, xp=library.xp)
+    steps = steps_of(*rows_reduce_and_tol(trial)[:2], tol, updated, xp=library.xp)
     centroids, n_steps = trial.centroids, 36
     for number in range(n_steps):
         taken = steps.take(centroids, n_left=n_steps - number)
         totals = lloyd_step(trial.rows, centroids, xp=library.xp)
-        update = update_centroids(totals, centroids, xp=library.xp)
+        update = updated(totals, centroids, xp=library.xp)
         assert_same_step(taken, Step(centroids, totals, update, to_host(update.signals)))
         centroids = taken.update.centroids
 

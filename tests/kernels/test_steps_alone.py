@@ -7,7 +7,14 @@ import pytest
 from numpy.testing import assert_array_equal
 
 from kmeans_xp import config_context
-from kmeans_xp.kernels import DenseRows, lloyd_steps, nearest_labels, split_at_once
+from kmeans_xp.kernels import (
+    DenseRows,
+    lloyd_steps,
+    means_on_sphere,
+    nearest_labels,
+    split_at_once,
+    update_centroids,
+)
 
 pytest.importorskip("numba", reason="about what it compiles")
 
@@ -18,8 +25,14 @@ from kmeans_xp.kernels.for_numba import assignment, stepping
 @pytest.mark.parametrize("is_weighted", [False, True])
 @pytest.mark.parametrize("order", ["C", "F"])  # only the first is packed once for all steps
 @pytest.mark.parametrize("n_tasks", [1, 2, 3, 5, 6, 7, 8, 16])
+@pytest.mark.parametrize("updated", [update_centroids, means_on_sphere], ids=lambda u: u.__name__)
 def test_steps_have_the_bits_of_single_ones(
-    n_tasks: int, order: Any, is_weighted: bool, dtype: Any, monkeypatch: pytest.MonkeyPatch
+    updated: Any,
+    n_tasks: int,
+    order: Any,
+    is_weighted: bool,
+    dtype: Any,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     rng = np.random.default_rng(n_tasks)
     points = rng.normal(size=(2000, 5)).astype(dtype, order=order)
@@ -37,10 +50,10 @@ def test_steps_have_the_bits_of_single_ones(
     monkeypatch.setitem(stepping.run_steps.of_dtype, points.dtype, counted)
     for n_threads in (1, 2):
         with config_context(n_threads=n_threads):
-            taken = stepping.steps_in_a_call(rows, centroids, 20, 1e-3)
+            taken = stepping.steps_in_a_call(rows, centroids, 20, 1e-3, updated)
         before = centroids
         for number in range(len(taken.update.signals)):
-            totals, update = lloyd_steps.portable(rows, before, 1, 0.0, xp=np)
+            totals, update = lloyd_steps.portable(rows, before, 1, 0.0, updated, xp=np)
             for each, single in zip((*taken[0], *taken[1]), (*totals, *update), strict=True):
                 assert_array_equal(each[number], single[0])
             before = update.centroids[0]
@@ -52,7 +65,7 @@ def test_steps_have_the_bits_of_single_ones(
 def test_few_rows_are_split_at_once(dtype: Any) -> None:
     """The contract of the kernel also allows to decline."""
     points = np.random.default_rng(0).normal(size=(500, 8)).astype(dtype)
-    split = split_at_once(DenseRows(points), points[:2], 50, 0.0, xp=np)
+    split = split_at_once(DenseRows(points), points[:2], 50, 0.0, update_centroids, xp=np)
     assert split is not None
     labels = nearest_labels(DenseRows(points), split.centroids, xp=np)
     assert_array_equal(split.places, np.argsort(labels, kind="stable"))

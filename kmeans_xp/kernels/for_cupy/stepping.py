@@ -40,8 +40,12 @@ _STEPS_AT_ONCE = 8
 
 
 @steps_of.override("cupy", rows=object)
-def queued_steps(rows: Rows, reduce: Any, tol: float, *, xp: Namespace) -> Steps:
+def queued_steps(
+    rows: Rows, reduce: Any, tol: float, update: Callable[..., Update], *, xp: Namespace
+) -> Any:
     """Queue the next step while the host waits for the last; small ones eight at a time."""
+    if update is not update_centroids:
+        return NotImplemented
     if isinstance(rows, DenseRows) and _is_small(rows):
         return StepsInGraphs(rows, reduce, tol, xp=xp)
     return QueuedSteps(reduce, tol, xp=xp)

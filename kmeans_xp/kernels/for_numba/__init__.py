@@ -8,6 +8,7 @@ threads. Importing a module here registers its kernels.
 from kmeans_xp.kernels.for_numba import (
     assignment,
     bounds,
+    directions,
     halves,
     kept_trials,
     measuring,
@@ -42,6 +43,7 @@ if HAS_PRODUCTS:  # what it compiles to are instructions of such processors
 __all__ = [
     "assignment",
     "bounds",
+    "directions",
     "halves",
     "kept_trials",
     "measuring",

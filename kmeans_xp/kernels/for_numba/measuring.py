@@ -30,7 +30,6 @@ from kmeans_xp.kernels.for_numba.tiling import (
     filler_of,
     in_parts,
     int32_labels,
-    measured_factors,
     n_tasks_for,
     origin_of,
     override,
@@ -48,7 +47,7 @@ from kmeans_xp.kernels.portable.assignment import (
     assigned_sq_distances,
     nearest_centroid,
 )
-from kmeans_xp.kernels.portable.directions import sphere_factors, without_direction
+from kmeans_xp.kernels.portable.directions import without_direction
 from kmeans_xp.kernels.portable.moments import Moments, Spread, column_moments, spread
 from kmeans_xp.kernels.rows import DenseRows
 from kmeans_xp.kernels.sphere_rows import SphereRows
@@ -144,12 +143,6 @@ def _find_origins(points, start, stop, origin, is_origin):
             if points[row, feature] != origin[feature]:
                 is_origin[row] = 0
                 break
-
-
-@override(sphere_factors)
-def measured_once(rows: DenseRows) -> Floats | None:
-    """Measure the lengths of rows for all passes over them."""
-    return measured_factors(rows.points)
 
 
 @override(without_direction)

@@ -164,8 +164,8 @@ def _solve(
                 *(closest, chosen, start),
             )
             n_done, is_left = take_steps(
-                *(own, tile, pairs, filler, origin, own_weights, tol * variance, max_iter, start),
-                *(room, none_kept),
+                *(own, tile, pairs, filler, origin, own_weights, tol * variance, False),
+                *(max_iter, start, room, none_kept),
             )
             if is_left:
                 n_iter[problem] = 0

@@ -4,6 +4,7 @@ They call the functions of single steps, in the same order. So results are bit-i
 of runs that take their steps one after another.
 """
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -19,6 +20,7 @@ from kmeans_xp.kernels.for_numba.assignment import (
 from kmeans_xp.kernels.for_numba.compiled import (
     COLUMN,
     COUNT,
+    FLAG,
     INDICES,
     NUMBER,
     NUMBERS,
@@ -51,6 +53,7 @@ from kmeans_xp.kernels.portable.runs import (
     runs_at_once,
     takes_whole_runs,
 )
+from kmeans_xp.kernels.portable.steps import Update, means_on_sphere
 from kmeans_xp.kernels.rows import DenseRows
 from kmeans_xp.kernels.sphere_rows import SphereRows
 from kmeans_xp.kernels.threads import in_threads
@@ -132,7 +135,9 @@ def follow(steps, signals, n_taken, tol, explained, centroids, kept, n_done):
 
 
 @inline
-def take_steps(points, tile, pairs, filler, origin, weights, tol, max_iter, centroids, room, kept):
+def take_steps(
+    points, tile, pairs, filler, origin, weights, tol, on_sphere, max_iter, centroids, room, kept
+):
     """Move the centroids; return the number of steps, and whether a separate run is needed.
 
     The signals of each step are written to ``kept``, if it has room for them.
@@ -143,6 +148,7 @@ def take_steps(points, tile, pairs, filler, origin, weights, tol, max_iter, cent
         n_more = min(len(signals), max_iter - n_done)
         n_taken = _run_steps(
             *(points, len(points), tile, pairs, filler, origin, weights, as_rows(centroids), tol),
+            on_sphere,
             *(room.groups, room.biases, room.slots, room.sums, room.mass, steps),
             signals[:n_more],
         )
@@ -179,7 +185,7 @@ def label_and_measure(points, tile, pairs, filler, origin, weights, centroids, l
 
 
 @compiled(
-    *(ROWS, COUNT, COUNT, COUNT, NUMBERS, COLUMN, COUNT, COUNT, NUMBER),
+    *(ROWS, COUNT, COUNT, COUNT, NUMBERS, COLUMN, COUNT, COUNT, NUMBER, FLAG),
     *(STACKED_TOTALS, STACK, _LABELS, SUMS, INDICES, STACKED_TOTALS),
 )
 def _take_runs(
@@ -192,6 +198,7 @@ def _take_runs(
     first,
     stop,
     tol,
+    on_sphere,
     slots,
     centroids,
     labels,
@@ -204,8 +211,8 @@ def _take_runs(
     room = room_for(n_clusters, n_features, min(STEPS_IN_A_CALL, n_most), slots, centroids)
     for run in range(first, stop):
         n_done, is_left = take_steps(
-            *(points, tile, pairs, filler, origin, weights, tol, n_most, centroids[run]),
-            *(room, signals[run]),
+            *(points, tile, pairs, filler, origin, weights, tol, on_sphere, n_most),
+            *(centroids[run], room, signals[run]),
         )
         n_iter[run] = 0 if is_left else n_done
         if not is_left:
@@ -240,13 +247,20 @@ def if_threads_would_wait(rows: Dense, n_clusters: int, *, xp: Namespace) -> boo
 
 @runs_at_once.override("numpy", rows=DenseRows, rank=1)
 def runs_in_threads(
-    rows: DenseRows, starts: Floats, max_iter: int, tol: float, *, xp: Namespace
+    rows: DenseRows,
+    starts: Floats,
+    max_iter: int,
+    tol: float,
+    update: Callable[..., Update],
+    *,
+    xp: Namespace,
 ) -> Any:
     """Give each thread some runs, which it takes without Python."""
     n_runs, n_clusters, n_features = starts.shape
     if not takes_whole_runs(rows, n_clusters, xp=xp) or starts.dtype != rows.points.dtype:
         return NotImplemented
     dtype, runs = starts.dtype, room_for_runs(starts, rows.n_points, max_iter)
+    on_sphere = update is means_on_sphere
     shared = (
         rows.points,
         tile_rows(rows.n_points, n_features, dtype),
@@ -258,7 +272,7 @@ def runs_in_threads(
 
     def take(run: int) -> None:
         slots = slots_of(1, n_clusters, n_features)
-        _take_runs[dtype](*shared, run, run + 1, tol, slots, *runs)
+        _take_runs[dtype](*shared, run, run + 1, tol, on_sphere, slots, *runs)
 
     in_threads(take, n_runs)
     return without_cut_runs(runs, max_iter, tol)

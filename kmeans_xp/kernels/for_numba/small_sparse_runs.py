@@ -3,6 +3,7 @@
 They call the functions of single steps, in the same order, as runs on dense rows do.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ from kmeans_xp.kernels.for_numba.compiled import (
     COLUMN,
     COLUMNS,
     COUNT,
+    FLAG,
     INDICES,
     NUMBER,
     NUMBERS,
@@ -46,6 +48,7 @@ from kmeans_xp.kernels.for_numba.sparse_panels import (
 )
 from kmeans_xp.kernels.for_numba.tiling import Floats
 from kmeans_xp.kernels.portable.runs import runs_at_once, takes_whole_runs
+from kmeans_xp.kernels.portable.steps import Update, means_on_sphere
 from kmeans_xp.kernels.sparse_rows import SparseRows
 from kmeans_xp.kernels.threads import in_threads
 
@@ -59,7 +62,7 @@ _LABELS = Parameter(2, types.int32, "C", True)
 
 
 @compiled(
-    *(NUMBERS, COLUMNS, STARTS, COLUMN, NUMBERS, COUNT, NUMBER),
+    *(NUMBERS, COLUMNS, STARTS, COLUMN, NUMBERS, COUNT, NUMBER, FLAG),
     *(RESULTS, SUMS, COUNT, COUNT, STACK, _LABELS, SUMS, INDICES, STACKED_TOTALS),
 )
 def _take_run(
@@ -70,6 +73,7 @@ def _take_run(
     origin,
     run,
     tol,
+    on_sphere,
     panel,
     biases,
     n_units,
@@ -91,7 +95,7 @@ def _take_run(
     while n_done < n_most and not is_done and not is_left:
         n_taken = _run_steps(
             *(numbers, columns, starts, weights, origin, as_rows(own), tol),
-            *(panel, biases, n_units, n_groups, sums, mass, steps),
+            *(on_sphere, panel, biases, n_units, n_groups, sums, mass, steps),
             signals[: min(n_steps, n_most - n_done)],
         )
         is_done, is_left, explained = follow(
@@ -121,17 +125,20 @@ def if_one_task_has_all_rows(rows: SparseRows, n_clusters: int) -> bool:
 
 
 @override(runs_at_once)
-def runs_in_threads(rows: SparseRows, starts: Floats, max_iter: int, tol: float) -> Any:
+def runs_in_threads(
+    rows: SparseRows, starts: Floats, max_iter: int, tol: float, update: Callable[..., Update]
+) -> Any:
     """Give each thread some runs, which it takes without Python."""
     n_runs, n_clusters, n_features = starts.shape
     if not if_one_task_has_all_rows(rows, n_clusters):
         return NotImplemented
     dtype, runs = starts.dtype, room_for_runs(starts, rows.n_points, max_iter)
     shared = (*arrays_of(rows), weights_of(rows), origin_of(rows))
+    on_sphere = update is means_on_sphere
 
     def take(run: int) -> None:
         panel = Panel.empty(n_clusters, n_features, dtype)
-        _take_run[dtype](*shared, run, tol, *panel, *runs)
+        _take_run[dtype](*shared, run, tol, on_sphere, *panel, *runs)
 
     in_threads(take, n_runs)
     return without_cut_runs(runs, max_iter, tol)

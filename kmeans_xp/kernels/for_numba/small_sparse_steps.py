@@ -1,5 +1,6 @@
 """Steps on few sparse rows: several in one call, since calls are what takes the time."""
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,7 @@ from kmeans_xp.kernels.for_numba.compiled import (
     COLUMN,
     COLUMNS,
     COUNT,
+    FLAG,
     NUMBER,
     NUMBERS,
     RESULTS,
@@ -35,7 +37,12 @@ from kmeans_xp.kernels.for_numba.sparse_panels import (
 from kmeans_xp.kernels.for_numba.tiling import Floats
 from kmeans_xp.kernels.for_numba.updating import update_clusters
 from kmeans_xp.kernels.portable.assignment import ClusterTotals
-from kmeans_xp.kernels.portable.steps import LloydSteps, Update, lloyd_steps
+from kmeans_xp.kernels.portable.steps import (
+    LloydSteps,
+    Update,
+    lloyd_steps,
+    means_on_sphere,
+)
 from kmeans_xp.kernels.sparse_rows import SparseRows
 
 __all__ = ["pack_all", "run_steps"]
@@ -62,6 +69,7 @@ def pack_all(centroids, origin, n_groups, panel, biases):
     NUMBERS,
     ROWS,
     NUMBER,
+    FLAG,
     RESULTS,
     SUMS,
     COUNT,
@@ -80,6 +88,7 @@ def run_steps(
     origin,
     start,
     tol,
+    on_sphere,
     panel,
     biases,
     n_units,
@@ -116,7 +125,9 @@ def run_steps(
             for feature in range(n_features):
                 about = added[cluster] * np.float64(origin[feature])
                 sums[number, cluster, feature] = found[cluster * n_features + feature] - about
-        _update_clusters(sums[number], mass[number], before, centroids[number], signals[number])
+        _update_clusters(
+            sums[number], mass[number], before, on_sphere, centroids[number], signals[number]
+        )
         before = as_rows(centroids[number])
         if signals[number, 0] <= tol or signals[number, 1] > 0.0:
             return number + 1
@@ -124,18 +135,22 @@ def run_steps(
 
 
 @override(lloyd_steps)
-def steps_in_a_call(rows: SparseRows, centroids: Floats, n_steps: int, tol: float) -> Any:
+def steps_in_a_call(
+    rows: SparseRows, centroids: Floats, n_steps: int, tol: float, update: Callable[..., Update]
+) -> Any:
     """Take all steps in compiled code where Python's part of one would be felt."""
     (n_clusters, n_features), dtype = centroids.shape, centroids.dtype
     if not is_step_of_a_task(rows, n_clusters) or not run_steps.pays(dtype):
         # Not declined: steps of kernels without numba would not have the bits of those here.
-        return lloyd_steps.portable(rows, centroids, n_steps, tol, xp=namespace_of(centroids))
+        xp = namespace_of(centroids)
+        return lloyd_steps.portable(rows, centroids, n_steps, tol, update, xp=xp)
     shape = (n_steps, n_clusters, n_features)
     sums, mass = np.empty(shape), np.empty(shape[:2])
     new, signals = np.empty(shape, dtype), np.empty((n_steps, 3))
     given = (*arrays_of(rows), weights_of(rows), origin_of(rows), centroids, tol)
+    on_sphere = update is means_on_sphere
     panel = Panel.empty(n_clusters, n_features, dtype)
-    n_done = run_steps[dtype](*given, *panel, sums, mass, new, signals)
+    n_done = run_steps[dtype](*given, on_sphere, *panel, sums, mass, new, signals)
     return LloydSteps(
         ClusterTotals(sums[:n_done], mass[:n_done]), Update(new[:n_done], signals[:n_done])
     )

@@ -7,6 +7,7 @@ A step that takes about a millisecond is one call in one thread: to wake another
 it the centroids, takes longer than its share of the work.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -234,7 +235,7 @@ class SparseSteps(StepsInOneCall):
     """Take several steps in a call for few rows; otherwise steps that keep no totals."""
 
     def __init__(self, rows: SparseRows, reduce: Reduce, tol: float, *, xp: Namespace) -> None:
-        super().__init__(reduce, tol, xp=xp)
+        super().__init__(reduce, tol, update_centroids, xp=xp)
         self.rows = rows
         self._is_small: bool | None = None
 
@@ -252,8 +253,10 @@ class SparseSteps(StepsInOneCall):
 
 
 @steps_of.override("numpy", rows=SparseRows, rank=1)
-def sparse_steps(rows: SparseRows, reduce: Reduce, tol: float, *, xp: Namespace) -> Any:
-    return SparseSteps(rows, reduce, tol, xp=xp)
+def sparse_steps(
+    rows: SparseRows, reduce: Reduce, tol: float, update: Callable[..., Update], *, xp: Namespace
+) -> Any:
+    return SparseSteps(rows, reduce, tol, xp=xp) if update is update_centroids else NotImplemented
 
 
 def labelled_and_updated(rows: SparseRows, centroids: Floats, *, xp: Namespace) -> Update:

@@ -3,6 +3,7 @@
 It calls the functions of a run and of halves, in the same order. So results are bit-identical.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ from numba import types
 from kmeans_xp.kernels.for_numba.compiled import (
     COLUMN,
     COUNT,
+    FLAG,
     INDICES,
     MATRIX,
     NUMBER,
@@ -40,6 +42,7 @@ from kmeans_xp.kernels.for_numba.tiling import (
 )
 from kmeans_xp.kernels.for_numba.two_clusters import pairs_for
 from kmeans_xp.kernels.portable.splits import Split, split_at_once
+from kmeans_xp.kernels.portable.steps import Update, means_on_sphere
 from kmeans_xp.kernels.rows import DenseRows
 
 __all__: list[str] = []
@@ -48,18 +51,30 @@ _measure_halves = measure_halves.shared
 
 
 @compiled(
-    *(ROWS, COUNT, COUNT, COUNT, NUMBERS, COLUMN, COUNT, NUMBER, STACKED_TOTALS, MATRIX),
-    *(SUMS, INDICES),
+    *(ROWS, COUNT, COUNT, COUNT, NUMBERS, COLUMN, COUNT, NUMBER, FLAG),
+    *(STACKED_TOTALS, MATRIX, SUMS, INDICES),
     returns=types.float64,
 )
 def _split(
-    points, tile, pairs, filler, origin, weights, max_iter, tol, slots, centroids, numbers, places
+    points,
+    tile,
+    pairs,
+    filler,
+    origin,
+    weights,
+    max_iter,
+    tol,
+    on_sphere,
+    slots,
+    centroids,
+    numbers,
+    places,
 ):
     """Move the centroids, write the rest, and return the last shift; below 0 for a run alone."""
     n_points, n_features = points.shape
     room = room_for(2, n_features, min(STEPS_IN_A_CALL, max_iter), slots, centroids)
     n_done, is_left = take_steps(
-        *(points, tile, pairs, filler, origin, weights, tol, max_iter, centroids, room),
+        *(points, tile, pairs, filler, origin, weights, tol, on_sphere, max_iter, centroids, room),
         new_matrix(0, 3, np.float64),
     )
     if is_left:
@@ -81,7 +96,9 @@ def _split(
 
 
 @override(split_at_once)
-def split_in_a_call(rows: DenseRows, start: Floats, max_iter: int, tol: float) -> Any:
+def split_in_a_call(
+    rows: DenseRows, start: Floats, max_iter: int, tol: float, update: Callable[..., Update]
+) -> Any:
     """Split in compiled code if Python's part of a split would take much of the time."""
     points, n_features = rows.points, rows.n_features
     dtype = points.dtype
@@ -100,6 +117,7 @@ def split_in_a_call(rows: DenseRows, start: Floats, max_iter: int, tol: float) -
         weights_of(rows),
         max_iter,
         tol,
+        update is means_on_sphere,
         slots_of(1, 2, n_features),
         centroids,
         numbers,

@@ -3,6 +3,7 @@
 They call the functions of single steps, in the same order. So each step has the same bits.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -23,6 +24,7 @@ from kmeans_xp.kernels.for_numba.assignment import (
 from kmeans_xp.kernels.for_numba.compiled import (
     COLUMN,
     COUNT,
+    FLAG,
     NUMBER,
     NUMBERS,
     RESULTS,
@@ -49,7 +51,12 @@ from kmeans_xp.kernels.for_numba.tiling import (
 from kmeans_xp.kernels.for_numba.two_clusters import pairs_for
 from kmeans_xp.kernels.for_numba.updating import update_clusters
 from kmeans_xp.kernels.portable.assignment import ClusterTotals
-from kmeans_xp.kernels.portable.steps import LloydSteps, Update, lloyd_steps
+from kmeans_xp.kernels.portable.steps import (
+    LloydSteps,
+    Update,
+    lloyd_steps,
+    means_on_sphere,
+)
 from kmeans_xp.kernels.rows import DenseRows
 from kmeans_xp.kernels.threads import n_threads_here
 
@@ -109,7 +116,7 @@ def _add_slot(slots, to, other):
 
 
 @compiled(
-    *(ROWS, COUNT, COUNT, COUNT, COUNT, NUMBERS, COLUMN, ROWS, NUMBER, RESULTS, RESULTS),
+    *(ROWS, COUNT, COUNT, COUNT, COUNT, NUMBERS, COLUMN, ROWS, NUMBER, FLAG, RESULTS, RESULTS),
     *(STACKED_TOTALS, STACKED_TOTALS, TOTALS, STACK, TOTALS),
     returns=types.int64,
 )
@@ -123,6 +130,7 @@ def run_steps(
     weights,
     start,
     tol,
+    on_sphere,
     groups,
     biases,
     slots,
@@ -192,6 +200,7 @@ def run_steps(
             matrix_in(sums, number * n_clusters * n_features, n_clusters, n_features),
             numbers_in(mass, number * n_clusters, n_clusters),
             before,
+            on_sphere,
             new,
             numbers_in(signals, number * signals.shape[1], signals.shape[1]),
         )
@@ -224,12 +233,15 @@ def _takes_steps_alone(rows: DenseRows, n_clusters: int) -> bool:
 
 
 @override(lloyd_steps)
-def steps_in_a_call(rows: DenseRows, centroids: Floats, n_steps: int, tol: float) -> Any:
+def steps_in_a_call(
+    rows: DenseRows, centroids: Floats, n_steps: int, tol: float, update: Callable[..., Update]
+) -> Any:
     """Take all steps in compiled code if Python's part of a step would take much of the time."""
     points, (n_clusters, n_features) = rows.points, centroids.shape
     if not _takes_steps_alone(rows, n_clusters) or not run_steps.pays(points.dtype):
         # Do not decline: kernels without numba would give other bits.
-        return lloyd_steps.portable(rows, centroids, n_steps, tol, xp=namespace_of(centroids))
+        xp = namespace_of(centroids)
+        return lloyd_steps.portable(rows, centroids, n_steps, tol, update, xp=xp)
     dtype, tile = points.dtype, tile_rows(rows.n_points, n_features, points.dtype)
     shape, groups = (n_steps, n_clusters, n_features), Groups.empty(n_clusters, n_features, dtype)
     sums, new = np.empty(shape), np.empty(shape, dtype)
@@ -245,6 +257,7 @@ def steps_in_a_call(rows: DenseRows, centroids: Floats, n_steps: int, tol: float
         weights_of(rows),
         centroids,
         tol,
+        update is means_on_sphere,
         *groups,
         slots_of(n_tasks, n_clusters, n_features),
         sums,

@@ -51,6 +51,7 @@ __all__ = [
     "in_parts",
     "int32_labels",
     "is_dense",
+    "measure_factors",
     "measured_factors",
     "n_tasks_for",
     "nothing",
@@ -58,6 +59,7 @@ __all__ = [
     "origin_of",
     "override",
     "pack_tile",
+    "scale",
     "scratch_for",
     "sum_lanes",
     "tile_of",
@@ -194,7 +196,7 @@ def filler_of(rows: Dense) -> tuple[int, Floats]:
     if isinstance(rows, SphereRows):
         factors = measured_factors(points) if rows.factors is None else rows.factors
         if factors is None:
-            return _scale.address(points.dtype, _fill), nothing(points.dtype)
+            return scale.address(points.dtype, _fill), nothing(points.dtype)
     address = 0 if is_dense(points) else _gather.address(points.dtype, _fill)
     return address, nothing(points.dtype) if factors is None else factors
 
@@ -213,7 +215,7 @@ def measured_factors(points: Floats) -> Floats | None:
     factors = np.empty(len(points), points.dtype)
 
     def measure(start: int, stop: int) -> bool:
-        return bool(_measure_factors[points.dtype](points, start, stop, factors))
+        return bool(measure_factors[points.dtype](points, start, stop, factors[start:stop]))
 
     n_tasks = n_tasks_for(len(points), 4.0 + points.shape[1] / 8)
     return factors if all(in_parts(measure, len(points), n_tasks, points.dtype)) else None
@@ -257,7 +259,7 @@ def _factor_for(sum_of_squares, kind):
 
 
 @compiled(ROWS, COUNT, COUNT, MATRIX)
-def _scale(points, first, n_rows, scratch):
+def scale(points, first, n_rows, scratch):
     """Write rows at the sphere's radius, of any length; a row of zeros stays one."""
     n_features = points.shape[1]
     for row in range(n_rows):
@@ -288,8 +290,8 @@ def _scale_carefully(points, row, scaled, at):
 
 
 @compiled(ROWS, COUNT, COUNT, RESULTS, returns=types.boolean)
-def _measure_factors(points, start, stop, factors):
-    """Write the factors of rows, and return whether all have one."""
+def measure_factors(points, start, stop, factors):
+    """Write the factors of rows from ``start`` on, and return whether all have one."""
     n_features, kind = points.shape[1], factors.dtype.type
     side_by_side, lies_side_by_side = new_matrix(1, n_features, factors), _is_dense(points)
     squares, have_all = new_numbers(_FACTORS, np.float64), True
@@ -304,9 +306,9 @@ def _measure_factors(points, start, stop, factors):
                 squares[row] = sq_length(as_rows(side_by_side), 0, n_features)
         # In a loop of their own, vectors hold the roots and quotients of several rows.
         for row in range(n_rows):
-            factors[first + row] = _factor_for(squares[row], kind)
+            factors[first - start + row] = _factor_for(squares[row], kind)
         for row in range(n_rows):
-            have_all &= factors[first + row] > 0.0
+            have_all &= factors[first - start + row] > 0.0
     return have_all
 
 

@@ -10,8 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kmeans_xp.kernels.for_numba.tiling import Floats, group_size
+from kmeans_xp.kernels.portable.steps import ROUNDINGS
+from kmeans_xp.kernels.sphere_rows import RADIUS
 
-__all__ = ["added_moments", "means_of", "rows_found", "uses_of", "write_groups"]
+__all__ = ["added_moments", "directions_of", "means_of", "rows_found", "uses_of", "write_groups"]
 
 #: numbers for which NumPy takes a two-hundredth of the time to compile a function
 _NUMBERS_OF_A_USE = 2**17
@@ -62,8 +64,24 @@ def write_groups(centroids: Floats, groups: Floats, biases: Floats) -> None:
 @np.errstate(all="ignore")
 def means_of(sums: Floats, mass: Floats, old: Floats) -> tuple[Floats, Floats]:
     """Return what ``update_clusters`` writes: new centroids, and the signals."""
-    is_empty, before = mass <= 0.0, old.astype(np.float64)
-    new = np.where(is_empty[:, None], old, (sums / mass[:, None]).astype(old.dtype))
+    is_empty = mass <= 0.0
+    return _moved(sums, mass, old, sums / mass[:, None], is_empty, is_empty)
+
+
+@np.errstate(all="ignore")
+def directions_of(sums: Floats, mass: Floats, old: Floats) -> tuple[Floats, Floats]:
+    """Return what ``update_clusters`` writes on a sphere."""
+    is_empty, means = mass <= 0.0, sums * (1.0 / mass)[:, None]
+    slack = ROUNDINGS * float(np.finfo(old.dtype).eps)
+    is_lost = is_empty | (np.abs(means) <= slack).all(axis=1)
+    lengths = np.sqrt(np.cumsum(means * means, axis=1)[:, -1:])
+    return _moved(sums, mass, old, means * (RADIUS / lengths), is_lost, is_empty)
+
+
+def _moved(
+    sums: Floats, mass: Floats, old: Floats, new: Floats, is_kept: Any, is_empty: Any
+) -> tuple[Floats, Floats]:
+    before, new = old.astype(np.float64), np.where(is_kept[:, None], old, new.astype(old.dtype))
     moved = new - before
     explained = before * (2.0 * sums - mass[:, None] * before)
     totals = np.cumsum([(moved * moved).ravel(), explained.ravel()], axis=1)[:, -1]

@@ -1,4 +1,4 @@
-"""New centroids: the means of clusters, and how far they moved."""
+"""New centroids: the means of clusters or their directions, and how far they moved."""
 
 from typing import Any
 
@@ -9,6 +9,7 @@ from kmeans_xp.kernels.for_numba.assignment import has_own_totals
 from kmeans_xp.kernels.for_numba.compiled import (
     COLUMN_64,
     COUNT,
+    FLAG,
     MATRIX,
     NUMBERS,
     NUMBERS_64,
@@ -24,28 +25,48 @@ from kmeans_xp.kernels.for_numba.emitted.mean_vectors import UPDATED, write_mean
 from kmeans_xp.kernels.for_numba.emitted.memory import new_numbers
 from kmeans_xp.kernels.for_numba.emitted.vectors import PANEL
 from kmeans_xp.kernels.for_numba.tiling import Floats
-from kmeans_xp.kernels.for_numba.uncompiled import means_of, uses_of
+from kmeans_xp.kernels.for_numba.uncompiled import directions_of, means_of, uses_of
 from kmeans_xp.kernels.portable.assignment import ClusterTotals
-from kmeans_xp.kernels.portable.steps import Update, update_centroids
+from kmeans_xp.kernels.portable.steps import (
+    ROUNDINGS,
+    Update,
+    means_on_sphere,
+    update_centroids,
+)
+from kmeans_xp.kernels.sphere_rows import RADIUS
 from kmeans_xp.kernels.threads import in_threads
 
 __all__ = ["is_updated_in_lanes", "update_cluster", "update_clusters"]
 
+_EPS_32, _EPS_64 = (float(np.finfo(dtype).eps) for dtype in (np.float32, np.float64))
 #: minimum amount of the centroids' numbers for another thread
 _MANY_NUMBERS = 2**17
 
 
-@compiled(ROWS_64, COLUMN_64, ROWS, MATRIX, SUMS)
-def update_clusters(sums, mass, old, new, signals):
-    """Write the means and the signals; a cluster without mass keeps its centroid."""
+@compiled(ROWS_64, COLUMN_64, ROWS, FLAG, MATRIX, SUMS)
+def update_clusters(sums, mass, old, on_sphere, new, signals):
+    """Write the means, or their directions, and the signals.
+
+    A cluster without mass, or without a direction, keeps its centroid.
+    """
     n_clusters, n_features = old.shape
     sq_shift = n_empty = explained = 0.0
+    slack = ROUNDINGS * (_EPS_64 if old.itemsize == 8 else _EPS_32)
     for cluster in range(n_clusters):
-        is_empty = mass[cluster] <= 0.0
-        n_empty += is_empty
+        is_kept, inverse, factor = mass[cluster] <= 0.0, 1.0 / mass[cluster], 1.0
+        n_empty += is_kept
+        if on_sphere:
+            sq_length, is_lost = 0.0, True
+            for feature in range(n_features):
+                mean = sums[cluster, feature] * inverse
+                sq_length += mean * mean
+                is_lost &= abs(mean) <= slack
+            is_kept, factor = is_kept or is_lost, RADIUS / np.sqrt(sq_length)
         for feature in range(n_features):
             before, total = np.float64(old[cluster, feature]), sums[cluster, feature]
-            mean = old[cluster, feature] if is_empty else new.dtype.type(total / mass[cluster])
+            mean = new.dtype.type(total * inverse * factor if on_sphere else total / mass[cluster])
+            if is_kept:
+                mean = old[cluster, feature]
             new[cluster, feature] = mean
             moved = np.float64(mean) - before
             sq_shift += moved * moved
@@ -97,7 +118,22 @@ def means_in_a_pass(totals: ClusterTotals, centroids: Floats, *, xp: Namespace) 
         return Update(new, _updated_in_threads(totals, centroids, new))
     if not update_clusters.pays(centroids.dtype, uses_of(centroids.size)):
         return Update(*means_of(sums, mass, centroids))
-    update_clusters[centroids.dtype](sums, mass, centroids, new, signals)
+    update_clusters[centroids.dtype](sums, mass, centroids, False, new, signals)
+    return Update(new, signals)
+
+
+@means_on_sphere.override("numpy", rank=1)
+def directions_in_a_pass(totals: ClusterTotals, centroids: Floats, *, xp: Namespace) -> Any:
+    """Do everything in one call, with squares added in the order of the features."""
+    sums, mass = totals
+    if sums.ndim != 2 or sums.dtype != np.float64 or centroids.dtype not in PANEL:
+        return NotImplemented
+    if mass.dtype != np.float64 or not sums.size:
+        return NotImplemented
+    if not update_clusters.pays(centroids.dtype, uses_of(centroids.size)):
+        return Update(*directions_of(sums, mass, centroids))
+    new, signals = np.empty(centroids.shape, centroids.dtype), np.empty(3)
+    update_clusters[centroids.dtype](sums, mass, centroids, True, new, signals)
     return Update(new, signals)
 
 

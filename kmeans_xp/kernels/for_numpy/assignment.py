@@ -1,5 +1,6 @@
 """Assignment, and steps of Lloyd's algorithm."""
 
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
@@ -75,7 +76,9 @@ def _one_thread_for(rows: DenseRows, centroids: Floats) -> AbstractContextManage
 
 
 @override(lloyd_steps)
-def steps_on_a_small_tile(rows: DenseRows, centroids: Floats, n_steps: int, tol: float) -> Any:
+def steps_on_a_small_tile(
+    rows: DenseRows, centroids: Floats, n_steps: int, tol: float, update: Callable[..., Update]
+) -> Any:
     """Take all steps on rows that are centred, transposed and cast only once."""
     if not is_small_tile(rows, centroids):
         return NotImplemented
@@ -84,12 +87,12 @@ def steps_on_a_small_tile(rows: DenseRows, centroids: Floats, n_steps: int, tol:
     with _one_thread_for(rows, centroids):
         while len(steps) < n_steps:
             totals = tile.totals(centroids)
-            update = update_centroids(totals, centroids, xp=xp)
-            steps.append((*totals, *update))
-            sq_shift, n_empty, _ = update.signals.tolist()
+            updated = update(totals, centroids, xp=xp)
+            steps.append((*totals, *updated))
+            sq_shift, n_empty, _ = updated.signals.tolist()
             if sq_shift <= tol or n_empty > 0.0:
                 break
-            centroids = update.centroids
+            centroids = updated.centroids
     sums, mass, new, signals = map(np.stack, zip(*steps, strict=True))
     return LloydSteps(ClusterTotals(sums, mass), Update(new, signals))
 

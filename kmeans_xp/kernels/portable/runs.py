@@ -1,9 +1,11 @@
 """Whole runs of Lloyd's algorithm, several at once."""
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 from kmeans_xp.devices import Array, Namespace
 from kmeans_xp.kernels.kernel import kernel
+from kmeans_xp.kernels.portable.steps import Update
 from kmeans_xp.kernels.rows import Rows
 
 __all__ = ["Runs", "are_steps_short", "runs_at_once", "takes_whole_runs"]
@@ -22,7 +24,7 @@ class Runs(NamedTuple):
         Of these labels.
     n_iter : array of int64, shape (n_runs,)
     signals : array of float64, shape (n_runs, at least n_iter, 3)
-        As from ``update_centroids``, of each step.
+        As from ``update``, of each step.
     """
 
     centroids: Array
@@ -74,6 +76,7 @@ def runs_at_once(
     starts: Array,  # noqa: ARG001
     max_iter: int,  # noqa: ARG001
     tol: float,  # noqa: ARG001
+    update: Callable[..., Update],  # noqa: ARG001
     *,
     xp: Namespace,  # noqa: ARG001
 ) -> Runs | None:
@@ -88,6 +91,8 @@ def runs_at_once(
         Most steps of a run.
     tol : float
         A run ends after a step that moves the centroids by at most this (sum of squares).
+    update : callable
+        ``update_centroids``, or ``means_on_sphere``.
     xp : namespace
 
     Returns

@@ -1,10 +1,12 @@
 """A whole split of few rows: the run of Lloyd's algorithm, and what a tree needs of its halves."""
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 from kmeans_xp.devices import Array, Namespace
 from kmeans_xp.kernels.kernel import kernel
 from kmeans_xp.kernels.portable.halves import Halves
+from kmeans_xp.kernels.portable.steps import Update
 from kmeans_xp.kernels.rows import Rows
 
 __all__ = ["Split", "split_at_once"]
@@ -37,6 +39,7 @@ def split_at_once(
     start: Array,  # noqa: ARG001
     max_iter: int,  # noqa: ARG001
     tol: float,  # noqa: ARG001
+    update: Callable[..., Update],  # noqa: ARG001
     *,
     xp: Namespace,  # noqa: ARG001
 ) -> Split | None:
@@ -52,6 +55,8 @@ def split_at_once(
     tol : float
         At least 0. The run ends after a step that moves the centroids by at most this (sum of
         squares).
+    update : callable
+        ``update_centroids``, or ``means_on_sphere``.
     xp : namespace
 
     Returns

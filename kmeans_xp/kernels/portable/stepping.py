@@ -86,8 +86,10 @@ class Steps:
 class StepsInOneCall(Steps):
     """Takes several steps by one call of ``lloyd_steps``, and returns them one by one."""
 
-    def __init__(self, reduce: Reduce, tol: float, *, xp: Namespace) -> None:
-        super().__init__(reduce, lloyd_steps, xp=xp)
+    def __init__(
+        self, reduce: Reduce, tol: float, update: Callable[..., Update], *, xp: Namespace
+    ) -> None:
+        super().__init__(reduce, lloyd_steps, update=update, xp=xp)
         self.tol = tol
         self._ahead: deque[Step] = deque()
 
@@ -103,7 +105,7 @@ class StepsInOneCall(Steps):
         return self.xp.asarray(centroids, copy=True)
 
     def _taken(self, centroids: Array, n_steps: int) -> list[Step]:
-        taken: LloydSteps = self.reduce(lloyd_steps, centroids, n_steps, self.tol)
+        taken: LloydSteps = self.reduce(lloyd_steps, centroids, n_steps, self.tol, self.update)
         (sums, mass), (new, signals) = taken
         steps = []
         for number, read in enumerate(to_host(signals)):
@@ -118,7 +120,14 @@ class StepsInOneCall(Steps):
 
 
 @kernel()
-def steps_of(rows: Rows, reduce: Reduce, tol: float, *, xp: Namespace) -> Steps:  # noqa: ARG001
+def steps_of(
+    rows: Rows,  # noqa: ARG001 (what overrides look at)
+    reduce: Reduce,
+    tol: float,
+    update: Callable[..., Update],
+    *,
+    xp: Namespace,
+) -> Steps:
     """Return the ``Steps`` of one run over rows on one device, in one piece.
 
     Parameters
@@ -128,14 +137,16 @@ def steps_of(rows: Rows, reduce: Reduce, tol: float, *, xp: Namespace) -> Steps:
         As in ``Blocks.reduce``, over these rows.
     tol : float
         The run ends after a step that moves the centroids by at most this (sum of squares).
+    update : callable
+        ``update_centroids``, or ``means_on_sphere``.
     xp : namespace
 
     Returns
     -------
     Steps
-        Each step has the bits of ``lloyd_step`` and ``update_centroids``.
+        Each step has the bits of ``lloyd_step`` and ``update``.
     """
-    return StepsInOneCall(reduce, tol, xp=xp)
+    return StepsInOneCall(reduce, tol, update, xp=xp)
 
 
 @kernel()

@@ -1,5 +1,6 @@
 """Steps of Lloyd's algorithm: assign every row, add up the clusters, take the means."""
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 from kmeans_xp.devices import Array, Namespace, tile_shape
@@ -105,6 +106,7 @@ def lloyd_steps(
     centroids: Array,
     n_steps: int,  # noqa: ARG001 (a body may take just one step)
     tol: float,  # noqa: ARG001
+    update: Callable[..., Update],
     *,
     xp: Namespace,
 ) -> LloydSteps:
@@ -119,17 +121,19 @@ def lloyd_steps(
         Most steps, at least 1.
     tol : float
         Stop after a step that moved the centroids by at most this (sum of squares).
+    update : callable
+        ``update_centroids``, or ``means_on_sphere``.
     xp : namespace
 
     Returns
     -------
     LloydSteps
-        Each step is bit-equal to ``lloyd_step`` and ``update_centroids``. A step that leaves a
-        cluster empty is the last one too.
+        Each step is bit-equal to ``lloyd_step`` and ``update``. A step that leaves a cluster
+        empty is the last one too.
     """
     totals = lloyd_step(rows, centroids, xp=xp)
-    update = update_centroids(totals, centroids, xp=xp)
-    sums, mass, new, signals = (xp.expand_dims(part, axis=0) for part in (*totals, *update))
+    updated = update(totals, centroids, xp=xp)
+    sums, mass, new, signals = (xp.expand_dims(part, axis=0) for part in (*totals, *updated))
     return LloydSteps(ClusterTotals(sums, mass), Update(new, signals))
 
 
