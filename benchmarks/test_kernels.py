@@ -149,4 +149,4 @@ def _arrays_in(result: Any) -> list[Any]:
     """Return the arrays in (nested) tuples."""
     if isinstance(result, tuple):
         return [array for part in result for array in _arrays_in(part)]
-    return [result]
+    return [] if result is None else [result]  # rows may have no weights

@@ -109,7 +109,7 @@ def _on_sphere(given: Blocks, placement: Placement) -> Prepared:
     centre = xp.zeros((given.n_features,), dtype=given.dtype, device=given.device)
     given, (plain, weighted) = blocks.measured_and_on_sphere(given)
     _, numbers = spread(plain, weighted, centre, xp=xp)
-    total_sq = xp.sum(weighted.sq_sums)
+    total_sq = np.add.reduce(to_host(weighted.sq_sums))
     mean_variance, _, mass = to_host(numbers).tolist()
     # The variance is a difference of numbers up to 1. For rows in one direction only the rounding
     # error is left, maybe below 0. A negative tolerance would never be met.

@@ -278,7 +278,7 @@ def checked_centroids(
 def centroids_on_sphere(centroids: Array, name: str) -> Array:
     """Scale centroids to the length of rows for cosine distances; ValueError if one is zero."""
     xp = namespace_of(centroids)
-    if bool(xp.any(xp.all(centroids == 0.0, axis=1))):
+    if not bool(xp.all(xp.any(centroids, axis=1))):
         raise ValueError(f"A row of {name} is zero: metric='cosine' needs a direction.")
     return on_sphere(centroids, xp=xp)
 

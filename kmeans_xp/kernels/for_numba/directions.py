@@ -30,6 +30,7 @@ from kmeans_xp.kernels.for_numba.tiling import (
     measure_factors,
     measured_factors,
     n_tasks_for,
+    numbers_on_a_line,
     override,
     scale,
     weights_of,
@@ -98,7 +99,8 @@ def measured_together(rows: DenseRows) -> Any:
         return None
     dtype, width, n_weighted = points.dtype, moments_width(n_features), min(1, len(weights))
     n_copied = n_points if points.nbytes <= _COPIED else 0
-    factors, scaled = np.empty(n_points, dtype), np.empty((n_copied, n_features), dtype)
+    factors = np.empty(n_points, dtype)
+    scaled = numbers_on_a_line(n_copied * n_features, dtype).reshape(n_copied, n_features)
 
     def moments(start: int, stop: int) -> BothMoments | None:
         sums = np.zeros((1 + n_weighted, 2, width))
@@ -130,8 +132,8 @@ def scaled_as_rows(vectors: Floats, *, xp: Namespace) -> Any:
     dtype = vectors.dtype
     if dtype not in PANEL or not vectors.size:
         return NotImplemented
-    factors = measured_factors(vectors)
-    if factors is not None:
+    factors = np.empty(len(vectors), dtype)
+    if measure_factors[dtype](vectors, 0, len(vectors), factors):  # they are few: in one thread
         return vectors * factors[:, None]
     scaled = np.empty(vectors.shape, dtype)
     scale[dtype](vectors, 0, len(vectors), scaled)
