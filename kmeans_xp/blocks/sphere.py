@@ -1,4 +1,4 @@
-"""Rows that are scaled to one length in each visit."""
+"""Rows that are scaled to one length: in each visit, or few of them in a copy."""
 
 from collections.abc import Callable
 from functools import partial

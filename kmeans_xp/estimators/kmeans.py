@@ -60,7 +60,7 @@ class KMeans(BaseKMeans):
         is not. Only NumPy arrays with numba have bounds; elsewhere all are "lloyd".
     metric : {"euclidean", "cosine"}, default="euclidean"
         "cosine" compares directions (spherical k-means): distances are 1 - cos, rows are scaled
-        to unit length without a copy, and centroids are unit vectors. No row may be zero.
+        to unit length without a copy of many, and centroids are unit vectors. No row may be zero.
     size_min : int or None, default=None
         Minimum number of rows of each cluster. None means 1 if there is a ``size_max``,
         otherwise no bound. See the notes.
