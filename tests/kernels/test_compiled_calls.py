@@ -42,7 +42,7 @@ print(model.inertia_, *model.labels_)
 #: what a fit of few rows uses
 USED = {
     *("pack_tile", "label_panels", "keep_nearer_panels", "fold_panels"),
-    *("add_tile", "label_rows", "add_distances"),
+    *("add_tile", "label_rows", "add_distances", "pack_few_features"),
 }
 
 #: what Python or NumPy does in the first fits
@@ -124,6 +124,28 @@ def test_an_address_is_for_calls_of_the_same_parameters() -> None:
     assert not zeros.of_dtype.keys() & {dtype}  # nothing was compiled for it
     at = call_at(*sum_lanes.parameters)
     assert sum_lanes.address(dtype, at) == sum_lanes.address(np.dtype(np.float64), at)
+
+
+added_later = compiled(RESULTS, NUMBERS)(lambda values, added: add(values, added))
+_found = added_later.found_if_made()
+
+
+@compiled(RESULTS, NUMBERS)
+def add_if_there(values, added):
+    """Add by a function that is compiled later, if at all."""
+    address = _found(values)
+    if address != 0:
+        _add_at(address, values, added)
+
+
+def test_code_uses_a_function_that_is_compiled_later() -> None:
+    single, double = np.dtype(np.float32), np.dtype(np.float64)
+    values = {dtype: np.zeros(2, dtype) for dtype in (single, double)}
+    for expected in ([0.0, 0.0], [1.0, 0.0], [2.0, 1.0]):
+        for dtype, sums in values.items():
+            add_if_there[dtype](sums, np.ones(2, dtype))
+        assert [sums[0] for sums in values.values()] == expected
+        added_later[single if expected == [0.0, 0.0] else double]
 
 
 def test_memory_that_runs_out_in_there_is_an_error_of_the_caller() -> None:

@@ -13,12 +13,14 @@ from numpy.testing import assert_array_equal
 
 numba = pytest.importorskip("numba", reason="about what it compiles")
 
+from kmeans_xp.kernels.for_numba.compiled import call_at, compiled  # noqa: E402
 from kmeans_xp.kernels.for_numba.emitted import (  # noqa: E402
     code_vectors,
     head_vectors,
     mean_vectors,
     moment_vectors,
     sparse_vectors,
+    tiles,
     vectors,
 )
 
@@ -65,6 +67,42 @@ def test_add_row(n_features: int, dtype: str) -> None:
     assert not totals[0].any()
 
 
+def test_what_is_done_at_each_tile() -> None:
+    for left, right in ((2, 3), (3, 2), (-1, 0), (2**40, 2**40 + 1)):
+        assert called(tiles.smaller)(left, right) == min(left, right)
+    large, middle, small = vectors.GROUPS
+    for n_left, size in ((1, small), (small, small), (small + 1, middle), (middle, middle)):
+        assert called(tiles.group_size)(n_left) == size
+    assert called(tiles.group_size)(middle + 1) == called(tiles.group_size)(10**6) == large
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_rows_are_read_where_they_lie_or_from_scratch(dtype: str) -> None:
+    points = np.arange(24, dtype=dtype).reshape(6, 4)
+    double = compiled(*tiles.FILLED)(_write_doubles)
+    address = double.address(points.dtype, call_at(*tiles.FILLED))
+    for filler, at, factor in ((0, 2, 1), (address, 0, 2)):
+        read = numba.njit(_read_tile)(points, 2, 3, filler)
+        assert read[1:] == (at, 3 if filler else 0)
+        assert_array_equal(read[0][at : at + 3], points[2:5] * factor)
+        assert not filler or not np.shares_memory(read[0], points)
+    factors = points[0] + 3
+    assert called(tiles.factor_of)(factors, 2) == 5.0
+    assert called(tiles.factor_of)(factors[:0], 2) == 1.0
+
+
+def _write_doubles(points, first, n_rows, scratch):
+    for row in range(n_rows):
+        for feature in range(points.shape[1]):
+            scratch[row, feature] = 2 * points[first + row, feature]
+
+
+def _read_tile(points, first, n_rows, filler):
+    scratch = tiles.scratch_for(points, n_rows, filler)
+    rows, at = tiles.tile_of(vectors.as_rows(points), first, n_rows, filler, scratch)
+    return rows.copy(), at, scratch.shape[0]
+
+
 @pytest.mark.parametrize("is_scaled", [False, True])
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("n_features", WIDTHS)
@@ -78,10 +116,15 @@ def test_panels(n_features: int, dtype: str, is_scaled: bool) -> None:
         last = np.minimum(np.arange(n_lanes), n_rows - 1)  # the last row is repeated
         factors = 2.0 ** rng.integers(-1, 2, n_rows + 3 if is_scaled else 0).astype(dtype)
         order = rng.integers(0, len(points), n_rows)
-        for emitted, chosen, rows, start in (
-            (vectors.pack_panel, 2 + last, (2, n_rows, factors, 3), 3),
+        ways = [
             (vectors.pack_chosen, order[last], (order, 0, n_rows, factors), 0),
-        ):
+            (vectors.pack_scaled_panel, 2 + last, (2, n_rows, factors, 3), 3)
+            if is_scaled
+            else (vectors.pack_panel, 2 + last, (2, n_rows), 0),
+        ]
+        if not is_scaled and n_rows >= n_lanes and n_features <= vectors.FEW_FEATURES:
+            ways.append((vectors.pack_panel_of_few, 2 + last, (2,), 0))
+        for emitted, chosen, rows, start in ways:
             called(emitted)(points, *rows, origin, n_features, panel, 1)
             scales = np.ones(n_lanes, dtype)
             if is_scaled:

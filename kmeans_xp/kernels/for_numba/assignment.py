@@ -38,6 +38,7 @@ from kmeans_xp.kernels.for_numba.tiling import (
     override,
     pack_tile,
     scratch_for,
+    smaller,
     tile_of,
     tile_rows,
     weights_of,
@@ -165,14 +166,14 @@ def label_rows(
     apart, pair = new_numbers(n_features * is_pair, points), new_numbers(N_NUMBERS, np.float64)
     row = start
     while row < stop:
-        n_rows, n_done = min(tile, stop - row), 0
+        n_rows, n_done = smaller(tile, stop - row), np.int64(0)
         tile_points, first = tile_of(points, row, n_rows, filler, scratch)
         if is_pair and n_rows >= ROWS_AT_A_TIME:
             label_pairs_at(
                 *(pairs, tile_points, first, n_rows, factors, row, origin, groups, biases),
                 *(row == start, adds_pairs, apart, pair, found, totals),
             )
-            n_done = int(pair[N_DONE])
+            n_done = np.int64(pair[N_DONE])
             # Where most rows are in doubt, as equal ones are, all others may be too.
             is_pair = n_done == n_rows
         if n_done > 0:
@@ -192,7 +193,7 @@ def label_rows(
 def _add_rows(points, start, stop, tile, filler, factors, origin, weights, labels, totals):
     scratch = scratch_for(points, tile, filler)
     for row in range(start, stop, tile):
-        n_rows = min(tile, stop - row)
+        n_rows = smaller(tile, stop - row)
         tile_points, first = tile_of(points, row, n_rows, filler, scratch)
         add_tile(tile_points, first, n_rows, row, factors, origin, weights, labels[row:], totals)
 

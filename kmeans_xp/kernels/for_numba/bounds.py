@@ -66,6 +66,7 @@ from kmeans_xp.kernels.for_numba.tiling import (
     origin_of,
     override,
     pack_tile,
+    smaller,
     tile_rows,
     weights_of,
 )
@@ -341,7 +342,7 @@ def _bounded_rows(
         for column in range(totals.shape[1] if adds_all else 0):
             totals[label, column] = 0.0
     for row in range(start, stop, tile):
-        n_rows = min(tile, stop - row)
+        n_rows = smaller(tile, stop - row)
         n_doubtful = _mark_doubtful(row, n_rows, table, constants, labels, upper, lower, masks)
         if 8 * n_doubtful > _EIGHTHS * n_rows:
             for number in range(n_rows):

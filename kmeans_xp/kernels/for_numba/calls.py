@@ -11,12 +11,24 @@ from typing import Any, NamedTuple
 import llvmlite.binding as llvm
 import numba
 import numpy as np
+from llvmlite import ir
 from numba import types
 from numba.core import cgutils
 from numba.core.errors import TypingError
 from numba.extending import intrinsic
 
-__all__ = ["Call", "Parameter", "call_at", "call_by_name", "parameters_of", "signature_of"]
+__all__ = [
+    "Call",
+    "Parameter",
+    "address_at",
+    "call_at",
+    "call_by_name",
+    "emit_call",
+    "parameters_of",
+    "signature_of",
+]
+
+_I64 = ir.IntType(64)
 
 
 class Parameter(NamedTuple):
@@ -78,7 +90,7 @@ def call_by_name(
         def generate(context: Any, builder: Any, signature: Any, values: Any) -> Any:
             kind = context.call_conv.get_function_type(signature.return_type, signature.args)
             called = cgutils.get_or_insert_function(builder.module, kind, name)
-            return _call(context, builder, signature, called, values)
+            return emit_call(context, builder, signature, called, values)
 
         return signature_of(parameters, returns, dtype), generate
 
@@ -94,7 +106,7 @@ def call_at(*parameters: Parameter) -> Any:
         def generate(context: Any, builder: Any, signature: Any, values: Any) -> Any:
             kind = context.call_conv.get_function_type(own.return_type, own.args)
             called = builder.inttoptr(values[0], kind.as_pointer())
-            return _call(context, builder, own, called, values[1:])
+            return emit_call(context, builder, own, called, values[1:])
 
         return own.return_type(types.int64, *own.args), generate
 
@@ -102,6 +114,23 @@ def call_at(*parameters: Parameter) -> Any:
     call = _with_arguments(typed, ["address", *names])
     _parameters[call] = parameters
     return call
+
+
+def address_at(symbol: Callable[[np.dtype[Any]], str]) -> Any:
+    """Return a function that reads an address at a symbol; it has one for each dtype of arrays."""
+
+    @intrinsic
+    def address(_context: Any, like: Any) -> Any:
+        name = symbol(np.dtype(str(like.dtype)))
+
+        def generate(_: Any, builder: Any, _signature: Any, _values: Any) -> Any:
+            known = builder.module.globals.get(name)
+            place = known or cgutils.add_global_variable(builder.module, _I64, name)
+            return builder.load(place)
+
+        return types.int64(like), generate
+
+    return address
 
 
 _parameters: dict[Any, tuple[Parameter, ...]] = {}
@@ -120,7 +149,8 @@ def _computing(parameters: tuple[Parameter, ...], kinds: tuple[Any, ...]) -> np.
     return np.dtype(np.float64)
 
 
-def _call(context: Any, builder: Any, signature: Any, called: Any, values: Any) -> Any:
+def emit_call(context: Any, builder: Any, signature: Any, called: Any, values: Any) -> Any:
+    """Emit a call of a compiled function; what it raises goes on to the caller's caller."""
     convention, kinds = context.call_conv, (signature.return_type, signature.args)
     status, result = convention.call_function(builder, called, *kinds, values)
     with cgutils.if_unlikely(builder, status.is_error):  # memory has run out

@@ -1,6 +1,7 @@
 """Functions that numba compiles once for each dtype and machine, for all memory layouts."""
 
 import contextlib
+import ctypes
 import gc
 import hashlib
 import os
@@ -20,6 +21,7 @@ from numba.core.registry import cpu_target
 from kmeans_xp.kernels.for_numba.calls import (
     Call,
     Parameter,
+    address_at,
     call_at,
     call_by_name,
     parameters_of,
@@ -70,6 +72,7 @@ if hasattr(os, "register_at_fork"):
             before=_lock.acquire, after_in_parent=_lock.release, after_in_child=_lock.release
         )
 _DOUBLE = np.dtype(np.float64)
+_COMPUTING = (np.dtype(np.float32), _DOUBLE)
 _OPTIONS = {"nogil": True, "error_model": "numpy"}
 
 #: of functions that only save time: a program that fits now and then does not wait for them
@@ -134,6 +137,7 @@ class Compiled:
         #: the function for calls from other compiled code
         self.shared = call_by_name(function, parameters, returns, self._symbol)
         _of_call[self.shared] = self
+        self._found: dict[np.dtype[Any], ctypes.c_int64] = {}
 
     def __getitem__(self, dtype: np.dtype[Any]) -> Any:
         """Return the function for arrays of this dtype."""
@@ -187,6 +191,17 @@ class Compiled:
         self[dtype]
         return self._addresses[_DOUBLE if self._is_alike(dtype) else dtype]
 
+    def found_if_made(self) -> Any:
+        """Return a function for other compiled code, which returns the address, or 0.
+
+        Its argument is an array of the dtype of computation. Other code is then compiled without
+        this function, and uses it once it is there.
+        """
+        for dtype in _COMPUTING:
+            self._found[dtype] = place = ctypes.c_int64(self._addresses.get(dtype, 0))
+            llvm.add_symbol(self._symbol_of_address(dtype), ctypes.addressof(place))
+        return address_at(self._symbol_of_address)
+
     def _is_alike(self, dtype: np.dtype[Any]) -> bool:
         return not self._computes and dtype != _DOUBLE
 
@@ -199,6 +214,9 @@ class Compiled:
 
     def _symbol(self, dtype: np.dtype[Any]) -> str:
         return f"{self.function.__module__}.{self.function.__qualname__}.{dtype}"
+
+    def _symbol_of_address(self, dtype: np.dtype[Any]) -> str:
+        return f"{self._symbol(dtype)} address"
 
     def _made(self, dtype: np.dtype[Any]) -> Any:
         for each in _called_by(self.function):
@@ -214,6 +232,8 @@ class Compiled:
         address = code.library.get_pointer_to_function(code.fndesc.llvm_func_name)
         llvm.add_symbol(self._symbol(dtype), address)
         self._addresses[dtype] = address
+        if dtype in self._found:
+            self._found[dtype].value = address
         return made
 
 

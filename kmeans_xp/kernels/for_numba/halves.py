@@ -27,6 +27,7 @@ from kmeans_xp.kernels.for_numba.tiling import (
     origin_of,
     override,
     scratch_for,
+    smaller,
     tile_of,
     tile_rows,
     weights_of,
@@ -47,7 +48,7 @@ def measure_halves(
     """Add the inertia of some rows, their number, and that of rows with weight, for each half."""
     n_features, scratch = points.shape[1], scratch_for(points, tile, filler)
     for row in range(start, stop, tile):
-        n_rows = min(tile, stop - row)
+        n_rows = smaller(tile, stop - row)
         tile_points, first = tile_of(points, row, n_rows, filler, scratch)
         for number in range(n_rows):
             label, factor = labels[row + number], factor_of(factors, row + number)

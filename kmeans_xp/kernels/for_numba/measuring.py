@@ -35,6 +35,7 @@ from kmeans_xp.kernels.for_numba.tiling import (
     override,
     pack_tile,
     scratch_for,
+    smaller,
     sum_lanes,
     tile_of,
     tile_rows,
@@ -60,7 +61,7 @@ __all__ = ["add_distances", "add_moments", "inertia_cost", "measure_spread", "mo
 def _measure_rows(points, start, stop, tile, filler, factors, origin, labels, centroids, distances):
     n_features, scratch = points.shape[1], scratch_for(points, tile, filler)
     for row in range(start, stop, tile):
-        n_rows = min(tile, stop - row)
+        n_rows = smaller(tile, stop - row)
         tile_points, first = tile_of(points, row, n_rows, filler, scratch)
         for number in range(n_rows):
             at, factor = labels[row + number] * n_features, factor_of(factors, row + number)
@@ -99,7 +100,7 @@ def add_distances(points, start, stop, tile, filler, factors, origin, weights, l
     """Return the weighted sum of squared distances of rows to their centroids."""
     n_features, scratch, total = points.shape[1], scratch_for(points, tile, filler), 0.0
     for row in range(start, stop, tile):
-        n_rows = min(tile, stop - row)
+        n_rows = smaller(tile, stop - row)
         tile_points, first = tile_of(points, row, n_rows, filler, scratch)
         for number in range(n_rows):
             at, factor = labels[row + number] * n_features, factor_of(factors, row + number)
@@ -166,7 +167,7 @@ def add_moments(points, start, stop, tile, filler, factors, origin, weights, sum
     panel = panel_rows(panels)
     lanes = new_numbers(panel, sums)
     for row in range(start, stop, tile):
-        n_rows = min(tile, stop - row)
+        n_rows = smaller(tile, stop - row)
         tile_points, first = tile_of(points, row, n_rows, filler, scratch)
         pack_tile(tile_points, first, n_rows, factors, row, origin, panels)
         for number in range(0, n_rows, panel):

@@ -31,7 +31,7 @@ from kmeans_xp.kernels.for_numba.compiled import (
     inline,
 )
 from kmeans_xp.kernels.for_numba.emitted.memory import new_numbers
-from kmeans_xp.kernels.for_numba.emitted.vectors import PANEL, keep_nearer, pack_panel, panel_rows
+from kmeans_xp.kernels.for_numba.emitted.vectors import PANEL, keep_nearer, panel_rows
 from kmeans_xp.kernels.for_numba.tiling import (
     Dense,
     Floats,
@@ -41,7 +41,9 @@ from kmeans_xp.kernels.for_numba.tiling import (
     n_tasks_for,
     numbers_on_a_line,
     origin_of,
+    pack_tile,
     scratch_for,
+    smaller,
     tile_of,
     weights_of,
 )
@@ -534,9 +536,9 @@ def _label(points, start, stop, tile, filler, factors, origin, centroids, labels
     panels, candidate = new_numbers(tile * n_features, points), new_numbers(n_features, points)
     nearest, before = new_numbers(tile, points), new_numbers(tile, points)
     for row in range(start, stop, tile):
-        n_rows = min(tile, stop - row)
+        n_rows = smaller(tile, stop - row)
         tile_points, at = tile_of(points, row, n_rows, filler, scratch)
-        pack_panel(tile_points, at, n_rows, factors, row, origin, n_features, panels, 0)
+        pack_tile(tile_points, at, n_rows, factors, row, origin, panels)
         for lane in range(tile):
             nearest[lane] = np.inf
         for cluster in range(centroids.shape[0] // n_features):

@@ -45,6 +45,7 @@ from kmeans_xp.kernels.for_numba.tiling import (
     override,
     pack_tile,
     scratch_for,
+    smaller,
     sum_lanes,
     tile_of,
     tile_rows,
@@ -217,7 +218,7 @@ def fold_panels(
     nearest, wide = np.zeros(tile, points.dtype), np.ones(tile, np.float64)
     panel = panel_rows(panels)
     for row in range(start, stop, tile):
-        n_rows = min(tile, stop - row)
+        n_rows = smaller(tile, stop - row)
         tile_points, at = tile_of(points, row, n_rows, filler, scratch)
         pack_tile(tile_points, at, n_rows, factors, row, origin, panels)
         for number in range(n_rows):
@@ -246,7 +247,7 @@ def keep_nearer_panels(
     panels, scratch = new_numbers(tile * n_features, points), scratch_for(points, tile, filler)
     nearest, panel = np.zeros(tile, points.dtype), panel_rows(panels)
     for row in range(start, stop, tile):
-        n_rows = min(tile, stop - row)
+        n_rows = smaller(tile, stop - row)
         tile_points, at = tile_of(points, row, n_rows, filler, scratch)
         pack_tile(tile_points, at, n_rows, factors, row, origin, panels)
         for number in range(n_rows):
@@ -282,7 +283,7 @@ def fold_rows(
     """
     n_features, scratch, weight = points.shape[1], scratch_for(points, tile, filler), 1.0
     for row in range(start, stop, tile):
-        n_rows = min(tile, stop - row)
+        n_rows = smaller(tile, stop - row)
         tile_points, at = tile_of(points, row, n_rows, filler, scratch)
         for number in range(n_rows):
             so_far, factor = closest[row + number], factor_of(factors, row + number)
@@ -316,7 +317,7 @@ def keep_nearer_rows(
     """Fold a centroid into the distances so far, with features in the lanes of vectors."""
     n_features, scratch = points.shape[1], scratch_for(points, tile, filler)
     for row in range(start, stop, tile):
-        n_rows = min(tile, stop - row)
+        n_rows = smaller(tile, stop - row)
         tile_points, at = tile_of(points, row, n_rows, filler, scratch)
         for number in range(n_rows):
             factor = factor_of(factors, row + number)

@@ -44,6 +44,7 @@ from kmeans_xp.kernels.for_numba.tiling import (
     override,
     pack_tile,
     rows_of_a_part,
+    smaller,
     tile_rows,
     weights_of,
     zeros_on_a_line,
@@ -92,7 +93,7 @@ def _label_packed(
     """Add up rows that have been packed."""
     n_features, none = points.shape[1], new_numbers(0, origin)
     for row in range(start, stop, tile):
-        n_rows = min(tile, stop - row)
+        n_rows = smaller(tile, stop - row)
         packed = numbers_in(panels, row * n_features, tile * n_features)
         label_panels(packed, n_rows, n_features, groups, biases, n_clusters, best, labels)
         add_tile(points, row, n_rows, row, none, origin, weights, labels, totals)
@@ -154,7 +155,7 @@ def run_steps(
     if is_packed:
         for row in range(0, n_points, tile):
             packed = numbers_in(panels, row * n_features, tile * n_features)
-            pack_tile(points, row, min(tile, n_points - row), none, row, origin, packed)
+            pack_tile(points, row, smaller(tile, n_points - row), none, row, origin, packed)
     for number in range(len(signals)):
         _pack_centroids(before, groups, biases)
         slot = -1

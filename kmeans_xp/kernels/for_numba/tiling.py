@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 from kmeans_xp.devices import Namespace
 from kmeans_xp.kernels.for_numba.compiled import (
     COUNT,
-    MATRIX,
     NUMBERS,
     NUMBERS_64,
     RESULTS,
@@ -23,12 +22,23 @@ from kmeans_xp.kernels.for_numba.compiled import (
     shared,
 )
 from kmeans_xp.kernels.for_numba.emitted.memory import new_matrix, new_numbers
+from kmeans_xp.kernels.for_numba.emitted.tiles import (
+    FILLED,
+    factor_of,
+    group_size,
+    scratch_for,
+    smaller,
+    tile_of,
+)
 from kmeans_xp.kernels.for_numba.emitted.vectors import (
+    FEW_FEATURES,
     GROUPS,
     LINE,
     PANEL,
     as_rows,
     pack_panel,
+    pack_panel_of_few,
+    pack_scaled_panel,
     panel_rows,
     sq_length,
 )
@@ -61,6 +71,7 @@ __all__ = [
     "pack_tile",
     "scale",
     "scratch_for",
+    "smaller",
     "sum_lanes",
     "tile_of",
     "tile_rows",
@@ -190,15 +201,20 @@ def filler_of(rows: Dense) -> tuple[int, Floats]:
     """Return the address of what writes a tile of the rows to scratch, and what scales each row.
 
     The address is 0 where rows are read as they lie. There are no factors where rows are not
-    scaled, or where that function scales them.
+    scaled, or where that function scales them. What packs them is compiled.
     """
-    points, factors = rows.points, None
+    points, dtype, factors = rows.points, rows.points.dtype, None
     if isinstance(rows, SphereRows):
         factors = measured_factors(points) if rows.factors is None else rows.factors
         if factors is None:
-            return scale.address(points.dtype, _fill), nothing(points.dtype)
-    address = 0 if is_dense(points) else _gather.address(points.dtype, _fill)
-    return address, nothing(points.dtype) if factors is None else factors
+            return scale.address(dtype, _fill), nothing(dtype)
+    address = 0 if is_dense(points) else _gather.address(dtype, _fill)
+    if factors is not None:
+        pack_scaled[dtype]
+        return address, factors
+    if rows.n_features <= FEW_FEATURES:
+        pack_few_features[dtype]
+    return address, nothing(dtype)
 
 
 def is_dense(points: Floats) -> bool:
@@ -226,21 +242,7 @@ def int32_labels(labels: NDArray[Any]) -> Labels:
     return labels.astype(np.int32, copy=False)
 
 
-@inline
-def group_size(n_left):
-    """Return the number of centroids in the next group, from the number that is left."""
-    if n_left > MIDDLE:
-        return LARGE
-    return MIDDLE if n_left > SMALL else SMALL
-
-
-@inline
-def factor_of(factors, row):
-    """Return what a row is multiplied by as it is read."""
-    return factors[row] if factors.shape[0] > 0 else factors.dtype.type(1)
-
-
-@compiled(ROWS, COUNT, COUNT, MATRIX)
+@compiled(*FILLED)
 def _gather(points, first, n_rows, scratch):
     """Write rows that are not contiguous."""
     for row in range(n_rows):
@@ -258,7 +260,7 @@ def _factor_for(sum_of_squares, kind):
     return factor if factor < np.inf else kind(0.0)
 
 
-@compiled(ROWS, COUNT, COUNT, MATRIX)
+@compiled(*FILLED)
 def scale(points, first, n_rows, scratch):
     """Write rows at the sphere's radius, of any length; a row of zeros stays one."""
     n_features = points.shape[1]
@@ -296,7 +298,7 @@ def measure_factors(points, start, stop, factors):
     side_by_side, lies_side_by_side = new_matrix(1, n_features, factors), _is_dense(points)
     squares, have_all = new_numbers(_FACTORS, np.float64), True
     for first in range(start, stop, _FACTORS):
-        n_rows = min(_FACTORS, stop - first)
+        n_rows = smaller(_FACTORS, stop - first)
         for row in range(n_rows):
             if lies_side_by_side:
                 squares[row] = sq_length(points, first + row, n_features)
@@ -312,23 +314,7 @@ def measure_factors(points, start, stop, factors):
     return have_all
 
 
-_fill = call_at(ROWS, COUNT, COUNT, MATRIX)
-
-
-@inline
-def tile_of(points, first, n_rows, filler, scratch):
-    """Return contiguous rows, and the index of the tile's first row."""
-    if filler == 0:
-        return points, first
-    _fill(filler, points, first, n_rows, scratch)
-    return as_rows(scratch), 0
-
-
-@inline
-def scratch_for(points, tile, filler):
-    """Return scratch for a tile of rows that cannot be read in place."""
-    n_rows = 0 if filler == 0 else tile
-    return new_matrix(n_rows, points.shape[1], points)
+_fill = call_at(*FILLED)
 
 
 def numbers_on_a_line(n_numbers: int, dtype: np.dtype[Any]) -> Floats:
@@ -364,12 +350,48 @@ def sum_lanes(lanes, n_lanes, sums):
         sums[number] = total
 
 
-@shared(ROWS, COUNT, COUNT, NUMBERS, COUNT, NUMBERS, RESULTS)
-def pack_tile(points, first, n_rows, factors, row, origin, panels):
-    """Write a tile's rows as panels, scaled by the factors from ``row`` on, less the origin."""
+_PACKED = (ROWS, COUNT, COUNT, NUMBERS, COUNT, NUMBERS, RESULTS)
+
+
+@compiled(*_PACKED, is_called=False)
+def pack_few_features(points, first, n_rows, _factors, _row, origin, panels):
+    """Do as ``pack_tile`` with whole panels of plain rows of few features, one behind another."""
     panel, n_features = panel_rows(panels), points.shape[1]
     for number in range(0, n_rows, panel):
-        pack_panel(
+        pack_panel_of_few(points, first + number, origin, n_features, panels, number * n_features)
+
+
+@compiled(*_PACKED, is_called=False)
+def pack_scaled(points, first, n_rows, factors, row, origin, panels):
+    """Do as ``pack_tile`` with rows that have factors."""
+    panel, n_features = panel_rows(panels), points.shape[1]
+    for number in range(0, n_rows, panel):
+        pack_scaled_panel(
             *(points, first + number, n_rows - number, factors, row + number),
             *(origin, n_features, panels, number * n_features),
         )
+
+
+# Each of the three ways takes a fifth of a second to compile, and most fits need one of them.
+_packer_of_few, _packer_of_scaled = pack_few_features.found_if_made(), pack_scaled.found_if_made()
+_pack_at = call_at(*_PACKED)
+
+
+@shared(*_PACKED)
+def pack_tile(points, first, n_rows, factors, row, origin, panels):
+    """Write a tile's rows as panels, scaled by the factors from ``row`` on, less the origin.
+
+    ``filler_of`` compiles what packs scaled rows, and what packs few features faster.
+    """
+    panel, n_features, start = panel_rows(panels), points.shape[1], 0
+    if factors.shape[0] > 0:
+        _pack_at(_packer_of_scaled(points), points, first, n_rows, factors, row, origin, panels)
+        return
+    packer_of_few = _packer_of_few(points)
+    are_side_by_side = points.strides[0] == n_features * points.itemsize
+    if packer_of_few != 0 and n_features <= FEW_FEATURES and are_side_by_side:
+        start = n_rows - n_rows % panel
+        _pack_at(packer_of_few, points, first, start, factors, row, origin, panels)
+    for number in range(start, n_rows, panel):
+        at = number * n_features
+        pack_panel(points, first + number, n_rows - number, origin, n_features, panels, at)

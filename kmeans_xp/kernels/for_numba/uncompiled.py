@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from kmeans_xp.kernels.for_numba.tiling import Floats, group_size
+from kmeans_xp.kernels.for_numba.emitted.vectors import GROUPS
+from kmeans_xp.kernels.for_numba.tiling import Floats
 from kmeans_xp.kernels.portable.steps import ROUNDINGS
 from kmeans_xp.kernels.sphere_rows import RADIUS
 
@@ -53,7 +54,7 @@ def write_groups(centroids: Floats, groups: Floats, biases: Floats) -> None:
     squares = np.square(centroids, dtype=np.float64)
     biases[:n_clusters] = -0.5 * np.cumsum(squares, axis=1)[:, -1]
     while first < n_clusters:
-        size = group_size.py_func(n_clusters - first)
+        size = min((size for size in GROUPS if size >= n_clusters - first), default=GROUPS[0])
         there = centroids[first : first + size].T
         group = groups[first * n_features : (first + size) * n_features].reshape(n_features, size)
         group[:, : there.shape[1]], group[:, there.shape[1] :] = there, 0.0

@@ -14,7 +14,7 @@ from numba.extending import intrinsic
 
 from kmeans_xp.kernels.for_numba.emitted.vectors import LINE
 
-__all__ = ["matrix_in", "new_matrix", "new_numbers", "numbers_in"]
+__all__ = ["emit_new", "matrix_in", "new_matrix", "new_numbers", "numbers_in"]
 
 _I64 = ir.IntType(64)
 
@@ -28,7 +28,7 @@ def new_numbers(_context: Any, n_numbers: Any, like: Any) -> Any:
     kind = types.Array(like.dtype, 1, "C")
 
     def generate(context: Any, builder: Any, signature: Any, values: Any) -> Any:
-        return _allocated(context, builder, kind, values[:1])
+        return emit_new(context, builder, kind, values[:1])
 
     return kind(types.int64, like), generate
 
@@ -39,7 +39,7 @@ def new_matrix(_context: Any, n_rows: Any, n_columns: Any, like: Any) -> Any:
     kind = types.Array(like.dtype, 2, "C")
 
     def generate(context: Any, builder: Any, signature: Any, values: Any) -> Any:
-        return _allocated(context, builder, kind, values[:2])
+        return emit_new(context, builder, kind, values[:2])
 
     return kind(types.int64, types.int64, like), generate
 
@@ -69,7 +69,7 @@ def _part_of(array: Any, n_dims: int) -> Any:
     return kind(array, *(types.int64,) * (1 + n_dims)), generate
 
 
-def _allocated(context: Any, builder: Any, kind: Any, shape: Any) -> Any:
+def emit_new(context: Any, builder: Any, kind: Any, shape: Any) -> Any:
     """Emit the allocation of a contiguous array; the function raises if there is no memory."""
     n_bytes = _itemsize(kind)
     for length in shape:

@@ -24,6 +24,7 @@ from numba.core.imputils import impl_ret_borrowed
 from numba.extending import intrinsic
 
 __all__ = [
+    "FEW_FEATURES",
     "GROUPS",
     "LINE",
     "PANEL",
@@ -36,6 +37,8 @@ __all__ = [
     "keep_nearer",
     "pack_chosen",
     "pack_panel",
+    "pack_panel_of_few",
+    "pack_scaled_panel",
     "panel_rows",
     "score_group",
     "score_group_and_next",
@@ -68,8 +71,8 @@ ROW_CANDIDATES = (8, 4)
 PANEL = {np.dtype(kind): _VECTORS * _BYTES // np.dtype(kind).itemsize for kind in "fd"}
 #: features, with the mass as one more, that a short vector of float64 holds
 _NARROW = 4
-#: features of contiguous rows up to which a panel is made by shuffling whole vectors
-_FEW_FEATURES = 8
+#: features of rows side by side up to which a panel is made by shuffling whole vectors
+FEW_FEATURES = 8
 
 _I1, _I8, _I32, _I64 = (ir.IntType(n_bits) for n_bits in (1, 8, 32, 64))
 _VOID_POINTER = _I8.as_pointer()
@@ -385,6 +388,26 @@ def pack_panel(
     points: _Array,
     first: Any,
     n_rows: Any,
+    origin: _Array,
+    n_features: Any,
+    panel: _Array,
+    at: Any,
+) -> None:
+    """Write rows less the origin to ``panel[at]`` and on, feature by feature.
+
+    Numbers of a row lie side by side. Where fewer rows are left than a panel has, the last one is
+    repeated: those lanes count for nothing.
+    """
+    row = _read_ahead(code, points, first, n_rows, n_features)
+    _pack_transposed(code, row, None, origin, n_features, panel.at(at))
+
+
+@_vector_code
+def pack_scaled_panel(
+    code: _Code,
+    points: _Array,
+    first: Any,
+    n_rows: Any,
     factors: _Array,
     factor_at: Any,
     origin: _Array,
@@ -392,47 +415,62 @@ def pack_panel(
     panel: _Array,
     at: Any,
 ) -> None:
-    """Write factor * row - origin to ``panel[at]`` and on, feature by feature.
+    """Do as ``pack_panel`` with each row times its factor; these begin at ``factors[factor_at]``.
 
-    The rows' factors begin at ``factors[factor_at]``; all are 1 if there are none. Numbers of a
-    row lie side by side. Where fewer rows are left than a panel has, the last one is repeated,
-    not scaled: those lanes count for nothing.
+    The last row is not scaled where it is repeated.
     """
+    row = _read_ahead(code, points, first, n_rows, n_features)
+    here = _factors_from(code, factors, factor_at, n_rows)
+    _pack_transposed(code, row, here, origin, n_features, panel.at(at))
+
+
+@_vector_code
+def pack_panel_of_few(
+    code: _Code,
+    points: _Array,
+    first: Any,
+    origin: _Array,
+    n_features: Any,
+    panel: _Array,
+    at: Any,
+) -> None:
+    """Do as ``pack_panel`` with a whole panel of rows, which lie side by side.
+
+    They have at most ``FEW_FEATURES`` features.
+    """
+    _pack_few(code, points.row(first), origin, n_features, panel.at(at))
+
+
+def _read_ahead(
+    code: _Code, points: _Array, first: Any, n_rows: Any, n_features: Any
+) -> Callable[[Any], Any]:
+    """Read a panel's rows in memory order; return what gives a pointer to each."""
     builder = code.builder
-    few = builder.icmp_signed("<=", n_features, _I64(_FEW_FEATURES))
-    full = builder.icmp_signed(">=", n_rows, _I64(code.n_rows))
-    dense = builder.icmp_signed("==", points.row_numbers, n_features)
-    plain = builder.icmp_signed("==", factors.length, _I64(0))
-    shuffled = builder.and_(builder.and_(few, full), builder.and_(dense, plain))
-    with builder.if_else(shuffled) as (shuffle, transpose):
-        with shuffle:
-            _pack_few(code, points.row(first), origin, n_features, panel.at(at))
-        with transpose:
-            last = builder.sub(n_rows, _I64(1))
+    last = builder.sub(n_rows, _I64(1))
 
-            def row(number: int) -> Any:
-                is_there = builder.icmp_signed("<", _I64(number), n_rows)
-                return points.row(builder.add(first, builder.select(is_there, _I64(number), last)))
+    def row(number: Any) -> Any:
+        is_there = builder.icmp_signed("<", number, n_rows)
+        return points.row(builder.add(first, builder.select(is_there, number, last)))
 
-            _touch(code, row(0), row(code.n_rows - 1), n_features)
-            _pack_many(code, row, n_rows, factors, factor_at, origin, n_features, panel.at(at))
+    _touch(code, row(_I64(0)), row(_I64(code.n_rows - 1)), n_features)
+    return row
 
 
-def _factors(code: _Code, factors: _Array, at: Any, n_rows: Any) -> list[Any]:
-    """Return the factors of a panel's rows, as vectors."""
-    return [
-        code.load_first(
-            code.shifted(factors.at(at), start), code.builder.sub(n_rows, _I64(start)), other=1.0
-        )
-        for start in range(0, code.n_rows, code.n_lanes)
-    ]
+def _factors_from(code: _Code, factors: _Array, at: Any, n_rows: Any) -> Callable[[Any], Any]:
+    """Return what loads the factors of a vector of a panel's rows, given the first of these."""
+
+    def load(start: Any) -> Any:
+        place = factors.at(code.builder.add(at, start))
+        return code.load_first(place, code.builder.sub(n_rows, start), other=1.0)
+
+    return load
 
 
 def _pack_few(code: _Code, rows: Any, origin: _Array, n_features: Any, panel: Any) -> None:
     builder = code.builder
     after = builder.append_basic_block("packed")
     choice = builder.switch(n_features, after)
-    for count in range(1, _FEW_FEATURES + 1):
+    for count in range(1, FEW_FEATURES + 1):
         block = builder.append_basic_block(f"pack_{count}")
         choice.add_case(_I64(count), block)
         builder.position_at_end(block)
@@ -475,78 +513,74 @@ def pack_chosen(
     panel: _Array,
     at: Any,
 ) -> None:
-    """Do as ``pack_panel`` with the rows ``chosen[first]`` and on, and with factors from there."""
+    """Do as ``pack_panel`` with the rows ``chosen[first]`` and on.
+
+    Factors begin there too. There may be none.
+    """
     builder = code.builder
     last = builder.sub(n_rows, _I64(1))
 
-    def row(number: int) -> Any:
-        is_there = builder.icmp_signed("<", _I64(number), n_rows)
-        place = builder.add(first, builder.select(is_there, _I64(number), last))
+    def row(number: Any) -> Any:
+        is_there = builder.icmp_signed("<", number, n_rows)
+        place = builder.add(first, builder.select(is_there, number, last))
         return points.row(builder.load(chosen.at(place)))
 
-    _pack_many(code, row, n_rows, factors, first, origin, n_features, panel.at(at))
-
-
-def _pack_many(
-    code: _Code,
-    row: Callable[[int], Any],
-    n_rows: Any,
-    factors: _Array,
-    factor_at: Any,
-    origin: _Array,
-    n_features: Any,
-    panel: Any,
-) -> None:
-    """Write the rows that ``row`` points to."""
-    is_scaled = code.builder.icmp_signed(">", factors.length, _I64(0))
-    with code.builder.if_else(is_scaled) as (scaled, plain):
+    is_scaled = builder.icmp_signed(">", factors.length, _I64(0))
+    with builder.if_else(is_scaled) as (scaled, plain):
         with scaled:
-            here = _factors(code, factors, factor_at, n_rows)
-            _pack_transposed(code, row, here, origin, n_features, panel)
+            here = _factors_from(code, factors, first, n_rows)
+            _pack_transposed(code, row, here, origin, n_features, panel.at(at))
         with plain:  # a tenth less time for few clusters than factors of 1 would take
-            _pack_transposed(code, row, None, origin, n_features, panel)
+            _pack_transposed(code, row, None, origin, n_features, panel.at(at))
 
 
 def _pack_transposed(
     code: _Code,
-    row: Callable[[int], Any],
-    factors: list[Any] | None,
+    row: Callable[[Any], Any],
+    factors_from: Callable[[Any], Any] | None,
     origin: _Array,
     n_features: Any,
     panel: Any,
 ) -> None:
+    """Write the rows that ``row`` points to, scaled by vectors of factors if there are any."""
     builder, n_lanes = code.builder, code.n_lanes
 
-    def columns(index: Any, part: int, read: Callable[[Any], Any]) -> list[Any]:
-        rows = [read(code.shifted(row(part * n_lanes + i), index)) for i in range(n_lanes)]
-        if factors is None:
+    def columns(index: Any, start: Any, read: Callable[[Any], Any]) -> list[Any]:
+        starts = [row(builder.add(start, _I64(i))) for i in range(n_lanes)]
+        rows = [read(code.shifted(each, index)) for each in starts]
+        if factors_from is None:
             here = read(origin.at(index))
             rows = [builder.fsub(each, here) for each in rows]
         return _transposed(code, rows)
 
-    def write(column: Any, start: Any, feature: int, part: int) -> None:
-        index = builder.add(start, _I64(feature))
-        if factors is not None:  # one for each lane of a column
+    def write(column: Any, first: Any, feature: int, start: Any) -> None:
+        index = builder.add(first, _I64(feature))
+        if factors_from is not None:  # one for each lane of a column
             here = code.splat(builder.load(origin.at(index)))
-            column = builder.fsub(builder.fmul(column, factors[part]), here)
+            column = builder.fsub(builder.fmul(column, factors_from(start)), here)
         place = code.shifted(panel, builder.mul(index, _I64(code.n_rows)))
-        code.store(column, code.shifted(place, part * n_lanes))
+        code.store(column, code.shifted(place, start))
 
     def pack(index: Any, _: list[Any]) -> list[Any]:
-        for part in range(_VECTORS):
-            for feature, column in enumerate(columns(index, part, code.load)):
-                write(column, index, feature, part)
+        for start in range(0, code.n_rows, n_lanes):
+            for feature, column in enumerate(columns(index, _I64(start), code.load)):
+                write(column, index, feature, _I64(start))
         return []
 
     whole = builder.and_(n_features, _I64(-n_lanes))
     code.loop(_I64(0), whole, n_lanes, [], pack)
     left = builder.sub(n_features, whole)
+
+    def pack_rest(start: Any, _: list[Any]) -> list[Any]:
+        rest = columns(whole, start, lambda pointer: code.load_first(pointer, left))
+        for feature, column in enumerate(rest[:-1]):
+            with builder.if_then(builder.icmp_signed("<", _I64(feature), left)):
+                write(column, whole, feature, start)
+        return []
+
+    # Unlike the loop above, this one has the code of one vector of rows, not of each.
     with builder.if_then(builder.icmp_signed(">", left, _I64(0))):
-        for part in range(_VECTORS):
-            rest = columns(whole, part, lambda pointer: code.load_first(pointer, left))
-            for feature, column in enumerate(rest[:-1]):
-                with builder.if_then(builder.icmp_signed("<", _I64(feature), left)):
-                    write(column, whole, feature, part)
+        code.loop(_I64(0), _I64(code.n_rows), n_lanes, [], pack_rest)
 
 
 def _touch(code: _Code, first: Any, last: Any, n_features: Any) -> None:
