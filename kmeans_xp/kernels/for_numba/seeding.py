@@ -35,7 +35,6 @@ from kmeans_xp.kernels.for_numba.emitted.vectors import (
 from kmeans_xp.kernels.for_numba.tiling import (
     Dense,
     Floats,
-    copy,
     factor_of,
     filler_of,
     group_size,
@@ -215,8 +214,10 @@ def fold_panels(
     """Add the inertia that each candidate would leave, with rows in the lanes of vectors."""
     n_features = points.shape[1]
     panels, scratch = new_numbers(tile * n_features, points), scratch_for(points, tile, filler)
-    nearest, wide = np.zeros(tile, points.dtype), np.ones(tile, np.float64)
+    nearest, wide = new_numbers(tile, points), new_numbers(tile, lanes)
     panel = panel_rows(panels)
+    for number in range(tile):
+        wide[number] = 1.0
     for row in range(start, stop, tile):
         n_rows = smaller(tile, stop - row)
         tile_points, at = tile_of(points, row, n_rows, filler, scratch)
@@ -245,7 +246,7 @@ def keep_nearer_panels(
     """Fold a centroid into the distances so far, with rows in the lanes of vectors."""
     n_features = points.shape[1]
     panels, scratch = new_numbers(tile * n_features, points), scratch_for(points, tile, filler)
-    nearest, panel = np.zeros(tile, points.dtype), panel_rows(panels)
+    nearest, panel = new_numbers(tile, points), panel_rows(panels)
     for row in range(start, stop, tile):
         n_rows = smaller(tile, stop - row)
         tile_points, at = tile_of(points, row, n_rows, filler, scratch)
@@ -254,7 +255,8 @@ def keep_nearer_panels(
             nearest[number] = closest[row + number]
         for number in range(0, n_rows, panel):
             keep_nearer(panels, number * n_features, n_features, candidate, nearest, number)
-        copy(nearest, n_rows, folded, row)
+        for number in range(n_rows):
+            folded[row + number] = nearest[number]
 
 
 @compiled(
