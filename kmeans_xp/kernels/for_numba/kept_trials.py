@@ -12,6 +12,7 @@ from kmeans_xp.devices import Array, Namespace
 from kmeans_xp.kernels.for_numba.choosing import Choosing
 from kmeans_xp.kernels.for_numba.emitted.vectors import PANEL
 from kmeans_xp.kernels.for_numba.seeding import (
+    LONG,
     MANY_FEATURES,
     added_potentials,
     in_row_lanes,
@@ -22,8 +23,6 @@ from kmeans_xp.kernels.portable.seeding import Candidate, chosen_at_once
 from kmeans_xp.kernels.rows import DenseRows
 from kmeans_xp.kernels.sphere_rows import SphereRows
 
-#: features for each candidate from which distances are kept: at most a quarter of the rows' memory
-_LONG = 4
 #: nanoseconds to copy a number from between others
 _COPIED = 1.0
 
@@ -36,7 +35,7 @@ def chosen_by_kept_trials(
     dtype = closest.dtype
     if last is None or dtype not in PANEL or rows.points.dtype != dtype or not len(trials):
         return NotImplemented
-    if rows.n_features < max(MANY_FEATURES, _LONG * padded_to_vectors(trials.shape[1])):
+    if rows.n_features < max(MANY_FEATURES, LONG * padded_to_vectors(trials.shape[1])):
         return NotImplemented
     return _Keeping(rows, closest, last, trials.shape[1], xp=xp).all_of(trials)
 

@@ -63,6 +63,7 @@ from kmeans_xp.kernels.trees import merged_in_tree
 
 __all__ = [
     "DRAWN_BLOCK",
+    "LONG",
     "MANY_FEATURES",
     "N_PARTS",
     "SOME",
@@ -86,6 +87,8 @@ N_PARTS = 32
 
 #: from this number of features, rows are measured one by one, with features in the lanes
 MANY_FEATURES = 16
+#: features for each candidate from which distances are kept: at most a quarter of the rows' memory
+LONG = 4
 
 MANY, SOME = ROW_CANDIDATES
 

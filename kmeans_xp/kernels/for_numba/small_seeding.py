@@ -32,6 +32,7 @@ from kmeans_xp.kernels.for_numba.emitted.memory import (
 from kmeans_xp.kernels.for_numba.emitted.vectors import PANEL, as_rows, panel_rows
 from kmeans_xp.kernels.for_numba.seeding import (
     DRAWN_BLOCK,
+    LONG,
     MANY_FEATURES,
     SOME,
     add_blocks,
@@ -67,19 +68,21 @@ _fold_panels, _fold_rows = fold_panels.shared, fold_rows.shared
 _keep_nearer_at = call_at(
     ROWS, COUNT, COUNT, COUNT, COUNT, NUMBERS, NUMBERS, COLUMN, NUMBERS, RESULTS
 )
-_FOLD = (ROWS, COUNT, COUNT, NUMBERS, COLUMN, COLUMN, MATRIX, COUNT, SUMS)
+_FOLD = (ROWS, COUNT, COUNT, NUMBERS, COLUMN, COLUMN, MATRIX, COUNT, RESULTS, SUMS)
 _fold_at = call_at(*_FOLD)
 
 
 @compiled(*_FOLD, is_called=False)
 def fold_few_features(
-    points, tile, filler, origin, weights, closest, candidates, n_candidates, sums
+    points, tile, filler, origin, weights, closest, candidates, n_candidates, _nearer, sums
 ):
     """Write the potentials of candidates, with rows in the lanes of vectors."""
     n_features, panel, none = points.shape[1], panel_rows(origin), new_numbers(0, origin)
     groups = new_numbers((n_candidates + LARGE) * n_features, origin)
     biases = new_numbers(n_candidates + LARGE, origin)
-    lanes = np.zeros((n_candidates + LARGE) * panel)
+    lanes = new_numbers((n_candidates + LARGE) * panel, sums)
+    for lane in range(len(lanes)):
+        lanes[lane] = 0.0
     _pack_groups(as_rows(matrix_in(candidates, 0, n_candidates, n_features)), groups, biases)
     _fold_panels(
         *(points, 0, len(points), tile, filler, none, origin, weights, closest),
@@ -90,15 +93,20 @@ def fold_few_features(
 
 @compiled(*_FOLD, is_called=False)
 def fold_many_features(
-    points, tile, filler, origin, weights, closest, candidates, n_candidates, sums
+    points, tile, filler, origin, weights, closest, candidates, n_candidates, nearer, sums
 ):
-    """Write the potentials of candidates, with features in the lanes of vectors."""
+    """Write the potentials of candidates, with features in the lanes of vectors.
+
+    If ``nearer`` has room, what ``closest`` would be with each candidate is written there.
+    """
     for number in range(len(sums)):
         sums[number] = 0.0
     flat, none = numbers_in(candidates, 0, candidates.size), new_numbers(0, origin)
+    is_kept = len(nearer) > 0
+    written = nearer if is_kept else new_numbers(len(sums), origin)
     _fold_rows(
         *(points, 0, len(points), tile, filler, none, origin, weights, closest, flat),
-        *(0, new_numbers(len(sums), origin), sums),
+        *(len(sums) * is_kept, written, sums),
     )
 
 
@@ -112,7 +120,8 @@ def choose_rows(
     """Write indices of rows, and the rows, relative to the origin, after the first in ``chosen``.
 
     The first one is not folded into ``closest`` yet; this function writes to ``closest``. ``keep``
-    and ``fold`` are addresses from ``folds_of``.
+    and ``fold`` are addresses from ``folds_of``. As in ``kept_trials``, the distances to all
+    candidates are kept where rows are long, and then the best one is not measured again.
     """
     n_points, n_features = points.shape
     n_trials, none = len(uniforms) // max(1, len(found)), new_numbers(0, origin)
@@ -124,18 +133,27 @@ def choose_rows(
     for trial in range(n_trials, n_padded):
         for feature in range(n_features):
             candidates[trial, feature] = 0.0
+    is_kept = n_features >= MANY_FEATURES and n_features >= LONG * n_padded
+    nearer, best = new_numbers(n_points * n_padded * is_kept, origin), 0
     for step in range(len(found)):
-        last = numbers_in(chosen, step * n_features, n_features)
-        _keep_nearer_at(
-            keep, points, 0, n_points, tile, filler, none, origin, closest, last, closest
-        )
+        if is_kept and step > 0:
+            for row in range(n_points):
+                closest[row] = nearer[row * n_padded + best]
+        else:
+            last = numbers_in(chosen, step * n_features, n_features)
+            _keep_nearer_at(
+                keep, points, 0, n_points, tile, filler, none, origin, closest, last, closest
+            )
         trials = numbers_in(uniforms, step * n_trials, n_trials)
         _add_blocks(closest, weights, 0, len(totals), totals)
         _find(closest, weights, totals, trials, True, indices)
         for trial in range(n_trials):
             for feature in range(n_features):
                 candidates[trial, feature] = points[indices[trial], feature] - origin[feature]
-        _fold_at(fold, points, tile, filler, origin, weights, closest, candidates, n_trials, sums)
+        _fold_at(
+            *(fold, points, tile, filler, origin, weights, closest, candidates, n_trials),
+            *(nearer, sums),
+        )
         best = _first_least(numbers_in(sums, 0, n_trials), 1e-12 if origin.itemsize == 8 else 1e-6)
         found[step] = indices[best]
         for feature in range(n_features):
