@@ -12,6 +12,7 @@ from kmeans_xp.kernels.for_numba.emitted.memory import (  # noqa: E402
     matrix_in,
     new_matrix,
     new_numbers,
+    new_stack,
     numbers_in,
 )
 from kmeans_xp.kernels.for_numba.emitted.vectors import LINE  # noqa: E402
@@ -42,6 +43,15 @@ def test_new_arrays_are_like_others_and_begin_on_a_line(shape: Any, dtype: Any) 
         assert array.ctypes.data % LINE == 0
         assert_array_equal(array, expected.astype(dtype))
     assert made.flags.c_contiguous
+
+
+@pytest.mark.parametrize("like", [np.float32, np.float64])
+def test_a_stack_holds_matrices_one_behind_another(like: Any) -> None:
+    made = numba.njit(lambda values: new_stack(2, 3, 5, values), nogil=True)(np.zeros(1, like))
+    assert (made.shape, made.dtype, made.flags.c_contiguous) == ((2, 3, 5), like, True)
+    assert made.ctypes.data % LINE == 0
+    made[...] = np.arange(30).reshape(2, 3, 5)
+    assert made.ravel().tolist() == list(range(30))
 
 
 def test_a_dtype_says_what_they_are_too() -> None:

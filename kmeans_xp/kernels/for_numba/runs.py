@@ -32,7 +32,13 @@ from kmeans_xp.kernels.for_numba.compiled import (
     compiled,
     inline,
 )
-from kmeans_xp.kernels.for_numba.emitted.memory import new_matrix, new_numbers
+from kmeans_xp.kernels.for_numba.emitted.memory import (
+    matrix_in,
+    new_matrix,
+    new_numbers,
+    new_stack,
+    numbers_in,
+)
 from kmeans_xp.kernels.for_numba.emitted.vectors import PANEL, as_rows
 from kmeans_xp.kernels.for_numba.measuring import add_distances, inertia_cost
 from kmeans_xp.kernels.for_numba.stepping import is_step_short, run_steps, slots_of
@@ -43,6 +49,7 @@ from kmeans_xp.kernels.for_numba.tiling import (
     filler_of,
     n_tasks_for,
     origin_of,
+    smaller,
     tile_rows,
     weights_of,
 )
@@ -76,8 +83,9 @@ STEPS_IN_A_CALL = 16
 #: maximum number of steps of a run whose signals are kept; a longer run is taken alone
 _MOST_KEPT = 512
 
-_run_steps, _label_rows, _add_distances = run_steps.shared, label_rows.shared, add_distances.shared
-_pack_groups = inline(pack_groups.function)  # a call would be felt
+_run_steps, _label_rows, _pack_groups, _add_distances = (
+    function.shared for function in (run_steps, label_rows, pack_groups, add_distances)
+)
 
 _LABELS = Parameter(2, types.int32, "C", True)
 
@@ -99,15 +107,14 @@ class Room(NamedTuple):
 @inline
 def room_for(n_clusters, n_features, n_steps, slots, like):
     """Return scratch for up to ``n_steps`` steps in a call."""
-    dtype = like.dtype
     return Room(
         new_numbers((n_clusters + LARGE) * n_features, like),
         new_numbers(n_clusters + LARGE, like),
         slots,
         new_matrix(0, n_features, np.float64),
-        np.empty((n_steps, n_clusters, n_features)),
+        new_stack(n_steps, n_clusters, n_features, np.float64),
         new_matrix(n_steps, n_clusters, np.float64),
-        np.empty((n_steps, n_clusters, n_features), dtype),
+        new_stack(n_steps, n_clusters, n_features, like),
         new_matrix(n_steps, 3, np.float64),
         new_numbers(n_clusters * n_features, like),
     )
@@ -143,14 +150,15 @@ def take_steps(
     The signals of each step are written to ``kept``, if it has room for them.
     """
     steps, signals = room.steps, room.signals
-    n_done, is_left, is_done, explained = 0, False, False, -np.inf
+    # From a literal 0, numba would compile `follow` for it too.
+    n_done, is_left, is_done, explained = np.int64(0), False, False, -np.inf
     while n_done < max_iter and not is_done and not is_left:
-        n_more = min(len(signals), max_iter - n_done)
+        n_more = smaller(len(signals), max_iter - n_done)
         n_taken = _run_steps(
             *(points, len(points), tile, pairs, filler, origin, weights, as_rows(centroids), tol),
             on_sphere,
             *(room.groups, room.biases, room.slots, room.sums, room.mass, steps),
-            signals[:n_more],
+            matrix_in(signals, 0, n_more, signals.shape[1]),
         )
         is_done, is_left, explained = follow(
             steps, signals, n_taken, tol, explained, centroids, kept, n_done
@@ -208,16 +216,18 @@ def _take_runs(
 ):
     """Take some runs, from ``centroids``, which they move."""
     n_most, n_clusters, n_features = signals.shape[1], centroids.shape[1], centroids.shape[2]
-    room = room_for(n_clusters, n_features, min(STEPS_IN_A_CALL, n_most), slots, centroids)
+    room = room_for(n_clusters, n_features, smaller(STEPS_IN_A_CALL, n_most), slots, centroids)
     for run in range(first, stop):
+        moved = matrix_in(centroids, run * n_clusters * n_features, n_clusters, n_features)
         n_done, is_left = take_steps(
-            *(points, tile, pairs, filler, origin, weights, tol, on_sphere, n_most),
-            *(centroids[run], room, signals[run]),
+            *(points, tile, pairs, filler, origin, weights, tol, on_sphere, n_most, moved),
+            *(room, matrix_in(signals, run * n_most * 3, n_most, 3)),
         )
         n_iter[run] = 0 if is_left else n_done
         if not is_left:
+            of_run = numbers_in(labels, run * len(points), len(points))
             inertia[run] = label_and_measure(
-                points, tile, pairs, filler, origin, weights, centroids[run], labels[run], room
+                points, tile, pairs, filler, origin, weights, moved, of_run, room
             )
 
 

@@ -158,7 +158,7 @@ def run_steps(
             pack_tile(points, row, smaller(tile, n_points - row), none, row, origin, packed)
     for number in range(len(signals)):
         _pack_centroids(before, groups, biases)
-        slot = -1
+        slot = np.int64(-1)  # from a literal, numba would compile `_add_slot` for it too
         for row in range(0, n_points, n_rows):
             slot += 1
             found = matrix_in(slots, slot * n_clusters * slots.shape[2], n_clusters, slots.shape[2])

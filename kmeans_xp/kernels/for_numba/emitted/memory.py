@@ -14,7 +14,7 @@ from numba.extending import intrinsic
 
 from kmeans_xp.kernels.for_numba.emitted.vectors import LINE
 
-__all__ = ["emit_new", "matrix_in", "new_matrix", "new_numbers", "numbers_in"]
+__all__ = ["emit_new", "matrix_in", "new_matrix", "new_numbers", "new_stack", "numbers_in"]
 
 _I64 = ir.IntType(64)
 
@@ -42,6 +42,17 @@ def new_matrix(_context: Any, n_rows: Any, n_columns: Any, like: Any) -> Any:
         return emit_new(context, builder, kind, values[:2])
 
     return kind(types.int64, types.int64, like), generate
+
+
+@intrinsic
+def new_stack(_context: Any, n_matrices: Any, n_rows: Any, n_columns: Any, like: Any) -> Any:
+    """Return a stack of uninitialised matrices; ``like`` as in ``new_numbers``."""
+    kind = types.Array(like.dtype, 3, "C")
+
+    def generate(context: Any, builder: Any, signature: Any, values: Any) -> Any:
+        return emit_new(context, builder, kind, values[:3])
+
+    return kind(types.int64, types.int64, types.int64, like), generate
 
 
 @intrinsic
