@@ -21,6 +21,7 @@ from kmeans_xp.kernels.for_numba.compiled import (
     ROWS,
     SUMS,
     compiled,
+    inline,
 )
 from kmeans_xp.kernels.for_numba.emitted.memory import new_numbers
 from kmeans_xp.kernels.for_numba.emitted.vectors import (
@@ -121,6 +122,28 @@ def add_blocks(values, weights, first, last, totals):
         totals[block] = total
 
 
+@inline
+def _find_in_a_block(values, weights, whole, uniforms, is_left, indices):
+    """Do as ``find`` with all rows in one block: add up the masses once for all uniforms."""
+    n_rows, running, last = len(values), 0.0, 0
+    sums = new_numbers(n_rows, uniforms)
+    for row in range(n_rows):
+        mass = np.float64(values[row] * weights[row] if weights.shape[0] > 0 else values[row])
+        running += mass
+        sums[row] = running
+        if mass > 0.0:
+            last = row  # the last row with mass, if rounding puts the threshold at the total
+    for number in range(len(uniforms)):
+        threshold, found, end = uniforms[number] * whole, 0, n_rows
+        while found < end:
+            middle = (found + end) >> 1
+            if sums[middle] >= threshold if is_left else sums[middle] > threshold:
+                end = middle
+            else:
+                found = middle + 1
+        indices[number] = found if found < n_rows else last
+
+
 @compiled(COLUMN, COLUMN, SUMS, NUMBERS_64, FLAG, INDICES)
 def find(values, weights, totals, uniforms, is_left, indices):
     """Find the block in which each uniform's share of the mass falls, then the row in it."""
@@ -129,6 +152,9 @@ def find(values, weights, totals, uniforms, is_left, indices):
         whole += totals[block]
         if totals[block] > 0.0:
             last_block = block
+    if len(totals) == 1 and len(uniforms) > 1:
+        _find_in_a_block(values, weights, whole, uniforms, is_left, indices)
+        return
     for number in range(len(uniforms)):
         threshold, running, block = uniforms[number] * whole, 0.0, 0
         while block < last_block:
