@@ -1,5 +1,6 @@
 """Rows on which k-means++ that leaves out work must choose the rows of plain passes."""
 
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any
@@ -7,6 +8,7 @@ from typing import Any
 import array_api_compat.numpy as xp
 import numpy as np
 import pytest
+from hypothesis import assume
 from numpy.testing import assert_array_equal
 
 from kmeans_xp import kmeans_plusplus
@@ -77,6 +79,9 @@ def check_same_rows(
     metric: str = "euclidean",
 ) -> None:
     """Compare the rows that are chosen with those of plain passes, and their bits."""
+    if metric == "euclidean":  # heavy tails may have squares without room
+        wide = np.asarray(points.todense() if hasattr(points, "todense") else points, np.float64)
+        assume(wide.var(axis=0).sum() < np.finfo(points.dtype).max / 4)
     rng = np.random.default_rng(seed)
     weights = None if weighted is None else rng.random(points.shape[0])
     if weights is not None and weighted == "zeros":
@@ -84,10 +89,12 @@ def check_same_rows(
         weights[0] = 1.0
     params: dict[str, Any] = {"sample_weight": weights, "metric": metric}
     params["random_state"] = seed % 2**31
-    with from_the_start():
-        centroids, indices = kmeans_plusplus(points, n_clusters, **params)
-    with plain():
-        expected_centroids, expected = kmeans_plusplus(points, n_clusters, **params)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "The largest weight")  # squares may vanish
+        with from_the_start():
+            centroids, indices = kmeans_plusplus(points, n_clusters, **params)
+        with plain():
+            expected_centroids, expected = kmeans_plusplus(points, n_clusters, **params)
     assert_array_equal(indices, expected)
     assert_array_equal(centroids, expected_centroids)
 

@@ -18,6 +18,7 @@ from kmeans_xp.devices import Array, Placement, bring, choose, is_sparse, send, 
 from kmeans_xp.devices.protocols import ArrayT, SupportsSparse, Tabular
 from kmeans_xp.estimators.kmeans import KMeans
 from kmeans_xp.estimators.preparation import (
+    GREATEST_DRAWN,
     prepared,
     published,
     refuse_squares_too_large,
@@ -621,7 +622,7 @@ def _chosen_rows(
     with placement.working():
         weights = checked_weights(sample_weight, points, placement)
         data = prepared(points, weights, placement, metric)
-        refuse_squares_too_large(data)
+        refuse_squares_too_large(data, GREATEST_DRAWN)  # a fit multiplies what draws compare
         if data.blocks.is_weighted:
             warn_of_weights(data, n_calls=2)
         chosen = seeds(data.blocks, n_clusters, as_random_state(random_state), **options)

@@ -22,6 +22,7 @@ from kmeans_xp.devices import (
 from kmeans_xp.kernels import DenseRows, Rows, SparseRows, both_moments, spread
 
 __all__ = [
+    "GREATEST_DRAWN",
     "GREATEST_VARIANCE",
     "LEAST_VARIANCE",
     "Prepared",
@@ -38,8 +39,9 @@ __all__ = [
 #: subnormal numbers are flushed to 0, as on CUDA
 LEAST_VARIANCE = {4: 1e-30, 8: 1e-290}
 GREATEST_VARIANCE = {4: 1e36, 8: 1e300}
-#: subnormal numbers of which some ten bits are left: enough to draw by
-_LEAST_PRODUCT = {4: 1e-41, 8: 1e-311}
+#: what a draw compares: subnormal numbers have some ten bits left, which is enough
+_LEAST_DRAWN = {4: 1e-41, 8: 1e-311}
+GREATEST_DRAWN = {size: float(np.finfo(f"f{size}").max) for size in (4, 8)}
 
 _OTHER_WEIGHTS = "Multiply sample_weight by a power of two that brings its sum near 1."
 
@@ -132,7 +134,7 @@ def check_range(data: Prepared) -> None:
         if data.blocks.is_weighted:
             _check_weighted_range(data)
         return
-    refuse_squares_too_large(data)
+    refuse_squares_too_large(data, GREATEST_VARIANCE)
     variance, itemsize = data.mean_variance, _itemsize(data)
     if not 0.0 < variance < LEAST_VARIANCE[itemsize]:
         _check_far_range(data)
@@ -147,11 +149,11 @@ def check_range(data: Prepared) -> None:
     )
 
 
-def refuse_squares_too_large(data: Prepared) -> None:
-    """Raise ValueError if the rows' squared distances do not fit their dtype."""
+def refuse_squares_too_large(data: Prepared, limits: dict[int, float]) -> None:
+    """Raise ValueError if the rows' mean squared distance is over the limit of its itemsize."""
     variance, itemsize = data.mean_variance, _itemsize(data)
     # The variance is NaN if the differences themselves overflow.
-    if variance * data.blocks.n_features <= GREATEST_VARIANCE[itemsize]:
+    if variance * data.blocks.n_features <= limits[itemsize]:
         return
     spread = f"{variance**0.5:.1e}" if math.isfinite(variance) else "more than can be measured"
     raise ValueError(
@@ -218,7 +220,7 @@ def warn_of_weights(data: Prepared, n_calls: int) -> None:
 def _warn_of_products(data: Prepared, n_calls: int) -> None:
     """Warn of weights that draws cannot compare: each row's squared distance times its weight."""
     itemsize = _itemsize(data)
-    least, greatest = _LEAST_PRODUCT[itemsize], GREATEST_VARIANCE[itemsize]
+    least, greatest = _LEAST_DRAWN[itemsize], GREATEST_DRAWN[itemsize]
     square = data.mean_variance * data.blocks.n_features
     if square == 0.0 or least * data.blocks.n_points < square * data.mass <= greatest:
         return  # so does the product of the largest weight, between the mean of them and their sum
