@@ -26,9 +26,11 @@ _FEWEST_PRODUCTS = 1024
 _FEWEST_ROWS_A_CLUSTER = 100
 #: work on all rows, some milliseconds, from which the time to prepare a step is negligible
 _FEWEST_PRODUCTS_IN_ALL = 2**27
-#: features from which two clusters keep bounds: reading a row then takes most of a step; with more
-#: than the most, steps add up by features
-_FEWEST_FEATURES_OF_PAIRS, _MOST_FEATURES_OF_PAIRS = 64, 2**15
+#: features from which two clusters keep bounds: reading a row then takes most of a step. Sums of
+#: float64 rows are hardly ever exact, so most steps read the rows to add them again
+_FEWEST_FEATURES_OF_PAIRS, _FEWEST_FEATURES_OF_PAIRS_64 = 64, 256
+#: features from which steps add up by features
+_MOST_FEATURES_OF_PAIRS = 2**15
 #: numbers of rows from which they do: fewer lie in a cache
 _FEWEST_NUMBERS_OF_PAIRS = 2**19
 #: work a row from which the time for bounds is negligible
@@ -140,19 +142,19 @@ def bounds_for(rows: Rows, n_clusters: int, algorithm: str, *, xp: Namespace) ->
     if algorithm != "auto":
         return BoundedStep()
     if n_clusters == 2:
-        # Where it visits all rows, it takes less than a plain step if sums are exact. They mostly
-        # are, of rows that are measured from their mean.
-        return BoundedStep()
+        return BoundedStep(_LONG)
     if n_clusters * rows.n_features < _MANY_PRODUCTS:
         return BoundedStep(_SHORT)
     return BoundedStep(_RARE if rules_out_scores(rows, n_clusters, xp=xp) else _LONG)
 
 
 def _are_wide(rows: Rows, *, xp: Namespace) -> bool:
-    """Return whether bounds of two clusters pay: where sums in float64 are exact, mostly."""
-    if rows.dtype != xp.float32 or rows.weights is not None:
+    """Return whether bounds of two clusters pay: where rows have many features."""
+    if rows.weights is not None:
         return False
-    is_wide = _FEWEST_FEATURES_OF_PAIRS <= rows.n_features <= _MOST_FEATURES_OF_PAIRS
+    is_single = rows.dtype == xp.float32
+    fewest = _FEWEST_FEATURES_OF_PAIRS if is_single else _FEWEST_FEATURES_OF_PAIRS_64
+    is_wide = fewest <= rows.n_features <= _MOST_FEATURES_OF_PAIRS
     return is_wide and rows.n_points * rows.n_features >= _FEWEST_NUMBERS_OF_PAIRS
 
 

@@ -35,6 +35,7 @@ __all__ = [
     "LANES",
     "MOST_CODE",
     "NEAR",
+    "PLANE_ROWS",
     "PRODUCTS_A_MULTIPLY_ADD",
     "centre_row",
     "chain_scores",
@@ -43,6 +44,7 @@ __all__ = [
     "lanes_above",
     "lowest_bit",
     "may_be_nearer",
+    "measure_planes",
     "score_codes",
     "score_few",
     "score_row",
@@ -72,6 +74,8 @@ _CHAINS = 8
 FEW = 4
 #: number of candidates to compare with a coded row at a time
 NEAR = 8
+#: rows that are multiplied by a direction at a time, whose two planes they share
+PLANE_ROWS = 4
 
 
 def _call(code: _Code, name: str, result: Any, *arguments: Any) -> Any:
@@ -470,3 +474,54 @@ def may_be_nearer(
     is_far = builder.fcmp_ordered("<=", upper, limits)
     mask = builder.bitcast(builder.not_(is_far), ir.IntType(NEAR))
     return builder.zext(mask, _I64)
+
+
+@_vector_code
+def measure_planes(
+    code: _Code,
+    products: _Array,
+    codes: _Array,
+    row: Any,
+    n_bytes: Any,
+    scales: _Array,
+    sums: _Array,
+    planes: _Array,
+) -> None:
+    """Write the products of ``PLANE_ROWS`` coded rows and a direction to ``products[row]`` and on.
+
+    The direction is whole numbers of 16 bits, or 14 without VNNI, in two planes of unsigned bytes:
+    the upper ones, and the lower. ``sums`` are those of the rows' codes. Both planes are 0 where
+    a row has only filling.
+    """
+    builder, whole = code.builder, ir.VectorType(_I32, LANES)
+    numbers = [builder.add(row, _I64(number)) for number in range(PLANE_ROWS)]
+    rows = [codes.at(builder.mul(number, n_bytes)) for number in numbers]
+
+    def multiply(index: Any, so_far: list[Any]) -> list[Any]:
+        starts = (index, builder.add(n_bytes, index))
+        here = [code.load(code.shifted(each, index), whole) for each in rows]
+        there = [code.load(planes.at(start), whole) for start in starts]
+        pairs = ((plane, each) for plane in there for each in here)
+        return [_add_products(code, *pair, s) for pair, s in zip(pairs, so_far, strict=True)]
+
+    zeros = [ir.Constant(whole, None)] * (2 * PLANE_ROWS)
+    totals = _totals(code, code.loop(_I64(0), n_bytes, _BYTES, zeros, multiply))
+    wide = ir.VectorType(ir.DoubleType(), PLANE_ROWS)
+
+    def constant(number: int) -> Any:
+        return ir.Constant(wide, [float(number)] * PLANE_ROWS)
+
+    upper, lower = (
+        builder.sitofp(code.shuffle(totals, totals, list(range(i, i + PLANE_ROWS))), wide)
+        for i in (0, PLANE_ROWS)
+    )
+    # All of this is exact: whole numbers of less than 53 bits.
+    sums_here = code.load(sums.at(row), ir.VectorType(_I32, PLANE_ROWS))
+    product = code.multiply_add(upper, constant(2 * CENTRE), lower)
+    more = builder.fmul(builder.sitofp(sums_here, wide), constant(2 * CENTRE**2))
+    product = builder.fsub(product, more)
+    scale = code.load(scales.at(row), ir.VectorType(code.scalar, PLANE_ROWS))
+    product = builder.fmul(product, code.part(scale, 0, wide))
+    if code.itemsize == 4:
+        product = builder.fptrunc(product, scale.type)
+    code.store(product, products.at(row))

@@ -13,13 +13,21 @@ from kmeans_xp.kernels.for_numba.emitted.vectors import (
     _I32,
     _I64,
     GROUPS,
+    LINE,
     _Array,
     _Code,
     _totals,
     _vector_code,
 )
 
-__all__ = ["ROWS_AT_A_TIME", "add_chosen", "is_second_nearer", "measure_chosen", "measure_pair"]
+__all__ = [
+    "ROWS_AT_A_TIME",
+    "add_chosen",
+    "fetch_row",
+    "is_second_nearer",
+    "measure_chosen",
+    "measure_pair",
+]
 
 #: rows whose products hide each other's waits; they share what is read of the centroids
 ROWS_AT_A_TIME = 4
@@ -79,13 +87,25 @@ def measure_chosen(
     _measure(code, points, rows, None, origin, apart, n_features, found, are_neighbours=False)
 
 
-def _fetch(code: _Code, pointer: Any) -> None:
-    """Begin to read a line of memory; it may lie outside the array."""
+@_vector_code
+def fetch_row(code: _Code, points: _Array, row: Any, n_features: Any) -> None:
+    """Begin to read a row into the second-level cache; it may lie outside the array."""
+    start = points.row(row)
+
+    def fetch(index: Any, _: list[Any]) -> list[Any]:
+        _fetch(code, code.shifted(start, index), level=2)
+        return []
+
+    code.loop(_I64(0), n_features, LINE // code.itemsize, [], fetch)
+
+
+def _fetch(code: _Code, pointer: Any, level: int = 1) -> None:
+    """Begin to read a line of memory into a cache; it may lie outside the array."""
     pointer = code.builder.bitcast(pointer, ir.IntType(8).as_pointer())
     i32 = ir.IntType(32)
     kind = ir.FunctionType(ir.VoidType(), [pointer.type, i32, i32, i32])
     fetch = cgutils.get_or_insert_function(code.builder.module, kind, "llvm.prefetch.p0")
-    code.builder.call(fetch, [pointer, i32(0), i32(3), i32(1)])
+    code.builder.call(fetch, [pointer, i32(0), i32(4 - level), i32(1)])
 
 
 def _measure(
