@@ -57,13 +57,17 @@ def adds_exactly(numbers, start, stop, origin):
                 # Of a number that is not one, the comparison is False.
                 lost[feature] += zero if number >= scale else abs((number + scale) - scale - number)
                 some[feature] += number
+        is_lost = False
         for feature in range(n_features):
             sums[feature] += np.float64(some[feature])
             some[feature] = zero
+            is_lost |= lost[feature] != zero  # also of what is not a number
+        if is_lost:
+            return False
     are_exact = True
     for feature in range(n_features):
         # No sum of some rows is greater than that of all absolute numbers. That is rounded, but
         # by less than the bit that is left.
         unit = np.float64(scales[feature]) * 2.0**-23
-        are_exact &= (lost[feature] == zero) & (sums[feature] <= unit * 2.0**52)
+        are_exact &= sums[feature] <= unit * 2.0**52
     return are_exact

@@ -37,6 +37,7 @@ from kmeans_xp.kernels.for_numba.compiled import (
 )
 from kmeans_xp.kernels.for_numba.emitted.memory import matrix_in, new_numbers, numbers_in
 from kmeans_xp.kernels.for_numba.emitted.vectors import as_rows, total_width
+from kmeans_xp.kernels.for_numba.exact_steps import may_step_exactly, run_exact_steps
 from kmeans_xp.kernels.for_numba.tiling import (
     Floats,
     filler_of,
@@ -247,25 +248,30 @@ def steps_in_a_call(
     shape, groups = (n_steps, n_clusters, n_features), Groups.empty(n_clusters, n_features, dtype)
     sums, new = np.empty(shape), np.empty(shape, dtype)
     mass, signals = np.empty(shape[:2]), np.empty((n_steps, 3))
-    n_tasks = n_step_tasks(rows, n_clusters)
-    n_done = run_steps[dtype](
-        points,
-        rows_of_a_part(rows.n_points, n_tasks, dtype),
-        tile,
-        pairs_for(n_clusters, n_features, dtype),
-        filler_of(rows)[0],
-        origin_of(rows),
-        weights_of(rows),
-        centroids,
-        tol,
-        update is means_on_sphere,
-        *groups,
-        slots_of(n_tasks, n_clusters, n_features),
-        sums,
-        mass,
-        new,
-        signals,
-    )
+    into, n_done, on_sphere = (sums, mass, new, signals), 0, update is means_on_sphere
+    if not on_sphere and may_step_exactly(rows, n_clusters):
+        totals = slots_of(1, n_clusters, n_features)[0]
+        flat, origin = points.reshape(-1), origin_of(rows)
+        n_done = run_exact_steps[dtype](
+            points, flat, origin, centroids, tol, *groups, totals, *into
+        )
+    if n_done == 0:
+        n_tasks = n_step_tasks(rows, n_clusters)
+        n_done = run_steps[dtype](
+            points,
+            rows_of_a_part(rows.n_points, n_tasks, dtype),
+            tile,
+            pairs_for(n_clusters, n_features, dtype),
+            filler_of(rows)[0],
+            origin_of(rows),
+            weights_of(rows),
+            centroids,
+            tol,
+            on_sphere,
+            *groups,
+            slots_of(n_tasks, n_clusters, n_features),
+            *into,
+        )
     return LloydSteps(
         ClusterTotals(sums[:n_done], mass[:n_done]), Update(new[:n_done], signals[:n_done])
     )

@@ -12,6 +12,7 @@ from kmeans_xp.kernels.for_numba.emitted.vectors import (
     _BYTES,
     _I32,
     _I64,
+    _VECTORS,
     GROUPS,
     LINE,
     _Array,
@@ -27,6 +28,7 @@ __all__ = [
     "is_second_nearer",
     "measure_chosen",
     "measure_pair",
+    "second_lanes",
 ]
 
 #: rows whose products hide each other's waits; they share what is read of the centroids
@@ -172,6 +174,40 @@ def is_second_nearer(
     (scores,) = code.loop(_I64(0), n_features, 1, [code.load(biases.at(_I64(0)), pair)], multiply)
     first, second = (builder.extract_element(scores, _I32(number)) for number in (0, 1))
     return code.greater(second, first)
+
+
+@functools.partial(_vector_code, result=types.int64)
+def second_lanes(
+    code: _Code, panels: _Array, at: Any, n_features: Any, groups: _Array, biases: _Array
+) -> Any:
+    """Return a bit for each row of two panels: whether the second of two centroids is nearer.
+
+    As ``score_group`` has it. Two panels hide each other's waits, and their bits fill an integer.
+    """
+    builder, pair = code.builder, range(2)
+    size = builder.mul(n_features, _I64(code.n_rows))
+    starts = [panels.at(builder.add(at, builder.mul(size, _I64(panel)))) for panel in range(2)]
+
+    def multiply(index: Any, scores: list[Any]) -> list[Any]:
+        first = builder.mul(index, _I64(code.n_rows))
+        vectors = [
+            code.load(code.shifted(start, builder.add(first, _I64(vector * code.n_lanes))))
+            for start in starts
+            for vector in range(_VECTORS)
+        ]
+        numbers = groups.at(builder.mul(index, _I64(GROUPS[-1])))
+        factors = [code.splat(builder.load(code.shifted(numbers, member))) for member in pair]
+        products = ((here, factor) for here in vectors for factor in factors)
+        return [code.multiply_add(*each, s) for each, s in zip(products, scores, strict=True)]
+
+    initial = [code.splat(builder.load(biases.at(_I64(member)))) for member in pair]
+    scores = code.loop(_I64(0), n_features, 1, initial * (2 * _VECTORS), multiply)
+    bits = _I64(0)
+    for vector, (left, right) in enumerate(zip(scores[::2], scores[1::2], strict=True)):
+        lanes = builder.bitcast(code.greater(right, left), ir.IntType(code.n_lanes))
+        place = _I64(vector * code.n_lanes)
+        bits = builder.or_(bits, builder.shl(builder.zext(lanes, _I64), place))
+    return bits
 
 
 @_vector_code

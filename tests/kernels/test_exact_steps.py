@@ -1,0 +1,95 @@
+"""Steps of two clusters that add only rows that move have the bits of single steps."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.testing import assert_array_equal
+from numpy.typing import NDArray
+
+from kmeans_xp import config_context
+from kmeans_xp.kernels import DenseRows, lloyd_steps
+
+pytest.importorskip("numba", reason="about what it compiles")
+
+from kmeans_xp.kernels.for_numba import stepping
+from kmeans_xp.kernels.for_numba.exact_steps import run_exact_steps
+
+Host = NDArray[Any]
+SINGLE = np.dtype(np.float32)
+
+
+@pytest.fixture
+def numbers_of_steps(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]:
+    """Note how many steps each call takes."""
+    taken: list[int] = []
+    compiled = run_exact_steps[SINGLE]
+
+    def noted(*arguments: Any) -> int:
+        taken.append(compiled(*arguments))
+        return taken[-1]
+
+    monkeypatch.setitem(run_exact_steps.of_dtype, SINGLE, noted)
+    with config_context(n_threads=1):
+        yield taken
+
+
+def compare(rows: DenseRows, pair: Host, tol: float = 0.0) -> int:
+    """Compare steps in a call with single ones, and return their number."""
+    taken, before = stepping.steps_in_a_call(rows, pair, 20, tol), pair
+    for number in range(len(taken.update.signals)):
+        totals, update = lloyd_steps.portable(rows, before, 1, 0.0, xp=np)
+        for each, single in zip((*taken[0], *taken[1]), (*totals, *update), strict=True):
+            assert each[number].tobytes() == single[0].tobytes()
+        before = update.centroids[0]
+    return len(taken.update.signals)
+
+
+@pytest.mark.parametrize("n_features", [1, 2, 3, 4, 5, 8, 13, 16, 31])
+@pytest.mark.parametrize("n_points", [2, 63, 64, 65, 1000, 20_000])
+def test_steps_have_the_bits_of_single_ones(
+    n_points: int, n_features: int, numbers_of_steps: list[int]
+) -> None:
+    points = np.random.default_rng(n_points).random((n_points, n_features)).astype(SINGLE)
+    rows = DenseRows(points, None, points.mean(axis=0))
+    n_taken = compare(rows, points[:2] - rows.origin)
+    has_lanes = stepping.pairs_for(2, n_features, SINGLE) == 0
+    assert numbers_of_steps == ([n_taken] if has_lanes else [])
+
+
+def test_of_equal_scores_the_first_wins(numbers_of_steps: list[int]) -> None:
+    rng = np.random.default_rng(0)
+    points = rng.integers(-2, 3, (900, 3)).astype(SINGLE)
+    n_taken = compare(DenseRows(points), np.asarray([[-1, 0, 0], [1, 0, 0]], SINGLE))
+    assert numbers_of_steps == [n_taken]
+
+
+def test_a_step_that_leaves_a_cluster_empty_is_the_last(numbers_of_steps: list[int]) -> None:
+    points = np.random.default_rng(0).random((500, 4)).astype(SINGLE)
+    compare(DenseRows(points), np.stack([points[0], points[0] + 100]))
+    assert numbers_of_steps == [1]
+
+
+@pytest.mark.parametrize("case", ["fine", "not a number", "infinite"])
+@pytest.mark.filterwarnings("ignore:invalid value")
+def test_sums_that_are_not_exact_are_left_to_plain_steps(
+    case: str, numbers_of_steps: list[int]
+) -> None:
+    points = np.random.default_rng(0).random((500, 4)).astype(SINGLE)
+    points[321, 2] = {"fine": 1e-20 / 3.0, "not a number": np.nan, "infinite": np.inf}[case]
+    taken = stepping.steps_in_a_call(DenseRows(points), points[:2].copy(), 3, 0.0)
+    assert numbers_of_steps == [0]
+    single = lloyd_steps.portable(DenseRows(points), points[:2].copy(), 1, 0.0, xp=np)
+    assert_array_equal(taken.totals.sums[0], single.totals.sums[0])
+
+
+@pytest.mark.parametrize("case", ["weights", "float64", "another order", "three clusters"])
+def test_other_rows_take_plain_steps(case: str, numbers_of_steps: list[int]) -> None:
+    points = np.random.default_rng(0).random((500, 4)).astype(SINGLE)
+    weights = np.ones(500, SINGLE) if case == "weights" else None
+    points = points.astype(np.float64) if case == "float64" else points
+    points = np.asfortranarray(points) if case == "another order" else points
+    n_clusters = 3 if case == "three clusters" else 2
+    compare(DenseRows(points, weights), np.ascontiguousarray(points[:n_clusters]))
+    assert numbers_of_steps == []
