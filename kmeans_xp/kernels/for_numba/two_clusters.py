@@ -23,7 +23,7 @@ from kmeans_xp.kernels.for_numba.compiled import (
     compiled,
     inline,
 )
-from kmeans_xp.kernels.for_numba.emitted.memory import new_numbers
+from kmeans_xp.kernels.for_numba.emitted.memory import new_numbers, numbers_in
 from kmeans_xp.kernels.for_numba.emitted.pair_vectors import (
     ROWS_AT_A_TIME,
     add_chosen,
@@ -101,6 +101,25 @@ def prepare_pair(groups, biases, n_features, apart, numbers):
     numbers[LIMIT] = limit if is_small else -1.0
 
 
+@inline
+def _label_measured(products, squares, pair, labels, flags):
+    """Write the labels of a part's rows; flag those in doubt, and return their number."""
+    shift, slope, base, limit = pair[SHIFT], pair[SLOPE], pair[BASE], pair[LIMIT]
+    n_rows, n_doubtful = len(labels), 0
+    products = numbers_in(products, ROWS_AT_A_TIME, n_rows)
+    squares = numbers_in(squares, ROWS_AT_A_TIME, n_rows)
+    # Simple enough that vectors hold several rows.
+    for row in range(n_rows):
+        difference, sq_length = np.float64(products[row]) + shift, np.float64(squares[row])
+        doubt, size = slope * np.sqrt(sq_length) + base, abs(difference)
+        # Comparisons with what is not a number are False.
+        is_sure = (doubt < size) & (size < np.inf) & (sq_length <= limit)
+        labels[row] = difference > 0.0
+        flags[row] = not is_sure
+        n_doubtful += not is_sure
+    return n_doubtful
+
+
 _PAIRS = (
     *(ROWS, COUNT, COUNT, NUMBERS, COUNT, NUMBERS, NUMBERS, NUMBERS),
     *(COUNT, FLAG, RESULTS, SUMS, LABEL_RESULTS, TOTALS),
@@ -138,26 +157,26 @@ def label_pairs(
     size = _PART_BYTES // (n_features * points.itemsize)
     size = min(max(ROWS_AT_A_TIME, size - size % ROWS_AT_A_TIME), n_rows)
     # Allocated once: a part takes only about a microsecond.
-    found = new_numbers(2 * ROWS_AT_A_TIME, points)
+    products = new_numbers(size + ROWS_AT_A_TIME, points)
+    squares, flags = new_numbers(size + ROWS_AT_A_TIME, points), new_numbers(size, np.uint8)
     left, right = new_numbers(size, np.int64), new_numbers(size, np.int64)
     # A part stays in the first-level cache until it is added.
     for start in range(0, n_rows, size):
         stop = min(start + size, n_rows)
-        n_done, n_doubtful = start, 0
-        while n_done < stop:
+        for row_here in range(start, stop, ROWS_AT_A_TIME):
             # The last rows are measured with some before them.
-            at = min(n_done, stop - ROWS_AT_A_TIME)
-            measure_pair(points, first + at, factors, row + at, origin, apart, n_features, found)
-            for number in range(n_done - at, ROWS_AT_A_TIME):
-                difference = np.float64(found[number]) + pair[SHIFT]
-                sq_length = np.float64(found[ROWS_AT_A_TIME + number])
-                doubt = pair[SLOPE] * np.sqrt(sq_length) + pair[BASE]
-                labels[at + number] = difference > 0.0
-                # Comparisons with what is not a number are False.
-                if not (doubt < abs(difference) < np.inf and sq_length <= pair[LIMIT]):
-                    left[n_doubtful] = at + number
-                    n_doubtful += 1
-            n_done = at + ROWS_AT_A_TIME
+            at = min(row_here, stop - ROWS_AT_A_TIME)
+            measure_pair(
+                *(points, first + at, factors, row + at, origin, apart, n_features),
+                *(products, squares, at - start + ROWS_AT_A_TIME),
+            )
+        found = numbers_in(labels, start, stop - start)
+        n_doubtful = _label_measured(products, squares, pair, found, flags)
+        if n_doubtful > 0:
+            n_doubtful = 0
+            for number in range(stop - start):
+                left[n_doubtful] = start + number
+                n_doubtful += flags[number]
         n_in_doubt += n_doubtful
         if n_in_doubt * _ROWS_A_DOUBT > n_rows:
             pair[N_DONE] = start

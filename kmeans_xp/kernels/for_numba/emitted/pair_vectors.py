@@ -50,25 +50,31 @@ def measure_pair(
     origin: _Array,
     apart: _Array,
     n_features: Any,
-    found: _Array,
+    products: _Array,
+    squares: _Array,
+    at: Any,
 ) -> None:
-    """Write ``x . apart`` of some rows, and then their ``x . x``, in the order of lanes.
+    """Write ``x . apart`` and ``x . x`` of some rows, in the order of lanes, from ``at`` on.
 
     x is factor * row - origin. The rows' factors begin at ``factors[factor_at]``; all are 1 if
     there are none.
     """
     builder, numbers = code.builder, range(ROWS_AT_A_TIME)
     rows = [points.row(builder.add(first, _I64(number))) for number in numbers]
+
+    def measure(scales: list[Any] | None) -> None:
+        found = _measured(code, points, rows, scales, origin, apart, n_features)
+        for half, target in enumerate((products, squares)):
+            lanes = [half * ROWS_AT_A_TIME + number for number in numbers]
+            code.store(code.shuffle(found, found, lanes), target.at(at))
+
     is_scaled = builder.icmp_signed(">", factors.length, _I64(0))
     with builder.if_else(is_scaled) as (scaled, plain):
         with scaled:
-            scales = [
-                code.splat(builder.load(factors.at(builder.add(factor_at, _I64(number)))))
-                for number in numbers
-            ]
-            _measure(code, points, rows, scales, origin, apart, n_features, found)
+            places = [factors.at(builder.add(factor_at, _I64(number))) for number in numbers]
+            measure([code.splat(builder.load(place)) for place in places])
         with plain:
-            _measure(code, points, rows, None, origin, apart, n_features, found)
+            measure(None)
 
 
 @_vector_code
@@ -82,11 +88,12 @@ def measure_chosen(
     n_features: Any,
     found: _Array,
 ) -> None:
-    """Do as ``measure_pair`` with the rows ``chosen[first]`` and on, which are not scaled."""
+    """Write products and then squares of rows ``chosen[first]`` and on, which are not scaled."""
     builder, numbers = code.builder, range(ROWS_AT_A_TIME)
     places = [chosen.at(builder.add(first, _I64(number))) for number in numbers]
     rows = [points.row(builder.load(place)) for place in places]
-    _measure(code, points, rows, None, origin, apart, n_features, found, are_neighbours=False)
+    measured = _measured(code, points, rows, None, origin, apart, n_features, are_neighbours=False)
+    code.store(measured, found.at(_I64(0)))
 
 
 @_vector_code
@@ -110,7 +117,7 @@ def _fetch(code: _Code, pointer: Any, level: int = 1) -> None:
     code.builder.call(fetch, [pointer, i32(0), i32(4 - level), i32(1)])
 
 
-def _measure(
+def _measured(
     code: _Code,
     points: _Array,
     rows: list[Any],
@@ -118,9 +125,9 @@ def _measure(
     origin: _Array,
     apart: _Array,
     n_features: Any,
-    found: _Array,
     are_neighbours: bool = True,
-) -> None:
+) -> Any:
+    """Return ``x . apart`` of the rows, and then their ``x . x``, in one vector."""
     builder, n_rows = code.builder, len(rows)
     ahead = builder.mul(points.row_numbers, _I64(_ROWS_AHEAD))
 
@@ -147,7 +154,7 @@ def _measure(
         sums,
         lambda i, s: add(i, s, lambda pointer: code.load_first(pointer, left)),
     )
-    code.store(_totals(code, sums), found.at(_I64(0)))
+    return _totals(code, sums)
 
 
 @functools.partial(_vector_code, result=types.boolean)
