@@ -301,6 +301,29 @@ def test_candidates_that_may_be_nearer(width: int) -> None:
 
 @needs_products
 @pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("n_features", [1, 64, 67, 512])
+def test_products_of_codes_and_two_planes(n_features: int, dtype: str) -> None:
+    rng = np.random.default_rng(7)
+    n_rows, width = 3 * code_vectors.PLANE_ROWS, -(-n_features // 64) * 64
+    most, plane = 2 * code_vectors.CENTRE**2 - 1, 2 * code_vectors.CENTRE
+    rows = rng.integers(-127, 128, (n_rows, width)).astype(np.int8)  # with whatever fills them
+    rows[:2, :n_features] = [[127], [-127]]
+    there = rng.integers(-most, most + 1, n_features)
+    there[: n_features // 2] = most
+    planes = np.zeros((2, width), np.uint8)
+    planes[:, :n_features] = np.divmod(there + most + 1, plane)
+    scales = (2.0 ** rng.integers(-4, 5, n_rows)).astype(dtype)
+    here = rows[:, :n_features].astype(np.int64)
+    products, sums = np.empty(n_rows, dtype), here.sum(axis=1).astype(np.int32)
+    for row in range(0, n_rows, code_vectors.PLANE_ROWS):
+        called(code_vectors.measure_planes)(
+            products, rows.ravel(), row, width, scales, sums, planes.ravel()
+        )
+    assert_array_equal(products, (here @ there * scales.astype(np.float64)).astype(dtype))
+
+
+@needs_products
+@pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("n_features", WIDTHS)
 def test_rows_on_axes_and_what_is_left(n_features: int, dtype: str) -> None:
     rng = np.random.default_rng(6)

@@ -20,6 +20,11 @@ from tests.certified_problems import KINDS, problem_of
 
 pytest.importorskip("numba", reason="about kernels that numba compiles")
 
+from kmeans_xp.kernels.for_numba.emitted.code_vectors import HAS_PRODUCTS
+
+if not HAS_PRODUCTS:
+    pytest.skip("the processor multiplies no bytes", allow_module_level=True)
+
 from kmeans_xp.kernels.for_numba import pair_bounds, tiling
 
 Host = NDArray[Any]
@@ -127,15 +132,6 @@ def test_sums_that_are_not_exact_go_on_from_the_first_row_that_moves() -> None:
         assert bounds.labels is not None
         assert (bounds.labels[[70, 999]] == (about < 0.0)).all()
     assert not are_exact(bounds)
-
-
-def test_without_products_of_bytes_steps_are_plain(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pair_bounds, "HAS_PRODUCTS", False)
-    points = np.random.default_rng(0).standard_normal((500, 96)).astype(np.float32)
-    rows, bounds = DenseRows(points), Bounds()
-    totals = bounded_step(rows, points[:2].copy(), bounds, xp=xp)
-    assert totals.sums.tobytes() == lloyd_step(rows, points[:2], xp=xp).sums.tobytes()
-    assert bounds.labels is None
 
 
 def test_where_nothing_moves_few_rows_are_measured() -> None:

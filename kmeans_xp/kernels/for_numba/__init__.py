@@ -12,7 +12,6 @@ from kmeans_xp.kernels.for_numba import (
     halves,
     kept_trials,
     measuring,
-    pair_bounds,
     problems,
     runs,
     seeding,
@@ -38,7 +37,7 @@ from kmeans_xp.kernels.for_numba import (
 from kmeans_xp.kernels.for_numba.emitted.code_vectors import HAS_PRODUCTS
 
 if HAS_PRODUCTS:  # what it compiles to are instructions of such processors
-    from kmeans_xp.kernels.for_numba import certified  # noqa: F401
+    from kmeans_xp.kernels.for_numba import certified, pair_bounds  # noqa: F401
 
 __all__ = [
     "assignment",
@@ -47,7 +46,6 @@ __all__ = [
     "halves",
     "kept_trials",
     "measuring",
-    "pair_bounds",
     "problems",
     "runs",
     "seeding",

@@ -13,7 +13,6 @@ from typing import Any
 import numpy as np
 from numba import types
 
-from kmeans_xp.devices import namespace_of
 from kmeans_xp.kernels.for_numba.assignment import (
     Groups,
     has_own_totals,
@@ -34,7 +33,6 @@ from kmeans_xp.kernels.for_numba.compiled import (
     compiled,
     inline,
 )
-from kmeans_xp.kernels.for_numba.emitted.code_vectors import HAS_PRODUCTS
 from kmeans_xp.kernels.for_numba.emitted.memory import matrix_in, new_numbers, numbers_in
 from kmeans_xp.kernels.for_numba.emitted.pair_vectors import (
     fetch_row,
@@ -321,8 +319,6 @@ def reading_few_rows(rows: DenseRows, centroids: Floats, bounds: Bounds) -> Any:
         return NotImplemented
     if len(points) < ROWS_AT_A_TIME or not has_own_totals(2, rows.n_features):
         return NotImplemented
-    if not HAS_PRODUCTS:
-        return bounded_step.portable(rows, centroids, bounds, xp=namespace_of(centroids))
     kept = bounds.kept
     if not (isinstance(kept, _Kept) and kept.fits(rows)):
         kept = _Kept(rows)
