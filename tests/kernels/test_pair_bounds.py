@@ -33,6 +33,21 @@ N_ROUNDS = 6
 SMOOTH = np.linspace(1.0, 0.02, 128)
 
 
+@pytest.fixture(autouse=True, scope="module")
+def _compiled() -> None:
+    for dtype in (np.float32, np.float64):
+        pair_bounds._step_tasks[np.dtype(dtype)]
+
+
+def test_steps_are_plain_until_compiling_pays(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pair_bounds._step_tasks, "pays", lambda *_: False)
+    points = np.random.default_rng(0).standard_normal((500, 96)).astype(np.float32)
+    rows, bounds = DenseRows(points), Bounds()
+    totals = bounded_step(rows, points[:2].copy(), bounds, xp=xp)
+    assert totals.sums.tobytes() == lloyd_step(rows, points[:2], xp=xp).sums.tobytes()
+    assert bounds.labels is None
+
+
 def steps(rows: DenseRows, pair: Host, n_steps: int) -> tuple[list[int], Bounds]:
     """Compare steps with plain ones; return how many rows each measures."""
     bounds, n_measured = Bounds(), []
