@@ -103,6 +103,7 @@ def run_exact_steps(
             matrix_in(sums, number * 2 * n_features, 2, n_features),
             numbers_in(mass, number * 2, 2),
             before,
+            False,
             new,
             numbers_in(signals, number * signals.shape[1], signals.shape[1]),
         )
