@@ -9,7 +9,7 @@ from numpy.testing import assert_array_equal
 from numpy.typing import NDArray
 
 from kmeans_xp import config_context
-from kmeans_xp.kernels import DenseRows, lloyd_steps
+from kmeans_xp.kernels import DenseRows, lloyd_steps, means_on_sphere, update_centroids
 
 pytest.importorskip("numba", reason="about what it compiles")
 
@@ -37,9 +37,9 @@ def numbers_of_steps(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]:
 
 def compare(rows: DenseRows, pair: Host, tol: float = 0.0) -> int:
     """Compare steps in a call with single ones, and return their number."""
-    taken, before = stepping.steps_in_a_call(rows, pair, 20, tol), pair
+    taken, before = stepping.steps_in_a_call(rows, pair, 20, tol, update_centroids), pair
     for number in range(len(taken.update.signals)):
-        totals, update = lloyd_steps.portable(rows, before, 1, 0.0, xp=np)
+        totals, update = lloyd_steps.portable(rows, before, 1, 0.0, update_centroids, xp=np)
         for each, single in zip((*taken[0], *taken[1]), (*totals, *update), strict=True):
             assert each[number].tobytes() == single[0].tobytes()
         before = update.centroids[0]
@@ -65,6 +65,15 @@ def test_of_equal_scores_the_first_wins(numbers_of_steps: list[int]) -> None:
     assert numbers_of_steps == [n_taken]
 
 
+def test_means_on_a_sphere_are_not_plain_ones(numbers_of_steps: list[int]) -> None:
+    points = np.random.default_rng(0).standard_normal((500, 4)).astype(SINGLE)
+    points /= np.sqrt(2 * np.square(points).sum(axis=1, keepdims=True))
+    taken = stepping.steps_in_a_call(DenseRows(points), points[:2].copy(), 3, 0.0, means_on_sphere)
+    assert numbers_of_steps == []
+    lengths = np.square(taken.update.centroids).sum(axis=2)
+    np.testing.assert_allclose(lengths, 0.5, rtol=1e-6)
+
+
 def test_a_step_that_leaves_a_cluster_empty_is_the_last(numbers_of_steps: list[int]) -> None:
     points = np.random.default_rng(0).random((500, 4)).astype(SINGLE)
     compare(DenseRows(points), np.stack([points[0], points[0] + 100]))
@@ -78,9 +87,10 @@ def test_sums_that_are_not_exact_are_left_to_plain_steps(
 ) -> None:
     points = np.random.default_rng(0).random((500, 4)).astype(SINGLE)
     points[321, 2] = {"fine": 1e-20 / 3.0, "not a number": np.nan, "infinite": np.inf}[case]
-    taken = stepping.steps_in_a_call(DenseRows(points), points[:2].copy(), 3, 0.0)
+    rows, pair = DenseRows(points), points[:2].copy()
+    taken = stepping.steps_in_a_call(rows, pair, 3, 0.0, update_centroids)
     assert numbers_of_steps == [0]
-    single = lloyd_steps.portable(DenseRows(points), points[:2].copy(), 1, 0.0, xp=np)
+    single = lloyd_steps.portable(rows, pair, 1, 0.0, update_centroids, xp=np)
     assert_array_equal(taken.totals.sums[0], single.totals.sums[0])
 
 
