@@ -130,6 +130,7 @@ JAX_TESTS = (
     "test_lent.py or test_devices.py"
     " or test_kernels.py and (tile_borders or between_equal_centroids or memory_layout)"
     " or (test_kmeans.py or test_mini_batch_kmeans.py) and (same_seed or results_are_of)"
+    " or test_pickles.py and (numpy_arrays_alone or without_the_library)"
 )
 
 
@@ -201,8 +202,8 @@ def array_api_strict(session: nox.Session) -> None:
 @nox.session(default=False, venv_backend="virtualenv")
 def torch(session: nox.Session) -> None:
     """The tests of array code on PyTorch."""
-    _install(session, "-e", ".[test]", "torch==2.13.0")
-    _library_tests(session, "torch", *ARRAY_TESTS)
+    _install(session, "-e", ".[test]", "skops", "torch==2.13.0")
+    _library_tests(session, "torch", *ARRAY_TESTS, "tests/test_interop.py")
     if EVERY_CASE:  # by day, arrays of array-api-strict show the same
         _sklearn_suite(session, "--arrays", "torch", *SKLEARN_KMEANS)
 

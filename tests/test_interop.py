@@ -15,7 +15,9 @@ from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
+from conftest import Library
 from kmeans_xp import BisectingKMeans, KMeans, MiniBatchKMeans, accelerate
+from tests.assertions import assert_at_home
 from tests.datasets import blobs, positive_weights
 
 ESTIMATORS = [KMeans, MiniBatchKMeans, BisectingKMeans]
@@ -60,6 +62,20 @@ def test_skops_needs_to_trust_the_estimators_class_alone(
     assert untrusted == [f"{estimator_class.__module__}.{estimator_class.__name__}"]
     loaded = skops_io.load(tmp_path / "model.skops", trusted=untrusted)
     np.testing.assert_array_equal(loaded.predict(HOST), model.labels_)
+
+
+@pytest.mark.parametrize("estimator_class", ESTIMATORS)
+def test_skops_brings_arrays_back_to_their_library(estimator_class: Any, library: Library) -> None:
+    skops_io = needed("skops.io")
+    points = library.asarray(HOST, "float32")
+    model = estimator_class(5, random_state=0).fit(points)
+    data = skops_io.dumps(model)
+    untrusted = skops_io.get_untrusted_types(data=data)
+    assert untrusted == [f"{estimator_class.__module__}.{estimator_class.__name__}"]
+    loaded = skops_io.loads(data, trusted=untrusted)
+    assert_at_home(loaded.cluster_centers_, library, "float32", (5, 3))
+    labels = library.to_host(loaded.predict(points))
+    np.testing.assert_array_equal(labels, library.to_host(model.labels_))
 
 
 @pytest.mark.parametrize("estimator_class", [KMeans, MiniBatchKMeans])

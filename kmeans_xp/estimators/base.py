@@ -521,7 +521,7 @@ class BaseKMeans(
         return loaded if device is None else loaded.to_device(device)
 
     def __getstate__(self) -> dict[str, Any]:
-        """Return the state to pickle, without arrays that only a GPU could load."""
+        """Return the state to pickle, with NumPy arrays, which load anywhere."""
         return on_host(super().__getstate__())
 
     def __setstate__(self, state: dict[str, Any]) -> None:

@@ -1,49 +1,32 @@
-"""Pickles of estimators with arrays on a GPU, which load also on machines without one."""
+"""Pickles of estimators hold NumPy arrays, and so load without the library of the fit."""
 
 from typing import Any
 
-from kmeans_xp.devices import (
-    DeviceUnavailableError,
-    bring,
-    choose,
-    device_of,
-    is_array,
-    library_of,
-    namespace_of,
-    to_host,
-)
+from kmeans_xp.devices import is_array, is_host_array
+from kmeans_xp.devices.homes import back_home, without_library
 
 __all__ = ["as_they_lay", "on_host"]
 
-#: key of the arrays' devices in a pickled state
-_DEVICES = "_pickled_devices"
+#: key of the arrays' libraries and devices in a pickled state
+_HOMES = "_pickled_homes"
 
 
 def on_host(state: dict[str, Any]) -> dict[str, Any]:
-    """Copy arrays that need their device to the host, and note which CUDA device held them."""
-    away = {name: value for name, value in state.items() if _is_bound_to_device(value)}
+    """Replace arrays of other libraries by NumPy's, and note where they lay."""
+    away = {
+        name: without_library(value)
+        for name, value in state.items()
+        if is_array(value) and not is_host_array(value)
+    }
     if not away:
         return state
-    devices = {
-        name: f"cuda:{device_of(value).id}"
-        for name, value in away.items()
-        if library_of(namespace_of(value)).on_accelerator
-    }
-    return {**state, **{name: to_host(value) for name, value in away.items()}, _DEVICES: devices}
+    hosts = {name: host for name, (host, _) in away.items()}
+    return {**state, **hosts, _HOMES: {name: home for name, (_, home) in away.items()}}
 
 
 def as_they_lay(state: dict[str, Any]) -> dict[str, Any]:
-    """Copy arrays back to their device; leave them on the host if it cannot be used here."""
+    """Bring arrays back to their library and device; leave them NumPy's if it cannot be used."""
     state = dict(state)
-    for name, device in state.pop(_DEVICES, {}).items():
-        try:
-            placement = choose(state[name], device)
-        except DeviceUnavailableError:
-            continue
-        with placement.working():
-            state[name] = bring(state[name], placement)
+    for name, home in state.pop(_HOMES, {}).items():
+        state[name] = back_home(state[name], home)
     return state
-
-
-def _is_bound_to_device(value: Any) -> bool:
-    return is_array(value) and not library_of(namespace_of(value)).pickles_load_anywhere

@@ -122,6 +122,17 @@ def test_what_a_fit_keeps_for_itself_goes_on_by_the_librarys_own_kernels(
 
 
 @of_host_libraries
+def test_pickles_come_back_to_the_library(library: Library) -> None:
+    X = library.asarray(HOST)
+    model = KMeans(5, random_state=0).fit(X)
+    again = pickle.loads(pickle.dumps(model))
+    assert_at_home(again.cluster_centers_, library, "float32", (5, 6))
+    assert_at_home(again.labels_, library, "int32", (3000,))
+    labels = library.to_host(again.predict(X))
+    np.testing.assert_array_equal(labels, library.to_host(model.labels_))
+
+
+@of_host_libraries
 def test_rows_are_seen_where_they_lie(library: Library) -> None:
     X = library.asarray(HOST)
     assert address(lent(X)) == address(X)
@@ -246,6 +257,7 @@ def test_arrays_of_mlx_of_any_layout_and_dtype_are_taken(library: Library) -> No
     for name, (X, host, dtype) in cases.items():
         model, expected = (KMeans(5, random_state=0).fit(rows) for rows in (X, host))
         assert model.cluster_centers_.dtype == dtype, name
+        assert pickle.loads(pickle.dumps(model)).cluster_centers_.dtype == dtype, name
         where = "a copy in float32" if name == "bfloat16" else "the same memory"
         assert model.device_reason_.endswith(f"numpy's kernels compute in {where}")
         for one in ("labels_", "cluster_centers_"):

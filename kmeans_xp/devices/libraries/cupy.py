@@ -49,7 +49,7 @@ class CuPy(Library):
     on_accelerator = True
     uploads_ahead = True
     flushes_subnormals = True  # it compiles with -ftz=true
-    pickles_load_anywhere = False  # only on a GPU
+    namespace_name = "array_api_compat.cupy"
 
     def to_host(self, array: Any) -> Host:
         """Return a copy on the host."""

@@ -13,7 +13,6 @@ class Dpnp(Library):
     """Works on devices with queues; the host may be one of them."""
 
     out_of_memory = ("USMAllocationError",)
-    pickles_load_anywhere = False  # dpnp has no pickles
 
     def to_host(self, array: Any) -> Host:
         """Return a copy on the host; dpnp never makes one implicitly."""

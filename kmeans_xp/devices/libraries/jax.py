@@ -20,6 +20,7 @@ _SOONER_COPIED = 2**16
 class Jax(Library):
     """Has arrays that cannot be written to, and tracers, which hold no numbers yet."""
 
+    namespace_name = "jax.numpy"
     out_of_memory = ("RESOURCE_EXHAUSTED",)
     flushes_subnormals = True  # XLA does so, on CPUs too
 

@@ -43,8 +43,8 @@ class Library:
     uploads_ahead = False
     #: whether it lacks too much of the Array API for the portable kernels
     needs_lender = False
-    #: whether a pickle of its arrays loads wherever the library can be imported
-    pickles_load_anywhere = True
+    #: the module of its Array API namespace, if that is not the library itself
+    namespace_name: str | None = None
     #: words in its errors when memory runs out, where these are not MemoryErrors
     out_of_memory: tuple[str, ...] = ()
 
@@ -55,6 +55,16 @@ class Library:
     def module(self) -> Any:
         """The library itself."""
         return importlib.import_module(self.name)
+
+    @functools.cached_property
+    def namespace(self) -> Any:
+        """Its Array API namespace."""
+        return importlib.import_module(self.namespace_name or self.name)
+
+    def device_named(self, name: str, xp: Any) -> Any:
+        """Return the device that is called so, or None, which is the default one."""
+        found = (each for each in xp.__array_namespace_info__().devices() if str(each) == name)
+        return next(found, None)
 
     def device(self, array: Any) -> Any:
         """Return an array's device, in the library's own terms."""

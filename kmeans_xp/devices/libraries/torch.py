@@ -15,11 +15,20 @@ __all__ = ["Torch"]
 class Torch(Library):
     """Has gradients, no read-only tensors, and its own CUDA streams."""
 
+    namespace_name = "array_api_compat.torch"
     out_of_memory = ("OutOfMemoryError", "can't allocate memory")
 
     def device(self, array: Any) -> Any:
         """Return the device of a tensor."""
         return array.device
+
+    def device_named(self, name: str, xp: Any) -> Any:
+        """Return the device that is called so, or None, which is the default one."""
+        # To list its devices, array-api-compat tries all kinds, and torch warns of some.
+        try:
+            return self.module.empty(0, device=name).device
+        except (AssertionError, RuntimeError):  # a build without that kind; a machine without it
+            return None
 
     def settled(self, array: Any) -> Any:
         """Return a tensor of the same memory without its gradient."""
