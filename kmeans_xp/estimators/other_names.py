@@ -20,7 +20,7 @@ _OTHERS: dict[str, tuple[str, str]] = {
     "gpu": ("faiss", 'device="cuda"'),
     "handle": ("cuML", "nothing to set: work is queued on the current stream of X's device"),
     "max_samples_per_batch": ("cuML", "nothing to set: tiles follow from the shapes"),
-    "n_jobs": ("an older scikit-learn", "config_context(n_threads=...) or set_config"),
+    "n_jobs": ("an older scikit-learn", "with config_context(n_threads=...)"),
     "niter": ("faiss", "max_iter"),
     "nredo": ("faiss", "n_init"),
     "output_type": ("cuML", "nothing to set: results are of X's library, on X's device"),

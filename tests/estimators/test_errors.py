@@ -1,6 +1,7 @@
 """What cannot be clustered is refused: one clear error, before any work, and nothing is changed."""
 
 import copy
+import inspect
 import re
 from collections.abc import Callable
 from functools import partial
@@ -13,6 +14,7 @@ import scipy.sparse
 from sklearn.exceptions import NotFittedError
 from sklearn.utils._param_validation import Interval
 
+import kmeans_xp
 from conftest import Library
 from kmeans_xp import (
     BisectingKMeans,
@@ -27,6 +29,7 @@ from kmeans_xp import (
     open_rows,
 )
 from kmeans_xp.devices import DeviceUnavailableError, availability, placement
+from kmeans_xp.estimators.other_names import _OTHERS
 from kmeans_xp.metrics import silhouette_score
 from tests.assertions import assert_at_home
 from tests.datasets import blobs, cloud
@@ -646,7 +649,7 @@ def test_sparse_rows_that_point_outside_of_themselves_are_refused(damage: Any) -
         ("max_samples_per_batch", "tiles follow from the shapes"),
         ("handle", "current stream"),
         ("spherical", 'metric="cosine"'),
-        ("n_jobs", "n_threads"),
+        ("n_jobs", r"config_context\(n_threads=...\)"),
     ],
 )
 @pytest.mark.parametrize("estimator", [KMeans, MiniBatchKMeans, BisectingKMeans])
@@ -659,3 +662,16 @@ def test_parameters_of_other_libraries_are_told_what_they_are_here(
         estimator(**{name: 1})
     with pytest.raises(TypeError, match="unexpected keyword argument 'nonsense'"):
         estimator(nonsense=1)
+
+
+@pytest.mark.parametrize("other", _OTHERS)
+def test_what_is_told_instead_exists(other: str) -> None:
+    _, instead = _OTHERS[other]
+    called = re.findall(r"(\w+)\(", instead)
+    known = {*inspect.signature(KMeans).parameters, *called}
+    for name in called:
+        assert name in kmeans_xp.__all__
+        known |= inspect.signature(getattr(kmeans_xp, name)).parameters.keys()
+    named = re.findall(r"\w+(?==)|[a-z]+_\w+", instead)
+    assert set(named) <= known
+    assert called or named or instead.startswith("nothing to set")
