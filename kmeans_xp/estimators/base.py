@@ -377,7 +377,8 @@ class BaseKMeans(
         centred : bool, default=False
             Return a pipeline of two steps: the first subtracts the mean of the fitted rows, the
             second has the centroids relative to that mean. Its labels then equal those of
-            ``predict``, also for float32 rows far from zero and after conversion to ONNX.
+            ``predict``, also for float32 rows far from zero and after conversion to ONNX. It takes
+            dense rows only, also after a fit of sparse ones.
 
         Returns
         -------
@@ -392,6 +393,12 @@ class BaseKMeans(
         See Also
         --------
         from_sklearn : The opposite conversion.
+
+        Notes
+        -----
+        Scikit-learn has no ``size_min`` and ``size_max``: they are left out. ``predict`` ignores
+        them anyway, but ``fit`` of the returned estimator sets no bounds. ``device`` is left out
+        too. ``init`` "auto" and "k-means||" become "k-means++".
         """
         check_flag("centred", centred)
         check_is_fitted(self)

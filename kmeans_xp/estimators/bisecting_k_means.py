@@ -345,7 +345,8 @@ class BisectingKMeans(BaseKMeans):
             else:
                 children.append((len(nodes), len(nodes) + 1))
                 nodes += [node.left, node.right]
-        centroids = np.stack([node.center for node in nodes])
+        # The root of rows in a SciPy matrix is a matrix of one row.
+        centroids = np.stack([np.asarray(node.center).ravel() for node in nodes])
         if origin is None:
             # Nodes are relative to the mean of dense rows, and to zero of sparse ones.
             origin = getattr(theirs, "_X_mean", np.zeros_like(state["_origin"]))

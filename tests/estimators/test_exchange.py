@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import sklearn.cluster
 from numpy.testing import assert_array_equal
-from scipy.sparse import csr_array
+from scipy.sparse import csr_array, csr_matrix
 from sklearn.exceptions import NotFittedError
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
@@ -68,6 +68,19 @@ def test_a_centred_pipeline_is_exact_both_ways(
     assert again.score(points) == ours.score(points)
 
 
+@parametrized
+def test_the_plain_form_takes_sparse_rows_and_the_centred_one_does_not(
+    estimator_class: Any,
+) -> None:
+    points = csr_array(np.where(HOST > 30.0, HOST, 0.0))
+    ours = estimator_class(5, random_state=0).fit(points)
+    assert_array_equal(ours.to_sklearn().predict(points), ours.labels_)
+    pipeline = ours.to_sklearn(centred=True)
+    assert_array_equal(pipeline.predict(points.toarray()), ours.labels_)
+    with pytest.raises(ValueError, match="Cannot center sparse"):
+        pipeline.predict(points)
+
+
 def test_names_of_features_go_both_ways() -> None:
     pd = pytest.importorskip("pandas")
     frame = pd.DataFrame(HOST, columns=["a", "b", "c"])
@@ -88,11 +101,15 @@ def test_mini_batches_go_on() -> None:
     assert ours.n_steps_ == theirs.n_steps_ == 2
 
 
-def test_a_tree_of_sparse_rows_comes_here() -> None:
-    points = csr_array(np.where(HOST > 30.0, HOST, 0.0))
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("kind", [csr_array, csr_matrix])
+def test_a_tree_of_sparse_rows_comes_here(kind: Any, dtype: type) -> None:
+    points = kind(np.where(HOST > 30.0, HOST, 0.0).astype(dtype))
     theirs = sklearn.cluster.BisectingKMeans(6, random_state=0).fit(points)
     ours = BisectingKMeans.from_sklearn(theirs)
     assert_array_equal(ours.predict(points), theirs.labels_)
+    assert type(ours._node_centroids) is np.ndarray
+    assert_array_equal(ours.to_sklearn().predict(points), theirs.labels_)
 
 
 @parametrized
