@@ -163,10 +163,11 @@ def lint(session: nox.Session) -> None:
 
 @nox.session
 def types(session: nox.Session) -> None:
-    """Static types (mypy, strict)."""
-    packages = ("numpy", "pytest", "hypothesis", "rich", "typer")
+    """Static types (mypy, strict), and those that users of pyright see."""
+    packages = ("numpy", "pytest", "hypothesis", "rich", "typer", "scikit-learn", "scipy")
     _install(session, *nox.project.dependency_groups(PYPROJECT, "types"), *packages)
     session.run("mypy", *session.posargs)
+    session.run("pyright", "tests/typed_user.py")
 
 
 @nox.session

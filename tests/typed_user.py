@@ -1,9 +1,13 @@
-"""Code as users write it, for type checkers: arrays come out as they went in. Never run."""
+"""Code as users write it, for type checkers: arrays come out of the library that they are of.
+
+Never run. mypy and pyright check it.
+"""
 
 from typing import Any, assert_type
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.sparse import csr_array, csr_matrix
 
 from kmeans_xp import (
     BisectingKMeans,
@@ -11,9 +15,11 @@ from kmeans_xp import (
     MiniBatchKMeans,
     assign,
     k_means,
+    k_means_batched,
     kmeans_parallel,
     kmeans_plusplus,
     lloyd,
+    open_rows,
 )
 from kmeans_xp.estimators.functions import Clustering
 
@@ -42,10 +48,41 @@ class Frame:
 def on_numpy(X: NDArray[np.float32]) -> None:
     model = KMeans(n_clusters=3, random_state=0).fit(X)
     assert_type(model, KMeans)
-    assert_type(model.predict(X), NDArray[np.float32])
-    assert_type(model.transform(X), NDArray[np.float32])
+    assert_type(model.predict(X), NDArray[np.int32])
+    assert_type(MiniBatchKMeans(3).fit_predict(X), NDArray[np.int32])
+    assert_type(model.transform(X), NDArray[Any])
     assert_type(model.inertia_, float)
     assert_type(model.n_iter_, int)
+
+
+def functions_on_numpy(X: NDArray[np.float32]) -> None:
+    assert_type(k_means(X, 3), tuple[NDArray[Any], NDArray[np.int32], float])
+    centroids, labels, _, _ = k_means(X, 3, return_n_iter=True)
+    assert_type((centroids, labels), tuple[NDArray[Any], NDArray[np.int32]])
+    assert_type(kmeans_plusplus(X, 3), tuple[NDArray[Any], NDArray[np.int64]])
+    assert_type(kmeans_parallel(X, 3), tuple[NDArray[Any], NDArray[np.int64]])
+    labels = lloyd(X, centroids).labels
+    labels = assign(X, centroids).labels
+    solved = k_means_batched(X, 3)
+    assert_type((solved.inertia, solved.n_iter), tuple[NDArray[Any], NDArray[Any]])
+
+
+def on_blocks(path: str) -> None:
+    rows = open_rows(path)
+    model = KMeans(3).fit(rows)
+    assert_type(model.predict(rows), NDArray[np.int32])
+    assert_type(model.predict(rows, out="labels.npy"), NDArray[np.int32])
+    assert_type(model.transform(rows), NDArray[Any])
+    assert_type(k_means(rows, 3), tuple[NDArray[Any], NDArray[np.int32], float])
+    assert_type(kmeans_plusplus(rows, 3), tuple[NDArray[Any], NDArray[np.int64]])
+    assert_type(kmeans_parallel(rows, 3), tuple[NDArray[Any], NDArray[np.int64]])
+    lloyd(rows, [[0.0]])  # type: ignore[call-overload]
+
+
+def on_sparse_rows(matrix: csr_matrix, array: csr_array) -> None:
+    assert_type(KMeans(3).fit_predict(matrix), Any)
+    assert_type(KMeans(3).fit(array).transform(array), Any)
+    kmeans_plusplus(matrix, 3)
 
 
 def on_a_device(X: DeviceArray) -> None:
@@ -57,9 +94,9 @@ def on_a_device(X: DeviceArray) -> None:
 
 
 def on_tables(frame: Frame) -> None:
-    assert_type(KMeans(3).fit_predict([[0.0, 1.0], [2.0, 3.0]]), NDArray[Any])
+    assert_type(KMeans(3).fit_predict([[0.0, 1.0], [2.0, 3.0]]), NDArray[np.int32])
     assert_type(KMeans(3).fit(frame).transform([[0.0, 1.0]]), NDArray[Any])
-    assert_type(KMeans(3).fit(frame).predict(frame), NDArray[Any])
+    assert_type(KMeans(3).fit(frame).predict(frame), NDArray[np.int32])
 
 
 def functions_on_a_device(X: DeviceArray, weights: DeviceArray) -> None:
@@ -78,6 +115,6 @@ def functions_on_a_device(X: DeviceArray, weights: DeviceArray) -> None:
 
 
 def functions_on_tables(frame: Frame, X: NDArray[np.float32]) -> None:
-    assert_type(kmeans_plusplus(frame, 2), tuple[NDArray[Any], NDArray[Any]])
+    assert_type(kmeans_plusplus(frame, 2), tuple[NDArray[Any], NDArray[np.int64]])
     assert_type(lloyd([[0.0], [1.0]], [[0.0]]).centroids, NDArray[Any])
     k_means(X, 3, n_clusters_max=4)  # type: ignore[call-overload]

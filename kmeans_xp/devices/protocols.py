@@ -3,7 +3,20 @@
 from collections.abc import Sequence
 from typing import Any, Protocol, TypeAlias, TypeVar
 
-__all__ = ["ArrayT", "SupportsArray", "SupportsColumns", "SupportsSparse", "Tabular"]
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = [
+    "ArrayT",
+    "Indices",
+    "Labels",
+    "Readable",
+    "SupportsArray",
+    "SupportsBlocks",
+    "SupportsColumns",
+    "SupportsSparse",
+    "Tabular",
+]
 
 
 class SupportsArray(Protocol):
@@ -21,7 +34,8 @@ class SupportsArray(Protocol):
         """Return a part."""
 
 
-class SupportsSparse(SupportsArray, Protocol):
+# Not a SupportsArray: to pyright, the shape of SciPy's ``csr_matrix`` cannot be read.
+class SupportsSparse(Protocol):
     """A sparse matrix or array: results for its rows are dense arrays of its library."""
 
     def tocsr(self) -> Any:
@@ -36,8 +50,28 @@ class SupportsColumns(Protocol):
         """Names of the features."""
 
 
+class SupportsBlocks(Protocol):
+    """Rows that ``open_rows`` opened: results for them are NumPy arrays."""
+
+    @property
+    def n_rows_known(self) -> int | None:
+        """Number of rows, or None before they are counted."""
+
+    def read(self) -> Any:
+        """Yield the blocks in row order."""
+
+
 #: an array; results are arrays of the same library
 ArrayT = TypeVar("ArrayT", bound=SupportsArray)
 
-#: what becomes a NumPy array
-Tabular: TypeAlias = Sequence[Any] | SupportsColumns
+#: what is a NumPy array or becomes one. Results are NumPy arrays, mostly of another dtype
+Tabular: TypeAlias = NDArray[Any] | Sequence[Any] | SupportsColumns
+
+#: the same, or rows that need not be in memory
+Readable: TypeAlias = Tabular | SupportsBlocks
+
+#: labels of the rows of a NumPy array
+Labels: TypeAlias = NDArray[np.int32]
+
+#: indices of rows of a NumPy array
+Indices: TypeAlias = NDArray[np.int64]

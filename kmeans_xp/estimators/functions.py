@@ -15,7 +15,7 @@ from kmeans_xp.algorithms import lloyd as run_lloyd
 from kmeans_xp.blocks import Blocks, PerRow
 from kmeans_xp.checks import check_integer, check_real
 from kmeans_xp.devices import Array, Placement, bring, choose, is_sparse, send, taken
-from kmeans_xp.devices.protocols import ArrayT, SupportsSparse, Tabular
+from kmeans_xp.devices.protocols import ArrayT, Indices, Labels, Readable, SupportsSparse, Tabular
 from kmeans_xp.estimators.kmeans import KMeans
 from kmeans_xp.estimators.preparation import (
     GREATEST_DRAWN,
@@ -121,16 +121,16 @@ def k_means(
 ) -> tuple[Any, Any, float, int]: ...
 @overload
 def k_means(
-    X: Tabular,
+    X: Readable,
     n_clusters: int,
     *,
     return_n_iter: Literal[False] = False,
     **options: Unpack[_KMeansOptions],
-) -> tuple[NDArray[Any], NDArray[Any], float]: ...
+) -> tuple[NDArray[Any], Labels, float]: ...
 @overload
 def k_means(
-    X: Tabular, n_clusters: int, *, return_n_iter: Literal[True], **options: Unpack[_KMeansOptions]
-) -> tuple[NDArray[Any], NDArray[Any], float, int]: ...
+    X: Readable, n_clusters: int, *, return_n_iter: Literal[True], **options: Unpack[_KMeansOptions]
+) -> tuple[NDArray[Any], Labels, float, int]: ...
 @overload
 def k_means(
     X: ArrayT,
@@ -245,8 +245,8 @@ def kmeans_plusplus(
 ) -> tuple[Any, Any]: ...
 @overload
 def kmeans_plusplus(
-    X: Tabular, n_clusters: int, **options: Unpack[_PlusPlusOptions]
-) -> tuple[NDArray[Any], NDArray[Any]]: ...
+    X: Readable, n_clusters: int, **options: Unpack[_PlusPlusOptions]
+) -> tuple[NDArray[Any], Indices]: ...
 @overload
 def kmeans_plusplus(
     X: ArrayT, n_clusters: int, **options: Unpack[_PlusPlusOptions]
@@ -324,8 +324,8 @@ def kmeans_parallel(
 ) -> tuple[Any, Any]: ...
 @overload
 def kmeans_parallel(
-    X: Tabular, n_clusters: int, **options: Unpack[_ParallelOptions]
-) -> tuple[NDArray[Any], NDArray[Any]]: ...
+    X: Readable, n_clusters: int, **options: Unpack[_ParallelOptions]
+) -> tuple[NDArray[Any], Indices]: ...
 @overload
 def kmeans_parallel(
     X: ArrayT, n_clusters: int, **options: Unpack[_ParallelOptions]

@@ -8,7 +8,16 @@ import sklearn.cluster
 
 import kmeans_xp
 from conftest import Library
-from kmeans_xp import KMeans, assign, inertia, k_means, kmeans_plusplus, lloyd
+from kmeans_xp import (
+    KMeans,
+    assign,
+    inertia,
+    k_means,
+    kmeans_parallel,
+    kmeans_plusplus,
+    lloyd,
+    open_rows,
+)
 from tests import oracle
 from tests.assertions import INERTIA_RTOL, PRECISIONS, assert_at_home
 from tests.datasets import blobs, cloud, positive_weights
@@ -37,6 +46,20 @@ def test_every_public_name_is_there() -> None:
         "open_rows",
     ]
     assert all(hasattr(kmeans_xp, name) for name in kmeans_xp.__all__)
+
+
+@pytest.mark.parametrize("made", [np.float32, np.int64, list, open_rows])
+def test_results_for_host_rows_are_what_their_types_say(made: Any) -> None:
+    host = np.round(blobs()[0])
+    X = made(host) if made in (list, open_rows) else host.astype(made)
+    model = KMeans(3, random_state=0).fit(X)
+    for labels in (model.predict(X), model.fit_predict(X), k_means(X, 3)[1]):
+        assert isinstance(labels, np.ndarray)
+        assert labels.dtype == np.int32
+    for choose in (kmeans_plusplus, kmeans_parallel):
+        _, indices = choose(X, 3, random_state=0)
+        assert isinstance(indices, np.ndarray)
+        assert indices.dtype == np.int64
 
 
 @pytest.mark.parametrize("dtype", PRECISIONS)
