@@ -130,7 +130,7 @@ JAX_TESTS = (
     "test_lent.py or test_devices.py"
     " or test_kernels.py and (tile_borders or between_equal_centroids or memory_layout)"
     " or (test_kmeans.py or test_mini_batch_kmeans.py) and (same_seed or results_are_of)"
-    " or test_pickles.py and (numpy_arrays_alone or without_the_library)"
+    " or test_pickles.py and without_the_library"
 )
 
 

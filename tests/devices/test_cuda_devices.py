@@ -1,5 +1,6 @@
 """CuPy arrays are computed on their own device, whatever the current one is, and in float32."""
 
+import pickle
 from typing import Any
 
 import numpy as np
@@ -44,6 +45,7 @@ def test_a_fit_stays_on_the_device_of_its_rows(estimator_class: type, library: L
         assert array.device.id == 1
         np.testing.assert_array_equal(array.get(), getattr(expected, name).get())
     assert fitted.inertia_ == expected.inertia_
+    assert pickle.loads(pickle.dumps(fitted)).labels_.device.id == 1
     assert fitted.predict(points).device.id == 1
     assert fitted.transform(points).device.id == 1
     assert fitted.predict(cupy.asarray(HOST)).device.id == 0

@@ -77,8 +77,9 @@ def test_pickles_hold_bfloat16_as_float32(library: Library) -> None:
     np.testing.assert_array_equal(state["init"], expected)
 
 
-def test_arrays_of_a_missing_device_come_to_the_default_one(library: Library) -> None:
-    array = back_home(HOST.astype(np.float32), (library.name, "no device of this name"))
+@pytest.mark.parametrize("missing", ["no device of this name", "cuda:99"])
+def test_arrays_of_a_missing_device_come_to_the_default_one(missing: str, library: Library) -> None:
+    array = back_home(HOST.astype(np.float32), (library.name, missing))
     assert array_namespace(array) is library.xp
     default = library.xp.empty(0, dtype=library.xp.float32)
     assert str(device(array)) == str(device(default))
