@@ -30,7 +30,14 @@ from kmeans_xp.devices.availability import DeviceUnavailableError, why_cupy_is_u
 from kmeans_xp.devices.libraries import library_name, library_of
 from kmeans_xp.devices.libraries.record import is_bfloat16
 from kmeans_xp.devices.memory import readable_size
-from kmeans_xp.devices.sparse import Csr, SparseMatrix, csr_parts, is_sparse, sparse_matrix
+from kmeans_xp.devices.sparse import (
+    Csr,
+    SparseMatrix,
+    csr_parts,
+    is_sparse,
+    refuse_unknown_sparse,
+    sparse_matrix,
+)
 
 __all__ = [
     "Placement",
@@ -199,7 +206,7 @@ def send(array: Array, placement: Placement) -> Array:
     xp, device = placement.home_xp, placement.home_device
     if placement.is_lent and is_array(array):
         library = library_of(xp)
-        return library.shared(library.held(array, xp, device), xp)
+        return library.shared(library.held(array, xp, device), xp, device)
     return array if placement.is_home else _moved(array, xp, device, None)
 
 
@@ -233,7 +240,10 @@ def adopted(value: Any) -> Any:
 def _settled(value: Any) -> Any:
     """Return a value without its gradient; raise if it has masked elements, or no numbers yet."""
     if not isinstance(value, np.ma.MaskedArray):
-        return library_of(namespace_of(value)).settled(value) if is_array(value) else value
+        if is_array(value):
+            return library_of(namespace_of(value)).settled(value)
+        refuse_unknown_sparse(value)
+        return value
     if np.ma.is_masked(value):
         raise ValueError(
             f"A masked array of shape {value.shape} has masked elements, which would be "

@@ -21,6 +21,7 @@ __all__ = [
     "gathered_parts",
     "is_sparse",
     "own_parts",
+    "refuse_unknown_sparse",
     "scaled_data",
     "scipy_csr",
     "sparse_matrix",
@@ -67,6 +68,19 @@ def is_sparse(value: object) -> bool:
     # A matrix of CuPy can exist only if CuPy is imported.
     cuda = sys.modules.get(_CUDA_MODULE)
     return cuda is not None and bool(cuda.issparse(value))
+
+
+def refuse_unknown_sparse(value: object) -> None:
+    """Raise TypeError for a sparse matrix of another library, which NumPy cannot convert."""
+    kind = type(value)
+    if not hasattr(kind, "todense") or is_sparse(value):
+        return
+    raise TypeError(
+        f"kmeans_xp got a {kind.__name__} of {kind.__module__.partition('.')[0]}. Sparse rows are "
+        "taken as a matrix of scipy.sparse, or of cupyx.scipy.sparse on CUDA; from JAX's BCSR "
+        "(BCSR.from_bcoo(X) for a BCOO): scipy.sparse.csr_array((X.data, X.indices, X.indptr), "
+        "X.shape). Or pass X.todense()."
+    )
 
 
 def as_csr(matrix: SparseMatrix) -> SparseMatrix:

@@ -2,13 +2,17 @@
 
 import functools
 import gc
+import os
 import pickle
+import subprocess
+import sys
 import types
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
 import pytest
+import scipy.sparse
 
 from conftest import Library
 from kmeans_xp import (
@@ -35,6 +39,9 @@ pytestmark = pytest.mark.lent
 
 of_host_libraries = pytest.mark.skip_library(
     "numpy", "array_api_strict", "dpnp", "cupy", reason="about libraries that borrow kernels"
+)
+of_torch = pytest.mark.skip_library(
+    "numpy", "array_api_strict", "jax", "dpnp", "cupy", "mlx", reason="about tensors of torch"
 )
 on_cuda = pytest.mark.skip_library(
     "numpy", "array_api_strict", "torch", "jax", "dpnp", "mlx", reason="about CUDA"
@@ -218,9 +225,7 @@ def test_computing_by_itself_can_be_asked_for(library: Library) -> None:
     assert choose(X, "auto").is_lent
 
 
-@pytest.mark.skip_library(
-    "numpy", "array_api_strict", "jax", "dpnp", "cupy", "mlx", reason="about tensors of torch"
-)
+@of_torch
 def test_tensors_of_any_layout_are_taken(library: Library) -> None:
     import torch
 
@@ -238,6 +243,86 @@ def test_tensors_of_any_layout_are_taken(library: Library) -> None:
     model = KMeans(5, random_state=0).fit(rounded)
     assert not choose(rounded).is_lent  # NumPy has no such numbers
     assert model.cluster_centers_.dtype == torch.float32
+
+
+@of_torch
+@pytest.mark.parametrize("compute", ["fastest", "own"])
+def test_tensors_of_negated_memory_are_taken(compute: Any, library: Library) -> None:
+    import torch
+
+    X = torch.from_numpy(HOST.copy())
+    imaginary = torch.complex(X, X).conj().imag
+    assert imaginary.is_neg()
+    with config_context(compute=compute):
+        expected = KMeans(5, random_state=0).fit(-X, sample_weight=X[:, 0] ** 2)
+        weights = torch.complex(X, -(X**2)).conj().imag[:, 0]
+        model = KMeans(5, random_state=0).fit(imaginary, sample_weight=weights)
+    np.testing.assert_array_equal(model.labels_, expected.labels_)
+    np.testing.assert_array_equal(model.cluster_centers_, expected.cluster_centers_)
+    with pytest.raises(ValueError, match="Complex data not supported"):
+        KMeans(5).fit(torch.complex(X, X).conj())
+
+
+@of_torch
+@pytest.mark.parametrize("compute", ["fastest", "own"])
+@pytest.mark.filterwarnings("ignore:Sparse CSR:UserWarning", "ignore:torch.quantize:UserWarning")
+def test_tensors_without_readable_numbers_are_refused(compute: Any, library: Library) -> None:
+    import torch
+
+    X = torch.from_numpy(HOST.copy())
+    model = KMeans(5, random_state=0).fit(X)
+    others = {
+        r"meta tensor.*another device": X.to("meta"),
+        r"torch\.float8_e4m3fn.*float\(\)": X.to(torch.float8_e4m3fn),
+        r"quantized.*dequantize\(\)": torch.quantize_per_tensor(X, 0.1, 0, torch.qint8),
+        r"sparse_csr.*scipy\.sparse\.csr_array": X.to_sparse_csr(),
+        r"sparse_coo.*scipy\.sparse\.csr_array": X.to_sparse(),
+        r"sparse_csc.*to_dense\(\)": X.to_sparse_csc(),
+    }
+    with config_context(compute=compute):
+        for message, rows in others.items():
+            for call in (KMeans(5).fit, MiniBatchKMeans(5).partial_fit, model.predict):
+                with pytest.raises(TypeError, match=message):
+                    call(rows)
+
+
+@of_torch
+@pytest.mark.filterwarnings("ignore:Sparse CSR:UserWarning")
+def test_sparse_tensors_can_be_converted_as_their_error_says(library: Library) -> None:
+    import torch
+
+    host = np.where(HOST > 0.5, HOST, np.float32(0))
+    X = torch.from_numpy(host).to_sparse().to_sparse_csr()
+    matrix = scipy.sparse.csr_array((X.values(), X.col_indices(), X.crow_indices()), X.shape)
+    expected = KMeans(3, random_state=0).fit(scipy.sparse.csr_array(host))
+    model = KMeans(3, random_state=0).fit(matrix)
+    np.testing.assert_array_equal(model.labels_, expected.labels_)
+
+
+@of_torch
+@pytest.mark.parametrize("compute", ["fastest", "own"])
+@pytest.mark.parametrize("transform", ["vmap", "grad"])
+def test_a_tensor_that_is_transformed_is_refused(
+    transform: str, compute: Any, library: Library
+) -> None:
+    import torch
+
+    X = torch.from_numpy(HOST.copy())
+    model = KMeans(2, random_state=0).fit(X)
+    calls: tuple[Callable[[Any], Any], ...] = (
+        KMeans(2).fit_predict,
+        lambda rows: KMeans(2).fit(X, sample_weight=rows[:, 0]).labels_,
+        model.predict,
+        functools.partial(kmeans_plusplus, n_clusters=2),
+        lambda rows: assign(X, rows[:2, :]).labels,
+    )
+    for call in calls:
+        transformed = getattr(torch.func, transform)(call)
+        with (
+            config_context(compute=compute),
+            pytest.raises(TypeError, match=r"inside torch\.vmap.*outside"),
+        ):
+            transformed(X[None] if transform == "vmap" else X)
 
 
 @pytest.mark.skip_library(
@@ -285,6 +370,65 @@ def test_an_array_that_is_traced_is_refused(transform: str, library: Library) ->
         traced = getattr(jax, transform)(call)
         with pytest.raises(TypeError, match=r"JAX is tracing.*outside"):
             traced(X[None] if transform == "vmap" else X)
+
+
+@of_jax
+def test_sparse_matrices_of_jax_are_refused_and_can_be_converted(library: Library) -> None:
+    import jax.experimental.sparse
+
+    host = np.where(HOST > 0.5, HOST, np.float32(0))
+    bcoo = jax.experimental.sparse.BCOO.fromdense(library.asarray(host))
+    X = jax.experimental.sparse.BCSR.from_bcoo(bcoo)
+    model = KMeans(3, random_state=0)
+    for rows in (bcoo, X):
+        with pytest.raises(TypeError, match=r"(BCOO|BCSR) of jax.*scipy\.sparse\.csr_array"):
+            model.fit(rows)
+    matrix = scipy.sparse.csr_array((X.data, X.indices, X.indptr), X.shape)
+    expected = model.fit(scipy.sparse.csr_array(host)).labels_
+    np.testing.assert_array_equal(model.fit(matrix).labels_, expected)
+
+
+@of_jax
+def test_results_lie_on_the_device_of_the_rows_and_rows_on_several_are_refused(
+    library: Library,
+) -> None:
+    environment = {**os.environ, "XLA_FLAGS": "--xla_force_host_platform_device_count=2"}
+    command = [sys.executable, "-W", "error", "-c", _ON_TWO_DEVICES]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+_ON_TWO_DEVICES = """
+import jax, numpy as np
+from jax.sharding import NamedSharding, PartitionSpec
+from kmeans_xp import KMeans, assign, config_context, k_means_batched
+
+first, second = jax.devices()
+host = np.random.default_rng(0).normal(size=(20_000, 5)).astype(np.float32)
+spread = NamedSharding(jax.make_mesh((2,), ("rows",)), PartitionSpec("rows"))
+for n_rows in (100, 20_000):  # few numbers are copied, many are shared
+    for device in (first, second):
+        X = jax.device_put(host[:n_rows], device)
+        model = KMeans(4, random_state=0).fit(X)
+        assert str(device.id) in model.device_reason_, model.device_reason_
+        results = [model.labels_, model.cluster_centers_, model.predict(X), model.transform(X)]
+        results += [*assign(X, X[:3]), *k_means_batched(X[None], 2)]
+        for result in results:
+            assert result.devices() == {device}, (n_rows, result.devices())
+        expected = KMeans(4, random_state=0).fit(host[:n_rows])
+        np.testing.assert_array_equal(model.labels_, expected.labels_)
+        np.testing.assert_array_equal(model.transform(X), expected.transform(host[:n_rows]))
+    sharded = jax.device_put(host[:n_rows], spread)
+    for compute in ("fastest", "own"):
+        for call in (KMeans(4).fit, model.predict, lambda rows: assign(rows, X[:4])):
+            try:
+                with config_context(compute=compute):
+                    call(sharded)
+            except ValueError as error:
+                assert "lies on 2 devices" in str(error) and "device_put" in str(error), error
+            else:
+                raise AssertionError("took rows on two devices")
+"""
 
 
 @of_jax

@@ -51,16 +51,19 @@ class Jax(Library):
         is_held = array.dtype.itemsize < 8 or self.module.config.jax_enable_x64
         return array if is_held else super().held(array, xp, device)
 
-    def shared(self, array: Any, xp: Any) -> Any:
+    def shared(self, array: Any, xp: Any, device: Any = None) -> Any:
         """Return an array of NumPy or CuPy in the same memory, or a copy of a small one."""
-        if not isinstance(array, np.ndarray) or array.nbytes > _SOONER_COPIED:
+        if not isinstance(array, np.ndarray):
             return xp.from_dlpack(array)
-        return self._copied(array)
+        first = self._first_of_host  # DLPack's arrays are there: another device gets a copy
+        if array.nbytes > _SOONER_COPIED and (device is None or device is first):
+            return xp.from_dlpack(array)
+        return self._copier(device or first)(array)
 
     def lender(self, array: Any) -> str | None:
         """Return the library whose kernels can compute in an array's memory; None for its own."""
-        # A third of the time that DLPack takes to say it. Arrays on several devices have none.
-        if getattr(_device_of(array.sharding), "platform", None) != "cpu":
+        # A third of the time that DLPack takes to say it.
+        if _device_of(array.sharding).platform != "cpu":
             return super().lender(array)
         return None if is_bfloat16(array.dtype) else "numpy"
 
@@ -70,11 +73,18 @@ class Jax(Library):
         return np.asarray(array) if borrower.name == "numpy" else borrower.shared(array, xp)
 
     @functools.cached_property
-    def _copied(self) -> Callable[[Any], Any]:
-        """Return a host array on the first device of the host, where DLPack's arrays are too."""
+    def _first_of_host(self) -> Any:
+        return self.module.devices("cpu")[0]
+
+    @functools.cached_property
+    def _copier(self) -> Callable[[Any], Callable[[Any], Any]]:
+        return functools.lru_cache(self._copier_to)
+
+    def _copier_to(self, device: Any) -> Callable[[Any], Any]:
+        """Return a function that copies a host array to a device."""
         jax = self.module
-        devices = jax.devices("cpu")[:1]
-        sharding = jax.sharding.SingleDeviceSharding(devices[0])
+        devices = [device]
+        sharding = jax.sharding.SingleDeviceSharding(device)
 
         def publicly(array: Any) -> Any:
             # Not ``jax.numpy.array``: it compiles a copy for each new shape, which takes longer
@@ -96,11 +106,17 @@ class Jax(Library):
 
     def cpu(self, xp: Any) -> tuple[Any, Any]:
         """Return JAX's device."""
-        return xp, self.module.devices("cpu")[0]
+        return xp, self._first_of_host
 
 
 # On few rows, to ask for ``array.device`` twice takes as long as to lend the array.
 @functools.lru_cache
 def _device_of(sharding: Any) -> Any:
+    """Return the one device of arrays with a sharding; ValueError if they lie on several."""
     devices = sharding.device_set
-    return next(iter(devices)) if len(devices) == 1 else sharding
+    if len(devices) > 1:
+        raise ValueError(
+            f"kmeans_xp got an array of JAX that lies on {len(devices)} devices, and computes on "
+            "one: move it there first, X = jax.device_put(X, jax.devices()[0])."
+        )
+    return next(iter(devices))

@@ -34,7 +34,7 @@ class Mlx(Library):
         is_wide = host.dtype == np.float64
         return xp.array(host, dtype=xp.float64) if is_wide else xp.array(host)
 
-    def shared(self, array: Any, xp: Any) -> Any:
+    def shared(self, array: Any, xp: Any, device: Any = None) -> Any:
         """Return an array of NumPy as MLX's."""
         # from_dlpack would make float32 of it.
         is_wide = array.dtype == np.float64

@@ -102,7 +102,7 @@ class Library:
         # NumPy and CuPy have no bfloat16.
         return None if is_bfloat16(array.dtype) else lender
 
-    def shared(self, array: Any, xp: Any) -> Any:
+    def shared(self, array: Any, xp: Any, device: Any = None) -> Any:
         """Return another library's array as an array of this one, ``xp``, without a copy."""
         return xp.from_dlpack(array)
 

@@ -6,10 +6,17 @@ from typing import Any
 
 import numpy as np
 
+from kmeans_xp.config import computes_by_its_own
 from kmeans_xp.devices.availability import DeviceUnavailableError, why_cupy_is_unusable
 from kmeans_xp.devices.libraries.record import Host, Library
 
 __all__ = ["Torch"]
+
+_SPARSE = (
+    "Sparse rows are taken as a matrix of scipy.sparse, or of cupyx.scipy.sparse on CUDA: "
+    "X = X.to_sparse_csr(); X = scipy.sparse.csr_array((X.values(), X.col_indices(), "
+    "X.crow_indices()), X.shape). Or pass X.to_dense()"
+)
 
 
 class Torch(Library):
@@ -33,7 +40,9 @@ class Torch(Library):
     def settled(self, array: Any) -> Any:
         """Return a tensor of the same memory without its gradient."""
         # Results with a graph would keep all of it alive.
-        return array.detach() if array.requires_grad else array
+        array = array.detach() if array.requires_grad else array
+        # To look closer takes longer than to try: ``lent`` does so after a failure.
+        return array if array.is_cpu and not computes_by_its_own() else self._readable(array)
 
     def to_host(self, array: Any) -> Host:
         """Return a tensor as NumPy."""
@@ -56,7 +65,7 @@ class Torch(Library):
         is_held = array.dtype.itemsize < 8 or str(device) == "cpu"
         return array if is_held else super().held(array, xp, device)
 
-    def shared(self, array: Any, xp: Any) -> Any:
+    def shared(self, array: Any, xp: Any, device: Any = None) -> Any:
         """Return an array of NumPy or CuPy as a tensor of the same memory."""
         if not isinstance(array, np.ndarray):
             return xp.from_dlpack(array)
@@ -72,8 +81,20 @@ class Torch(Library):
 
     def lent(self, array: Any, borrower: Library, xp: Any) -> Any:
         """Return a tensor as an array of the same memory."""
-        # This takes a tenth of DLPack's time.
-        return array.numpy() if borrower.name == "numpy" else borrower.shared(array, xp)
+        if borrower.name != "numpy":
+            return borrower.shared(array, xp)
+        try:
+            return array.numpy()  # this takes a tenth of DLPack's time
+        except (RuntimeError, TypeError):
+            return self._readable(array).numpy()
+
+    def _readable(self, array: Any) -> Any:
+        """Return a tensor whose memory holds its numbers; TypeError if none does."""
+        reason = _why_unreadable(array, self.module)
+        if reason is not None:
+            raise TypeError(f"kmeans_xp got a {reason}.")
+        # Tensors of such flags share memory whose numbers they count as negative or conjugate.
+        return array.resolve_conj().resolve_neg()
 
     def lending(self, array_device: Any) -> AbstractContextManager[object]:
         """Let CuPy use torch's current stream, so that neither waits for the other."""
@@ -94,3 +115,31 @@ class Torch(Library):
             f"{torch.cuda.device_count()} CUDA devices; install a CUDA build of torch, or pass a "
             "NumPy array to use CuPy."
         )
+
+
+def _why_unreadable(array: Any, torch: Any) -> str | None:
+    """Return which tensor cannot be read, and what to do; None if it can."""
+    if array.layout in (torch.sparse_coo, torch.sparse_csr):
+        return f"sparse tensor ({array.layout}). {_SPARSE}"
+    if array.layout != torch.strided:
+        return f"tensor of layout {array.layout}: pass X.to_dense()"
+    if array.is_quantized:
+        return f"quantized tensor ({array.dtype}): pass X.dequantize()"
+    if "float8" in str(array.dtype):
+        return f"tensor of {array.dtype}: pass X.float()"
+    if array.is_meta:
+        return "meta tensor, which has a shape but no numbers: pass a tensor of another device"
+    if not _has_memory(array):
+        return (
+            "tensor inside torch.vmap, torch.func.grad or the like: clustering chooses and stops "
+            "by numbers, which it does not have there. Call it outside"
+        )
+    return None
+
+
+def _has_memory(array: Any) -> bool:
+    try:
+        array.detach().data_ptr()  # detached: torch.func.grad wraps what any operation returns
+    except RuntimeError:
+        return False
+    return True
