@@ -69,6 +69,12 @@ from kmeans_xp.estimators.fitted_state import (
     Real as RealNumber,
 )
 from kmeans_xp.estimators.labels_file import written_labels
+from kmeans_xp.estimators.other_names import (
+    refuse_other_names,
+    refuse_other_value,
+    telling_other_names,
+    why_unknown,
+)
 from kmeans_xp.estimators.pickled import as_they_lay, on_host
 from kmeans_xp.estimators.preparation import (
     Prepared,
@@ -119,11 +125,13 @@ def all_or_nothing(method: F) -> F:
         before = dict(estimator.__dict__)
         try:
             return method(estimator, *args, **kwargs)
-        except BaseException:
+        except BaseException as error:
             # At no time remove an old attribute: another thread may predict meanwhile.
             for name in estimator.__dict__.keys() - before.keys():
                 estimator.__dict__.pop(name, None)
             estimator.__dict__.update(before)
+            if isinstance(error, TypeError):
+                refuse_other_names(method, (estimator, *args), kwargs)
             raise
 
     return cast(F, guarded)
@@ -237,6 +245,7 @@ class BaseKMeans(
     def predict(self, X: Readable, *, out: str | PathLike[str] | None = None) -> Labels: ...
     @overload
     def predict(self, X: ArrayT, *, out: str | PathLike[str] | None = None) -> ArrayT: ...
+    @telling_other_names
     def predict(self, X: Any, *, out: str | PathLike[str] | None = None) -> Array:
         """Return the index of the nearest centroid of each row.
 
@@ -270,6 +279,7 @@ class BaseKMeans(
     def transform(self, X: Readable) -> NDArray[Any]: ...
     @overload
     def transform(self, X: ArrayT) -> ArrayT: ...
+    @telling_other_names
     def transform(self, X: Any) -> Array:
         """Return the distance of each row to each centroid.
 
@@ -297,6 +307,7 @@ class BaseKMeans(
     ) -> NDArray[Any]: ...
     @overload
     def fit_transform(self, X: ArrayT, y: Any = None, sample_weight: Any = None) -> ArrayT: ...
+    @telling_other_names
     def fit_transform(self, X: Any, y: Any = None, sample_weight: Any = None) -> Array:
         """Cluster X and return the distance of each row to each centroid.
 
@@ -316,6 +327,7 @@ class BaseKMeans(
         """
         return self.fit(X, sample_weight=sample_weight).transform(X)
 
+    @telling_other_names
     def score(self, X: Any, y: Any = None, sample_weight: Any = None) -> float:
         """Return the negative inertia of the rows under the fitted centroids.
 
@@ -337,7 +349,7 @@ class BaseKMeans(
             rows = fitted.blocks
             sums = to_host(rows.reduce(_nearest_inertia, fitted.centroids))
             if rows.is_weighted:
-                check_mass(rows, float(sums[1]), n_calls=1)
+                check_mass(rows, float(sums[1]), n_calls=2)
             return -float(sums[0])
 
     def to_device(self, device: str) -> Self:
@@ -581,6 +593,32 @@ class BaseKMeans(
         """Cluster X; subclasses override it."""
         raise NotImplementedError
 
+    def set_params(self, **params: Any) -> Self:
+        """Set parameters by name.
+
+        Parameters
+        ----------
+        **params : dict
+            The parameters and their new values.
+
+        Returns
+        -------
+        estimator
+            This one.
+
+        Raises
+        ------
+        ValueError
+            If the estimator has no such parameter.
+        """
+        try:
+            return super().set_params(**params)  # type: ignore[no-any-return]
+        except ValueError:
+            reason = why_unknown(type(self).__name__, params, self.get_params())
+            if reason is not None:
+                raise ValueError(reason) from None
+            raise
+
     def __sklearn_tags__(self) -> Any:
         """Return scikit-learn's description of what the estimator takes."""
         tags = super().__sklearn_tags__()
@@ -597,6 +635,7 @@ class BaseKMeans(
             is_plain = type(value) in (int, float, str)
             satisfies_one = _known_to_satisfy_one if is_plain else _satisfies_one
             if not satisfies_one(value, constraints):
+                refuse_other_value(type(self).__name__, name, value)
                 super()._validate_params()  # raises, in scikit-learn's words
             if isinstance(value, bool) and self._is_number(name):
                 refuse_flag(name, value, type(self).__name__)

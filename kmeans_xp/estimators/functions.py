@@ -17,6 +17,7 @@ from kmeans_xp.checks import check_integer, check_real
 from kmeans_xp.devices import Array, Placement, bring, choose, is_sparse, send, taken
 from kmeans_xp.devices.protocols import ArrayT, Indices, Labels, Readable, SupportsSparse, Tabular
 from kmeans_xp.estimators.kmeans import KMeans
+from kmeans_xp.estimators.other_names import telling_other_names
 from kmeans_xp.estimators.preparation import (
     GREATEST_DRAWN,
     prepared,
@@ -143,6 +144,7 @@ def k_means(
 def k_means(
     X: ArrayT, n_clusters: int, *, return_n_iter: Literal[True], **options: Unpack[_KMeansOptions]
 ) -> tuple[ArrayT, ArrayT, float, int]: ...
+@telling_other_names
 def k_means(
     X: Any,
     n_clusters: int,

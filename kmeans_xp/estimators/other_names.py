@@ -2,12 +2,14 @@
 
 import functools
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Container, Iterable
 from typing import Any, TypeVar, cast
 
-__all__ = ["telling_other_names"]
+from sklearn.utils._param_validation import InvalidParameterError
 
-F = TypeVar("F", bound=Callable[..., None])
+__all__ = ["refuse_other_names", "refuse_other_value", "telling_other_names", "why_unknown"]
+
+F = TypeVar("F", bound=Callable[..., Any])
 
 #: parameter -> the library that has it, and its replacement here
 _OTHERS: dict[str, tuple[str, str]] = {
@@ -19,10 +21,16 @@ _OTHERS: dict[str, tuple[str, str]] = {
     ),
     "gpu": ("faiss", 'device="cuda"'),
     "handle": ("cuML", "nothing to set: work is queued on the current stream of X's device"),
+    "init_size": (
+        "cuML",
+        "nothing to set: all rows can become initial centroids, except in MiniBatchKMeans, "
+        "which has it",
+    ),
     "max_samples_per_batch": ("cuML", "nothing to set: tiles follow from the shapes"),
     "n_jobs": ("an older scikit-learn", "with config_context(n_threads=...)"),
     "niter": ("faiss", "max_iter"),
     "nredo": ("faiss", "n_init"),
+    "n_streams": ("cuML", "nothing to set: work is queued on the current stream of X's device"),
     "output_type": ("cuML", "nothing to set: results are of X's library, on X's device"),
     "oversampling_factor": (
         "cuML",
@@ -34,21 +42,49 @@ _OTHERS: dict[str, tuple[str, str]] = {
 }
 
 
-def telling_other_names(init: F) -> F:
-    """Raise a TypeError that names the replacement if a parameter is one of another library."""
-    known = frozenset(inspect.signature(init).parameters)
+#: parameter and value -> the library that has it, and its replacement here
+_OTHER_VALUES: dict[tuple[str, str], tuple[str, str]] = {
+    ("init", "scalable-k-means++"): ("cuML", 'init="k-means||"'),
+}
 
-    @functools.wraps(init)
-    def checked(self: Any, *args: Any, **kwargs: Any) -> None:
+
+def telling_other_names(function: F) -> F:
+    """Raise a TypeError that names the replacement if a keyword is one of another library."""
+
+    @functools.wraps(function)
+    def checked(*args: Any, **kwargs: Any) -> Any:
         try:
-            init(self, *args, **kwargs)
+            return function(*args, **kwargs)
         except TypeError:
-            for name in (each for each in kwargs if each in _OTHERS and each not in known):
-                library, instead = _OTHERS[name]
-                raise TypeError(
-                    f"{type(self).__name__} has no parameter {name!r}; {library} has it. "
-                    f"Here: {instead}."
-                ) from None
+            refuse_other_names(function, args, kwargs)
             raise
 
     return cast(F, checked)
+
+
+def refuse_other_names(
+    function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> None:
+    """Raise a TypeError if a keyword that a function lacks is one of another library."""
+    caller = type(args[0]).__name__ if function.__name__ == "__init__" else function.__name__
+    reason = why_unknown(caller, kwargs, inspect.signature(function).parameters)
+    if reason is not None:
+        raise TypeError(reason) from None
+
+
+def why_unknown(caller: str, names: Iterable[str], known: Container[str]) -> str | None:
+    """Return what replaces the first unknown name that another library has; None without one."""
+    for name in names:
+        if name in _OTHERS and name not in known:
+            library, instead = _OTHERS[name]
+            return f"{caller} has no parameter {name!r}; {library} has it. Here: {instead}."
+    return None
+
+
+def refuse_other_value(caller: str, name: str, value: Any) -> None:
+    """Raise InvalidParameterError if a parameter has a value that only another library knows."""
+    if isinstance(value, str) and (name, value) in _OTHER_VALUES:
+        library, instead = _OTHER_VALUES[name, value]
+        raise InvalidParameterError(
+            f"{caller} has no {name}={value!r}; {library} has it. Here: {instead}."
+        )

@@ -649,6 +649,7 @@ def test_sparse_rows_that_point_outside_of_themselves_are_refused(damage: Any) -
         ("max_samples_per_batch", "tiles follow from the shapes"),
         ("handle", "current stream"),
         ("spherical", 'metric="cosine"'),
+        ("n_streams", "current stream"),
         ("n_jobs", r"config_context\(n_threads=...\)"),
     ],
 )
@@ -660,8 +661,12 @@ def test_parameters_of_other_libraries_are_told_what_they_are_here(
         TypeError, match=f"{estimator.__name__} has no parameter {name!r}.*{instead}"
     ):
         estimator(**{name: 1})
+    with pytest.raises(ValueError, match=f"has no parameter {name!r}.*{instead}"):
+        estimator().set_params(**{name: 1})
     with pytest.raises(TypeError, match="unexpected keyword argument 'nonsense'"):
         estimator(nonsense=1)
+    with pytest.raises(ValueError, match="Invalid parameter 'nonsense'"):
+        estimator().set_params(nonsense=1)
 
 
 @pytest.mark.parametrize("other", _OTHERS)
@@ -675,3 +680,29 @@ def test_what_is_told_instead_exists(other: str) -> None:
     named = re.findall(r"\w+(?==)|[a-z]+_\w+", instead)
     assert set(named) <= known
     assert called or named or instead.startswith("nothing to set")
+
+
+@pytest.mark.parametrize("estimator", [KMeans, MiniBatchKMeans, BisectingKMeans])
+def test_keywords_of_other_libraries_are_told_what_they_are_here(estimator: Any) -> None:
+    X = np.arange(12.0).reshape(6, 2)
+    fitted = estimator(2, random_state=0).fit(X)
+    methods = ["fit", "predict", "transform", "score", "fit_transform"]
+    methods += ["partial_fit"] if estimator is MiniBatchKMeans else []
+    for name in methods:
+        told = f"{name} has no parameter 'convert_dtype'; cuML has it.*are converted"
+        with pytest.raises(TypeError, match=told):
+            getattr(fitted, name)(X, convert_dtype=True)
+        with pytest.raises(TypeError, match="unexpected keyword argument 'nonsense'"):
+            getattr(fitted, name)(X, nonsense=True)
+    with pytest.raises(TypeError, match=r"k_means has no parameter 'output_type'; cuML.*X's lib"):
+        k_means(X, 2, output_type="numpy")  # type: ignore[call-overload]
+    with pytest.raises(ValueError, match=r"has no init='scalable-k-means.*init=\"k-means\|\|\""):
+        estimator(2, init="scalable-k-means++").fit(X)
+
+
+def test_parameters_and_values_of_k_means_in_other_libraries_are_told() -> None:
+    X = np.arange(12.0).reshape(6, 2)
+    with pytest.raises(TypeError, match=r"has no parameter 'init_size'; cuML.*MiniBatchKMeans"):
+        KMeans(init_size=0)  # type: ignore[call-arg]
+    with pytest.raises(ValueError, match=r'init="k-means\|\|"'):
+        k_means(X, 2, init="scalable-k-means++")
