@@ -266,7 +266,7 @@ def minibatch_step(
         n_reassigned = int(low.sum())
         if n_reassigned:
             moved, mass, sq_shift = _reassigned(
-                batch, moved, state.centroids, mass, low, random_state, xp=xp
+                batch, moved, state.centroids, mass, low, random_state, metric=metric, xp=xp
             )
     mean_inertia = float(inertia) / batch.n_points
     return moved, mass, MiniBatchStep(1, mean_inertia, None, float(sq_shift), n_reassigned)
@@ -363,6 +363,7 @@ def _reassigned(
     low: np.ndarray[tuple[int], np.dtype[np.bool]],
     random_state: np.random.RandomState,
     *,
+    metric: str,
     xp: Namespace,
 ) -> tuple[MiniBatchState, HostArray, float]:
     """Return the state with some centroids at rows, its mass, and the squared shift of all."""
@@ -373,6 +374,9 @@ def _reassigned(
     indices, is_low, new_mass = (
         from_host(part, xp=xp, device=batch.device) for part in (from_batch, low, mass)
     )
+    if metric == "cosine" and batch.weights is not None:
+        # A row of weight 0 may be zeros, which no centroid may be.
+        is_low = is_low & (xp.take(batch.weights, indices) > 0.0)
     placed = placed_at_rows(batch, state.centroids, before, indices, is_low, xp=xp)
     new = MiniBatchState(placed.centroids, xp.astype(new_mass, state.mass.dtype, copy=False))
     return new, mass, float(placed.sq_shift)

@@ -10,7 +10,7 @@ from kmeans_xp.blocks.blocks import Blocks
 from kmeans_xp.blocks.in_memory import InMemory
 from kmeans_xp.blocks.over import OverBlocks
 from kmeans_xp.blocks.per_row import PerRow
-from kmeans_xp.devices import Array, Namespace, to_host
+from kmeans_xp.devices import Array, Namespace, tile_shape, to_host
 from kmeans_xp.kernels import (
     BothMoments,
     DenseRows,
@@ -47,8 +47,8 @@ def on_sphere(given: Blocks) -> Blocks:
     Raises
     ------
     ValueError
-        If a row is zero, and so has no direction. Other rows than those in memory are checked
-        only when they are visited.
+        If a row with weight is zero, and so has no direction. Other rows than those in memory are
+        checked only when they are visited.
     """
     if given.whole is None:
         return OnSphere(given)
@@ -86,7 +86,7 @@ def measured_and_on_sphere(given: Blocks) -> tuple[Blocks, BothMoments]:
 
 
 class _WithoutDirectionError(ValueError):
-    """A row of a block is zero."""
+    """A row of a block has a weight, but is zero."""
 
 
 class OnSphere(OverBlocks):
@@ -166,16 +166,43 @@ def _with_scaled(
 
 
 def _scaled(rows: Rows, *, xp: Namespace) -> Rows | None:
-    """Return the rows, each scaled to one length, or None if one has no direction."""
+    """Return the rows, each scaled to one length, or None if one that counts has no direction."""
     factors = sphere_factors(rows, xp=xp)
-    if factors is None and bool(xp.any(without_direction(rows, xp=xp))):
-        return None
+    if factors is None:
+        is_zero = without_direction(rows, xp=xp)
+        if bool(xp.any(is_zero)):
+            if bool(xp.any(_counting(is_zero, rows))):
+                return None
+            factors = _factors_beside_zeros(rows, is_zero, xp=xp)
     return rows_on_sphere(rows, factors)
+
+
+def _factors_beside_zeros(rows: Rows, is_zero: Array, *, xp: Namespace) -> Array | None:
+    """Return the factors of rows of which some are zeros, whose factors may be any numbers."""
+    if not isinstance(rows, DenseRows):
+        return None
+    parts = []
+    for place, tile in rows.tiles(tile_shape(rows, 1, xp=xp)[0]):  # tiles: each is copied
+        ones = xp.ones_like(tile.points)
+        points = xp.where(is_zero[place][:, None], ones, tile.points)
+        parts.append(sphere_factors(DenseRows(points), xp=xp))
+        if parts[-1] is None:
+            return None
+    return parts[0] if len(parts) == 1 else xp.concat(parts)
+
+
+def _counts_without_direction(rows: Rows, *, xp: Namespace) -> Array:
+    """Return for each row whether it has no direction, but counts."""
+    return _counting(without_direction(rows, xp=xp), rows)
+
+
+def _counting(is_zero: Array, rows: Rows) -> Array:
+    return is_zero if rows.weights is None else is_zero & (rows.weights != 0.0)
 
 
 def _without_direction(given: Blocks) -> str:
     """Return an error message that names the rows without a direction."""
-    is_zero = given.map_rows(without_direction).whole()
+    is_zero = given.map_rows(_counts_without_direction).whole()
     (indices,) = np.nonzero(to_host(is_zero))
     named = ", ".join(map(str, indices[:_MOST_NAMED].tolist()))
     more = f" and {len(indices) - _MOST_NAMED:,} more" if len(indices) > _MOST_NAMED else ""

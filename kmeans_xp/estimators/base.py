@@ -725,7 +725,8 @@ class BaseKMeans(
         """Return initial centroids relative to the origin; ``part`` may be all rows."""
         if isinstance(init, str):
             choose_rows = SEEDINGS[resolved_init(init, part)]
-            return choose_rows(part, n_clusters, random_state).centroids
+            chosen = choose_rows(part, n_clusters, random_state).centroids
+            return self._with_direction(chosen, part)
         if callable(init):
             rows = _uncentred(part, data)
             if self.metric == "cosine":
@@ -734,6 +735,19 @@ class BaseKMeans(
             given = init(points, n_clusters, random_state=random_state)
             init = self._given_init(given, n_clusters, points, data.placement)
         return init - data.origin
+
+    def _with_direction(self, centroids: Array, part: Blocks) -> Array:
+        """Return chosen rows, each without a direction replaced by the first that has one.
+
+        If fewer distinct rows have weight than there are clusters, k-means++ may choose rows of
+        weight 0, and these may be zeros.
+        """
+        if self.metric == "euclidean" or not part.is_weighted:
+            return centroids
+        xp = part.xp
+        is_zero = xp.all(centroids == 0.0, axis=1)
+        first = xp.take(centroids, xp.reshape(xp.argmin(xp.astype(is_zero, xp.int8)), (1,)), axis=0)
+        return xp.where(is_zero[:, None], first, centroids)
 
     def _starts_of_runs(
         self,
@@ -746,7 +760,8 @@ class BaseKMeans(
     ) -> Iterator[Array]:
         """Yield what ``_initial_centroids`` gives for each of several runs."""
         if isinstance(init, str) and resolved_init(init, part) == "k-means++":
-            yield from kmeans_plusplus_starts(part, n_clusters, random_state, n_runs)
+            for chosen in kmeans_plusplus_starts(part, n_clusters, random_state, n_runs):
+                yield self._with_direction(chosen, part)
             return
         for _ in range(n_runs):
             yield self._initial_centroids(init, part, data, random_state, n_clusters)

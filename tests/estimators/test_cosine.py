@@ -232,6 +232,69 @@ def test_zero_rows_are_named(kind: str) -> None:
         np.asarray(model.predict(given))
 
 
+@pytest.mark.parametrize("estimator", ESTIMATORS)
+@pytest.mark.parametrize("kind", ["dense", "sparse", "read block by block"])
+def test_zero_rows_of_weight_zero_count_for_nothing(kind: str, estimator: Any) -> None:
+    rng = np.random.default_rng(3)
+    points = rng.normal(size=(150, 4))
+    weights = rng.uniform(0.5, 2.0, 150)
+    points[40:70], weights[40:70] = 0.0, 0.0
+    X: Any = {
+        "dense": lambda: points,
+        "sparse": lambda: sparse.csr_array(points),
+        "read block by block": lambda: open_rows(points, block_rows=20),
+    }[kind]()
+    model = estimator(N_CLUSTERS, metric="cosine", random_state=0).fit(X, sample_weight=weights)
+    np.testing.assert_allclose(np.linalg.norm(model.cluster_centers_, axis=1), 1.0)
+    distances = cosine_distances(points, model.cluster_centers_)[np.arange(150), model.labels_]
+    np.testing.assert_allclose(model.inertia_, (weights * distances)[weights > 0].sum())
+    alone = model.score(points[weights > 0], sample_weight=weights[weights > 0])
+    np.testing.assert_allclose(model.score(X, sample_weight=weights), alone)
+    again = estimator(N_CLUSTERS, metric="cosine", random_state=0).fit(X, sample_weight=weights)
+    np.testing.assert_array_equal(model.labels_, again.labels_)
+    weights[:] = 1.0
+    weights[40:60] = 0.0
+    with pytest.raises(ValueError, match="row 60, 61, 62, 63, 64 and 5 more"):
+        model.fit(X, sample_weight=weights)
+
+
+def test_zero_rows_of_weight_zero_are_taken_on_every_library(library: Library) -> None:
+    host = np.random.default_rng(0).normal(size=(60, 3)).astype(np.float32)
+    host[::4] = 0.0
+    weights = library.asarray((host[:, 0] != 0.0).astype(np.float32))
+    start = library.asarray(host[[1, 2, 3]])
+    model = KMeans(3, metric="cosine", init=start, tol=0.0)
+    alone = model.fit(library.asarray(host[np.arange(60) % 4 != 0])).inertia_
+    padded = model.fit(library.asarray(host), sample_weight=weights)
+    np.testing.assert_allclose(padded.inertia_, alone, rtol=1e-5)
+
+
+@pytest.mark.filterwarnings("ignore:Number of distinct clusters")
+@pytest.mark.parametrize("kind", ["dense", "sparse"])
+@pytest.mark.parametrize("seed", range(6))
+def test_no_centroid_is_a_zero_row_where_few_rows_have_weight(seed: int, kind: str) -> None:
+    rng = np.random.default_rng(seed)
+    points = np.zeros((60, 3))
+    points[20:40] = np.repeat(rng.normal(size=(2, 3)), 10, axis=0)
+    weights = (points[:, 0] != 0.0).astype(float)
+    X: Any = points if kind == "dense" else sparse.csr_array(points)
+    for n_init in (1, 3):
+        model = KMeans(5, metric="cosine", n_init=n_init, random_state=seed)
+        model.fit(X, sample_weight=weights)
+        np.testing.assert_allclose(np.linalg.norm(model.cluster_centers_, axis=1), 1.0)
+
+
+def test_no_centroid_moves_to_a_zero_row_of_a_batch() -> None:
+    model = MiniBatchKMeans(8, metric="cosine", random_state=0, reassignment_ratio=0.5)
+    rng = np.random.default_rng(0)
+    for _ in range(6):
+        points, weights = rng.normal(size=(40, 4)), np.ones(40)
+        points[rng.random(40) < 0.6] = 0.0
+        weights[points[:, 0] == 0.0] = 0.0
+        model.partial_fit(points, sample_weight=weights)
+        np.testing.assert_allclose(np.linalg.norm(model.cluster_centers_, axis=1), 1.0)
+
+
 def test_zero_centroids_are_refused() -> None:
     rows, start = bundles()
     with pytest.raises(ValueError, match="init is zero"):
