@@ -1,6 +1,8 @@
 """Solve many small k-means problems in one call."""
 
 import math
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, Generic, NamedTuple, TypedDict, Unpack, overload
 
 import numpy as np
@@ -26,6 +28,8 @@ from kmeans_xp.estimators.validation import as_random_state, checked_points, che
 from kmeans_xp.kernels import ProblemOptions, Solved, solved_at_once
 
 __all__ = ["Clusterings", "k_means_batched"]
+
+Numbers = NDArray[Any]
 
 #: maximum number of problems that an error message names
 _MOST_NAMED = 5
@@ -90,7 +94,7 @@ def k_means_batched(
     ----------
     X : array-like of shape (n_problems, n_samples, n_features)
         Rows of each problem, of any array library. Pad problems that have fewer rows with rows
-        of weight 0.
+        of weight 0; with zeros, also for "cosine".
     n_clusters : int
         Number of clusters of each problem.
     sample_weight : array-like of shape (n_problems, n_samples), default=None
@@ -119,7 +123,8 @@ def k_means_batched(
     Raises
     ------
     ValueError
-        If a parameter or the rows cannot be used; the message says which, and in which problem.
+        If a parameter, the rows or the weights cannot be used. If numbers are the reason, the
+        message says in which problem.
 
     See Also
     --------
@@ -162,7 +167,9 @@ def k_means_batched(
     flat, shape = _checked_rows(X, n_clusters)
     placement = choose(flat, device)
     with placement.working():
-        weights = checked_weights(_flat_weights(sample_weight, shape), flat, placement)
+        flat_weights = _flat_weights(sample_weight, shape)
+        with _naming_problem(flat_weights, shape[0], _is_bad_weight):
+            weights = checked_weights(flat_weights, flat, placement)
         problems = _Problems(flat, weights, shape, placement)
         problems.refuse_without_weight()
         solved = None
@@ -257,7 +264,10 @@ def _check_options(n_clusters: Any, options: dict[str, Any]) -> None:
     KMeans(n_clusters, **options)._validate_params()
     if not isinstance(options["init"], str):
         known = ", ".join(("auto", *SEEDINGS))
-        raise ValueError(f"init must be one of {known} for many problems, got {options['init']!r}.")
+        given = type(options["init"]).__name__
+        raise ValueError(
+            f"init must be one of {known} for many problems, got an object of type {given}."
+        )
 
 
 def _as_array(given: Any, name: str) -> Array:
@@ -283,7 +293,8 @@ def _checked_rows(X: Any, n_clusters: int) -> tuple[Array, tuple[int, int, int]]
     if n_points < n_clusters:
         raise ValueError(f"n_samples={n_points} should be >= n_clusters={n_clusters}.")
     flat = namespace_of(given).reshape(given, (n_problems * n_points, n_features))
-    return checked_points(flat), (n_problems, n_points, n_features)
+    with _naming_problem(flat, n_problems, _is_bad):
+        return checked_points(flat), (n_problems, n_points, n_features)
 
 
 def _flat_weights(sample_weight: Any, shape: tuple[int, int, int]) -> Array | None:
@@ -293,6 +304,32 @@ def _flat_weights(sample_weight: Any, shape: tuple[int, int, int]) -> Array | No
     if tuple(given.shape) != shape[:2]:
         raise ValueError(f"sample_weight.shape == {tuple(given.shape)}, expected {shape[:2]}!")
     return namespace_of(given).reshape(given, (-1,))
+
+
+@contextmanager
+def _naming_problem(
+    flat: Array | None, n_problems: int, is_bad: Callable[[Numbers], Numbers]
+) -> Iterator[None]:
+    """Add to a ValueError the first problem with bad numbers, if numbers are its reason."""
+    try:
+        yield
+    except ValueError as error:
+        try:
+            numbers = to_host(flat).reshape(n_problems, -1).astype(np.float64)
+        except (TypeError, ValueError):  # other objects, such as strings
+            raise error from None
+        (bad,) = np.nonzero(is_bad(numbers).any(axis=1))
+        if not len(bad):
+            raise
+        raise ValueError(f"In problem {bad[0]}: {error}") from error
+
+
+def _is_bad(numbers: Numbers) -> Numbers:
+    return ~np.isfinite(numbers)
+
+
+def _is_bad_weight(weights: Numbers) -> Numbers:
+    return _is_bad(weights) | (weights < 0.0)
 
 
 def _uniforms(seed: int, n_runs: int, n_clusters: int) -> NDArray[np.float64]:

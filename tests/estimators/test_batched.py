@@ -209,6 +209,44 @@ def test_what_cannot_be_used_is_refused(change: dict[str, Any], message: str) ->
 
 
 @pytest.mark.skipif(why_numba_is_unusable() is not None, reason="only numba solves them at once")
+def test_numbers_that_cannot_be_used_are_named_with_their_problem(library: Library) -> None:
+    host = problems((4, 20, 3), "float32")
+    weights = np.ones(host.shape[:2], dtype=np.float32)
+    for place in (np.nan, np.inf):
+        rows = host.copy()
+        rows[2, 3, 1] = place
+        with pytest.raises(ValueError, match=r"^In problem 2: Input X contains"):
+            k_means_batched(library.asarray(rows), 3)
+        wrong = weights.copy()
+        wrong[1, 4] = place
+        with pytest.raises(ValueError, match=r"^In problem 1: Input sample_weight contains"):
+            k_means_batched(library.asarray(host), 3, sample_weight=library.asarray(wrong))
+    wrong = weights.copy()
+    wrong[2:, 4] = -1.0
+    with pytest.raises(ValueError, match=r"^In problem 2: Negative values in data"):
+        k_means_batched(library.asarray(host), 3, sample_weight=library.asarray(wrong))
+    with pytest.raises(ValueError, match=r"many problems, got an object of type ndarray\.$"):
+        k_means_batched(library.asarray(host), 3, init=host[:, :3])  # type: ignore[arg-type]
+
+
+def test_problems_padded_by_zeros_are_solved_with_cosine_distances() -> None:
+    rng = np.random.default_rng(5)
+    X, weights = rng.normal(size=(6, 40, 3)), np.ones((6, 40))
+    for number in range(6):
+        X[number, 40 - number :], weights[number, 40 - number :] = 0.0, 0.0
+    options: dict[str, Any] = {"random_state": 0, "metric": "cosine"}
+    found = k_means_batched(X, 3, sample_weight=weights, **options)
+    for number in range(6):
+        centroids, labels, inertia = k_means(X[number], 3, sample_weight=weights[number], **options)
+        np.testing.assert_array_equal(found.centroids[number], centroids)
+        np.testing.assert_array_equal(found.labels[number], labels)
+        assert found.inertia[number] == inertia
+        assert np.isfinite(centroids).all()
+    weights[4] = 1.0
+    with pytest.raises(ValueError, match=r"In problem 4: metric='cosine' .* row 36, 37, 38, 39\."):
+        k_means_batched(X, 3, sample_weight=weights, **options)
+
+
 def test_numba_solves_small_problems_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """Not one after another, which would have the same results."""
     X = problems((5, 50, 3), "float32")
