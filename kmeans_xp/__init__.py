@@ -1,5 +1,8 @@
 """K-Means for whatever array you have, on whatever device it is."""
 
+import importlib
+from typing import TYPE_CHECKING, Any
+
 from kmeans_xp import devices
 from kmeans_xp._version import __version__
 from kmeans_xp.accelerate import accelerate
@@ -39,3 +42,19 @@ __all__ = [
     "lloyd",
     "open_rows",
 ]
+
+if TYPE_CHECKING:
+    from kmeans_xp import metrics as metrics
+    from kmeans_xp import plotting as plotting
+    from kmeans_xp import selection as selection
+else:
+    #: loaded at their first use, because few programs use all of them
+    _LATER = ("metrics", "plotting", "selection")
+
+    def __getattr__(name: str) -> Any:
+        if name not in _LATER:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        return importlib.import_module(f"{__name__}.{name}")
+
+    def __dir__() -> list[str]:
+        return sorted({*globals(), *_LATER})

@@ -196,6 +196,18 @@ def modules_after(statement: str) -> set[str]:
     return set(subprocess.run(command, capture_output=True, text=True, check=True).stdout.split())
 
 
+@pytest.mark.parametrize("name", ["metrics", "plotting", "selection"])
+def test_parts_of_the_package_are_loaded_at_their_first_use(name: str) -> None:
+    package = f"kmeans_xp.{name}"
+    assert package not in modules_after("import kmeans_xp; assert 'metrics' in dir(kmeans_xp)")
+    assert package in modules_after(f"import kmeans_xp; {package}.__all__")
+
+
+def test_what_the_package_does_not_have_is_an_attribute_error() -> None:
+    with pytest.raises(AttributeError, match="module 'kmeans_xp' has no attribute 'nonsense'"):
+        kmeans_xp.nonsense  # type: ignore[attr-defined]  # noqa: B018
+
+
 def test_import_brings_no_extra() -> None:
     # scikit-learn imports pandas and rich where it finds them: those are hidden from us instead.
     imports = "import kmeans_xp, kmeans_xp.plotting, kmeans_xp.selection"

@@ -1,6 +1,9 @@
 """``kmeans-xp cluster``: cluster a table, and write labels, a model and a picture."""
 
+import re
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 
@@ -135,7 +138,8 @@ def cluster(
             device=device,
             **sizes,
         )
-        result = _fit(estimator, data, checkpoint)
+        with _naming_options():
+            result = _fit(estimator, data, checkpoint)
         clusters = summary.summarize(
             data.points,
             result.labels,
@@ -160,6 +164,22 @@ def cluster(
     console = results()
     console.print(f"Time: {result.seconds:.2f} s to fit, {seconds:.2f} s in all")
     print_written(*outputs)
+
+
+@contextmanager
+def _naming_options() -> Iterator[None]:
+    """Let errors of bounds of sizes name the options instead of the parameters."""
+    try:
+        yield
+    except ValueError as error:
+        message = re.sub(r"\bsize_(min|max)\b(=?)", _as_option, str(error))
+        if message == str(error):
+            raise
+        raise ValueError(message) from error
+
+
+def _as_option(name: re.Match[str]) -> str:
+    return f"--size-{name[1]}" + (" " if name[2] else "")
 
 
 def _fit(estimator: Any, data: Inputs, path: Path | None) -> Fit:

@@ -464,9 +464,10 @@ class BaseKMeans(
         """
         origin, theirs = exchange.origin_and_estimator(fitted)
         if not isinstance(theirs, cls._sklearn_class()):
+            kind = type(theirs)
             raise TypeError(
                 f"{cls.__name__}.from_sklearn takes scikit-learn's {cls.__name__}, got a "
-                f"{type(theirs).__name__}."
+                f"{kind.__name__} of {kind.__module__.partition('.')[0]}."
             )
         check_is_fitted(theirs)
         if isinstance(theirs, BaseKMeans):  # ``accelerate`` replaced scikit-learn's class

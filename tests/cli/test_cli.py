@@ -104,7 +104,9 @@ def test_sizes_are_kept(run: Run, csv_file: Path) -> None:
     assert sizes.max() <= 30
     done = run("cluster", csv_file, "-k", 4, "--size-min", 26)
     assert done.exit_code == 1
-    assert "need 104 rows" in done.stderr
+    assert "at least --size-min 26 rows need 104 rows" in done.stderr
+    done = run("cluster", csv_file, "-k", 4, "--size-min", 20, "--size-max", 10)
+    assert "--size-min 20 is greater than --size-max 10" in done.stderr
     done = run("cluster", csv_file, "-k", 4, "--size-min", 20, "--mini-batch")
     assert done.exit_code == 2
     assert "--mini-batch cannot be used with --size-min" in done.stderr

@@ -141,7 +141,7 @@ def test_centroids_that_a_user_has_set_are_taken(library: Library) -> None:
     ("fitted", "error", "message"),
     [
         (sklearn.cluster.MiniBatchKMeans(2), TypeError, "takes scikit-learn's KMeans, got a Mini"),
-        (KMeans(2), TypeError, "got a KMeans"),
+        (KMeans(2), TypeError, "got a KMeans of kmeans_xp"),
         (None, TypeError, "got a NoneType"),
         (sklearn.cluster.KMeans(2), NotFittedError, "not fitted"),
         (make_pipeline(StandardScaler(), sklearn.cluster.KMeans()), TypeError, "the pipeline that"),

@@ -65,7 +65,7 @@ class DaskRows(Elsewhere):
     def __init__(self, X: Any) -> None:
         _refuse_wrong_shape(X)
         is_frame = hasattr(X, "columns")
-        self.name = f"X, a {type(X).__name__} of Dask's,"
+        self.name = f"X (Dask's {type(X).__name__})"
         self.header = X._meta if is_frame else _header(X)
         self.dtype = _floating(_common_dtype(X._meta) if is_frame else X.dtype)
         self._collection = _array_of(X, self.dtype) if is_frame else _in_rows(X)

@@ -17,6 +17,10 @@ __all__ = ["opened_paths"]
 
 _COMPRESSED = (".gz", ".bz2")
 
+_INSTEAD_OF_NPZ = (
+    " Save its array as .npy; for a sparse matrix, pass open_rows(scipy.sparse.load_npz(path))."
+)
+
 
 def opened_paths(
     paths: Sequence[str],
@@ -37,7 +41,7 @@ def opened_paths(
     if formats[0] not in _OPENERS:
         raise ValueError(
             f"{name} is not in a format that is read by blocks: {', '.join([*_OPENERS, '.zarr'])}."
-            + (" Save its array as .npy." if formats[0] == ".npz" else "")
+            + (_INSTEAD_OF_NPZ if formats[0] == ".npz" else "")
         )
     return _OPENERS[formats[0]](files, name, columns, weight, block_rows)
 
