@@ -314,9 +314,12 @@ def _naming_problem(
     try:
         yield
     except ValueError as error:
+        host = to_host(flat).reshape(n_problems, -1)
         try:
-            numbers = to_host(flat).reshape(n_problems, -1).astype(np.float64)
-        except (TypeError, ValueError):  # other objects, such as strings
+            numbers = host.astype(
+                np.float64, casting="unsafe" if host.dtype == object else "same_kind"
+            )
+        except (TypeError, ValueError):  # complex numbers, or other objects, such as strings
             raise error from None
         (bad,) = np.nonzero(is_bad(numbers).any(axis=1))
         if not len(bad):
