@@ -35,6 +35,30 @@ _TINY = (
     Size("500 x 4, k=5", 500, 4, 5),
     Size("2000 x 16, k=8", 2000, 16, 8),
 )
+#: of the job that solves many
+N_PROBLEMS = 200
+#: sizes of jobs that have their own; those of many problems count the rows of all
+_OWN_SIZES = {
+    "bisecting": (
+        Size("1797 x 64, k=10 (digits)", 1797, 64, 10),
+        Size("50k x 8, k=200", 50_000, 8, 200),
+        Size("200k x 16, k=16", 200_000, 16, 16),
+        Size("1M x 2, k=10", 1_000_000, 2, 10),
+        Size("100k x 128, k=8", 100_000, 128, 8),
+        Size("20k x 512, k=16", 20_000, 512, 16),
+    ),
+    "cosine": (
+        Size("2000 x 16, k=8", 2000, 16, 8),
+        Size("100k x 16, k=8", 100_000, 16, 8),
+        Size("50k x 256, k=64", 50_000, 256, 64),
+        Size("20k x 128, k=256", 20_000, 128, 256),
+    ),
+    "batched": (
+        Size(f"{N_PROBLEMS} of 500 x 8, k=8", N_PROBLEMS * 500, 8, 8),
+        Size(f"{N_PROBLEMS} of 2000 x 16, k=8", N_PROBLEMS * 2000, 16, 8),
+    ),
+}
+_QUICK_OWN_SIZE = Size(f"{N_PROBLEMS} of 10 x 3, k=3", N_PROBLEMS * 10, 3, 3)
 _CONVERGE = Size("200k x 128, k=256", 200_000, 128, 256)
 _QUICK_CONVERGE = Size("quick, to converge", 600, 8, 6)
 
@@ -128,6 +152,9 @@ def cases(job: str, choice: Choice) -> Iterator[Case]:
             yield _case(job, size, dtype, choice, max_iter=_DEFAULT_ITERATIONS)
         elif job == "scaling":
             yield from _scaling(dtype, choice)
+        elif job in _OWN_SIZES:
+            for size in (_QUICK_OWN_SIZE,) if choice.is_quick else _OWN_SIZES[job]:
+                yield _case(job, size, dtype, choice, max_iter=_affordable(size))
         else:
             sizes = QUICK_GRID if choice.is_quick else choice.sizes
             for size in sizes:

@@ -11,6 +11,7 @@ from benchmarks.comparison.parts import iteration, mean_start_inertias, predict,
 from benchmarks.comparison.peers import BASELINE, OURS, PEERS, Peers
 from benchmarks.comparison.processes import fit_memory, start_times
 from benchmarks.comparison.timing import Pace, Run, interleaved, ratio
+from benchmarks.comparison.variants import batched, bisecting, cosine
 from benchmarks.roofline import Size
 from kmeans_xp.devices import to_host
 
@@ -57,7 +58,12 @@ _RUNS: dict[str, Callable[[Problem, Peers], list[Run]]] = {
     "tiny": tiny,
     "converge": converge,
     "scaling": scaling,
+    "bisecting": bisecting,
+    "cosine": cosine,
+    "batched": batched,
 }
+#: jobs of scikit-learn and this package alone
+_OF_TWO = ("scaling", "bisecting", "cosine", "batched")
 
 #: what --jobs takes, in the order of the page
 JOBS = (*_RUNS, "memory", "import")
@@ -87,7 +93,7 @@ def _fields(case: Case) -> Record:
 
 
 def _timed(case: Case, peers: Peers, pace: Pace) -> Record:
-    if case.job == "scaling":
+    if case.job in _OF_TWO:
         peers = Peers({}, {})
     posed = problem(case)
     record = _fields(case)
@@ -133,7 +139,7 @@ def _centroids(runs: list[Run], results: dict[str, Any]) -> dict[str, Any]:
 
 
 def _left_out(case: Case, peers: Peers, runs: list[Run]) -> dict[str, str]:
-    if case.job == "scaling":
+    if case.job in _OF_TWO:
         return {}
     timed = {run.peer.removeprefix(f"{OURS} on ") for run in runs}
     reasons = dict(peers.left_out)

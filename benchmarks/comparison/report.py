@@ -20,6 +20,9 @@ _TITLES = {
     "tiny": "Tiny fits",
     "converge": "A fit to convergence, by each algorithm",
     "scaling": "How the time grows",
+    "bisecting": "Trees",
+    "cosine": "Cosine distances",
+    "batched": "Many problems",
     "memory": "Memory of a fit",
     "import": "Import and first fit",
 }
@@ -48,6 +51,12 @@ _REMARKS = {
     "converge": "The data are separated blobs. Fits start from the same k-means++ rows, with "
     "`tol=0`, and run until no label changes. faiss does as many iterations as scikit-learn did.",
     "scaling": "Fits make ten iterations from the same rows. One of the three numbers varies.",
+    "bisecting": "Both fit `BisectingKMeans(k, random_state=0)`, which grow the same tree.",
+    "cosine": '`KMeans(k, random_state=0)` with `metric="cosine"`. scikit-learn has none: it '
+    "normalizes a copy of the rows, and fits that. *kmeans_xp euclidean* is this package on the "
+    "rows as they are.",
+    "batched": "One call of `k_means_batched`. scikit-learn calls `k_means` in a loop, as this "
+    "package does in the last column.",
     "memory": "A fit makes three iterations from k-means++, in a fresh process. The table has the "
     "most resident memory during the fit, less what the process had before. The data and the "
     "libraries were loaded before.",
