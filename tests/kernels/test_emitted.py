@@ -11,6 +11,8 @@ import numpy as np
 import pytest
 from numpy.testing import assert_array_equal
 
+from tests.chain import fused
+
 numba = pytest.importorskip("numba", reason="about what it compiles")
 
 from kmeans_xp.kernels.for_numba.compiled import call_at, compiled  # noqa: E402
@@ -198,6 +200,26 @@ def test_rows_alone(n_features: int, dtype: str) -> None:
 needs_products = pytest.mark.skipif(
     not code_vectors.HAS_PRODUCTS, reason="the processor multiplies no bytes"
 )
+
+
+@needs_products
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("n_candidates", [1, 8, 21])
+def test_each_step_of_a_chain_is_rounded_once(n_candidates: int, dtype: str) -> None:
+    rng, n_features = np.random.default_rng(8), 67
+    centred = rng.standard_normal(n_features).astype(dtype)
+    centroids = rng.standard_normal((30, n_features)).astype(dtype)
+    biases = rng.standard_normal(30).astype(dtype)
+    chosen = rng.permutation(30)[:n_candidates].astype(np.int32)
+    scores = np.zeros(32, dtype)
+    called(code_vectors.chain_scores)(
+        *(centred, 0, n_features, centroids.ravel(), biases, chosen, 0, n_candidates, scores)
+    )
+    expected = biases[chosen]
+    for feature in range(n_features):
+        here = np.full(n_candidates, centred[feature])
+        expected = fused(here, centroids[chosen, feature], expected)
+    assert_array_equal(scores[:n_candidates], expected)
 
 
 @needs_products

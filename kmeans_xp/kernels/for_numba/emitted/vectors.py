@@ -56,15 +56,20 @@ def _has(feature: str) -> bool:
     return bool(llvm.get_host_cpu_features().get(feature))
 
 
+#: whether the processor is one of Arm's of 64 bits
+_IS_ARM = llvm.get_process_triple().startswith(("aarch64", "arm64"))
 #: bytes of a vector register
 _BYTES = 64 if _has("avx512f") else 32 if _has("avx") else 16
+_HAS_32_REGISTERS = _BYTES == 64 or _IS_ARM
+#: Where the processor rounds once, each loop must do so: the other one may be taken apart in some.
+MULTIPLY_ADD = "fma" if _has("fma") or _IS_ARM else "fmuladd"
 #: bytes of a cache line: vectors that cross one cost twice, and more where they were just written
 LINE = 64
 #: vectors of rows in a panel: two of them times the largest group, and what is read, fill the
 #: 32 or 16 registers
 _VECTORS = 2
 #: centroids scored at a time, the largest group first
-GROUPS = (12, 8, 4) if _BYTES == 64 else (6, 4, 2)
+GROUPS = (12, 8, 4) if _HAS_32_REGISTERS else (6, 4, 2)
 #: candidates compared with a row at a time, its features in the lanes: many or few
 ROW_CANDIDATES = (8, 4)
 #: rows of a panel
@@ -151,7 +156,7 @@ class _Code:
     def multiply_add(self, left: Any, right: Any, added: Any) -> Any:
         """Return left * right + added, rounded once where the processor can."""
         kind = ir.FunctionType(left.type, [left.type] * 3)
-        name = f"llvm.fmuladd.{_name(left.type)}"
+        name = f"llvm.{MULTIPLY_ADD}.{_name(left.type)}"
         fma = cgutils.get_or_insert_function(self.builder.module, kind, name)
         return self.builder.call(fma, [left, right, added])
 
