@@ -37,6 +37,7 @@ class Size(NamedTuple):
 SIZES = (
     Size(500, 4, 3),
     Size(2_000, 8, 5),
+    Size(1_797, 64, 10),
     Size(100_000, 16, 8),
     Size(1_000_000, 2, 10),
     Size(200_000, 64, 64),

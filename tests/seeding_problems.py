@@ -81,7 +81,7 @@ def check_same_rows(
     """Compare the rows that are chosen with those of plain passes, and their bits."""
     if metric == "euclidean":  # heavy tails may have squares without room
         wide = np.asarray(points.todense() if hasattr(points, "todense") else points, np.float64)
-        assume(wide.var(axis=0).sum() < np.finfo(points.dtype).max / 4)
+        assume(wide.var(axis=0).sum() < np.finfo(points.dtype).max / 64)
     rng = np.random.default_rng(seed)
     weights = None if weighted is None else rng.random(points.shape[0])
     if weights is not None and weighted == "zeros":

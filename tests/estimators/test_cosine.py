@@ -158,6 +158,20 @@ def test_centroids_are_unit_vectors_and_models_are_whole(
         model.to_sklearn()
 
 
+@pytest.mark.needs("float64")
+@pytest.mark.skip_library("jax", reason="takes subnormal numbers for 0")
+@pytest.mark.filterwarnings("ignore:Number of distinct")
+def test_a_cluster_of_subnormal_weights_has_a_direction(library: Library) -> None:
+    rng = np.random.default_rng(0)
+    rows = np.repeat(np.eye(3, 5), 40, axis=0) + 0.05 * rng.standard_normal((120, 5))
+    weights = np.ones(120)
+    weights[80:] = 1e-310
+    model = KMeans(3, init=rows[[0, 40, 80]], metric="cosine")
+    model.fit(library.asarray(rows), sample_weight=library.asarray(weights))
+    assert np.bincount(library.to_host(model.labels_)).tolist() == [40, 40, 40]
+    assert np.isfinite(library.to_host(model.cluster_centers_)).all()
+
+
 @pytest.mark.parametrize("estimator", ESTIMATORS)
 @pytest.mark.parametrize("is_weighted", [False, True])
 def test_one_cluster_of_rows_that_cancel_has_a_direction(

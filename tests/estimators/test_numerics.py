@@ -238,6 +238,7 @@ FITS_AND_SEEDINGS = FITS | SEEDINGS
     ("scale", "dtype", "names"),
     [
         (1e19, "float32", FITS),
+        (4e18, "float32", FITS_AND_SEEDINGS),
         (6e37, "float32", FITS_AND_SEEDINGS),
         pytest.param(1e152, "float64", FITS, marks=pytest.mark.needs("float64")),
         pytest.param(1e155, "float64", FITS_AND_SEEDINGS, marks=pytest.mark.needs("float64")),

@@ -72,7 +72,7 @@ def means_of(sums: Floats, mass: Floats, old: Floats) -> tuple[Floats, Floats]:
 @np.errstate(all="ignore")
 def directions_of(sums: Floats, mass: Floats, old: Floats) -> tuple[Floats, Floats]:
     """Return what ``update_clusters`` writes on a sphere."""
-    is_empty, means = mass <= 0.0, sums * (1.0 / mass)[:, None]
+    is_empty, means = mass <= 0.0, sums / mass[:, None]
     slack = ROUNDINGS * float(np.finfo(old.dtype).eps)
     is_lost = is_empty | (np.abs(means) <= slack).all(axis=1)
     lengths = np.sqrt(np.cumsum(means * means, axis=1)[:, -1:])

@@ -53,18 +53,19 @@ def update_clusters(sums, mass, old, on_sphere, new, signals):
     sq_shift = n_empty = explained = 0.0
     slack = ROUNDINGS * (_EPS_64 if old.itemsize == 8 else _EPS_32)
     for cluster in range(n_clusters):
-        is_kept, inverse, factor = mass[cluster] <= 0.0, 1.0 / mass[cluster], 1.0
+        is_kept, factor = mass[cluster] <= 0.0, 1.0
         n_empty += is_kept
         if on_sphere:
             sq_length, is_lost = 0.0, True
             for feature in range(n_features):
-                mean = sums[cluster, feature] * inverse
+                mean = sums[cluster, feature] / mass[cluster]
                 sq_length += mean * mean
                 is_lost &= abs(mean) <= slack
             is_kept, factor = is_kept or is_lost, RADIUS / np.sqrt(sq_length)
         for feature in range(n_features):
             before, total = np.float64(old[cluster, feature]), sums[cluster, feature]
-            mean = new.dtype.type(total * inverse * factor if on_sphere else total / mass[cluster])
+            # Not times an inverse, which overflows for the least masses.
+            mean = new.dtype.type(total / mass[cluster] * factor)
             if is_kept:
                 mean = old[cluster, feature]
             new[cluster, feature] = mean
