@@ -109,7 +109,8 @@ class BoundedStep:
         bounded_step(rows, centroids, self.bounds, xp=xp)
         labels = self.bounds.labels
         self.bounds.forget()
-        return labels
+        # A body without bounds may have taken the step.
+        return nearest_labels(rows, centroids, xp=xp) if labels is None else labels
 
 
 def bounds_for(rows: Rows, n_clusters: int, algorithm: str, *, xp: Namespace) -> BoundedStep | None:

@@ -54,8 +54,8 @@ def test_steps_have_the_bits_of_single_ones(
     points = np.random.default_rng(n_points).random((n_points, n_features)).astype(SINGLE)
     rows = DenseRows(points, None, points.mean(axis=0))
     n_taken = compare(rows, points[:2] - rows.origin)
-    has_lanes = stepping.pairs_for(2, n_features, SINGLE) == 0
-    assert numbers_of_steps == ([n_taken] if has_lanes else [])
+    is_short = stepping.pairs_for(2, n_features, SINGLE) == 0
+    assert numbers_of_steps == ([n_taken] if is_short else [])
 
 
 def test_of_equal_scores_the_first_wins(numbers_of_steps: list[int]) -> None:
@@ -92,6 +92,19 @@ def test_sums_that_are_not_exact_are_left_to_plain_steps(
     assert numbers_of_steps == [0]
     single = lloyd_steps.portable(rows, pair, 1, 0.0, update_centroids, xp=np)
     assert_array_equal(taken.totals.sums[0], single.totals.sums[0])
+
+
+def test_sums_that_outgrow_the_first_rows_are_left_to_plain_steps(
+    numbers_of_steps: list[int],
+) -> None:
+    rng = np.random.default_rng(0)
+    points = rng.random((4000, 4))
+    points[:, 0] *= 1e-4
+    points[32:, 0] *= np.where(rng.random(3968) < 0.5, 1.0, 1e9)
+    points[:, 1:] = rng.random((4000, 3))
+    pair = np.asarray([[1e3, 0.0, 0.5, 0.5], [1e3, 0.1, 0.5, 0.5]], SINGLE)
+    compare(DenseRows(points.astype(SINGLE)), pair)
+    assert numbers_of_steps == [0]
 
 
 @pytest.mark.parametrize("case", ["weights", "float64", "another order", "three clusters"])

@@ -256,3 +256,25 @@ def test_labels_are_those_that_cuda_gives(band: tuple[int, int], dtype: str) -> 
     rows = DenseRows(points, None, origin)
     labels = nearest_labels(rows, centroids, xp=xp)
     np.testing.assert_array_equal(labels, chain_labels(points, origin, centroids))
+
+
+def test_kept_code_is_of_all_that_it_may_hold(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from kmeans_xp.kernels.for_numba import kept_code
+
+    for folder in ("portable", "for_numba/emitted", "for_cupy"):
+        (tmp_path / folder).mkdir(parents=True)
+        (tmp_path / folder / "one.py").write_text("1")
+    monkeypatch.setattr(kept_code, "__file__", str(tmp_path / "for_numba" / "kept_code.py"))
+    digest = kept_code._sources.__wrapped__
+    before = digest()
+    (tmp_path / "for_cupy" / "one.py").write_text("2")
+    assert digest() == before
+    for folder in ("portable", "for_numba/emitted"):
+        (tmp_path / folder / "one.py").write_text("2")
+        assert digest() != before
+        before = digest()
+    files = [kept_code._Files(tmp_path, "name", sources) for sources in ("older", "newer")]
+    files[0].save("key", "code")
+    assert (files[0].load("key"), files[1].load("key")) == ("code", None)

@@ -49,8 +49,7 @@ class KeptCode(FunctionCache):
 
     def __init__(self, function: Callable[..., Any]) -> None:
         super().__init__(function)
-        source = _digest_of(function.__code__.co_filename)
-        self._cache_file = _Files(Path(self._cache_path), self._impl.filename_base, source)
+        self._cache_file = _Files(Path(self._cache_path), self._impl.filename_base, _sources())
 
     def has(self, sig: Any, target_context: Any) -> bool:
         """Return whether there is a file with the code for a signature."""
@@ -83,12 +82,12 @@ class KeptCode(FunctionCache):
 class _Files:
     """A file for each key, so that processes can write at the same time.
 
-    ``source`` is a digest of the function's file: numba's key covers the function's instructions,
-    but not their constants.
+    ``sources`` is a digest of all that may be compiled into a function: numba's key covers the
+    function's instructions, but not their constants, nor what it calls.
     """
 
-    def __init__(self, folder: Path, name: str, source: str) -> None:
-        self.folder, self.name, self.source = folder, name, source
+    def __init__(self, folder: Path, name: str, sources: str) -> None:
+        self.folder, self.name, self.sources = folder, name, sources
 
     def has(self, key: Any) -> bool:
         """Return whether there is data that was saved under a key."""
@@ -120,14 +119,20 @@ class _Files:
 
     def _path(self, key: Any) -> Path:
         settings = [str(getattr(numba.config, name, None)) for name in _SETTINGS]
-        versions = (numba.__version__, llvmlite.__version__, self.source, settings)
+        versions = (numba.__version__, llvmlite.__version__, self.sources, settings)
         name = hashlib.sha256(repr((versions, key)).encode()).hexdigest()[:16]
         return self.folder / f"{self.name}.{name}.nbc"
 
 
 @functools.cache
-def _digest_of(path: str) -> str:
-    return hashlib.sha256(Path(path).read_bytes()).hexdigest()
+def _sources() -> str:
+    """Return a digest of the files whose functions and constants compiled code may hold: 2 ms."""
+    here = Path(__file__).parent
+    files = (*here.rglob("*.py"), *here.parent.glob("*.py"), *here.parent.glob("portable/*.py"))
+    digest = hashlib.sha256()
+    for file in sorted(files):
+        digest.update(file.read_bytes())
+    return digest.hexdigest()
 
 
 def _tell_once(kind: str, what: str) -> None:
