@@ -267,7 +267,11 @@ def test_kept_code_is_of_all_that_it_may_hold(
         (tmp_path / folder).mkdir(parents=True)
         (tmp_path / folder / "one.py").write_text("1")
     monkeypatch.setattr(kept_code, "__file__", str(tmp_path / "for_numba" / "kept_code.py"))
-    digest = kept_code._sources.__wrapped__
+
+    def digest() -> str:
+        kept_code._digest_of.cache_clear()
+        return kept_code._sources.__wrapped__()
+
     before = digest()
     (tmp_path / "for_cupy" / "one.py").write_text("2")
     assert digest() == before

@@ -49,7 +49,8 @@ class KeptCode(FunctionCache):
 
     def __init__(self, function: Callable[..., Any]) -> None:
         super().__init__(function)
-        self._cache_file = _Files(Path(self._cache_path), self._impl.filename_base, _sources())
+        sources = _sources() + _digest_of(Path(function.__code__.co_filename))
+        self._cache_file = _Files(Path(self._cache_path), self._impl.filename_base, sources)
 
     def has(self, sig: Any, target_context: Any) -> bool:
         """Return whether there is a file with the code for a signature."""
@@ -128,9 +129,14 @@ class _Files:
 def _sources() -> str:
     """Return a digest of the files whose functions and constants compiled code may hold: 2 ms."""
     here = Path(__file__).parent
-    files = (*here.rglob("*.py"), *here.parent.glob("*.py"), *here.parent.glob("portable/*.py"))
+    files = {*here.rglob("*.py"), *here.parent.glob("*.py"), *here.parent.glob("portable/*.py")}
+    return _digest_of(*sorted(files))
+
+
+@functools.cache
+def _digest_of(*files: Path) -> str:
     digest = hashlib.sha256()
-    for file in sorted(files):
+    for file in files:
         digest.update(file.read_bytes())
     return digest.hexdigest()
 
