@@ -2,15 +2,12 @@
 
 Rows are coded as signed bytes, row after row. Centroids are coded as unsigned ones and held as
 *blocks* of ``CODED_BLOCK`` in the lanes, four features at a time: a product of four bytes of a row,
-read once for all lanes, is one instruction where the processor has it (VNNI, Arm's dot products),
-and three elsewhere.
+read once for all lanes, is one instruction where the processor has it (VNNI), and three elsewhere.
 """
 
 import functools
 from typing import Any
 
-import llvmlite.binding as llvm
-import numba
 from llvmlite import ir
 from numba import types
 from numba.core import cgutils
@@ -18,15 +15,12 @@ from numba.extending import intrinsic
 
 from kmeans_xp.kernels.for_numba.emitted.vectors import (
     _BYTES,
-    _HAS_32_REGISTERS,
     _I8,
     _I32,
     _I64,
-    _IS_ARM,
     MULTIPLY_ADD,
     _Array,
     _Code,
-    _halved,
     _has,
     _name,
     _totals,
@@ -58,28 +52,21 @@ __all__ = [
 ]
 
 _HAS_VNNI = _has("avx512vnni") if _BYTES == 64 else _has("avxvnni")
-#: whether Arm's instruction takes unsigned bytes times signed ones
-_IS_MIXED = _IS_ARM and _has("i8mm")
-#: whether the processor multiplies bytes, and floating numbers with one rounding. All of Apple's
-#: do, whose features LLVM may not list.
-HAS_PRODUCTS: bool = (
-    _has("dotprod") or (numba.config.CPU_NAME or llvm.get_host_cpu_name()).startswith("apple-m")
-    if _IS_ARM
-    else _has("fma") and _has("avx512bw" if _BYTES == 64 else "avx2")
-)
-#: added to the codes of centroids, which makes them unsigned. Codes of 7 bits are the same bytes
-#: if they are signed, and do not saturate where two products are added in 16 bits.
-CENTRE = 128 if _HAS_VNNI or _IS_MIXED else 64
+#: whether the processor multiplies bytes, and floating numbers with one rounding
+HAS_PRODUCTS: bool = _has("fma") and _has("avx512bw" if _BYTES == 64 else "avx2")
+#: added to the codes of centroids, which makes them unsigned. Without VNNI two products are added
+#: in 16 bits: codes of 7 bits keep them from saturating.
+CENTRE = 128 if _HAS_VNNI else 64
 #: the greatest code of a centroid
 MOST_CODE = CENTRE - 1
 #: lanes of a vector of sums
 LANES = _BYTES // 4
 #: number of products of bytes in the time of one multiply-add of the dense kernel
-PRODUCTS_A_MULTIPLY_ADD = 4 if _HAS_VNNI or _IS_ARM else 2
+PRODUCTS_A_MULTIPLY_ADD = 4 if _HAS_VNNI else 2
 _WORDS = ir.VectorType(ir.IntType(16), _BYTES // 2)
 #: vectors of a block of centroids, and rows that are scored at a time: their sums, a block and what
 #: is read fill the 32 or 16 registers
-_VECTORS, CODED_ROWS = (4, 6) if _HAS_32_REGISTERS else (2, 4)
+_VECTORS, CODED_ROWS = (4, 6) if _BYTES == 64 else (2, 4)
 #: centroids of a block
 CODED_BLOCK = _VECTORS * LANES
 #: candidates of a row whose chains are computed side by side
@@ -209,11 +196,8 @@ def _add_products(code: _Code, unsigned: Any, signed: Any, sums: Any) -> Any:
         name = f"llvm.x86.avx512.vpdpbusd.{8 * _BYTES}"
         return _call(code, name, sums.type, sums, unsigned, signed)
     bytes_ = ir.VectorType(_I8, _BYTES)
-    factors = [code.builder.bitcast(each, bytes_) for each in (unsigned, signed)]
-    if _IS_ARM:
-        name = f"llvm.aarch64.neon.{'usdot' if _IS_MIXED else 'sdot'}"
-        return _call(code, f"{name}.v4i32.v16i8", sums.type, sums, *factors)
     name = "avx512.pmaddubs.w.512" if _BYTES == 64 else "avx2.pmadd.ub.sw"
+    factors = (code.builder.bitcast(each, bytes_) for each in (unsigned, signed))
     pairs = _call(code, f"llvm.x86.{name}", _WORDS, *factors)
     return _add_pairs(code, pairs, ir.Constant(_WORDS, [1] * _WORDS.count), sums)
 
@@ -228,10 +212,6 @@ def _add_word_products(code: _Code, left: Any, right: Any, sums: Any) -> Any:
 
 
 def _add_pairs(code: _Code, left: Any, right: Any, sums: Any) -> Any:
-    if _IS_ARM:
-        wide = ir.VectorType(_I32, _WORDS.count)
-        products = code.builder.mul(code.builder.sext(left, wide), code.builder.sext(right, wide))
-        return code.builder.add(sums, _halved(code, products, None, 2))
     name = "avx512.pmaddw.d.512" if _BYTES == 64 else "avx2.pmadd.wd"
     return code.builder.add(sums, _call(code, f"llvm.x86.{name}", sums.type, left, right))
 
@@ -510,9 +490,9 @@ def measure_planes(
 ) -> None:
     """Write the products of ``PLANE_ROWS`` coded rows and a direction to ``products[row]`` and on.
 
-    The direction is whole numbers of 16 bits, or 14 where ``CENTRE`` is 64, in two planes of
-    unsigned bytes: the upper ones, and the lower. ``sums`` are those of the rows' codes. Both
-    planes are 0 where a row has only filling.
+    The direction is whole numbers of 16 bits, or 14 without VNNI, in two planes of unsigned bytes:
+    the upper ones, and the lower. ``sums`` are those of the rows' codes. Both planes are 0 where
+    a row has only filling.
     """
     builder, whole = code.builder, ir.VectorType(_I32, LANES)
     numbers = [builder.add(row, _I64(number)) for number in range(PLANE_ROWS)]
