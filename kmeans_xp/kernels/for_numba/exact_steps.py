@@ -21,12 +21,12 @@ from kmeans_xp.kernels.for_numba.compiled import (
     inline,
 )
 from kmeans_xp.kernels.for_numba.emitted.code_vectors import lowest_bit
-from kmeans_xp.kernels.for_numba.emitted.memory import matrix_in, new_numbers, numbers_in
+from kmeans_xp.kernels.for_numba.emitted.memory import new_numbers
 from kmeans_xp.kernels.for_numba.emitted.pair_vectors import second_lanes
-from kmeans_xp.kernels.for_numba.emitted.vectors import PANEL, add_row, as_rows, panel_rows
+from kmeans_xp.kernels.for_numba.emitted.vectors import PANEL, add_row, panel_rows
 from kmeans_xp.kernels.for_numba.exact_sums import adds_exactly
 from kmeans_xp.kernels.for_numba.tiling import pack_tile
-from kmeans_xp.kernels.for_numba.updating import update_clusters
+from kmeans_xp.kernels.for_numba.updating import end_step
 from kmeans_xp.kernels.rows import DenseRows
 
 __all__ = ["may_step_exactly", "run_exact_steps"]
@@ -36,7 +36,7 @@ _PACKED = 2**24
 #: rows whose steps in a call save a millisecond
 _ROWS_OF_A_USE = 2**14
 
-_pack_centroids, _update_step = pack_groups.shared, update_clusters.shared
+_pack_centroids = pack_groups.shared
 
 
 @inline
@@ -94,20 +94,7 @@ def run_exact_steps(
             labels[part] = seconds
         if number == 0:
             _add_all(points, labels, n_lanes, origin, totals)
-        for cluster in range(2):
-            for feature in range(n_features):
-                sums[number, cluster, feature] = totals[cluster, feature]
-            mass[number, cluster] = totals[cluster, n_features]
-        new = matrix_in(centroids, number * 2 * n_features, 2, n_features)
-        _update_step(
-            matrix_in(sums, number * 2 * n_features, 2, n_features),
-            numbers_in(mass, number * 2, 2),
-            before,
-            False,
-            new,
-            numbers_in(signals, number * signals.shape[1], signals.shape[1]),
-        )
-        before = as_rows(new)
+        before = end_step(number, totals, before, False, sums, mass, centroids, signals)
         if signals[number, 0] <= tol or signals[number, 1] > 0.0:
             return number + 1
     return len(signals)

@@ -36,7 +36,7 @@ from kmeans_xp.kernels.for_numba.compiled import (
     inline,
 )
 from kmeans_xp.kernels.for_numba.emitted.memory import matrix_in, new_numbers, numbers_in
-from kmeans_xp.kernels.for_numba.emitted.vectors import as_rows, total_width
+from kmeans_xp.kernels.for_numba.emitted.vectors import total_width
 from kmeans_xp.kernels.for_numba.exact_steps import may_step_exactly, run_exact_steps
 from kmeans_xp.kernels.for_numba.tiling import (
     Floats,
@@ -51,7 +51,7 @@ from kmeans_xp.kernels.for_numba.tiling import (
     zeros_on_a_line,
 )
 from kmeans_xp.kernels.for_numba.two_clusters import pairs_for
-from kmeans_xp.kernels.for_numba.updating import update_clusters
+from kmeans_xp.kernels.for_numba.updating import end_step
 from kmeans_xp.kernels.portable.assignment import ClusterTotals
 from kmeans_xp.kernels.portable.steps import (
     LloydSteps,
@@ -70,9 +70,7 @@ _PACKED = 2**22
 #: one that waits for it wakes as late
 _SHORT_STEP = 2_000_000
 
-_pack_centroids, _label_rows, _update_step = (
-    function.shared for function in (pack_groups, label_rows, update_clusters)
-)
+_pack_centroids, _label_rows = pack_groups.shared, label_rows.shared
 
 
 @inline
@@ -193,20 +191,8 @@ def run_steps(
         while slot > 0:
             _add_slot(slots, slot - 1, slot)
             slot -= 1
-        for cluster in range(n_clusters):
-            for feature in range(n_features):
-                sums[number, cluster, feature] = slots[0, cluster, feature]
-            mass[number, cluster] = slots[0, cluster, n_features]
-        new = matrix_in(centroids, number * n_clusters * n_features, n_clusters, n_features)
-        _update_step(
-            matrix_in(sums, number * n_clusters * n_features, n_clusters, n_features),
-            numbers_in(mass, number * n_clusters, n_clusters),
-            before,
-            on_sphere,
-            new,
-            numbers_in(signals, number * signals.shape[1], signals.shape[1]),
-        )
-        before = as_rows(new)
+        totals = matrix_in(slots, 0, n_clusters, slots.shape[2])
+        before = end_step(number, totals, before, on_sphere, sums, mass, centroids, signals)
         if signals[number, 0] <= tol or signals[number, 1] > 0.0:
             return number + 1
     return len(signals)

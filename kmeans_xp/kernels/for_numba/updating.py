@@ -22,8 +22,8 @@ from kmeans_xp.kernels.for_numba.compiled import (
     inline,
 )
 from kmeans_xp.kernels.for_numba.emitted.mean_vectors import UPDATED, write_mean
-from kmeans_xp.kernels.for_numba.emitted.memory import new_numbers
-from kmeans_xp.kernels.for_numba.emitted.vectors import PANEL
+from kmeans_xp.kernels.for_numba.emitted.memory import matrix_in, new_numbers, numbers_in
+from kmeans_xp.kernels.for_numba.emitted.vectors import PANEL, as_rows
 from kmeans_xp.kernels.for_numba.tiling import Floats
 from kmeans_xp.kernels.for_numba.uncompiled import directions_of, means_of, uses_of
 from kmeans_xp.kernels.portable.assignment import ClusterTotals
@@ -36,7 +36,7 @@ from kmeans_xp.kernels.portable.steps import (
 from kmeans_xp.kernels.sphere_rows import RADIUS
 from kmeans_xp.kernels.threads import in_threads
 
-__all__ = ["is_updated_in_lanes", "update_cluster", "update_clusters"]
+__all__ = ["end_step", "is_updated_in_lanes", "update_cluster", "update_clusters"]
 
 _EPS_32, _EPS_64 = (float(np.finfo(dtype).eps) for dtype in (np.float32, np.float64))
 #: minimum amount of the centroids' numbers for another thread
@@ -74,6 +74,29 @@ def update_clusters(sums, mass, old, on_sphere, new, signals):
             # sum w |x - c|^2 = sum w |x|^2 - (2 c.S - m |c|^2): no second pass over the rows.
             explained += before * (2.0 * total - mass[cluster] * before)
     signals[0], signals[1], signals[2] = sq_shift, n_empty, explained
+
+
+_update = update_clusters.shared
+
+
+@inline
+def end_step(number, totals, before, on_sphere, sums, mass, centroids, signals):
+    """Write the results of one of several steps to their places; return the new centroids."""
+    n_clusters, n_features = before.shape
+    for cluster in range(n_clusters):
+        for feature in range(n_features):
+            sums[number, cluster, feature] = totals[cluster, feature]
+        mass[number, cluster] = totals[cluster, n_features]
+    new = matrix_in(centroids, number * n_clusters * n_features, n_clusters, n_features)
+    _update(
+        matrix_in(sums, number * n_clusters * n_features, n_clusters, n_features),
+        numbers_in(mass, number * n_clusters, n_clusters),
+        before,
+        on_sphere,
+        new,
+        numbers_in(signals, number * signals.shape[1], signals.shape[1]),
+    )
+    return as_rows(new)
 
 
 @inline
