@@ -242,9 +242,11 @@ if __name__ == "__main__":
 """
 
 
-def run(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+def run(*arguments: str, cwd: Path, standard_input: str = "") -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "kmeans_xp.accelerate", *arguments]
-    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, check=False)
+    return subprocess.run(
+        command, cwd=cwd, input=standard_input, capture_output=True, text=True, check=False
+    )
 
 
 @pytest.fixture
@@ -274,6 +276,15 @@ def test_a_script_is_run(program: Path, here: None) -> None:
 
 def test_a_module_is_run_and_nothing_told(program: Path, here: None) -> None:
     done = run("-q", "-m", "program", "-q", "--verbose", "x", cwd=program.parent)
+    assert (done.returncode, done.stdout, done.stderr) == (3, SAYS, "")
+
+
+@pytest.mark.parametrize("form", [["-"], ["-c", PROGRAM]], ids=["standard input", "code"])
+def test_code_is_run_as_python_runs_it(form: list[str], program: Path, here: None) -> None:
+    defines = "import pickle\nclass Own: pass\nassert pickle.loads(pickle.dumps(Own))\n"
+    form = [part.replace(PROGRAM, defines + PROGRAM) for part in form]
+    arguments = ("-q", *form, "-q", "--verbose", "x")
+    done = run(*arguments, cwd=program.parent, standard_input=defines + PROGRAM)
     assert (done.returncode, done.stdout, done.stderr) == (3, SAYS, "")
 
 

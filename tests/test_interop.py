@@ -106,6 +106,20 @@ def test_onnx_gives_the_labels_of_every_row(
         np.testing.assert_allclose(distances, model.transform(points), rtol=1e-3)
 
 
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of the converter
+def test_onnx_takes_no_tree_but_a_model_fitted_from_its_centroids() -> None:
+    skl2onnx, onnxruntime = needed("skl2onnx"), needed("onnxruntime")
+    points = far(np.float32, 0.0)
+    tree = BisectingKMeans(20, random_state=0).fit(points)
+    with pytest.raises(RuntimeError, match="BisectingKMeans"):
+        skl2onnx.to_onnx(tree.to_sklearn(), points[:1])
+    flat = KMeans(20, init=tree.cluster_centers_).fit(points)
+    graph = skl2onnx.to_onnx(flat.to_sklearn(centred=True), points[:1]).SerializeToString()
+    session = onnxruntime.InferenceSession(graph, providers=["CPUExecutionProvider"])
+    labels, _ = session.run(None, {"X": points})
+    np.testing.assert_array_equal(labels, flat.labels_)
+
+
 @pytest.mark.filterwarnings("ignore")  # imbalanced-learn's, of its own parameters
 def test_imbalanced_learn_takes_the_estimators() -> None:
     under, over = needed("imblearn.under_sampling"), needed("imblearn.over_sampling")
