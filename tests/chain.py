@@ -31,15 +31,19 @@ def of_tenths(n_points: int, band: tuple[int, int], dtype: str, seed: int) -> Pr
     return Problem(points, origin, chosen - origin)
 
 
-def chain_labels(points: Host, origin: Host, centroids: Host) -> Host:
-    """Return the labels of rows by the chain, in the dtype of the centroids."""
+def chain_labels(points: Host, origin: Host, centroids: Host, is_fused: bool = True) -> Host:
+    """Return the labels of rows by the chain, in the dtype of the centroids.
+
+    Without ``is_fused``, as on processors without fused multiply-adds.
+    """
+    multiply_add = fused if is_fused else _rounded_twice
     dtype = centroids.dtype
     rows = points.astype(dtype) - origin
     # A running sum adds in the order of the features; np.sum would add pairs.
     squares = np.cumsum(np.square(centroids.astype(np.float64)), axis=1)[:, -1].astype(dtype)
     scores = np.tile(squares, (len(rows), 1))
     for feature in range(rows.shape[1]):
-        scores = fused(rows[:, feature, None], -2 * centroids[None, :, feature], scores)
+        scores = multiply_add(rows[:, feature, None], -2 * centroids[None, :, feature], scores)
     return np.argmin(scores, axis=1)
 
 
@@ -53,6 +57,10 @@ def fused(a: Host, b: Host, c: Host) -> Host:
     low, lower = _exact_sum(c, lost)
     high, middle = _exact_sum(product, low)
     return high + _added_to_odd(lower, middle)
+
+
+def _rounded_twice(a: Host, b: Host, c: Host) -> Host:
+    return a * b + c
 
 
 def _added_to_odd(a: Host, b: Host) -> Host:
