@@ -4,9 +4,6 @@ Numbers are multiples of an eighth, and so small that every product and every su
 order of additions matters. The order has tests of its own, by whole kernels.
 """
 
-import functools
-from typing import Any
-
 import numpy as np
 import pytest
 from numpy.testing import assert_array_equal
@@ -25,35 +22,15 @@ from kmeans_xp.kernels.for_numba.emitted import (  # noqa: E402
     tiles,
     vectors,
 )
-
-Array = np.ndarray[Any, Any]
-DTYPES = ["float32", "float64"]
-#: features: of less than a vector, of whole vectors, and of both
-WIDTHS = [1, 3, 7, 8, 16, 19, 64, 67]
-NOISE = 7.0
-
-
-@functools.cache
-def called(emitted: Any) -> Any:
-    """Return a function of Python for an emitted one."""
-    return numba.njit(lambda *arguments: emitted(*arguments))
-
-
-def eighths(rng: np.random.Generator, shape: Any, dtype: Any) -> Array:
-    return (rng.integers(-16, 17, shape) / 8).astype(dtype)
-
-
-def panels_of(rows: Array) -> Array:
-    """Return whole panels of rows, flat, feature by feature."""
-    n_lanes = vectors.PANEL[rows.dtype]
-    return np.concatenate(
-        [rows[first : first + n_lanes].T.ravel() for first in range(0, len(rows), n_lanes)]
-    )
-
-
-def sq_distances(rows: Array, centroids: Array) -> Array:
-    distances: Array = np.square(rows[:, None, :] - centroids[None]).sum(axis=2)
-    return distances
+from tests.emitted import (  # noqa: E402
+    DTYPES,
+    NOISE,
+    WIDTHS,
+    called,
+    eighths,
+    panels_of,
+    sq_distances,
+)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
