@@ -99,9 +99,9 @@ def test_sums_of_distances(n_features: int, dtype: str) -> None:
     diagonal = rng.choice([-1.0, 1.0], n_features)
     rows = (rng.integers(0, 30, (2 * n_rows, 1)) * diagonal).astype(dtype)
     weights = (rng.integers(0, 3, 2 * n_rows) / 2).astype(dtype)
-    row, member = 0, n_rows + n_members
+    row, member = 0, 2 * n_rows - n_members
     panels = panels_of(rows)
-    members = n_rows * n_features + n_members  # of the second panel
+    members = n_rows * n_features + n_rows - n_members  # the last ones of the second panel
     here, there = slice(row, row + n_rows), slice(member, member + n_members)
     distances = np.sqrt(sq_distances(rows[here], rows[there])).astype(np.float64)
     to_rows, to_members = distances @ weights[there], weights[here] @ distances
