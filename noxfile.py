@@ -145,10 +145,14 @@ def _pytest(session: nox.Session, *arguments: str, env: dict[str, str] | None = 
 
 
 def _library_tests(
-    session: nox.Session, name: str, *chosen: str, env: dict[str, str] | None = None
+    session: nox.Session,
+    name: str,
+    *chosen: str,
+    workers: tuple[str, ...] = TWO_WORKERS,
+    env: dict[str, str] | None = None,
 ) -> None:
     few = {} if name == "numpy" else FEW_EXAMPLES
-    _pytest(session, *TWO_WORKERS, "--library", name, *chosen, env=few | (env or {}))
+    _pytest(session, *workers, "--library", name, *chosen, env=few | (env or {}))
 
 
 @nox.session
@@ -243,7 +247,8 @@ def dpnp(session: nox.Session) -> None:
 def mlx(session: nox.Session) -> None:
     """The tests of arrays that NumPy's kernels compute with, on MLX for CPUs."""
     _install(session, "-e", ".[test]", "mlx[cpu]")
-    _library_tests(session, "mlx", "tests/devices/test_lent.py")
+    # A second worker would import for longer than it tests.
+    _library_tests(session, "mlx", "tests/devices/test_lent.py", workers=())
 
 
 @nox.session(default=False)
@@ -268,10 +273,10 @@ def cupy_emulated(session: nox.Session) -> None:
     session.run_install(str(emulation / "setup"), env=env, external=True)
     run = str(emulation / "run")
     session.run_install(run, "pip", "install", "-q", "-e", ".[test]", env=env, external=True)
-    pytest = (run, "python", "-m", "pytest", *TWO_WORKERS, "--library", "cupy")
+    pytest = (run, "python", "-m", "pytest", "--library", "cupy")
     # Fresh memory is NaN, and every access is checked: hardly slower than without.
     env |= WAIT_ASLEEP | FEW_EXAMPLES | {"CUPY_ON_CPU_POISON": "1", "CUPY_ON_CPU_CHECK": "1"}
-    session.run(*pytest, *session.posargs, env=env, external=True)
+    session.run(*pytest, *TWO_WORKERS, *session.posargs, env=env, external=True)
     two = {"CUPY_ON_CPU_DEVICES": "2"}
     session.run(*pytest, *DEVICE_TESTS, env=env | two, external=True)
 

@@ -19,6 +19,7 @@ from sklearn.preprocessing import KBinsDiscretizer
 
 import kmeans_xp
 from kmeans_xp import accelerate, estimators
+from kmeans_xp.accelerate.__main__ import main
 from tests.datasets import blobs
 
 HOST, _ = blobs()
@@ -288,7 +289,11 @@ def test_code_is_run_as_python_runs_it(form: list[str], program: Path, here: Non
     assert (done.returncode, done.stdout, done.stderr) == (3, SAYS, "")
 
 
-def test_a_script_that_is_not_there_is_named(tmp_path: Path, here: None) -> None:
-    done = run("absent.py", cwd=tmp_path)
-    assert done.returncode == 2
-    assert "there is no file absent.py" in done.stderr
+def test_a_script_that_is_not_there_is_named(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["accelerate", "absent.py"])
+    with pytest.raises(SystemExit, match="2"):
+        main()
+    assert "there is no file absent.py" in capsys.readouterr().err
+    assert sklearn.cluster.KMeans is THEIRS["KMeans"]

@@ -1,6 +1,7 @@
 """The house rules that a reader of one file cannot see being broken."""
 
 import ast
+import functools
 import re
 import subprocess
 import sys
@@ -190,6 +191,7 @@ def test_modules_are_named_by_what_they_hold(path: Path) -> None:
     }
 
 
+@functools.cache
 def modules_after(statement: str) -> set[str]:
     """Return the names of the modules that a new interpreter has after the statement."""
     command = [sys.executable, "-c", f"import sys; {statement}; print(*sys.modules)"]
