@@ -435,7 +435,7 @@ def fuzz(session: nox.Session) -> None:
     # Of files there are 16,000 in the other sessions.
     times = {"KMEANS_XP_FUZZ": os.environ.get("KMEANS_XP_FUZZ", "65")}
     _pytest(session, "-n", "2", "--library", "numpy", *FUZZED, env=times)
-    files = ("tests/kernels/test_certified_bytes.py", "tests/test_long_runs.py")
+    files = ("tests/kernels/test_other_processors.py", "tests/test_long_runs.py")
     longer = (*files, "-k", "other_processors or thousands_of_fits")
     _pytest(session, "--library", "numpy", *longer, env=times)
     _pytest(session, "-n", "2", DRAWN, "--library", "numpy", "--hypothesis-profile=thorough")

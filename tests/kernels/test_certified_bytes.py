@@ -1,8 +1,5 @@
 """Labels by products of bytes: the dense kernel's, each score in its bounds, and few exact ones."""
 
-import os
-import subprocess
-import sys
 from typing import Any
 
 import array_api_compat.numpy as xp
@@ -325,43 +322,3 @@ def test_plain_steps_are_taken_where_they_leave_out_scores() -> None:
         bounded(rows, centroids, xp=xp)
         keeps.append(bounded.bounds.labels is not None)
     assert keeps == [False] * 10 + [True]
-
-
-_COMMON = "+sse,+sse2,+sse3,+ssse3,+sse4.1,+sse4.2,+popcnt,+avx,+avx2,+fma,+f16c"
-_WIDE = f"{_COMMON},+avx512f,+avx512bw,+avx512vl,+avx512dq"
-
-OF_PROCESSOR = """
-from tests.kernels import test_certified_bytes as tests
-rows, centroids = tests.embedded(2500, 130, 600)
-print(*tests.checked(rows, centroids))
-for kind in ("twins one ulp apart", "midpoints", "Cauchy", "rows of all lengths", "zeros"):
-    tests.test_labels_are_those_of_the_dense_kernel(kind, "float32")
-"""
-
-
-PROCESSORS = [("haswell", _COMMON)]
-if "KMEANS_XP_FUZZ" in os.environ:  # each compiles for ten seconds
-    PROCESSORS += [("skylake-avx512", _WIDE), ("alderlake", f"{_COMMON},+avxvnni")]
-
-
-def counts_on(name: str, features: str, code: str, folder: Any) -> candidates.Counts:
-    """Return the counts that some code prints, compiled for a processor."""
-    from llvmlite import binding
-
-    host = binding.get_host_cpu_features()
-    wanted = [each.lstrip("+") for each in features.split(",")]
-    if not all(host.get(each) for each in wanted):
-        pytest.skip("this processor cannot run that code")
-    settings = {"NUMBA_CPU_NAME": name, "NUMBA_CPU_FEATURES": features}
-    command = [sys.executable, "-W", "ignore", "-c", code]
-    environment = os.environ | settings | {"NUMBA_CACHE_DIR": str(folder)}
-    found = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
-    return candidates.Counts(*map(int, found.stdout.split()))
-
-
-@pytest.mark.parametrize(("name", "features"), PROCESSORS)
-def test_other_processors_give_the_same_labels(name: str, features: str, tmp_path: Any) -> None:
-    counts = counts_on(name, features, OF_PROCESSOR, tmp_path)
-    assert counts.n_points == 2500
-    assert counts.n_dense == counts.n_doubtful == 0
-    assert counts.n_candidates < 30 * 2500

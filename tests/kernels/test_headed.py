@@ -306,20 +306,3 @@ def test_axes_must_be_orthonormal() -> None:
     assert Axes.of(columns) is not None
     assert Axes.of(1.01 * columns) is None
     assert Axes.of(np.full_like(columns, np.nan)) is None
-
-
-OF_PROCESSOR = """
-from tests.kernels import test_headed as tests
-rows, centroids = tests.smooth(2500, 130, 600)
-print(*tests.checked(rows, centroids, 16))
-for kind in ("twins one ulp apart", "midpoints", "Cauchy", "rows of all lengths", "zeros"):
-    tests.test_labels_are_those_of_the_dense_kernel(kind, "float32")
-"""
-
-
-@pytest.mark.parametrize(("name", "features"), bytes_.PROCESSORS)
-def test_other_processors_give_the_same_labels(name: str, features: str, tmp_path: Any) -> None:
-    counts = bytes_.counts_on(name, features, OF_PROCESSOR, tmp_path)
-    assert counts.n_points == 2500
-    assert counts.n_dense == counts.n_doubtful == 0
-    assert counts.n_candidates < 10 * 2500
