@@ -133,8 +133,11 @@ def choose(points: Array, device: str | None = None, *, shared: Array = None) ->
     ValueError
         If ``device`` is none of the above.
     """
-    xp, home = namespace_of(points), device_of(points)
+    xp = namespace_of(points)
     asked = device if device is not None else default_device()
+    if asked is None and type(shared) is np.ndarray and shared is not points:
+        return _lent_to_numpy(points, xp)
+    home = device_of(points)
     if asked is None:
         return _at_home(points, xp, home, _why_there(library_name(xp), str(home)), shared)
     if asked == "auto":
@@ -159,6 +162,22 @@ def _at_home(points: Array, xp: Namespace, home: Device, reason: str, shared: Ar
     return Placement(lender, device_of(shared), xp, home, reason, is_lent=True)
 
 
+def _lent_to_numpy(points: Array, xp: Namespace) -> Placement:
+    """Return the placement of points that lie where NumPy computes with them."""
+    home = library_of(xp).device(points)
+    key = xp, is_bfloat16(points.dtype)
+    placement = _last_lent.get(key)
+    if placement is None or placement.home_device != home:
+        reason = _why_lent(_why_there(library_name(xp), str(home)), "numpy", key[1])
+        placement = Placement(_compat("numpy"), "cpu", xp, home, reason, is_lent=True)
+        _last_lent[key] = placement
+    return placement
+
+
+#: by library and whether its points are rounded: to make it again takes longer than a step
+_last_lent: dict[tuple[Namespace, bool], Placement] = {}
+
+
 # To put such a sentence together takes longer than a step on few rows.
 @functools.lru_cache
 def _why_there(library: str, device: str) -> str:
@@ -178,6 +197,8 @@ def lent(array: Array) -> Array:
     library = library_of(namespace_of(array))
     if computes_by_its_own() and not library.needs_lender:
         return array
+    if (seen := library.seen_by_numpy(array)) is not None:
+        return seen
     settled = library.settled(array)
     lender = library.lender(settled)
     if lender is None:

@@ -55,6 +55,12 @@ from kmeans_xp.devices import (
 from kmeans_xp.devices.protocols import ArrayT, Labels, Readable, SupportsSparse
 from kmeans_xp.estimators import exchange
 from kmeans_xp.estimators.callback_support import CallbackSupportMixin
+from kmeans_xp.estimators.fitted_arrays import (
+    FittedArrays,
+    as_computed,
+    held_attributes,
+    sent_when_read,
+)
 from kmeans_xp.estimators.fitted_state import (
     History,
     Kind,
@@ -122,14 +128,15 @@ def all_or_nothing(method: F) -> F:
 
     @functools.wraps(method)
     def guarded(estimator: Any, *args: Any, **kwargs: Any) -> Any:
-        before = dict(estimator.__dict__)
+        held = held_attributes(estimator)
+        before = dict(held)
         try:
             return method(estimator, *args, **kwargs)
         except BaseException as error:
             # At no time remove an old attribute: another thread may predict meanwhile.
-            for name in estimator.__dict__.keys() - before.keys():
-                estimator.__dict__.pop(name, None)
-            estimator.__dict__.update(before)
+            for name in held.keys() - before.keys():
+                held.pop(name, None)
+            held.update(before)
             if isinstance(error, TypeError):
                 refuse_other_names(method, (estimator, *args), kwargs)
             raise
@@ -155,6 +162,7 @@ class Fitted(NamedTuple):
 
 
 class BaseKMeans(
+    FittedArrays,
     CallbackSupportMixin,
     ClassNamePrefixFeaturesOutMixin,
     TransformerMixin,
@@ -204,8 +212,6 @@ class BaseKMeans(
     metric: str
     device: str | None
 
-    cluster_centers_: Array
-    labels_: Array
     inertia_: float
     n_iter_: int
     n_features_in_: int
@@ -788,24 +794,32 @@ class BaseKMeans(
         centroids = self._initial_centroids(init, part, data, random_state, n_clusters)
         return send(published(centroids, data.origin, self.metric), placement)
 
-    def _fitted(self, centroids: Array, origin: Array, placement: Placement) -> dict[str, Any]:
+    def _fitted(
+        self,
+        centroids: Array,
+        origin: Array,
+        placement: Placement,
+        sent: Callable[[Array, Placement], Any] = send,
+    ) -> dict[str, Any]:
         """Return the attributes that an estimator needs to predict by these centroids."""
         return {
-            "cluster_centers_": send(published(centroids, origin, self.metric), placement),
+            "cluster_centers_": sent(published(centroids, origin, self.metric), placement),
             "_centroids": kept(centroids, placement),
             "_origin": kept(origin, placement),
             "_n_features_out": self.n_clusters,
         }
 
     def _store_centroids(self, centroids: Array, origin: Array, placement: Placement) -> None:
-        self.__dict__.update(self._fitted(centroids, origin, placement))
-        self.device_reason_ = placement.reason
+        held_attributes(self).update(
+            self._fitted(centroids, origin, placement, sent_when_read),
+            device_reason_=placement.reason,
+        )
 
     @contextmanager
     def _new_points(
         self, X: Any, sample_weight: Any = None, *, as_published: bool = False
     ) -> Iterator[Fitted]:
-        if "cluster_centers_" not in vars(self):  # scikit-learn's check is slow
+        if "cluster_centers_" not in held_attributes(self):  # scikit-learn's check is slow
             check_is_fitted(self)
         points, placement = placed_points(X, self.device, estimator=self, reset=False)
         # A source may need a pass over all rows to count them.
@@ -828,7 +842,8 @@ class BaseKMeans(
         With ``as_published``, a row that equals one of ``cluster_centers_`` is at distance 0.
         """
         xp = placement.xp
-        given = bring(self.cluster_centers_, placement)
+        held = held_attributes(self).get("cluster_centers_")  # to read it would convert it
+        given = bring(self.cluster_centers_ if held is None else as_computed(held), placement)
         if as_published and given.dtype == xp.float64:
             dtype = given.dtype  # distances have the wider dtype, as in scikit-learn
         if self.metric == "cosine":

@@ -20,10 +20,11 @@ from kmeans_xp.algorithms import (
 )
 from kmeans_xp.algorithms.bisecting import Children, Strategy
 from kmeans_xp.blocks import Blocks
-from kmeans_xp.devices import Array, Placement, bring, from_host, kept, to_host
+from kmeans_xp.devices import Array, Placement, bring, from_host, kept, send, to_host
 from kmeans_xp.estimators import exchange
 from kmeans_xp.estimators.base import SEEDINGS, BaseKMeans, Fitted, all_or_nothing
 from kmeans_xp.estimators.callback_support import watched
+from kmeans_xp.estimators.fitted_arrays import held_attributes, labels_when_read, sent_when_read
 from kmeans_xp.estimators.fitted_state import Kind, Numbers, Tree
 from kmeans_xp.estimators.other_names import telling_other_names
 from kmeans_xp.estimators.preparation import Prepared
@@ -277,27 +278,37 @@ class BisectingKMeans(BaseKMeans):
         )
 
     def _fitted_tree(
-        self, centroids: Array, children: Children, *, origin: Array, placement: Placement
+        self,
+        centroids: Array,
+        children: Children,
+        *,
+        origin: Array,
+        placement: Placement,
+        sent: Callable[[Array, Placement], Any] = send,
     ) -> dict[str, Any]:
         """Return the attributes that an estimator needs to walk this tree."""
         xp = placement.xp
         leaves = leaf_centroids(centroids, children, xp=xp)
         pairs = from_host(np.asarray(children, dtype=np.int32), xp=xp, device=placement.device)
         return {
-            **self._fitted(leaves, origin, placement),
+            **self._fitted(leaves, origin, placement, sent),
             "_n_features_out": _n_splits(children) + 1,
             "_node_centroids": kept(centroids, placement),
             "_children": kept(pairs, placement),
         }
 
     def _store(self, result: Bisected, data: Prepared) -> None:
-        self.__dict__.update(
+        held_attributes(self).update(
             self._fitted_tree(
-                result.centroids, result.children, origin=data.origin, placement=data.placement
-            )
+                result.centroids,
+                result.children,
+                origin=data.origin,
+                placement=data.placement,
+                sent=sent_when_read,
+            ),
+            device_reason_=data.placement.reason,
         )
-        self.device_reason_ = data.placement.reason
-        self.labels_ = result.labels.delivered(data.placement)
+        self.labels_ = labels_when_read(result.labels, data.placement)
         self.inertia_ = result.inertia
 
     def _warn_of_empty_clusters(self, result: Bisected) -> None:

@@ -7,6 +7,7 @@ from typing import Any, ClassVar, NamedTuple, Protocol
 import numpy as np
 
 from kmeans_xp.devices import is_array, is_known_array, is_of_kind, lent, to_host
+from kmeans_xp.estimators.fitted_arrays import as_computed, held_attributes
 
 __all__ = [
     "History",
@@ -264,7 +265,7 @@ def checked_centres(estimator: Any, n_features: int) -> None:
     n_features : int
         Number of features of the rows.
     """
-    if _are_plain(vars(estimator), n_features):
+    if _are_plain(held_attributes(estimator), n_features):
         return  # the checks below may take as long as a small predict
     for name, axes in (("cluster_centers_", "kd"), ("_origin", "d"), ("_centroids", "md")):
         value: Any = getattr(estimator, name, None)
@@ -287,8 +288,10 @@ def _are_plain(state: Mapping[str, Any], n_features: int) -> bool:
     shapes = []
     for name in ("cluster_centers_", "_centroids", "_origin"):
         part = state.get(name)
-        if type(part) is not np.ndarray and is_known_array(part):
-            part = lent(part)
+        if type(part) is not np.ndarray:
+            part = as_computed(part)
+            if is_known_array(part):
+                part = lent(part)
         if type(part) is not np.ndarray or part.dtype.kind != "f":
             return False
         shapes.append(part.shape)

@@ -14,6 +14,7 @@ from kmeans_xp.algorithms import ALGORITHMS, Iteration, LloydResult, best_of, ll
 from kmeans_xp.devices import Array, Namespace, to_host
 from kmeans_xp.estimators.base import BaseKMeans, all_or_nothing
 from kmeans_xp.estimators.callback_support import watched
+from kmeans_xp.estimators.fitted_arrays import labels_when_read
 from kmeans_xp.estimators.other_names import telling_other_names
 from kmeans_xp.estimators.preparation import Prepared
 from kmeans_xp.estimators.progress import Progress
@@ -337,7 +338,7 @@ class KMeans(BaseKMeans):
 
     def _store(self, best: LloydResult, data: Prepared) -> None:
         self._store_centroids(best.centroids, data.origin, data.placement)
-        self.labels_ = best.labels.delivered(data.placement)
+        self.labels_ = labels_when_read(best.labels, data.placement)
         self.inertia_ = best.inertia
         self.n_iter_ = len(best.iterations)
         explained = np.asarray([iteration.explained for iteration in best.iterations])

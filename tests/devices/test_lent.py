@@ -167,14 +167,19 @@ def test_rows_are_lent_once(library: Library) -> None:
     record = library_of(library.xp)
     model = KMeans(5, random_state=0).fit(X)
     lent_arrays: list[Any] = []
-    lends = record.lent
 
-    def counting(array: Any, *to: Any) -> Any:
-        lent_arrays.append(array)
-        return lends(array, *to)
+    def counting(lends: Callable[..., Any]) -> Callable[..., Any]:
+        def counted(array: Any, *to: Any) -> Any:
+            shared = lends(array, *to)
+            if shared is not None:
+                lent_arrays.append(array)
+            return shared
+
+        return counted
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(record, "lent", counting)
+        for name in ("lent", "seen_by_numpy"):
+            patch.setattr(record, name, counting(getattr(record, name)))
         for call in (KMeans(5, random_state=0).fit, model.predict, model.transform, model.score):
             lent_arrays.clear()
             call(X)

@@ -3,13 +3,13 @@
 import functools
 import importlib
 from collections.abc import Callable
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import numpy as np
 
 from kmeans_xp.config import get_config
-from kmeans_xp.devices.libraries.record import Library, is_bfloat16
+from kmeans_xp.devices.libraries.record import Host, Library, is_bfloat16
 
 __all__ = ["Jax"]
 
@@ -60,16 +60,30 @@ class Jax(Library):
             return xp.from_dlpack(array)
         return self._copier(device or first)(array)
 
+    def lasting(self, array: Any, xp: Any, device: Any) -> Any:
+        """Return an array of the same dtype, whatever JAX makes and copies at this moment."""
+        is_wide = array.dtype.itemsize == 8
+        with self.module.enable_x64(True) if is_wide else nullcontext():
+            try:
+                return self.shared(array, xp, device)
+            except RuntimeError:
+                with self.module.transfer_guard("allow"):  # as long as a fit of few rows
+                    return self.shared(array, xp, device)
+
     def lender(self, array: Any) -> str | None:
         """Return the library whose kernels can compute in an array's memory; None for its own."""
-        # A third of the time that DLPack takes to say it.
         if _device_of(array.sharding).platform != "cpu":
             return super().lender(array)
         return None if is_bfloat16(array.dtype) else "numpy"
 
+    def seen_by_numpy(self, array: Any) -> Host | None:
+        """Return an array on the host as NumPy's; TypeError if it is a tracer."""
+        # Together a quarter of the time that DLPack takes.
+        is_there = _device_of(self.settled(array).sharding).platform == "cpu"
+        return np.asarray(array) if is_there and not is_bfloat16(array.dtype) else None
+
     def lent(self, array: Any, borrower: Library, xp: Any) -> Any:
         """Return an array in the same memory."""
-        # A quarter of the time that DLPack takes.
         return np.asarray(array) if borrower.name == "numpy" else borrower.shared(array, xp)
 
     @functools.cached_property

@@ -106,6 +106,14 @@ class Library:
         """Return another library's array as an array of this one, ``xp``, without a copy."""
         return xp.from_dlpack(array)
 
+    def seen_by_numpy(self, array: Any) -> Host | None:
+        """Return an array as NumPy's if that is quickly done; None tells nothing."""
+        return None
+
+    def lasting(self, array: Any, xp: Any, device: Any) -> Any:
+        """Return a NumPy array as ``shared`` does, for use in any state of the library."""
+        return self.shared(array, xp, device)
+
     def lent(self, array: Any, borrower: "Library", xp: Any) -> Any:
         """Return this library's array as an array of ``borrower``, ``xp``, without a copy."""
         return borrower.shared(array, xp)

@@ -73,6 +73,23 @@ class Torch(Library):
             return self.module.from_numpy(array)
         return self.from_host(array, xp, "cpu")
 
+    def lasting(self, array: Any, xp: Any, device: Any) -> Any:
+        """Return a tensor of the same memory that can be used outside of the caller's contexts."""
+        made = self.shared(array, xp, device)
+        if not made.is_inference() and _has_memory(made):
+            return made
+        # In inference_mode, a tensor never takes part in a gradient. In torch.func.grad, from_numpy
+        # returns one that has no memory afterwards.
+        with self.module.inference_mode(False):
+            return self.module.from_dlpack(array if array.flags.writeable else array.copy())
+
+    def seen_by_numpy(self, array: Any) -> Host | None:
+        """Return a tensor as NumPy's if it has memory on the host and no gradient."""
+        try:
+            return array.numpy() if array.is_cpu else None  # this takes a tenth of DLPack's time
+        except (RuntimeError, TypeError):
+            return None
+
     def lender(self, array: Any) -> str | None:
         """Return the library whose kernels can compute in a tensor's memory; None for its own."""
         if not array.is_cpu:
