@@ -6,6 +6,7 @@ import os
 import pickle
 import subprocess
 import sys
+import tracemalloc
 import types
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -26,6 +27,7 @@ from kmeans_xp import (
 )
 from kmeans_xp.config import get_config
 from kmeans_xp.devices import choose, lent, library_of
+from kmeans_xp.estimators.fitted_arrays import as_computed, held_attributes
 from kmeans_xp.kernels import kernels
 from kmeans_xp.metrics import silhouette_score
 from kmeans_xp.selection import choose_n_clusters
@@ -159,6 +161,61 @@ def test_rows_are_seen_where_they_lie(library: Library) -> None:
             patch.setattr(kernels[name], "_bodies", {})
         KMeans(5, random_state=0, algorithm="lloyd").fit(X, sample_weight=weights)
     assert set(seen) == {(address(X), address(weights))}
+
+
+@pytest.fixture(scope="module")
+def many() -> np.ndarray:
+    """Rows whose labels take more than the 64 KiB that JAX copies sooner than it shares them."""
+    return cloud(40_000, 8).astype(np.float32)
+
+
+@of_host_libraries
+@pytest.mark.skip_library("mlx", reason="copies what it gets by DLPack")
+@pytest.mark.parametrize("algorithm", ["lloyd", "hamerly"])
+@pytest.mark.parametrize("n_clusters", [3, 40])
+def test_labels_are_handed_over_where_they_lie(
+    algorithm: str, n_clusters: int, many: np.ndarray, library: Library
+) -> None:
+    pytest.importorskip("numba", reason="NumPy's memory begins anywhere, and JAX copies that")
+    X = library.asarray(many)
+    model = KMeans(n_clusters, random_state=0, max_iter=3, algorithm=algorithm).fit(X)
+    computed = as_computed(held_attributes(model)["labels_"])
+    assert type(computed) is np.ndarray
+    assert address(model.labels_) == computed.ctypes.data
+    batched = MiniBatchKMeans(n_clusters, random_state=0).fit(X)
+    computed = as_computed(held_attributes(batched)["labels_"])
+    assert address(batched.labels_) == computed.ctypes.data
+
+
+@of_host_libraries
+@pytest.mark.parametrize("make", [KMeans, MiniBatchKMeans, BisectingKMeans])
+def test_a_fit_allocates_the_bytes_that_it_does_for_numpy(
+    make: Any, many: np.ndarray, library: Library
+) -> None:
+    # A copy of the labels or of the weights takes 160,000 bytes, one of the rows eight times that.
+    few_bytes = 10_000
+    weights = positive_weights(len(many)).astype(np.float32)
+    given = {
+        "numpy": (many, weights),
+        "library": (library.asarray(many), library.asarray(weights)),
+    }
+
+    def peak(X: Any, weights: Any) -> int:
+        """Return the most bytes in use at a time that NumPy and Python have allocated."""
+        gc.collect()
+        tracemalloc.start()
+        try:
+            make(4, random_state=0, max_iter=3).fit(X, sample_weight=weights)
+            return tracemalloc.get_traced_memory()[1]
+        finally:
+            tracemalloc.stop()
+
+    with config_context(n_threads=1):  # with more, it depends on which threads run at a time
+        for arrays in given.values():
+            peak(*arrays)  # keeps what the first fit of a size keeps
+        found = {name: peak(*arrays) for name, arrays in given.items()}
+    assert found["numpy"] > many.nbytes // 8
+    assert abs(found["library"] - found["numpy"]) < few_bytes
 
 
 @of_host_libraries

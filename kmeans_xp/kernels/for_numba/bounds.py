@@ -59,6 +59,7 @@ from kmeans_xp.kernels.for_numba.emitted.vectors import (
     sq_distance,
 )
 from kmeans_xp.kernels.for_numba.tiling import (
+    LABEL,
     Floats,
     group_size,
     in_parts,
@@ -69,6 +70,7 @@ from kmeans_xp.kernels.for_numba.tiling import (
     smaller,
     tile_rows,
     weights_of,
+    zeros_on_a_line,
 )
 from kmeans_xp.kernels.portable.assignment import ClusterTotals
 from kmeans_xp.kernels.portable.bounds import Bounds, bounded_step, keeps_bounds
@@ -397,7 +399,7 @@ class _Kept:
         (n_clusters, n_features), n_points = centroids.shape, rows.n_points
         dtype = rows.points.dtype
         self.rows, self.centroids = rows, centroids.copy()
-        self.labels = np.zeros(n_points, np.int32)
+        self.labels = zeros_on_a_line(n_points, LABEL)
         self.upper = np.full(n_points, np.inf, dtype)
         self.lower = np.zeros(n_points, dtype)
         self.has_totals = has_own_totals(n_clusters, n_features)

@@ -26,6 +26,7 @@ from kmeans_xp.kernels.for_numba.emitted.code_vectors import (
     measure_planes,
 )
 from kmeans_xp.kernels.for_numba.emitted.memory import new_numbers, numbers_in
+from kmeans_xp.kernels.for_numba.tiling import LABEL, zeros_on_a_line
 from kmeans_xp.kernels.for_numba.two_clusters import BASE, LIMIT, SHIFT, SLOPE
 from kmeans_xp.kernels.rows import DenseRows
 
@@ -63,7 +64,7 @@ class CodedRows(NamedTuple):
     @classmethod
     def of(cls, rows: DenseRows) -> "CodedRows":
         """Return room for rows, and for the last group of them."""
-        dtype, labels = rows.points.dtype, np.zeros(rows.n_points, np.int32)
+        dtype, labels = rows.points.dtype, zeros_on_a_line(rows.n_points, LABEL)
         n_points = rows.n_points + PLANE_ROWS
         codes = np.empty(n_points * coded_width.py_func(rows.n_features), np.int8)
         sums = np.empty(n_points, np.int32)

@@ -48,6 +48,7 @@ from kmeans_xp.kernels.sphere_rows import RADIUS, SphereRows
 from kmeans_xp.kernels.threads import in_threads
 
 __all__ = [
+    "LABEL",
     "LARGE",
     "MIDDLE",
     "SMALL",
@@ -317,14 +318,19 @@ def measure_factors(points, start, stop, factors):
 _fill = call_at(*FILLED)
 
 
+_FLOAT64 = np.dtype(np.float64)
+#: dtype of labels, which begin on a cache line too: JAX copies those that do not
+LABEL = np.dtype(np.int32)
+
+
 def numbers_on_a_line(n_numbers: int, dtype: np.dtype[Any]) -> Floats:
     """Return uninitialised numbers that begin on a cache line."""
     return _from_a_line(np.empty(n_numbers + LINE // dtype.itemsize, dtype), n_numbers)
 
 
-def zeros_on_a_line(n_numbers: int) -> Floats:
-    """Return zeros of float64 that begin on a cache line."""
-    return _from_a_line(np.zeros(n_numbers + LINE // 8), n_numbers)
+def zeros_on_a_line(n_numbers: int, dtype: np.dtype[Any] = _FLOAT64) -> Floats:
+    """Return zeros that begin on a cache line."""
+    return _from_a_line(np.zeros(n_numbers + LINE // dtype.itemsize, dtype), n_numbers)
 
 
 def _from_a_line(memory: Floats, n_numbers: int) -> Floats:
