@@ -335,7 +335,7 @@ def is_array_like(value: Any) -> bool:
 
 def _is_plain(X: Any, *, ndim: int = 2) -> bool:
     """Return whether scikit-learn's check would accept X; that check may take longer than a fit."""
-    if is_known_array(X):
+    if type(X) is not np.ndarray and is_known_array(X):
         X = lent(X)
     return type(X) is np.ndarray and X.ndim == ndim and X.size > 0 and _has_finite_sum(X)
 

@@ -117,11 +117,18 @@ def set_as_state(model: Any, path: Path) -> Any:
     return made
 
 
+def skops_copy(model: Any, path: Path) -> Any:
+    skops_io = pytest.importorskip("skops.io")
+    data = skops_io.dumps(model)
+    return skops_io.loads(data, trusted=skops_io.get_untrusted_types(data=data))
+
+
 COPIES: dict[str, Callable[[Any, Path], Any]] = {
     "vars": copy_of_vars,
     "__dict__": set_as_state,
     "pickle": lambda model, path: pickle.loads(pickle.dumps(model)),
     "joblib": joblib_copy,
+    "skops": skops_copy,
     "copy": lambda model, path: copy.copy(model),
     "deepcopy": lambda model, path: copy.deepcopy(model),
     "save": saved_copy,

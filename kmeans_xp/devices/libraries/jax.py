@@ -23,6 +23,8 @@ class Jax(Library):
     namespace_name = "jax.numpy"
     out_of_memory = ("RESOURCE_EXHAUSTED",)
     flushes_subnormals = True  # XLA does so, on CPUs too
+    #: of the array that was looked at last
+    _last_device: tuple[Any, Any] = (None, None)
 
     def settled(self, array: Any) -> Any:
         """Return the array; TypeError if it is a tracer."""
@@ -36,7 +38,10 @@ class Jax(Library):
 
     def device(self, array: Any) -> Any:
         """Return the device of an array."""
-        return _device_of(array.sharding)
+        sharding, known = array.sharding, self._last_device
+        if known[0] is not sharding:  # its hash, in Python, takes as long as to lend the array
+            self._last_device = known = sharding, _device_of(sharding)
+        return known[1]
 
     def working(self, device: Any) -> AbstractContextManager[object]:
         """Return a context that sets the precision: on a GPU, JAX's default is TF32."""
@@ -72,14 +77,14 @@ class Jax(Library):
 
     def lender(self, array: Any) -> str | None:
         """Return the library whose kernels can compute in an array's memory; None for its own."""
-        if _device_of(array.sharding).platform != "cpu":
+        if self.device(array).platform != "cpu":
             return super().lender(array)
         return None if is_bfloat16(array.dtype) else "numpy"
 
     def seen_by_numpy(self, array: Any) -> Host | None:
         """Return an array on the host as NumPy's; TypeError if it is a tracer."""
         # Together a quarter of the time that DLPack takes.
-        is_there = _device_of(self.settled(array).sharding).platform == "cpu"
+        is_there = self.device(self.settled(array)).platform == "cpu"
         return np.asarray(array) if is_there and not is_bfloat16(array.dtype) else None
 
     def lent(self, array: Any, borrower: Library, xp: Any) -> Any:
