@@ -74,7 +74,7 @@ def arguments(kernel_name: str, size: Size, library: Any) -> tuple[Any, ...]:
     placed = library.asarray(centroids)
     trials = rng.random((size.n_clusters - 1, N_CANDIDATES))
     problems = library.xp.stack([rows.points] * N_PROBLEMS)
-    draws = np.append(trials.reshape(-1), 0.5)[None, :]
+    draws = np.tile(np.append(trials.reshape(-1), 0.5), (N_PROBLEMS, 1, 1))
     options = ProblemOptions(size.n_clusters, 3, 0.0, *(0.0, np.inf), *(0.0, np.inf), 0.0)
     infinite = library.asarray(np.full(size.n_points, np.inf, dtype=np.float32))
     n_paired = min(N_PAIRED, size.n_points)
@@ -109,7 +109,7 @@ def arguments(kernel_name: str, size: Size, library: Any) -> tuple[Any, ...]:
         "row_uniforms": (rows, 0, (1, 2), 0),
         "runs_at_once": (rows, library.xp.stack([placed, placed]), 3, 0.0, update_centroids),
         "silhouette_distances": (rows.part(0, n_paired), clusters, order, (0, 1, n_paired)),
-        "solved_at_once": (problems, None, draws, options),
+        "solved_at_once": (problems, None, draws, None, options),
         "sphere_factors": (rows,),
         "split_at_once": (rows, placed[:2, :], 3, 0.0, update_centroids),
         "spread": (moments, moments, rows.origin),

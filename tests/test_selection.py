@@ -15,10 +15,15 @@ from conftest import Library
 from kmeans_xp import KMeans, config_context
 from kmeans_xp.algorithms import more_centroids
 from kmeans_xp.blocks.in_memory import InMemory
-from kmeans_xp.kernels import DenseRows
+from kmeans_xp.devices import choose, why_numba_is_unusable
+from kmeans_xp.estimators.preparation import prepared
+from kmeans_xp.kernels import DenseRows, solved_at_once
 from kmeans_xp.selection import Candidate, Selection, choose_n_clusters
+from kmeans_xp.selection import references as fitting
 from kmeans_xp.selection.criteria import by_elbow, by_gap, by_silhouette
-from kmeans_xp.selection.gap import gaps
+from kmeans_xp.selection.fits import Search
+from kmeans_xp.selection.gap import gaps, reference_rows
+from kmeans_xp.selection.references import inertias_alone, inertias_at_once
 from tests import oracle
 from tests.assertions import PRECISIONS, assert_at_home, assert_same_partition
 from tests.datasets import blobs, cloud
@@ -178,10 +183,6 @@ def test_the_gap_statistic_is_that_of_its_definition() -> None:
 
 
 def test_rows_without_clusters_fill_the_box_of_the_data(library: Library) -> None:
-    from kmeans_xp.devices import choose
-    from kmeans_xp.estimators.preparation import prepared
-    from kmeans_xp.selection.gap import reference_rows
-
     # A bar that lies across: along the axes its box would hold mostly nothing.
     rng = np.random.default_rng(0)
     bar = rng.random((500, 2)) * [10.0, 0.1] @ (np.array([[1, 1], [-1, 1]]) / np.sqrt(2)) + 50.0
@@ -195,6 +196,69 @@ def test_rows_without_clusters_fill_the_box_of_the_data(library: Library) -> Non
         assert np.ptp(rows @ [-1, 1]) / np.sqrt(2) == pytest.approx(0.1, rel=0.1)
     np.testing.assert_array_equal(drawn(3), made)
     assert not np.array_equal(drawn(4), made)
+
+
+def references(library: Library, dtype: str, n_points: int = 80) -> Any:
+    """Return the data, and the arguments of a fit of five references."""
+    points = library.asarray(cloud(n_points, 3), dtype)
+    data = prepared(points, None, choose(points))
+    return data, reference_rows(data), [1, 2, 3, 6], [5, 6, 7, 8, 9], Search(3, 300)
+
+
+@pytest.mark.sampled(1, cupy=2)
+@compiles_for_minutes
+@pytest.mark.parametrize("dtype", PRECISIONS)
+def test_references_that_are_fitted_together_have_the_bits_of_each_alone(
+    dtype: str, library: Library, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data, drawn, numbers, seeds, search = references(library, dtype)
+    is_compiled = library.name == "numpy" and why_numba_is_unusable() is None
+    if is_compiled:
+        monkeypatch.setattr("kmeans_xp.kernels.for_numba.compiled.USES_BEFORE_COMPILING", 0)
+    for n_init in (1, 3):
+        search = search._replace(n_init=n_init)
+        alone = [inertias_alone(data, drawn, numbers, seed, search) for seed in seeds]
+        for n_held in (5, 2, 1):
+            monkeypatch.setattr(fitting, "_GROUP_BYTES", n_held * 16 * 80 * 3)
+            found = list(inertias_at_once(data, drawn, numbers, seeds, search))
+            if is_compiled or library.name == "cupy":
+                assert found == alone
+            else:
+                assert found in (alone, [None] * 5)
+
+
+@pytest.mark.skipif(why_numba_is_unusable() is not None, reason="only numba fits them together")
+def test_references_are_fitted_together_in_groups_of_bounded_memory(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    data, drawn, numbers, seeds, search = references(Library("numpy", "numpy", np, None), "float64")
+    n_held = []
+
+    def counted(points: Any, *others: Any, xp: Any) -> Any:
+        n_held.append(len(points))
+        return solved_at_once(points, *others, xp=xp)
+
+    monkeypatch.setattr(fitting, "solved_at_once", counted)
+    monkeypatch.setattr("kmeans_xp.kernels.for_numba.compiled.USES_BEFORE_COMPILING", 0)
+    monkeypatch.setattr(fitting, "_GROUP_BYTES", 2 * 16 * 80 * 3)
+    assert None not in list(inertias_at_once(data, drawn, numbers, seeds, search))
+    assert n_held == [2] * 7 + [2] * 7 + [1] * 7  # four numbers, and three chains
+
+
+@pytest.mark.skipif(why_numba_is_unusable() is not None, reason="only numba fits them together")
+def test_references_that_need_more_are_fitted_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("kmeans_xp.kernels.for_numba.compiled.USES_BEFORE_COMPILING", 0)
+    data, drawn, numbers, seeds, search = references(Library("numpy", "numpy", np, None), "float64")
+
+    def or_few_places(seed: int) -> Any:
+        rows = drawn(seed)
+        return np.repeat(rows[:2], 40, axis=0) if seed == 7 else rows  # clusters stay empty
+
+    found = list(inertias_at_once(data, or_few_places, numbers, seeds, search))
+    assert [each is None for each in found] == [False, False, True, False, False]
+    for seed, inertias in zip(seeds, found, strict=True):
+        if inertias is not None:
+            assert inertias == inertias_alone(data, drawn, numbers, seed, search)
 
 
 def candidate(n_clusters: int, gap: float | None, error: float | None = 0.1) -> Candidate:

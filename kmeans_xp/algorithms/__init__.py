@@ -31,6 +31,8 @@ from kmeans_xp.algorithms.seeding import (
     more_centroids,
     n_with_weight,
     random_rows,
+    uniforms_of_more,
+    uniforms_of_starts,
 )
 from kmeans_xp.algorithms.transport import SizeBounds, cheapest_labels
 
@@ -71,4 +73,6 @@ __all__ = [
     "random_rows",
     "runs_from",
     "tree_labels",
+    "uniforms_of_more",
+    "uniforms_of_starts",
 ]

@@ -28,6 +28,8 @@ __all__ = [
     "more_rows",
     "n_with_weight",
     "random_rows",
+    "uniforms_of_more",
+    "uniforms_of_starts",
 ]
 
 Indices = np.ndarray[tuple[int, ...], np.dtype[np.int64]]
@@ -109,15 +111,28 @@ def kmeans_plusplus_starts(
     array of shape (n_clusters, n_features)
         Relative to the blocks' origin; those of ``kmeans_plusplus``, called for each run in turn.
     """
-    n_trials = _n_trials(n_clusters)
-    uniforms = random_state.random_sample((n_starts, 1 + (n_clusters - 1) * n_trials))
+    uniforms = uniforms_of_starts(n_clusters, random_state, n_starts)
     if n_starts > 1 and blocks.whole is not None:
         together = blocks.reduce(starts_at_once, uniforms, n_clusters)
         if together is not None:
             yield from (together[run, ...] for run in range(n_starts))
             return
     for of_run in uniforms:
-        yield _seeds(blocks, of_run, n_trials).centroids
+        yield _seeds(blocks, of_run, _n_trials(n_clusters)).centroids
+
+
+def uniforms_of_starts(
+    n_clusters: int, random_state: np.random.RandomState, n_starts: int
+) -> Uniforms:
+    """Draw the random numbers of ``kmeans_plusplus_starts``, one row for each start."""
+    return random_state.random_sample((n_starts, 1 + (n_clusters - 1) * _n_trials(n_clusters)))
+
+
+def uniforms_of_more(
+    n_given: int, n_clusters: int, random_state: np.random.RandomState
+) -> Uniforms:
+    """Draw the random numbers of ``more_centroids``, one row for each centroid to add."""
+    return random_state.random_sample((n_clusters - n_given, _n_trials(n_clusters)))
 
 
 def _n_trials(n_clusters: int) -> int:
@@ -176,8 +191,7 @@ def _more(
     blocks: Blocks, centroids: Array, n_clusters: int, random_state: np.random.RandomState
 ) -> Iterator[Candidate]:
     """Return rows chosen one by one, until there are ``n_clusters`` centroids."""
-    n_more = n_clusters - int(centroids.shape[0])
-    uniforms = random_state.random_sample((n_more, _n_trials(n_clusters)))
+    uniforms = uniforms_of_more(int(centroids.shape[0]), n_clusters, random_state)
     trials = from_host(uniforms, xp=blocks.xp, device=blocks.device)
     closest = blocks.map_rows(_sq_distance_to_nearest, centroids)
     return _further(blocks, closest, None, trials)

@@ -1,6 +1,5 @@
 """Solve many small k-means problems in one call."""
 
-import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, Generic, NamedTuple, TypedDict, Unpack, overload
@@ -8,9 +7,10 @@ from typing import Any, Generic, NamedTuple, TypedDict, Unpack, overload
 import numpy as np
 from numpy.typing import NDArray
 
-from kmeans_xp.algorithms import SAME_INERTIA
+from kmeans_xp.algorithms import SAME_INERTIA, uniforms_of_starts
 from kmeans_xp.devices import (
     Array,
+    Namespace,
     Placement,
     adopted,
     bring,
@@ -25,9 +25,9 @@ from kmeans_xp.estimators.base import SEEDINGS
 from kmeans_xp.estimators.kmeans import KMeans
 from kmeans_xp.estimators.preparation import GREATEST_VARIANCE, LEAST_VARIANCE
 from kmeans_xp.estimators.validation import as_random_state, checked_points, checked_weights
-from kmeans_xp.kernels import ProblemOptions, Solved, solved_at_once
+from kmeans_xp.kernels import ProblemOptions, solved_at_once
 
-__all__ = ["Clusterings", "k_means_batched"]
+__all__ = ["Clusterings", "k_means_batched", "problem_options"]
 
 Numbers = NDArray[Any]
 
@@ -175,19 +175,32 @@ def k_means_batched(
         solved = None
         if init in ("auto", "k-means++") and metric == "euclidean":
             n_runs = 1 if n_init == "auto" else int(n_init)
+            uniforms = uniforms_of_starts(n_clusters, np.random.RandomState(seed), n_runs)
             solved = solved_at_once(
                 problems.points,
                 problems.weights,
-                _uniforms(seed, n_runs, n_clusters),
-                problems.options(n_clusters, max_iter, tol),
+                np.broadcast_to(uniforms, (shape[0], *uniforms.shape)),
+                None,
+                problem_options(problems.points, n_clusters, max_iter, tol, xp=placement.xp),
                 xp=placement.xp,
             )
         if solved is None:
-            solved = problems.solved_in_turn(range(shape[0]), n_clusters, options)
+            found = problems.solved_in_turn(n_clusters, options)
         else:
-            problems.solve_others(solved, n_clusters, options)
-        labels, centroids, inertia, n_iter = (send(each, placement) for each in solved)
-    return Clusterings(centroids, labels, inertia, n_iter)
+            centroids = solved.centroids + solved.origins[:, None, :]
+            found = Clusterings(centroids, solved.labels, solved.inertia, solved.n_iter)
+            problems.solve_others(found, n_clusters, options)
+        return Clusterings(*(send(each, placement) for each in found))
+
+
+def problem_options(
+    points: Array, n_clusters: int, max_iter: int, tol: float, *, xp: Namespace
+) -> ProblemOptions:
+    """Return the options of each problem, the same as for a single fit."""
+    n_bytes = 8 if points.dtype == xp.float64 else 4
+    variances = LEAST_VARIANCE[n_bytes], GREATEST_VARIANCE[n_bytes]
+    totals = LEAST_VARIANCE[8], GREATEST_VARIANCE[8]
+    return ProblemOptions(n_clusters, max_iter, tol, *variances, *totals, SAME_INERTIA)
 
 
 class _Problems:
@@ -201,13 +214,6 @@ class _Problems:
         self.points = xp.reshape(bring(flat, placement), shape)
         self.weights = None if weights is None else xp.reshape(weights, shape[:2])
 
-    def options(self, n_clusters: int, max_iter: int, tol: float) -> ProblemOptions:
-        """Return the options of each problem, the same as for a single fit."""
-        n_bytes = 8 if self.points.dtype == self.xp.float64 else 4
-        variances = LEAST_VARIANCE[n_bytes], GREATEST_VARIANCE[n_bytes]
-        totals = LEAST_VARIANCE[8], GREATEST_VARIANCE[8]
-        return ProblemOptions(n_clusters, max_iter, tol, *variances, *totals, SAME_INERTIA)
-
     def refuse_without_weight(self) -> None:
         """Raise ValueError if a problem has no row with weight."""
         if self.weights is None:
@@ -220,19 +226,22 @@ class _Problems:
                 f"zero in {len(without)} problems, such as {named}."
             )
 
-    def solved_in_turn(self, numbers: Any, n_clusters: int, options: dict[str, Any]) -> Solved:
-        """Fit some problems one after another."""
+    def solved_in_turn(self, n_clusters: int, options: dict[str, Any]) -> Clusterings[Any]:
+        """Fit the problems one after another."""
+        numbers = range(self.points.shape[0])
         fits = [self._fit(number, n_clusters, options) for number in numbers]
         inertia, n_iter = ([each[at] for each in fits] for at in (2, 3))
         where = {"xp": self.xp, "device": self.placement.device}
-        return Solved(
-            self.xp.stack([labels for labels, *_ in fits]),
-            self.xp.stack([centroids for _, centroids, *_ in fits]),
+        return Clusterings(
+            self.xp.stack([centroids for centroids, *_ in fits]),
+            self.xp.stack([labels for _, labels, *_ in fits]),
             from_host(np.asarray(inertia, dtype=np.float64), **where),
             from_host(np.asarray(n_iter, dtype=np.int64), **where),
         )
 
-    def solve_others(self, solved: Solved, n_clusters: int, options: dict[str, Any]) -> None:
+    def solve_others(
+        self, solved: Clusterings[Any], n_clusters: int, options: dict[str, Any]
+    ) -> None:
         """Fit the problems that the kernel left unsolved, and write their results to ``solved``."""
         (others,) = np.nonzero(to_host(solved.n_iter) == 0)
         for number in others.tolist():
@@ -248,7 +257,7 @@ class _Problems:
             )
         except ValueError as error:
             raise ValueError(f"In problem {number}: {error}") from error
-        return model.labels_, model.cluster_centers_, model.inertia_, model.n_iter_
+        return model.cluster_centers_, model.labels_, model.inertia_, model.n_iter_
 
 
 def _seed_of(random_state: Any) -> int:
@@ -333,10 +342,3 @@ def _is_bad(numbers: Numbers) -> Numbers:
 
 def _is_bad_weight(weights: Numbers) -> Numbers:
     return _is_bad(weights) | (weights < 0.0)
-
-
-def _uniforms(seed: int, n_runs: int, n_clusters: int) -> NDArray[np.float64]:
-    """Return the random numbers of each run, the same as ``kmeans_plusplus`` draws."""
-    n_trials = 2 + int(math.log(n_clusters))
-    state = np.random.RandomState(seed)
-    return state.random_sample((n_runs, 1 + (n_clusters - 1) * n_trials))

@@ -17,9 +17,10 @@ from kmeans_xp.estimators.preparation import Prepared, prepared
 from kmeans_xp.estimators.validation import as_random_state, check_enough_rows, checked_points
 from kmeans_xp.metrics import silhouette_score
 from kmeans_xp.selection.criteria import CRITERIA, by_elbow, by_gap, by_silhouette, decided
-from kmeans_xp.selection.fits import Search, chained, fresh, refined
-from kmeans_xp.selection.gap import gaps, reference_inertias, reference_rows
+from kmeans_xp.selection.fits import Search, chained, fresh, n_fresh, refined
+from kmeans_xp.selection.gap import gaps, reference_rows
 from kmeans_xp.selection.progress import Progress, Teller, in_order
+from kmeans_xp.selection.references import inertias_alone, inertias_at_once
 from kmeans_xp.selection.selection import Candidate, Selection
 
 __all__ = ["choose_n_clusters"]
@@ -177,13 +178,12 @@ def choose_n_clusters(
         every = sorted({1, *numbers})
         tasks = [
             partial(
-                _begun, data, sample.data, k, _n_fresh(k, numbers, n_init), seeds.pop(), max_iter
+                _begun, data, sample.data, k, n_fresh(k, numbers, n_init), seeds.pop(), max_iter
             )
             for k in numbers
         ]
-        tasks += _reference_tasks(sample.data, every, seeds, search)
-        results = list(in_order(tasks, n_jobs, placement, told))
-        begun, references = results[: len(numbers)], results[len(numbers) :]
+        begun = list(in_order(tasks, n_jobs, placement, told))
+        references = _references(sample.data, every, seeds, search, n_jobs, told)
         measured = {}
         part = _to_seed(data, sample.data).blocks
         for result in chained(data, numbers, begun, chain_seed, max_iter, part):
@@ -255,13 +255,6 @@ def _is_int(value: Any) -> bool:
     return isinstance(value, int | np.integer) and not isinstance(value, bool)
 
 
-def _n_fresh(number: int, numbers: list[int], n_init: int) -> int:
-    """Return how many runs begin with k-means++: all but the one from fewer clusters."""
-    if number == 1:
-        return 1  # with one cluster, all runs end the same
-    return n_init - (number != numbers[0])
-
-
 def _sample(data: Prepared, points: Array, sample_size: int | None, seed: int) -> _Sample:
     n_points = data.blocks.n_points
     if data.blocks.whole is not None and (sample_size is None or n_points <= sample_size):
@@ -299,17 +292,30 @@ def _begun(
     return refined(data, found.centroids, max_iter)
 
 
-def _reference_tasks(
-    data: Prepared, numbers: list[int], seeds: list[int], search: Search
-) -> list[Any]:
+def _references(
+    data: Prepared,
+    numbers: list[int],
+    seeds: list[int],
+    search: Search,
+    n_jobs: int | None,
+    told: Progress,
+) -> list[list[float]]:
+    """Return the inertias of rows without clusters: for each seed, of each number of clusters."""
     if not seeds:
         return []
     drawn = reference_rows(data)
     search = search._replace(n_init=min(search.n_init, _REFERENCE_N_INIT))
-    return [
-        partial(reference_inertias, data, partial(drawn, seed), numbers, seed, search)
-        for seed in seeds
-    ]
+    found = {}
+    for seed, inertias in zip(
+        seeds, inertias_at_once(data, drawn, numbers, seeds, search), strict=True
+    ):
+        if inertias is not None:
+            found[seed] = inertias
+            told.step()
+    others = [seed for seed in seeds if seed not in found]
+    tasks = [partial(inertias_alone, data, drawn, numbers, seed, search) for seed in others]
+    found.update(zip(others, in_order(tasks, n_jobs, data.placement, told), strict=True))
+    return [found[seed] for seed in seeds]
 
 
 def _measured(result: LloydResult, sample: _Sample, max_iter: int) -> _Measured:

@@ -17,10 +17,10 @@ from kmeans_xp.blocks import Blocks
 from kmeans_xp.devices import Array
 from kmeans_xp.estimators.preparation import Prepared
 
-__all__ = ["Search", "chained", "fresh", "refined"]
+__all__ = ["TOL", "Search", "chained", "fresh", "n_fresh", "refined"]
 
 #: the default of KMeans
-_TOL = 1e-4
+TOL = 1e-4
 
 
 class Search(NamedTuple):
@@ -38,6 +38,13 @@ class Search(NamedTuple):
     max_iter: int
 
 
+def n_fresh(n_clusters: int, numbers: Sequence[int], n_init: int) -> int:
+    """Return how many runs begin with k-means++: all but the one from fewer clusters."""
+    if n_clusters == 1:
+        return 1  # with one cluster, all runs end the same
+    return n_init - (n_clusters != numbers[0])
+
+
 def fresh(
     data: Prepared, n_clusters: int, n_starts: int, seed: int, max_iter: int
 ) -> LloydResult | None:
@@ -53,7 +60,7 @@ def refined(data: Prepared, centroids: Array, max_iter: int) -> LloydResult:
 
 
 def _options(data: Prepared, max_iter: int) -> dict[str, Any]:
-    tol = _TOL * data.mean_variance
+    tol = TOL * data.mean_variance
     return {"max_iter": max_iter, "tol": tol, "algorithm": "auto", "metric": data.metric}
 
 

@@ -6,13 +6,12 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from kmeans_xp.devices import Array, Namespace, from_host, is_sparse, to_host
-from kmeans_xp.estimators.preparation import Prepared, prepared
+from kmeans_xp.devices import Array, Namespace, is_sparse, to_host
+from kmeans_xp.estimators.preparation import Prepared
 from kmeans_xp.kernels import Rows
-from kmeans_xp.selection.fits import Search, chained, fresh
 from kmeans_xp.selection.shuffled import shuffled
 
-__all__ = ["Gap", "gaps", "reference_inertias", "reference_rows"]
+__all__ = ["Gap", "gaps", "reference_rows"]
 
 #: most features for principal components; their time grows with the cube
 _MOST_ALIGNED = 1000
@@ -76,35 +75,6 @@ def _in_the_box(data: Prepared) -> Callable[[int], Host]:
 
 def _centred(rows: Rows, *, xp: Namespace) -> Array:  # noqa: ARG001 (as all functions of rows)
     return rows.centred()
-
-
-def reference_inertias(
-    data: Prepared,
-    drawn: Callable[[], Any],
-    numbers: Sequence[int],
-    seed: int,
-    search: Search,
-) -> list[float]:
-    """Return the inertia of rows without clusters for each number of clusters."""
-    placement, rows = data.placement, drawn()
-    if data.metric == "cosine" and is_sparse(rows):
-        rows = rows[rows.indptr[1:] > rows.indptr[:-1]]  # a row without numbers has no direction
-    reference = prepared(_placed(rows, data), None, placement, data.metric)
-    share = data.blocks.n_points / reference.blocks.n_points
-    seeds = np.random.RandomState(seed).randint(2**31 - 1, size=len(numbers) + 1).tolist()
-    begun = [
-        fresh(reference, number, search.n_init - (number > numbers[0]), own, search.max_iter)
-        for number, own in zip(numbers, seeds, strict=False)
-    ]
-    chain = chained(reference, numbers, begun, seeds[-1], search.max_iter)
-    return [result.inertia * share for result in chain]
-
-
-def _placed(rows: Any, data: Prepared) -> Any:
-    placement, dtype = data.placement, data.blocks.dtype
-    if is_sparse(rows):
-        return rows
-    return from_host(rows, xp=placement.xp, device=placement.device, dtype=dtype)
 
 
 def gaps(inertias: Sequence[float], references: Sequence[Sequence[float]]) -> list[Gap | None]:

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from numpy.testing import assert_array_equal
 
 from kmeans_xp import kmeans_plusplus
-from kmeans_xp.algorithms import seeding
+from kmeans_xp.algorithms import more_centroids, seeding
+from kmeans_xp.blocks.in_memory import InMemory
 from kmeans_xp.kernels import DenseRows, chosen_at_once
 
 pytest.importorskip("kmeans_xp.kernels.for_numba.small_seeding")
@@ -57,6 +58,24 @@ def test_the_same_rows_are_chosen(
         expected_centroids, expected = kmeans_plusplus(points, n_clusters, **params)
     assert_array_equal(indices, expected)
     assert_array_equal(centroids, expected_centroids)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("n_features", [3, 17, 64])
+def test_rows_are_added_to_given_centroids_in_one_call(
+    n_features: int, dtype: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = DenseRows(np.random.default_rng(0).normal(size=(300, n_features)).astype(dtype))
+    blocks = InMemory(rows, xp=xp)
+
+    def added() -> Any:
+        return more_centroids(blocks, rows.points[5:8] + 0.5, 9, np.random.RandomState(1))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(seeding, "chosen_at_once", chosen_at_once.portable)
+        expected = added()
+    monkeypatch.setattr(seeding, "candidate_potentials", None)
+    assert_array_equal(added(), expected)
 
 
 @pytest.mark.parametrize(("n_points", "n_features"), [(500, 4), (1_797, 64)])

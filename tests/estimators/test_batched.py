@@ -12,7 +12,10 @@ from sklearn.exceptions import ConvergenceWarning
 
 from conftest import Library
 from kmeans_xp import k_means, k_means_batched
-from kmeans_xp.devices import why_numba_is_unusable
+from kmeans_xp.algorithms import best_of, more_centroids, runs_from, uniforms_of_more
+from kmeans_xp.devices import choose, why_numba_is_unusable
+from kmeans_xp.estimators.batched import problem_options
+from kmeans_xp.estimators.preparation import prepared
 from kmeans_xp.kernels import solved_at_once
 from tests.assertions import PRECISIONS, assert_at_home
 from tests.datasets import nearly_equal
@@ -111,6 +114,47 @@ def test_options_are_those_of_k_means(options: dict[str, Any], library: Library)
     X = library.asarray(problems((2, 50, 3), "float32"))
     given = {"n_clusters": 4, "random_state": 0, **options}
     assert_each_is_its_own(k_means_batched(X, **given), X, library, **given)
+
+
+@pytest.mark.parametrize("dtype", PRECISIONS)
+@pytest.mark.parametrize("is_weighted", [False, True])
+@pytest.mark.parametrize("shape", [(3, 60, 4), (2, 300, 17), (2, 33, 40)])
+def test_runs_from_given_centroids_and_more_are_those_of_single_runs(
+    shape: tuple[int, int, int], is_weighted: bool, dtype: str, library: Library
+) -> None:
+    xp, max_iter, n_init, numbers = library.xp, 20, 2, (3, 5)
+    X = library.asarray(problems(shape, dtype))
+    weights = library.asarray(np.random.default_rng(1).integers(1, 4, shape[:2]), dtype)
+    seeds = [[7 * problem + run for run in range(n_init)] for problem in range(shape[0])]
+    uniforms = [
+        [uniforms_of_more(*numbers, np.random.RandomState(seed)).reshape(-1) for seed in own]
+        for own in seeds
+    ]
+    own_weights = [weights[i, ...] if is_weighted else None for i in range(shape[0])]
+    data = [prepared(X[i, ...], own, choose(X), "euclidean") for i, own in enumerate(own_weights)]
+    given = xp.stack([each.blocks.take(library.asarray([1, 7, 20])).points for each in data])
+    options = problem_options(X, numbers[1], max_iter, 1e-4, xp=xp)
+    solved = solved_at_once(
+        X, weights if is_weighted else None, np.asarray(uniforms), given, options, xp=xp
+    )
+    if solved is None:
+        pytest.skip("solves problems one after another")
+    for i, each in enumerate(data):
+        starts = [
+            more_centroids(each.blocks, given[i, ...], numbers[1], np.random.RandomState(seed))
+            for seed in seeds[i]
+        ]
+        tol = 1e-4 * each.mean_variance
+        best = best_of(runs_from(each.blocks, starts, max_iter=max_iter, tol=tol))
+        assert best is not None
+        for one, other in (
+            (solved.centroids, best.centroids),
+            (solved.labels, best.labels.whole()),
+            (solved.origins, each.origin),
+        ):
+            np.testing.assert_array_equal(library.to_host(one)[i], library.to_host(other))
+        assert float(solved.inertia[i]) == best.inertia
+        assert int(solved.n_iter[i]) == len(best.iterations)
 
 
 @given(

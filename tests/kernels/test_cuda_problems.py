@@ -227,9 +227,9 @@ def test_what_needs_more_than_a_grid_is_fitted_by_itself(library: Library) -> No
     host[2] *= np.float32(1e-17)  # squares that are too small
     host[4] *= np.float32(1e25)  # and too large
     X = library.asarray(host)
-    uniforms = np.random.RandomState(0).random_sample((1, 1 + 3 * 3))
+    uniforms = np.random.RandomState(0).random_sample((5, 1, 1 + 3 * 3))
     options = options_of(4)._replace(tol=0.0)
-    solved = solved_at_once(X, None, uniforms, options, xp=library.xp)
+    solved = solved_at_once(X, None, uniforms, None, options, xp=library.xp)
     assert (library.to_host(solved.n_iter) > 0).tolist() == [True, False, False, True, False]
     with pytest.raises(ValueError, match="In problem 1: The rows spread"):
         k_means_batched(X[3:, ...], 4, random_state=0)
@@ -256,8 +256,9 @@ def test_larger_problems_are_left_to_fits(
     monkeypatch.setattr("kmeans_xp.kernels.for_cupy.labels._RUNS_BYTES", n_bytes)
     X = library.xp.zeros(shape, dtype=library.xp.float32)
     n_trials = 2 + int(np.log(n_clusters))
-    uniforms = np.zeros((1, 1 + (n_clusters - 1) * n_trials))
-    assert solved_at_once(X, None, uniforms, options_of(n_clusters), xp=library.xp) is None
+    uniforms = np.zeros((len(X), 1, 1 + (n_clusters - 1) * n_trials))
+    options = options_of(n_clusters)
+    assert solved_at_once(X, None, uniforms, None, options, xp=library.xp) is None
 
 
 def test_problems_are_solved_in_turn_where_memory_runs_out(

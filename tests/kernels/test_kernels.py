@@ -1097,11 +1097,12 @@ def two_problems(trial: Trial) -> tuple[Any, ...]:
     if weights is not None:
         weights = trial.library.asarray(np.stack([weights, weights[::-1]]) + 1.0, weights.dtype)
     n_clusters = min(len(trial.problem.centroids), len(points))
-    uniforms = np.random.default_rng(0).random((2, 1 + (n_clusters - 1) * 3))
+    uniforms = np.random.default_rng(0).random((2, 2, 1 + (n_clusters - 1) * 3))
     return (
         both,
         weights,
         uniforms,
+        None,
         ProblemOptions(n_clusters, 4, 1e-4, 1e-30, 1e30, 1e-60, 1e60, 1e-6),
     )
 
@@ -1112,8 +1113,9 @@ def verify_solved_at_once(result: Any, trial: Trial, truth: Truth) -> None:
         return
     n_points, n_features = trial.problem.points.shape
     weights = np.ones(n_points) if trial.problem.weights is None else trial.problem.weights + 1.0
+    result = result._replace(centroids=result.centroids + result.origins[:, None, :])
     found = (trial.library.to_host(each) for each in result)
-    for backwards, labels, centroids, inertia, n_iter in zip((1, -1), *found, strict=True):
+    for backwards, labels, centroids, _, inertia, n_iter in zip((1, -1), *found, strict=True):
         if n_iter == 0:
             continue
         points = trial.problem.points[::backwards].astype(np.float64)

@@ -15,7 +15,7 @@ from kmeans_xp.kernels.for_cupy.labels import (
 )
 from kmeans_xp.kernels.for_cupy.launching import MOST_RUNS, ManyRows, are_plain
 from kmeans_xp.kernels.for_cupy.moments import spread_of_each
-from kmeans_xp.kernels.for_cupy.seeding import batched_inertia, starts_of_runs
+from kmeans_xp.kernels.for_cupy.seeding import added_to_runs, batched_inertia, starts_of_runs
 from kmeans_xp.kernels.for_cupy.stepping import FEW_NUMBERS, QueuedSteps, StepsInGraphs
 from kmeans_xp.kernels.portable.problems import ProblemOptions, Solved, solved_at_once
 from kmeans_xp.kernels.rows import DenseRows
@@ -40,6 +40,7 @@ def solved_in_one_grid(
     points: Array,
     weights: Array | None,
     uniforms: Host,
+    given: Array | None,
     options: ProblemOptions,
     *,
     xp: Namespace,
@@ -49,10 +50,11 @@ def solved_in_one_grid(
     These are the kernels of a single fit, and each run has its own blocks. So results are
     bit-identical to those of single fits.
     """
-    if not _is_small(points, weights, options.n_clusters) or len(uniforms) > MOST_RUNS:
+    n_clusters, n_starts = options.n_clusters, uniforms.shape[1]
+    if not _is_small(points, weights, given, n_clusters) or n_starts > MOST_RUNS:
         return None
     try:
-        return _solved_in_groups(points, weights, uniforms, options)
+        return _solved_in_groups(points, weights, uniforms, given, options)
     except Exception as error:
         if not is_out_of_memory(error, xp=xp):
             raise
@@ -60,12 +62,18 @@ def solved_in_one_grid(
 
 
 def _solved_in_groups(
-    points: Array, weights: Array | None, uniforms: Host, options: ProblemOptions
+    points: Array,
+    weights: Array | None,
+    uniforms: Host,
+    given: Array | None,
+    options: ProblemOptions,
 ) -> Solved | None:
     found = []
-    for group in _groups(points, uniforms, options.n_clusters):
-        given = None if weights is None else weights[group]
-        of_group = _solved(points[group], given, uniforms, options)
+    for group in _groups(points, uniforms, given, options.n_clusters):
+        own_weights, own_given = (
+            None if each is None else each[group] for each in (weights, given)
+        )
+        of_group = _solved(points[group], own_weights, uniforms[group], own_given, options)
         if of_group is None:
             return None
         found.append(of_group)
@@ -76,20 +84,20 @@ def _computed(points: Array) -> Any:
     return np.float64 if points.dtype == np.float64 else np.float32
 
 
-def _is_small(points: Array, weights: Array | None, n_clusters: int) -> bool:
+def _is_small(points: Array, weights: Array | None, given: Array | None, n_clusters: int) -> bool:
     """Return whether a problem leaves most of the device idle, and needs only kernels here."""
-    given = (points,) if weights is None else (points, weights)
-    if not are_plain(*given) or points[0].size > FEW_NUMBERS:
+    arrays = (each for each in (points, weights, given) if each is not None)
+    if not are_plain(*arrays) or points[0].size > FEW_NUMBERS:
         return False
     one = DenseRows(points[0], None if weights is None else weights[0])
     return is_kernels_alone(one, cupy.empty((1, n_clusters, points.shape[2]), _computed(points)))
 
 
-def _groups(points: Array, uniforms: Host, n_clusters: int) -> Iterator[slice]:
+def _groups(points: Array, uniforms: Host, given: Array | None, n_clusters: int) -> Iterator[slice]:
     """Yield groups of problems whose runs go together."""
     n_problems, n_points, n_features = points.shape
-    n_runs, n_drawn = uniforms.shape
-    n_trials = (n_drawn - 1) // max(1, n_clusters - 1)
+    _, n_runs, n_drawn = uniforms.shape
+    n_trials = n_drawn // max(1, n_clusters - (1 if given is None else given.shape[1]))
     # For each row the distances to the candidates, two to the nearest, and labels; the sums of a
     # few blocks of rows, and what a step takes.
     n_numbers = n_points * (n_trials + 3) + 4 * n_clusters * (n_features + 1)
@@ -101,9 +109,13 @@ def _groups(points: Array, uniforms: Host, n_clusters: int) -> Iterator[slice]:
 
 
 def _solved(
-    points: Array, weights: Array | None, uniforms: Host, options: ProblemOptions
+    points: Array,
+    weights: Array | None,
+    uniforms: Host,
+    given: Array | None,
+    options: ProblemOptions,
 ) -> Solved | None:
-    n_problems, n_starts = len(points), len(uniforms)
+    n_problems, n_starts, n_drawn = uniforms.shape
     about = points[:, 0, :].astype(_computed(points))
     problems = cupy.repeat(cupy.arange(n_problems, dtype=np.int32), n_starts)
     rows = ManyRows(points, weights, about, problems)
@@ -112,7 +124,11 @@ def _solved(
         return None
     rows = rows._replace(origin=spread.origin)
     variance, _, mass = to_host(spread.numbers).T
-    starts = starts_of_runs(rows, uniforms, options.n_clusters)
+    of_runs = uniforms.reshape(n_problems * n_starts, n_drawn)
+    if given is None:
+        starts = starts_of_runs(rows, of_runs, options.n_clusters)
+    else:
+        starts = _added(rows, of_runs, cupy.repeat(given, n_starts, axis=0), options.n_clusters)
     if starts is None:
         return None
     is_in_range = _is_in_range(variance, points.shape[2], options)
@@ -130,10 +146,19 @@ def _solved(
     kept = cupy.asarray(numbers * n_starts + best)
     return Solved(
         labels[kept],
-        runs.centroids[kept] + rows.origin[:, None, :],
+        runs.centroids[kept],
+        rows.origin,
         cupy.asarray(inertia[numbers, best]),
         cupy.asarray(np.where(is_solved, n_iter[numbers, best], 0)),
     )
+
+
+def _added(rows: ManyRows, uniforms: Host, given: Array, n_clusters: int) -> Array | None:
+    """Return the given centroids of each run, and the rows that are added to them."""
+    n_runs, n_given, _ = given.shape
+    labels = running_minimum_labels(rows, given, xp=cupy)
+    trials = uniforms.reshape(n_runs, n_clusters - n_given, -1)
+    return None if labels is NotImplemented else added_to_runs(rows, trials, given, labels)
 
 
 def _is_in_range(variance: Host, n_features: int, options: ProblemOptions) -> Host:

@@ -20,11 +20,16 @@ __device__ __forceinline__ T distance_to(const In* row, const T* origin, const T
     return sum;
 }
 
-// The squared distance of each row to centroid labels[row].
+// The squared distance of each row to centroid labels[row], (n_runs, n_points).
 template <typename In, typename T>
 __global__ void __launch_bounds__(THREADS)
-assigned_distances(const In* points, const T* origin, const int* labels, const T* centroids,
-                   i64 n_points, int n_features, int n_lanes, T* out) {
+assigned_distances(const In* points, const T* origin, const int* problems, const int* labels,
+                   const T* centroids, i64 n_points, int n_features, int n_clusters, int n_lanes,
+                   T* out) {
+    points += first_row_of(problems, blockIdx.y, n_points, n_features, origin) * n_features;
+    labels += blockIdx.y * n_points;
+    centroids += blockIdx.y * static_cast<i64>(n_clusters) * n_features;
+    out += blockIdx.y * n_points;
     i64 row = (static_cast<i64>(blockIdx.x) * THREADS + threadIdx.x) / n_lanes;
     i64 read = min(row, n_points - 1);  // a warp stays together
     const T* centroid = centroids + static_cast<i64>(labels[read]) * n_features;

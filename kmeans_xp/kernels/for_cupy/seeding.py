@@ -38,7 +38,7 @@ from kmeans_xp.kernels.portable.seeding import (
 from kmeans_xp.kernels.portable.uniforms import row_uniforms
 from kmeans_xp.kernels.rows import DenseRows, Rows
 
-__all__ = ["batched_inertia", "starts_of_runs"]
+__all__ = ["added_to_runs", "batched_inertia", "starts_of_runs"]
 
 #: padded numbers of k-means++ candidates with compiled kernels
 _CANDIDATES = (1, 4, 8, 16)
@@ -64,20 +64,28 @@ def distances_across_lanes(
 ) -> Any:
     """Compute the differences of a row in several threads of a warp."""
     types = types_of(rows, centroids)
-    if types is None:
-        return NotImplemented
-    out = cupy.empty(rows.n_points, dtype=centroids.dtype)
+    return NotImplemented if types is None else _distances(rows, labels, centroids, types)[0]
+
+
+def _distances(
+    rows: DenseRows | ManyRows, labels: Array, centroids: Array, types: tuple[str, str]
+) -> Array:
+    """Return the squared distance of each row to its centroid, (n_runs, n_points)."""
+    problems, n_runs = runs_over(rows)
+    out = cupy.empty((n_runs, rows.n_points), dtype=centroids.dtype)
     n_lanes = _lanes_of(rows)
     launch(
         f"assigned_distances<{types[0]}, {types[1]}>",
         "seeding.cu",
-        -(-rows.n_points * n_lanes // N_THREADS),
+        (-(-rows.n_points * n_lanes // N_THREADS), n_runs),
         (
             *row_arguments(rows),
+            problems,
             cupy.ascontiguousarray(labels, dtype=np.int32),
             centroids,
             np.int64(rows.n_points),
             np.int32(rows.n_features),
+            np.int32(centroids.shape[-2]),
             np.int32(n_lanes),
             out,
         ),
@@ -214,33 +222,49 @@ def starts_in_one_grid(
 def starts_of_runs(rows: ManyRows, uniforms: NDArray[Any], n_clusters: int) -> Array | None:
     """Return initial centroids of each run, (n_runs, n_clusters, n_features); None to decline.
 
-    They are bit-identical to those of ``kmeans_plusplus`` with the numbers ``uniforms``, as in
-    ``starts_at_once``. The runs of each problem follow each other.
+    They are bit-identical to those of ``kmeans_plusplus`` with the numbers ``uniforms``,
+    (n_runs, 1 + (n_clusters - 1) * n_trials).
     """
-    n_problems, n_starts = len(rows.points), len(uniforms)
-
-    def of_each_run(of_starts: NDArray[Any]) -> Array:
-        return cupy.asarray(np.tile(of_starts, (n_problems,) + (1,) * (of_starts.ndim - 1)))
-
-    trials = uniforms[:, 1:].reshape(n_starts, n_clusters - 1, -1 if n_clusters > 1 else 0)
+    n_runs = len(uniforms)
+    trials = uniforms[:, 1:].reshape(n_runs, n_clusters - 1, -1 if n_clusters > 1 else 0)
     dtype = rows.origin.dtype
     closest = cupy.ones((len(rows.problems), rows.n_points), dtype=dtype)
     if rows.weights is None:
         # Draw it in the same way as for a single problem.
         drawn = np.minimum(uniforms[:, 0] * rows.n_points, rows.n_points - 1)
-        first = of_each_run(drawn.astype(np.int64))
+        first = cupy.asarray(drawn.astype(np.int64))
     else:
-        first = _drawn(rows, closest, of_each_run(uniforms[:, :1]), exceeds=True)[:, 0]
+        of_first = cupy.asarray(np.ascontiguousarray(uniforms[:, :1]))
+        first = _drawn(rows, closest, of_first, exceeds=True)[:, 0]
     points = rows.points[rows.problems, first].astype(dtype, copy=False)
     last = points - rows.origin[rows.problems]
     if n_clusters == 1:
         return last[:, None, :]
     closest[...] = np.inf
-    of_runs = of_each_run(trials)
+    of_runs = cupy.asarray(np.ascontiguousarray(trials))
     if not _chooses_at_once(rows, closest, last, of_runs[0]):
         return None
     centres = _chosen(rows, closest, last, of_runs).centres
     return cupy.ascontiguousarray(centres.transpose(1, 0, 2))
+
+
+def added_to_runs(
+    rows: ManyRows, uniforms: NDArray[Any], given: Array, labels: Array
+) -> Array | None:
+    """Return given centroids of each run with the rows that ``more_centroids`` adds, or None.
+
+    ``given`` are (n_runs, n_given, n_features), and ``labels`` those of the nearest of them;
+    ``uniforms`` are (n_runs, n_more, n_trials).
+    """
+    types = types_of(rows, given)
+    if types is None:
+        return None
+    closest = _distances(rows, labels, given, types)
+    trials = cupy.asarray(np.ascontiguousarray(uniforms))
+    if not _chooses_at_once(rows, closest, None, trials[0]):
+        return None
+    centres = _chosen(rows, closest, None, trials).centres[1:]
+    return cupy.concatenate([given, centres.transpose(1, 0, 2)], axis=1)
 
 
 def _chosen(

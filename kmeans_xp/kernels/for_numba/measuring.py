@@ -54,11 +54,19 @@ from kmeans_xp.kernels.rows import DenseRows
 from kmeans_xp.kernels.sphere_rows import SphereRows
 from kmeans_xp.kernels.trees import merged_in_tree
 
-__all__ = ["add_distances", "add_moments", "inertia_cost", "measure_spread", "moments_cost"]
+__all__ = [
+    "add_distances",
+    "add_moments",
+    "inertia_cost",
+    "measure_rows",
+    "measure_spread",
+    "moments_cost",
+]
 
 
 @compiled(ROWS, COUNT, COUNT, COUNT, COUNT, NUMBERS, NUMBERS, LABELS, NUMBERS, RESULTS)
-def _measure_rows(points, start, stop, tile, filler, factors, origin, labels, centroids, distances):
+def measure_rows(points, start, stop, tile, filler, factors, origin, labels, centroids, distances):
+    """Write the squared distance of each row to its centroid."""
     n_features, scratch = points.shape[1], scratch_for(points, tile, filler)
     for row in range(start, stop, tile):
         n_rows = smaller(tile, stop - row)
@@ -86,7 +94,7 @@ def row_by_row(rows: Dense, labels: Labels, centroids: Floats) -> Floats:
     distances = np.empty(rows.n_points, dtype)
 
     def measure(start: int, stop: int) -> None:
-        _measure_rows[dtype](points, start, stop, tile, *fill, origin, labels, flat, distances)
+        measure_rows[dtype](points, start, stop, tile, *fill, origin, labels, flat, distances)
 
     in_parts(measure, rows.n_points, n_tasks_for(rows.n_points, 4.0 + n_features / 3), dtype)
     return distances

@@ -13,6 +13,7 @@ from kmeans_xp.kernels.for_numba.assignment import pack_groups
 from kmeans_xp.kernels.for_numba.compiled import (
     COLUMN,
     COUNT,
+    FLAG,
     INDICES,
     MATRIX,
     NUMBERS,
@@ -112,16 +113,17 @@ def fold_many_features(
 
 @compiled(
     *(ROWS, COUNT, COUNT, COUNT, COUNT),
-    *(NUMBERS, NUMBERS, NUMBERS_64, RESULTS, INDICES, MATRIX),
+    *(NUMBERS, NUMBERS, NUMBERS_64, FLAG, RESULTS, INDICES, MATRIX),
 )
 def choose_rows(
-    points, tile, filler, keep, fold, origin, weights, uniforms, closest, found, chosen
+    points, tile, filler, keep, fold, origin, weights, uniforms, is_folded, closest, found, chosen
 ):
     """Write indices of rows, and the rows, relative to the origin, after the first in ``chosen``.
 
-    The first one is not folded into ``closest`` yet; this function writes to ``closest``. ``keep``
-    and ``fold`` are addresses from ``folds_of``. As in ``kept_trials``, the distances to all
-    candidates are kept where rows are long, and then the best one is not measured again.
+    ``is_folded`` says whether ``closest`` counts the first one; this function writes to
+    ``closest``. ``keep`` and ``fold`` are addresses from ``folds_of``. As in ``kept_trials``, the
+    distances to all candidates are kept where rows are long, and then the best one is not measured
+    again.
     """
     n_points, n_features = points.shape
     n_trials, none = len(uniforms) // max(1, len(found)), new_numbers(0, origin)
@@ -139,7 +141,7 @@ def choose_rows(
         if is_kept and step > 0:
             for row in range(n_points):
                 closest[row] = nearer[row * n_padded + best]
-        else:
+        elif step > 0 or not is_folded:
             last = numbers_in(chosen, step * n_features, n_features)
             _keep_nearer_at(
                 keep, points, 0, n_points, tile, filler, none, origin, closest, last, closest
@@ -180,7 +182,7 @@ def chosen_in_a_call(
 ) -> Any:
     """Take all steps in compiled code if Python's part of a step would take much of the time."""
     points, dtype, n_chosen = rows.points, closest.dtype, len(trials)
-    if last is None or dtype not in PANEL or points.dtype != dtype or not points.size:
+    if dtype not in PANEL or points.dtype != dtype or not points.size:
         return NotImplemented
     if not trials.size or not is_chosen_in_a_task(rows, *trials.shape):
         return NotImplemented
@@ -188,7 +190,8 @@ def chosen_in_a_call(
         return NotImplemented
     found = np.empty(n_chosen, np.int64)
     chosen = np.empty((1 + n_chosen, rows.n_features), dtype)
-    chosen[:1] = last
+    if last is not None:
+        chosen[:1] = last
     choose_rows[dtype](
         points,
         tile_rows(rows.n_points, rows.n_features, dtype),
@@ -197,6 +200,7 @@ def chosen_in_a_call(
         origin_of(rows),
         np.ascontiguousarray(weights_of(rows)),
         np.ascontiguousarray(trials).reshape(-1),
+        last is None,
         closest.copy(),
         found,
         chosen,

@@ -46,7 +46,9 @@ class Solved(NamedTuple):
     ----------
     labels : array of int32, shape (n_problems, n_points)
     centroids : array of shape (n_problems, n_clusters, n_features)
-        Measured from zero.
+        Relative to ``origins``.
+    origins : array of shape (n_problems, n_features)
+        The mean of each problem's rows.
     inertia : array of float64, shape (n_problems,)
     n_iter : array of int64, shape (n_problems,)
         Iterations of the run that was kept.
@@ -54,15 +56,17 @@ class Solved(NamedTuple):
 
     labels: Array
     centroids: Array
+    origins: Array
     inertia: Array
     n_iter: Array
 
 
-@kernel(points="bnd", weights="bn", uniforms="ru")
+@kernel(points="bnd", weights="bn", uniforms="bru", given="bgd")
 def solved_at_once(
     points: Array,  # noqa: ARG001 (what overrides look at)
     weights: Array | None,  # noqa: ARG001
     uniforms: Array,  # noqa: ARG001
+    given: Array | None,  # noqa: ARG001
     options: ProblemOptions,  # noqa: ARG001
     *,
     xp: Namespace,  # noqa: ARG001
@@ -75,9 +79,12 @@ def solved_at_once(
         Finite.
     weights : array of shape (n_problems, n_points), or None
         In the points' dtype; each problem has some positive weights.
-    uniforms : ndarray of float64, shape (n_init, 1 + (n_clusters - 1) * n_trials)
-        On the host: the numbers that ``kmeans_plusplus`` draws in each run, the same for all
-        problems.
+    uniforms : ndarray of float64, shape (n_problems, n_init, 1 + (n_clusters - 1) * n_trials)
+        On the host: the numbers that ``kmeans_plusplus`` draws in each run; with ``given``, the
+        (n_clusters - n_given) * n_trials numbers that ``more_centroids`` draws.
+    given : array of shape (n_problems, n_given, n_features), or None
+        Centroids relative to the mean of the problem's rows, to which each run adds rows; fewer
+        than n_clusters, and at least 1. None for none.
     options : ProblemOptions
     xp : namespace
 
