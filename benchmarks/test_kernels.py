@@ -75,7 +75,7 @@ def arguments(kernel_name: str, size: Size, library: Any) -> tuple[Any, ...]:
     trials = rng.random((size.n_clusters - 1, N_CANDIDATES))
     problems = library.xp.stack([rows.points] * N_PROBLEMS)
     draws = np.tile(np.append(trials.reshape(-1), 0.5), (N_PROBLEMS, 1, 1))
-    options = ProblemOptions(size.n_clusters, 3, 0.0, *(0.0, np.inf), *(0.0, np.inf), 0.0)
+    options = ProblemOptions(size.n_clusters, 3, 0.0, *(0.0, np.inf), *(0.0, np.inf), 0.0, 0.0)
     infinite = library.asarray(np.full(size.n_points, np.inf, dtype=np.float32))
     n_paired = min(N_PAIRED, size.n_points)
     order = library.asarray(np.arange(n_paired))

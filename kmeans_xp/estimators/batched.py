@@ -16,6 +16,7 @@ from kmeans_xp.devices import (
     bring,
     choose,
     from_host,
+    library_of,
     namespace_of,
     send,
     to_host,
@@ -23,7 +24,12 @@ from kmeans_xp.devices import (
 from kmeans_xp.devices.protocols import ArrayT, Tabular
 from kmeans_xp.estimators.base import SEEDINGS
 from kmeans_xp.estimators.kmeans import KMeans
-from kmeans_xp.estimators.preparation import GREATEST_VARIANCE, LEAST_VARIANCE
+from kmeans_xp.estimators.preparation import (
+    GREATEST_DRAWN,
+    GREATEST_VARIANCE,
+    LEAST_DRAWN,
+    LEAST_VARIANCE,
+)
 from kmeans_xp.estimators.validation import as_random_state, checked_points, checked_weights
 from kmeans_xp.kernels import ProblemOptions, solved_at_once
 
@@ -199,8 +205,15 @@ def problem_options(
     """Return the options of each problem, the same as for a single fit."""
     n_bytes = 8 if points.dtype == xp.float64 else 4
     variances = LEAST_VARIANCE[n_bytes], GREATEST_VARIANCE[n_bytes]
-    totals = LEAST_VARIANCE[8], GREATEST_VARIANCE[8]
-    return ProblemOptions(n_clusters, max_iter, tol, *variances, *totals, SAME_INERTIA)
+    # Products that draws compare are in the dtype of the points. A fit looks closer at the largest.
+    _, n_points, n_features = points.shape
+    totals = (
+        max(LEAST_VARIANCE[8], LEAST_DRAWN[n_bytes] * n_points / n_features),
+        min(GREATEST_VARIANCE[8], GREATEST_DRAWN[n_bytes] * n_points),
+    )
+    is_flushed = n_bytes == 4 and library_of(xp).flushes_subnormals
+    least_mass = LEAST_VARIANCE[4] if is_flushed else 0.0
+    return ProblemOptions(n_clusters, max_iter, tol, *variances, *totals, least_mass, SAME_INERTIA)
 
 
 class _Problems:
@@ -212,6 +225,10 @@ class _Problems:
         xp = self.xp = placement.xp
         self.placement = placement
         self.points = xp.reshape(bring(flat, placement), shape)
+        # Lent arrays are fitted as a user's: only then is float16 computed in the same way.
+        self._of_fits = self.points
+        if placement.is_lent:
+            self._of_fits = namespace_of(flat).reshape(flat, shape)
         self.weights = None if weights is None else xp.reshape(weights, shape[:2])
 
     def refuse_without_weight(self) -> None:
@@ -253,11 +270,12 @@ class _Problems:
         weights = None if self.weights is None else self.weights[number, ...]
         try:
             model = KMeans(n_clusters, **options).fit(
-                self.points[number, ...], sample_weight=weights
+                self._of_fits[number, ...], sample_weight=weights
             )
         except ValueError as error:
             raise ValueError(f"In problem {number}: {error}") from error
-        return model.cluster_centers_, model.labels_, model.inertia_, model.n_iter_
+        arrays = (bring(each, self.placement) for each in (model.cluster_centers_, model.labels_))
+        return *arrays, model.inertia_, model.n_iter_
 
 
 def _seed_of(random_state: Any) -> int:

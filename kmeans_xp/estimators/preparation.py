@@ -24,6 +24,7 @@ from kmeans_xp.kernels import DenseRows, Rows, SparseRows, both_moments, spread
 __all__ = [
     "GREATEST_DRAWN",
     "GREATEST_VARIANCE",
+    "LEAST_DRAWN",
     "LEAST_VARIANCE",
     "Prepared",
     "check_mass",
@@ -40,7 +41,7 @@ __all__ = [
 LEAST_VARIANCE = {4: 1e-30, 8: 1e-290}
 GREATEST_VARIANCE = {4: 1e36, 8: 1e300}
 #: what a draw compares: subnormal numbers have some ten bits left, which is enough
-_LEAST_DRAWN = {4: 1e-41, 8: 1e-311}
+LEAST_DRAWN = {4: 1e-41, 8: 1e-311}
 #: on average: some rows lie farther apart
 GREATEST_DRAWN = {size: float(np.finfo(f"f{size}").max) / 32 for size in (4, 8)}
 
@@ -221,7 +222,7 @@ def warn_of_weights(data: Prepared, n_calls: int) -> None:
 def _warn_of_products(data: Prepared, n_calls: int) -> None:
     """Warn of weights that draws cannot compare: each row's squared distance times its weight."""
     itemsize = _itemsize(data)
-    least, greatest = _LEAST_DRAWN[itemsize], GREATEST_DRAWN[itemsize]
+    least, greatest = LEAST_DRAWN[itemsize], GREATEST_DRAWN[itemsize]
     square = data.mean_variance * data.blocks.n_features
     if square == 0.0 or least * data.blocks.n_points < square * data.mass <= greatest:
         return  # so does the product of the largest weight, between the mean of them and their sum

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from sklearn.exceptions import ConvergenceWarning
 
 from conftest import Library
-from kmeans_xp import k_means, k_means_batched
+from kmeans_xp import config_context, k_means, k_means_batched
 from kmeans_xp.algorithms import best_of, more_centroids, runs_from, uniforms_of_more
 from kmeans_xp.devices import choose, why_numba_is_unusable
 from kmeans_xp.estimators.batched import problem_options
@@ -76,6 +76,45 @@ def test_weights_out_of_range_are_told_of_as_of_a_fit(library: Library) -> None:
     weights[1] = 1e-315
     with pytest.warns(RuntimeWarning, match=r"weights, .* too small for float64"):
         k_means_batched(X, 3, sample_weight=library.asarray(weights))
+
+
+@pytest.mark.skip_library("array_api_strict", reason="warns of the overflow too")
+@pytest.mark.skip_library("jax", reason="takes subnormal numbers for 0")
+def test_weights_that_draws_cannot_compare_are_told_of_as_of_a_fit(library: Library) -> None:
+    X = library.asarray(problems((3, 30, 3), "float32"))
+    weights = np.ones((3, 30), dtype=np.float32)
+    weights[1] = 1e37
+    with pytest.warns(RuntimeWarning, match=r"The largest weight, .* too large for float32"):
+        k_means_batched(X, 3, sample_weight=library.asarray(weights))
+    if library.name == "cupy":  # which takes smaller numbers for 0
+        weights[1] = 1e-33
+        with pytest.warns(RuntimeWarning, match=r"The sum of weights, .* too small for float32"):
+            k_means_batched(X, 3, sample_weight=library.asarray(weights))
+
+
+@pytest.mark.skip_library("array_api_strict", reason="has no float16")
+@pytest.mark.parametrize("options", [{}, {"metric": "cosine"}, {"init": "k-means||"}], ids=str)
+def test_half_precision_is_computed_as_in_a_fit(options: dict[str, Any], library: Library) -> None:
+    host = np.random.default_rng(0).normal(size=(2, 200, 8))
+    X = library.asarray(host, "float16")
+    given = {"n_clusters": 4, "random_state": 0, **options}
+    with config_context(compute="fastest"):  # by lent arrays too
+        found = k_means_batched(X, **given)
+        assert_each_is_its_own(found, X, library, **given)
+    assert_at_home(found.centroids, library, "float32", (2, 4, 8))
+
+
+def test_an_unsolved_problem_has_numbers() -> None:
+    X = problems((4, 30, 3), "float32")
+    X[2] *= np.float32(1e-19)
+    with pytest.warns(RuntimeWarning, match="too small for float32") as told:
+        k_means_batched(X, 3, random_state=0)
+    assert len(told) == 1
+    options = problem_options(X, 3, 300, 1e-4, xp=np)
+    solved = solved_at_once(X, None, np.full((4, 1, 7), 0.5), None, options, xp=np)
+    if solved is not None:
+        assert (solved.n_iter == 0).tolist() == [False, False, True, False]
+        assert (solved.centroids[2] == 0.0).all()
 
 
 @pytest.mark.sampled(1, cupy=4)

@@ -218,7 +218,7 @@ def test_runs_that_have_ended_are_left_out_when_they_are_half(
 
 
 def options_of(n_clusters: int) -> ProblemOptions:
-    return ProblemOptions(n_clusters, 300, 1e-4, 1e-30, 1e36, 1e-290, 1e300, SAME_INERTIA)
+    return ProblemOptions(n_clusters, 300, 1e-4, 1e-30, 1e36, 1e-290, 1e300, 0.0, SAME_INERTIA)
 
 
 def test_what_needs_more_than_a_grid_is_fitted_by_itself(library: Library) -> None:

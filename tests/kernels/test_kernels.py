@@ -1103,7 +1103,7 @@ def two_problems(trial: Trial) -> tuple[Any, ...]:
         weights,
         uniforms,
         None,
-        ProblemOptions(n_clusters, 4, 1e-4, 1e-30, 1e30, 1e-60, 1e60, 1e-6),
+        ProblemOptions(n_clusters, 4, 1e-4, 1e-30, 1e30, 1e-60, 1e60, 0.0, 1e-6),
     )
 
 

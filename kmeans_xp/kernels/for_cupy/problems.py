@@ -175,7 +175,8 @@ def _has_room(variance: Host, mass: Host, n_numbers: int, options: ProblemOption
     with np.errstate(over="ignore", invalid="ignore"):
         total = variance * mass
         is_small_enough = total * n_numbers <= options.greatest_total
-    found: Host = (total >= options.least_total) & is_small_enough
+    is_large_enough = (total >= options.least_total) & (mass >= options.least_mass)
+    found: Host = is_large_enough & is_small_enough
     return found
 
 

@@ -135,7 +135,7 @@ def _begin(points, tile, filler, origin, weights, uniforms, given, labels, room,
     _UNIFORMS,
     _GIVEN,
     *(COUNT,) * 8,
-    *(NUMBER,) * 6,
+    *(NUMBER,) * 7,
     STACKED_TOTALS,
     _LABELS,
     STACK,
@@ -161,6 +161,7 @@ def _solve(
     greatest,
     least_total,
     greatest_total,
+    least_mass,
     margin,
     slots,
     labels,
@@ -193,7 +194,10 @@ def _solve(
         if not variance * n_features <= greatest or 0.0 < variance < least:
             continue
         if len(own_weights) > 0:
-            total = variance * own_weights.sum()
+            mass = own_weights.sum()
+            total = variance * mass
+            if mass < least_mass:
+                continue
             if not least_total <= total or not total * n_features * n_points <= greatest_total:
                 continue
         for feature in range(n_features):
@@ -253,8 +257,9 @@ def solved_in_threads(
         return None
     solved = Solved(
         np.empty((n_problems, n_points), np.int32),
-        np.empty((n_problems, n_clusters, n_features), dtype),
-        np.empty((n_problems, n_features), dtype),
+        # Zeros where a problem is not solved: callers compute with all of them.
+        np.zeros((n_problems, n_clusters, n_features), dtype),
+        np.zeros((n_problems, n_features), dtype),
         np.empty(n_problems),
         np.zeros(n_problems, np.int64),
     )
@@ -271,6 +276,7 @@ def solved_in_threads(
         options.greatest_variance,
         options.least_total,
         options.greatest_total,
+        options.least_mass,
         options.margin,
     )
     n_tasks = min(n_problems, _MOST_TASKS)

@@ -25,6 +25,8 @@ class ProblemOptions(NamedTuple):
         Bounds of the sum of a problem's weights times its mean variance. A problem is left
         unsolved if that is below the least. So it is if that times the numbers of features and
         rows is above the greatest.
+    least_mass : float
+        A problem is left unsolved if the sum of its weights is less.
     margin : float
         A later run is better if its inertia is less by more than this share.
     """
@@ -36,6 +38,7 @@ class ProblemOptions(NamedTuple):
     greatest_variance: float
     least_total: float
     greatest_total: float
+    least_mass: float
     margin: float
 
 
