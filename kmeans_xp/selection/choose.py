@@ -127,6 +127,9 @@ def choose_n_clusters(
     estimator then has one cluster; with other criteria the reason mentions it. Where there is a
     sample, the fits of all rows are refined on the sample.
 
+    References of few rows are fitted together, as ``k_means_batched`` fits problems: in threads
+    with numba, and on CUDA by the launches of one. They take up to 64 MiB at a time, or are one.
+
     O(n_samples * n_features * sum of the numbers * n_init) time an iteration; for silhouettes
     O(sample_size^2 * n_features) for each number. The labels for each number stay in memory until
     the end, 4 bytes a row.

@@ -9,7 +9,12 @@ from sklearn.exceptions import ConvergenceWarning
 from conftest import Library
 from kmeans_xp import KMeans, k_means_batched
 from kmeans_xp.algorithms import SAME_INERTIA
+from kmeans_xp.devices import choose
+from kmeans_xp.estimators.preparation import prepared
 from kmeans_xp.kernels import ProblemOptions, solved_at_once
+from kmeans_xp.selection.fits import Search
+from kmeans_xp.selection.gap import reference_rows
+from kmeans_xp.selection.references import inertias_at_once
 from tests.estimators.test_batched import assert_each_is_its_own, problems
 
 pytestmark = pytest.mark.skip_library(
@@ -193,6 +198,25 @@ def test_a_centre_of_all_problems_is_three_launches(
     # From 8 clusters on there are 4 trials, as for 5 there are 3.
     assert many["kernel_launches"] - few["kernel_launches"] == 3 * 3
     assert many["d2h_count"] == few["d2h_count"]
+
+
+def test_references_of_the_gap_statistic_take_the_launches_of_one(
+    library: Library, counters: Any
+) -> None:
+    points = library.asarray(problems((1, 300, 3), "float32")[0])
+    data = prepared(points, None, choose(points))
+
+    def counts(n_references: int) -> Any:
+        seeds, drawn, search = list(range(n_references)), reference_rows(data), Search(3, 2)
+        counters.reset()
+        found = list(inertias_at_once(data, drawn, [1, 4, 6], seeds, search))
+        assert None not in found
+        return counters.read()
+
+    counts(2)  # compiles
+    few, many = counts(2), counts(7)
+    for name in ("kernel_launches", "d2h_count", "stream_syncs", "event_syncs", "h2d_count"):
+        assert many[name] == few[name], name
 
 
 def test_runs_that_have_ended_are_left_out_when_they_are_half(
