@@ -18,6 +18,7 @@ from kmeans_xp.kernels import (
     DenseRows,
     Moments,
     ProblemOptions,
+    Room,
     kernels,
     update_centroids,
 )
@@ -96,6 +97,7 @@ def arguments(kernel_name: str, size: Size, library: Any) -> tuple[Any, ...]:
         "cluster_sums": (rows, labels, size.n_clusters),
         "column_moments": (rows,),
         "drawn": (closest, None, uniforms, "left"),
+        "gathered_rows": (rows, library.asarray(np.arange(0, size.n_points, 2)), Room()),
         "halves_of": (rows, halves, None, placed[:2, :]),
         "in_places": (halves, library.asarray(rng.permutation(size.n_points))),
         "lloyd_steps": (rows, placed, 3, 0.0, update_centroids),

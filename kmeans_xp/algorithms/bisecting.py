@@ -24,7 +24,9 @@ from kmeans_xp.devices import (
 )
 from kmeans_xp.kernels import (
     Halves,
+    Room,
     Rows,
+    gathered_rows,
     halves_of,
     in_places,
     labels_each_row_alone,
@@ -322,7 +324,7 @@ def _best_split(
     starts: Callable[[Blocks], Iterable[Array]],
     options: dict[str, Any],
 ) -> _Split:
-    """Return the best of several runs in a leaf; free the copy of the rows."""
+    """Return the best of several runs in a leaf."""
     part = parts.part(leaf.node)
     given = iter(starts(part))
     first = list(islice(given, 2))
@@ -390,13 +392,15 @@ class _InOnePiece:
     def __init__(self, blocks: Blocks) -> None:
         self._blocks = blocks
         self._indices: dict[int, Array | None] = {0: None}  # the root has all rows
+        self._room = Room()
 
     def part(self, node: int) -> Blocks:
-        """Return a copy of the rows of a leaf."""
+        """Return a copy of the rows of a leaf, in the memory of the last one."""
         indices = self._indices[node]
         if indices is None:
             return self._blocks
-        return making.of_rows(self._blocks.gathered(indices), xp=self._blocks.xp)
+        rows = self._blocks.reduce(gathered_rows, indices, self._room)
+        return making.of_rows(rows, xp=self._blocks.xp)
 
     def halves(self, node: int, part: Blocks, centroids: Array, labels: PerRow) -> Halves:
         """Return the inertia and the counts of the two halves."""

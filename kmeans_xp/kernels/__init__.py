@@ -43,6 +43,8 @@ from kmeans_xp.kernels.portable.directions import (
 )
 from kmeans_xp.kernels.portable.halves import (
     Halves,
+    Room,
+    gathered_rows,
     halves_of,
     in_places,
     labels_each_row_alone,
@@ -114,6 +116,7 @@ __all__ = [
     "Nearest",
     "Placed",
     "ProblemOptions",
+    "Room",
     "Rows",
     "Runs",
     "SilhouetteDistances",
@@ -141,6 +144,7 @@ __all__ = [
     "column_moments",
     "compile_ahead",
     "drawn",
+    "gathered_rows",
     "halves_of",
     "in_places",
     "keeps_bounds",

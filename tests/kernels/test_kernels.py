@@ -43,6 +43,7 @@ from kmeans_xp.kernels import (
     Nearest,
     Placed,
     ProblemOptions,
+    Room,
     SilhouetteDistances,
     Spread,
     Step,
@@ -1029,6 +1030,24 @@ def verify_split_at_once(result: Any, trial: Trial, truth: Truth) -> None:
     np.testing.assert_array_equal(result.places, np.argsort(labels, kind="stable"))
 
 
+def rows_and_some_places(trial: Trial) -> tuple[Any, ...]:
+    return trial.rows, trial.library.asarray(some_places(trial), trial.labels_dtype), Room()
+
+
+def some_places(trial: Trial) -> Any:
+    return permuted(trial)[: -(-2 * trial.shape[0] // 3)]
+
+
+def verify_gathered_rows(result: Any, trial: Trial, truth: Truth) -> None:
+    expected = trial.rows.part(0, trial.shape[0]).centred()
+    places = some_places(trial)
+    read = trial.library.to_host
+    np.testing.assert_array_equal(read(result.centred()), read(expected)[places])
+    assert (result.weights is None) == (trial.rows.weights is None)
+    if result.weights is not None:
+        np.testing.assert_array_equal(read(result.weights), read(trial.rows.weights)[places])
+
+
 def values_and_places(trial: Trial) -> tuple[Any, ...]:
     places = trial.library.asarray(permuted(trial), trial.labels_dtype)
     return trial.placed(trial.labels, "int32"), places
@@ -1242,6 +1261,7 @@ CONTRACTS = {
     ),
     "column_moments": Contract(lambda trial: (trial.rows,), verify_column_moments),
     "drawn": Contract(values_weights_and_uniforms, verify_drawn),
+    "gathered_rows": Contract(rows_and_some_places, verify_gathered_rows),
     "halves_of": Contract(rows_in_halves, verify_halves_of),
     "in_places": Contract(values_and_places, verify_in_places),
     "keeps_bounds": Contract(lambda trial: (trial.rows,), verify_keeps_bounds),

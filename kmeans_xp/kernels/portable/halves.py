@@ -1,13 +1,21 @@
-"""What a tree of splits needs to know: inertia and rows of two clusters, labels of all."""
+"""What a tree of splits needs: inertia, places and rows of two clusters, labels of all."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from kmeans_xp.devices import Array, Namespace, accumulation_dtype
 from kmeans_xp.kernels.kernel import kernel
 from kmeans_xp.kernels.portable.assignment import assigned_sq_distances
 from kmeans_xp.kernels.rows import Rows
 
-__all__ = ["Halves", "halves_of", "in_places", "labels_each_row_alone", "places_by_half"]
+__all__ = [
+    "Halves",
+    "Room",
+    "gathered_rows",
+    "halves_of",
+    "in_places",
+    "labels_each_row_alone",
+    "places_by_half",
+]
 
 
 class Halves(NamedTuple):
@@ -84,6 +92,41 @@ def places_by_half(labels: Array, *, xp: Namespace) -> Array:
     integer array of shape (n,)
     """
     return xp.argsort(xp.astype(labels, xp.int8), stable=True)
+
+
+class Room:
+    """Memory for rows of calls in turn: to use new memory takes as long as to copy rows."""
+
+    def __init__(self) -> None:
+        #: whatever the body keeps
+        self.kept: Any = None
+
+
+@kernel(places="m")
+def gathered_rows(
+    rows: Rows,
+    places: Array,
+    room: Room,  # noqa: ARG001 (for overrides)
+    *,
+    xp: Namespace,  # noqa: ARG001
+) -> Rows:
+    """Return some rows with their weights, as they are stored and measured from the same point.
+
+    Parameters
+    ----------
+    rows : Rows of n_points
+    places : integer array of shape (m,)
+        Each from 0 to n_points - 1, in any order.
+    room : Room
+        The rows of an earlier call with it must not be used any more.
+    xp : namespace
+
+    Returns
+    -------
+    Rows
+        Dense rows have their origin subtracted.
+    """
+    return rows.gathered(places)
 
 
 @kernel(values="n", places="n")
