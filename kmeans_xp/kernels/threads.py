@@ -25,6 +25,7 @@ __all__ = [
     "n_threads_here",
     "scratch",
     "threads_each",
+    "wait_awake",
     "wait_by",
 ]
 
@@ -140,6 +141,11 @@ def _waiting(n_others: int) -> Waiting | None:
     is_passive = os.environ.get("OMP_WAIT_POLICY", "").lower() == "passive"
     n_free = min(n_processors(), processors_of_the_container() or n_others + 1)
     return None if is_passive or n_others >= n_free else _way()
+
+
+def wait_awake(n_threads: int) -> bool:
+    """Return whether so many threads wait for each other without sleep."""
+    return n_threads > 1 and _waiting(n_threads - 1) is not None
 
 
 class _Beside:

@@ -1,6 +1,7 @@
 """Several steps of Lloyd's algorithm in a call, by one thread.
 
 They call the functions of single steps, in the same order. So each step has the same bits.
+``shared_steps`` takes them by several threads.
 """
 
 from collections.abc import Callable
@@ -38,6 +39,7 @@ from kmeans_xp.kernels.for_numba.compiled import (
 from kmeans_xp.kernels.for_numba.emitted.memory import matrix_in, new_numbers, numbers_in
 from kmeans_xp.kernels.for_numba.emitted.vectors import total_width
 from kmeans_xp.kernels.for_numba.exact_steps import may_step_exactly, run_exact_steps
+from kmeans_xp.kernels.for_numba.shared_steps import may_share_steps, steps_in_threads
 from kmeans_xp.kernels.for_numba.tiling import (
     Floats,
     filler_of,
@@ -226,7 +228,8 @@ def steps_in_a_call(
 ) -> Any:
     """Take all steps in compiled code if Python's part of a step would take much of the time."""
     points, (n_clusters, n_features) = rows.points, centroids.shape
-    if not _takes_steps_alone(rows, n_clusters) or not run_steps.pays(points.dtype):
+    is_alone = _takes_steps_alone(rows, n_clusters) and run_steps.pays(points.dtype)
+    if not is_alone and not may_share_steps(rows, n_clusters):
         # Do not decline: kernels without numba would give other bits.
         xp = namespace_of(centroids)
         return lloyd_steps.portable(rows, centroids, n_steps, tol, update, xp=xp)
@@ -235,7 +238,9 @@ def steps_in_a_call(
     sums, new = np.empty(shape), np.empty(shape, dtype)
     mass, signals = np.empty(shape[:2]), np.empty((n_steps, 3))
     into, n_done, on_sphere = (sums, mass, new, signals), 0, update is means_on_sphere
-    if not on_sphere and may_step_exactly(rows, n_clusters):
+    if not is_alone:
+        n_done = steps_in_threads(rows, centroids, tol, on_sphere, into)
+    elif not on_sphere and may_step_exactly(rows, n_clusters):
         totals = slots_of(1, n_clusters, n_features)[0]
         flat, origin = points.reshape(-1), origin_of(rows)
         n_done = run_exact_steps[dtype](

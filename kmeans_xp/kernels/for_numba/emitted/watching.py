@@ -1,4 +1,4 @@
-"""Numbers in memory that one thread writes while another one looks at them."""
+"""Numbers in memory that one thread writes while others look at them, or write them too."""
 
 import platform
 from typing import Any
@@ -7,7 +7,7 @@ from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
-__all__ = ["look_at", "publish"]
+__all__ = ["look_at", "publish", "take_next"]
 
 _BYTES_OF_INT64 = 8
 
@@ -45,3 +45,17 @@ def publish(_context: Any, numbers: Any, value: Any) -> Any:
         return context.get_dummy_value()
 
     return types.void(numbers, types.int64), generate
+
+
+@intrinsic
+def take_next(_context: Any, numbers: Any) -> Any:
+    """Return the first number, and add 1 to it: no other thread gets the same.
+
+    What threads wrote before they took earlier numbers is seen after it.
+    """
+
+    def generate(context: Any, builder: Any, signature: Any, values: Any) -> Any:
+        array = context.make_array(signature.args[0])(context, builder, values[0])
+        return builder.atomic_rmw("add", array.data, ir.Constant(ir.IntType(64), 1), "seq_cst")
+
+    return types.int64(numbers), generate

@@ -1,0 +1,185 @@
+"""Several steps of Lloyd's algorithm in a call of each thread.
+
+Between two steps, threads wait for each other in compiled code: Python takes a fraction of a
+millisecond for a step, most of it to find code and data that the rows have put out of the cache.
+
+Threads take the parts of a step in turn. The one that completes a step merges its totals in the
+order of ``merged_in_tree``, and opens the next step. So steps have the bits of single ones.
+"""
+
+from typing import Any
+
+import numpy as np
+
+from kmeans_xp.kernels.for_numba.assignment import (
+    FEWEST_PROVED,
+    Groups,
+    has_own_totals,
+    label_rows,
+    n_step_tasks,
+    pack_groups,
+    step_cost,
+)
+from kmeans_xp.kernels.for_numba.compiled import (
+    COLUMN,
+    COUNT,
+    FLAG,
+    INDICES,
+    NUMBER,
+    NUMBERS,
+    RESULTS,
+    ROWS,
+    STACK,
+    STACKED_TOTALS,
+    TOTALS,
+    compiled,
+    inline,
+)
+from kmeans_xp.kernels.for_numba.emitted.memory import matrix_in, new_numbers, numbers_in
+from kmeans_xp.kernels.for_numba.emitted.vectors import as_rows, total_width
+from kmeans_xp.kernels.for_numba.emitted.watching import look_at, publish, take_next
+from kmeans_xp.kernels.for_numba.tiling import (
+    Floats,
+    filler_of,
+    origin_of,
+    rows_of_a_part,
+    tile_rows,
+    weights_of,
+    zeros_on_a_line,
+)
+from kmeans_xp.kernels.for_numba.two_clusters import pairs_for
+from kmeans_xp.kernels.for_numba.updating import end_step
+from kmeans_xp.kernels.rows import DenseRows
+from kmeans_xp.kernels.threads import in_threads, n_threads_here, wait_awake
+
+__all__ = ["may_share_steps", "steps_in_threads"]
+
+#: places of numbers that threads share, each on a cache line of its own: the next part to take,
+#: counted over all steps; parts that are done; the step whose parts may begin; steps taken
+_NEXT, _DONE, _OPEN, _TAKEN, _N_SHARED = range(0, 40, 8)
+#: the open step after the last one
+_NO_STEP = 2**62
+#: nanoseconds of one thread for a step, up to which Python takes some hundredths of its time. A
+#: call cannot be interrupted
+_LONG_STEP = 10_000_000
+
+_pack_centroids, _label_rows = pack_groups.shared, label_rows.shared
+
+
+@inline
+def _merge(slots, n_parts):
+    """Add up the totals of all parts, in the order of ``merged_in_tree``, in the first slot."""
+    apart = np.int64(1)
+    while apart < n_parts:
+        for slot in range(0, n_parts - apart, 2 * apart):
+            for cluster in range(slots.shape[1]):
+                for column in range(slots.shape[2]):
+                    slots[slot, cluster, column] += slots[slot + apart, cluster, column]
+        apart *= 2
+
+
+@compiled(
+    *(ROWS, COUNT, COUNT, COUNT, COUNT, NUMBERS, COLUMN, ROWS, NUMBER, FLAG, RESULTS, RESULTS),
+    *(STACKED_TOTALS, STACKED_TOTALS, TOTALS, STACK, TOTALS, INDICES),
+)
+def share_steps(
+    points,
+    n_rows,
+    tile,
+    pairs,
+    filler,
+    origin,
+    weights,
+    start,
+    tol,
+    on_sphere,
+    groups,
+    biases,
+    slots,
+    sums,
+    mass,
+    centroids,
+    signals,
+    shared,
+):
+    """Take parts of steps until one ends the run or leaves a cluster empty.
+
+    ``groups`` and ``biases`` are those of ``start``, and each part has one of the ``slots``.
+    """
+    n_points, n_parts = len(points), len(slots)
+    n_clusters, n_features = start.shape
+    none, no_labels = new_numbers(0, origin), new_numbers(0, np.int32)
+    opened = numbers_in(shared, _OPEN, 1)
+    while True:
+        ticket = take_next(numbers_in(shared, _NEXT, 1))
+        number, part = ticket // n_parts, ticket % n_parts
+        if number >= len(signals):
+            return
+        while look_at(opened) < number:
+            pass
+        if look_at(opened) != number:
+            return
+        found = matrix_in(slots, part * n_clusters * slots.shape[2], n_clusters, slots.shape[2])
+        for cluster in range(n_clusters):
+            for column in range(slots.shape[2]):
+                found[cluster, column] = 0.0
+        row = part * n_rows
+        _label_rows(
+            *(points, row, min(row + n_rows, n_points), tile, pairs, filler, none, origin, weights),
+            *(groups, biases, n_clusters, no_labels, found),
+        )
+        if take_next(numbers_in(shared, _DONE, 1)) + 1 < (number + 1) * n_parts:
+            continue
+        _merge(slots, n_parts)
+        before = start
+        if number > 0:
+            at = (number - 1) * n_clusters * n_features
+            before = as_rows(matrix_in(centroids, at, n_clusters, n_features))
+        totals = matrix_in(slots, 0, n_clusters, slots.shape[2])
+        after = end_step(number, totals, before, on_sphere, sums, mass, centroids, signals)
+        shared[_TAKEN] = number + 1
+        if signals[number, 0] <= tol or signals[number, 1] > 0.0 or number + 1 == len(signals):
+            publish(opened, _NO_STEP)
+            return
+        _pack_centroids(after, groups, biases)
+        publish(opened, number + 1)
+
+
+def may_share_steps(rows: DenseRows, n_clusters: int) -> bool:
+    """Return whether several threads take steps together, and Python takes part of their time."""
+    cost = rows.n_points * step_cost(n_clusters, rows.n_features)
+    return (
+        cost < _LONG_STEP
+        and n_clusters < FEWEST_PROVED  # more may be ruled out by proofs
+        and has_own_totals(n_clusters, rows.n_features)
+        and n_step_tasks(rows, n_clusters) > 1
+        and wait_awake(n_threads_here())
+        and share_steps.pays(rows.points.dtype)
+    )
+
+
+def steps_in_threads(
+    rows: DenseRows, centroids: Floats, tol: float, on_sphere: bool, into: tuple[Any, ...]
+) -> int:
+    """Take steps, write their results, and return their number."""
+    points, (n_clusters, n_features), dtype = rows.points, centroids.shape, rows.points.dtype
+    n_rows = rows_of_a_part(len(points), n_step_tasks(rows, n_clusters), dtype)
+    n_parts, width = -(-len(points) // n_rows), total_width(n_features)
+    slots = zeros_on_a_line(n_parts * n_clusters * width).reshape(n_parts, n_clusters, width)
+    shared = np.zeros(_N_SHARED, np.int64)
+    operands = (
+        *(points, n_rows, tile_rows(len(points), n_features, dtype)),
+        *(pairs_for(n_clusters, n_features, dtype), filler_of(rows)[0]),
+        *(origin_of(rows), weights_of(rows), centroids, tol, on_sphere),
+        *(*Groups.of(centroids), slots, *into, shared),
+    )
+
+    def share(_: int) -> None:
+        try:
+            share_steps[dtype](*operands)
+        except BaseException:
+            shared[_OPEN] = _NO_STEP  # others would wait for parts that this thread has taken
+            raise
+
+    in_threads(share, min(n_threads_here(), n_parts))
+    return int(shared[_TAKEN])

@@ -1,0 +1,96 @@
+"""Steps that several threads share in one call have the bits of single steps."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.testing import assert_array_equal
+
+from kmeans_xp import config_context
+from kmeans_xp.kernels import DenseRows, lloyd_steps, means_on_sphere, update_centroids
+
+pytest.importorskip("numba", reason="about what it compiles")
+
+from kmeans_xp.kernels import threads
+from kmeans_xp.kernels.for_numba import assignment, shared_steps, stepping
+
+
+@pytest.fixture(autouse=True)
+def _waits_awake(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Share steps also where threads have no processor of their own, and at the first use."""
+    monkeypatch.setattr(shared_steps, "wait_awake", lambda n_threads: n_threads > 1)
+    monkeypatch.setattr(shared_steps.share_steps, "pays", lambda *_: True)
+
+
+def rows_of(dtype: Any, *, is_weighted: bool = False, order: Any = "C") -> DenseRows:
+    rng = np.random.default_rng(0)
+    points = rng.normal(size=(2000, 5)).astype(dtype, order=order)
+    weights = rng.random(2000).astype(dtype) if is_weighted else None
+    return DenseRows(points, weights, points.mean(axis=0))
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("is_weighted", [False, True])
+@pytest.mark.parametrize("order", ["C", "F"])
+@pytest.mark.parametrize("n_tasks", [2, 3, 5, 7, 16])
+@pytest.mark.parametrize("updated", [update_centroids, means_on_sphere], ids=lambda u: u.__name__)
+def test_steps_have_the_bits_of_single_ones(
+    updated: Any,
+    n_tasks: int,
+    order: Any,
+    is_weighted: bool,
+    dtype: Any,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    rows = rows_of(dtype, is_weighted=is_weighted, order=order)
+    centroids = rows.points[:7].copy()
+    for module in (assignment, stepping, shared_steps):
+        monkeypatch.setattr(module, "n_step_tasks", lambda *_: n_tasks)
+    for n_threads in (2, 3):
+        with config_context(n_threads=n_threads):
+            taken = stepping.steps_in_a_call(rows, centroids, 20, 1e-3, updated)
+        n_steps, before = len(taken.update.signals), centroids
+        assert n_steps > 3
+        for number in range(n_steps):
+            totals, update = lloyd_steps.portable(rows, before, 1, 0.0, updated, xp=np)
+            for each, single in zip((*taken[0], *taken[1]), (*totals, *update), strict=True):
+                assert_array_equal(each[number], single[0])
+            before = update.centroids[0]
+        assert n_steps == 20 or taken.update.signals[-1, 0] <= 1e-3
+        assert (taken.update.signals[:-1, 0] > 1e-3).all()
+
+
+def test_a_step_that_leaves_a_cluster_empty_is_the_last(monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = rows_of("float64")
+    for module in (assignment, stepping, shared_steps):
+        monkeypatch.setattr(module, "n_step_tasks", lambda *_: 4)
+    centroids = np.concatenate((rows.points[:3], np.full((1, 5), 1e3)))
+    with config_context(n_threads=2):
+        taken = stepping.steps_in_a_call(rows, centroids, 20, 0.0, update_centroids)
+    assert taken.update.signals[:, 1].tolist() == [1.0]
+
+
+def test_an_error_of_one_thread_ends_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A part that was taken, and is not done, would keep the others waiting."""
+    rows = rows_of("float64")
+    for module in (assignment, stepping, shared_steps):
+        monkeypatch.setattr(module, "n_step_tasks", lambda *_: 8)
+    share, calls = shared_steps.share_steps[np.dtype("float64")], []
+
+    def failing(*operands: Any) -> None:
+        calls.append(None)
+        if len(calls) == 1:
+            operands[-1][shared_steps._NEXT] += 1  # as if it had taken a part
+            raise MemoryError("no room")
+        share(*operands)
+
+    monkeypatch.setitem(shared_steps.share_steps.of_dtype, np.dtype("float64"), failing)
+    centroids = rows.points[:4].copy()
+    with config_context(n_threads=2), pytest.raises(MemoryError, match="no room"):
+        stepping.steps_in_a_call(rows, centroids, 20, 0.0, update_centroids)
+
+
+@pytest.mark.parametrize("n_threads", [1, 4096])
+def test_threads_without_a_processor_do_not_share(n_threads: int) -> None:
+    """Those that sleep while they wait would take longer than single steps."""
+    assert not threads.wait_awake(n_threads)
