@@ -5,6 +5,7 @@ without ``--benchmark-enable`` each case runs once, so that it cannot rot. ``KME
 set to ``large`` adds sizes that take minutes.
 """
 
+import math
 import os
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -91,6 +92,7 @@ def arguments(kernel_name: str, size: Size, library: Any) -> tuple[Any, ...]:
         "best_candidate": (closest[: size.n_clusters], labels[: size.n_clusters], placed),
         "both_moments": (rows,),
         "bounded_step": (rows, placed, Bounds()),
+        "bounded_steps": (rows, placed, 3, 0.0, update_centroids, Bounds(), math.inf),
         "candidate_potentials": (rows, closest, placed[:N_CANDIDATES, :]),
         "chosen_at_once": (rows, infinite, placed[:1, :], library.asarray(trials)),
         "closer_of": (rows, closest, placed[:1, :]),
@@ -151,4 +153,5 @@ def _arrays_in(result: Any) -> list[Any]:
     """Return the arrays in (nested) tuples."""
     if isinstance(result, tuple):
         return [array for part in result for array in _arrays_in(part)]
-    return [] if result is None else [result]  # rows may have no weights
+    # Rows may have no weights, and counts are no arrays.
+    return [] if result is None or isinstance(result, list) else [result]

@@ -1,15 +1,20 @@
 """Steps of Lloyd's algorithm that skip rows whose nearest centroid cannot have changed."""
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 from kmeans_xp.devices import Array, Namespace
 from kmeans_xp.kernels import (
     Bounds,
     ClusterTotals,
+    LloydSteps,
     Rows,
+    Update,
     bounded_step,
+    bounded_steps,
     keeps_bounds,
     lloyd_step,
+    lloyd_steps,
     nearest_labels,
     rules_out_scores,
 )
@@ -94,13 +99,38 @@ class BoundedStep:
             return lloyd_step(rows, centroids, xp=xp)
         is_first = self.bounds.labels is None
         totals = bounded_step(rows, centroids, self.bounds, xp=xp)
-        self.n_visited.append(self.bounds.n_visited)
+        self._count([self.bounds.n_visited], rows, is_first=is_first)
+        return totals
+
+    def steps(
+        self,
+        rows: Rows,
+        centroids: Array,
+        n_steps: int,
+        tol: float,
+        update: Callable[..., Update],
+        *,
+        xp: Namespace,
+    ) -> LloydSteps:
+        """Return one step, or several where that is cheaper, as ``lloyd_steps`` does."""
+        if self._n_plain > 0:
+            self._n_plain -= 1
+            self.n_visited.append(rows.n_points)
+            return lloyd_steps(rows, centroids, 1, tol, update, xp=xp)
+        is_first = self.bounds.labels is None
+        most = self.patience.share * rows.n_points
+        taken = bounded_steps(rows, centroids, n_steps, tol, update, self.bounds, most, xp=xp)
+        self._count(taken.n_visited, rows, is_first=is_first)
+        return taken.steps
+
+    def _count(self, n_visited: list[int], rows: Rows, *, is_first: bool) -> None:
+        """Note what steps visited, and pause if the last one visited too many rows."""
+        self.n_visited += n_visited
         # A first step has no bounds yet and visits all rows: that predicts nothing.
-        is_dear = self.bounds.n_visited > self.patience.share * rows.n_points
-        if is_dear and not is_first:
+        is_first &= len(n_visited) == 1
+        if not is_first and n_visited[-1] > self.patience.share * rows.n_points:
             self.bounds.forget()
             self._n_plain, self._pause = self._pause, 2 * self._pause
-        return totals
 
     def labels(self, rows: Rows, centroids: Array, *, xp: Namespace) -> Array:
         """Return the labels of ``nearest_labels``, and forget the rows."""

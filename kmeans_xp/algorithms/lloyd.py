@@ -13,6 +13,7 @@ from kmeans_xp.devices import Array
 from kmeans_xp.kernels import (
     Step,
     Steps,
+    StepsInOneCall,
     Update,
     assigned_inertia,
     lloyd_step,
@@ -191,7 +192,7 @@ def steps_over(
         return Steps(blocks.reduce, constrained, constrained.labels, update, xp=xp)
     bounded = None if rows is None else bounds_for(rows, n_clusters, algorithm, xp=xp)
     if bounded is not None:
-        return Steps(blocks.reduce, bounded, bounded.labels, update, xp=xp)
+        return StepsInOneCall(blocks.reduce, tol, update, bounded.steps, bounded.labels, xp=xp)
     if rows is None:
         return Steps(blocks.reduce, lloyd_step, nearest_labels, update, xp=xp)
     return steps_of(rows, blocks.reduce, tol, update, xp=xp)

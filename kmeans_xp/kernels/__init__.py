@@ -30,8 +30,10 @@ from kmeans_xp.kernels.portable.batches import (
     placed_at_rows,
 )
 from kmeans_xp.kernels.portable.bounds import (
+    BoundedSteps,
     Bounds,
     bounded_step,
+    bounded_steps,
     keeps_bounds,
     rules_out_scores,
 )
@@ -79,7 +81,13 @@ from kmeans_xp.kernels.portable.seeding import (
 )
 from kmeans_xp.kernels.portable.silhouette import SilhouetteDistances, silhouette_distances
 from kmeans_xp.kernels.portable.splits import Split, split_at_once
-from kmeans_xp.kernels.portable.stepping import Step, Steps, batched_steps_of, steps_of
+from kmeans_xp.kernels.portable.stepping import (
+    Step,
+    Steps,
+    StepsInOneCall,
+    batched_steps_of,
+    steps_of,
+)
 from kmeans_xp.kernels.portable.steps import (
     LloydSteps,
     Update,
@@ -104,6 +112,7 @@ __all__ = [
     "RADIUS",
     "BatchMeans",
     "BothMoments",
+    "BoundedSteps",
     "Bounds",
     "Candidate",
     "ClusterTotals",
@@ -127,6 +136,7 @@ __all__ = [
     "Spread",
     "Step",
     "Steps",
+    "StepsInOneCall",
     "Update",
     "added",
     "are_steps_short",
@@ -137,6 +147,7 @@ __all__ = [
     "best_candidate",
     "both_moments",
     "bounded_step",
+    "bounded_steps",
     "candidate_potentials",
     "chosen_at_once",
     "closer_of",

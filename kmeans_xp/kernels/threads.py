@@ -144,7 +144,7 @@ def _waiting(n_others: int) -> Waiting | None:
 
 
 def wait_awake(n_threads: int) -> bool:
-    """Return whether so many threads wait for each other without sleep."""
+    """Return whether this number of threads wait for each other without sleep."""
     return n_threads > 1 and _waiting(n_threads - 1) is not None
 
 

@@ -422,6 +422,17 @@ def verify_bounded_step(result: Any, trial: Trial, truth: Truth) -> None:
         assert to_host(part).tobytes() == to_host(expected).tobytes()
 
 
+def rows_bounds_and_ends(trial: Trial) -> tuple[Any, ...]:
+    ends = (5, 0.0, update_for(trial.shape[2]))
+    return trial.rows, trial.centroids, *ends, Bounds(), math.inf
+
+
+def verify_bounded_steps(result: Any, trial: Trial, truth: Truth) -> None:
+    verify_lloyd_steps(result.steps, trial, truth)
+    assert len(result.n_visited) == result.steps.update.signals.shape[0]
+    assert all(0 <= n_visited <= trial.shape[0] for n_visited in result.n_visited)
+
+
 def verify_is_a_choice(result: Any, trial: Trial, truth: Truth) -> None:
     assert isinstance(result, bool)
 
@@ -1249,6 +1260,7 @@ CONTRACTS = {
     "best_candidate": Contract(potentials_indices_and_candidates, verify_best_candidate),
     "both_moments": Contract(lambda trial: (trial.rows,), verify_both_moments),
     "bounded_step": Contract(rows_centroids_and_bounds, verify_bounded_step),
+    "bounded_steps": Contract(rows_bounds_and_ends, verify_bounded_steps),
     "candidate_potentials": Contract(rows_closest_and_centroids, verify_candidate_potentials),
     "chosen_at_once": Contract(rows_closest_last_and_trials, verify_chosen_at_once),
     "closer_of": Contract(
@@ -1544,7 +1556,7 @@ def test_results_do_not_depend_on_the_number_of_threads(
 
 #: overrides for what no problem here has, and the tests that try them: seedings of 48 rows or more
 #: (tests/algorithms/test_skipped_seeding.py), pairs of wide centroids (test_pair_bounds.py)
-TRIED_ELSEWHERE = {"chosen_by_clusters", "reading_few_rows"}
+TRIED_ELSEWHERE = {"chosen_by_clusters", "reading_few_rows", "reading_few_rows_in_a_call"}
 
 
 @every_kernel

@@ -7,11 +7,12 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from kmeans_xp import BisectingKMeans
+from kmeans_xp import BisectingKMeans, config_context
 from kmeans_xp.kernels import (
     Bounds,
     DenseRows,
     bounded_step,
+    bounded_steps,
     lloyd_step,
     nearest_labels,
     update_centroids,
@@ -61,6 +62,39 @@ def steps(rows: DenseRows, pair: Host, n_steps: int) -> tuple[list[int], Bounds]
         pair = pair[::-1].copy() if number % 7 == 5 else pair
         pair = update_centroids(plain, pair, xp=xp).centroids
     return n_measured, bounds
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("n_threads", [1, 2, 3])
+@pytest.mark.parametrize("most_visited", [np.inf, 60.0])
+def test_steps_in_a_call_are_single_ones(
+    most_visited: float, n_threads: int, dtype: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tiling, "_WORTH_A_CELL", 0)
+    monkeypatch.setattr(tiling, "_WORTH_A_TASK", 1000)
+    monkeypatch.setattr(pair_bounds, "wait_awake", lambda _: True)
+    points = np.random.default_rng(0).random((3_000, 96)).astype(dtype)
+    rows, pair, bounds = DenseRows(points, None, points.mean(axis=0)), points[:2].copy(), Bounds()
+    n_visited: list[int] = []
+    of_single = Bounds()
+    for n_steps in (7, 5):
+        with config_context(n_threads=n_threads):
+            taken, visited = bounded_steps(
+                *(rows, pair, n_steps, 0.0, update_centroids, bounds, most_visited), xp=xp
+            )
+        assert len(visited) == len(taken.update.signals)
+        assert all(each <= most_visited for each in visited[len(n_visited) == 0 : -1])
+        assert len(visited) == n_steps or visited[-1] > most_visited
+        for number in range(len(visited)):
+            totals = bounded_step(rows, pair, of_single, xp=xp)
+            updated = update_centroids(totals, pair, xp=xp)
+            for found, single in zip((*taken[0], *taken[1]), (*totals, *updated), strict=True):
+                assert found[number].tobytes() == single.tobytes()
+            assert visited[number] == of_single.n_visited
+            pair = updated.centroids
+        np.testing.assert_array_equal(bounds.labels, of_single.labels)
+        n_visited += visited
+    assert len(n_visited) > 2
 
 
 def are_exact(bounds: Bounds) -> bool:

@@ -8,6 +8,7 @@ Where sums are exact (``exact_sums``), a row that changes its cluster is subtrac
 added to the other. Otherwise a task adds its rows again, from the first one that moves on.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -18,18 +19,24 @@ from kmeans_xp.kernels.for_numba.assignment import (
     Groups,
     has_own_totals,
     n_step_tasks,
-    split_totals,
+    step_cost,
 )
 from kmeans_xp.kernels.for_numba.codes import coded_width
 from kmeans_xp.kernels.for_numba.compiled import (
     COLUMN,
     COUNT,
+    FLAG,
+    INDICES,
     LABEL_RESULTS,
+    NUMBER,
     NUMBERS,
     RESULTS,
     RESULTS_32,
     ROWS,
+    STACK,
+    STACKED_TOTALS,
     SUMS,
+    TOTALS,
     Parameter,
     compiled,
     inline,
@@ -51,6 +58,14 @@ from kmeans_xp.kernels.for_numba.pair_codes import (
     length_above,
     measure_codes,
 )
+from kmeans_xp.kernels.for_numba.shared_steps import (
+    LONG_STEP,
+    completes_step,
+    end_shared_step,
+    merge,
+    shared_by_threads,
+    take_part,
+)
 from kmeans_xp.kernels.for_numba.tiling import (
     Floats,
     is_dense,
@@ -71,9 +86,16 @@ from kmeans_xp.kernels.for_numba.two_clusters import (
     are_pairs,
     prepare_pair,
 )
-from kmeans_xp.kernels.portable.bounds import Bounds, bounded_step
+from kmeans_xp.kernels.portable.assignment import ClusterTotals
+from kmeans_xp.kernels.portable.bounds import (
+    BoundedSteps,
+    Bounds,
+    bounded_step,
+    bounded_steps,
+)
+from kmeans_xp.kernels.portable.steps import LloydSteps, Update, means_on_sphere
 from kmeans_xp.kernels.rows import DenseRows
-from kmeans_xp.kernels.threads import in_threads, n_threads_here
+from kmeans_xp.kernels.threads import n_threads_here, wait_awake
 
 __all__: list[str] = []
 
@@ -90,8 +112,6 @@ _LONGEST_PAUSE = 7.0
 _ROWS_A_MARK = 64
 #: rows between those that are added and those that are fetched from memory
 _ROWS_AHEAD = 4
-#: calls for each of several threads: none waits long for others
-_CALLS_A_THREAD = 4
 #: numbers of rows whose step saves half a millisecond
 _NUMBERS_OF_A_USE = 2**22
 _CODES = Parameter(1, types.int8, "C", True)
@@ -233,23 +253,20 @@ def _step_rows(
 
 
 @compiled(
-    *(ROWS, NUMBERS, COUNT, COUNT, COUNT, NUMBERS, COLUMN, NUMBERS, NUMBERS),
-    *(LABEL_RESULTS, _CODES, LABEL_RESULTS, RESULTS, RESULTS, RESULTS, RESULTS),
-    *(RESULTS_32, SUMS, SUMS, SUMS),
+    *(ROWS, NUMBERS, COUNT, NUMBERS, COLUMN, LABEL_RESULTS, _CODES, LABEL_RESULTS),
+    *(RESULTS, RESULTS, RESULTS, RESULTS, RESULTS_32, SUMS, SUMS, SUMS),
+    *(ROWS, NUMBER, FLAG, NUMBER, SUMS, RESULTS, RESULTS),
+    *(STACKED_TOTALS, STACKED_TOTALS, TOTALS, STACK, TOTALS, INDICES),
 )
 def _step_tasks(
     points,
     flat,
-    first,
-    stop,
     n_rows,
     origin,
     weights,
-    groups,
-    biases,
     labels,
     codes,
-    sums,
+    code_sums,
     scales,
     lengths,
     lost,
@@ -258,27 +275,66 @@ def _step_tasks(
     totals,
     marks,
     kept,
+    start,
+    tol,
+    on_sphere,
+    most_visited,
+    visited,
+    groups,
+    biases,
+    slots,
+    sums,
+    mass,
+    centroids,
+    signals,
+    shared,
 ):
-    """Take a step of some tasks, of ``n_rows`` rows each.
+    """Take steps of tasks, of ``n_rows`` rows each, as ``share_steps`` does.
 
     ``flat`` are the points, if they may add exactly; otherwise it is empty.
     """
-    rows = CodedRows(labels, codes, sums, scales, lengths, lost, products)
-    n_tasks = len(kept) // _N_KEPT
-    n_numbers, width = len(references) // n_tasks, len(totals) // n_tasks // 2
-    n_marks = -(-n_rows // _ROWS_A_MARK)
+    rows = CodedRows(labels, codes, code_sums, scales, lengths, lost, products)
+    n_tasks, width = len(slots), slots.shape[2]
+    n_numbers, n_marks = len(references) // n_tasks, -(-n_rows // _ROWS_A_MARK)
     planes, flags = new_numbers(2 * n_numbers, np.uint8), new_numbers(n_rows, np.uint8)
     doubtful = new_numbers(n_rows + ROWS_AT_A_TIME, np.int64)
     moving = new_numbers(n_rows + ROWS_AT_A_TIME, np.int64)
-    for task in range(first, stop):
-        start = task * n_rows
+    while True:
+        number, task = take_part(shared, n_tasks, len(signals))
+        if number < 0:
+            return
+        first = task * n_rows
         _step_rows(
-            *(points, flat, start, min(start + n_rows, len(points)), origin, weights),
+            *(points, flat, first, min(first + n_rows, len(points)), origin, weights),
             *(groups, biases, rows, numbers_in(references, task * n_numbers, n_numbers), planes),
             matrix_in(totals, task * 2 * width, 2, width),
             matrix_in(marks, task * n_marks * 2 * width, 2 * n_marks, width),
             *(numbers_in(kept, task * _N_KEPT, _N_KEPT), doubtful, moving, flags),
         )
+        if completes_step(shared, number, n_tasks):
+            visited[number] = 0.0
+            for each in range(n_tasks):
+                visited[number] += kept[each * _N_KEPT + _N_MEASURED]
+            _merge_totals(totals, slots)
+            is_last = visited[number] > most_visited and kept[_N_STEPS] > 1.0
+            end_shared_step(
+                *(number, slots, start, tol, on_sphere, groups, biases),
+                *(sums, mass, centroids, signals, is_last, shared),
+            )
+
+
+@inline
+def _merge_totals(totals, slots):
+    """Write the sum of the tasks' totals to the first slot."""
+    n_numbers = slots.shape[1] * slots.shape[2]
+    for task in range(0, len(slots), 2):
+        into = numbers_in(slots, task * n_numbers, n_numbers)
+        for place in range(n_numbers):
+            into[place] = totals[task * n_numbers + place]
+        if task + 1 < len(slots):
+            for place in range(n_numbers):
+                into[place] += totals[(task + 1) * n_numbers + place]
+    merge(slots, len(slots), np.int64(2))
 
 
 class _Kept:
@@ -295,6 +351,7 @@ class _Kept:
         self.of_rows = CodedRows.of(rows)
         width, n_marks = total_width(n_features), -(-self.n_rows // _ROWS_A_MARK)
         self.totals = zeros_on_a_line(self.n_tasks * 2 * width)
+        self.slots = zeros_on_a_line(len(self.totals)).reshape(self.n_tasks, 2, width)
         self.references = np.zeros(self.n_tasks * coded_width.py_func(n_features), np.float32)
         # Most tasks write none, and untouched memory costs nothing.
         self.marks = np.empty(self.n_tasks * n_marks * 2 * width)
@@ -305,25 +362,23 @@ class _Kept:
         return all(mine is given for mine, given in zip(self.rows, rows, strict=True))
 
 
-def _merged(totals: Floats) -> Floats:
-    """Return the sum of the totals of all tasks, in the order of ``merged_in_tree``."""
-    while len(totals) > 1:
-        pairs = totals[:-1:2] + totals[1::2]
-        totals = np.concatenate((pairs, totals[-1:])) if len(totals) % 2 else pairs
-    merged: Floats = totals[0].copy()
-    return merged
-
-
-@override(bounded_step)
-def reading_few_rows(rows: DenseRows, centroids: Floats, bounds: Bounds) -> Any:
-    """Read rows whose product with the last direction proves no label, and those that move."""
-    points = rows.points
-    if not are_pairs(len(centroids), rows.n_features, points.dtype) or not is_dense(points):
+def _take(
+    rows: DenseRows,
+    centroids: Floats,
+    bounds: Bounds,
+    n_steps: int,
+    tol: float,
+    on_sphere: bool,
+    most_visited: float,
+) -> Any:
+    """Take steps, if this is for such rows; return None if it is too early to compile for them."""
+    points, (n_clusters, n_features) = rows.points, centroids.shape
+    if not are_pairs(n_clusters, n_features, points.dtype) or not is_dense(points):
         return NotImplemented
-    if len(points) < ROWS_AT_A_TIME or not has_own_totals(2, rows.n_features):
+    if len(points) < ROWS_AT_A_TIME or not has_own_totals(2, n_features):
         return NotImplemented
     if not _step_tasks.pays(points.dtype, 1 + points.size // _NUMBERS_OF_A_USE):
-        return bounded_step.portable(rows, centroids, bounds, xp=namespace_of(centroids))
+        return None
     kept = bounds.kept
     if not (isinstance(kept, _Kept) and kept.fits(rows)):
         kept = _Kept(rows)
@@ -332,20 +387,55 @@ def reading_few_rows(rows: DenseRows, centroids: Floats, bounds: Bounds) -> Any:
     # Products with weights have more digits than float64 can add without rounding.
     may_be_exact = rows.weights is None and points.flags.c_contiguous
     flat = points.reshape(-1) if may_be_exact else nothing(dtype)
-    shared = (
-        *(kept.n_rows, origin_of(rows), weights_of(rows)),
-        *(*Groups.of(np.ascontiguousarray(centroids)), *kept.of_rows),
+    shape, visited = (n_steps, n_clusters, n_features), np.empty(n_steps)
+    sums, new = np.empty(shape), np.empty(shape, dtype)
+    mass, signals = np.empty(shape[:2]), np.empty((n_steps, 3))
+    operands = (
+        *(points, flat, kept.n_rows, origin_of(rows), weights_of(rows), *kept.of_rows),
         *(kept.references, kept.totals, kept.marks, kept.kept.reshape(-1)),
+        *(centroids, tol, on_sphere, most_visited, visited),
+        *(*Groups.of(np.ascontiguousarray(centroids)), kept.slots, sums, mass, new, signals),
     )
-    n_tasks, n_threads = kept.n_tasks, n_threads_here()
-    n_calls = min(n_tasks, _CALLS_A_THREAD * n_threads) if n_threads > 1 else 1
-
-    def step(number: int) -> None:
-        first, stop = (n_tasks * each // n_calls for each in (number, number + 1))
-        _step_tasks[dtype](points, flat, first, stop, *shared)
-
-    in_threads(step, n_calls)
+    n_done = shared_by_threads(_step_tasks[dtype], operands, kept.n_tasks)
     bounds.kept, bounds.labels = kept, kept.of_rows.labels
-    bounds.n_visited = int(kept.kept[:, _N_MEASURED].sum())
-    totals = kept.totals.reshape(n_tasks, 2, -1)
-    return split_totals(_merged(totals), rows.n_features)
+    n_visited = visited[:n_done].astype(int).tolist()
+    bounds.n_visited = n_visited[-1]
+    totals, update = (
+        ClusterTotals(sums[:n_done], mass[:n_done]),
+        Update(new[:n_done], signals[:n_done]),
+    )
+    return BoundedSteps(LloydSteps(totals, update), n_visited)
+
+
+@override(bounded_step)
+def reading_few_rows(rows: DenseRows, centroids: Floats, bounds: Bounds) -> Any:
+    """Read rows whose product with the last direction proves no label, and those that move."""
+    taken = _take(rows, centroids, bounds, 1, 0.0, False, np.inf)
+    if taken is NotImplemented:
+        return NotImplemented
+    if taken is None:
+        return bounded_step.portable(rows, centroids, bounds, xp=namespace_of(centroids))
+    (sums,), (mass,) = taken.steps.totals
+    return ClusterTotals(sums, mass)
+
+
+@override(bounded_steps)
+def reading_few_rows_in_a_call(
+    rows: DenseRows,
+    centroids: Floats,
+    n_steps: int,
+    tol: float,
+    update: Callable[..., Update],
+    bounds: Bounds,
+    most_visited: float,
+) -> Any:
+    """Take several steps in a call of each thread, if they are short and threads wait awake."""
+    n_threads = n_threads_here()
+    cost = rows.n_points * step_cost(2, rows.n_features)
+    if cost > LONG_STEP or not (n_threads == 1 or wait_awake(n_threads)):
+        n_steps = 1
+    taken = _take(rows, centroids, bounds, n_steps, tol, update is means_on_sphere, most_visited)
+    if taken is None:
+        steps = (rows, centroids, n_steps, tol, update, bounds, most_visited)
+        return bounded_steps.portable(*steps, xp=namespace_of(centroids))
+    return taken

@@ -7,6 +7,7 @@ Threads take the parts of a step in turn. The one that completes a step merges i
 order of ``merged_in_tree``, and opens the next step. So steps have the bits of single ones.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -52,7 +53,16 @@ from kmeans_xp.kernels.for_numba.updating import end_step
 from kmeans_xp.kernels.rows import DenseRows
 from kmeans_xp.kernels.threads import in_threads, n_threads_here, wait_awake
 
-__all__ = ["may_share_steps", "steps_in_threads"]
+__all__ = [
+    "LONG_STEP",
+    "completes_step",
+    "end_shared_step",
+    "may_share_steps",
+    "merge",
+    "shared_by_threads",
+    "steps_in_threads",
+    "take_part",
+]
 
 #: places of numbers that threads share, each on a cache line of its own: the next part to take,
 #: counted over all steps; parts that are done; the step whose parts may begin; steps taken
@@ -61,21 +71,71 @@ _NEXT, _DONE, _OPEN, _TAKEN, _N_SHARED = range(0, 40, 8)
 _NO_STEP = 2**62
 #: nanoseconds of one thread for a step, up to which Python takes some hundredths of its time. A
 #: call cannot be interrupted
-_LONG_STEP = 10_000_000
+LONG_STEP = 10_000_000
 
 _pack_centroids, _label_rows = pack_groups.shared, label_rows.shared
 
 
 @inline
-def _merge(slots, n_parts):
-    """Add up the totals of all parts, in the order of ``merged_in_tree``, in the first slot."""
-    apart = np.int64(1)
+def take_part(shared, n_parts, n_steps):
+    """Wait until the next part may begin; return its step and its number, or -1 for no more."""
+    ticket, opened = take_next(numbers_in(shared, _NEXT, 1)), numbers_in(shared, _OPEN, 1)
+    number = ticket // n_parts
+    if number >= n_steps:
+        return -1, -1
+    while look_at(opened) < number:
+        pass
+    return (number, ticket % n_parts) if look_at(opened) == number else (-1, -1)
+
+
+@inline
+def completes_step(shared, number, n_parts):
+    """Count a part that is done; return whether it was the last one of its step."""
+    return take_next(numbers_in(shared, _DONE, 1)) + 1 == (number + 1) * n_parts
+
+
+@inline
+def merge(slots, n_parts, apart):
+    """Add up totals in the first slot, in the order of ``merged_in_tree``.
+
+    Those of ``apart`` neighbours, a power of two, are in the first of their slots already.
+    """
     while apart < n_parts:
         for slot in range(0, n_parts - apart, 2 * apart):
             for cluster in range(slots.shape[1]):
                 for column in range(slots.shape[2]):
                     slots[slot, cluster, column] += slots[slot + apart, cluster, column]
         apart *= 2
+
+
+@inline
+def end_shared_step(
+    number,
+    slots,
+    start,
+    tol,
+    on_sphere,
+    groups,
+    biases,
+    sums,
+    mass,
+    centroids,
+    signals,
+    is_last,
+    shared,
+):
+    """Write the results of a step from the first slot, and open the next step, or none."""
+    (n_clusters, n_features), before = start.shape, start
+    if number > 0:
+        at = (number - 1) * n_clusters * n_features
+        before = as_rows(matrix_in(centroids, at, n_clusters, n_features))
+    totals = matrix_in(slots, 0, n_clusters, slots.shape[2])
+    after = end_step(number, totals, before, on_sphere, sums, mass, centroids, signals)
+    is_last |= signals[number, 0] <= tol or signals[number, 1] > 0.0 or number + 1 == len(signals)
+    shared[_TAKEN] = number + 1
+    if not is_last:
+        _pack_centroids(after, groups, biases)
+    publish(numbers_in(shared, _OPEN, 1), _NO_STEP if is_last else number + 1)
 
 
 @compiled(
@@ -106,18 +166,11 @@ def share_steps(
 
     ``groups`` and ``biases`` are those of ``start``, and each part has one of the ``slots``.
     """
-    n_points, n_parts = len(points), len(slots)
-    n_clusters, n_features = start.shape
+    n_points, n_parts, n_clusters = len(points), len(slots), len(start)
     none, no_labels = new_numbers(0, origin), new_numbers(0, np.int32)
-    opened = numbers_in(shared, _OPEN, 1)
     while True:
-        ticket = take_next(numbers_in(shared, _NEXT, 1))
-        number, part = ticket // n_parts, ticket % n_parts
-        if number >= len(signals):
-            return
-        while look_at(opened) < number:
-            pass
-        if look_at(opened) != number:
+        number, part = take_part(shared, n_parts, len(signals))
+        if number < 0:
             return
         found = matrix_in(slots, part * n_clusters * slots.shape[2], n_clusters, slots.shape[2])
         for cluster in range(n_clusters):
@@ -128,28 +181,19 @@ def share_steps(
             *(points, row, min(row + n_rows, n_points), tile, pairs, filler, none, origin, weights),
             *(groups, biases, n_clusters, no_labels, found),
         )
-        if take_next(numbers_in(shared, _DONE, 1)) + 1 < (number + 1) * n_parts:
-            continue
-        _merge(slots, n_parts)
-        before = start
-        if number > 0:
-            at = (number - 1) * n_clusters * n_features
-            before = as_rows(matrix_in(centroids, at, n_clusters, n_features))
-        totals = matrix_in(slots, 0, n_clusters, slots.shape[2])
-        after = end_step(number, totals, before, on_sphere, sums, mass, centroids, signals)
-        shared[_TAKEN] = number + 1
-        if signals[number, 0] <= tol or signals[number, 1] > 0.0 or number + 1 == len(signals):
-            publish(opened, _NO_STEP)
-            return
-        _pack_centroids(after, groups, biases)
-        publish(opened, number + 1)
+        if completes_step(shared, number, n_parts):
+            merge(slots, n_parts, np.int64(1))
+            end_shared_step(
+                *(number, slots, start, tol, on_sphere, groups, biases),
+                *(sums, mass, centroids, signals, False, shared),
+            )
 
 
 def may_share_steps(rows: DenseRows, n_clusters: int) -> bool:
     """Return whether several threads take steps together, and Python takes part of their time."""
     cost = rows.n_points * step_cost(n_clusters, rows.n_features)
     return (
-        cost < _LONG_STEP
+        cost < LONG_STEP
         and n_clusters < FEWEST_PROVED  # more may be ruled out by proofs
         and has_own_totals(n_clusters, rows.n_features)
         and n_step_tasks(rows, n_clusters) > 1
@@ -166,20 +210,29 @@ def steps_in_threads(
     n_rows = rows_of_a_part(len(points), n_step_tasks(rows, n_clusters), dtype)
     n_parts, width = -(-len(points) // n_rows), total_width(n_features)
     slots = zeros_on_a_line(n_parts * n_clusters * width).reshape(n_parts, n_clusters, width)
-    shared = np.zeros(_N_SHARED, np.int64)
     operands = (
         *(points, n_rows, tile_rows(len(points), n_features, dtype)),
         *(pairs_for(n_clusters, n_features, dtype), filler_of(rows)[0]),
         *(origin_of(rows), weights_of(rows), centroids, tol, on_sphere),
-        *(*Groups.of(centroids), slots, *into, shared),
+        *(*Groups.of(centroids), slots, *into),
     )
 
-    def share(_: int) -> None:
+    return shared_by_threads(share_steps[dtype], operands, n_parts)
+
+
+def shared_by_threads(share: Callable[..., None], operands: tuple[Any, ...], n_parts: int) -> int:
+    """Call a function that takes parts of steps in several threads; return the steps taken.
+
+    ``operands`` are all its arguments but the last, which is what threads share.
+    """
+    shared = np.zeros(_N_SHARED, np.int64)
+
+    def share_here(_: int) -> None:
         try:
-            share_steps[dtype](*operands)
+            share(*operands, shared)
         except BaseException:
             shared[_OPEN] = _NO_STEP  # others would wait for parts that this thread has taken
             raise
 
-    in_threads(share, min(n_threads_here(), n_parts))
+    in_threads(share_here, min(n_threads_here(), n_parts))
     return int(shared[_TAKEN])

@@ -1,14 +1,22 @@
 """A step of Lloyd's algorithm that skips rows whose bounds prove their labels."""
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 from kmeans_xp.devices import Array, Namespace
 from kmeans_xp.kernels.kernel import kernel
 from kmeans_xp.kernels.portable.assignment import ClusterTotals
-from kmeans_xp.kernels.portable.steps import lloyd_step
+from kmeans_xp.kernels.portable.steps import LloydSteps, Update, lloyd_step, one_step
 from kmeans_xp.kernels.rows import Rows
 
-__all__ = ["Bounds", "bounded_step", "keeps_bounds", "rules_out_scores"]
+__all__ = [
+    "BoundedSteps",
+    "Bounds",
+    "bounded_step",
+    "bounded_steps",
+    "keeps_bounds",
+    "rules_out_scores",
+]
 
 
 class Bounds:
@@ -51,6 +59,57 @@ def bounded_step(rows: Rows, centroids: Array, bounds: Bounds, *, xp: Namespace)
     # With an array library, deciding which rows to visit takes as long as visiting them.
     bounds.labels, bounds.n_visited = None, rows.n_points
     return lloyd_step(rows, centroids, xp=xp)
+
+
+class BoundedSteps(NamedTuple):
+    """Steps with bounds.
+
+    Parameters
+    ----------
+    steps : LloydSteps
+    n_visited : list of int
+        For each step, the number of rows for which it computed the scores of all centroids.
+    """
+
+    steps: LloydSteps
+    n_visited: list[int]
+
+
+@kernel(centroids="kd")
+def bounded_steps(
+    rows: Rows,
+    centroids: Array,
+    n_steps: int,  # noqa: ARG001 (a body may take just one step)
+    tol: float,  # noqa: ARG001
+    update: Callable[..., Update],
+    bounds: Bounds,
+    most_visited: float,  # noqa: ARG001
+    *,
+    xp: Namespace,
+) -> BoundedSteps:
+    """Do ``lloyd_steps`` by steps of ``bounded_step``.
+
+    Parameters
+    ----------
+    rows : Rows of n_points
+        As for ``bounded_step``; so are ``centroids`` and ``bounds``.
+    centroids : array of shape (n_clusters, n_features)
+    n_steps : int
+        As for ``lloyd_steps``; so are ``tol`` and ``update``.
+    tol : float
+    update : callable
+    bounds : Bounds
+    most_visited : float
+        Stop also after a step, but the first one with these bounds, that visits more rows.
+    xp : namespace
+
+    Returns
+    -------
+    BoundedSteps
+        Each step is bit-equal to ``bounded_step`` and ``update``.
+    """
+    steps = one_step(bounded_step(rows, centroids, bounds, xp=xp), centroids, update, xp=xp)
+    return BoundedSteps(steps, [bounds.n_visited])
 
 
 @kernel()

@@ -84,12 +84,32 @@ class Steps:
 
 
 class StepsInOneCall(Steps):
-    """Takes several steps by one call of ``lloyd_steps``, and returns them one by one."""
+    """Takes several steps by one call of ``lloyd_steps``, and returns them one by one.
+
+    Parameters
+    ----------
+    reduce : callable
+        As for ``Steps``; so are ``update``, ``labels`` and ``xp``.
+    tol : float
+        As for ``steps_of``.
+    update : callable
+    steps : callable
+        ``lloyd_steps``, or a function that gives the same steps.
+    labels : callable
+    xp : namespace
+    """
 
     def __init__(
-        self, reduce: Reduce, tol: float, update: Callable[..., Update], *, xp: Namespace
+        self,
+        reduce: Reduce,
+        tol: float,
+        update: Callable[..., Update],
+        steps: Callable[..., LloydSteps] = lloyd_steps,
+        labels: Callable[..., Array] = nearest_labels,
+        *,
+        xp: Namespace,
     ) -> None:
-        super().__init__(reduce, lloyd_steps, update=update, xp=xp)
+        super().__init__(reduce, steps, labels, update, xp=xp)
         self.tol = tol
         self._ahead: deque[Step] = deque()
 
@@ -105,7 +125,7 @@ class StepsInOneCall(Steps):
         return self.xp.asarray(centroids, copy=True)
 
     def _taken(self, centroids: Array, n_steps: int) -> list[Step]:
-        taken: LloydSteps = self.reduce(lloyd_steps, centroids, n_steps, self.tol, self.update)
+        taken: LloydSteps = self.reduce(self.step, centroids, n_steps, self.tol, self.update)
         (sums, mass), (new, signals) = taken
         steps = []
         for number, read in enumerate(to_host(signals)):

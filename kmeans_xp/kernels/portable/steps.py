@@ -18,6 +18,7 @@ __all__ = [
     "lloyd_step_batched",
     "lloyd_steps",
     "means_on_sphere",
+    "one_step",
     "update_centroids",
 ]
 
@@ -131,7 +132,13 @@ def lloyd_steps(
         Each step is bit-equal to ``lloyd_step`` and ``update``. A step that leaves a cluster
         empty is the last one too.
     """
-    totals = lloyd_step(rows, centroids, xp=xp)
+    return one_step(lloyd_step(rows, centroids, xp=xp), centroids, update, xp=xp)
+
+
+def one_step(
+    totals: ClusterTotals, centroids: Array, update: Callable[..., Update], *, xp: Namespace
+) -> LloydSteps:
+    """Return the step that has these totals."""
     updated = update(totals, centroids, xp=xp)
     sums, mass, new, signals = (xp.expand_dims(part, axis=0) for part in (*totals, *updated))
     return LloydSteps(ClusterTotals(sums, mass), Update(new, signals))
