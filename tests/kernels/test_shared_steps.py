@@ -77,17 +77,51 @@ def test_an_error_of_one_thread_ends_the_others(monkeypatch: pytest.MonkeyPatch)
         monkeypatch.setattr(module, "n_step_tasks", lambda *_: 8)
     share, calls = shared_steps.share_steps[np.dtype("float64")], []
 
-    def failing(*operands: Any) -> None:
+    def failing(*operands: Any) -> int:
         calls.append(None)
         if len(calls) == 1:
-            operands[-1][shared_steps._NEXT] += 1  # as if it had taken a part
+            operands[-2][shared_steps._NEXT] += 1  # as if it had taken a part
             raise MemoryError("no room")
-        share(*operands)
+        return int(share(*operands))
 
     monkeypatch.setitem(shared_steps.share_steps.of_dtype, np.dtype("float64"), failing)
     centroids = rows.points[:4].copy()
     with config_context(n_threads=2), pytest.raises(MemoryError, match="no room"):
         stepping.steps_in_a_call(rows, centroids, 20, 0.0, update_centroids)
+
+
+def test_a_thread_that_waits_for_long_sleeps(monkeypatch: pytest.MonkeyPatch) -> None:
+    """And goes on with the part that it has taken."""
+    rows = rows_of("float64")
+    for module in (assignment, stepping, shared_steps):
+        monkeypatch.setattr(module, "n_step_tasks", lambda *_: 2)
+    n_sleeps, share = [0], shared_steps.share_steps[np.dtype("float64")]
+
+    def slow(*operands: Any) -> int:
+        if operands[-1] < 0 and not first:
+            first.append(int(operands[-2][shared_steps._NEXT]))
+            operands[-2][shared_steps._NEXT] += 1
+            real_sleep(0.02)
+            return int(share(*operands[:-1], first[0]))  # the part that the others wait for
+        return int(share(*operands))
+
+    def counted(seconds: float) -> None:
+        n_sleeps[0] += 1
+        real_sleep(seconds)
+
+    first: list[int] = []
+    real_sleep = shared_steps.time.sleep
+    monkeypatch.setattr(shared_steps.time, "sleep", counted)
+    monkeypatch.setitem(shared_steps.share_steps.of_dtype, np.dtype("float64"), slow)
+    centroids = rows.points[:4].copy()
+    with config_context(n_threads=2):
+        taken = stepping.steps_in_a_call(rows, centroids, 20, 0.0, update_centroids)
+    assert n_sleeps[0] > 0
+    before = centroids
+    for number in range(len(taken.update.signals)):
+        _, update = lloyd_steps.portable(rows, before, 1, 0.0, update_centroids, xp=np)
+        before = update.centroids[0]
+        assert_array_equal(taken.update.centroids[number], before)
 
 
 @pytest.mark.parametrize("n_threads", [1, 4096])

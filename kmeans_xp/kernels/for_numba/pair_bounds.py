@@ -256,7 +256,8 @@ def _step_rows(
     *(ROWS, NUMBERS, COUNT, NUMBERS, COLUMN, LABEL_RESULTS, _CODES, LABEL_RESULTS),
     *(RESULTS, RESULTS, RESULTS, RESULTS, RESULTS_32, SUMS, SUMS, SUMS),
     *(ROWS, NUMBER, FLAG, NUMBER, SUMS, RESULTS, RESULTS),
-    *(STACKED_TOTALS, STACKED_TOTALS, TOTALS, STACK, TOTALS, INDICES),
+    *(STACKED_TOTALS, STACKED_TOTALS, TOTALS, STACK, TOTALS, INDICES, COUNT),
+    returns=types.int64,
 )
 def _step_tasks(
     points,
@@ -288,6 +289,7 @@ def _step_tasks(
     centroids,
     signals,
     shared,
+    held,
 ):
     """Take steps of tasks, of ``n_rows`` rows each, as ``share_steps`` does.
 
@@ -300,9 +302,10 @@ def _step_tasks(
     doubtful = new_numbers(n_rows + ROWS_AT_A_TIME, np.int64)
     moving = new_numbers(n_rows + ROWS_AT_A_TIME, np.int64)
     while True:
-        number, task = take_part(shared, n_tasks, len(signals))
-        if number < 0:
-            return
+        held, may_begin = take_part(shared, n_tasks, len(signals), held)
+        if not may_begin:
+            return held
+        number, task, held = held // n_tasks, held % n_tasks, np.int64(-1)
         first = task * n_rows
         _step_rows(
             *(points, flat, first, min(first + n_rows, len(points)), origin, weights),

@@ -7,10 +7,12 @@ Threads take the parts of a step in turn. The one that completes a step merges i
 order of ``merged_in_tree``, and opens the next step. So steps have the bits of single ones.
 """
 
+import time
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+from numba import types
 
 from kmeans_xp.kernels.for_numba.assignment import (
     FEWEST_PROVED,
@@ -69,6 +71,11 @@ __all__ = [
 _NEXT, _DONE, _OPEN, _TAKEN, _N_SHARED = range(0, 40, 8)
 #: the open step after the last one
 _NO_STEP = 2**62
+#: looks at the open step, each of some tens of nanoseconds, before a thread sleeps, and between two
+#: sleeps. Others do a part in that time, unless they have lost their processor
+_LOOKS, _FEW_LOOKS = 2_500, 50
+#: seconds of sleep
+_SLEEP = 5e-5
 #: nanoseconds of one thread for a step, up to which Python takes some hundredths of its time. A
 #: call cannot be interrupted
 LONG_STEP = 10_000_000
@@ -77,15 +84,20 @@ _pack_centroids, _label_rows = pack_groups.shared, label_rows.shared
 
 
 @inline
-def take_part(shared, n_parts, n_steps):
-    """Wait until the next part may begin; return its step and its number, or -1 for no more."""
-    ticket, opened = take_next(numbers_in(shared, _NEXT, 1)), numbers_in(shared, _OPEN, 1)
-    number = ticket // n_parts
+def take_part(shared, n_parts, n_steps, held):
+    """Wait for the next part, or for the part ``held`` if it is not below 0, for some time.
+
+    Return its number, counted over all steps, and whether it may begin. It is -1 after the last.
+    """
+    part, opened = held if held >= 0 else take_next(numbers_in(shared, _NEXT, 1)), -1
+    number, now = part // n_parts, numbers_in(shared, _OPEN, 1)
     if number >= n_steps:
-        return -1, -1
-    while look_at(opened) < number:
-        pass
-    return (number, ticket % n_parts) if look_at(opened) == number else (-1, -1)
+        return -1, False
+    for _ in range(_LOOKS if held < 0 else _FEW_LOOKS):
+        opened = look_at(now)
+        if opened >= number:
+            break
+    return (-1, False) if opened > number else (part, opened == number)
 
 
 @inline
@@ -140,7 +152,8 @@ def end_shared_step(
 
 @compiled(
     *(ROWS, COUNT, COUNT, COUNT, COUNT, NUMBERS, COLUMN, ROWS, NUMBER, FLAG, RESULTS, RESULTS),
-    *(STACKED_TOTALS, STACKED_TOTALS, TOTALS, STACK, TOTALS, INDICES),
+    *(STACKED_TOTALS, STACKED_TOTALS, TOTALS, STACK, TOTALS, INDICES, COUNT),
+    returns=types.int64,
 )
 def share_steps(
     points,
@@ -161,17 +174,20 @@ def share_steps(
     centroids,
     signals,
     shared,
+    held,
 ):
-    """Take parts of steps until one ends the run or leaves a cluster empty.
+    """Take parts of steps until one ends the run or leaves a cluster empty; then return -1.
 
+    Otherwise return the part that could not begin for some time, to be ``held`` in the next call.
     ``groups`` and ``biases`` are those of ``start``, and each part has one of the ``slots``.
     """
     n_points, n_parts, n_clusters = len(points), len(slots), len(start)
     none, no_labels = new_numbers(0, origin), new_numbers(0, np.int32)
     while True:
-        number, part = take_part(shared, n_parts, len(signals))
-        if number < 0:
-            return
+        held, may_begin = take_part(shared, n_parts, len(signals), held)
+        if not may_begin:
+            return held
+        number, part, held = held // n_parts, held % n_parts, np.int64(-1)
         found = matrix_in(slots, part * n_clusters * slots.shape[2], n_clusters, slots.shape[2])
         for cluster in range(n_clusters):
             for column in range(slots.shape[2]):
@@ -220,16 +236,19 @@ def steps_in_threads(
     return shared_by_threads(share_steps[dtype], operands, n_parts)
 
 
-def shared_by_threads(share: Callable[..., None], operands: tuple[Any, ...], n_parts: int) -> int:
+def shared_by_threads(share: Callable[..., int], operands: tuple[Any, ...], n_parts: int) -> int:
     """Call a function that takes parts of steps in several threads; return the steps taken.
 
-    ``operands`` are all its arguments but the last, which is what threads share.
+    ``operands`` are all its arguments but the last two.
     """
     shared = np.zeros(_N_SHARED, np.int64)
 
     def share_here(_: int) -> None:
         try:
-            share(*operands, shared)
+            held = share(*operands, shared, -1)
+            while held >= 0:
+                time.sleep(_SLEEP)
+                held = share(*operands, shared, held)
         except BaseException:
             shared[_OPEN] = _NO_STEP  # others would wait for parts that this thread has taken
             raise
