@@ -9,7 +9,7 @@ import numpy as np
 
 from kmeans_xp import blocks as making
 from kmeans_xp.algorithms.drawing import draw_by_weight
-from kmeans_xp.algorithms.lloyd import UPDATES, inertia_of, lloyd
+from kmeans_xp.algorithms.lloyd import UPDATES, LloydResult, inertia_of, lloyd
 from kmeans_xp.algorithms.restarts import best_of, runs_from
 from kmeans_xp.algorithms.seeding import n_with_weight
 from kmeans_xp.blocks import Blocks, Members, PerRow
@@ -328,9 +328,13 @@ def _best_split(
     part = parts.part(leaf.node)
     given = iter(starts(part))
     first = list(islice(given, 2))
-    if len(first) == 1 and (split := _split_at_once(part, first[0], **options)) is not None:
-        return split
-    best = best_of(runs_from(part, chain(first, given), **options))
+    best: LloydResult | None
+    if len(first) == 1:
+        if (split := _split_at_once(part, first[0], **options)) is not None:
+            return split
+        best = lloyd(part, first[0], with_inertia=False, **options)  # nothing to compare it with
+    else:
+        best = best_of(runs_from(part, chain(first, given), **options))
     assert best is not None
     halves = _leaves(parts.halves(leaf.node, part, best.centroids, best.labels))
     return _Split(best.centroids, best.iterations[-1].sq_shift, halves, best.labels)

@@ -1,5 +1,6 @@
 """Lloyd's algorithm: assign each row to its nearest centroid, move centroids to the means."""
 
+import math
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
@@ -67,7 +68,7 @@ class LloydResult(NamedTuple):
         The nearest of these centroids, for each row. With ``sizes``, the labels within the bounds
         that have the smallest inertia.
     inertia : float
-        Of these labels and centroids, in squared units of the points.
+        Of these labels and centroids, in squared units of the points; NaN if nobody asked for it.
     iterations : tuple of Iteration
     """
 
@@ -88,6 +89,7 @@ def lloyd(
     sizes: SizeBounds | None = None,
     before: Sequence[Iteration] = (),
     on_iteration: Callable[[Iteration, Array], bool | None] | None = None,
+    with_inertia: bool = True,
 ) -> LloydResult:
     """Run Lloyd's algorithm from the given centroids.
 
@@ -122,6 +124,8 @@ def lloyd(
         interrupted.
     on_iteration : callable, optional
         Called with each iteration and its centroids; returning True stops.
+    with_inertia : bool
+        Whether to measure the inertia, which takes a visit to the rows.
 
     Returns
     -------
@@ -145,7 +149,7 @@ def lloyd(
         iterations.append(iteration)
         if on_iteration is not None and on_iteration(iteration, centroids):
             break
-    return finished(blocks, centroids, iterations, steps)
+    return finished(blocks, centroids, iterations, steps, with_inertia=with_inertia)
 
 
 def has_ended(
@@ -213,12 +217,18 @@ def updated(
 
 
 def finished(
-    blocks: Blocks, centroids: Array, iterations: list[Iteration], steps: Steps
+    blocks: Blocks,
+    centroids: Array,
+    iterations: list[Iteration],
+    steps: Steps,
+    *,
+    with_inertia: bool = True,
 ) -> LloydResult:
     """Assign the rows to the final centroids, and measure the inertia."""
     centroids = steps.kept(centroids)
     labels = blocks.map_rows(steps.labels, centroids)
-    return LloydResult(centroids, labels, inertia_of(blocks, labels, centroids), tuple(iterations))
+    inertia = inertia_of(blocks, labels, centroids) if with_inertia else math.nan
+    return LloydResult(centroids, labels, inertia, tuple(iterations))
 
 
 def inertia_of(blocks: Blocks, labels: PerRow, centroids: Array) -> float:
