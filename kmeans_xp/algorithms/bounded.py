@@ -168,7 +168,7 @@ def bounds_for(rows: Rows, n_clusters: int, algorithm: str, *, xp: Namespace) ->
         is_worth_them = _are_wide(rows, xp=xp) if n_clusters == 2 else _is_worth(rows, n_clusters)
         if not is_worth_them:
             return None
-    if not keeps_bounds(rows, xp=xp):
+    if not keeps_bounds(rows, n_clusters, xp=xp):
         return None
     if algorithm != "auto":
         return BoundedStep()

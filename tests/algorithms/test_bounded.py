@@ -19,9 +19,13 @@ from kmeans_xp.devices import namespace_of, to_host
 from kmeans_xp.kernels import (
     Bounds,
     DenseRows,
+    SphereRows,
     bounded_step,
     lloyd_step,
+    means_on_sphere,
     nearest_labels,
+    rows_on_sphere,
+    sphere_factors,
     update_centroids,
 )
 from tests.strategies import WEIGHTS, Problem, problem_of, problems
@@ -63,7 +67,18 @@ def rows_of(problem: Problem, scale: float = 1.0) -> DenseRows:
     return DenseRows(points, problem.weights, origin)
 
 
-def moves(draw: st.DrawFn, rows: DenseRows, centroids: Host) -> Iterator[Host]:
+def directions_of(problem: Problem) -> SphereRows:
+    """Return the problem's rows, scaled as they are read, of any length but 0."""
+    lengths = 10.0 ** np.random.default_rng(0).uniform(-9, 9, (len(problem.points), 1))
+    points = (problem.points * lengths).astype(problem.dtype)
+    points[~points.any(axis=1), 0] = 1.0
+    given = DenseRows(points, problem.weights)
+    rows = rows_on_sphere(given, sphere_factors(given, xp=NUMPY))
+    assert isinstance(rows, SphereRows)
+    return rows.seen_from(problem.origin)
+
+
+def moves(draw: st.DrawFn, rows: Any, centroids: Host) -> Iterator[Host]:
     """Yield centroids as runs have them: means, and now and then something else."""
     rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1), label="moves"))
     for kind in draw(st.lists(st.sampled_from(MOVES), min_size=2, max_size=8), label="kinds"):
@@ -108,6 +123,30 @@ def test_every_step_is_bit_equal_to_a_plain_one(dtype: str, data: st.DataObject)
             assert bounds.labels is not None
             np.testing.assert_array_equal(bounds.labels, nearest_labels(rows, place, xp=NUMPY))
             assert 0 <= bounds.n_visited <= rows.n_points
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@given(data=st.data())
+def test_every_step_of_directions_is_bit_equal_to_a_plain_one(
+    dtype: str, data: st.DataObject
+) -> None:
+    pytest.importorskip("numba")
+    problem = data.draw(problems(dtype, max_points=400))
+    rows, centroids, bounds = directions_of(problem), problem.centroids, Bounds()
+    if data.draw(st.booleans(), label="from rows"):
+        centroids = rows.centred()[np.arange(len(centroids)) % rows.n_points]
+    n_tile_rows = data.draw(st.sampled_from([1, 64, 1024]), label="tile")
+    most_private = data.draw(st.sampled_from([16, 2**16]), label="most_private")
+    n_threads = data.draw(st.sampled_from([1, 2, 4]), label="threads")
+    with cut(n_tile_rows, most_private), config_context(n_threads=n_threads):
+        for place in moves(data.draw, rows, centroids):
+            totals = bounded_step(rows, place, bounds, xp=NUMPY)
+            assert_same_bits(totals, lloyd_step(rows, place, xp=NUMPY))
+            if len(place) == 2:
+                assert bounds.labels is None
+                continue
+            assert bounds.labels is not None
+            np.testing.assert_array_equal(bounds.labels, nearest_labels(rows, place, xp=NUMPY))
 
 
 def run(problem: Problem, library: Library, algorithm: str, **options: Any) -> LloydResult:
@@ -208,6 +247,18 @@ def test_most_rows_of_separated_clusters_are_skipped() -> None:
     assert max(n_visited[6:]) < 5_000
 
 
+def test_most_directions_of_separated_clusters_are_skipped() -> None:
+    pytest.importorskip("numba")
+    rows, bounds = directions_of(separated()), Bounds()
+    centroids, n_visited = rows.centred()[:64], []
+    for _ in range(12):
+        totals = bounded_step(rows, centroids, bounds, xp=NUMPY)
+        n_visited.append(bounds.n_visited)
+        centroids = means_on_sphere(totals, centroids, xp=NUMPY).centroids
+    assert n_visited[0] == 20_000
+    assert max(n_visited[6:]) < 5_000
+
+
 def test_no_row_is_visited_where_nothing_moves() -> None:
     problem = separated()
     rows, bounds = rows_of(problem), Bounds()
@@ -256,6 +307,11 @@ def test_auto_chooses_by_library_and_shape() -> None:
 
     assert chosen(100_000, 16, 100).patience == bounded._SHORT
     assert chosen(20_000, 128, 100).patience == bounded._LONG
+    directions = SphereRows(np.zeros((100_000, 128), "float32"), factors=np.zeros(100_000, "f4"))
+    for n_clusters, expected in ((2, False), (100, True)):
+        step = bounded.bounds_for(directions, n_clusters, "auto", xp=NUMPY)
+        assert (step is not None) == expected
+    assert bounded.bounds_for(directions._replace(factors=None), 100, "auto", xp=NUMPY) is None
     for shape in ((100_000, 2, 100), (1_000_000, 100, 8), (9_000, 200, 100), (20_000, 16, 100)):
         assert chosen(*shape) is None
     assert chosen(100_000, 16, 100, "float16") is None

@@ -1276,7 +1276,7 @@ CONTRACTS = {
     "gathered_rows": Contract(rows_and_some_places, verify_gathered_rows),
     "halves_of": Contract(rows_in_halves, verify_halves_of),
     "in_places": Contract(values_and_places, verify_in_places),
-    "keeps_bounds": Contract(lambda trial: (trial.rows,), verify_keeps_bounds),
+    "keeps_bounds": Contract(lambda trial: (trial.rows, trial.shape[2]), verify_keeps_bounds),
     "labels_each_row_alone": Contract(rows_and_centroids, verify_labels_each_row_alone),
     "lloyd_steps": Contract(rows_centroids_and_ends, verify_lloyd_steps),
     "lloyd_step": Contract(rows_and_centroids, verify_lloyd_step),

@@ -13,6 +13,7 @@ from kmeans_xp.kernels.for_numba.assignment import (
     Groups,
     add_tile,
     added_by_features,
+    can_be_cut,
     has_own_totals,
     no_totals,
     split_totals,
@@ -60,9 +61,13 @@ from kmeans_xp.kernels.for_numba.emitted.vectors import (
 )
 from kmeans_xp.kernels.for_numba.tiling import (
     LABEL,
+    Dense,
     Floats,
+    factor_of,
+    filler_of,
     group_size,
     in_parts,
+    is_dense,
     n_tasks_for,
     origin_of,
     override,
@@ -145,21 +150,23 @@ def _mark_doubtful(row, n_rows, table, constants, labels, upper, lower, masks):
 
 
 @inline
-def _measured(points, row, origin, centroids, label, constants):
+def _measured(points, row, factors, origin, centroids, label, constants):
     """Return a lower and an upper bound of the distance of a row to a centroid."""
     n_features = points.shape[1]
-    one, at = origin.dtype.type(1), label * n_features
-    squared = sq_distance(points, row, one, origin, centroids, at, n_features)
+    factor, at = factor_of(factors, row), label * n_features
+    squared = sq_distance(points, row, factor, origin, centroids, at, n_features)
     least = max(squared - constants[LEAST], constants[LEAST] - constants[LEAST])
     low = np.sqrt(least / constants[MEASURED]) * constants[DOWN]
     return low, np.sqrt(squared * constants[MEASURED] + constants[LEAST]) * constants[UP]
 
 
 @inline
-def _is_sure_when_measured(points, row, origin, centroids, table, constants, labels, upper, lower):
+def _is_sure_when_measured(
+    points, row, factors, origin, centroids, table, constants, labels, upper, lower
+):
     """Replace the row's upper bound by its distance, and check again."""
     at = labels[row] * N_COLUMNS
-    _, high = _measured(points, row, origin, centroids, labels[row], constants)
+    _, high = _measured(points, row, factors, origin, centroids, labels[row], constants)
     upper[row] = min(upper[row], high)
     bound = max(lower[row], table[at + GAP] - upper[row])
     return _is_sure(upper[row], bound, table[at + NORM], constants)
@@ -191,12 +198,15 @@ def _measure_norms(panels, n_rows, n_features, zeros, sq_norms):
 def _visit(data, state, room, chosen, n_chosen, is_run):
     """Label rows like plain steps, and renew their bounds."""
     points, panels, n_features = data.points, room.panels, data.points.shape[1]
+    factors, theirs = data.factors, room.factors
     if is_run:
-        pack_tile(points, chosen[0], n_chosen, room.no_factors, 0, data.origin, panels)
+        pack_tile(points, chosen[0], n_chosen, factors, chosen[0], data.origin, panels)
     else:
+        for number in range(n_chosen if factors.shape[0] > 0 else 0):
+            theirs[number] = factors[chosen[number]]
         for at in range(0, n_chosen, panel_rows(panels)):
             pack_chosen(
-                *(points, chosen, at, n_chosen - at, room.no_factors, data.origin, n_features),
+                *(points, chosen, at, n_chosen - at, theirs, data.origin, n_features),
                 *(panels, at * n_features),
             )
     best, second, found, n_clusters = room.best, room.second, room.found, state.dirty.shape[0]
@@ -234,15 +244,17 @@ def _keep_results(chosen, n_chosen, found, best, second, labels, upper, lower, d
 def _append_doubtful(data, state, row, n_rows, masks, waiting, n_waiting):
     """Append those of a tile's marked rows that are still in doubt after a measurement."""
     # Do this outside the loop: numba counts references to arrays from tuples by atomic operations.
-    points, origin, centroids, table = data.points, data.origin, data.centroids, data.table
-    constants, labels, upper, lower = data.constants, state.labels, state.upper, state.lower
+    points, factors, origin = data.points, data.factors, data.origin
+    centroids, table, constants = data.centroids, data.table, data.constants
+    labels, upper, lower = state.labels, state.upper, state.lower
     n_lanes = panel_rows(upper) // 2
     for first in range(0, n_rows, n_lanes):
         mask, number = masks[first // n_lanes], row + first
         while mask != 0:
             if mask & 1:
                 is_sure = _is_sure_when_measured(
-                    points, number, origin, centroids, table, constants, labels, upper, lower
+                    *(points, number, factors, origin, centroids, table, constants),
+                    *(labels, upper, lower),
                 )
                 if not is_sure:
                     waiting[n_waiting] = number
@@ -253,9 +265,9 @@ def _append_doubtful(data, state, row, n_rows, masks, waiting, n_waiting):
 
 
 @inline
-def _add_dirty(points, start, stop, origin, weights, labels, dirty, totals):
+def _add_dirty(points, start, stop, factors, origin, weights, labels, dirty, totals):
     """Sum again the clusters that a row has entered or left, in the order of a plain step."""
-    n_features, weight, one = points.shape[1], 1.0, origin.dtype.type(1)
+    n_features, weight = points.shape[1], 1.0
     for label in range(dirty.shape[0]):
         if dirty[label]:
             for column in range(totals.shape[1]):
@@ -264,11 +276,13 @@ def _add_dirty(points, start, stop, origin, weights, labels, dirty, totals):
         if dirty[labels[row]]:
             if weights.shape[0] > 0:
                 weight = np.float64(weights[row])
-            add_row(points, row, one, origin, weight, n_features, totals, labels[row])
+            factor = factor_of(factors, row)
+            add_row(points, row, factor, origin, weight, n_features, totals, labels[row])
 
 
 class _Data(NamedTuple):
     points: Any
+    factors: Any
     origin: Any
     centroids: Any
     groups: Any
@@ -285,7 +299,7 @@ class _State(NamedTuple):
 
 
 class _Room(NamedTuple):
-    no_factors: Any
+    factors: Any
     panels: Any
     zeros: Any
     best: Any
@@ -296,10 +310,10 @@ class _Room(NamedTuple):
 
 
 @inline
-def _room(points, tile):
+def _room(points, factors, tile):
     n_features = points.shape[1]
     return _Room(
-        new_numbers(0, points),
+        new_numbers(tile if factors.shape[0] > 0 else 0, points),
         new_numbers(tile * n_features, points),
         np.zeros(n_features, points.dtype),
         new_numbers(tile, points),
@@ -311,7 +325,7 @@ def _room(points, tile):
 
 
 @compiled(
-    *(ROWS, COUNT, COUNT, COUNT, NUMBERS, COLUMN, NUMBERS, NUMBERS, NUMBERS, NUMBERS),
+    *(ROWS, COUNT, COUNT, COUNT, NUMBERS, NUMBERS, COLUMN, NUMBERS, NUMBERS, NUMBERS, NUMBERS),
     *(NUMBERS, LABEL_RESULTS, RESULTS, RESULTS, FLAGS, TOTALS, INDICES),
 )
 def _bounded_rows(
@@ -319,6 +333,7 @@ def _bounded_rows(
     start,
     stop,
     tile,
+    factors,
     origin,
     weights,
     groups,
@@ -333,8 +348,8 @@ def _bounded_rows(
     totals,
     counts,
 ):
-    data = _Data(points, origin, centroids, groups, biases, table, constants)
-    state, room = _State(labels, upper, lower, dirty), _room(points, tile)
+    data = _Data(points, factors, origin, centroids, groups, biases, table, constants)
+    state, room = _State(labels, upper, lower, dirty), _room(points, factors, tile)
     masks, run = new_numbers(tile, np.int64), new_numbers(tile, np.int64)
     waiting, n_waiting, n_visited = new_numbers(2 * tile, np.int64), 0, 0
     has_totals = totals.shape[0] > 0
@@ -361,11 +376,11 @@ def _bounded_rows(
             n_visited += _visit(data, state, room, chosen, n_chosen, False)
         if adds_all:
             add_tile(
-                *(points, row, n_rows, row, room.no_factors, origin, weights),
+                *(points, row, n_rows, row, factors, origin, weights),
                 *(labels[row:], totals),
             )
     if has_totals and not adds_all:
-        _add_dirty(points, start, stop, origin, weights, labels, dirty, totals)
+        _add_dirty(points, start, stop, factors, origin, weights, labels, dirty, totals)
     counts[_N_VISITED] = n_visited
     counts[_N_DIRTY] = np.sum(dirty)
     # If all rows were visited, they are in the cache, and to add all of them costs little.
@@ -395,7 +410,7 @@ class _Kept:
     additions in the same order as a plain step, so the sums are bit-identical, and no error grows.
     """
 
-    def __init__(self, rows: DenseRows, centroids: Floats) -> None:
+    def __init__(self, rows: Dense, centroids: Floats) -> None:
         (n_clusters, n_features), n_points = centroids.shape, rows.n_points
         dtype = rows.points.dtype
         self.rows, self.centroids = rows, centroids.copy()
@@ -407,7 +422,7 @@ class _Kept:
         self.n_tasks = n_tasks_for(n_points, cost, n_clusters * (n_features + 1) * self.has_totals)
         self.tasks: dict[int, _Task] = {}
 
-    def fits(self, rows: DenseRows, centroids: Floats) -> bool:
+    def fits(self, rows: Dense, centroids: Floats) -> bool:
         """Return whether this state belongs to the same rows and number of centroids."""
         is_same = all(mine is given for mine, given in zip(self.rows, rows, strict=True))
         return is_same and self.centroids.shape == centroids.shape
@@ -487,17 +502,19 @@ def _gaps(centroids: Floats, constants: Floats) -> Floats:
     return gaps
 
 
-@override(keeps_bounds)
-def has_rows_in_one_place(rows: DenseRows) -> bool:
+@override(keeps_bounds, on_sphere=True)
+def has_rows_in_one_place(rows: Dense, n_clusters: int) -> bool:
     """Keep bounds if each row is contiguous: single rows are read, otherwise that is slow."""
-    points = rows.points
-    return bool(points.strides[1] == points.itemsize or rows.n_features == 1)
+    # Rows without known factors are scaled a tile at a time. Bounds of two clusters need rows as
+    # they lie (`pair_bounds`), and a plain step of two is faster than these bounds.
+    is_plain = isinstance(rows, DenseRows)
+    return is_dense(rows.points) and can_be_cut(rows) and (is_plain or n_clusters != 2)
 
 
-@override(bounded_step)
-def visiting_doubtful_rows(rows: DenseRows, centroids: Floats, bounds: Bounds) -> Any:
+@override(bounded_step, on_sphere=True)
+def visiting_doubtful_rows(rows: Dense, centroids: Floats, bounds: Bounds) -> Any:
     """Visit only the rows that their two bounds leave in doubt, gathered into panels."""
-    if not has_rows_in_one_place(rows):
+    if not has_rows_in_one_place(rows, len(centroids)):
         return NotImplemented
     kept = bounds.kept
     if not (isinstance(kept, _Kept) and kept.fits(rows, centroids)):
@@ -518,6 +535,7 @@ def _stepped(kept: _Kept, centroids: Floats) -> ClusterTotals:
         drifts = _lengths(centroids.astype(np.float64) - kept.centroids)
         table = _table(centroids, drifts, constants, norms)
     groups, tile = Groups.of(centroids), tile_rows(rows.n_points, n_features, dtype)
+    _, factors = filler_of(rows)
 
     def step(start: int, stop: int) -> Floats:
         task = kept.task(start)
@@ -526,6 +544,7 @@ def _stepped(kept: _Kept, centroids: Floats) -> ClusterTotals:
             start,
             stop,
             tile,
+            factors,
             origin,
             weights,
             groups.numbers,

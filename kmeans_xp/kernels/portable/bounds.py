@@ -113,12 +113,18 @@ def bounded_steps(
 
 
 @kernel()
-def keeps_bounds(rows: Rows, *, xp: Namespace) -> bool:  # noqa: ARG001 (what overrides look at)
+def keeps_bounds(
+    rows: Rows,  # noqa: ARG001 (what overrides look at)
+    n_clusters: int,  # noqa: ARG001
+    *,
+    xp: Namespace,  # noqa: ARG001
+) -> bool:
     """Return whether ``bounded_step`` keeps bounds of these rows; if not, its steps are plain.
 
     Parameters
     ----------
     rows : Rows of n_points
+    n_clusters : int
     xp : namespace
 
     Returns
