@@ -120,7 +120,7 @@ def coded_scores(points, origin, coded, centroids, errors):  # type: ignore[no-u
     """Return scores of one tile, in units of each row, and those; write their errors."""
     room = certified._room(points, points.shape[1])
     n_rows, n_columns = points.shape[0], len(coded.scales)
-    data, none = certified._Data(coded.unit, coded.eps, coded.n_clusters), origin[:0]
+    data, none = certified._Data(*coded[:4]), origin[:0]
     certified._score_tile(points, 0, n_rows, none, 0, origin, data, centroids, room)
     for row in range(n_rows):
         for cluster in range(n_columns):
@@ -132,20 +132,24 @@ def coded_scores(points, origin, coded, centroids, errors):  # type: ignore[no-u
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.filterwarnings("ignore:overflow", "ignore:invalid value")
 def test_every_score_is_within_its_bound(kind: str) -> None:
-    n_checked = 0
+    n_checked = n_shifted = 0
     for seed in range(KINDS.index(kind), 30 * len(KINDS), len(KINDS)):
         problem = problem_of(seed, candidates.TILE)
         points = problem.points.astype(np.float32)
         origin = np.zeros(points.shape[1], np.float32)
-        coded = codes.CodedCentroids.of(problem.centroids)
+        coded = codes.CodedCentroids.of(problem.centroids, from_zero=True)
         if coded is None:
             continue
         errors = np.empty((len(points), len(coded.scales)), np.float32)
-        centroids = certified._Centroids(*coded[3:])
+        centroids = certified._Centroids(*coded[4:])
         scores, scales = coded_scores(points, origin, coded, centroids, errors)
         n_clusters, is_coded = len(problem.centroids), scales > 0
         scores = scores.reshape(errors.shape)[is_coded, :n_clusters].astype(np.float64)
         rows, centres = points[is_coded].astype(np.float64), problem.centroids.astype(np.float64)
+        reach = np.linalg.norm(rows, axis=1)[:, None] + np.linalg.norm(centres, axis=1)
+        if len(coded.shift):
+            rows, centres = rows - coded.shift, centres - coded.shift
+            n_shifted += 1
         exact = rows @ centres.T - np.square(centres).sum(axis=1) / 2
         exact /= scales[is_coded, None] * coded.unit**2
         apart = np.abs(scores - exact)
@@ -155,7 +159,11 @@ def test_every_score_is_within_its_bound(kind: str) -> None:
         lengths = np.sqrt(np.square(rows).sum(axis=1)) / (scales[is_coded] * coded.unit)
         far = lengths[:, None] * np.sqrt(np.square(centres).sum(axis=1)) / coded.unit
         bias = -exact.min(initial=0.0)
-        assert np.all(errors[is_coded, :n_clusters] <= 0.2 * far + 1e-4 * bias + 1), f"seed {seed}"
+        # The dense kernel's rounding is that of numbers that are not shifted.
+        rounding = coded.eps * np.square(reach) / (scales[is_coded, None] * coded.unit**2)
+        most = 0.2 * far + 1e-4 * bias + 1 + (rounding if len(coded.shift) else 0.0)
+        assert np.all(errors[is_coded, :n_clusters] <= most), f"seed {seed}"
+    assert n_shifted or kind != "far from zero"
     assert n_checked or kind in ("1e15", "1e-22", "squares near the greatest number", "not finite")
 
 
@@ -202,9 +210,44 @@ def test_rows_that_are_scaled_as_they_are_read(dtype: str) -> None:
     counts = checked(rows, centroids)
     assert counts is not None
     assert counts.n_measured < 8_000 * 300 / 20
+    points[5] = points[6]
+    with_factors = rows._replace(factors=sphere_factors(DenseRows(points), xp=xp))
+    assert with_factors.factors is not None
+    of_factors = checked(with_factors, centroids)
+    assert of_factors is not None
+    assert of_factors.n_measured < 1.01 * counts.n_measured
     np.testing.assert_array_equal(
         nearest_labels(rows, centroids, xp=xp), assignment.scored(rows, centroids)
     )
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_rows_on_one_side_of_a_sphere_are_coded_less_a_shift(
+    dtype: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Codes of directions that are nearly one lose as little as those of rows about their mean."""
+    rng = np.random.default_rng(0)
+    given = DenseRows((rng.random((5_000, 128)) * rng.random((5_000, 1))).astype(dtype))
+    rows = rows_on_sphere(given, sphere_factors(given, xp=xp))
+    centroids = np.ascontiguousarray(rows.centred()[:256])
+    about = rows.centred().mean(axis=0)
+    coded = codes.CodedCentroids.of(centroids, from_zero=True)
+    assert coded is not None
+    assert len(coded.shift) == 128
+    shifted = checked(rows, centroids)
+    beside = checked(DenseRows(rows.centred(), None, about), centroids - about)
+    assert shifted is not None
+    assert beside is not None
+    assert shifted.n_dense == 0
+    assert shifted.n_candidates < 1.1 * beside.n_candidates
+    assert shifted.n_measured < 1.1 * beside.n_measured
+    with monkeypatch.context() as patch:
+        patch.setattr(codes, "_SHIFTED", 2.0)
+        plain = checked(rows, centroids)
+    assert plain is not None
+    assert plain.n_candidates > 2 * shifted.n_candidates or plain.n_dense > 0
+    for rows_about_a_mean in (given.seen_from(about), given.seen_from(centroids[0])):
+        assert not certified._is_from_zero(rows_about_a_mean)
 
 
 @pytest.mark.parametrize("n_clusters", [300, 2_000])

@@ -61,12 +61,14 @@ class Candidates(NamedTuple):
     """Rows of a tile, bounds of their scores, and the centroids that these leave.
 
     Bounds of a row are in units of ``scales[row]`` times the square of all numbers' unit; a scale
-    of 0 marks a row without bounds.
+    of 0 marks a row without bounds. A row's scores are greater than what these bound by one number,
+    at most its number of ``offsets``.
     """
 
     centred: Any
     scales: Any
     lengths: Any
+    offsets: Any
     least: Any
     scores: Any
     tops: Any
@@ -84,6 +86,7 @@ def room_for_candidates(points, n_features):
     """Return room for the rows of a tile and their candidates."""
     return Candidates(
         new_numbers(TILE * coded_width(n_features), points),
+        np.zeros(TILE),
         np.zeros(TILE),
         np.zeros(TILE),
         new_numbers(TILE, np.float32),
@@ -163,29 +166,29 @@ def _first_of_best(scores, clusters, n_scores):
 
 
 @inline
-def error_of_score(length, cluster, data, biases, lengths, step):
+def error_of_score(length, cluster, data, biases, lengths):
     """Return how far a score, summed in any order, may be from the dense kernel's.
 
-    ``length`` is the row's, in units; ``lengths[step * cluster]`` is the centroid's.
+    ``length`` is the row's, in units, and ``lengths`` are the centroids'.
     """
     unit = data.unit
-    reach = length * unit * lengths[cluster * step] * unit + abs(np.float64(biases[cluster]))
+    reach = length * unit * lengths[cluster] * unit + abs(np.float64(biases[cluster]))
     return data.eps * reach + LEAST * unit * unit
 
 
 @inline
 def label_candidates(
-    first, n_rows, row, n_features, data, centroids, lengths, step, room, labels, counts, doubtful
+    first, n_rows, row, n_features, data, centroids, room, labels, counts, doubtful
 ):
     """Label rows by their candidates, and write which ones are left in doubt; return their number.
 
     ``room`` has the candidates of the rows from ``first`` on, and ``labels`` their labels from
-    ``row`` on. ``lengths`` and ``step`` are as for ``error_of_score``.
+    ``row`` on.
     """
     unit, n_doubtful, width = data.unit, 0, coded_width(n_features)
-    numbers, biases = centroids.numbers, centroids.biases
+    numbers, biases, lengths = centroids.numbers, centroids.biases, centroids.lengths
     centred, all_least, found, uppers = room.centred, room.least, room.found, room.uppers
-    n_found, scales, row_lengths = room.n_found, room.scales, room.lengths
+    n_found, scales, row_lengths, offsets = room.n_found, room.scales, room.lengths, room.offsets
     values, rivals, few, chains = room.values, room.rivals, room.few, room.chains
     n_candidates = n_measured = n_chained = 0
     for place in range(n_rows):
@@ -202,12 +205,12 @@ def label_candidates(
             continue
         # These equal the dense kernel's scores up to rounding: at first any order of sums is good.
         in_row_units = 1.0 / (scales[place] * unit * unit)
-        length, least, n_rivals = row_lengths[place], -np.inf, 0
+        length, offset, least, n_rivals = row_lengths[place], offsets[place], -np.inf, 0
         candidate, n_few = start, 1  # the likeliest alone: it rules most others out
         while candidate < start + number:
             n_next = n_rivals
             while candidate < start + number and n_next < n_rivals + n_few:
-                if uppers[candidate] >= least * in_row_units:
+                if uppers[candidate] >= (least - offset) * in_row_units:
                     rivals[n_next] = found[candidate]
                     n_next += 1
                 candidate += 1
@@ -218,7 +221,7 @@ def label_candidates(
             for rival in range(n_rivals, n_next):
                 cluster = rivals[rival]
                 score = np.float64(biases[cluster]) + np.float64(few[rival - n_rivals])
-                error = error_of_score(length, cluster, data, biases, lengths, step)
+                error = error_of_score(length, cluster, data, biases, lengths)
                 least = max(least, score - error)
                 values[rival] = score + error
             n_rivals, n_few = n_next, FEW

@@ -33,7 +33,7 @@ from kmeans_xp.kernels.for_numba.candidates import (
 )
 from kmeans_xp.kernels.for_numba.codes import (
     CODED,
-    LENGTH,
+    LEAST,
     LOST,
     MOST_SCALE,
     N_NUMBERS,
@@ -63,10 +63,12 @@ from kmeans_xp.kernels.for_numba.emitted.code_vectors import (
     HAS_PRODUCTS,
     LANES,
     PRODUCTS_A_MULTIPLY_ADD,
+    centre_row,
     greatest_lane,
     score_codes,
+    score_row,
 )
-from kmeans_xp.kernels.for_numba.emitted.memory import new_numbers, numbers_in
+from kmeans_xp.kernels.for_numba.emitted.memory import new_numbers
 from kmeans_xp.kernels.for_numba.headed import cheapest_axes, headed_rows
 from kmeans_xp.kernels.for_numba.heads import HeadedCentroids
 from kmeans_xp.kernels.for_numba.tiling import (
@@ -74,6 +76,7 @@ from kmeans_xp.kernels.for_numba.tiling import (
     Dense,
     Floats,
     Labels,
+    factor_of,
     filler_of,
     in_parts,
     n_tasks_for,
@@ -86,6 +89,8 @@ from kmeans_xp.kernels.for_numba.tiling import (
 from kmeans_xp.kernels.portable.assignment import nearest_labels
 from kmeans_xp.kernels.portable.bounds import rules_out_scores
 from kmeans_xp.kernels.portable.steps import lloyd_step
+from kmeans_xp.kernels.rows import DenseRows
+from kmeans_xp.kernels.sphere_rows import SphereRows
 from kmeans_xp.kernels.trees import merged_in_tree
 
 __all__ = ["Counts", "Packed", "certified_labels", "headed_below", "labelled", "packed_if_worth_it"]
@@ -113,11 +118,14 @@ class _Centroids(NamedTuple):
     coded_biases: Any
     bounds: Any
     block_bounds: Any
+    lengths: Any
+    shift: Any
 
 
 class _Data(NamedTuple):
     unit: Any
     eps: Any
+    shift_length: Any
     n_clusters: Any
 
 
@@ -147,36 +155,43 @@ _collect = collect_by(error_of)
 
 @inline
 def _score_tile(points, first_row, n_rows, factors, row, origin, data, centroids, room):
-    """Score coded rows, and collect the candidates for the best score of each."""
+    """Score coded rows, and collect the candidates for the best score of each.
+
+    Where there is a shift, the origin is zero.
+    """
     n_features, n_clusters, candidates = points.shape[1], data.n_clusters, room.candidates
     n_quads, width = -(-n_features // 4), coded_width(n_features)
     n_all = -(-n_clusters // CODED_BLOCK)
     codes, starts, bounds, lows = room.codes, room.starts, room.bounds, room.lows
     scores, tops, least = candidates.scores, candidates.tops, candidates.least
     n_found, row_scales, lengths = candidates.n_found, candidates.scales, candidates.lengths
+    offsets, shift, unit, eps = candidates.offsets, centroids.shift, data.unit, data.eps
+    centred, shift_length = candidates.centred, data.shift_length
+    about = shift if shift.shape[0] > 0 else origin
     blocks, scales, biases = centroids.codes, centroids.scales, centroids.coded_biases
     block_bounds = centroids.block_bounds
     code_tile(
-        *(points, first_row, n_rows, factors, row, origin, data.unit, candidates.centred),
+        *(points, first_row, n_rows, factors, row, about, unit, centred),
         *(codes, starts, row_scales, bounds, room.sums),
     )
     for number in range(n_rows):
         n_found[number] = 0
         at = number * N_NUMBERS
-        lengths[number] = (bounds[at + LOST] + bounds[at + CODED]) * row_scales[number]
+        length = (bounds[at + LOST] + bounds[at + CODED]) * row_scales[number]
+        lengths[number] = length + shift_length
     for number in range(len(lows)):
         lows[number] = -np.inf
     for first in range(0, n_all, BLOCKS):
         n_blocks = min(BLOCKS, n_all - first)
         for block in range(n_blocks):
             # A block stays in the first-level cache while all rows are scored with it.
-            for row in range(0, n_rows, CODED_ROWS):
+            for number in range(0, n_rows, CODED_ROWS):
                 score_codes(
                     scores,
                     codes,
                     width,
                     n_quads,
-                    row,
+                    number,
                     starts,
                     bounds,
                     blocks,
@@ -192,6 +207,19 @@ def _score_tile(points, first_row, n_rows, factors, row, origin, data, centroids
         for number in range(n_rows):
             least[number] = greatest_lane(lows, number * LANES)
         _collect(n_rows, first, n_blocks, centroids.bounds, bounds, candidates)
+    if shift.shape[0] > 0:
+        half_square = 0.5 * np.float64(score_row(shift, 0, n_features, shift, 0))
+        for number in range(n_rows):
+            if n_found[number] > 1:
+                factor = factor_of(factors, row + number)
+                centre_row(
+                    *(points, first_row + number, factor, origin, n_features),
+                    *(centred, number * width),
+                )
+                # What a score is greater by than that of the same row and centroid less the shift.
+                product = score_row(centred, number * width, n_features, shift, 0)
+                error = eps * (lengths[number] + shift_length) * shift_length + LEAST
+                offsets[number] = np.float64(product) - half_square + error * unit * unit
 
 
 @inline
@@ -200,10 +228,8 @@ def _label_coded(
 ):
     """Label rows, and write which ones are left in doubt; return their number."""
     _score_tile(points, first, n_rows, factors, row, origin, data, centroids, room)
-    bounds = centroids.bounds
-    lengths = numbers_in(bounds, LENGTH, len(bounds) - LENGTH)
     return label_candidates(
-        *(first, n_rows, row, points.shape[1], data, centroids, lengths, N_NUMBERS),
+        *(first, n_rows, row, points.shape[1], data, centroids),
         *(room.candidates, labels, counts, doubtful),
     )
 
@@ -212,9 +238,9 @@ _label_tiles = label_tiles_by(_label_coded)
 
 
 @compiled(
-    *(ROWS, COUNT, COUNT, COUNT, COUNT, NUMBERS, NUMBERS, COLUMN, NUMBER, NUMBER, COUNT),
+    *(ROWS, COUNT, COUNT, COUNT, COUNT, NUMBERS, NUMBERS, COLUMN, NUMBER, NUMBER, NUMBER, COUNT),
     *(NUMBERS, NUMBERS, NUMBERS, COLUMNS, NUMBERS_32, NUMBERS_32, NUMBERS_32, NUMBERS_32),
-    *(LABEL_RESULTS, TOTALS, INDICES),
+    *(NUMBERS_32, NUMBERS, LABEL_RESULTS, TOTALS, INDICES),
 )
 def _certified_rows(
     points,
@@ -227,6 +253,7 @@ def _certified_rows(
     weights,
     unit,
     eps,
+    shift_length,
     n_clusters,
     numbers,
     groups,
@@ -236,17 +263,20 @@ def _certified_rows(
     coded_biases,
     bounds,
     block_bounds,
+    lengths,
+    shift,
     labels,
     totals,
     counts,
 ):
     centroids = _Centroids(
-        numbers, groups, biases, codes, scales, coded_biases, bounds, block_bounds
+        *(numbers, groups, biases, codes, scales, coded_biases, bounds, block_bounds),
+        *(lengths, shift),
     )
     _label_tiles(
         n_clusters * points.shape[1] // PRODUCTS_A_MULTIPLY_ADD,
         *(points, start, stop, tile, filler, factors, origin, weights),
-        *(_Data(unit, eps, n_clusters), centroids, _room(points, points.shape[1])),
+        *(_Data(unit, eps, shift_length, n_clusters), centroids, _room(points, points.shape[1])),
         *(labels, totals, counts),
     )
 
@@ -270,8 +300,12 @@ def certified_labels(rows: Dense, centroids: Floats) -> tuple[Labels, Counts] | 
 
     None if the centroids cannot be coded.
     """
-    coded = CodedCentroids.of(centroids)
+    coded = CodedCentroids.of(centroids, from_zero=_is_from_zero(rows))
     return None if coded is None else labelled(rows, coded)
+
+
+def _is_from_zero(rows: Dense) -> bool:
+    return rows.origin is None or not rows.origin.any()
 
 
 #: centroids packed for one way to rule out most of them
@@ -314,7 +348,7 @@ def packed_if_worth_it(rows: Dense, centroids: Floats) -> Packed | None:
     n_clusters, n_features = centroids.shape
     if not has_long_scores(rows, n_clusters):
         return None
-    coded = CodedCentroids.of(centroids)
+    coded = CodedCentroids.of(centroids, from_zero=_is_from_zero(rows))
     if coded is None:
         return None
     # A task of few rows ends before it could adapt.
@@ -345,8 +379,12 @@ def headed_below(rows: Dense, centroids: Floats, cost: float) -> HeadedCentroids
 
 def _sample_of(rows: Dense, n_points: int) -> Dense:
     """Return about ``n_points`` rows from all over the rows."""
-    some = rows.points[:: max(1, rows.n_points // n_points), :][:n_points, :]
-    return type(rows)(some, None, rows.origin)
+    step = max(1, rows.n_points // n_points)
+    some = rows.points[::step, :][:n_points, :]
+    if isinstance(rows, DenseRows) or rows.factors is None:
+        return type(rows)(some, None, rows.origin)
+    factors = np.ascontiguousarray(rows.factors[::step][:n_points])
+    return SphereRows(some, None, rows.origin, factors)
 
 
 def _has_enough(rows: Dense, centroids: Floats) -> bool:

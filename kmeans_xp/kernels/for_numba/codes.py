@@ -28,7 +28,7 @@ from kmeans_xp.kernels.for_numba.emitted.code_vectors import (
     code_row,
 )
 from kmeans_xp.kernels.for_numba.emitted.memory import new_numbers
-from kmeans_xp.kernels.for_numba.tiling import Floats, factor_of
+from kmeans_xp.kernels.for_numba.tiling import Floats, factor_of, nothing
 
 __all__ = [
     "CODED",
@@ -56,6 +56,8 @@ MOST_ROW_CODE = 127.0
 _LEAST_SCALE, MOST_SCALE, _MOST_UNIT = 2.0**-60, 2.0**20, 2.0**40
 #: what is added to a bound for scores below the normal numbers, in such units
 LEAST = 2.0**-56
+#: part of the squared lengths of centroids that is their mean's, from which codes are less the mean
+_SHIFTED = 0.25
 #: factor for the rounding of the bounds themselves
 UP = 1.0 + 2.0**-12
 
@@ -149,21 +151,38 @@ def _made_unsigned(word):
 
 
 @compiled(
-    *(ROWS, COUNT, NUMBER, NUMBER, NUMBERS, LABEL_RESULTS, RESULTS_32, RESULTS_32, RESULTS_32)
+    *(ROWS, NUMBERS, NUMBER, COUNT, NUMBER, NUMBER, NUMBER),
+    *(LABEL_RESULTS, RESULTS_32, RESULTS_32, RESULTS_32, RESULTS_32),
 )
-def _code_centroids(centroids, n_quads, unit, eps, biases, blocks, scales, coded_biases, numbers):
-    """Write the codes of centroids in blocks, four in one number, and their coding errors."""
+def _code_centroids(
+    centroids,
+    shift,
+    shift_length,
+    n_quads,
+    unit,
+    eps,
+    dense_eps,
+    blocks,
+    scales,
+    biases,
+    numbers,
+    lengths,
+):
+    """Write the codes of centroids in blocks, four in one number, and their coding errors.
+
+    ``dense_eps`` is what ``eps`` does not have of the dense kernel's rounding.
+    """
     n_clusters, n_features = centroids.shape
     width = coded_width(n_features)
-    centred, zeros = new_numbers(width, centroids), np.zeros(n_features, centroids.dtype)
+    centred = new_numbers(width, centroids)
     codes, sums = np.zeros(width, np.int8), np.zeros(3, centroids.dtype)
     words, dtype, tiny = codes.view(np.int32), centroids.dtype.type, lost_squares(centred)
     most_code = np.float64(MOST_CODE)
     for cluster in range(len(scales)):
-        scale = lost = length = 0.0
+        scale = lost = length = sq_norm = sq_centred = 0.0
         bias = -np.inf  # the padding of the last block can never be the best
         if cluster < n_clusters:
-            most = centre_row(centroids, cluster, dtype(1), zeros, n_features, centred, 0)
+            most = centre_row(centroids, cluster, dtype(1), shift, n_features, centred, 0)
             scale = scale_of(most, most_code, unit)
             step = scale * unit
             code_row(
@@ -172,16 +191,24 @@ def _code_centroids(centroids, n_quads, unit, eps, biases, blocks, scales, coded
             )
             lost = length_of(sums[0], tiny, step)
             length = length_of(sums[1], 0.0, 1.0)
-            bias = np.float64(biases[cluster]) / (unit * unit)
+            for feature in range(n_features):
+                number, left = centroids[cluster, feature], centred[feature]
+                sq_norm += np.float64(number) * np.float64(number)
+                sq_centred += np.float64(left) * np.float64(left)
+            bias = -0.5 * sq_centred / (unit * unit)
         at = cluster // CODED_BLOCK * n_quads * CODED_BLOCK + cluster % CODED_BLOCK
         for quad in range(n_quads):
             blocks[at + quad * CODED_BLOCK] = _made_unsigned(np.int64(words[quad]))
-        scales[cluster], coded_biases[cluster] = scale, bias
-        first = cluster * N_NUMBERS
+        scales[cluster], biases[cluster] = scale, bias
+        first, whole = cluster * N_NUMBERS, length_of(sq_norm, tiny, unit)
         lost, length = lost * scale, (lost + length) * scale
-        numbers[first + BIAS] = (eps * abs(bias) + LEAST) * UP if cluster < n_clusters else 0.0
-        numbers[first + LENGTH] = length * (1.0 + eps) * UP
-        numbers[first + CODE_LOST] = (lost + eps * (length + lost)) * UP
+        # A row is as long as its codes and what they lost, or the shift more.
+        dense = dense_eps * whole
+        fixed = eps * abs(bias) + dense * (shift_length + 0.5 * whole) + LEAST
+        numbers[first + BIAS] = fixed * UP if cluster < n_clusters else 0.0
+        numbers[first + LENGTH] = (length * (1.0 + eps) + dense) * UP
+        numbers[first + CODE_LOST] = (lost + eps * (length + lost) + dense) * UP
+        lengths[cluster] = whole * UP
 
 
 def unit_of(centroids: Floats) -> float | None:
@@ -199,6 +226,7 @@ class CodedCentroids(NamedTuple):
 
     unit: float
     eps: float
+    shift_length: float
     n_clusters: int
     numbers: Floats
     groups: Floats
@@ -208,10 +236,15 @@ class CodedCentroids(NamedTuple):
     coded_biases: Floats
     bounds: Floats
     block_bounds: Floats
+    lengths: Floats
+    shift: Floats
 
     @classmethod
-    def of(cls, centroids: Floats) -> "CodedCentroids | None":
-        """Return the coded centroids; None if float32 cannot hold their lengths."""
+    def of(cls, centroids: Floats, *, from_zero: bool = False) -> "CodedCentroids | None":
+        """Return the coded centroids; None if float32 cannot hold their lengths.
+
+        If rows are measured ``from_zero``, codes may be of both less a shift.
+        """
         n_clusters, n_features = centroids.shape
         centroids, unit = np.ascontiguousarray(centroids), unit_of(centroids)
         if unit is None:
@@ -219,17 +252,36 @@ class CodedCentroids(NamedTuple):
         # finfo's eps is twice the error of a rounding: enough for two scores.
         eps = 1.01 * (n_features + 8) * float(np.finfo(centroids.dtype).eps)
         coded_eps = eps + 16 * float(np.finfo(np.float32).eps)
-        groups = Groups.of(centroids)
+        groups, shift = Groups.of(centroids), np.zeros(n_features, centroids.dtype)
+        if from_zero:
+            shift = _shift_of(centroids)
+        is_shifted = bool(shift.any())
+        shift_length = float(np.sqrt(np.square(shift, dtype=np.float64).sum())) / unit * UP
         n_padded = -(-n_clusters // CODED_BLOCK) * CODED_BLOCK
         n_quads = -(-n_features // 4)
         codes = np.empty(n_padded * n_quads, np.int32)
         scales, biases = np.empty(n_padded, np.float32), np.empty(n_padded, np.float32)
-        bounds = np.empty(n_padded * N_NUMBERS, np.float32)
+        bounds, lengths = np.empty(n_padded * N_NUMBERS, np.float32), np.empty_like(scales)
         _code_centroids[centroids.dtype](
-            centroids, n_quads, unit, coded_eps, groups.biases, codes, scales, biases, bounds
+            *(centroids, shift, shift_length, n_quads, unit, coded_eps, eps * is_shifted),
+            *(codes, scales, biases, bounds, lengths),
         )
         block_bounds = bounds.reshape(-1, CODED_BLOCK, N_NUMBERS).max(axis=1).reshape(-1)
         return cls(
-            *(unit, eps, n_clusters, centroids.reshape(-1), groups.numbers, groups.biases),
-            *(codes, scales, biases, bounds, block_bounds),
+            *(unit, eps, shift_length, n_clusters),
+            *(centroids.reshape(-1), groups.numbers, groups.biases),
+            *(codes, scales, biases, bounds, block_bounds, lengths),
+            shift if is_shifted else nothing(centroids.dtype),
         )
+
+
+def _shift_of(centroids: Floats) -> Floats:
+    """Return the mean of centroids where that is much of their length, and zeros elsewhere.
+
+    Codes of what is left then lose less. Rows on a sphere are measured from its centre, and may lie
+    on one side of it.
+    """
+    mean: Floats = centroids.mean(axis=0)
+    # Not by products: threads of BLAS would spin for a while.
+    own, whole = (float(np.square(each, dtype=np.float64).sum()) for each in (mean, centroids))
+    return mean if len(centroids) * own > _SHIFTED * whole else np.zeros_like(mean)

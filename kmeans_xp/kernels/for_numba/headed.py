@@ -147,7 +147,7 @@ def _measure_likeliest(n_rows, first_block, n_blocks, n_features, data, centroid
             cluster = first_block * CODED_BLOCK + column
             product = score_row(centred, row * width, n_features, numbers, cluster * n_features)
             score = np.float64(biases[cluster]) + np.float64(product)
-            error = error_of_score(row_lengths[row], cluster, data, biases, lengths, 1)
+            error = error_of_score(row_lengths[row], cluster, data, biases, lengths)
             low = (score - error) / (scales[row] * data.unit * data.unit)
             least[row] = max(least[row], np.float32(low - abs(low) * _DOWN))
             n_measured += 1
@@ -201,7 +201,7 @@ def _label_headed(
         points, first, n_rows, factors, row, origin, data, centroids, room
     )
     return label_candidates(
-        *(first, n_rows, row, points.shape[1], data, centroids, centroids.lengths, 1),
+        *(first, n_rows, row, points.shape[1], data, centroids),
         *(room.candidates, labels, counts, doubtful),
     )
 
