@@ -360,7 +360,7 @@ def _header(
     params = estimator.get_params(deep=False)
     fitted = {
         name: value
-        for name, value in vars(estimator).items()
+        for name, value in estimator._attributes().items()
         if name not in params and not name.startswith(_CALLBACK_PREFIXES)
     }
     return {

@@ -58,7 +58,6 @@ from kmeans_xp.estimators.callback_support import CallbackSupportMixin
 from kmeans_xp.estimators.fitted_arrays import (
     FittedArrays,
     as_computed,
-    held_attributes,
     sent_when_read,
 )
 from kmeans_xp.estimators.fitted_state import (
@@ -128,7 +127,7 @@ def all_or_nothing(method: F) -> F:
 
     @functools.wraps(method)
     def guarded(estimator: Any, *args: Any, **kwargs: Any) -> Any:
-        held = held_attributes(estimator)
+        held = vars(estimator)
         before = dict(held)
         try:
             return method(estimator, *args, **kwargs)
@@ -382,7 +381,7 @@ class BaseKMeans(
         moved = copy(self)
         moved.device = device
         with placement.working():
-            for name, value in vars(self).items():
+            for name, value in self._attributes().items():
                 if is_array(value) and is_array_like(value) and name not in self.get_params():
                     setattr(moved, name, bring(value, placement))
         return moved
@@ -429,7 +428,7 @@ class BaseKMeans(
         theirs = self._sklearn_class()
         made = theirs(**self._sklearn_params())
         made._n_threads = 1
-        for name, value in vars(self).items():
+        for name, value in self._attributes().items():
             if name in self._sklearn_attributes:
                 # Copy: scikit-learn's partial_fit writes to its arrays in place.
                 setattr(made, name, to_host(value).copy() if is_array(value) else deepcopy(value))
@@ -478,7 +477,7 @@ class BaseKMeans(
         check_is_fitted(theirs)
         if isinstance(theirs, BaseKMeans):  # ``accelerate`` replaced scikit-learn's class
             made = cls(**theirs.get_params())
-            made.__dict__.update(deepcopy(vars(theirs)))
+            made.__dict__.update(deepcopy(theirs._attributes()))
             return made if device is None else made.to_device(device)
         made = cls(**exchange.shared_params(theirs, cls()))
         state = {
@@ -561,7 +560,7 @@ class BaseKMeans(
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:
         made = memo[id(self)] = type(self).__new__(type(self))
-        made.__dict__.update(deepcopy(vars(self), memo))
+        made.__dict__.update(deepcopy(self._attributes(), memo))
         return made
 
     def _check_state(self, state: Mapping[str, Any]) -> None:
@@ -810,8 +809,8 @@ class BaseKMeans(
         }
 
     def _store_centroids(self, centroids: Array, origin: Array, placement: Placement) -> None:
-        held_attributes(self).update(
-            self._fitted(centroids, origin, placement, sent_when_read),
+        self._set_fitted(
+            **self._fitted(centroids, origin, placement, sent_when_read),
             device_reason_=placement.reason,
         )
 
@@ -819,7 +818,7 @@ class BaseKMeans(
     def _new_points(
         self, X: Any, sample_weight: Any = None, *, as_published: bool = False
     ) -> Iterator[Fitted]:
-        if "cluster_centers_" not in held_attributes(self):  # scikit-learn's check is slow
+        if as_computed(self, "cluster_centers_") is None:  # scikit-learn's check is slow
             check_is_fitted(self)
         points, placement = placed_points(X, self.device, estimator=self, reset=False)
         # A source may need a pass over all rows to count them.
@@ -842,8 +841,8 @@ class BaseKMeans(
         With ``as_published``, a row that equals one of ``cluster_centers_`` is at distance 0.
         """
         xp = placement.xp
-        held = held_attributes(self).get("cluster_centers_")  # to read it would convert it
-        given = bring(self.cluster_centers_ if held is None else as_computed(held), placement)
+        computed = as_computed(self, "cluster_centers_")  # to read it would convert it
+        given = bring(self.cluster_centers_ if computed is None else computed, placement)
         if as_published and given.dtype == xp.float64:
             dtype = given.dtype  # distances have the wider dtype, as in scikit-learn
         if self.metric == "cosine":

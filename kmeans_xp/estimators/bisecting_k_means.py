@@ -24,7 +24,7 @@ from kmeans_xp.devices import Array, Placement, bring, from_host, kept, send, to
 from kmeans_xp.estimators import exchange
 from kmeans_xp.estimators.base import SEEDINGS, BaseKMeans, Fitted, all_or_nothing
 from kmeans_xp.estimators.callback_support import watched
-from kmeans_xp.estimators.fitted_arrays import held_attributes, labels_when_read, sent_when_read
+from kmeans_xp.estimators.fitted_arrays import labels_when_read, sent_when_read
 from kmeans_xp.estimators.fitted_state import Kind, Numbers, Tree
 from kmeans_xp.estimators.other_names import telling_other_names
 from kmeans_xp.estimators.preparation import Prepared
@@ -298,17 +298,15 @@ class BisectingKMeans(BaseKMeans):
         }
 
     def _store(self, result: Bisected, data: Prepared) -> None:
-        held_attributes(self).update(
-            self._fitted_tree(
-                result.centroids,
-                result.children,
-                origin=data.origin,
-                placement=data.placement,
-                sent=sent_when_read,
-            ),
-            device_reason_=data.placement.reason,
+        tree = self._fitted_tree(
+            result.centroids,
+            result.children,
+            origin=data.origin,
+            placement=data.placement,
+            sent=sent_when_read,
         )
-        self.labels_ = labels_when_read(result.labels, data.placement)
+        labels = labels_when_read(result.labels, data.placement)
+        self._set_fitted(**tree, labels_=labels, device_reason_=data.placement.reason)
         self.inertia_ = result.inertia
 
     def _warn_of_empty_clusters(self, result: Bisected) -> None:

@@ -9,8 +9,8 @@ All other results are plain attributes. NumPy's need no conversion. What is comp
 converted at once: later, another stream may be the current one.
 """
 
-from collections.abc import Callable
-from typing import Any, cast
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -20,7 +20,6 @@ from kmeans_xp.devices import Array, Placement, library_of, send
 __all__ = [
     "FittedArrays",
     "as_computed",
-    "held_attributes",
     "labels_when_read",
     "sent_when_read",
 ]
@@ -53,71 +52,72 @@ class _Unread:
         return self.__dict__["_read"]
 
 
-class _FittedArray:
-    """An attribute that holds an array, or one that nobody has read yet."""
+class FittedArrays:
+    """Base class of estimators with arrays that are made when they are read.
 
-    def __set_name__(self, owner: type, name: str) -> None:
-        self.name = name
+    An array that nobody has read is no attribute yet: ``__getattr__`` makes it.
+    """
 
-    def __get__(self, estimator: Any, owner: type | None = None) -> Any:
-        if estimator is None:
-            return self
-        try:
-            value = held_attributes(estimator)[self.name]
-        except KeyError:
-            raise AttributeError(
-                f"This {type(estimator).__name__} has no {self.name}: it is not fitted, or its "
-                "fit made none.",
-                name=self.name,
-                obj=estimator,
-            ) from None
-        return value.read() if type(value) is _Unread else value
+    cluster_centers_: Array
+    labels_: Array
+    _unread: dict[str, _Unread]
 
-    def __set__(self, estimator: Any, value: Any) -> None:
-        held_attributes(estimator)[self.name] = value
+    def _set_fitted(self, **attributes: Any) -> None:
+        """Set attributes, of which some become arrays when they are read."""
+        held, unread = self.__dict__, {}
+        for name, value in attributes.items():
+            if type(value) is not _Unread:
+                setattr(self, name, value)
+            elif hasattr(type(self), name):  # a subclass would read its own
+                setattr(self, name, value.read())
+            else:
+                unread[name] = value
+        if unread:
+            # At no time is there none of both: another thread may predict meanwhile.
+            self._unread = held.get("_unread", {}) | unread
+            for name in unread:
+                held.pop(name, None)
 
-    def __delete__(self, estimator: Any) -> None:
-        try:
-            del held_attributes(estimator)[self.name]
-        except KeyError:
-            raise AttributeError(self.name, name=self.name, obj=estimator) from None
+    if not TYPE_CHECKING:  # every other name would have a type
 
+        def __getattr__(self, name: str) -> Any:
+            unread = self.__dict__.get("_unread", {}).get(name)
+            if unread is not None:
+                return unread.read()
+            if name in ("cluster_centers_", "labels_"):
+                raise AttributeError(
+                    f"This {type(self).__name__} has no {name}: it is not fitted, or its fit made "
+                    "none.",
+                    name=name,
+                    obj=self,
+                )
+            return object.__getattribute__(self, name)  # raises again what a property has raised
 
-class _WithAttributes:
-    """Has the ``__dict__`` of any object."""
+    def __delattr__(self, name: str) -> None:
+        unread = self.__dict__.get("_unread", {})
+        if name not in unread:
+            return super().__delattr__(name)
+        self._unread = {other: value for other, value in unread.items() if other != name}
+        self.__dict__.pop(name, None)
+        return None
 
-
-#: returns the attributes as an estimator holds them, with arrays that nobody has read
-held_attributes = cast(Callable[[Any], dict[str, Any]], vars(_WithAttributes)["__dict__"].__get__)
-
-
-class FittedArrays(_WithAttributes):
-    """Base class of estimators with arrays that are made when they are read."""
-
-    cluster_centers_ = _FittedArray()
-    labels_ = _FittedArray()
+    def __dir__(self) -> Iterable[str]:
+        return {*super().__dir__(), *self.__dict__.get("_unread", ())}
 
     def __getstate__(self) -> Any:
-        vars(self)  # reads all arrays
-        return super().__getstate__()
+        state: Any = super().__getstate__()
+        return _read_out(state)
 
-    @property
-    def __dict__(self) -> dict[str, Any]:
-        """The attributes, which are read thereby: pickles and ``vars`` hold arrays only."""
-        held = held_attributes(self)
-        for name in ("cluster_centers_", "labels_"):
-            value = held.get(name)
-            if type(value) is _Unread:
-                array = value.read()
-                if held.get(name) is value:  # no fit in another thread has replaced it
-                    held[name] = array
-        return held
+    def _attributes(self) -> dict[str, Any]:
+        """Return all attributes; this reads the arrays."""
+        return _read_out(self.__dict__)
 
-    @__dict__.setter
-    def __dict__(self, attributes: dict[str, Any]) -> None:
-        held = held_attributes(self)
-        held.clear()
-        held.update(attributes)
+
+def _read_out(attributes: Mapping[str, Any]) -> dict[str, Any]:
+    """Return attributes without what nobody has read, which is read."""
+    held = dict(attributes)  # a fit in another thread may replace some meanwhile
+    arrays = {name: unread.read() for name, unread in held.pop("_unread", {}).items()}
+    return arrays | held
 
 
 def sent_when_read(array: Array, placement: Placement) -> Any:
@@ -134,6 +134,10 @@ def labels_when_read(labels: PerRow, placement: Placement) -> Any:
     return labels.delivered(placement)
 
 
-def as_computed(value: Any) -> Any:
-    """Return a held attribute, as NumPy computed it if nobody has read it."""
-    return value.as_computed() if type(value) is _Unread else value
+def as_computed(estimator: Any, name: str) -> Any:
+    """Return an attribute, as NumPy computed it if nobody has read it; None if there is none."""
+    held = vars(estimator)
+    value = held.get(name)
+    if value is None and (unread := held.get("_unread", {}).get(name)) is not None:
+        return unread.as_computed()
+    return value

@@ -7,7 +7,7 @@ from typing import Any, ClassVar, NamedTuple, Protocol
 import numpy as np
 
 from kmeans_xp.devices import is_array, is_known_array, is_of_kind, lent, to_host
-from kmeans_xp.estimators.fitted_arrays import as_computed, held_attributes
+from kmeans_xp.estimators.fitted_arrays import as_computed
 
 __all__ = [
     "History",
@@ -265,7 +265,7 @@ def checked_centres(estimator: Any, n_features: int) -> None:
     n_features : int
         Number of features of the rows.
     """
-    if _are_plain(held_attributes(estimator), n_features):
+    if _are_plain(estimator, n_features):
         return  # the checks below may take as long as a small predict
     for name, axes in (("cluster_centers_", "kd"), ("_origin", "d"), ("_centroids", "md")):
         value: Any = getattr(estimator, name, None)
@@ -283,15 +283,13 @@ def checked_centres(estimator: Any, n_features: int) -> None:
             )
 
 
-def _are_plain(state: Mapping[str, Any], n_features: int) -> bool:
+def _are_plain(estimator: Any, n_features: int) -> bool:
     """Return whether all three arrays exist, can be read by NumPy, and have the right shapes."""
     shapes = []
     for name in ("cluster_centers_", "_centroids", "_origin"):
-        part = state.get(name)
-        if type(part) is not np.ndarray:
-            part = as_computed(part)
-            if is_known_array(part):
-                part = lent(part)
+        part = as_computed(estimator, name)
+        if type(part) is not np.ndarray and is_known_array(part):
+            part = lent(part)
         if type(part) is not np.ndarray or part.dtype.kind != "f":
             return False
         shapes.append(part.shape)

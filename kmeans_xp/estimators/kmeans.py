@@ -338,7 +338,7 @@ class KMeans(BaseKMeans):
 
     def _store(self, best: LloydResult, data: Prepared) -> None:
         self._store_centroids(best.centroids, data.origin, data.placement)
-        self.labels_ = labels_when_read(best.labels, data.placement)
+        self._set_fitted(labels_=labels_when_read(best.labels, data.placement))
         self.inertia_ = best.inertia
         self.n_iter_ = len(best.iterations)
         explained = np.asarray([iteration.explained for iteration in best.iterations])

@@ -36,7 +36,7 @@ from kmeans_xp.estimators.base import (
     resolved_init,
 )
 from kmeans_xp.estimators.callback_support import watched
-from kmeans_xp.estimators.fitted_arrays import held_attributes, labels_when_read
+from kmeans_xp.estimators.fitted_arrays import as_computed, labels_when_read
 from kmeans_xp.estimators.fitted_state import Kind, Numbers, Source, Whole
 from kmeans_xp.estimators.other_names import telling_other_names
 from kmeans_xp.estimators.preparation import Prepared
@@ -265,17 +265,17 @@ class MiniBatchKMeans(BaseKMeans):
         return self
 
     def _fit_batch(self, X: Any, sample_weight: Any) -> None:
-        if "cluster_centers_" not in held_attributes(self):
+        if as_computed(self, "cluster_centers_") is None:
             self._begin(X, sample_weight)
         with self._new_points(X, sample_weight) as batch:
             self._continue(batch)
 
     def _fit_blocks(self, rows: Elsewhere, sample_weight: Any) -> None:
         """Do one step on each block."""
-        is_first = "cluster_centers_" not in held_attributes(self)
+        is_first = as_computed(self, "cluster_centers_") is None
         checked_points(rows, estimator=self, reset=is_first, anywhere=True)
         # Blocks are arrays without names; the names were checked above.
-        names = held_attributes(self).pop("feature_names_in_", None)
+        names = self.__dict__.pop("feature_names_in_", None)
         with closing(rows.batches(rows.checked_weights(sample_weight))) as batches:
             for points, weights in batches:
                 self._fit_batch(points, weights)
@@ -454,7 +454,7 @@ class MiniBatchKMeans(BaseKMeans):
     def _store_labels(self, blocks: Blocks, centroids: Array, placement: Placement) -> None:
         labels = blocks.map_rows(nearest_labels, centroids)
         self.inertia_ = inertia_of(blocks, labels, centroids)
-        self.labels_ = labels_when_read(labels, placement)
+        self._set_fitted(labels_=labels_when_read(labels, placement))
 
     def _say_step(self, step: MiniBatchStep, n_steps: int) -> None:
         self._say_reassigned(step)

@@ -1,6 +1,7 @@
 """Tensors that require gradients: fits ignore the gradients, and leave the tensors unchanged."""
 
 import copy
+import inspect
 from typing import Any
 
 import numpy as np
@@ -26,7 +27,7 @@ def points(library: Library) -> Any:
 def arrays_of(model: Any) -> dict[str, Any]:
     return {
         name: value
-        for name, value in vars(model).items()
+        for name, value in inspect.getmembers(model)
         if hasattr(value, "requires_grad") and name not in model.get_params()
     }
 

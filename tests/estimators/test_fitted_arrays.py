@@ -1,6 +1,7 @@
 """Results become arrays of the rows' library when they are read; users see no difference."""
 
 import copy
+import inspect
 import io
 import pickle
 import threading
@@ -18,7 +19,6 @@ from sklearn.utils.validation import check_is_fitted
 from conftest import Library
 from kmeans_xp import BisectingKMeans, KMeans, MiniBatchKMeans, config_context, k_means
 from kmeans_xp.devices import library_of
-from kmeans_xp.estimators.fitted_arrays import held_attributes
 from tests.assertions import PRECISIONS, assert_at_home
 from tests.datasets import cloud
 
@@ -50,7 +50,7 @@ def X(library: Library) -> Any:
 
 def unread(model: Any) -> set[str]:
     """Return which arrays nobody has read."""
-    return {name for name in NAMES if type(held_attributes(model)[name]).__name__ == "_Unread"}
+    return {name for name in NAMES if name not in vars(model)}
 
 
 def assert_same_bits(one: Any, other: Any) -> None:
@@ -111,12 +111,6 @@ def copy_of_vars(model: Any, path: Path) -> Any:
     return made
 
 
-def set_as_state(model: Any, path: Path) -> Any:
-    made = type(model)()
-    made.__dict__ = dict(vars(model))
-    return made
-
-
 def skops_copy(model: Any, path: Path) -> Any:
     skops_io = pytest.importorskip("skops.io")
     data = skops_io.dumps(model)
@@ -125,7 +119,6 @@ def skops_copy(model: Any, path: Path) -> Any:
 
 COPIES: dict[str, Callable[[Any, Path], Any]] = {
     "vars": copy_of_vars,
-    "__dict__": set_as_state,
     "pickle": lambda model, path: pickle.loads(pickle.dumps(model)),
     "joblib": joblib_copy,
     "skops": skops_copy,
@@ -144,20 +137,60 @@ def test_copies_of_a_model_that_nobody_has_read_hold_arrays(
     model = make(4, random_state=0).fit(X)
     made = COPIES[way](model, tmp_path / "model")
     for name in NAMES:
-        array = vars(made)[name]
+        array = getattr(made, name)
         assert type(array) is (np.ndarray if way in ("save", "to_sklearn") else type(X))
         assert_same_bits(array, getattr(model, name))
-    if way in ("vars", "__dict__", "copy"):
+    if way in ("vars", "copy"):
         assert all(getattr(made, name) is getattr(model, name) for name in NAMES)
     assert_as_of_numpy(model, make(4, random_state=0).fit(HOST))
 
 
-def test_vars_are_the_attributes_themselves(X: Any) -> None:
+def test_a_copy_of_the_state_is_of_one_moment(X: Any) -> None:
     model = KMeans(4, random_state=0).fit(X)
-    vars(model)["cluster_centers_"] = "of the user"
-    vars(model)["of_the_user"] = 1
-    assert (model.cluster_centers_, model.of_the_user) == ("of the user", 1)
-    assert {"labels_", "of_the_user"} <= set(dir(model))
+    state = model.__getstate__()
+    assert {"cluster_centers_", "labels_"} <= set(state)
+    model.fit(X[:300, :])
+    assert len(state["labels_"]) == 600
+
+
+def test_they_are_listed(X: Any) -> None:
+    model = KMeans(4, random_state=0)
+    assert set(NAMES).isdisjoint(dir(model))
+    assert set(NAMES) <= set(dir(model.fit(X)))
+    assert all(name in dict(inspect.getmembers(model)) for name in NAMES)
+
+
+class WithItsOwn(KMeans):
+    """Has a property and a class attribute in the place of arrays."""
+
+    cluster_centers_ = None
+
+    @property
+    def labels_(self) -> Any:
+        return self.kept + 0
+
+    @labels_.setter
+    def labels_(self, labels: Any) -> None:
+        self.kept = labels
+
+
+def test_a_subclass_gets_arrays_in_its_own_attributes(X: Any, library: Library) -> None:
+    model = WithItsOwn(4, random_state=0).fit(X)
+    assert_at_home(model.kept, library, "int32", (600,))
+    assert_as_of_numpy(model, KMeans(4, random_state=0).fit(HOST))
+    assert_at_home(model.fit_predict(X), library, "int32", (600,))
+
+
+def test_what_a_property_raises_is_told() -> None:
+    class Failing(KMeans):
+        @property
+        def of_the_user(self) -> Any:
+            raise AttributeError("not today")
+
+    with pytest.raises(AttributeError, match="not today"):
+        Failing(4).of_the_user  # noqa: B018
+    with pytest.raises(AttributeError, match="'Failing' object has no attribute 'nothing'"):
+        Failing(4).nothing  # noqa: B018
 
 
 @pytest.mark.parametrize("make", ESTIMATORS)
@@ -172,8 +205,10 @@ def test_without_a_fit_there_are_none(make: Any, X: Any) -> None:
                 delattr(model, name)
     check_is_fitted(fitted)
     check_is_fitted(fitted, NAMES)
+    fitted.labels_ = X[:, 0]
     del fitted.labels_
     assert not hasattr(fitted, "labels_")
+    assert "labels_" not in dir(fitted)
     assert hasattr(fitted, "cluster_centers_")
 
 
@@ -271,6 +306,20 @@ def test_tensors_read_in_a_context_can_be_used_outside(X: Any) -> None:
     assert of_inference.cluster_centers_ is centroids
     torch.func.grad(lambda rows: (rows * of_grad.cluster_centers_).sum())(torch.ones(4, 5))
     torch.testing.assert_close(of_grad.cluster_centers_, centroids)
+
+
+@of_torch
+def test_tensors_read_while_torch_traces_have_numbers_outside(X: Any) -> None:
+    import torch
+    from torch._subclasses.fake_tensor import FakeTensorMode
+
+    traced, functional = (KMeans(4, random_state=0).fit(X) for _ in range(2))
+    with FakeTensorMode(allow_non_fake_inputs=True):
+        vars(traced)["read"] = traced.cluster_centers_, traced.labels_
+    torch.func.functionalize(lambda rows: rows + functional.cluster_centers_)(torch.ones(4, 5))
+    host = KMeans(4, random_state=0).fit(HOST)
+    assert_as_of_numpy(traced, host)
+    assert_as_of_numpy(functional, host)
 
 
 @of_jax

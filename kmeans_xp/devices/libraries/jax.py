@@ -68,7 +68,7 @@ class Jax(Library):
     def lasting(self, array: Any, xp: Any, device: Any) -> Any:
         """Return an array of the same dtype, whatever JAX makes and copies at this moment."""
         is_wide = array.dtype.itemsize == 8
-        with self.module.enable_x64(True) if is_wide else nullcontext():
+        with self._enable_x64(True) if is_wide else nullcontext():
             try:
                 return self.shared(array, xp, device)
             except RuntimeError:
@@ -90,6 +90,12 @@ class Jax(Library):
     def lent(self, array: Any, borrower: Library, xp: Any) -> Any:
         """Return an array in the same memory."""
         return np.asarray(array) if borrower.name == "numpy" else borrower.shared(array, xp)
+
+    @functools.cached_property
+    def _enable_x64(self) -> Any:
+        if hasattr(self.module, "enable_x64"):
+            return self.module.enable_x64
+        return importlib.import_module("jax.experimental").enable_x64  # older versions
 
     @functools.cached_property
     def _first_of_host(self) -> Any:

@@ -76,10 +76,10 @@ class Torch(Library):
     def lasting(self, array: Any, xp: Any, device: Any) -> Any:
         """Return a tensor of the same memory that can be used outside of the caller's contexts."""
         made = self.shared(array, xp, device)
-        if not made.is_inference() and _has_memory(made):
+        if type(made) is self.module.Tensor and not made.is_inference() and _has_memory(made):
             return made
-        # In inference_mode, a tensor never takes part in a gradient. In torch.func.grad, from_numpy
-        # returns one that has no memory afterwards.
+        # In inference_mode, a tensor never takes part in a gradient. In torch.func.grad, and in
+        # modes that trace, from_numpy returns one that has no memory afterwards.
         with self.module.inference_mode(False):
             return self.module.from_dlpack(array if array.flags.writeable else array.copy())
 
@@ -156,7 +156,7 @@ def _why_unreadable(array: Any, torch: Any) -> str | None:
 
 def _has_memory(array: Any) -> bool:
     try:
-        array.detach().data_ptr()  # detached: torch.func.grad wraps what any operation returns
+        # Detached: torch.func.grad wraps what any operation returns.
+        return bool(array.detach().data_ptr() != 0 or array.numel() == 0)
     except RuntimeError:
         return False
-    return True
