@@ -293,6 +293,19 @@ def test_bytes_are_kept_where_they_leave_few_candidates(monkeypatch: pytest.Monk
     assert isinstance(certified.packed_if_worth_it(rows, centroids), CodedCentroids)
 
 
+def test_heads_are_not_tried_where_one_candidate_costs_as_much(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    rows, centroids = smooth(5000, 256, 64)
+    least = headed.least_cost(64, 256)
+    tried = []
+    monkeypatch.setattr(certified, "cheapest_axes", lambda *_: tried.append(1) or (None, 0.0))
+    certified.headed_below(rows, centroids, least)
+    assert not tried
+    certified.headed_below(rows, centroids, 1.01 * least)
+    assert tried
+
+
 @pytest.mark.parametrize("wrong", [np.nan, np.inf, 1e30])
 def test_rows_that_give_no_axes_have_no_heads(wrong: float) -> None:
     rows, centroids = smooth(500, 64, 100)

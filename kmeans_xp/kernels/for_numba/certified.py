@@ -69,7 +69,7 @@ from kmeans_xp.kernels.for_numba.emitted.code_vectors import (
     score_row,
 )
 from kmeans_xp.kernels.for_numba.emitted.memory import new_numbers
-from kmeans_xp.kernels.for_numba.headed import cheapest_axes, headed_rows
+from kmeans_xp.kernels.for_numba.headed import cheapest_axes, headed_rows, least_cost
 from kmeans_xp.kernels.for_numba.heads import HeadedCentroids
 from kmeans_xp.kernels.for_numba.tiling import (
     LABEL,
@@ -366,7 +366,7 @@ def packed_if_worth_it(rows: Dense, centroids: Floats) -> Packed | None:
 def headed_below(rows: Dense, centroids: Floats, cost: float) -> HeadedCentroids | None:
     """Return the centroids with heads that should take less than a cost of a row, if there are."""
     unit = unit_of(centroids)
-    if unit is None:
+    if unit is None or least_cost(*centroids.shape) >= cost:
         return None
     some = _sample_of(rows, _AXES_ROWS).centred() / centroids.dtype.type(unit)
     if not np.abs(some).max() < MOST_SCALE:  # nor NaN

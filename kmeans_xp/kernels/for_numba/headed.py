@@ -53,7 +53,7 @@ from kmeans_xp.kernels.for_numba.heads import (
 )
 from kmeans_xp.kernels.for_numba.tiling import Floats
 
-__all__ = ["N_AXES", "cheapest_axes", "headed_rows", "own_cost"]
+__all__ = ["N_AXES", "cheapest_axes", "headed_rows", "least_cost", "own_cost"]
 
 #: lengths of heads that are tried
 N_AXES = (8, 16, 32)
@@ -101,6 +101,12 @@ def own_cost(n_clusters: int, n_features: int, n_axes: int) -> int:
 
 #: for calls from compiled code
 _own_cost = inline(own_cost)
+
+
+def least_cost(n_clusters: int, n_features: int) -> float:
+    """Return what a row costs by the shortest heads if they leave it one candidate."""
+    least: float = own_cost(n_clusters, n_features, N_AXES[0]) + cost_of(1, 2, n_features)
+    return least
 
 
 @inline
