@@ -154,7 +154,7 @@ def test_every_score_is_within_its_bound(kind: str, dtype: str) -> None:
         n_rows, n_clusters, n_axes = len(points), len(given_), axes.n_axes
         scores, heads, numbers, scales = headed_scores(
             *(points, np.zeros(points.shape[1], dtype), headed._Data(*packed[:5])),
-            headed._Centroids(*packed[5:]),
+            headed._Centroids(*packed[5:], packed.numbers, packed.biases),
         )
         is_headed, unit = scales[:n_rows] > 0, packed.unit
         scales = scales[:n_rows][is_headed]

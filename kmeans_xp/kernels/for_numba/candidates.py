@@ -16,6 +16,7 @@ from kmeans_xp.kernels.for_numba.emitted.code_vectors import (
     CODED_ROWS,
     FEW,
     LANES,
+    centre_row,
     chain_scores,
     lanes_above,
     lowest_bit,
@@ -23,7 +24,7 @@ from kmeans_xp.kernels.for_numba.emitted.code_vectors import (
 )
 from kmeans_xp.kernels.for_numba.emitted.memory import new_numbers
 from kmeans_xp.kernels.for_numba.emitted.vectors import pack_chosen, panel_rows
-from kmeans_xp.kernels.for_numba.tiling import copy, pack_tile, scratch_for, tile_of
+from kmeans_xp.kernels.for_numba.tiling import copy, factor_of, pack_tile, scratch_for, tile_of
 
 __all__ = [
     "BLOCKS",
@@ -61,14 +62,12 @@ class Candidates(NamedTuple):
     """Rows of a tile, bounds of their scores, and the centroids that these leave.
 
     Bounds of a row are in units of ``scales[row]`` times the square of all numbers' unit; a scale
-    of 0 marks a row without bounds. A row's scores are greater than what these bound by one number,
-    at most its number of ``offsets``.
+    of 0 marks a row without bounds. ``lengths`` are those of whole rows, in units.
     """
 
     centred: Any
     scales: Any
     lengths: Any
-    offsets: Any
     least: Any
     scores: Any
     tops: Any
@@ -86,7 +85,6 @@ def room_for_candidates(points, n_features):
     """Return room for the rows of a tile and their candidates."""
     return Candidates(
         new_numbers(TILE * coded_width(n_features), points),
-        np.zeros(TILE),
         np.zeros(TILE),
         np.zeros(TILE),
         new_numbers(TILE, np.float32),
@@ -166,29 +164,30 @@ def _first_of_best(scores, clusters, n_scores):
 
 
 @inline
-def error_of_score(length, cluster, data, biases, lengths):
+def error_of_score(length, reach, data):
     """Return how far a score, summed in any order, may be from the dense kernel's.
 
-    ``length`` is the row's, in units, and ``lengths`` are the centroids'.
+    ``length`` is the row's, in units. ``reach`` is the length of all that is multiplied by the row.
     """
     unit = data.unit
-    reach = length * unit * lengths[cluster] * unit + abs(np.float64(biases[cluster]))
-    return data.eps * reach + LEAST * unit * unit
+    return (data.eps * (length + 0.5 * reach) * reach + LEAST) * unit * unit
 
 
 @inline
 def label_candidates(
-    first, n_rows, row, n_features, data, centroids, room, labels, counts, doubtful
+    points, first, n_rows, factors, row, origin, data, centroids, room, labels, counts, doubtful
 ):
     """Label rows by their candidates, and write which ones are left in doubt; return their number.
 
     ``room`` has the candidates of the rows from ``first`` on, and ``labels`` their labels from
     ``row`` on.
     """
-    unit, n_doubtful, width = data.unit, 0, coded_width(n_features)
-    numbers, biases, lengths = centroids.numbers, centroids.biases, centroids.lengths
+    unit, n_doubtful, n_features = data.unit, 0, points.shape[1]
+    width = coded_width(n_features)
+    near_numbers, near_biases = centroids.near_numbers, centroids.near_biases
+    numbers, biases, reaches = centroids.numbers, centroids.biases, centroids.reaches
     centred, all_least, found, uppers = room.centred, room.least, room.found, room.uppers
-    n_found, scales, row_lengths, offsets = room.n_found, room.scales, room.lengths, room.offsets
+    n_found, scales, row_lengths = room.n_found, room.scales, room.lengths
     values, rivals, few, chains = room.values, room.rivals, room.few, room.chains
     n_candidates = n_measured = n_chained = 0
     for place in range(n_rows):
@@ -203,25 +202,27 @@ def label_candidates(
         if number == 1:
             labels[row + place] = found[start]
             continue
-        # These equal the dense kernel's scores up to rounding: at first any order of sums is good.
+        # These equal the dense kernel's scores up to rounding and one number for all of a row's: at
+        # first any order of sums is good.
         in_row_units = 1.0 / (scales[place] * unit * unit)
-        length, offset, least, n_rivals = row_lengths[place], offsets[place], -np.inf, 0
+        length, least, n_rivals = row_lengths[place], -np.inf, 0
         candidate, n_few = start, 1  # the likeliest alone: it rules most others out
         while candidate < start + number:
             n_next = n_rivals
             while candidate < start + number and n_next < n_rivals + n_few:
-                if uppers[candidate] >= (least - offset) * in_row_units:
+                if uppers[candidate] >= least * in_row_units:
                     rivals[n_next] = found[candidate]
                     n_next += 1
                 candidate += 1
             if n_next > n_rivals:
+                n_new = n_next - n_rivals
                 score_few(
-                    *(centred, at, n_features, numbers, rivals, n_rivals, n_next - n_rivals, few),
+                    *(centred, at, n_features, near_numbers, rivals, n_rivals, n_new, few),
                 )
             for rival in range(n_rivals, n_next):
                 cluster = rivals[rival]
-                score = np.float64(biases[cluster]) + np.float64(few[rival - n_rivals])
-                error = error_of_score(length, cluster, data, biases, lengths)
+                score = np.float64(near_biases[cluster]) + np.float64(few[rival - n_rivals])
+                error = error_of_score(length, reaches[cluster], data)
                 least = max(least, score - error)
                 values[rival] = score + error
             n_rivals, n_few = n_next, FEW
@@ -235,6 +236,9 @@ def label_candidates(
             labels[row + place] = rivals[0]
             continue
         n_chained += n_left
+        # Chains are of whole rows: what was scored may be less a shift.
+        factor = factor_of(factors, row + place)
+        centre_row(points, first + place, factor, origin, n_features, centred, at)
         chain_scores(centred, at, n_features, numbers, biases, rivals, 0, n_left, chains)
         labels[row + place] = _first_of_best(chains, rivals, n_left)
     counts[_CANDIDATES] += n_candidates

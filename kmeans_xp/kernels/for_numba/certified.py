@@ -33,7 +33,6 @@ from kmeans_xp.kernels.for_numba.candidates import (
 )
 from kmeans_xp.kernels.for_numba.codes import (
     CODED,
-    LEAST,
     LOST,
     MOST_SCALE,
     N_NUMBERS,
@@ -63,10 +62,8 @@ from kmeans_xp.kernels.for_numba.emitted.code_vectors import (
     HAS_PRODUCTS,
     LANES,
     PRODUCTS_A_MULTIPLY_ADD,
-    centre_row,
     greatest_lane,
     score_codes,
-    score_row,
 )
 from kmeans_xp.kernels.for_numba.emitted.memory import new_numbers
 from kmeans_xp.kernels.for_numba.headed import cheapest_axes, headed_rows, least_cost
@@ -76,7 +73,6 @@ from kmeans_xp.kernels.for_numba.tiling import (
     Dense,
     Floats,
     Labels,
-    factor_of,
     filler_of,
     in_parts,
     n_tasks_for,
@@ -113,12 +109,14 @@ class _Centroids(NamedTuple):
     numbers: Any
     groups: Any
     biases: Any
+    near_numbers: Any
+    near_biases: Any
     codes: Any
     scales: Any
     coded_biases: Any
     bounds: Any
     block_bounds: Any
-    lengths: Any
+    reaches: Any
     shift: Any
 
 
@@ -165,20 +163,19 @@ def _score_tile(points, first_row, n_rows, factors, row, origin, data, centroids
     codes, starts, bounds, lows = room.codes, room.starts, room.bounds, room.lows
     scores, tops, least = candidates.scores, candidates.tops, candidates.least
     n_found, row_scales, lengths = candidates.n_found, candidates.scales, candidates.lengths
-    offsets, shift, unit, eps = candidates.offsets, centroids.shift, data.unit, data.eps
-    centred, shift_length = candidates.centred, data.shift_length
+    centred, shift = candidates.centred, centroids.shift
     about = shift if shift.shape[0] > 0 else origin
     blocks, scales, biases = centroids.codes, centroids.scales, centroids.coded_biases
     block_bounds = centroids.block_bounds
     code_tile(
-        *(points, first_row, n_rows, factors, row, about, unit, centred),
+        *(points, first_row, n_rows, factors, row, about, data.unit, centred),
         *(codes, starts, row_scales, bounds, room.sums),
     )
     for number in range(n_rows):
         n_found[number] = 0
         at = number * N_NUMBERS
         length = (bounds[at + LOST] + bounds[at + CODED]) * row_scales[number]
-        lengths[number] = length + shift_length
+        lengths[number] = length + data.shift_length
     for number in range(len(lows)):
         lows[number] = -np.inf
     for first in range(0, n_all, BLOCKS):
@@ -207,19 +204,6 @@ def _score_tile(points, first_row, n_rows, factors, row, origin, data, centroids
         for number in range(n_rows):
             least[number] = greatest_lane(lows, number * LANES)
         _collect(n_rows, first, n_blocks, centroids.bounds, bounds, candidates)
-    if shift.shape[0] > 0:
-        half_square = 0.5 * np.float64(score_row(shift, 0, n_features, shift, 0))
-        for number in range(n_rows):
-            if n_found[number] > 1:
-                factor = factor_of(factors, row + number)
-                centre_row(
-                    *(points, first_row + number, factor, origin, n_features),
-                    *(centred, number * width),
-                )
-                # What a score is greater by than that of the same row and centroid less the shift.
-                product = score_row(centred, number * width, n_features, shift, 0)
-                error = eps * (lengths[number] + shift_length) * shift_length + LEAST
-                offsets[number] = np.float64(product) - half_square + error * unit * unit
 
 
 @inline
@@ -229,7 +213,7 @@ def _label_coded(
     """Label rows, and write which ones are left in doubt; return their number."""
     _score_tile(points, first, n_rows, factors, row, origin, data, centroids, room)
     return label_candidates(
-        *(first, n_rows, row, points.shape[1], data, centroids),
+        *(points, first, n_rows, factors, row, origin, data, centroids),
         *(room.candidates, labels, counts, doubtful),
     )
 
@@ -239,8 +223,8 @@ _label_tiles = label_tiles_by(_label_coded)
 
 @compiled(
     *(ROWS, COUNT, COUNT, COUNT, COUNT, NUMBERS, NUMBERS, COLUMN, NUMBER, NUMBER, NUMBER, COUNT),
-    *(NUMBERS, NUMBERS, NUMBERS, COLUMNS, NUMBERS_32, NUMBERS_32, NUMBERS_32, NUMBERS_32),
-    *(NUMBERS_32, NUMBERS, LABEL_RESULTS, TOTALS, INDICES),
+    *(NUMBERS, NUMBERS, NUMBERS, NUMBERS, NUMBERS, COLUMNS, NUMBERS_32, NUMBERS_32),
+    *(NUMBERS_32, NUMBERS_32, NUMBERS_32, NUMBERS, LABEL_RESULTS, TOTALS, INDICES),
 )
 def _certified_rows(
     points,
@@ -258,20 +242,22 @@ def _certified_rows(
     numbers,
     groups,
     biases,
+    near_numbers,
+    near_biases,
     codes,
     scales,
     coded_biases,
     bounds,
     block_bounds,
-    lengths,
+    reaches,
     shift,
     labels,
     totals,
     counts,
 ):
     centroids = _Centroids(
-        *(numbers, groups, biases, codes, scales, coded_biases, bounds, block_bounds),
-        *(lengths, shift),
+        *(numbers, groups, biases, near_numbers, near_biases, codes, scales, coded_biases),
+        *(bounds, block_bounds, reaches, shift),
     )
     _label_tiles(
         n_clusters * points.shape[1] // PRODUCTS_A_MULTIPLY_ADD,

@@ -15,6 +15,7 @@ from kmeans_xp.kernels.for_numba.compiled import (
     LABEL_RESULTS,
     NUMBER,
     NUMBERS,
+    RESULTS,
     RESULTS_32,
     ROWS,
     compiled,
@@ -152,7 +153,7 @@ def _made_unsigned(word):
 
 @compiled(
     *(ROWS, NUMBERS, NUMBER, COUNT, NUMBER, NUMBER, NUMBER),
-    *(LABEL_RESULTS, RESULTS_32, RESULTS_32, RESULTS_32, RESULTS_32),
+    *(RESULTS, RESULTS, LABEL_RESULTS, RESULTS_32, RESULTS_32, RESULTS_32, RESULTS_32),
 )
 def _code_centroids(
     centroids,
@@ -162,22 +163,25 @@ def _code_centroids(
     unit,
     eps,
     dense_eps,
+    near_numbers,
+    near_biases,
     blocks,
     scales,
     biases,
     numbers,
-    lengths,
+    reaches,
 ):
     """Write the codes of centroids in blocks, four in one number, and their coding errors.
 
-    ``dense_eps`` is what ``eps`` does not have of the dense kernel's rounding.
+    ``dense_eps`` is what ``eps`` does not have of the dense kernel's rounding. Centroids less the
+    shift are written to ``near_numbers`` unless it is empty.
     """
     n_clusters, n_features = centroids.shape
     width = coded_width(n_features)
     centred = new_numbers(width, centroids)
     codes, sums = np.zeros(width, np.int8), np.zeros(3, centroids.dtype)
     words, dtype, tiny = codes.view(np.int32), centroids.dtype.type, lost_squares(centred)
-    most_code = np.float64(MOST_CODE)
+    most_code, is_shifted = np.float64(MOST_CODE), near_numbers.shape[0] > 0
     for cluster in range(len(scales)):
         scale = lost = length = sq_norm = sq_centred = 0.0
         bias = -np.inf  # the padding of the last block can never be the best
@@ -195,6 +199,10 @@ def _code_centroids(
                 number, left = centroids[cluster, feature], centred[feature]
                 sq_norm += np.float64(number) * np.float64(number)
                 sq_centred += np.float64(left) * np.float64(left)
+                if is_shifted:
+                    near_numbers[cluster * n_features + feature] = left
+            if is_shifted:
+                near_biases[cluster] = -0.5 * sq_centred
             bias = -0.5 * sq_centred / (unit * unit)
         at = cluster // CODED_BLOCK * n_quads * CODED_BLOCK + cluster % CODED_BLOCK
         for quad in range(n_quads):
@@ -208,7 +216,8 @@ def _code_centroids(
         numbers[first + BIAS] = fixed * UP if cluster < n_clusters else 0.0
         numbers[first + LENGTH] = (length * (1.0 + eps) + dense) * UP
         numbers[first + CODE_LOST] = (lost + eps * (length + lost) + dense) * UP
-        lengths[cluster] = whole * UP
+        # A score less the shift is rounded, as is the dense kernel's.
+        reaches[cluster] = (whole + (lost + length) * is_shifted) * UP
 
 
 def unit_of(centroids: Floats) -> float | None:
@@ -231,12 +240,14 @@ class CodedCentroids(NamedTuple):
     numbers: Floats
     groups: Floats
     biases: Floats
+    near_numbers: Floats
+    near_biases: Floats
     codes: NDArray[np.int32]
     scales: Floats
     coded_biases: Floats
     bounds: Floats
     block_bounds: Floats
-    lengths: Floats
+    reaches: Floats
     shift: Floats
 
     @classmethod
@@ -261,16 +272,20 @@ class CodedCentroids(NamedTuple):
         n_quads = -(-n_features // 4)
         codes = np.empty(n_padded * n_quads, np.int32)
         scales, biases = np.empty(n_padded, np.float32), np.empty(n_padded, np.float32)
-        bounds, lengths = np.empty(n_padded * N_NUMBERS, np.float32), np.empty_like(scales)
+        bounds, reaches = np.empty(n_padded * N_NUMBERS, np.float32), np.empty_like(scales)
+        near_numbers = np.empty(centroids.size * is_shifted, centroids.dtype)
+        near_biases = np.empty(n_clusters * is_shifted, centroids.dtype)
         _code_centroids[centroids.dtype](
             *(centroids, shift, shift_length, n_quads, unit, coded_eps, eps * is_shifted),
-            *(codes, scales, biases, bounds, lengths),
+            *(near_numbers, near_biases, codes, scales, biases, bounds, reaches),
         )
         block_bounds = bounds.reshape(-1, CODED_BLOCK, N_NUMBERS).max(axis=1).reshape(-1)
+        numbers = centroids.reshape(-1)
+        if not is_shifted:
+            near_numbers, near_biases = numbers, groups.biases
         return cls(
-            *(unit, eps, shift_length, n_clusters),
-            *(centroids.reshape(-1), groups.numbers, groups.biases),
-            *(codes, scales, biases, bounds, block_bounds, lengths),
+            *(unit, eps, shift_length, n_clusters, numbers, groups.numbers, groups.biases),
+            *(near_numbers, near_biases, codes, scales, biases, bounds, block_bounds, reaches),
             shift if is_shifted else nothing(centroids.dtype),
         )
 

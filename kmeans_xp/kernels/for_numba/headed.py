@@ -73,7 +73,9 @@ class _Centroids(NamedTuple):
     biases: Any
     heads: Any
     head_numbers: Any
-    lengths: Any
+    reaches: Any
+    near_numbers: Any
+    near_biases: Any
 
 
 class _Data(NamedTuple):
@@ -140,7 +142,7 @@ def _measure_likeliest(n_rows, first_block, n_blocks, n_features, data, centroid
     n_measured = 0
     centred, scores, tops, least = room.centred, room.scores, room.tops, room.least
     scales, row_lengths, width = room.scales, room.lengths, coded_width(n_features)
-    numbers, biases, lengths = centroids.numbers, centroids.biases, centroids.lengths
+    numbers, biases, reaches = centroids.numbers, centroids.biases, centroids.reaches
     for row in range(n_rows):
         if scales[row] == 0.0:
             continue
@@ -153,7 +155,7 @@ def _measure_likeliest(n_rows, first_block, n_blocks, n_features, data, centroid
             cluster = first_block * CODED_BLOCK + column
             product = score_row(centred, row * width, n_features, numbers, cluster * n_features)
             score = np.float64(biases[cluster]) + np.float64(product)
-            error = error_of_score(row_lengths[row], cluster, data, biases, lengths)
+            error = error_of_score(row_lengths[row], reaches[cluster], data)
             low = (score - error) / (scales[row] * data.unit * data.unit)
             least[row] = max(least[row], np.float32(low - abs(low) * _DOWN))
             n_measured += 1
@@ -207,7 +209,7 @@ def _label_headed(
         points, first, n_rows, factors, row, origin, data, centroids, room
     )
     return label_candidates(
-        *(first, n_rows, row, points.shape[1], data, centroids),
+        *(points, first, n_rows, factors, row, origin, data, centroids),
         *(room.candidates, labels, counts, doubtful),
     )
 
@@ -267,7 +269,10 @@ def headed_rows(
         _own_cost(n_clusters, n_features, n_axes),
         *(points, start, stop, tile, filler, factors, origin, weights),
         _Data(unit, eps, n_clusters, n_axes, slack),
-        _Centroids(columns, axes, numbers, groups, biases, heads, head_numbers, lengths),
+        _Centroids(
+            *(columns, axes, numbers, groups, biases, heads, head_numbers, lengths),
+            *(numbers, biases),
+        ),
         head_room(points, n_features, n_axes, n_columns),
         *(labels, totals, counts),
     )
