@@ -34,7 +34,7 @@ from kmeans_xp.kernels.for_numba.emitted.code_vectors import CENTRE, HAS_PRODUCT
 if not HAS_PRODUCTS:
     pytest.skip("the processor multiplies no bytes", allow_module_level=True)
 
-from kmeans_xp.kernels.for_numba import coded_seeding, skipped_seeding
+from kmeans_xp.kernels.for_numba import coded_seeding, codes, skipped_seeding
 
 
 @contextmanager
@@ -121,7 +121,7 @@ def test_all_has_the_bits_of_plain_passes(
     points = kind(n_points, n_features, rng).astype(dtype)
     rows = placed(points, weighted, metric, rng)
     closest = np.full(n_points, np.inf, dtype)
-    coded = coded_seeding.CodedRows.of(rows)
+    coded = coded_seeding.CodedRows.of(rows, rows.take(np.arange(12)).points)
     assert coded is not None
     for _ in range(40):
         candidates = rows.take(rng.choice(n_points, n_candidates)).points
@@ -143,6 +143,25 @@ def test_few_rows_are_measured(kind: Callable[..., Rows], monkeypatch: pytest.Mo
     assert np.mean(parts[-40:]) < (0.1 if CENTRE == 128 else 0.2)
 
 
+def test_directions_on_one_side_are_coded_less_a_shift(monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(0)
+    rows = placed(rng.random((3000, 96)), False, "cosine", rng)
+    some = rows.take(np.arange(40)).points
+
+    def measured_part() -> float:
+        coded = coded_seeding.CodedRows.of(rows, some)
+        assert coded is not None
+        coded.potentials(some)
+        for chosen in some:
+            coded.take_in(chosen[None])
+        coded.potentials(rows.take(np.arange(40, 48)).points)
+        return coded.measured_part
+
+    shifted = measured_part()
+    monkeypatch.setattr(codes, "_SHIFTED", 2.0)
+    assert shifted < 0.8 * measured_part()
+
+
 def test_plain_passes_go_on_where_bytes_rule_out_little(monkeypatch: pytest.MonkeyPatch) -> None:
     points = np.random.default_rng(0).normal(size=(9000, 96)).astype(np.float32)
     points[:, 0] = 1e3 * np.sign(points[:, 0])  # all other numbers are coded as zero
@@ -153,7 +172,7 @@ def test_plain_passes_go_on_where_bytes_rule_out_little(monkeypatch: pytest.Monk
 def test_rows_whose_squares_float32_cannot_hold_are_not_coded() -> None:
     points = np.random.default_rng(0).normal(size=(50, 80))
     for scale in (1e-12, 1e16, 0.0):
-        assert coded_seeding.CodedRows.of(DenseRows(points * scale)) is None
+        assert coded_seeding.CodedRows.of(DenseRows(points * scale), points) is None
 
 
 def test_rows_are_those_of_any_number_of_threads() -> None:

@@ -33,6 +33,7 @@ if not HAS_PRODUCTS:
     pytest.skip("this processor multiplies no bytes", allow_module_level=True)
 
 from kmeans_xp.kernels.for_numba import assignment, candidates, certified, codes  # noqa: E402
+from kmeans_xp.kernels.for_numba.tiling import is_from_zero  # noqa: E402
 
 Host = NDArray[Any]
 
@@ -247,7 +248,7 @@ def test_rows_on_one_side_of_a_sphere_are_coded_less_a_shift(
     assert plain is not None
     assert plain.n_candidates > 2 * shifted.n_candidates or plain.n_dense > 0
     for rows_about_a_mean in (given.seen_from(about), given.seen_from(centroids[0])):
-        assert not certified._is_from_zero(rows_about_a_mean)
+        assert not is_from_zero(rows_about_a_mean)
 
 
 @pytest.mark.parametrize("n_clusters", [300, 2_000])

@@ -75,6 +75,7 @@ from kmeans_xp.kernels.for_numba.tiling import (
     Labels,
     filler_of,
     in_parts,
+    is_from_zero,
     n_tasks_for,
     numbers_on_a_line,
     origin_of,
@@ -286,12 +287,8 @@ def certified_labels(rows: Dense, centroids: Floats) -> tuple[Labels, Counts] | 
 
     None if the centroids cannot be coded.
     """
-    coded = CodedCentroids.of(centroids, from_zero=_is_from_zero(rows))
+    coded = CodedCentroids.of(centroids, from_zero=is_from_zero(rows))
     return None if coded is None else labelled(rows, coded)
-
-
-def _is_from_zero(rows: Dense) -> bool:
-    return rows.origin is None or not rows.origin.any()
 
 
 #: centroids packed for one way to rule out most of them
@@ -334,7 +331,7 @@ def packed_if_worth_it(rows: Dense, centroids: Floats) -> Packed | None:
     n_clusters, n_features = centroids.shape
     if not has_long_scores(rows, n_clusters):
         return None
-    coded = CodedCentroids.of(centroids, from_zero=_is_from_zero(rows))
+    coded = CodedCentroids.of(centroids, from_zero=is_from_zero(rows))
     if coded is None:
         return None
     # A task of few rows ends before it could adapt.

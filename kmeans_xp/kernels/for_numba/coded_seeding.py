@@ -16,6 +16,7 @@ from kmeans_xp.kernels.for_numba.codes import (
     length_of,
     lost_squares,
     scale_of,
+    shift_of,
 )
 from kmeans_xp.kernels.for_numba.compiled import (
     COLUMN,
@@ -51,6 +52,7 @@ from kmeans_xp.kernels.for_numba.tiling import (
     factor_of,
     filler_of,
     in_parts,
+    is_from_zero,
     n_tasks_for,
     origin_of,
     scratch_for,
@@ -183,9 +185,10 @@ class _Codes(NamedTuple):
     numbers: Floats
 
 
-def _coded(rows: Dense, unit: float, most_code: float) -> _Codes:
+def _coded(rows: Dense, about: Floats, unit: float, most_code: float) -> _Codes:
+    """Code rows as seen from ``about``."""
     n_points, n_features = rows.points.shape
-    dtype, fill, origin = rows.points.dtype, filler_of(rows), origin_of(rows)
+    dtype, fill = rows.points.dtype, filler_of(rows)
     coded = _Codes(
         np.zeros(n_points * coded_width.py_func(n_features), np.int8),
         np.empty(n_points, np.int32),
@@ -193,7 +196,7 @@ def _coded(rows: Dense, unit: float, most_code: float) -> _Codes:
     )
 
     def code(start: int, stop: int) -> None:
-        _code_rows[dtype](rows.points, start, stop, *fill, origin, unit, most_code, *coded)
+        _code_rows[dtype](rows.points, start, stop, *fill, about, unit, most_code, *coded)
 
     in_parts(code, n_points, n_tasks_for(n_points, float(n_features)), dtype)
     return coded
@@ -206,13 +209,15 @@ class CodedRows:
     ----------
     rows : DenseRows or SphereRows
         Of float32 or float64.
+    shift : array of shape (n_features,)
+        Codes are of rows and candidates less it. It is zero unless the origin is.
     unit : float
-        A power of two, at least the length of every row.
+        A power of two, at least the length of every row less the shift.
     """
 
-    def __init__(self, rows: Dense, unit: float) -> None:
-        self.rows, self._unit = rows, unit
-        self._codes = _coded(rows, unit, MOST_ROW_CODE)
+    def __init__(self, rows: Dense, shift: Floats, unit: float) -> None:
+        self.rows, self._shift, self._unit = rows, shift, unit
+        self._codes = _coded(rows, origin_of(rows) + shift, unit, MOST_ROW_CODE)
         dtype = rows.points.dtype
         #: squared distance of each row to its centroid; written to
         self.closest: Floats = np.full(rows.n_points, np.inf, dtype)
@@ -224,12 +229,17 @@ class CodedRows:
         self.measured_part = 1.0
 
     @classmethod
-    def of(cls, rows: Dense) -> "CodedRows | None":
-        """Return the coded rows; None if float32 cannot hold their squares."""
+    def of(cls, rows: Dense, some: Floats) -> "CodedRows | None":
+        """Return the coded rows; None if float32 cannot hold their squares.
+
+        ``some`` of the rows, seen from the origin, show whether to code all less a shift.
+        """
         length = _longest(rows)
         if not _LEAST_LENGTH < length < _MOST_LENGTH:
             return None
-        return cls(rows, float(2.0 ** np.ceil(np.log2(length))))
+        shift = shift_of(some) if is_from_zero(rows) else np.zeros_like(some[0])
+        # A row may be as long as twice the longest, less a shift.
+        return cls(rows, shift, float(2.0 ** np.ceil(np.log2(2.0 * length))))
 
     def potentials(self, candidates: Floats) -> NDArray[np.float64]:
         """Return the inertia for each candidate as the next centroid."""
@@ -237,7 +247,7 @@ class CodedRows:
         dtype, n_groups = self.closest.dtype, -(-n_candidates // NEAR)
         padded = np.zeros((n_groups * NEAR, n_features), dtype)
         padded[:n_candidates] = candidates
-        codes, _, numbers = _coded(DenseRows(padded), self._unit, float(MOST_CODE))
+        codes, _, numbers = _coded(DenseRows(padded), self._shift, self._unit, float(MOST_CODE))
         unsigned = (codes.astype(np.int16) + CENTRE).astype(np.uint8).view(np.int8)
         masks = np.empty(n_groups * rows.n_points, np.uint8)
         shared = (*filler_of(rows), origin_of(rows), weights_of(rows), self.closest, self._share)

@@ -47,6 +47,7 @@ __all__ = [
     "length_of",
     "lost_squares",
     "scale_of",
+    "shift_of",
     "unit_of",
 ]
 
@@ -265,7 +266,7 @@ class CodedCentroids(NamedTuple):
         coded_eps = eps + 16 * float(np.finfo(np.float32).eps)
         groups, shift = Groups.of(centroids), np.zeros(n_features, centroids.dtype)
         if from_zero:
-            shift = _shift_of(centroids)
+            shift = shift_of(centroids)
         is_shifted = bool(shift.any())
         shift_length = float(np.sqrt(np.square(shift, dtype=np.float64).sum())) / unit * UP
         n_padded = -(-n_clusters // CODED_BLOCK) * CODED_BLOCK
@@ -290,7 +291,7 @@ class CodedCentroids(NamedTuple):
         )
 
 
-def _shift_of(centroids: Floats) -> Floats:
+def shift_of(centroids: Floats) -> Floats:
     """Return the mean of centroids where that is much of their length, and zeros elsewhere.
 
     Codes of what is left then lose less. Rows on a sphere are measured from its centre, and may lie

@@ -146,9 +146,9 @@ class _ByCodes:
         self._coded: CodedRows | None = None
 
     def begun(
-        self, closest: Floats, _candidates: Floats, _centroids: Floats, _n_left: int
+        self, closest: Floats, _candidates: Floats, centroids: Floats, _n_left: int
     ) -> "CodedRows | None":
-        self._coded = self._coded or CodedRows.of(self.rows)
+        self._coded = self._coded or CodedRows.of(self.rows, centroids)
         if self._coded is not None:
             self._coded.closest = closest
         return self._coded

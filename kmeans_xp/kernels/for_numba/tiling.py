@@ -62,6 +62,7 @@ __all__ = [
     "in_parts",
     "int32_labels",
     "is_dense",
+    "is_from_zero",
     "measure_factors",
     "measured_factors",
     "n_tasks_for",
@@ -185,6 +186,11 @@ def origin_of(rows: Dense) -> Floats:
     if rows.origin is None:
         return np.zeros(rows.n_features, rows.points.dtype)
     return np.ascontiguousarray(rows.origin)
+
+
+def is_from_zero(rows: Dense) -> bool:
+    """Return whether rows are measured from zero."""
+    return rows.origin is None or not rows.origin.any()
 
 
 def weights_of(rows: Dense) -> Floats:
