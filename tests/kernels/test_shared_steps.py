@@ -7,7 +7,14 @@ import pytest
 from numpy.testing import assert_array_equal
 
 from kmeans_xp import config_context
-from kmeans_xp.kernels import DenseRows, lloyd_steps, means_on_sphere, update_centroids
+from kmeans_xp.kernels import (
+    DenseRows,
+    SphereRows,
+    lloyd_steps,
+    means_on_sphere,
+    sphere_factors,
+    update_centroids,
+)
 
 pytest.importorskip("numba", reason="about what it compiles")
 
@@ -29,21 +36,43 @@ def rows_of(dtype: Any, *, is_weighted: bool = False, order: Any = "C") -> Dense
     return DenseRows(points, weights, points.mean(axis=0))
 
 
+def scaled_as_read(rows: DenseRows) -> SphereRows:
+    """Return the rows with the factor of each."""
+    return SphereRows(rows.points, rows.weights, factors=sphere_factors(rows, xp=np))
+
+
+def scaled_with_care(rows: DenseRows) -> SphereRows:
+    """Return the rows with one of zeros, which has no factor."""
+    points = rows.points.copy(order="K")
+    points[1000] = 0.0
+    return SphereRows(points, rows.weights)
+
+
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("is_weighted", [False, True])
 @pytest.mark.parametrize("order", ["C", "F"])
 @pytest.mark.parametrize("n_tasks", [2, 3, 5, 7, 16])
-@pytest.mark.parametrize("updated", [update_centroids, means_on_sphere], ids=lambda u: u.__name__)
+@pytest.mark.parametrize(
+    ("updated", "kind"),
+    [
+        (update_centroids, lambda rows: rows),
+        (means_on_sphere, lambda rows: rows),
+        (means_on_sphere, scaled_as_read),
+        (means_on_sphere, scaled_with_care),
+    ],
+    ids=["means", "directions", "scaled_as_read", "scaled_with_care"],
+)
 def test_steps_have_the_bits_of_single_ones(
     updated: Any,
+    kind: Any,
     n_tasks: int,
     order: Any,
     is_weighted: bool,
     dtype: Any,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    rows = rows_of(dtype, is_weighted=is_weighted, order=order)
-    centroids = rows.points[:7].copy()
+    rows = kind(rows_of(dtype, is_weighted=is_weighted, order=order))
+    centroids = rows.take(np.arange(7)).points
     for module in (assignment, stepping, shared_steps):
         monkeypatch.setattr(module, "n_step_tasks", lambda *_: n_tasks)
     for n_threads in (2, 3):

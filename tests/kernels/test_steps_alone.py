@@ -19,15 +19,26 @@ from kmeans_xp.kernels import (
 pytest.importorskip("numba", reason="about what it compiles")
 
 from kmeans_xp.kernels.for_numba import assignment, stepping
+from tests.kernels.test_shared_steps import scaled_as_read, scaled_with_care
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("is_weighted", [False, True])
 @pytest.mark.parametrize("order", ["C", "F"])  # only the first is packed once for all steps
 @pytest.mark.parametrize("n_tasks", [1, 2, 3, 5, 6, 7, 8, 16])
-@pytest.mark.parametrize("updated", [update_centroids, means_on_sphere], ids=lambda u: u.__name__)
+@pytest.mark.parametrize(
+    ("updated", "kind"),
+    [
+        (update_centroids, lambda rows: rows),
+        (means_on_sphere, lambda rows: rows),
+        (means_on_sphere, scaled_as_read),
+        (means_on_sphere, scaled_with_care),
+    ],
+    ids=["means", "directions", "scaled_as_read", "scaled_with_care"],
+)
 def test_steps_have_the_bits_of_single_ones(
     updated: Any,
+    kind: Any,
     n_tasks: int,
     order: Any,
     is_weighted: bool,
@@ -37,7 +48,8 @@ def test_steps_have_the_bits_of_single_ones(
     rng = np.random.default_rng(n_tasks)
     points = rng.normal(size=(2000, 5)).astype(dtype, order=order)
     weights = rng.random(2000).astype(dtype) if is_weighted else None
-    rows, centroids = DenseRows(points, weights, points.mean(axis=0)), points[:7].copy()
+    rows = kind(DenseRows(points, weights, points.mean(axis=0)))
+    centroids = rows.take(np.arange(7)).points
     for module in (assignment, stepping):
         monkeypatch.setattr(module, "n_step_tasks", lambda *_: n_tasks)
     calls: list[int] = []

@@ -149,14 +149,14 @@ def take_steps(
 
     The signals of each step are written to ``kept``, if it has room for them.
     """
-    steps, signals = room.steps, room.signals
+    steps, signals, none = room.steps, room.signals, new_numbers(0, origin)
     # From a literal 0, numba would compile `follow` for it too.
     n_done, is_left, is_done, explained = np.int64(0), False, False, -np.inf
     while n_done < max_iter and not is_done and not is_left:
         n_more = smaller(len(signals), max_iter - n_done)
         n_taken = _run_steps(
-            *(points, len(points), tile, pairs, filler, origin, weights, as_rows(centroids), tol),
-            on_sphere,
+            *(points, len(points), tile, pairs, filler, none, origin, weights, as_rows(centroids)),
+            *(tol, on_sphere),
             *(room.groups, room.biases, room.slots, room.sums, room.mass, steps),
             matrix_in(signals, 0, n_more, signals.shape[1]),
         )

@@ -42,6 +42,7 @@ from kmeans_xp.kernels.for_numba.emitted.memory import matrix_in, new_numbers, n
 from kmeans_xp.kernels.for_numba.emitted.vectors import as_rows, total_width
 from kmeans_xp.kernels.for_numba.emitted.watching import look_at, publish, take_next
 from kmeans_xp.kernels.for_numba.tiling import (
+    Dense,
     Floats,
     filler_of,
     origin_of,
@@ -52,7 +53,6 @@ from kmeans_xp.kernels.for_numba.tiling import (
 )
 from kmeans_xp.kernels.for_numba.two_clusters import pairs_for
 from kmeans_xp.kernels.for_numba.updating import end_step
-from kmeans_xp.kernels.rows import DenseRows
 from kmeans_xp.kernels.threads import in_threads, n_threads_here, wait_awake
 
 __all__ = [
@@ -151,8 +151,8 @@ def end_shared_step(
 
 
 @compiled(
-    *(ROWS, COUNT, COUNT, COUNT, COUNT, NUMBERS, COLUMN, ROWS, NUMBER, FLAG, RESULTS, RESULTS),
-    *(STACKED_TOTALS, STACKED_TOTALS, TOTALS, STACK, TOTALS, INDICES, COUNT),
+    *(ROWS, COUNT, COUNT, COUNT, COUNT, NUMBERS, NUMBERS, COLUMN, ROWS, NUMBER, FLAG),
+    *(RESULTS, RESULTS, STACKED_TOTALS, STACKED_TOTALS, TOTALS, STACK, TOTALS, INDICES, COUNT),
     returns=types.int64,
 )
 def share_steps(
@@ -161,6 +161,7 @@ def share_steps(
     tile,
     pairs,
     filler,
+    factors,
     origin,
     weights,
     start,
@@ -182,7 +183,7 @@ def share_steps(
     ``groups`` and ``biases`` are those of ``start``, and each part has one of the ``slots``.
     """
     n_points, n_parts, n_clusters = len(points), len(slots), len(start)
-    none, no_labels = new_numbers(0, origin), new_numbers(0, np.int32)
+    no_labels = new_numbers(0, np.int32)
     while True:
         held, may_begin = take_part(shared, n_parts, len(signals), held)
         if not may_begin:
@@ -194,8 +195,8 @@ def share_steps(
                 found[cluster, column] = 0.0
         row = part * n_rows
         _label_rows(
-            *(points, row, min(row + n_rows, n_points), tile, pairs, filler, none, origin, weights),
-            *(groups, biases, n_clusters, no_labels, found),
+            *(points, row, min(row + n_rows, n_points), tile, pairs, filler, factors, origin),
+            *(weights, groups, biases, n_clusters, no_labels, found),
         )
         if completes_step(shared, number, n_parts):
             merge(slots, n_parts, np.int64(1))
@@ -205,7 +206,7 @@ def share_steps(
             )
 
 
-def may_share_steps(rows: DenseRows, n_clusters: int) -> bool:
+def may_share_steps(rows: Dense, n_clusters: int) -> bool:
     """Return whether several threads take steps together, and Python takes part of their time."""
     cost = rows.n_points * step_cost(n_clusters, rows.n_features)
     return (
@@ -219,7 +220,7 @@ def may_share_steps(rows: DenseRows, n_clusters: int) -> bool:
 
 
 def steps_in_threads(
-    rows: DenseRows, centroids: Floats, tol: float, on_sphere: bool, into: tuple[Any, ...]
+    rows: Dense, centroids: Floats, tol: float, on_sphere: bool, into: tuple[Any, ...]
 ) -> int:
     """Take steps, write their results, and return their number."""
     points, (n_clusters, n_features), dtype = rows.points, centroids.shape, rows.points.dtype
@@ -228,7 +229,7 @@ def steps_in_threads(
     slots = zeros_on_a_line(n_parts * n_clusters * width).reshape(n_parts, n_clusters, width)
     operands = (
         *(points, n_rows, tile_rows(len(points), n_features, dtype)),
-        *(pairs_for(n_clusters, n_features, dtype), filler_of(rows)[0]),
+        *(pairs_for(n_clusters, n_features, dtype), *filler_of(rows)),
         *(origin_of(rows), weights_of(rows), centroids, tol, on_sphere),
         *(*Groups.of(centroids), slots, *into),
     )

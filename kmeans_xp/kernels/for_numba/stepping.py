@@ -41,6 +41,7 @@ from kmeans_xp.kernels.for_numba.emitted.vectors import total_width
 from kmeans_xp.kernels.for_numba.exact_steps import may_step_exactly, run_exact_steps
 from kmeans_xp.kernels.for_numba.shared_steps import may_share_steps, steps_in_threads
 from kmeans_xp.kernels.for_numba.tiling import (
+    Dense,
     Floats,
     filler_of,
     origin_of,
@@ -82,6 +83,7 @@ def _label_packed(
     start,
     stop,
     tile,
+    factors,
     origin,
     weights,
     groups,
@@ -92,12 +94,12 @@ def _label_packed(
     totals,
 ):
     """Add up rows that have been packed."""
-    n_features, none = points.shape[1], new_numbers(0, origin)
+    n_features = points.shape[1]
     for row in range(start, stop, tile):
         n_rows = smaller(tile, stop - row)
         packed = numbers_in(panels, row * n_features, tile * n_features)
         label_panels(packed, n_rows, n_features, groups, biases, n_clusters, best, labels)
-        add_tile(points, row, n_rows, row, none, origin, weights, labels, totals)
+        add_tile(points, row, n_rows, row, factors, origin, weights, labels, totals)
 
 
 @inline
@@ -118,8 +120,8 @@ def _add_slot(slots, to, other):
 
 
 @compiled(
-    *(ROWS, COUNT, COUNT, COUNT, COUNT, NUMBERS, COLUMN, ROWS, NUMBER, FLAG, RESULTS, RESULTS),
-    *(STACKED_TOTALS, STACKED_TOTALS, TOTALS, STACK, TOTALS),
+    *(ROWS, COUNT, COUNT, COUNT, COUNT, NUMBERS, NUMBERS, COLUMN, ROWS, NUMBER, FLAG),
+    *(RESULTS, RESULTS, STACKED_TOTALS, STACKED_TOTALS, TOTALS, STACK, TOTALS),
     returns=types.int64,
 )
 def run_steps(
@@ -128,6 +130,7 @@ def run_steps(
     tile,
     pairs,
     filler,
+    factors,
     origin,
     weights,
     start,
@@ -147,8 +150,7 @@ def run_steps(
     """
     n_points, n_features = points.shape
     n_clusters, before = slots.shape[1], start
-    none, no_labels = new_numbers(0, origin), new_numbers(0, np.int32)
-    heights = new_numbers(len(slots), np.int64)
+    no_labels, heights = new_numbers(0, np.int32), new_numbers(len(slots), np.int64)
     # Few rows stay in the cache as panels, which are the same in each step.
     is_packed = pairs == 0 and filler == 0 and n_points * n_features * origin.itemsize <= _PACKED
     panels = new_numbers((n_points + tile) * n_features * is_packed, origin)
@@ -156,7 +158,7 @@ def run_steps(
     if is_packed:
         for row in range(0, n_points, tile):
             packed = numbers_in(panels, row * n_features, tile * n_features)
-            pack_tile(points, row, smaller(tile, n_points - row), none, row, origin, packed)
+            pack_tile(points, row, smaller(tile, n_points - row), factors, row, origin, packed)
     for number in range(len(signals)):
         _pack_centroids(before, groups, biases)
         slot = np.int64(-1)  # from a literal, numba would compile `_add_slot` for it too
@@ -169,8 +171,8 @@ def run_steps(
             stop = min(row + n_rows, n_points)
             if is_packed:
                 _label_packed(
-                    *(points, panels, row, stop, tile, origin, weights, groups, biases, n_clusters),
-                    *(best, labels, found),
+                    *(points, panels, row, stop, tile, factors, origin, weights),
+                    *(groups, biases, n_clusters, best, labels, found),
                 )
             else:
                 _label_rows(
@@ -180,7 +182,7 @@ def run_steps(
                     tile,
                     pairs,
                     filler,
-                    none,
+                    factors,
                     origin,
                     weights,
                     groups,
@@ -211,7 +213,7 @@ def is_step_short(n_points: int, n_clusters: int, n_features: int) -> bool:
     return n_points * step_cost(n_clusters, n_features) < _SHORT_STEP
 
 
-def _takes_steps_alone(rows: DenseRows, n_clusters: int) -> bool:
+def _takes_steps_alone(rows: Dense, n_clusters: int) -> bool:
     """Return whether one thread takes the steps, and Python would take much of their time."""
     n_features = rows.n_features
     if not has_own_totals(n_clusters, n_features):
@@ -222,9 +224,9 @@ def _takes_steps_alone(rows: DenseRows, n_clusters: int) -> bool:
     return is_plain and n_threads_here() == 1
 
 
-@override(lloyd_steps)
+@override(lloyd_steps, on_sphere=True)
 def steps_in_a_call(
-    rows: DenseRows, centroids: Floats, n_steps: int, tol: float, update: Callable[..., Update]
+    rows: Dense, centroids: Floats, n_steps: int, tol: float, update: Callable[..., Update]
 ) -> Any:
     """Take all steps in compiled code if Python's part of a step would take much of the time."""
     points, (n_clusters, n_features) = rows.points, centroids.shape
@@ -240,7 +242,7 @@ def steps_in_a_call(
     into, n_done, on_sphere = (sums, mass, new, signals), 0, update is means_on_sphere
     if not is_alone:
         n_done = steps_in_threads(rows, centroids, tol, on_sphere, into)
-    elif not on_sphere and may_step_exactly(rows, n_clusters):
+    elif isinstance(rows, DenseRows) and not on_sphere and may_step_exactly(rows, n_clusters):
         totals = slots_of(1, n_clusters, n_features)[0]
         flat, origin = points.reshape(-1), origin_of(rows)
         n_done = run_exact_steps[dtype](
@@ -253,7 +255,7 @@ def steps_in_a_call(
             rows_of_a_part(rows.n_points, n_tasks, dtype),
             tile,
             pairs_for(n_clusters, n_features, dtype),
-            filler_of(rows)[0],
+            *filler_of(rows),
             origin_of(rows),
             weights_of(rows),
             centroids,
