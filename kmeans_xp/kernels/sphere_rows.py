@@ -90,7 +90,11 @@ class SphereRows(NamedTuple):
     def take(self, indices: Array) -> DenseRows:
         """Return some rows, scaled and relative to the origin."""
         xp = namespace_of(self.points)
-        points = _scaled(xp.take(self.points, indices, axis=0), xp=xp)
+        points = xp.take(self.points, indices, axis=0)
+        if self.factors is None:
+            points = _scaled(points, xp=xp)
+        else:  # a row's factor does not depend on others, so the bits are those of `_scaled`
+            points *= xp.take(self.factors, indices)[:, None]  # in place: it is our own array
         if self.origin is not None:
             points = points - xp.astype(self.origin, points.dtype, copy=False)
         return DenseRows(points, None if self.weights is None else xp.take(self.weights, indices))
@@ -122,8 +126,6 @@ class SphereRows(NamedTuple):
 
 def _scaled(points: Array, dtype: DType | None = None, *, xp: Namespace) -> Array:
     """Return points scaled to length ``RADIUS``."""
-    # Not by factors: whether rows have them depends on the other rows of a block, and the bits of
-    # a row that is taken must not.
     dtype = computing_dtype(points.dtype, xp=xp) if dtype is None else dtype
     return on_sphere(xp.astype(points, dtype, copy=False), xp=xp)
 

@@ -195,6 +195,22 @@ def test_every_body_scales_vectors_and_means_alike(
                         assert_alike(body, found, expected)
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_directions_of_running_means_are_rounded_once(dtype: str) -> None:
+    """Totals of batches are float32: no other body may take them."""
+    pytest.importorskip("numba", reason="NumPy alone computes them in float32")
+    rng, xp = np.random.default_rng(0), array_namespace(np.empty(0))
+    means = ClusterTotals(
+        rng.normal(size=(40, 33)).astype("float32"), rng.integers(0, 2, 40).astype("float32")
+    )
+    centroids = on_sphere(rng.normal(size=(40, 33)).astype(dtype), xp=xp)
+    wide = ClusterTotals(*(each.astype("float64") for each in means))
+    of_means, of_wide = (means_on_sphere(each, centroids, xp=xp) for each in (means, wide))
+    for found, expected in zip(of_means, of_wide, strict=True):
+        assert found.dtype == expected.dtype
+        np.testing.assert_array_equal(found, expected)
+
+
 def assert_alike(body: Any, found: Any, expected: Any) -> None:
     """Compare the bits; compiled code adds in another order, and only needs to scale numbers."""
     if ".for_numba." not in body.__module__:

@@ -148,12 +148,15 @@ def means_in_a_pass(totals: ClusterTotals, centroids: Floats, *, xp: Namespace) 
 
 @means_on_sphere.override("numpy", rank=1)
 def directions_in_a_pass(totals: ClusterTotals, centroids: Floats, *, xp: Namespace) -> Any:
-    """Do everything in one call, with squares added in the order of the features."""
-    sums, mass = totals
-    if sums.ndim != 2 or sums.dtype != np.float64 or centroids.dtype not in PANEL:
+    """Do everything in one call, with squares added in the order of the features.
+
+    Running means of batches are float32. Each is widened, and its direction is rounded once.
+    """
+    if totals.sums.ndim != 2 or not totals.sums.size or centroids.dtype not in PANEL:
         return NotImplemented
-    if mass.dtype != np.float64 or not sums.size:
+    if any(each.dtype not in PANEL for each in totals):
         return NotImplemented
+    sums, mass = (each.astype(np.float64, copy=False) for each in totals)
     if not update_clusters.pays(centroids.dtype, uses_of(centroids.size)):
         return Update(*directions_of(sums, mass, centroids))
     new, signals = np.empty(centroids.shape, centroids.dtype), np.empty(3)
