@@ -13,25 +13,28 @@ from kmeans_xp.kernels import DenseRows, lloyd_steps, means_on_sphere, update_ce
 
 pytest.importorskip("numba", reason="about what it compiles")
 
-from kmeans_xp.kernels.for_numba import stepping
-from kmeans_xp.kernels.for_numba.exact_steps import run_exact_steps
+from kmeans_xp.kernels.for_numba import exact_steps, stepping
 
 Host = NDArray[Any]
 SINGLE = np.dtype(np.float32)
 
 
-@pytest.fixture
-def numbers_of_steps(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]:
-    """Note how many steps each call takes."""
+@pytest.fixture(params=[1, 2, 4])
+def numbers_of_steps(
+    request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[list[int]]:
+    """Note how many steps each call takes, also where threads have no processor of their own."""
     taken: list[int] = []
-    compiled = run_exact_steps[SINGLE]
 
     def noted(*arguments: Any) -> int:
-        taken.append(compiled(*arguments))
+        taken.append(exact_steps.exact_steps_in_threads(*arguments))
         return taken[-1]
 
-    monkeypatch.setitem(run_exact_steps.of_dtype, SINGLE, noted)
-    with config_context(n_threads=1):
+    monkeypatch.setattr(stepping, "exact_steps_in_threads", noted)
+    monkeypatch.setattr(exact_steps, "wait_awake", lambda n_threads: n_threads > 1)
+    monkeypatch.setattr(exact_steps, "_ROWS_OF_A_PART", 150)
+    monkeypatch.setattr(exact_steps.share_exact_steps, "pays", lambda *_: True)
+    with config_context(n_threads=request.param):
         yield taken
 
 

@@ -7,8 +7,8 @@ from kmeans_xp.kernels.for_numba.emitted.memory import new_numbers, numbers_in
 
 __all__ = ["adds_exactly"]
 
-#: rows that are added in float32; from the first of them a task estimates its sums, to choose the
-#: unit that all numbers must be multiples of
+#: rows that are added in float32; from the first of them each part estimates the sums of all, to
+#: choose the unit that all numbers must be multiples of
 _N_FIRST = 32
 #: bits by which sums may exceed that estimate
 _MORE_BITS = 2
@@ -28,29 +28,31 @@ def _power_above(number):
 
 
 @inline
-def adds_exactly(numbers, start, stop, origin):
-    """Return whether float64 sums of any of the rows are exact, in any order.
+def adds_exactly(numbers, first, n_rows, start, stop, origin):
+    """Return whether float64 sums of any rows are exact, in any order.
 
-    ``numbers`` are those of all rows; there are none where that is not known.
+    Those are the ``n_rows`` rows from ``first`` on, if it is true of all parts of them. This looks
+    at the part from ``start`` to ``stop``. ``numbers`` are those of all rows; there are none where
+    that is not known.
     """
-    n_features, kind = len(origin), origin.dtype.type
+    n_features, kind, share = len(origin), origin.dtype.type, (stop - start) / n_rows
     if numbers.shape[0] == 0 or origin.itemsize == 8:
         return False
     sums, some = np.zeros(n_features), np.zeros(n_features, origin.dtype)
     scales, lost = new_numbers(n_features, origin), np.zeros(n_features, origin.dtype)
-    n_first, zero = min(_N_FIRST, stop - start), kind(0.0)
-    for row in range(start, start + n_first):
+    n_first, zero = min(_N_FIRST, n_rows), kind(0.0)
+    for row in range(first, first + n_first):
         here = numbers_in(numbers, row * n_features, n_features)
         for feature in range(n_features):
             some[feature] += abs(here[feature] - origin[feature])
     for feature in range(n_features):
-        estimate = np.float64(some[feature]) * (stop - start) / n_first
+        estimate = np.float64(some[feature]) * n_rows / n_first
         estimate = min(max(estimate, _LEAST_SUM), _GREATEST_SUM)
         # Below this scale, adding it rounds a number to a multiple of the unit: 2**-23 of it.
         scales[feature] = kind(_power_above(estimate) * 2.0 ** (_MORE_BITS - 52 + 23))
         some[feature] = zero
-    for first in range(start, stop, _N_FIRST):
-        for row in range(first, min(first + _N_FIRST, stop)):
+    for some_row in range(start, stop, _N_FIRST):
+        for row in range(some_row, min(some_row + _N_FIRST, stop)):
             here = numbers_in(numbers, row * n_features, n_features)
             for feature in range(n_features):
                 number, scale = abs(here[feature] - origin[feature]), scales[feature]
@@ -66,8 +68,8 @@ def adds_exactly(numbers, start, stop, origin):
             return False
     are_exact = True
     for feature in range(n_features):
-        # No sum of some rows is greater than that of all absolute numbers. That is rounded, but
-        # by less than the bit that is left.
+        # No sum of some rows is greater than that of all absolute numbers, of which each part has
+        # at most its share. That is rounded, but by less than the bit that is left.
         unit = np.float64(scales[feature]) * 2.0**-23
-        are_exact &= sums[feature] <= unit * 2.0**52
+        are_exact &= sums[feature] <= unit * 2.0**52 * share
     return are_exact

@@ -211,7 +211,7 @@ def _step_rows(
     """Take a step of the task with these rows."""
     n_rows, n_features, is_first = stop - start, points.shape[1], kept[_N_STEPS] == 0.0
     if is_first:
-        kept[_IS_EXACT] = adds_exactly(flat, start, stop, origin)
+        kept[_IS_EXACT] = adds_exactly(flat, start, n_rows, start, stop, origin)
         code_rows(points, start, stop, origin, rows)
     apart, numbers = new_numbers(n_features, origin), new_numbers(N_NUMBERS, np.float64)
     prepare_pair(groups, biases, n_features, apart, numbers)

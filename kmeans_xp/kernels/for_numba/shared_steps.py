@@ -57,6 +57,7 @@ from kmeans_xp.kernels.threads import in_threads, n_threads_here, wait_awake
 
 __all__ = [
     "LONG_STEP",
+    "cancel_steps",
     "completes_step",
     "end_shared_step",
     "may_share_steps",
@@ -148,6 +149,12 @@ def end_shared_step(
     if not is_last:
         _pack_centroids(after, groups, biases)
     publish(numbers_in(shared, _OPEN, 1), _NO_STEP if is_last else number + 1)
+
+
+@inline
+def cancel_steps(shared):
+    """Open no step any more; the one that ends here does not count."""
+    publish(numbers_in(shared, _OPEN, 1), _NO_STEP)
 
 
 @compiled(

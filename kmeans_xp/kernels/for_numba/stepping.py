@@ -38,7 +38,7 @@ from kmeans_xp.kernels.for_numba.compiled import (
 )
 from kmeans_xp.kernels.for_numba.emitted.memory import matrix_in, new_numbers, numbers_in
 from kmeans_xp.kernels.for_numba.emitted.vectors import total_width
-from kmeans_xp.kernels.for_numba.exact_steps import may_step_exactly, run_exact_steps
+from kmeans_xp.kernels.for_numba.exact_steps import exact_steps_in_threads, may_step_exactly
 from kmeans_xp.kernels.for_numba.shared_steps import may_share_steps, steps_in_threads
 from kmeans_xp.kernels.for_numba.tiling import (
     Dense,
@@ -224,47 +224,56 @@ def _takes_steps_alone(rows: Dense, n_clusters: int) -> bool:
     return is_plain and n_threads_here() == 1
 
 
+def _steps_alone(
+    rows: Dense, centroids: Floats, tol: float, on_sphere: bool, into: tuple[Any, ...]
+) -> int:
+    """Take steps by one thread, write their results, and return their number."""
+    points, (n_clusters, n_features), dtype = rows.points, centroids.shape, rows.points.dtype
+    n_tasks = n_step_tasks(rows, n_clusters)
+    n_done: int = run_steps[dtype](
+        points,
+        rows_of_a_part(rows.n_points, n_tasks, dtype),
+        tile_rows(rows.n_points, n_features, dtype),
+        pairs_for(n_clusters, n_features, dtype),
+        *filler_of(rows),
+        origin_of(rows),
+        weights_of(rows),
+        centroids,
+        tol,
+        on_sphere,
+        *Groups.empty(n_clusters, n_features, dtype),
+        slots_of(n_tasks, n_clusters, n_features),
+        *into,
+    )
+    return n_done
+
+
+def _taken(
+    take: Callable[..., int], rows: Dense, centroids: Floats, n_steps: int, *options: Any
+) -> LloydSteps | None:
+    """Return the steps that ``take`` writes, at most ``n_steps``; None if it takes no step."""
+    shape, dtype = (n_steps, *centroids.shape), rows.points.dtype
+    sums, new = np.empty(shape), np.empty(shape, dtype)
+    mass, signals = np.empty(shape[:2]), np.empty((n_steps, 3))
+    n_done = take(rows, centroids, *options, (sums, mass, new, signals))
+    totals = ClusterTotals(sums[:n_done], mass[:n_done])
+    return LloydSteps(totals, Update(new[:n_done], signals[:n_done])) if n_done else None
+
+
 @override(lloyd_steps, on_sphere=True)
 def steps_in_a_call(
     rows: Dense, centroids: Floats, n_steps: int, tol: float, update: Callable[..., Update]
 ) -> Any:
     """Take all steps in compiled code if Python's part of a step would take much of the time."""
-    points, (n_clusters, n_features) = rows.points, centroids.shape
-    is_alone = _takes_steps_alone(rows, n_clusters) and run_steps.pays(points.dtype)
-    if not is_alone and not may_share_steps(rows, n_clusters):
-        # Do not decline: kernels without numba would give other bits.
-        xp = namespace_of(centroids)
-        return lloyd_steps.portable(rows, centroids, n_steps, tol, update, xp=xp)
-    dtype, tile = points.dtype, tile_rows(rows.n_points, n_features, points.dtype)
-    shape, groups = (n_steps, n_clusters, n_features), Groups.empty(n_clusters, n_features, dtype)
-    sums, new = np.empty(shape), np.empty(shape, dtype)
-    mass, signals = np.empty(shape[:2]), np.empty((n_steps, 3))
-    into, n_done, on_sphere = (sums, mass, new, signals), 0, update is means_on_sphere
-    if not is_alone:
-        n_done = steps_in_threads(rows, centroids, tol, on_sphere, into)
-    elif isinstance(rows, DenseRows) and not on_sphere and may_step_exactly(rows, n_clusters):
-        totals = slots_of(1, n_clusters, n_features)[0]
-        flat, origin = points.reshape(-1), origin_of(rows)
-        n_done = run_exact_steps[dtype](
-            points, flat, origin, centroids, tol, *groups, totals, *into
-        )
-    if n_done == 0:
-        n_tasks = n_step_tasks(rows, n_clusters)
-        n_done = run_steps[dtype](
-            points,
-            rows_of_a_part(rows.n_points, n_tasks, dtype),
-            tile,
-            pairs_for(n_clusters, n_features, dtype),
-            *filler_of(rows),
-            origin_of(rows),
-            weights_of(rows),
-            centroids,
-            tol,
-            on_sphere,
-            *groups,
-            slots_of(n_tasks, n_clusters, n_features),
-            *into,
-        )
-    return LloydSteps(
-        ClusterTotals(sums[:n_done], mass[:n_done]), Update(new[:n_done], signals[:n_done])
-    )
+    n_clusters, on_sphere, steps = len(centroids), update is means_on_sphere, None
+    if isinstance(rows, DenseRows) and not on_sphere and may_step_exactly(rows, n_clusters):
+        steps = _taken(exact_steps_in_threads, rows, centroids, n_steps, tol)
+    if steps is not None:
+        return steps
+    if _takes_steps_alone(rows, n_clusters) and run_steps.pays(rows.points.dtype):
+        return _taken(_steps_alone, rows, centroids, n_steps, tol, on_sphere)
+    if may_share_steps(rows, n_clusters):
+        return _taken(steps_in_threads, rows, centroids, n_steps, tol, on_sphere)
+    # Do not decline: kernels without numba would give other bits.
+    xp = namespace_of(centroids)
+    return lloyd_steps.portable(rows, centroids, n_steps, tol, update, xp=xp)
