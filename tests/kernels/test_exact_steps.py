@@ -9,7 +9,13 @@ from numpy.testing import assert_array_equal
 from numpy.typing import NDArray
 
 from kmeans_xp import config_context
-from kmeans_xp.kernels import DenseRows, lloyd_steps, means_on_sphere, update_centroids
+from kmeans_xp.kernels import (
+    DenseRows,
+    StepsInOneCall,
+    lloyd_steps,
+    means_on_sphere,
+    update_centroids,
+)
 
 pytest.importorskip("numba", reason="about what it compiles")
 
@@ -119,3 +125,18 @@ def test_other_rows_take_plain_steps(case: str, numbers_of_steps: list[int]) -> 
     n_clusters = 3 if case == "three clusters" else 2
     compare(DenseRows(points, weights), np.ascontiguousarray(points[:n_clusters]))
     assert numbers_of_steps == []
+
+
+def test_a_call_takes_more_steps_than_others_do(numbers_of_steps: list[int]) -> None:
+    """What it prepares serves all of them."""
+    points = np.random.default_rng(0).random((20_000, 16)).astype(SINGLE)
+    rows = DenseRows(points, None, points.mean(axis=0))
+    pair = points[:2] - rows.origin
+
+    def reduce(steps: Any, *given: Any) -> Any:
+        return steps(rows, *given, xp=np)
+
+    steps = StepsInOneCall(reduce, 0.0, update_centroids, xp=np)
+    for n_left, n_most in ((20, 20), (300, 64)):
+        steps.take(pair.copy(), n_left=n_left)
+        assert 16 < numbers_of_steps[-1] <= n_most

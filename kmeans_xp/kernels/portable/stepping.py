@@ -14,8 +14,11 @@ from kmeans_xp.kernels.rows import Rows
 
 __all__ = ["Step", "Steps", "StepsInOneCall", "batched_steps_of", "steps_of"]
 
-#: most steps in one call, where that is faster; more would only take more memory
-_STEPS_AHEAD = 16
+#: most steps in one call, where that is faster, of many centroids and of few. What a call prepares
+#: serves all its steps, but they take memory
+_STEPS_AHEAD, _MOST_STEPS_AHEAD = 16, 64
+#: most numbers of the centroids in a call of more than ``_STEPS_AHEAD`` steps
+_NUMBERS_AHEAD = 2**12
 
 Reduce = Callable[..., Any]
 
@@ -117,7 +120,9 @@ class StepsInOneCall(Steps):
         """Return the step from these centroids."""
         # If the run goes on from other centroids, the steps ahead are of no use.
         if not self._ahead or self._ahead[0].before is not centroids:
-            self._ahead = deque(self._taken(centroids, min(n_left, _STEPS_AHEAD)))
+            n_clusters, n_features = centroids.shape
+            n_steps = min(_MOST_STEPS_AHEAD, _NUMBERS_AHEAD // (n_clusters * n_features))
+            self._ahead = deque(self._taken(centroids, min(n_left, max(_STEPS_AHEAD, n_steps))))
         return self._ahead.popleft()
 
     def kept(self, centroids: Array) -> Array:
