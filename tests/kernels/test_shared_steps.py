@@ -1,5 +1,8 @@
 """Steps that several threads share in one call have the bits of single steps."""
 
+import itertools
+import threading
+import time
 from typing import Any
 
 import numpy as np
@@ -104,19 +107,54 @@ def test_an_error_of_one_thread_ends_the_others(monkeypatch: pytest.MonkeyPatch)
     rows = rows_of("float64")
     for module in (assignment, stepping, shared_steps):
         monkeypatch.setattr(module, "n_step_tasks", lambda *_: 8)
-    share, calls = shared_steps.share_steps[np.dtype("float64")], []
+    share, calls = shared_steps.share_steps[np.dtype("float64")], itertools.count()
+    has_taken = threading.Event()
 
     def failing(*operands: Any) -> int:
-        calls.append(None)
-        if len(calls) == 1:
+        if next(calls) == 0:
             operands[-2][shared_steps._NEXT] += 1  # as if it had taken a part
+            has_taken.set()
             raise MemoryError("no room")
+        assert has_taken.wait(60)
         return int(share(*operands))
 
     monkeypatch.setitem(shared_steps.share_steps.of_dtype, np.dtype("float64"), failing)
     centroids = rows.points[:4].copy()
     with config_context(n_threads=2), pytest.raises(MemoryError, match="no room"):
         stepping.steps_in_a_call(rows, centroids, 20, 0.0, update_centroids)
+
+
+def test_an_error_of_a_thread_that_waits_for_the_next_step_ends_the_others(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The step that others are in is completed after it, and opens the next one."""
+    rows, n_parts = rows_of("float64"), 4
+    for module in (assignment, stepping, shared_steps):
+        monkeypatch.setattr(module, "n_step_tasks", lambda *_: n_parts)
+    share, calls = shared_steps.share_steps[np.dtype("float64")], itertools.count()
+    has_begun, waits_for_ever = threading.Event(), threading.Event()
+
+    def failing(*operands: Any) -> int:
+        shared, number = operands[-2], next(calls)
+        if number == 0:
+            shared[shared_steps._NEXT] = n_parts + 1  # all parts of this step, and one of the next
+            assert has_begun.wait(60)
+            raise KeyboardInterrupt
+        if number == 1000:
+            waits_for_ever.set()
+            raise AssertionError
+        if number == 1:
+            has_begun.set()
+            while shared[shared_steps._OPEN] != shared_steps._NO_STEP:
+                time.sleep(0.001)
+            shared[shared_steps._DONE], shared[shared_steps._OPEN] = n_parts, 1
+        return int(share(*operands))
+
+    monkeypatch.setitem(shared_steps.share_steps.of_dtype, np.dtype("float64"), failing)
+    centroids = rows.points[:4].copy()
+    with config_context(n_threads=2), pytest.raises(KeyboardInterrupt):
+        stepping.steps_in_a_call(rows, centroids, 20, 0.0, update_centroids)
+    assert not waits_for_ever.is_set()
 
 
 def test_a_thread_that_waits_for_long_sleeps(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -130,8 +168,10 @@ def test_a_thread_that_waits_for_long_sleeps(monkeypatch: pytest.MonkeyPatch) ->
         if operands[-1] < 0 and not first:
             first.append(int(operands[-2][shared_steps._NEXT]))
             operands[-2][shared_steps._NEXT] += 1
+            has_taken.set()
             real_sleep(0.02)
             return int(share(*operands[:-1], first[0]))  # the part that the others wait for
+        assert has_taken.wait(60)
         return int(share(*operands))
 
     def counted(seconds: float) -> None:
@@ -139,6 +179,7 @@ def test_a_thread_that_waits_for_long_sleeps(monkeypatch: pytest.MonkeyPatch) ->
         real_sleep(seconds)
 
     first: list[int] = []
+    has_taken = threading.Event()
     real_sleep = shared_steps.time.sleep
     monkeypatch.setattr(shared_steps.time, "sleep", counted)
     monkeypatch.setitem(shared_steps.share_steps.of_dtype, np.dtype("float64"), slow)

@@ -248,6 +248,8 @@ def solved_in_threads(
     n_clusters, dtype = options.n_clusters, points.dtype
     if given is None:
         given = np.empty((n_problems, 0, n_features), dtype)
+    elif given.shape[1] >= n_clusters:
+        return None  # compiled code would write beyond the centroids
     n_chosen = n_clusters - max(1, given.shape[1])
     n_trials = uniforms.shape[2] // max(1, n_chosen)
     rows = DenseRows(points[0]) if dtype in PANEL else None
@@ -260,7 +262,7 @@ def solved_in_threads(
         # Zeros where a problem is not solved: callers compute with all of them.
         np.zeros((n_problems, n_clusters, n_features), dtype),
         np.zeros((n_problems, n_features), dtype),
-        np.empty(n_problems),
+        np.zeros(n_problems),
         np.zeros(n_problems, np.int64),
     )
     if weights is None:

@@ -258,7 +258,10 @@ def shared_by_threads(share: Callable[..., int], operands: tuple[Any, ...], n_pa
                 time.sleep(_SLEEP)
                 held = share(*operands, shared, held)
         except BaseException:
-            shared[_OPEN] = _NO_STEP  # others would wait for parts that this thread has taken
+            # Others would wait for a part that this thread has taken. It may be of the next step,
+            # which the thread that completes this one still opens: so let none take a further part.
+            shared[_NEXT] = _NO_STEP
+            shared[_OPEN] = _NO_STEP
             raise
 
     in_threads(share_here, min(n_threads_here(), n_parts))
