@@ -265,18 +265,18 @@ def here(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PYTHONPATH", str(Path(kmeans_xp.__file__).parents[1]))
 
 
-SAYS = "<class 'kmeans_xp.estimators.kmeans.KMeans'> True ['-q', '--verbose', 'x']\n"
+SAYS = "<class 'kmeans_xp.estimators.kmeans.KMeans'> True ['--', '-q', '--verbose', 'x']\n"
 
 
 def test_a_script_is_run(program: Path, here: None) -> None:
-    done = run("programs/program.py", "-q", "--verbose", "x", cwd=program.parents[1])
+    done = run("programs/program.py", "--", "-q", "--verbose", "x", cwd=program.parents[1])
     assert (done.returncode, done.stdout) == (3, SAYS)
     assert done.stderr.startswith("kmeans_xp replaces scikit-learn's k-means in\n")
     assert "\n  sklearn.cluster._spectral: k_means\n" in done.stderr
 
 
 def test_a_module_is_run_and_nothing_told(program: Path, here: None) -> None:
-    done = run("-q", "-m", "program", "-q", "--verbose", "x", cwd=program.parent)
+    done = run("-q", "-m", "program", "--", "-q", "--verbose", "x", cwd=program.parent)
     assert (done.returncode, done.stdout, done.stderr) == (3, SAYS, "")
 
 
@@ -284,7 +284,7 @@ def test_a_module_is_run_and_nothing_told(program: Path, here: None) -> None:
 def test_code_is_run_as_python_runs_it(form: list[str], program: Path, here: None) -> None:
     defines = "import pickle\nclass Own: pass\nassert pickle.loads(pickle.dumps(Own))\n"
     form = [part.replace(PROGRAM, defines + PROGRAM) for part in form]
-    arguments = ("-q", *form, "-q", "--verbose", "x")
+    arguments = ("-q", *form, "--", "-q", "--verbose", "x")
     done = run(*arguments, cwd=program.parent, standard_input=defines + PROGRAM)
     assert (done.returncode, done.stdout, done.stderr) == (3, SAYS, "")
 

@@ -22,15 +22,19 @@ def main() -> None:
     parser.add_argument(
         "program", metavar="PROGRAM", help="a file, - for the standard input, or as -m or -c says"
     )
-    parser.add_argument("arguments", nargs=argparse.REMAINDER, help="of the program")
-    given = parser.parse_args()
+    parser.add_argument("arguments", nargs="*", help="of the program")
+    # What follows the program is its own, "--" and options too.
+    words = sys.argv[1:]
+    is_program = [not word.startswith("-") or word == "-" for word in words] + [True]
+    n_ours = is_program.index(True) + 1
+    given = parser.parse_args(words[:n_ours])
     is_file = not (given.is_module or given.is_code or given.program == "-")
     if is_file and not Path(given.program).exists():
         parser.error(f"there is no file {given.program}")
     acceleration = accelerate()
     if not given.quiet:
         print(acceleration, file=sys.stderr)  # noqa: T201 (what a user asked for)
-    sys.argv = ["-c" if given.is_code else given.program, *given.arguments]
+    sys.argv = ["-c" if given.is_code else given.program, *words[n_ours:]]
     if given.is_module:
         runpy.run_module(given.program, run_name="__main__", alter_sys=True)
     elif is_file:
