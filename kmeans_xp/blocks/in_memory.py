@@ -16,7 +16,7 @@ from kmeans_xp.devices import (
     send,
     shrink_tiles,
 )
-from kmeans_xp.kernels import DenseRows, Room, Rows, SparseRows, added, gathered_rows
+from kmeans_xp.kernels import DenseRows, Rows, SparseRows, added
 
 __all__ = ["InMemory", "Whole", "rows_of", "within_memory"]
 
@@ -129,8 +129,7 @@ class InMemory:
 
     def gathered(self, indices: Array) -> Rows:
         """Return some rows with their weights; sparse rows stay sparse."""
-        rows: Rows = within_memory(gathered_rows, self.whole, indices, Room(), xp=self.xp)
-        return rows
+        return self.whole.gathered(indices)
 
     def seen_from(self, origin: Array | None) -> "InMemory":
         """Return the same rows, relative to another origin."""

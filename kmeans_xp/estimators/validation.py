@@ -357,7 +357,7 @@ def _has_known_features(X: Array, estimator: Any, *, reset: bool) -> bool:
     """Return whether X, without names, has the estimator's features; a reset sets them."""
     if estimator is None:
         return True
-    if hasattr(estimator, "feature_names_in_"):
+    if "feature_names_in_" in vars(estimator):  # quicker than `hasattr` if there are none
         return False
     if reset:
         estimator.n_features_in_ = X.shape[1]

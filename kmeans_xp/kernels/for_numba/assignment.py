@@ -24,7 +24,6 @@ from kmeans_xp.kernels.for_numba.emitted.vectors import (
     total_width,
 )
 from kmeans_xp.kernels.for_numba.tiling import (
-    LABEL,
     LARGE,
     Dense,
     Floats,
@@ -34,8 +33,8 @@ from kmeans_xp.kernels.for_numba.tiling import (
     in_parts,
     int32_labels,
     n_tasks_for,
+    new_labels,
     nothing,
-    numbers_on_a_line,
     origin_of,
     override,
     pack_tile,
@@ -279,7 +278,7 @@ def split_totals(totals: Floats, n_features: int) -> ClusterTotals:
 def scored(rows: Dense, centroids: Floats) -> Labels:
     """Keep the best score of each row in registers."""
     points, (n_clusters, n_features) = rows.points, centroids.shape
-    dtype, labels = points.dtype, numbers_on_a_line(rows.n_points, LABEL)
+    dtype, labels = points.dtype, new_labels(rows.n_points)
     tile, groups = tile_rows(rows.n_points, n_features, dtype), Groups.of(centroids)
     totals = np.empty((0, 0))
     pairs, weights = pairs_for(n_clusters, n_features, dtype), nothing(dtype)

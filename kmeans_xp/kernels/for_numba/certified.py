@@ -69,7 +69,6 @@ from kmeans_xp.kernels.for_numba.emitted.memory import new_numbers
 from kmeans_xp.kernels.for_numba.headed import cheapest_axes, headed_rows, least_cost
 from kmeans_xp.kernels.for_numba.heads import HeadedCentroids
 from kmeans_xp.kernels.for_numba.tiling import (
-    LABEL,
     Dense,
     Floats,
     Labels,
@@ -77,7 +76,7 @@ from kmeans_xp.kernels.for_numba.tiling import (
     in_parts,
     is_from_zero,
     n_tasks_for,
-    numbers_on_a_line,
+    new_labels,
     origin_of,
     override,
     tile_rows,
@@ -311,7 +310,7 @@ def _labelled_and_added(
     points, n_features = rows.points, rows.n_features
     dtype, origin, weights = points.dtype, origin_of(rows), weights_of(rows)
     fill, tile = filler_of(rows), tile_rows(rows.n_points, n_features, dtype)
-    labels, label_rows = numbers_on_a_line(rows.n_points, LABEL), _ROWS_BY[type(packed)][dtype]
+    labels, label_rows = new_labels(rows.n_points), _ROWS_BY[type(packed)][dtype]
 
     def label(start: int, stop: int) -> tuple[Floats, NDArray[np.int64]]:
         totals = no_totals(n_summed, n_features)

@@ -66,6 +66,7 @@ __all__ = [
     "measure_factors",
     "measured_factors",
     "n_tasks_for",
+    "new_labels",
     "nothing",
     "numbers_on_a_line",
     "origin_of",
@@ -327,6 +328,14 @@ _fill = call_at(*FILLED)
 _FLOAT64 = np.dtype(np.float64)
 #: dtype of labels, which begin on a cache line too: JAX copies those that do not
 LABEL = np.dtype(np.int32)
+_FEW_LABELS = 2**14
+
+
+def new_labels(n_points: int) -> Labels:
+    """Return uninitialised labels, which begin on a cache line if they are many."""
+    # JAX copies few wherever they begin, and to find the line takes a tenth of a predict of few.
+    few = n_points < _FEW_LABELS
+    return np.empty(n_points, LABEL) if few else numbers_on_a_line(n_points, LABEL)
 
 
 def numbers_on_a_line(n_numbers: int, dtype: np.dtype[Any]) -> Floats:
