@@ -6,14 +6,12 @@ from typing import NamedTuple
 from kmeans_xp.devices import Array, Namespace
 from kmeans_xp.kernels import (
     Bounds,
-    ClusterTotals,
     LloydSteps,
     Rows,
     Update,
     bounded_step,
     bounded_steps,
     keeps_bounds,
-    lloyd_step,
     lloyd_steps,
     nearest_labels,
     rules_out_scores,
@@ -70,7 +68,7 @@ _RARE = Patience(n_plain=10, pause=16, share=0.25)
 
 
 class BoundedStep:
-    """Gives bit for bit what the kernel ``lloyd_step`` gives, and remembers bounds of the rows.
+    """Gives bit for bit what the kernel ``lloyd_steps`` gives, and remembers bounds of the rows.
 
     The results are the same, so bounds change only the time.
 
@@ -91,17 +89,6 @@ class BoundedStep:
         self.n_visited: list[int] = []
         self._n_plain, self._pause = patience.n_plain, patience.pause
 
-    def __call__(self, rows: Rows, centroids: Array, *, xp: Namespace) -> ClusterTotals:
-        """Return the totals of the rows nearest to each of the centroids."""
-        if self._n_plain > 0:
-            self._n_plain -= 1
-            self.n_visited.append(rows.n_points)
-            return lloyd_step(rows, centroids, xp=xp)
-        is_first = self.bounds.labels is None
-        totals = bounded_step(rows, centroids, self.bounds, xp=xp)
-        self._count([self.bounds.n_visited], rows, is_first=is_first)
-        return totals
-
     def steps(
         self,
         rows: Rows,
@@ -117,20 +104,16 @@ class BoundedStep:
             self._n_plain -= 1
             self.n_visited.append(rows.n_points)
             return lloyd_steps(rows, centroids, 1, tol, update, xp=xp)
-        is_first = self.bounds.labels is None
+        had_bounds = self.bounds.labels is not None
         most = self.patience.share * rows.n_points
         taken = bounded_steps(rows, centroids, n_steps, tol, update, self.bounds, most, xp=xp)
-        self._count(taken.n_visited, rows, is_first=is_first)
-        return taken.steps
-
-    def _count(self, n_visited: list[int], rows: Rows, *, is_first: bool) -> None:
-        """Note what steps visited, and pause if the last one visited too many rows."""
-        self.n_visited += n_visited
+        self.n_visited += taken.n_visited
         # A first step has no bounds yet and visits all rows: that predicts nothing.
-        is_first &= len(n_visited) == 1
-        if not is_first and n_visited[-1] > self.patience.share * rows.n_points:
+        is_first = not had_bounds and len(taken.n_visited) == 1
+        if not is_first and taken.n_visited[-1] > most:
             self.bounds.forget()
             self._n_plain, self._pause = self._pause, 2 * self._pause
+        return taken.steps
 
     def labels(self, rows: Rows, centroids: Array, *, xp: Namespace) -> Array:
         """Return the labels of ``nearest_labels``, and forget the rows."""

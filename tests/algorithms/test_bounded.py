@@ -18,9 +18,11 @@ from kmeans_xp.blocks.in_memory import InMemory
 from kmeans_xp.devices import namespace_of, to_host
 from kmeans_xp.kernels import (
     Bounds,
+    ClusterTotals,
     DenseRows,
     SphereRows,
     bounded_step,
+    bounded_steps,
     lloyd_step,
     means_on_sphere,
     nearest_labels,
@@ -235,9 +237,10 @@ def visits(problem: Problem, n_steps: int, *patience: Any) -> list[int]:
     rows, centroids = rows_of(problem), problem.centroids
     step = BoundedStep(*patience)
     for _ in range(n_steps):
-        totals = step(rows, centroids, xp=NUMPY)
+        taken = step.steps(rows, centroids, 1, 0.0, update_centroids, xp=NUMPY)
+        totals = ClusterTotals(*(of_steps[0] for of_steps in taken.totals))
         assert_same_bits(totals, lloyd_step(rows, centroids, xp=NUMPY))
-        centroids = update_centroids(totals, centroids, xp=NUMPY).centroids
+        centroids = taken.update.centroids[0]
     return step.n_visited
 
 
@@ -273,13 +276,13 @@ def test_steps_are_plain_while_bounds_do_not_pay(monkeypatch: pytest.MonkeyPatch
 
     def counted(*given: Any, xp: Any) -> Any:
         bounded_at.append(len(step.n_visited))
-        return bounded_step(*given, xp=xp)
+        return bounded_steps(*given, xp=xp)
 
-    monkeypatch.setattr(bounded, "bounded_step", counted)
+    monkeypatch.setattr(bounded, "bounded_steps", counted)
     rows, centroids = rows_of(uniform(n_points=300)), uniform(n_points=300).centroids
     step = BoundedStep(bounded.Patience(n_plain=3, pause=2, share=-1.0))
     for _ in range(16):
-        step(rows, centroids, xp=NUMPY)
+        step.steps(rows, centroids, 1, 0.0, update_centroids, xp=NUMPY)
     # Two of them, since the first from nowhere visits all rows whatever the data.
     assert bounded_at == [3, 4, 7, 8, 13, 14]
     assert len(step.n_visited) == 16

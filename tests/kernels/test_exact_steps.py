@@ -20,6 +20,7 @@ from kmeans_xp.kernels import (
 pytest.importorskip("numba", reason="about what it compiles")
 
 from kmeans_xp.kernels.for_numba import exact_steps, stepping
+from tests.kernels.single_steps import assert_bits_of_single_steps
 
 Host = NDArray[Any]
 SINGLE = np.dtype(np.float32)
@@ -46,13 +47,8 @@ def numbers_of_steps(
 
 def compare(rows: DenseRows, pair: Host, tol: float = 0.0) -> int:
     """Compare steps in a call with single ones, and return their number."""
-    taken, before = stepping.steps_in_a_call(rows, pair, 20, tol, update_centroids), pair
-    for number in range(len(taken.update.signals)):
-        totals, update = lloyd_steps.portable(rows, before, 1, 0.0, update_centroids, xp=np)
-        for each, single in zip((*taken[0], *taken[1]), (*totals, *update), strict=True):
-            assert each[number].tobytes() == single[0].tobytes()
-        before = update.centroids[0]
-    return len(taken.update.signals)
+    taken = stepping.steps_in_a_call(rows, pair, 20, tol, update_centroids)
+    return assert_bits_of_single_steps(taken, rows, pair)
 
 
 @pytest.mark.parametrize("n_features", [1, 2, 3, 4, 5, 8, 13, 16, 31])

@@ -7,17 +7,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from numpy.testing import assert_array_equal
 
 from kmeans_xp import config_context
-from kmeans_xp.kernels import (
-    DenseRows,
-    SphereRows,
-    lloyd_steps,
-    means_on_sphere,
-    sphere_factors,
-    update_centroids,
-)
+from kmeans_xp.kernels import update_centroids
+from tests.kernels.single_steps import assert_bits_of_single_steps, of_each_kind, rows_of
 
 pytest.importorskip("numba", reason="about what it compiles")
 
@@ -32,39 +25,11 @@ def _waits_awake(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(shared_steps.share_steps, "pays", lambda *_: True)
 
 
-def rows_of(dtype: Any, *, is_weighted: bool = False, order: Any = "C") -> DenseRows:
-    rng = np.random.default_rng(0)
-    points = rng.normal(size=(2000, 5)).astype(dtype, order=order)
-    weights = rng.random(2000).astype(dtype) if is_weighted else None
-    return DenseRows(points, weights, points.mean(axis=0))
-
-
-def scaled_as_read(rows: DenseRows) -> SphereRows:
-    """Return the rows with the factor of each."""
-    return SphereRows(rows.points, rows.weights, factors=sphere_factors(rows, xp=np))
-
-
-def scaled_with_care(rows: DenseRows) -> SphereRows:
-    """Return the rows with one of zeros, which has no factor."""
-    points = rows.points.copy(order="K")
-    points[1000] = 0.0
-    return SphereRows(points, rows.weights)
-
-
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("is_weighted", [False, True])
 @pytest.mark.parametrize("order", ["C", "F"])
 @pytest.mark.parametrize("n_tasks", [2, 3, 5, 7, 16])
-@pytest.mark.parametrize(
-    ("updated", "kind"),
-    [
-        (update_centroids, lambda rows: rows),
-        (means_on_sphere, lambda rows: rows),
-        (means_on_sphere, scaled_as_read),
-        (means_on_sphere, scaled_with_care),
-    ],
-    ids=["means", "directions", "scaled_as_read", "scaled_with_care"],
-)
+@of_each_kind
 def test_steps_have_the_bits_of_single_ones(
     updated: Any,
     kind: Any,
@@ -81,13 +46,8 @@ def test_steps_have_the_bits_of_single_ones(
     for n_threads in (2, 3):
         with config_context(n_threads=n_threads):
             taken = stepping.steps_in_a_call(rows, centroids, 20, 1e-3, updated)
-        n_steps, before = len(taken.update.signals), centroids
+        n_steps = assert_bits_of_single_steps(taken, rows, centroids, updated)
         assert n_steps > 3
-        for number in range(n_steps):
-            totals, update = lloyd_steps.portable(rows, before, 1, 0.0, updated, xp=np)
-            for each, single in zip((*taken[0], *taken[1]), (*totals, *update), strict=True):
-                assert_array_equal(each[number], single[0])
-            before = update.centroids[0]
         assert n_steps == 20 or taken.update.signals[-1, 0] <= 1e-3
         assert (taken.update.signals[:-1, 0] > 1e-3).all()
 
@@ -187,11 +147,7 @@ def test_a_thread_that_waits_for_long_sleeps(monkeypatch: pytest.MonkeyPatch) ->
     with config_context(n_threads=2):
         taken = stepping.steps_in_a_call(rows, centroids, 20, 0.0, update_centroids)
     assert n_sleeps[0] > 0
-    before = centroids
-    for number in range(len(taken.update.signals)):
-        _, update = lloyd_steps.portable(rows, before, 1, 0.0, update_centroids, xp=np)
-        before = update.centroids[0]
-        assert_array_equal(taken.update.centroids[number], before)
+    assert assert_bits_of_single_steps(taken, rows, centroids) > 0
 
 
 @pytest.mark.parametrize("n_threads", [1, 4096])
