@@ -20,6 +20,7 @@ from kmeans_xp.kernels import (
     nearest_labels,
     rows_on_sphere,
     sphere_factors,
+    update_centroids,
 )
 from kmeans_xp.kernels.threads import threads_each
 from tests.certified_problems import KINDS, problem_of, rows_of_kind, spread_and_tailed, tenths
@@ -363,6 +364,6 @@ def test_plain_steps_are_taken_where_they_leave_out_scores() -> None:
     assert bounded is not None
     keeps = []
     for _ in range(11):
-        bounded(rows, centroids, xp=xp)
+        bounded.steps(rows, centroids, 1, 0.0, update_centroids, xp=xp)
         keeps.append(bounded.bounds.labels is not None)
     assert keeps == [False] * 10 + [True]
