@@ -29,9 +29,8 @@ _FEWEST_PRODUCTS = 1024
 _FEWEST_ROWS_A_CLUSTER = 100
 #: work on all rows, some milliseconds, from which the time to prepare a step is negligible
 _FEWEST_PRODUCTS_IN_ALL = 2**27
-#: features from which two clusters keep bounds: reading a row then takes most of a step. Sums of
-#: float64 rows are hardly ever exact, so most steps read the rows to add them again
-_FEWEST_FEATURES_OF_PAIRS, _FEWEST_FEATURES_OF_PAIRS_64 = 64, 256
+#: features from which two clusters keep bounds: reading a row then takes most of a step
+_FEWEST_FEATURES_OF_PAIRS = 32
 #: features from which steps add up by features
 _MOST_FEATURES_OF_PAIRS = 2**15
 #: numbers of rows from which they do: fewer lie in a cache
@@ -148,7 +147,7 @@ def bounds_for(rows: Rows, n_clusters: int, algorithm: str, *, xp: Namespace) ->
     if algorithm == "lloyd":
         return None
     if algorithm == "auto":
-        is_worth_them = _are_wide(rows, xp=xp) if n_clusters == 2 else _is_worth(rows, n_clusters)
+        is_worth_them = _are_wide(rows) if n_clusters == 2 else _is_worth(rows, n_clusters)
         if not is_worth_them:
             return None
     if not keeps_bounds(rows, n_clusters, xp=xp):
@@ -162,13 +161,11 @@ def bounds_for(rows: Rows, n_clusters: int, algorithm: str, *, xp: Namespace) ->
     return BoundedStep(_RARE if rules_out_scores(rows, n_clusters, xp=xp) else _LONG)
 
 
-def _are_wide(rows: Rows, *, xp: Namespace) -> bool:
+def _are_wide(rows: Rows) -> bool:
     """Return whether bounds of two clusters pay: where rows have many features."""
     if rows.weights is not None:
         return False
-    is_single = rows.dtype == xp.float32
-    fewest = _FEWEST_FEATURES_OF_PAIRS if is_single else _FEWEST_FEATURES_OF_PAIRS_64
-    is_wide = fewest <= rows.n_features <= _MOST_FEATURES_OF_PAIRS
+    is_wide = _FEWEST_FEATURES_OF_PAIRS <= rows.n_features <= _MOST_FEATURES_OF_PAIRS
     return is_wide and rows.n_points * rows.n_features >= _FEWEST_NUMBERS_OF_PAIRS
 
 

@@ -13,7 +13,7 @@ from tests.chain import chain_labels, of_tenths
 
 numba = pytest.importorskip("numba", reason="about kernels that numba compiles")
 
-from kmeans_xp.kernels.for_numba import assignment, two_clusters  # noqa: E402
+from kmeans_xp.kernels.for_numba import assignment, tiling, two_clusters  # noqa: E402
 from kmeans_xp.kernels.for_numba.assignment import Groups  # noqa: E402
 from kmeans_xp.kernels.for_numba.emitted.vectors import MULTIPLY_ADD  # noqa: E402
 from kmeans_xp.kernels.for_numba.tiling import nothing  # noqa: E402
@@ -111,25 +111,29 @@ def test_equal_centroids_leave_all_rows_in_doubt(dtype: str) -> None:
 @pytest.mark.parametrize("is_weighted", [False, True])
 @pytest.mark.parametrize("n_features", [32, 37, 64, 130, 200])
 @pytest.mark.parametrize("dtype", DTYPES)
-def test_rows_are_added_in_their_order(dtype: str, n_features: int, is_weighted: bool) -> None:
+def test_blocks_are_added_in_their_order(dtype: str, n_features: int, is_weighted: bool) -> None:
     """Also where rows in doubt begin in the middle of a tile, and other ways label the rest."""
     rng = np.random.default_rng(n_features)
     points = rng.lognormal(0.0, 3.0, (1_003, n_features)).astype(dtype)
     weights = rng.random(1_003).astype(dtype) if is_weighted else None
     origin, pair = points.mean(axis=0), points[:2] - points[2]
-    halfway = points.copy()
+    halfway, n_block = points.copy(), tiling.rows_of_a_block.py_func(n_features, points.itemsize)
     halfway[500:] = (origin + pair.mean(axis=0)).astype(dtype)
     for some in (points, halfway, points[:3], points[:5]):
         some_weights = None if weights is None else weights[: len(some)]
         rows = DenseRows(some, some_weights, origin)
         labels, step = nearest_labels(rows, pair, xp=xp), lloyd_step(rows, pair, xp=xp)
         np.testing.assert_array_equal(labels, by_panels(rows, pair))
-        expected = np.zeros((2, n_features + 1))
+        expected, block = np.zeros((2, 2, n_features + 1))
         mass = np.ones(len(some), dtype) if weights is None else some_weights
-        for row, label, weight in zip(rows.centred(), labels, mass, strict=True):
+        for number, row in enumerate(rows.centred()):
+            label, weight = labels[number], np.float64(mass[number])
             # As fused multiply-adds do: the product of float64 numbers is not rounded alone.
-            expected[label, :-1] += np.float64(weight) * row.astype(np.float64)
-            expected[label, -1] += np.float64(weight)
+            block[label, :-1] += weight * row.astype(np.float64)
+            block[label, -1] += weight
+            if number % n_block == n_block - 1 or number == len(some) - 1:
+                expected += block
+                block[:] = 0.0
         np.testing.assert_array_equal(step.mass, expected[:, -1])
         if is_weighted and dtype == "float64":
             np.testing.assert_allclose(step.sums, expected[:, :-1], rtol=1e-12)

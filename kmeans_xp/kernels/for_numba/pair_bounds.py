@@ -5,7 +5,8 @@ memory. The products of the codes with an earlier difference of the centroids ma
 reading the codes. Rows still in doubt are measured.
 
 Where sums are exact (``exact_sums``), a row that changes its cluster is subtracted from one and
-added to the other. Otherwise a task adds its rows again, from the first one that moves on.
+added to the other. Otherwise a task keeps the sums of each block, and adds the rows of a block
+again if one of them moves.
 """
 
 from collections.abc import Callable
@@ -70,8 +71,10 @@ from kmeans_xp.kernels.for_numba.tiling import (
     Floats,
     is_dense,
     nothing,
+    numbers_on_a_line,
     origin_of,
     override,
+    rows_of_a_block,
     rows_of_a_part,
     weights_of,
     zeros_on_a_line,
@@ -83,7 +86,9 @@ from kmeans_xp.kernels.for_numba.two_clusters import (
     ROWS_AT_A_TIME,
     SHIFT,
     SLOPE,
+    add_block,
     are_pairs,
+    clear_block,
     prepare_pair,
 )
 from kmeans_xp.kernels.portable.assignment import ClusterTotals
@@ -108,10 +113,6 @@ _PAUSE, _N_PAUSED, _N_KEPT = range(4, 7)
 #: share of rows in doubt from which the reference is replaced: all codes are read for that
 _MOST_IN_DOUBT = 0.1
 _LONGEST_PAUSE = 7.0
-#: rows that are added before totals are marked again
-_ROWS_A_MARK = 64
-#: rows between those that are added and those that are fetched from memory
-_ROWS_AHEAD = 4
 #: numbers of rows whose step saves half a millisecond
 _NUMBERS_OF_A_USE = 2**22
 _CODES = Parameter(1, types.int8, "C", True)
@@ -164,28 +165,38 @@ def _move_rows(points, origin, labels, moving, n_moving, totals, changes_totals)
 
 
 @inline
-def _add_again(points, start, stop, origin, weights, labels, totals, marks, first):
-    """Add rows in their order, as a plain step does, from the last mark before row ``first`` on.
+def _list_blocks(first, n_blocks, size, moving, n_moving, is_first, flags, listed):
+    """List the blocks that rows have left or entered, or all, and return their number."""
+    for block in range(n_blocks):
+        flags[block] = is_first
+    for place in range(n_moving):
+        flags[(moving[place] - first) // size] = 1
+    n_listed = 0
+    for block in range(n_blocks):
+        listed[n_listed] = block
+        n_listed += flags[block]
+    return n_listed
 
-    Marks are the totals before each ``_ROWS_A_MARK`` rows.
-    """
+
+@inline
+def _add_blocks(points, start, stop, origin, weights, labels, totals, blocks, listed, n_listed):
+    """Add again the rows of listed blocks, and then all blocks in turn, as a plain step does."""
     n_features, weight, one = points.shape[1], 1.0, origin.dtype.type(1)
-    first_mark = (first - start) // _ROWS_A_MARK
-    for cluster in range(2):
-        for column in range(totals.shape[1]):
-            before = marks[2 * first_mark + cluster, column] if first_mark > 0 else 0.0
-            totals[cluster, column] = before
-    for mark in range(first_mark, -(-(stop - start) // _ROWS_A_MARK)):
-        for cluster in range(2):
-            for column in range(totals.shape[1]):
-                marks[2 * mark + cluster, column] = totals[cluster, column]
-        at = start + mark * _ROWS_A_MARK
-        for row in range(at, min(at + _ROWS_A_MARK, stop)):
+    size, width = rows_of_a_block(n_features, origin.itemsize), totals.shape[1]
+    for place in range(n_listed):
+        first = start + listed[place] * size
+        following = start + listed[min(place + 1, n_listed - 1)] * size
+        sums = matrix_in(blocks, listed[place] * 2 * width, 2, width)
+        clear_block(sums)
+        for row in range(first, min(first + size, stop)):
             if weights.shape[0] > 0:
                 weight = np.float64(weights[row])
             # A processor foresees reads up to the end of a page, which long rows soon come to.
-            fetch_row(points, row + _ROWS_AHEAD, n_features)
-            add_row(points, row, one, origin, weight, n_features, totals, labels[row])
+            fetch_row(points, following + row - first, n_features)
+            add_row(points, row, one, origin, weight, n_features, sums, labels[row])
+    clear_block(totals)
+    for block in range(-(-(stop - start) // size)):
+        add_block(matrix_in(blocks, block * 2 * width, 2, width), totals)
 
 
 @inline
@@ -202,7 +213,7 @@ def _step_rows(
     reference,
     planes,
     totals,
-    marks,
+    blocks,
     kept,
     doubtful,
     moving,
@@ -245,10 +256,16 @@ def _step_rows(
     is_exact = kept[_IS_EXACT] > 0.0
     _move_rows(points, origin, rows.labels, moving, n_moving, totals, is_exact and not is_first)
     if is_first or (n_moving > 0 and not is_exact):
-        first = start if is_first else stop
-        for place in range(n_moving):
-            first = min(first, moving[place])
-        _add_again(points, start, stop, origin, weights, rows.labels, totals, marks, first)
+        size = rows_of_a_block(n_features, origin.itemsize)
+        n_blocks = -(-n_rows // size)
+        # Rows are settled: their lists are free.
+        n_listed = _list_blocks(
+            *(start, n_blocks, size, moving, n_moving, np.uint8(is_first), flags, doubtful)
+        )
+        _add_blocks(
+            *(points, start, stop, origin, weights, rows.labels, totals, blocks),
+            *(doubtful, n_listed),
+        )
     kept[_N_STEPS] += 1.0
 
 
@@ -274,7 +291,7 @@ def _step_tasks(
     products,
     references,
     totals,
-    marks,
+    blocks,
     kept,
     start,
     tol,
@@ -297,7 +314,7 @@ def _step_tasks(
     """
     rows = CodedRows(labels, codes, code_sums, scales, lengths, lost, products)
     n_tasks, width = len(slots), slots.shape[2]
-    n_numbers, n_marks = len(references) // n_tasks, -(-n_rows // _ROWS_A_MARK)
+    n_numbers, n_summed = len(references) // n_tasks, len(blocks) // n_tasks
     planes, flags = new_numbers(2 * n_numbers, np.uint8), new_numbers(n_rows, np.uint8)
     doubtful = new_numbers(n_rows + ROWS_AT_A_TIME, np.int64)
     moving = new_numbers(n_rows + ROWS_AT_A_TIME, np.int64)
@@ -311,7 +328,7 @@ def _step_tasks(
             *(points, flat, first, min(first + n_rows, len(points)), origin, weights),
             *(groups, biases, rows, numbers_in(references, task * n_numbers, n_numbers), planes),
             matrix_in(totals, task * 2 * width, 2, width),
-            matrix_in(marks, task * n_marks * 2 * width, 2 * n_marks, width),
+            numbers_in(blocks, task * n_summed, n_summed),
             *(numbers_in(kept, task * _N_KEPT, _N_KEPT), doubtful, moving, flags),
         )
         if completes_step(shared, number, n_tasks):
@@ -352,12 +369,13 @@ class _Kept:
             self.n_rows = rows_of_a_part(rows.n_points, n_tasks, dtype)
         self.n_tasks = -(-rows.n_points // self.n_rows)
         self.of_rows = CodedRows.of(rows)
-        width, n_marks = total_width(n_features), -(-self.n_rows // _ROWS_A_MARK)
+        width, itemsize = total_width(n_features), dtype.itemsize
+        n_blocks = -(-self.n_rows // rows_of_a_block.py_func(n_features, itemsize))
         self.totals = zeros_on_a_line(self.n_tasks * 2 * width)
         self.slots = zeros_on_a_line(len(self.totals)).reshape(self.n_tasks, 2, width)
         self.references = np.zeros(self.n_tasks * coded_width.py_func(n_features), np.float32)
-        # Most tasks write none, and untouched memory costs nothing.
-        self.marks = np.empty(self.n_tasks * n_marks * 2 * width)
+        # Untouched memory costs nothing: tasks whose sums are exact write these once.
+        self.blocks = numbers_on_a_line(self.n_tasks * n_blocks * 2 * width, self.totals.dtype)
         self.kept = np.zeros((self.n_tasks, _N_KEPT))
 
     def fits(self, rows: DenseRows) -> bool:
@@ -395,7 +413,7 @@ def _take(
     mass, signals = np.empty(shape[:2]), np.empty((n_steps, 3))
     operands = (
         *(points, flat, kept.n_rows, origin_of(rows), weights_of(rows), *kept.of_rows),
-        *(kept.references, kept.totals, kept.marks, kept.kept.reshape(-1)),
+        *(kept.references, kept.totals, kept.blocks, kept.kept.reshape(-1)),
         *(centroids, tol, on_sphere, most_visited, visited),
         *(*Groups.of(np.ascontiguousarray(centroids)), kept.slots, sums, mass, new, signals),
     )

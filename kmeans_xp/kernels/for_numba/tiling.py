@@ -63,6 +63,7 @@ __all__ = [
     "int32_labels",
     "is_dense",
     "is_from_zero",
+    "is_pair",
     "measure_factors",
     "measured_factors",
     "n_tasks_for",
@@ -72,6 +73,7 @@ __all__ = [
     "origin_of",
     "override",
     "pack_tile",
+    "rows_of_a_block",
     "scale",
     "scratch_for",
     "smaller",
@@ -104,6 +106,10 @@ _WORTH_A_CELL = 100
 #: bytes of the panels of a tile: half of a small second-level cache
 _TILE_BYTES = 2**18
 _MOST_TILE_ROWS = 1024
+#: most features of rows that are a pair's: up to there, a bound of rounding in float32 is below 1
+_MOST_FEATURES_OF_PAIRS = 2**16
+#: bytes of a block of rows, which stay in the first-level cache; and rows, whose sums are few
+_BLOCK_BYTES, _FEWEST_ROWS_OF_A_BLOCK, _MOST_ROWS_OF_A_BLOCK = 2**14, 16, 128
 #: number of rows whose factors are computed together
 _FACTORS = 256
 #: range of float64 sums of squares in which no square has vanished or overflowed
@@ -140,11 +146,30 @@ def rows_of_a_part(n_points: int, n_tasks: int, dtype: np.dtype[Any]) -> int:
     return -(-n_points // (n_tasks * panel)) * panel
 
 
+@inline
+def is_pair(n_clusters, n_features, panel):
+    """Return whether there are two clusters, and features to fill the lanes of a panel's vectors.
+
+    Sums of such rows are those of blocks, added up in turn, so that a step that changes few labels
+    need not read the other blocks.
+    """
+    return n_clusters == 2 and panel <= n_features <= _MOST_FEATURES_OF_PAIRS
+
+
+@inline
+def rows_of_a_block(n_features, itemsize):
+    """Return how many rows of a task are added up from zero, before their sums are added."""
+    n_rows = _MOST_ROWS_OF_A_BLOCK
+    while n_rows > _FEWEST_ROWS_OF_A_BLOCK and n_rows * n_features * itemsize > _BLOCK_BYTES:
+        n_rows //= 2
+    return n_rows
+
+
 def tile_rows(n_points: int, n_features: int, dtype: np.dtype[Any]) -> int:
-    """Return the number of rows in a tile, in whole panels."""
-    panel = PANEL[dtype]
-    rows = min(_MOST_TILE_ROWS, _TILE_BYTES // (n_features * dtype.itemsize), n_points + panel - 1)
-    return max(panel, rows - rows % panel)
+    """Return the number of rows in a tile, in whole panels and blocks."""
+    unit: int = max(PANEL[dtype], rows_of_a_block.py_func(n_features, dtype.itemsize))
+    rows = min(_MOST_TILE_ROWS, _TILE_BYTES // (n_features * dtype.itemsize), n_points + unit - 1)
+    return max(unit, rows - rows % unit)
 
 
 def override(

@@ -23,7 +23,7 @@ from kmeans_xp.kernels.for_numba.compiled import (
     compiled,
     inline,
 )
-from kmeans_xp.kernels.for_numba.emitted.memory import new_numbers, numbers_in
+from kmeans_xp.kernels.for_numba.emitted.memory import new_matrix, new_numbers, numbers_in
 from kmeans_xp.kernels.for_numba.emitted.pair_vectors import (
     ROWS_AT_A_TIME,
     add_chosen,
@@ -31,7 +31,12 @@ from kmeans_xp.kernels.for_numba.emitted.pair_vectors import (
     measure_pair,
 )
 from kmeans_xp.kernels.for_numba.emitted.vectors import PANEL, panel_rows
-from kmeans_xp.kernels.for_numba.tiling import factor_of, group_size
+from kmeans_xp.kernels.for_numba.tiling import (
+    factor_of,
+    group_size,
+    is_pair,
+    rows_of_a_block,
+)
 
 __all__ = [
     "BASE",
@@ -42,7 +47,9 @@ __all__ = [
     "ROWS_AT_A_TIME",
     "SHIFT",
     "SLOPE",
+    "add_block",
     "are_pairs",
+    "clear_block",
     "label_pairs",
     "label_pairs_at",
     "pairs_for",
@@ -54,9 +61,7 @@ __all__ = [
 #: got labels, until too many were in doubt
 SHIFT, SLOPE, BASE, LIMIT, N_DONE, N_NUMBERS = range(6)
 
-#: most features: up to there, a bound of rounding in float32 is far below 1
-_MOST_FEATURES = 2**16
-#: bytes of rows that are labelled and then added
+#: bytes of rows that are labelled and then added: a block, or a part of it
 _PART_BYTES = 2**14
 #: rows by other ways that take the time of one in doubt
 _ROWS_A_DOUBT = 16
@@ -99,6 +104,22 @@ def prepare_pair(groups, biases, n_features, apart, numbers):
     limit = _GREATEST[kind] / 16.0
     is_small = abs(left_bias) + abs(right_bias) < limit
     numbers[LIMIT] = limit if is_small else -1.0
+
+
+@inline
+def clear_block(sums):
+    """Write zeros to the sums of a block of rows."""
+    for cluster in range(sums.shape[0]):
+        for column in range(sums.shape[1]):
+            sums[cluster, column] = 0.0
+
+
+@inline
+def add_block(sums, totals):
+    """Add the sums of a block of rows to totals."""
+    for cluster in range(sums.shape[0]):
+        for column in range(sums.shape[1]):
+            totals[cluster, column] += sums[cluster, column]
 
 
 @inline
@@ -154,8 +175,12 @@ def label_pairs(
     n_features, n_in_doubt = points.shape[1], 0
     if is_first:
         prepare_pair(groups, biases, n_features, apart, pair)
-    size = _PART_BYTES // (n_features * points.itemsize)
-    size = min(max(ROWS_AT_A_TIME, size - size % ROWS_AT_A_TIME), n_rows)
+    block = rows_of_a_block(n_features, points.itemsize)
+    size = block
+    while size > ROWS_AT_A_TIME and size * n_features * points.itemsize > _PART_BYTES:
+        size //= 2
+    size = min(size, n_rows)
+    sums = new_matrix(2 * adds, totals.shape[1] if adds else 0, np.float64)
     # Allocated once: a part takes only about a microsecond.
     products = new_numbers(size + ROWS_AT_A_TIME, points)
     squares, flags = new_numbers(size + ROWS_AT_A_TIME, points), new_numbers(size, np.uint8)
@@ -179,7 +204,8 @@ def label_pairs(
                 n_doubtful += flags[number]
         n_in_doubt += n_doubtful
         if n_in_doubt * _ROWS_A_DOUBT > n_rows:
-            pair[N_DONE] = start
+            # Labels of half a block come again: its rows are added in one go.
+            pair[N_DONE] = start - start % block
             return
         for place in range(n_doubtful):
             number = left[place]
@@ -194,14 +220,18 @@ def label_pairs(
                 left[n_left] = right[n_right] = first + number
                 n_left += labels[number] == 0
                 n_right += labels[number] != 0
-            add_chosen(points, left, n_left, origin, n_features, totals, 0)
-            add_chosen(points, right, n_right, origin, n_features, totals, 1)
+            if start % block == 0:
+                clear_block(sums)
+            add_chosen(points, left, n_left, origin, n_features, sums, 0)
+            add_chosen(points, right, n_right, origin, n_features, sums, 1)
+            if stop % block == 0 or stop == n_rows:
+                add_block(sums, totals)
     pair[N_DONE] = n_rows
 
 
 def are_pairs(n_clusters: int, n_features: int, dtype: np.dtype[Any]) -> bool:
     """Return whether two clusters have features to fill the lanes of vectors."""
-    return n_clusters == 2 and PANEL[dtype] <= n_features <= _MOST_FEATURES
+    return bool(is_pair.py_func(n_clusters, n_features, PANEL[dtype]))
 
 
 def pairs_for(n_clusters: int, n_features: int, dtype: np.dtype[Any]) -> int:
