@@ -112,7 +112,7 @@ def lloyd(
     algorithm : {"lloyd", "auto", "hamerly", "elkan"}
         Whether to keep bounds of each row's distances ("elkan" is "hamerly"). The result is
         bit-equal; bounds take 12 or 20 bytes a row. For two clusters of many features, they take
-        24 or 40, and a byte for each number.
+        24 or 40, and up to two bytes for each number.
     metric : {"euclidean", "cosine"}
         "cosine" is for rows and centroids on a sphere around zero: the algorithm is then
         spherical k-means [2]_.

@@ -33,10 +33,11 @@ def n_labelled(points: Host, pair: Host) -> int:
     """Return how many rows get labels before too many are in doubt."""
     dtype, n_features = points.dtype, points.shape[1]
     apart, numbers = np.empty(n_features, dtype), np.empty(two_clusters.N_NUMBERS)
+    labels, totals = np.empty(len(points), np.int32), np.empty((0, 0))
     groups = Groups.of(pair)
+    given = (points, 0, len(points), nothing(dtype), 0, np.zeros(n_features, dtype), nothing(dtype))
     two_clusters.label_pairs[dtype](
-        *(points, 0, len(points), nothing(dtype), 0, np.zeros(n_features, dtype), *groups),
-        *(True, False, apart, numbers, np.empty(len(points), np.int32), np.empty((0, 0))),
+        *(*given, *groups, True, True, False, apart, numbers, labels, totals)
     )
     return int(numbers[two_clusters.N_DONE])
 

@@ -16,7 +16,7 @@ from kmeans_xp.kernels.for_numba.compiled import (
     compiled,
     shared,
 )
-from kmeans_xp.kernels.for_numba.emitted.memory import new_matrix, new_numbers
+from kmeans_xp.kernels.for_numba.emitted.memory import new_numbers
 from kmeans_xp.kernels.for_numba.emitted.vectors import (
     add_row,
     panel_rows,
@@ -32,14 +32,12 @@ from kmeans_xp.kernels.for_numba.tiling import (
     group_size,
     in_parts,
     int32_labels,
-    is_pair,
     n_tasks_for,
     new_labels,
     nothing,
     origin_of,
     override,
     pack_tile,
-    rows_of_a_block,
     scratch_for,
     smaller,
     tile_of,
@@ -51,8 +49,6 @@ from kmeans_xp.kernels.for_numba.two_clusters import (
     N_DONE,
     N_NUMBERS,
     ROWS_AT_A_TIME,
-    add_block,
-    clear_block,
     label_pairs_at,
     pairs_for,
 )
@@ -105,37 +101,19 @@ def label_panels(panels, n_rows, n_features, groups, biases, n_clusters, best, l
 
 @shared(ROWS, COUNT, COUNT, COUNT, NUMBERS, NUMBERS, COLUMN, LABELS, TOTALS)
 def add_tile(points, first, n_rows, row, factors, origin, weights, labels, totals):
-    """Add the tile at ``first`` of ``points``, and at ``row`` of factors and weights.
-
-    Each tile of a task but the last one is whole blocks.
-    """
+    """Add the tile at ``first`` of ``points``, and at ``row`` of factors and weights."""
     n_features, weight, one = points.shape[1], 1.0, origin.dtype.type(1)
-    size, sums = n_rows, totals
-    in_blocks = is_pair(totals.shape[0], n_features, panel_rows(origin))
-    if in_blocks:
-        size = rows_of_a_block(n_features, origin.itemsize)
-        sums = new_matrix(2, totals.shape[1], np.float64)
-    for start in range(0, n_rows, size):
-        stop = smaller(start + size, n_rows)
-        if in_blocks:
-            clear_block(sums)
-        if factors.shape[0] == 0:  # a known factor of 1 costs no multiplication
-            for number in range(start, stop):
-                if weights.shape[0] > 0:
-                    weight = np.float64(weights[row + number])
-                add_row(
-                    points, first + number, one, origin, weight, n_features, sums, labels[number]
-                )
-        else:
-            for number in range(start, stop):
-                if weights.shape[0] > 0:
-                    weight = np.float64(weights[row + number])
-                factor = factors[row + number]
-                add_row(
-                    points, first + number, factor, origin, weight, n_features, sums, labels[number]
-                )
-        if in_blocks:
-            add_block(sums, totals)
+    if factors.shape[0] == 0:  # a known factor of 1 costs no multiplication
+        for number in range(n_rows):
+            if weights.shape[0] > 0:
+                weight = np.float64(weights[row + number])
+            add_row(points, first + number, one, origin, weight, n_features, totals, labels[number])
+        return
+    for number in range(n_rows):
+        if weights.shape[0] > 0:
+            weight = np.float64(weights[row + number])
+        factor = factors[row + number]
+        add_row(points, first + number, factor, origin, weight, n_features, totals, labels[number])
 
 
 @compiled(ROWS, RESULTS, RESULTS)
@@ -184,21 +162,20 @@ def label_rows(
     n_features = points.shape[1]
     panels, best = new_numbers(tile * n_features, points), new_numbers(tile, points)
     found, scratch = new_numbers(tile, np.int32), scratch_for(points, tile, filler)
-    takes_pairs = pairs != 0
-    adds_pairs = totals.shape[0] > 0 and factors.shape[0] == 0 and weights.shape[0] == 0
-    apart, pair = new_numbers(n_features * takes_pairs, points), new_numbers(N_NUMBERS, np.float64)
-    row = start
+    is_pair, is_sure = pairs != 0, pairs != 0
+    apart, pair = new_numbers(n_features * is_pair, points), new_numbers(N_NUMBERS, np.float64)
+    row, adds = start, totals.shape[0] > 0
     while row < stop:
         n_rows, n_done = smaller(tile, stop - row), np.int64(0)
         tile_points, first = tile_of(points, row, n_rows, filler, scratch)
-        if takes_pairs and n_rows >= ROWS_AT_A_TIME:
+        if is_sure and n_rows >= ROWS_AT_A_TIME:
             label_pairs_at(
-                *(pairs, tile_points, first, n_rows, factors, row, origin, groups, biases),
-                *(row == start, adds_pairs, apart, pair, found, totals),
+                *(pairs, tile_points, first, n_rows, factors, row, origin, weights),
+                *(groups, biases, row == start, True, adds, apart, pair, found, totals),
             )
             n_done = np.int64(pair[N_DONE])
             # Where most rows are in doubt, as equal ones are, all others may be too.
-            takes_pairs = n_done == n_rows
+            is_sure = n_done == n_rows
         if n_done > 0:
             n_rows = n_done  # the others come again, with the next rows
         else:
@@ -207,7 +184,12 @@ def label_rows(
         if labels.shape[0] > 0:
             for number in range(n_rows):
                 labels[row + number] = found[number]
-        if totals.shape[0] > 0 and not (adds_pairs and n_done > 0):
+        if adds and is_pair and n_done == 0:
+            label_pairs_at(
+                *(pairs, tile_points, first, n_rows, factors, row, origin, weights),
+                *(groups, biases, False, False, adds, apart, pair, found, totals),
+            )
+        elif adds and not is_pair:
             add_tile(tile_points, first, n_rows, row, factors, origin, weights, found, totals)
         row += n_rows
 

@@ -150,8 +150,8 @@ def rows_of_a_part(n_points: int, n_tasks: int, dtype: np.dtype[Any]) -> int:
 def is_pair(n_clusters, n_features, panel):
     """Return whether there are two clusters, and features to fill the lanes of a panel's vectors.
 
-    Sums of such rows are those of blocks, added up in turn, so that a step that changes few labels
-    need not read the other blocks.
+    A step then adds up blocks of rows, and the sums of these: one that changes few labels need not
+    read the other blocks.
     """
     return n_clusters == 2 and panel <= n_features <= _MOST_FEATURES_OF_PAIRS
 

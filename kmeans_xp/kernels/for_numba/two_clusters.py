@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from kmeans_xp.kernels.for_numba.compiled import (
+    COLUMN,
     COUNT,
     FLAG,
     LABEL_RESULTS,
@@ -30,7 +31,7 @@ from kmeans_xp.kernels.for_numba.emitted.pair_vectors import (
     is_second_nearer,
     measure_pair,
 )
-from kmeans_xp.kernels.for_numba.emitted.vectors import PANEL, panel_rows
+from kmeans_xp.kernels.for_numba.emitted.vectors import PANEL, add_row, panel_rows
 from kmeans_xp.kernels.for_numba.tiling import (
     factor_of,
     group_size,
@@ -142,8 +143,8 @@ def _label_measured(products, squares, pair, labels, flags):
 
 
 _PAIRS = (
-    *(ROWS, COUNT, COUNT, NUMBERS, COUNT, NUMBERS, NUMBERS, NUMBERS),
-    *(COUNT, FLAG, RESULTS, SUMS, LABEL_RESULTS, TOTALS),
+    *(ROWS, COUNT, COUNT, NUMBERS, COUNT, NUMBERS, COLUMN, NUMBERS, NUMBERS),
+    *(FLAG, FLAG, FLAG, RESULTS, SUMS, LABEL_RESULTS, TOTALS),
 )
 #: Most fits have other numbers of clusters: called by its address, it is compiled for those of two.
 label_pairs_at = call_at(*_PAIRS)
@@ -157,46 +158,49 @@ def label_pairs(
     factors,
     row,
     origin,
+    weights,
     groups,
     biases,
     is_first,
+    finds_labels,
     adds,
     apart,
     pair,
     labels,
     totals,
 ):
-    """Label rows from ``first`` of points and ``row`` of factors; if asked, add them to totals.
+    """Label rows from ``first`` of points and ``row`` of factors and weights; add them to totals.
 
-    The first call writes what it needs of the centroids to ``apart`` and ``pair``. Only rows
-    without weights and factors are added. Where too many rows are in doubt, other ways are faster:
-    ``pair`` says before which row it stopped.
+    Either is done if it is asked for. The first call writes what it needs of the centroids to
+    ``apart`` and ``pair``. Where too many rows are in doubt, other ways are faster: ``pair`` says
+    before which row it stopped.
     """
-    n_features, n_in_doubt = points.shape[1], 0
+    n_features, n_in_doubt, n_doubtful = points.shape[1], 0, 0
     if is_first:
         prepare_pair(groups, biases, n_features, apart, pair)
-    block = rows_of_a_block(n_features, points.itemsize)
-    size = block
+    size = block = rows_of_a_block(n_features, points.itemsize)
     while size > ROWS_AT_A_TIME and size * n_features * points.itemsize > _PART_BYTES:
         size //= 2
     size = min(size, n_rows)
-    sums = new_matrix(2 * adds, totals.shape[1] if adds else 0, np.float64)
     # Allocated once: a part takes only about a microsecond.
+    sums = new_matrix(2 * adds, totals.shape[1] if adds else 0, np.float64)
     products = new_numbers(size + ROWS_AT_A_TIME, points)
     squares, flags = new_numbers(size + ROWS_AT_A_TIME, points), new_numbers(size, np.uint8)
     left, right = new_numbers(size, np.int64), new_numbers(size, np.int64)
+    is_plain, weight = factors.shape[0] == 0 and weights.shape[0] == 0, 1.0
     # A part stays in the first-level cache until it is added.
     for start in range(0, n_rows, size):
         stop = min(start + size, n_rows)
-        for row_here in range(start, stop, ROWS_AT_A_TIME):
+        for row_here in range(start, stop if finds_labels else start, ROWS_AT_A_TIME):
             # The last rows are measured with some before them.
             at = min(row_here, stop - ROWS_AT_A_TIME)
             measure_pair(
                 *(points, first + at, factors, row + at, origin, apart, n_features),
                 *(products, squares, at - start + ROWS_AT_A_TIME),
             )
-        found = numbers_in(labels, start, stop - start)
-        n_doubtful = _label_measured(products, squares, pair, found, flags)
+        if finds_labels:
+            found = numbers_in(labels, start, stop - start)
+            n_doubtful = _label_measured(products, squares, pair, found, flags)
         if n_doubtful > 0:
             n_doubtful = 0
             for number in range(stop - start):
@@ -213,19 +217,29 @@ def label_pairs(
             labels[number] = is_second_nearer(
                 points, first + number, factor, origin, groups, biases, n_features
             )
-        if adds:
+        if not adds:
+            continue
+        if start % block == 0:
+            clear_block(sums)
+        if is_plain:
             n_left = n_right = 0
             for number in range(start, stop):
                 # No branch: which cluster is hard to foresee.
                 left[n_left] = right[n_right] = first + number
                 n_left += labels[number] == 0
                 n_right += labels[number] != 0
-            if start % block == 0:
-                clear_block(sums)
             add_chosen(points, left, n_left, origin, n_features, sums, 0)
             add_chosen(points, right, n_right, origin, n_features, sums, 1)
-            if stop % block == 0 or stop == n_rows:
-                add_block(sums, totals)
+        else:
+            for number in range(start, stop):
+                if weights.shape[0] > 0:
+                    weight = np.float64(weights[row + number])
+                factor = factor_of(factors, row + number)
+                add_row(
+                    points, first + number, factor, origin, weight, n_features, sums, labels[number]
+                )
+        if stop % block == 0 or stop == n_rows:
+            add_block(sums, totals)
     pair[N_DONE] = n_rows
 
 
