@@ -69,6 +69,8 @@ from kmeans_xp.kernels.for_numba.shared_steps import (
 )
 from kmeans_xp.kernels.for_numba.tiling import (
     Floats,
+    add_totals,
+    clear_totals,
     is_dense,
     nothing,
     numbers_on_a_line,
@@ -86,9 +88,7 @@ from kmeans_xp.kernels.for_numba.two_clusters import (
     ROWS_AT_A_TIME,
     SHIFT,
     SLOPE,
-    add_block,
     are_pairs,
-    clear_block,
     prepare_pair,
 )
 from kmeans_xp.kernels.portable.assignment import ClusterTotals
@@ -187,16 +187,16 @@ def _add_blocks(points, start, stop, origin, weights, labels, totals, blocks, li
         first = start + listed[place] * size
         following = start + listed[min(place + 1, n_listed - 1)] * size
         sums = matrix_in(blocks, listed[place] * 2 * width, 2, width)
-        clear_block(sums)
+        clear_totals(sums)
         for row in range(first, min(first + size, stop)):
             if weights.shape[0] > 0:
                 weight = np.float64(weights[row])
             # A processor foresees reads up to the end of a page, which long rows soon come to.
             fetch_row(points, following + row - first, n_features)
             add_row(points, row, one, origin, weight, n_features, sums, labels[row])
-    clear_block(totals)
+    clear_totals(totals)
     for block in range(-(-(stop - start) // size)):
-        add_block(matrix_in(blocks, block * 2 * width, 2, width), totals)
+        add_totals(matrix_in(blocks, block * 2 * width, 2, width), totals)
 
 
 @inline

@@ -44,6 +44,7 @@ from kmeans_xp.kernels.for_numba.emitted.watching import look_at, publish, take_
 from kmeans_xp.kernels.for_numba.tiling import (
     Dense,
     Floats,
+    clear_totals,
     filler_of,
     origin_of,
     rows_of_a_part,
@@ -197,9 +198,7 @@ def share_steps(
             return held
         number, part, held = held // n_parts, held % n_parts, np.int64(-1)
         found = matrix_in(slots, part * n_clusters * slots.shape[2], n_clusters, slots.shape[2])
-        for cluster in range(n_clusters):
-            for column in range(slots.shape[2]):
-                found[cluster, column] = 0.0
+        clear_totals(found)
         row = part * n_rows
         _label_rows(
             *(points, row, min(row + n_rows, n_points), tile, pairs, filler, factors, origin),

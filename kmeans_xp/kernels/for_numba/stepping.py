@@ -43,6 +43,7 @@ from kmeans_xp.kernels.for_numba.shared_steps import may_share_steps, steps_in_t
 from kmeans_xp.kernels.for_numba.tiling import (
     Dense,
     Floats,
+    clear_totals,
     filler_of,
     origin_of,
     override,
@@ -165,9 +166,7 @@ def run_steps(
         for row in range(0, n_points, n_rows):
             slot += 1
             found = matrix_in(slots, slot * n_clusters * slots.shape[2], n_clusters, slots.shape[2])
-            for cluster in range(n_clusters):
-                for column in range(slots.shape[2]):
-                    found[cluster, column] = 0.0
+            clear_totals(found)
             stop = min(row + n_rows, n_points)
             if is_packed:
                 _label_packed(

@@ -55,6 +55,8 @@ __all__ = [
     "Dense",
     "Floats",
     "Labels",
+    "add_totals",
+    "clear_totals",
     "copy",
     "factor_of",
     "filler_of",
@@ -63,7 +65,6 @@ __all__ = [
     "int32_labels",
     "is_dense",
     "is_from_zero",
-    "is_pair",
     "measure_factors",
     "measured_factors",
     "n_tasks_for",
@@ -106,8 +107,6 @@ _WORTH_A_CELL = 100
 #: bytes of the panels of a tile: half of a small second-level cache
 _TILE_BYTES = 2**18
 _MOST_TILE_ROWS = 1024
-#: most features of rows that are a pair's: up to there, a bound of rounding in float32 is below 1
-_MOST_FEATURES_OF_PAIRS = 2**16
 #: bytes of a block of rows, which stay in the first-level cache; and rows, whose sums are few
 _BLOCK_BYTES, _FEWEST_ROWS_OF_A_BLOCK, _MOST_ROWS_OF_A_BLOCK = 2**14, 16, 128
 #: number of rows whose factors are computed together
@@ -147,18 +146,8 @@ def rows_of_a_part(n_points: int, n_tasks: int, dtype: np.dtype[Any]) -> int:
 
 
 @inline
-def is_pair(n_clusters, n_features, panel):
-    """Return whether there are two clusters, and features to fill the lanes of a panel's vectors.
-
-    A step then adds up blocks of rows, and the sums of these: one that changes few labels need not
-    read the other blocks.
-    """
-    return n_clusters == 2 and panel <= n_features <= _MOST_FEATURES_OF_PAIRS
-
-
-@inline
 def rows_of_a_block(n_features, itemsize):
-    """Return how many rows of a task are added up from zero, before their sums are added."""
+    """Return how many rows of two clusters are added up from zero, before their sums are added."""
     n_rows = _MOST_ROWS_OF_A_BLOCK
     while n_rows > _FEWEST_ROWS_OF_A_BLOCK and n_rows * n_features * itemsize > _BLOCK_BYTES:
         n_rows //= 2
@@ -384,6 +373,22 @@ def copy(source, n_numbers, target, at):
     """Copy the first numbers to ``target[at]`` and on; slices take numba a second to compile."""
     for number in range(n_numbers):
         target[at + number] = source[number]
+
+
+@inline
+def clear_totals(totals):
+    """Write zeros to all totals."""
+    for cluster in range(totals.shape[0]):
+        for column in range(totals.shape[1]):
+            totals[cluster, column] = 0.0
+
+
+@inline
+def add_totals(some, totals):
+    """Add the totals of some rows to those of all."""
+    for cluster in range(some.shape[0]):
+        for column in range(some.shape[1]):
+            totals[cluster, column] += some[cluster, column]
 
 
 @compiled(NUMBERS_64, COUNT, SUMS)

@@ -33,9 +33,10 @@ from kmeans_xp.kernels.for_numba.emitted.pair_vectors import (
 )
 from kmeans_xp.kernels.for_numba.emitted.vectors import PANEL, add_row, panel_rows
 from kmeans_xp.kernels.for_numba.tiling import (
+    add_totals,
+    clear_totals,
     factor_of,
     group_size,
-    is_pair,
     rows_of_a_block,
 )
 
@@ -48,9 +49,7 @@ __all__ = [
     "ROWS_AT_A_TIME",
     "SHIFT",
     "SLOPE",
-    "add_block",
     "are_pairs",
-    "clear_block",
     "label_pairs",
     "label_pairs_at",
     "pairs_for",
@@ -62,6 +61,8 @@ __all__ = [
 #: got labels, until too many were in doubt
 SHIFT, SLOPE, BASE, LIMIT, N_DONE, N_NUMBERS = range(6)
 
+#: most features: up to there, a bound of rounding in float32 is far below 1
+_MOST_FEATURES = 2**16
 #: bytes of rows that are labelled and then added: a block, or a part of it
 _PART_BYTES = 2**14
 #: rows by other ways that take the time of one in doubt
@@ -108,22 +109,6 @@ def prepare_pair(groups, biases, n_features, apart, numbers):
 
 
 @inline
-def clear_block(sums):
-    """Write zeros to the sums of a block of rows."""
-    for cluster in range(sums.shape[0]):
-        for column in range(sums.shape[1]):
-            sums[cluster, column] = 0.0
-
-
-@inline
-def add_block(sums, totals):
-    """Add the sums of a block of rows to totals."""
-    for cluster in range(sums.shape[0]):
-        for column in range(sums.shape[1]):
-            totals[cluster, column] += sums[cluster, column]
-
-
-@inline
 def _label_measured(products, squares, pair, labels, flags):
     """Write the labels of a part's rows; flag those in doubt, and return their number."""
     shift, slope, base, limit = pair[SHIFT], pair[SLOPE], pair[BASE], pair[LIMIT]
@@ -140,6 +125,61 @@ def _label_measured(products, squares, pair, labels, flags):
         flags[row] = not is_sure
         n_doubtful += not is_sure
     return n_doubtful
+
+
+@inline
+def _label_part(
+    points,
+    first,
+    start,
+    stop,
+    factors,
+    row,
+    origin,
+    apart,
+    pair,
+    products,
+    squares,
+    flags,
+    labels,
+    doubtful,
+):
+    """Label rows from ``start`` on by a product each; list those in doubt, return their number."""
+    n_features, n_doubtful = points.shape[1], 0
+    for row_here in range(start, stop, ROWS_AT_A_TIME):
+        # The last rows are measured with some before them.
+        at = min(row_here, stop - ROWS_AT_A_TIME)
+        measure_pair(
+            *(points, first + at, factors, row + at, origin, apart, n_features),
+            *(products, squares, at - start + ROWS_AT_A_TIME),
+        )
+    found = numbers_in(labels, start, stop - start)
+    if _label_measured(products, squares, pair, found, flags) > 0:
+        for number in range(stop - start):
+            doubtful[n_doubtful] = start + number
+            n_doubtful += flags[number]
+    return n_doubtful
+
+
+@inline
+def _add_part(points, first, start, stop, factors, row, origin, weights, labels, left, right, sums):
+    """Add rows from ``start`` on to their clusters; ``left`` and ``right`` are scratch."""
+    n_features, weight = points.shape[1], 1.0
+    if factors.shape[0] == 0 and weights.shape[0] == 0:
+        n_left = n_right = 0
+        for number in range(start, stop):
+            # No branch: which cluster is hard to foresee.
+            left[n_left] = right[n_right] = first + number
+            n_left += labels[number] == 0
+            n_right += labels[number] != 0
+        add_chosen(points, left, n_left, origin, n_features, sums, 0)
+        add_chosen(points, right, n_right, origin, n_features, sums, 1)
+        return
+    for number in range(start, stop):
+        if weights.shape[0] > 0:
+            weight = np.float64(weights[row + number])
+        factor, label = factor_of(factors, row + number), labels[number]
+        add_row(points, first + number, factor, origin, weight, n_features, sums, label)
 
 
 _PAIRS = (
@@ -175,7 +215,7 @@ def label_pairs(
     ``apart`` and ``pair``. Where too many rows are in doubt, other ways are faster: ``pair`` says
     before which row it stopped.
     """
-    n_features, n_in_doubt, n_doubtful = points.shape[1], 0, 0
+    n_features, n_in_doubt = points.shape[1], 0
     if is_first:
         prepare_pair(groups, biases, n_features, apart, pair)
     size = block = rows_of_a_block(n_features, points.itemsize)
@@ -187,65 +227,44 @@ def label_pairs(
     products = new_numbers(size + ROWS_AT_A_TIME, points)
     squares, flags = new_numbers(size + ROWS_AT_A_TIME, points), new_numbers(size, np.uint8)
     left, right = new_numbers(size, np.int64), new_numbers(size, np.int64)
-    is_plain, weight = factors.shape[0] == 0 and weights.shape[0] == 0, 1.0
     # A part stays in the first-level cache until it is added.
     for start in range(0, n_rows, size):
         stop = min(start + size, n_rows)
-        for row_here in range(start, stop if finds_labels else start, ROWS_AT_A_TIME):
-            # The last rows are measured with some before them.
-            at = min(row_here, stop - ROWS_AT_A_TIME)
-            measure_pair(
-                *(points, first + at, factors, row + at, origin, apart, n_features),
-                *(products, squares, at - start + ROWS_AT_A_TIME),
-            )
         if finds_labels:
-            found = numbers_in(labels, start, stop - start)
-            n_doubtful = _label_measured(products, squares, pair, found, flags)
-        if n_doubtful > 0:
-            n_doubtful = 0
-            for number in range(stop - start):
-                left[n_doubtful] = start + number
-                n_doubtful += flags[number]
-        n_in_doubt += n_doubtful
-        if n_in_doubt * _ROWS_A_DOUBT > n_rows:
-            # Labels of half a block come again: its rows are added in one go.
-            pair[N_DONE] = start - start % block
-            return
-        for place in range(n_doubtful):
-            number = left[place]
-            factor = factor_of(factors, row + number)
-            labels[number] = is_second_nearer(
-                points, first + number, factor, origin, groups, biases, n_features
+            n_doubtful = _label_part(
+                *(points, first, start, stop, factors, row, origin, apart, pair),
+                *(products, squares, flags, labels, left),
             )
-        if not adds:
-            continue
-        if start % block == 0:
-            clear_block(sums)
-        if is_plain:
-            n_left = n_right = 0
-            for number in range(start, stop):
-                # No branch: which cluster is hard to foresee.
-                left[n_left] = right[n_right] = first + number
-                n_left += labels[number] == 0
-                n_right += labels[number] != 0
-            add_chosen(points, left, n_left, origin, n_features, sums, 0)
-            add_chosen(points, right, n_right, origin, n_features, sums, 1)
-        else:
-            for number in range(start, stop):
-                if weights.shape[0] > 0:
-                    weight = np.float64(weights[row + number])
+            n_in_doubt += n_doubtful
+            if n_in_doubt * _ROWS_A_DOUBT > n_rows:
+                # Labels of half a block come again: its rows are added in one go.
+                pair[N_DONE] = start - start % block
+                return
+            for place in range(n_doubtful):
+                number = left[place]
                 factor = factor_of(factors, row + number)
-                add_row(
-                    points, first + number, factor, origin, weight, n_features, sums, labels[number]
+                labels[number] = is_second_nearer(
+                    points, first + number, factor, origin, groups, biases, n_features
                 )
-        if stop % block == 0 or stop == n_rows:
-            add_block(sums, totals)
+        if adds:
+            if start % block == 0:
+                clear_totals(sums)
+            _add_part(
+                *(points, first, start, stop, factors, row, origin, weights, labels),
+                *(left, right, sums),
+            )
+            if stop % block == 0 or stop == n_rows:
+                add_totals(sums, totals)
     pair[N_DONE] = n_rows
 
 
 def are_pairs(n_clusters: int, n_features: int, dtype: np.dtype[Any]) -> bool:
-    """Return whether two clusters have features to fill the lanes of vectors."""
-    return bool(is_pair.py_func(n_clusters, n_features, PANEL[dtype]))
+    """Return whether two clusters have features to fill the lanes of vectors.
+
+    Steps then add up blocks of rows, and the sums of these: one that changes few labels need not
+    read the other blocks.
+    """
+    return n_clusters == 2 and PANEL[dtype] <= n_features <= _MOST_FEATURES
 
 
 def pairs_for(n_clusters: int, n_features: int, dtype: np.dtype[Any]) -> int:
