@@ -8,9 +8,19 @@ import numpy as np
 from kmeans_xp.blocks import stream
 from kmeans_xp.blocks.blocks import Blocks
 from kmeans_xp.blocks.elsewhere import Elsewhere
-from kmeans_xp.blocks.in_memory import InMemory, rows_of
+from kmeans_xp.blocks.in_memory import InMemory
 from kmeans_xp.blocks.on_dask import rows_on_dask
-from kmeans_xp.devices import Namespace, Placement, bring, bring_parts, choose, is_sparse, to_host
+from kmeans_xp.devices import (
+    Array,
+    Namespace,
+    Placement,
+    bring,
+    bring_parts,
+    choose,
+    is_sparse,
+    tile_shape,
+    to_host,
+)
 from kmeans_xp.kernels import DenseRows, Rows, SparseRows
 
 __all__ = ["elsewhere", "of", "of_rows", "place"]
@@ -57,14 +67,24 @@ def of(points: Any, weights: Any, placement: Placement, *, is_revisited: bool = 
     Blocks
     """
     if type(points) is np.ndarray and not placement.is_streamed:  # skip the slower checks below
-        return InMemory(DenseRows(bring(points, placement), weights), xp=placement.xp)
+        return _in_memory(bring(points, placement), weights, placement.xp, is_revisited)
     if isinstance(points, Elsewhere):
         return points.blocks(weights, placement, is_revisited=is_revisited)
     if placement.is_streamed:
         return stream.streamed(points, None if weights is None else to_host(weights), placement)
     if is_sparse(points):
         return InMemory(SparseRows(bring_parts(points, placement), weights), xp=placement.xp)
-    return InMemory(rows_of(bring(points, placement), weights), xp=placement.xp)
+    return _in_memory(bring(points, placement), weights, placement.xp, is_revisited)
+
+
+def _in_memory(points: Array, weights: Any, xp: Namespace, is_revisited: bool) -> Blocks:
+    """Return blocks of a dense array; for several passes, few rows are copied side by side."""
+    # A few columns of a wide table miss the cache at every row, in each pass.
+    if is_revisited and type(points) is np.ndarray and not points.flags.c_contiguous:
+        rows = DenseRows(points)
+        if tile_shape(rows, 1, xp=xp, itemsize=points.itemsize)[0] == rows.n_points:
+            points = np.ascontiguousarray(points)
+    return InMemory(DenseRows(points, weights), xp=xp)
 
 
 def of_rows(rows: Rows, *, xp: Namespace) -> Blocks:

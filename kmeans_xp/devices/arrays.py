@@ -109,6 +109,10 @@ def from_host(
 
 def taken(points: Array, indices: Array) -> Array:
     """Return some rows of an array or of a matrix in CSR form, where they are."""
+    if type(points) is np.ndarray:
+        if points.flags.c_contiguous:
+            return points.take(indices, axis=0)
+        return np.ascontiguousarray(points[indices])  # `take` would copy all of them first
     if is_sparse(points):
         return points[indices]
     return namespace_of(points).take(points, indices, axis=0)

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from typing import Any, NamedTuple, Protocol, Self
 
-from kmeans_xp.devices import Array, Device, DType, computing_dtype, device_of, namespace_of
+from kmeans_xp.devices import Array, Device, DType, computing_dtype, device_of, namespace_of, taken
 
 __all__ = ["DenseRows", "Rows"]
 
@@ -136,7 +136,7 @@ class DenseRows(NamedTuple):
     def take(self, indices: Array) -> "DenseRows":
         """Return some rows, already relative to the origin."""
         xp = namespace_of(self.points)
-        points = xp.take(self.points, indices, axis=0)
+        points = taken(self.points, indices)
         points = xp.astype(points, computing_dtype(points.dtype, xp=xp), copy=False)
         if self.origin is not None:
             points -= xp.astype(

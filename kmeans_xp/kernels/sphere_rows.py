@@ -11,6 +11,7 @@ from kmeans_xp.devices import (
     computing_dtype,
     namespace_of,
     scaled_data,
+    taken,
 )
 from kmeans_xp.kernels.kernel import kernel
 from kmeans_xp.kernels.rows import DenseRows, Rows, in_tiles
@@ -90,7 +91,7 @@ class SphereRows(NamedTuple):
     def take(self, indices: Array) -> DenseRows:
         """Return some rows, scaled and relative to the origin."""
         xp = namespace_of(self.points)
-        points = xp.take(self.points, indices, axis=0)
+        points = taken(self.points, indices)
         if self.factors is None:
             points = _scaled(points, xp=xp)
         else:  # a row's factor does not depend on others, so the bits are those of `_scaled`

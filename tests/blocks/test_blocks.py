@@ -1,16 +1,25 @@
 """The methods of blocks, compared with NumPy; and the behaviour when memory runs out."""
 
+import tracemalloc
 from collections.abc import Callable
 from typing import Any
 
+import array_api_compat.numpy
 import numpy as np
 import pytest
 
 from conftest import Library
-from kmeans_xp.blocks import Blocks
+from kmeans_xp import BisectingKMeans, KMeans, MiniBatchKMeans
+from kmeans_xp.blocks import Blocks, of
 from kmeans_xp.blocks.in_memory import InMemory
-from kmeans_xp.devices import is_out_of_memory, memory, shrink_tiles, tile_shape
-from kmeans_xp.kernels import DenseRows, assigned_sq_distances, cluster_sums, nearest_labels
+from kmeans_xp.devices import choose, is_out_of_memory, memory, shrink_tiles, tile_shape
+from kmeans_xp.kernels import (
+    DenseRows,
+    SphereRows,
+    assigned_sq_distances,
+    cluster_sums,
+    nearest_labels,
+)
 from tests import oracle
 from tests.doubles import Chopped
 
@@ -301,3 +310,46 @@ def test_the_error_of_a_library_without_memory_is_known(library: Library) -> Non
     with pytest.raises(Exception, match=r"(?i)memory|allocat") as caught:
         library.xp.empty((2**50,), dtype=library.xp.float32, device=library.device)
     assert is_out_of_memory(caught.value, xp=library.xp)
+
+
+def test_fits_copy_rows_that_lie_apart_if_they_fit_a_tile(
+    library: Library, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wide = library.asarray(np.tile(POINTS, (1, 20)), "float32")
+    few_columns = wide[:, :N_FEATURES]
+    placement = choose(few_columns)
+    if placement.xp is not array_api_compat.numpy:
+        pytest.skip("rows of other libraries are read as they lie")
+    made = [of(few_columns, None, placement, is_revisited=revisits) for revisits in (True, False)]
+    assert [each.whole.points.flags.c_contiguous for each in made] == [True, False]
+    for each in made:
+        np.testing.assert_array_equal(each.whole.points, POINTS)
+    monkeypatch.setattr(memory, "_CPU_TILE_BYTES", POINTS.size * 4 - 1)
+    monkeypatch.setattr(memory, "_SMALLEST_TILE_BYTES", 1)
+    larger = of(few_columns, None, placement, is_revisited=True)
+    assert not larger.whole.points.flags.c_contiguous
+
+
+@pytest.mark.parametrize("is_scaled", [False, True])
+def test_to_take_some_rows_does_not_copy_all(is_scaled: bool) -> None:
+    for given in (np.ones((20_000, 40))[:, :8], np.ones((20_000, 8), order="F")):
+        factors = np.ones(len(given))
+        rows = SphereRows(given, factors=factors) if is_scaled else DenseRows(given)
+        tracemalloc.start()
+        taken = rows.take(np.arange(5)).points
+        _, peak = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        assert peak < given.nbytes // 100
+        assert taken.shape == (5, 8)
+        assert taken.flags.c_contiguous
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("kind", [KMeans, MiniBatchKMeans, BisectingKMeans])
+def test_fits_of_few_columns_have_the_bits_of_a_copy(kind: Any, dtype: str) -> None:
+    wide = np.random.default_rng(1).normal(size=(3000, 60)).astype(dtype)
+    for view in (wide[:, 7:15], np.asfortranarray(wide[:, :8]), wide[:, :16:2]):
+        one, other = (kind(5, random_state=0, n_init=1).fit(X) for X in (view, view.copy()))
+        assert one.cluster_centers_.tobytes() == other.cluster_centers_.tobytes()
+        assert one.labels_.tobytes() == other.labels_.tobytes()
+        assert one.inertia_ == other.inertia_
