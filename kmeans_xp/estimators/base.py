@@ -380,6 +380,8 @@ class BaseKMeans(
         placement = choose(self.cluster_centers_, device)
         moved = copy(self)
         moved.device = device
+        if placement.is_lent:  # its library's arrays are there
+            return moved
         with placement.working():
             for name, value in self._attributes().items():
                 if is_array(value) and is_array_like(value) and name not in self.get_params():

@@ -122,6 +122,20 @@ def test_results_are_of_the_inputs_library(make: Any, library: Library) -> None:
 
 
 @of_host_libraries
+@pytest.mark.parametrize("make", [KMeans, MiniBatchKMeans, BisectingKMeans])
+def test_the_cpu_is_where_such_arrays_are(make: Any, library: Library) -> None:
+    X = library.asarray(HOST)
+    model = make(5, random_state=0).fit(X)
+    moved = model.to_device("cpu")
+    assert moved.device == "cpu"
+    for there in (moved, make(5, random_state=0, device="cpu").fit(X)):
+        assert_at_home(there.cluster_centers_, library, "float32", (5, 6))
+        assert_at_home(there.labels_, library, "int32", (3000,))
+        found, expected = (library.to_host(each.predict(X)) for each in (there, model))
+        np.testing.assert_array_equal(found, expected)
+
+
+@of_host_libraries
 @pytest.mark.skip_library("mlx", reason="computes nothing by itself")
 @pytest.mark.parametrize("make", [KMeans, MiniBatchKMeans, BisectingKMeans])
 def test_what_a_fit_keeps_for_itself_goes_on_by_the_librarys_own_kernels(

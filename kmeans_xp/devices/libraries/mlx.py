@@ -29,6 +29,10 @@ class Mlx(Library):
         """Return the default device of operations, which says what dtypes there are."""
         return xp.default_device()
 
+    def cpu(self, xp: Any) -> tuple[Any, Any]:
+        """Return the default device of operations: NumPy computes in the memory of all devices."""
+        return xp, xp.default_device()
+
     def from_host(self, host: Host, xp: Any, device: Any) -> Any:
         """Return a copy of a host array; ``from_dlpack`` takes none that is read-only."""
         is_wide = host.dtype == np.float64
