@@ -20,8 +20,10 @@ from kmeans_xp.estimators.kmeans import KMeans
 from kmeans_xp.estimators.other_names import telling_other_names
 from kmeans_xp.estimators.preparation import (
     GREATEST_DRAWN,
+    check_range,
     prepared,
     published,
+    refuse_far_rows,
     refuse_squares_too_large,
     warn_of_weights,
 )
@@ -472,7 +474,7 @@ def lloyd(
     Raises
     ------
     ValueError
-        If the shapes do not fit, or numbers are not finite.
+        If the shapes do not fit, numbers are not finite, or their squares too large.
 
     Examples
     --------
@@ -491,6 +493,7 @@ def lloyd(
         initial = checked_centroids(centroids, points, placement, "centroids", metric=metric)
         check_enough_rows(points, int(initial.shape[0]))
         data = prepared(points, checked_weights(weights, points, placement), placement, metric)
+        check_range(data, n_calls=1)
         start = initial - data.origin
         result = run_lloyd(data.blocks, start, max_iter=max_iter, tol=tol, metric=metric)
         return Clustering(
@@ -625,6 +628,8 @@ def _chosen_rows(
         weights = checked_weights(sample_weight, points, placement)
         data = prepared(points, weights, placement, metric)
         refuse_squares_too_large(data, GREATEST_DRAWN)  # a fit multiplies what draws compare
+        if metric == "euclidean":
+            refuse_far_rows(data)
         if data.blocks.is_weighted:
             warn_of_weights(data, n_calls=2)
         chosen = seeds(data.blocks, n_clusters, as_random_state(random_state), **options)

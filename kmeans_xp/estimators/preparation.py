@@ -32,6 +32,7 @@ __all__ = [
     "no_weight",
     "prepared",
     "published",
+    "refuse_far_rows",
     "refuse_squares_too_large",
     "warn_of_weights",
 ]
@@ -130,24 +131,24 @@ def published(centroids: Array, origin: Array, metric: str) -> Array:
     return centroids / xp.sqrt(xp.vecdot(centroids, centroids))[:, None]
 
 
-def check_range(data: Prepared) -> None:
-    """Warn if squared distances are too small for their dtype; ValueError if too large."""
+def check_range(data: Prepared, n_calls: int = 5) -> None:
+    """Warn of squares that are too small, ``n_calls`` below the user's; ValueError if too large."""
     if data.metric == "cosine":  # distances do not depend on the range; sums of weights do
         if data.blocks.is_weighted:
-            _check_weighted_range(data)
+            _check_weighted_range(data, n_calls + 1)
         return
     refuse_squares_too_large(data, GREATEST_VARIANCE)
     variance, itemsize = data.mean_variance, _itemsize(data)
     if not 0.0 < variance < LEAST_VARIANCE[itemsize]:
-        _check_far_range(data)
+        refuse_far_rows(data)
         if data.blocks.is_weighted:
-            _check_weighted_range(data)
+            _check_weighted_range(data, n_calls + 1)
         return
     warnings.warn(
         f"The rows spread by {variance**0.5:.1e}, and its square is too small for "
         f"float{8 * itemsize}: labels may be wrong. {_advice(itemsize)}",
         RuntimeWarning,
-        stacklevel=7,
+        stacklevel=2 + n_calls,
     )
 
 
@@ -173,7 +174,7 @@ def _advice(itemsize: int) -> str:
     return advice + (", or use float64." if itemsize == 4 else ".")
 
 
-def _check_far_range(data: Prepared) -> None:
+def refuse_far_rows(data: Prepared) -> None:
     """Raise ValueError if squares from zero are too large, where rows are measured from there."""
     # Rows in an array are measured from their mean. Sparse rows of float32 are squared in float64.
     if type(data.blocks.whole) is DenseRows or data.blocks.dtype != data.blocks.xp.float64:
@@ -198,14 +199,14 @@ def _is_sparse(rows: Rows, *, xp: Namespace) -> bool:  # noqa: ARG001 (as all pa
     return isinstance(rows, SparseRows)
 
 
-def _check_weighted_range(data: Prepared) -> None:
+def _check_weighted_range(data: Prepared, n_calls: int) -> None:
     """Do the same for sums of squares times weights."""
     variance, itemsize = data.mean_variance, _summed_itemsize(data.blocks)
     # A row's squared distance to the mean is at most the sum of all rows'.
     most = variance * data.blocks.n_features * data.blocks.n_points * data.mass
     if not most <= GREATEST_VARIANCE[itemsize]:
         raise ValueError(f"{_weighted(data)} large for float{8 * itemsize}. {_OTHER_WEIGHTS}")
-    warn_of_weights(data, n_calls=7)
+    warn_of_weights(data, n_calls + 1)
 
 
 def warn_of_weights(data: Prepared, n_calls: int) -> None:

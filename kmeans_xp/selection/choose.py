@@ -13,7 +13,7 @@ from kmeans_xp.blocks import Elsewhere
 from kmeans_xp.checks import check_callable, check_integer
 from kmeans_xp.devices import Array, bring, from_host, to_host
 from kmeans_xp.estimators import KMeans
-from kmeans_xp.estimators.preparation import Prepared, prepared
+from kmeans_xp.estimators.preparation import Prepared, check_range, prepared
 from kmeans_xp.estimators.validation import as_random_state, check_enough_rows, checked_points
 from kmeans_xp.metrics import silhouette_score
 from kmeans_xp.selection.criteria import CRITERIA, by_elbow, by_gap, by_silhouette, decided
@@ -175,6 +175,7 @@ def choose_n_clusters(
     placement = blocks.place(points, device)
     with placement.working():
         data = prepared(points, None, placement, metric)
+        check_range(data, n_calls=1)
         sample = _sample(data, points, sample_size, seeds.pop())
         chain_seed = seeds.pop()
         told = Progress(progress, 2 * len(numbers) + n_references)

@@ -7,7 +7,15 @@ import numpy as np
 import pytest
 import scipy.sparse
 
-from kmeans_xp import BisectingKMeans, KMeans, MiniBatchKMeans, open_rows
+from kmeans_xp import (
+    BisectingKMeans,
+    KMeans,
+    MiniBatchKMeans,
+    kmeans_parallel,
+    kmeans_plusplus,
+    open_rows,
+)
+from kmeans_xp.selection import choose_n_clusters
 from tests.datasets import cloud
 
 
@@ -39,6 +47,17 @@ def test_rows_whose_squares_from_zero_overflow_are_refused(make: Any, kind: str)
     assert not hasattr(kmeans, "inertia_")
     kmeans.fit(far_rows(1e160).toarray())
     assert kmeans.inertia_ < 1e3
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_seedings_and_functions_refuse_them_too(kind: str) -> None:
+    X = KINDS[kind](far_rows(1e160))
+    with pytest.raises(ValueError, match=r"lies 1.0e\+160 from zero.* dense rows"):
+        kmeans_plusplus(X, 2, random_state=0)
+    with pytest.raises(ValueError, match=r"lies 1.0e\+160 from zero.* dense rows"):
+        kmeans_parallel(X, 2, random_state=0)
+    with pytest.raises(ValueError, match=r"lies 1.0e\+160 from zero.* dense rows"):
+        choose_n_clusters(X, [2, 3], random_state=0)
 
 
 @pytest.mark.parametrize("kind", KINDS)

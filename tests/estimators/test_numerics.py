@@ -11,15 +11,20 @@ import threadpoolctl
 
 from conftest import Library
 from kmeans_xp import (
+    BisectingKMeans,
     KMeans,
     MiniBatchKMeans,
     assign,
     config_context,
     inertia,
+    k_means,
+    k_means_batched,
     kmeans_parallel,
     kmeans_plusplus,
+    lloyd,
     open_rows,
 )
+from kmeans_xp.selection import choose_n_clusters
 from tests import oracle
 from tests.assertions import PRECISIONS, assert_identical
 from tests.datasets import blobs, cloud, positive_weights
@@ -196,7 +201,23 @@ def test_features_of_very_different_size_are_both_seen(dtype: str, library: Libr
     assert (labels == expected).all() or (labels == 1 - expected).all()
 
 
-@pytest.mark.parametrize("make", [KMeans, MiniBatchKMeans])
+FITS: dict[str, Callable[[Any], object]] = {
+    "KMeans": lambda points: KMeans(2, random_state=0, max_iter=2).fit(points),
+    "MiniBatchKMeans": lambda points: MiniBatchKMeans(2, random_state=0, max_iter=2).fit(points),
+    "BisectingKMeans": lambda points: BisectingKMeans(2, random_state=0, max_iter=2).fit(points),
+    "k_means": lambda points: k_means(points, 2, random_state=0, max_iter=2),
+    "k_means_batched": lambda points: k_means_batched(points[None, :, :], 2, random_state=0),
+    "lloyd": lambda points: lloyd(points, points[:2, :], max_iter=2),
+    "choose_n_clusters": lambda points: choose_n_clusters(points, [2, 3], random_state=0),
+}
+SEEDINGS: dict[str, Callable[[Any], object]] = {
+    "kmeans_plusplus": lambda points: kmeans_plusplus(points, 2, random_state=0),
+    "kmeans_parallel": lambda points: kmeans_parallel(points, 2, random_state=0),
+}
+FITS_AND_SEEDINGS = FITS | SEEDINGS
+
+
+@pytest.mark.parametrize("name", ["KMeans", "MiniBatchKMeans", "lloyd", "choose_n_clusters"])
 @pytest.mark.parametrize(
     ("scale", "dtype", "is_told"),
     [
@@ -209,28 +230,17 @@ def test_features_of_very_different_size_are_both_seen(dtype: str, library: Libr
     ],
 )
 def test_rows_whose_squares_are_too_small_are_told_of(
-    make: type[KMeans | MiniBatchKMeans], scale: float, dtype: str, is_told: bool, library: Library
+    name: str, scale: float, dtype: str, is_told: bool, library: Library
 ) -> None:
     points = library.asarray(cloud(100, 3) * scale, dtype)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        make(2, random_state=0, max_iter=2).fit(points)
+        FITS[name](points)
     told = [each for each in caught if "labels may be wrong" in str(each.message)]
     assert len(told) == is_told
     for each in told:
         assert "Multiply X by a power of two" in str(each.message)
         assert each.filename == __file__
-
-
-FITS: dict[str, Callable[[Any], object]] = {
-    "KMeans": lambda points: KMeans(2, random_state=0, max_iter=2).fit(points),
-    "MiniBatchKMeans": lambda points: MiniBatchKMeans(2, random_state=0, max_iter=2).fit(points),
-}
-SEEDINGS: dict[str, Callable[[Any], object]] = {
-    "kmeans_plusplus": lambda points: kmeans_plusplus(points, 2, random_state=0),
-    "kmeans_parallel": lambda points: kmeans_parallel(points, 2, random_state=0),
-}
-FITS_AND_SEEDINGS = FITS | SEEDINGS
 
 
 @pytest.mark.filterwarnings("ignore:.*encountered in")  # also by scikit-learn's own check
