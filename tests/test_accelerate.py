@@ -1,6 +1,7 @@
 """``accelerate`` replaces scikit-learn's k-means everywhere, and can be undone."""
 
 import pickle
+import py_compile
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -297,3 +298,62 @@ def test_a_script_that_is_not_there_is_named(
         main()
     assert "there is no file absent.py" in capsys.readouterr().err
     assert sklearn.cluster.KMeans is THEIRS["KMeans"]
+
+
+@pytest.mark.parametrize("words", [[], ["-q"], ["-c"], ["-q", "-m"]], ids=" ".join)
+def test_a_program_that_is_not_named_is_asked_for(
+    words: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["accelerate", *words])
+    with pytest.raises(SystemExit, match="2"):
+        main()
+    assert "error: name a program" in capsys.readouterr().err
+
+
+FORMS: dict[str, list[str]] = {
+    "an option and its code in one word": ["-cimport sys; print(sys.argv, __name__)", "-c", "x"],
+    "code that begins as an option": ["-c", "-len(repr(1))"],
+    "a module in the same word": ["-mlate", "-q"],
+    "a script with a thread": ["late.py", "-m"],
+    "a compiled script": ["late.pyc"],
+    "a folder": ["folder", "x"],
+    "no module": ["-m", "absent"],
+    "a package without a program": ["-m", "json"],
+    "a folder without a program": ["empty"],
+}
+#: pickles its own class in a thread, after the last line, and when Python ends
+LATE = """
+import atexit, pickle, sys, threading
+
+class Own: pass
+
+def report(when):
+    print(when, type(pickle.loads(pickle.dumps(Own()))) is Own)
+
+def wait():
+    threading.main_thread().join()
+    report("thread")
+
+atexit.register(report, "exit")
+threading.Thread(target=wait).start()
+print(sys.argv, sys.path[0], __name__, __file__, __spec__ and __spec__.name)
+"""
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_programs_do_as_with_python_itself(form: str, tmp_path: Path, here: None) -> None:
+    (tmp_path / "late.py").write_text(LATE)
+    py_compile.compile(str(tmp_path / "late.py"), str(tmp_path / "late.pyc"))
+    for folder in ("folder", "empty"):
+        (tmp_path / folder).mkdir()
+    (tmp_path / "folder" / "__main__.py").write_text(LATE)
+    found = run("-q", *FORMS[form], cwd=tmp_path)
+    plain = subprocess.run(
+        [sys.executable, *FORMS[form]], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert (found.returncode, found.stdout, found.stderr) == (
+        plain.returncode,
+        plain.stdout,
+        plain.stderr,
+    )
+    assert "False" not in found.stdout
