@@ -28,7 +28,7 @@ from kmeans_xp.devices.arrays import (
 )
 from kmeans_xp.devices.availability import DeviceUnavailableError, why_cupy_is_unusable
 from kmeans_xp.devices.libraries import library_name, library_of
-from kmeans_xp.devices.libraries.record import is_bfloat16
+from kmeans_xp.devices.libraries.record import is_half
 from kmeans_xp.devices.memory import readable_size
 from kmeans_xp.devices.sparse import (
     Csr,
@@ -158,14 +158,15 @@ def _at_home(points: Array, xp: Namespace, home: Device, reason: str, shared: Ar
     if shared is points:
         return Placement(xp, home, xp, home, reason)
     lender = namespace_of(shared)
-    reason = _why_lent(reason, library_name(lender), is_bfloat16(points.dtype))
+    is_copied = type(shared) is np.ndarray and is_half(points.dtype)
+    reason = _why_lent(reason, library_name(lender), is_copied)
     return Placement(lender, device_of(shared), xp, home, reason, is_lent=True)
 
 
 def _lent_to_numpy(points: Array, xp: Namespace) -> Placement:
     """Return the placement of points that lie where NumPy computes with them."""
     home = library_of(xp).device(points)
-    key = xp, is_bfloat16(points.dtype)
+    key = xp, is_half(points.dtype)
     placement = _last_lent.get(key)
     if placement is None or placement.home_device != home:
         reason = _why_lent(_why_there(library_name(xp), str(home)), "numpy", key[1])
@@ -174,7 +175,7 @@ def _lent_to_numpy(points: Array, xp: Namespace) -> Placement:
     return placement
 
 
-#: by library and whether its points are rounded: to make it again takes longer than a step
+#: by library and whether its points are copied: to make it again takes longer than a step
 _last_lent: dict[tuple[Namespace, bool], Placement] = {}
 
 
@@ -185,13 +186,14 @@ def _why_there(library: str, device: str) -> str:
 
 
 @functools.lru_cache
-def _why_lent(reason: str, library: str, is_bfloat16: bool) -> str:
-    where = "a copy in float32" if is_bfloat16 else "the same memory"
+def _why_lent(reason: str, library: str, is_copied: bool) -> str:
+    where = "a copy in float32" if is_copied else "the same memory"
     return f"{reason}; {library}'s kernels compute in {where}"
 
 
 def lent(array: Array) -> Array:
     """Return the array as one of the library that has kernels for it, in the same memory."""
+    # But halves on the host are copied to float32.
     if type(array) is np.ndarray:
         return array
     library = library_of(namespace_of(array))

@@ -110,6 +110,40 @@ def test_results_have_the_bits_that_numpy_has(name: str, library: Library) -> No
 
 
 @of_host_libraries
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+@pytest.mark.parametrize("make", [KMeans, MiniBatchKMeans, BisectingKMeans])
+def test_halves_are_computed_in_a_copy_of_float32(make: Any, dtype: str, library: Library) -> None:
+    xp = library.xp
+
+    def converted(array: Any, name: str) -> Any:
+        is_method = hasattr(array, "astype")
+        return (array.astype if is_method else functools.partial(xp.astype, array))(
+            getattr(xp, name)
+        )
+
+    X = converted(library.asarray(HOST), dtype)
+    wide = library.to_host(converted(X, "float32"))
+    model, expected = (make(5, random_state=0).fit(rows) for rows in (X, wide))
+    assert model.device_reason_.endswith("numpy's kernels compute in a copy in float32")
+    assert model.inertia_ == expected.inertia_
+    assert_at_home(model.cluster_centers_, library, "float32", (5, 6))
+    for one, other in (
+        (model.cluster_centers_, expected.cluster_centers_),
+        (model.labels_, expected.labels_),
+        (model.predict(X), expected.labels_),
+        (model.transform(X), expected.transform(wide)),
+        (assign(X, X[:5, :]).labels, assign(wide, wide[:5]).labels),
+    ):
+        np.testing.assert_array_equal(library.to_host(one), other)
+    rows, indices = kmeans_plusplus(X, 5, random_state=0)
+    assert rows.dtype == X.dtype
+    found = library.to_host(converted(rows, "float32"))
+    np.testing.assert_array_equal(found, wide[library.to_host(indices)])
+    with config_context(compute="own"):
+        assert library.is_lent_only or not choose(X).is_lent
+
+
+@of_host_libraries
 @pytest.mark.parametrize("make", [KMeans, MiniBatchKMeans])
 def test_results_are_of_the_inputs_library(make: Any, library: Library) -> None:
     X = library.asarray(HOST)
@@ -322,10 +356,6 @@ def test_tensors_of_any_layout_are_taken(library: Library) -> None:
     for name, X in layouts.items():
         model = KMeans(5, random_state=0).fit(X)
         np.testing.assert_array_equal(model.labels_, expected.labels_, err_msg=name)
-    rounded = torch.from_numpy(HOST).bfloat16()
-    model = KMeans(5, random_state=0).fit(rounded)
-    assert not choose(rounded).is_lent  # NumPy has no such numbers
-    assert model.cluster_centers_.dtype == torch.float32
 
 
 @of_torch

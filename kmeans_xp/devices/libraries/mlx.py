@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from kmeans_xp.devices.libraries.record import Host, Library, is_bfloat16
+from kmeans_xp.devices.libraries.record import Host, Library, is_half
 
 __all__ = ["Mlx"]
 
@@ -20,11 +20,6 @@ class Mlx(Library):
         """Return the default device of operations."""
         return array.__array_namespace__().default_device()
 
-    def settled(self, array: Any) -> Any:
-        """Return the array; as float32 if it is of a dtype that no lender has."""
-        xp = array.__array_namespace__()
-        return array.astype(xp.float32) if is_bfloat16(array.dtype) else array
-
     def device_named(self, name: str, xp: Any) -> Any:
         """Return the default device of operations, which says what dtypes there are."""
         return xp.default_device()
@@ -38,8 +33,21 @@ class Mlx(Library):
         is_wide = host.dtype == np.float64
         return xp.array(host, dtype=xp.float64) if is_wide else xp.array(host)
 
+    def lender(self, array: Any) -> str | None:
+        """Return the library whose kernels can compute in an array's memory, or in a copy."""
+        return super().lender(_widened(array))
+
+    def lent(self, array: Any, borrower: Library, xp: Any) -> Any:
+        """Return an array as one of the same memory, of float32 for halves."""
+        return super().lent(_widened(array), borrower, xp)
+
     def shared(self, array: Any, xp: Any, device: Any = None) -> Any:
         """Return an array of NumPy as MLX's."""
         # from_dlpack would make float32 of it.
         is_wide = array.dtype == np.float64
         return xp.array(array, dtype=xp.float64) if is_wide else xp.from_dlpack(array)
+
+
+def _widened(array: Any) -> Any:
+    """Return an array, in float32 if it is of halves: compiled code has none of these."""
+    return array.astype(array.__array_namespace__().float32) if is_half(array.dtype) else array

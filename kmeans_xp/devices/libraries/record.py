@@ -11,7 +11,7 @@ import numpy as np
 
 from kmeans_xp.devices.availability import on_cuda, why_cupy_is_unusable
 
-__all__ = ["Library", "is_bfloat16"]
+__all__ = ["Library", "is_bfloat16", "is_half"]
 
 Host = np.ndarray[Any, Any]
 
@@ -149,6 +149,12 @@ class Library:
 def is_bfloat16(dtype: Any) -> bool:
     """Return whether a dtype is the one that NumPy and CuPy do not have."""
     return str(dtype).endswith("bfloat16")
+
+
+@functools.lru_cache(maxsize=None, typed=True)
+def is_half(dtype: Any) -> bool:
+    """Return whether a dtype is float16 or bfloat16."""
+    return str(dtype).endswith("float16")
 
 
 def _has_dlpack(array: Any) -> bool:

@@ -8,7 +8,7 @@ import numpy as np
 
 from kmeans_xp.config import computes_by_its_own
 from kmeans_xp.devices.availability import DeviceUnavailableError, why_cupy_is_unusable
-from kmeans_xp.devices.libraries.record import Host, Library
+from kmeans_xp.devices.libraries.record import Host, Library, is_half
 
 __all__ = ["Torch"]
 
@@ -86,24 +86,22 @@ class Torch(Library):
     def seen_by_numpy(self, array: Any) -> Host | None:
         """Return a tensor as NumPy's if it has memory on the host and no gradient."""
         try:
-            return array.numpy() if array.is_cpu else None  # this takes a tenth of DLPack's time
+            return _widened(array).numpy() if array.is_cpu else None  # a tenth of DLPack's time
         except (RuntimeError, TypeError):
             return None
 
     def lender(self, array: Any) -> str | None:
         """Return the library whose kernels can compute in a tensor's memory; None for its own."""
-        if not array.is_cpu:
-            return super().lender(array)
-        return None if array.dtype is self.module.bfloat16 else "numpy"
+        return "numpy" if array.is_cpu else super().lender(array)
 
     def lent(self, array: Any, borrower: Library, xp: Any) -> Any:
-        """Return a tensor as an array of the same memory."""
+        """Return a tensor as an array of the same memory; on the host, of float32 for halves."""
         if borrower.name != "numpy":
             return borrower.shared(array, xp)
         try:
-            return array.numpy()  # this takes a tenth of DLPack's time
+            return _widened(array).numpy()  # this takes a tenth of DLPack's time
         except (RuntimeError, TypeError):
-            return self._readable(array).numpy()
+            return _widened(self._readable(array)).numpy()
 
     def _readable(self, array: Any) -> Any:
         """Return a tensor whose memory holds its numbers; TypeError if none does."""
@@ -132,6 +130,11 @@ class Torch(Library):
             f"{torch.cuda.device_count()} CUDA devices; install a CUDA build of torch, or pass a "
             "NumPy array to use CuPy."
         )
+
+
+def _widened(array: Any) -> Any:
+    """Return a tensor, in float32 if it is of halves: compiled code has none of these."""
+    return array.float() if is_half(array.dtype) else array
 
 
 def _why_unreadable(array: Any, torch: Any) -> str | None:
