@@ -237,9 +237,10 @@ def test_labels_are_handed_over_where_they_lie(
     computed = as_computed(model, "labels_")
     assert type(computed) is np.ndarray
     assert address(model.labels_) == computed.ctypes.data
-    batched = MiniBatchKMeans(n_clusters, random_state=0).fit(X)
-    computed = as_computed(batched, "labels_")
-    assert address(batched.labels_) == computed.ctypes.data
+    for make in (MiniBatchKMeans, BisectingKMeans):
+        model = make(n_clusters, random_state=0).fit(X)
+        computed = as_computed(model, "labels_")
+        assert address(model.labels_) == computed.ctypes.data
 
 
 @of_host_libraries

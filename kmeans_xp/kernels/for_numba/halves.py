@@ -1,9 +1,10 @@
-"""Inertia and counts of the two clusters of a split, in one pass; labels that rows have alone."""
+"""Inertia and counts of the two clusters of a split, in one pass; labels of rows, each alone."""
 
 from typing import Any
 
 import numpy as np
 
+from kmeans_xp.devices import Namespace
 from kmeans_xp.kernels.for_numba.compiled import (
     COLUMN,
     COUNT,
@@ -16,6 +17,7 @@ from kmeans_xp.kernels.for_numba.compiled import (
 from kmeans_xp.kernels.for_numba.emitted.vectors import sq_distance
 from kmeans_xp.kernels.for_numba.measuring import inertia_cost
 from kmeans_xp.kernels.for_numba.tiling import (
+    LABEL,
     Dense,
     Floats,
     Labels,
@@ -24,6 +26,7 @@ from kmeans_xp.kernels.for_numba.tiling import (
     in_parts,
     int32_labels,
     n_tasks_for,
+    new_labels,
     origin_of,
     override,
     scratch_for,
@@ -32,7 +35,12 @@ from kmeans_xp.kernels.for_numba.tiling import (
     tile_rows,
     weights_of,
 )
-from kmeans_xp.kernels.portable.halves import Halves, halves_of, labels_each_row_alone
+from kmeans_xp.kernels.portable.halves import (
+    Halves,
+    halves_of,
+    in_places,
+    labels_each_row_alone,
+)
 from kmeans_xp.kernels.trees import merged_in_tree
 
 __all__ = ["N_NUMBERS", "as_halves", "measure_halves"]
@@ -98,3 +106,13 @@ def as_halves(numbers: Floats) -> Halves:
 def by_scores_of_their_own(rows: Dense, centroids: Floats) -> bool:
     """Say so: a row's scores add up its features in turn, whatever proves its label."""
     return True
+
+
+@in_places.override("numpy", rank=1)
+def labels_in_places(values: Labels, places: Any, *, xp: Namespace) -> Any:
+    """Write labels where JAX takes them without a copy."""
+    if values.dtype != LABEL:
+        return NotImplemented
+    put = new_labels(len(values))
+    put[places] = values
+    return put
