@@ -44,6 +44,9 @@ def test_add_row(n_features: int, dtype: str) -> None:
     assert_array_equal(totals[1, :n_features], 0.25 * (points[1] / 2 - origin).astype(np.float64))
     assert totals[1, n_features] == 0.25
     assert not totals[0].any()
+    called(vectors.add_scaled_row)(points, 2, half, 0.5, n_features, totals, 0)
+    assert_array_equal(totals[0, :n_features], points[2].astype(np.float64) / 4)
+    assert totals[0, n_features] == 0.5
 
 
 def test_what_is_done_at_each_tile() -> None:
@@ -96,19 +99,19 @@ def test_panels(n_features: int, dtype: str, is_scaled: bool) -> None:
         factors = 2.0 ** rng.integers(-1, 2, n_rows + 3 if is_scaled else 0).astype(dtype)
         order = rng.integers(0, len(points), n_rows)
         ways = [
-            (vectors.pack_chosen, order[last], (order, 0, n_rows, factors), 0),
+            (vectors.pack_chosen, order[last], (order, 0, n_rows, factors, origin), 0),
             (vectors.pack_scaled_panel, 2 + last, (2, n_rows, factors, 3), 3)
             if is_scaled
-            else (vectors.pack_panel, 2 + last, (2, n_rows), 0),
+            else (vectors.pack_panel, 2 + last, (2, n_rows, origin), 0),
         ]
         if not is_scaled and n_rows >= n_lanes and n_features <= vectors.FEW_FEATURES:
-            ways.append((vectors.pack_panel_of_few, 2 + last, (2,), 0))
+            ways.append((vectors.pack_panel_of_few, 2 + last, (2, origin), 0))
         for emitted, chosen, rows, start in ways:
-            called(emitted)(points, *rows, origin, n_features, panel, 1)
+            called(emitted)(points, *rows, n_features, panel, 1)
             scales = np.ones(n_lanes, dtype)
             if is_scaled:
                 scales[:n_rows] = factors[start : start + n_rows][:n_lanes]
-            expected = scales[:, None] * points[chosen] - origin
+            expected = scales[:, None] * points[chosen] - (0 if is_scaled else origin)
             assert_array_equal(panel[1:].reshape(-1, n_lanes).T[:n_rows], expected[:n_rows])
             assert np.isfinite(panel[1:]).all()
             if not is_scaled:

@@ -19,6 +19,7 @@ from kmeans_xp.kernels.for_numba.compiled import (
 from kmeans_xp.kernels.for_numba.emitted.memory import new_numbers
 from kmeans_xp.kernels.for_numba.emitted.vectors import (
     add_row,
+    add_scaled_row,
     panel_rows,
     score_group,
     total_width,
@@ -32,6 +33,7 @@ from kmeans_xp.kernels.for_numba.tiling import (
     group_size,
     in_parts,
     int32_labels,
+    is_from_zero,
     n_tasks_for,
     new_labels,
     nothing,
@@ -113,7 +115,7 @@ def add_tile(points, first, n_rows, row, factors, origin, weights, labels, total
         if weights.shape[0] > 0:
             weight = np.float64(weights[row + number])
         factor = factors[row + number]
-        add_row(points, first + number, factor, origin, weight, n_features, totals, labels[number])
+        add_scaled_row(points, first + number, factor, weight, n_features, totals, labels[number])
 
 
 @compiled(ROWS, RESULTS, RESULTS)
@@ -322,9 +324,7 @@ def added_rows(rows: Dense, labels: Labels, n_clusters: int, n_tasks: int) -> Cl
 
 def can_be_cut(rows: Dense) -> bool:
     """Return whether some features of a row are enough: alone they do not give its length."""
-    if isinstance(rows, DenseRows):
-        return True
-    return rows.factors is not None
+    return isinstance(rows, DenseRows) or (rows.factors is not None and is_from_zero(rows))
 
 
 def added_by_features(rows: Dense, labels: Labels, n_clusters: int) -> ClusterTotals:

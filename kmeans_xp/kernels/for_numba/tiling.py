@@ -223,11 +223,13 @@ def filler_of(rows: Dense) -> tuple[int, Floats]:
     """Return the address of what writes a tile of the rows to scratch, and what scales each row.
 
     The address is 0 where rows are read as they lie. There are no factors where rows are not
-    scaled, or where that function scales them. What packs them is compiled.
+    scaled, or where that function scales them, as it does for rows with an origin: what multiplies
+    by factors subtracts nothing. What packs rows is compiled.
     """
     points, dtype, factors = rows.points, rows.points.dtype, None
     if isinstance(rows, SphereRows):
-        factors = measured_factors(points) if rows.factors is None else rows.factors
+        if is_from_zero(rows):
+            factors = measured_factors(points) if rows.factors is None else rows.factors
         if factors is None:
             return scale.address(dtype, _fill), nothing(dtype)
     address = 0 if is_dense(points) else _gather.address(dtype, _fill)
@@ -413,13 +415,13 @@ def pack_few_features(points, first, n_rows, _factors, _row, origin, panels):
 
 
 @compiled(*_PACKED, is_called=False)
-def pack_scaled(points, first, n_rows, factors, row, origin, panels):
+def pack_scaled(points, first, n_rows, factors, row, _origin, panels):
     """Do as ``pack_tile`` with rows that have factors."""
     panel, n_features = panel_rows(panels), points.shape[1]
     for number in range(0, n_rows, panel):
         pack_scaled_panel(
             *(points, first + number, n_rows - number, factors, row + number),
-            *(origin, n_features, panels, number * n_features),
+            *(n_features, panels, number * n_features),
         )
 
 
@@ -430,7 +432,7 @@ _pack_at = call_at(*_PACKED)
 
 @shared(*_PACKED)
 def pack_tile(points, first, n_rows, factors, row, origin, panels):
-    """Write a tile's rows as panels, scaled by the factors from ``row`` on, less the origin.
+    """Write a tile's rows as panels, less the origin or scaled by the factors from ``row`` on.
 
     ``filler_of`` compiles what packs scaled rows, and what packs few features faster.
     """

@@ -31,6 +31,7 @@ __all__ = [
     "ROW_CANDIDATES",
     "add_closest",
     "add_row",
+    "add_scaled_row",
     "as_rows",
     "fold_group",
     "fold_row",
@@ -339,20 +340,46 @@ def add_row(
 
     In float64; rows of totals are ``total_width`` numbers wide.
     """
-    total = totals.row(cluster)
-    is_narrow = code.builder.icmp_signed("<", n_features, _I64(_NARROW))
-    with code.builder.if_else(is_narrow) as (narrow, wide):
-        for width, branch in ((_NARROW, narrow), (_BYTES // 8, wide)):
-            with branch:
-                _add_row(code, width, points.row(row), factor, origin, weight, n_features, total)
+    _add_row(code, points.row(row), factor, origin, weight, n_features, totals.row(cluster))
+
+
+@_vector_code
+def add_scaled_row(
+    code: _Code,
+    points: _Array,
+    row: Any,
+    factor: Any,
+    weight: Any,
+    n_features: Any,
+    totals: _Array,
+    cluster: Any,
+) -> None:
+    """Do as ``add_row`` with an origin of zeros."""
+    _add_row(code, points.row(row), factor, None, weight, n_features, totals.row(cluster))
 
 
 def _add_row(
     code: _Code,
+    point: Any,
+    factor: Any,
+    origin: _Array | None,
+    weight: Any,
+    n_features: Any,
+    total: Any,
+) -> None:
+    is_narrow = code.builder.icmp_signed("<", n_features, _I64(_NARROW))
+    with code.builder.if_else(is_narrow) as (narrow, wide):
+        for width, branch in ((_NARROW, narrow), (_BYTES // 8, wide)):
+            with branch:
+                _add_in_vectors(code, width, point, factor, origin, weight, n_features, total)
+
+
+def _add_in_vectors(
+    code: _Code,
     width: int,
     point: Any,
     factor: Any,
-    origin: _Array,
+    origin: _Array | None,
     weight: Any,
     n_features: Any,
     total: Any,
@@ -361,14 +388,17 @@ def _add_row(
     numbers, wide = ir.VectorType(code.scalar, width), ir.VectorType(ir.DoubleType(), width)
     factors, weights = code.splat(factor, numbers), code.splat(weight, wide)
 
-    def add(centred: Any, index: Any) -> None:
+    def centred(index: Any, read: Callable[[Any], Any]) -> Any:
+        here = builder.fmul(read(code.shifted(point, index)), factors)
+        return here if origin is None else builder.fsub(here, read(origin.at(index)))
+
+    def add(value: Any, index: Any) -> None:
         place = code.shifted(total, index)
-        value = centred if centred.type == wide else builder.fpext(centred, wide)
+        value = value if value.type == wide else builder.fpext(value, wide)
         code.store(code.multiply_add(value, weights, code.load(place, wide)), place)
 
     def add_whole(index: Any, _: list[Any]) -> list[Any]:
-        here = builder.fmul(code.load(code.shifted(point, index), numbers), factors)
-        add(builder.fsub(here, code.load(origin.at(index), numbers)), index)
+        add(centred(index, lambda pointer: code.load(pointer, numbers)), index)
         return []
 
     whole = builder.and_(n_features, _I64(-width))
@@ -379,12 +409,11 @@ def _add_row(
             place = code.shifted(total, whole)
             builder.store(builder.fadd(builder.load(place), weight), place)
         with rest_and_mass:
-            starts = (code.shifted(start, whole) for start in (point, origin.at(0)))
-            here, there = (code.load_first(start, left, numbers) for start in starts)
+            rest = centred(whole, lambda pointer: code.load_first(pointer, left, numbers))
             lanes = ir.Constant(ir.VectorType(_I64, width), list(range(width)))
             is_mass = builder.icmp_signed("==", lanes, code.splat(left, lanes.type))
-            one, here = ir.Constant(numbers, [1.0] * width), builder.fmul(here, factors)
-            add(builder.select(is_mass, one, builder.fsub(here, there)), whole)
+            one = ir.Constant(numbers, [1.0] * width)
+            add(builder.select(is_mass, one, rest), whole)
 
 
 @_vector_code
@@ -415,18 +444,17 @@ def pack_scaled_panel(
     n_rows: Any,
     factors: _Array,
     factor_at: Any,
-    origin: _Array,
     n_features: Any,
     panel: _Array,
     at: Any,
 ) -> None:
     """Do as ``pack_panel`` with each row times its factor; these begin at ``factors[factor_at]``.
 
-    The last row is not scaled where it is repeated.
+    The origin is zero. The last row is not scaled where it is repeated.
     """
     row = _read_ahead(code, points, first, n_rows, n_features)
     here = _factors_from(code, factors, factor_at, n_rows)
-    _pack_transposed(code, row, here, origin, n_features, panel.at(at))
+    _pack_transposed(code, row, here, None, n_features, panel.at(at))
 
 
 @_vector_code
@@ -520,7 +548,7 @@ def pack_chosen(
 ) -> None:
     """Do as ``pack_panel`` with the rows ``chosen[first]`` and on.
 
-    Factors begin there too. There may be none.
+    Factors begin there too. There may be none; if there are, the origin is taken for zero.
     """
     builder = code.builder
     last = builder.sub(n_rows, _I64(1))
@@ -534,7 +562,7 @@ def pack_chosen(
     with builder.if_else(is_scaled) as (scaled, plain):
         with scaled:
             here = _factors_from(code, factors, first, n_rows)
-            _pack_transposed(code, row, here, origin, n_features, panel.at(at))
+            _pack_transposed(code, row, here, None, n_features, panel.at(at))
         with plain:  # a tenth less time for few clusters than factors of 1 would take
             _pack_transposed(code, row, None, origin, n_features, panel.at(at))
 
@@ -543,33 +571,36 @@ def _pack_transposed(
     code: _Code,
     row: Callable[[Any], Any],
     factors_from: Callable[[Any], Any] | None,
-    origin: _Array,
+    origin: _Array | None,
     n_features: Any,
     panel: Any,
 ) -> None:
-    """Write the rows that ``row`` points to, scaled by vectors of factors if there are any."""
+    """Write the rows that ``row`` points to, less an origin or scaled by vectors of factors."""
     builder, n_lanes = code.builder, code.n_lanes
 
     def columns(index: Any, start: Any, read: Callable[[Any], Any]) -> list[Any]:
         starts = [row(builder.add(start, _I64(i))) for i in range(n_lanes)]
         rows = [read(code.shifted(each, index)) for each in starts]
-        if factors_from is None:
+        if origin is not None:
             here = read(origin.at(index))
             rows = [builder.fsub(each, here) for each in rows]
         return _transposed(code, rows)
 
-    def write(column: Any, first: Any, feature: int, start: Any) -> None:
+    def write(column: Any, first: Any, feature: int, start: Any, factors: Any) -> None:
         index = builder.add(first, _I64(feature))
-        if factors_from is not None:  # one for each lane of a column
-            here = code.splat(builder.load(origin.at(index)))
-            column = builder.fsub(builder.fmul(column, factors_from(start)), here)
+        if factors is not None:  # one for each lane of a column
+            column = builder.fmul(column, factors)
         place = code.shifted(panel, builder.mul(index, _I64(code.n_rows)))
         code.store(column, code.shifted(place, start))
 
+    # Loaded once: the compiler cannot know that writing a panel changes no factor.
+    starts = range(0, code.n_rows, n_lanes)
+    factors = [factors_from and factors_from(_I64(start)) for start in starts]
+
     def pack(index: Any, _: list[Any]) -> list[Any]:
-        for start in range(0, code.n_rows, n_lanes):
+        for start, here in zip(starts, factors, strict=True):
             for feature, column in enumerate(columns(index, _I64(start), code.load)):
-                write(column, index, feature, _I64(start))
+                write(column, index, feature, _I64(start), here)
         return []
 
     whole = builder.and_(n_features, _I64(-n_lanes))
@@ -578,9 +609,10 @@ def _pack_transposed(
 
     def pack_rest(start: Any, _: list[Any]) -> list[Any]:
         rest = columns(whole, start, lambda pointer: code.load_first(pointer, left))
+        here = factors_from and factors_from(start)
         for feature, column in enumerate(rest[:-1]):
             with builder.if_then(builder.icmp_signed("<", _I64(feature), left)):
-                write(column, whole, feature, start)
+                write(column, whole, feature, start, here)
         return []
 
     # Unlike the loop above, this one has the code of one vector of rows, not of each.
