@@ -17,11 +17,12 @@ from kmeans_xp.kernels.for_numba.emitted import (  # noqa: E402
     code_vectors,
     head_vectors,
     mean_vectors,
-    moment_vectors,
     sparse_vectors,
+    sphere_vectors,
     tiles,
     vectors,
 )
+from kmeans_xp.kernels.sphere_rows import RADIUS  # noqa: E402
 from tests.emitted import (  # noqa: E402
     DTYPES,
     NOISE,
@@ -160,7 +161,6 @@ def test_rows_alone(n_features: int, dtype: str) -> None:
     distances = sq_distances(centred[None], candidates)[0]
     found = called(vectors.sq_distance)(points, 1, half, origin, flat, 2 * n_features, n_features)
     assert found == distances[2]
-    assert called(vectors.sq_length)(points, 1, n_features) == np.square(points[1]).sum()
     closest = distances.dtype.type(np.median(distances))
     for size in vectors.ROW_CANDIDATES:
         sums, nearer = np.ones(8), np.full(11, NOISE, dtype)
@@ -410,18 +410,45 @@ def test_write_mean(n_features: int, is_empty: bool, dtype: str) -> None:
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("n_features", WIDTHS)
-def test_moments_and_copies_of_a_scaled_row(n_features: int, dtype: str) -> None:
-    rng, width = np.random.default_rng(0), moment_vectors.moments_width(n_features)
-    points, given = eighths(rng, (3, n_features), dtype), rng.integers(0, 9, (2, width)) / 8.0
-    half, scaled, numbers = points.dtype.type(0.5), np.full((3, n_features), NOISE, dtype), +given
-    called(moment_vectors.add_moments_of_row)(points, 1, half, 0.25, n_features, *numbers)
-    row = (points[1] / 2).astype(np.float64)
-    assert_array_equal(numbers[0, :n_features], given[0, :n_features] + row / 4)
-    assert_array_equal(numbers[1, :n_features], given[1, :n_features] + row * row / 4)
-    assert_array_equal(numbers[:, n_features:], given[:, n_features:])
-    called(moment_vectors.scale_row)(points, 1, half, n_features, scaled)
-    assert_array_equal(scaled[1], points[1] / 2)
-    assert (scaled[::2] == NOISE).all()
+def test_moments_and_copies_of_scaled_rows(n_features: int, dtype: str) -> None:
+    rng, width = np.random.default_rng(0), sphere_vectors.moments_width(n_features)
+    points = eighths(rng, (5, n_features), dtype)
+    factors, weights = 2.0 ** rng.integers(-1, 2, 5).astype(dtype), np.array([0.25, 2.0, 1.0])
+    given = rng.integers(0, 9, (2, 2, width)) / 8.0
+    moments, scaled = given.copy(), np.full((5, n_features), NOISE, dtype)
+    called(sphere_vectors.add_moments_of_rows)(
+        *(points, 1, 4, factors, weights, n_features, moments, 2 * width, width)
+    )
+    rows = (points * factors[:, None]).astype(np.float64)
+    for found, before, numbers in zip(moments[1], given[1], (rows, rows * rows), strict=True):
+        added = before[:n_features] + weights @ numbers[1:4]
+        assert_array_equal(found, np.append(added, before[n_features:]))
+    assert_array_equal(moments[0], given[0])
+    called(sphere_vectors.scale_row)(points, 1, factors[1], n_features, scaled)
+    assert_array_equal(scaled[1], rows[1])
+    assert (scaled[[0, 2, 3, 4]] == NOISE).all()
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("n_features", WIDTHS)
+def test_factors_of_rows(n_features: int, dtype: str) -> None:
+    rng, most = np.random.default_rng(0), sphere_vectors.FACTORS
+    points = eighths(rng, (most + 3, n_features), dtype)
+    points[:, 0] = 1.0  # no row is zero
+    lengths = np.sqrt(np.square(points, dtype=np.float64).sum(axis=1))
+    for n_rows in (1, most - 1, most):
+        factors = np.full(most + 2, NOISE, dtype)
+        assert called(sphere_vectors.write_factors)(points, 2, n_rows, n_features, factors, 1)
+        expected = (RADIUS / lengths[2 : 2 + n_rows]).astype(dtype)
+        assert_array_equal(factors[1 : 1 + n_rows], expected)
+        assert factors[0] == NOISE
+        assert (factors[1 + n_rows :] == NOISE).all()
+    least = np.finfo(dtype).smallest_subnormal
+    for number in (0.0, least, np.inf, np.nan):
+        points[3] = number
+        assert not called(sphere_vectors.write_factors)(points, 2, most, n_features, factors, 1)
+        assert factors[2] == 0.0
+        assert_array_equal(np.delete(factors[1 : 1 + most], 1), np.delete(expected, 1))
 
 
 @pytest.mark.parametrize(

@@ -12,12 +12,12 @@ from kmeans_xp.kernels.for_numba.compiled import (
     MATRIX,
     RESULTS,
     ROWS,
-    SUMS,
+    STACKED_TOTALS,
     compiled,
 )
-from kmeans_xp.kernels.for_numba.emitted.memory import numbers_in
-from kmeans_xp.kernels.for_numba.emitted.moment_vectors import (
-    add_moments_of_row,
+from kmeans_xp.kernels.for_numba.emitted.memory import new_numbers, numbers_in
+from kmeans_xp.kernels.for_numba.emitted.sphere_vectors import (
+    add_moments_of_rows,
     moments_width,
     scale_row,
 )
@@ -52,32 +52,33 @@ __all__: list[str] = []
 _COPIED = 2**22
 #: number of rows that stay in the first-level cache between their two visits
 _AT_A_TIME = 256
+#: number of rows that are added while sums stay in registers
+_TOGETHER = 8
 
 _measure_factors = measure_factors.shared
 
 
-@compiled(ROWS, COUNT, COUNT, COLUMN, COUNT, RESULTS, MATRIX, SUMS, SUMS, returns=types.boolean)
-def _measure_directions(points, start, stop, weights, width, factors, scaled, plain, weighted):
+@compiled(ROWS, COUNT, COUNT, COLUMN, RESULTS, MATRIX, STACKED_TOTALS, returns=types.boolean)
+def _measure_directions(points, start, stop, weights, factors, scaled, moments):
     """Write factors, add up scaled rows and their squares, and write scaled rows if there is room.
 
-    Return whether all rows have a factor. Sums are ``width`` numbers, and squares come after them.
+    Return whether all rows have a factor. Moments are sums and squares, without weights and then
+    with them.
     """
-    n_features = points.shape[1]
-    sums, squares = numbers_in(plain, 0, width), numbers_in(plain, width, width)
+    n_features, width = points.shape[1], moments.shape[2]
+    theirs = new_numbers(_TOGETHER, np.float64)
     for first in range(start, stop, _AT_A_TIME):
         last = min(first + _AT_A_TIME, stop)
         if not _measure_factors(points, first, last, numbers_in(factors, first, last - first)):
             return False
-        for row in range(first, last):
-            add_moments_of_row(points, row, factors[row], 1.0, n_features, sums, squares)
-        if weights.shape[0] > 0:
-            of_weighted = numbers_in(weighted, 0, width)
-            squares_of_weighted = numbers_in(weighted, width, width)
-            for row in range(first, last):
-                weight = np.float64(weights[row])
-                add_moments_of_row(
-                    *(points, row, factors[row], weight, n_features),
-                    *(of_weighted, squares_of_weighted),
+        for row in range(first, last, _TOGETHER):
+            end = min(row + _TOGETHER, last)
+            for which in range(moments.shape[0]):
+                for number in range(end - row):
+                    theirs[number] = weights[row + number] if which > 0 else 1.0
+                add_moments_of_rows(
+                    *(points, row, end, factors, theirs, n_features),
+                    *(moments, which * 2 * width, width),
                 )
         if scaled.shape[0] > 0:
             for row in range(first, last):
@@ -104,10 +105,7 @@ def measured_together(rows: DenseRows) -> Any:
 
     def moments(start: int, stop: int) -> BothMoments | None:
         sums = np.zeros((1 + n_weighted, 2, width))
-        flat = (sums[0].reshape(-1), sums[n_weighted].reshape(-1))
-        measured = _measure_directions[dtype](
-            points, start, stop, weights, width, factors, scaled, *flat
-        )
+        measured = _measure_directions[dtype](points, start, stop, weights, factors, scaled, sums)
         if not measured:
             return None
         plain = Moments(np.asarray(float(stop - start)), *sums[0, :, :n_features])
@@ -132,7 +130,7 @@ def scaled_as_rows(vectors: Floats, *, xp: Namespace) -> Any:
     dtype = vectors.dtype
     if dtype not in PANEL or not vectors.size:
         return NotImplemented
-    factors = np.empty(len(vectors), dtype)
+    vectors, factors = np.ascontiguousarray(vectors), np.empty(len(vectors), dtype)
     if measure_factors[dtype](vectors, 0, len(vectors), factors):  # they are few: in one thread
         return vectors * factors[:, None]
     scaled = np.empty(vectors.shape, dtype)

@@ -21,7 +21,8 @@ from kmeans_xp.kernels.for_numba.compiled import (
     inline,
     shared,
 )
-from kmeans_xp.kernels.for_numba.emitted.memory import new_matrix, new_numbers
+from kmeans_xp.kernels.for_numba.emitted.memory import new_numbers
+from kmeans_xp.kernels.for_numba.emitted.sphere_vectors import FACTORS, write_factors
 from kmeans_xp.kernels.for_numba.emitted.tiles import (
     FILLED,
     factor_of,
@@ -40,7 +41,6 @@ from kmeans_xp.kernels.for_numba.emitted.vectors import (
     pack_panel_of_few,
     pack_scaled_panel,
     panel_rows,
-    sq_length,
 )
 from kmeans_xp.kernels.kernel import Kernel
 from kmeans_xp.kernels.rows import DenseRows
@@ -109,10 +109,6 @@ _TILE_BYTES = 2**18
 _MOST_TILE_ROWS = 1024
 #: bytes of a block of rows, which stay in the first-level cache; and rows, whose sums are few
 _BLOCK_BYTES, _FEWEST_ROWS_OF_A_BLOCK, _MOST_ROWS_OF_A_BLOCK = 2**14, 16, 128
-#: number of rows whose factors are computed together
-_FACTORS = 256
-#: range of float64 sums of squares in which no square has vanished or overflowed
-_LEAST_SQUARE, _GREATEST_SQUARE = 1e-280, 1e300
 
 
 def n_tasks_for(n_points: int, cost: float, n_cells: int = 0) -> int:
@@ -246,16 +242,17 @@ def is_dense(points: Floats) -> bool:
     return points.strides[1] == points.itemsize or points.shape[1] == 1
 
 
-#: for calls from compiled code
-_is_dense = inline(is_dense)
-
-
 def measured_factors(points: Floats) -> Floats | None:
     """Return ``RADIUS`` over the length of each row; None if one must be scaled with more care."""
-    factors = np.empty(len(points), points.dtype)
+    factors, measure_rows = np.empty(len(points), points.dtype), measure_factors[points.dtype]
 
     def measure(start: int, stop: int) -> bool:
-        return bool(measure_factors[points.dtype](points, start, stop, factors[start:stop]))
+        if is_dense(points):
+            return bool(measure_rows(points, start, stop, factors[start:stop]))
+        tile = tile_rows(stop - start, points.shape[1], points.dtype)
+        tiles = (slice(row, min(row + tile, stop)) for row in range(start, stop, tile))
+        copies = ((np.ascontiguousarray(points[rows]), factors[rows]) for rows in tiles)
+        return all(measure_rows(each, 0, len(each), theirs) for each, theirs in copies)
 
     n_tasks = n_tasks_for(len(points), 4.0 + points.shape[1] / 8)
     return factors if all(in_parts(measure, len(points), n_tasks, points.dtype)) else None
@@ -274,29 +271,33 @@ def _gather(points, first, n_rows, scratch):
             scratch[row, feature] = points[first + row, feature]
 
 
-@inline
-def _factor_for(sum_of_squares, kind):
-    """Return ``RADIUS`` over a length; 0 where its square or the factor leaves the range."""
-    if not _LEAST_SQUARE < sum_of_squares < _GREATEST_SQUARE:
-        return kind(0.0)
-    factor = kind(RADIUS / np.sqrt(sum_of_squares))
-    # Of float32 rows below normal numbers it may overflow.
-    return factor if factor < np.inf else kind(0.0)
+@compiled(ROWS, COUNT, COUNT, RESULTS, returns=types.boolean)
+def measure_factors(points, start, stop, factors):
+    """Write the factors of contiguous rows from ``start`` on; return whether all have one."""
+    n_features, have_all = points.shape[1], True
+    for row in range(start, stop, FACTORS):
+        n_rows = smaller(FACTORS, stop - row)
+        have_all &= write_factors(points, row, n_rows, n_features, factors, row - start)
+    return have_all
+
+
+_measure_factors = measure_factors.shared
 
 
 @compiled(*FILLED)
 def scale(points, first, n_rows, scratch):
     """Write rows at the sphere's radius, of any length; a row of zeros stays one."""
-    n_features = points.shape[1]
+    n_features, factors = points.shape[1], new_numbers(n_rows, scratch)
     for row in range(n_rows):
         for feature in range(n_features):
             scratch[row, feature] = points[first + row, feature]
-        factor = _factor_for(sq_length(as_rows(scratch), row, n_features), scratch.dtype.type)
-        if factor == 0.0:
+    _measure_factors(as_rows(scratch), 0, n_rows, factors)
+    for row in range(n_rows):
+        if factors[row] == 0.0:
             _scale_carefully(points, first + row, scratch, row)
         else:
             for feature in range(n_features):
-                scratch[row, feature] *= factor
+                scratch[row, feature] *= factors[row]
 
 
 @inline
@@ -313,29 +314,6 @@ def _scale_carefully(points, row, scaled, at):
     factor = RADIUS / np.sqrt(total) if total != 0.0 else 1.0
     for feature in range(points.shape[1]):
         scaled[at, feature] *= factor
-
-
-@compiled(ROWS, COUNT, COUNT, RESULTS, returns=types.boolean)
-def measure_factors(points, start, stop, factors):
-    """Write the factors of rows from ``start`` on, and return whether all have one."""
-    n_features, kind = points.shape[1], factors.dtype.type
-    side_by_side, lies_side_by_side = new_matrix(1, n_features, factors), _is_dense(points)
-    squares, have_all = new_numbers(_FACTORS, np.float64), True
-    for first in range(start, stop, _FACTORS):
-        n_rows = smaller(_FACTORS, stop - first)
-        for row in range(n_rows):
-            if lies_side_by_side:
-                squares[row] = sq_length(points, first + row, n_features)
-            else:
-                for feature in range(n_features):
-                    side_by_side[0, feature] = points[first + row, feature]
-                squares[row] = sq_length(as_rows(side_by_side), 0, n_features)
-        # In a loop of their own, vectors hold the roots and quotients of several rows.
-        for row in range(n_rows):
-            factors[first - start + row] = _factor_for(squares[row], kind)
-        for row in range(n_rows):
-            have_all &= factors[first - start + row] > 0.0
-    return have_all
 
 
 _fill = call_at(*FILLED)

@@ -44,7 +44,6 @@ __all__ = [
     "score_group",
     "score_group_and_next",
     "sq_distance",
-    "sq_length",
     "total_width",
 ]
 
@@ -897,35 +896,6 @@ def _sq_distance(
 
 
 sq_distance = _vector_code(_sq_distance, result=None)
-
-
-def _sq_length(code: _Code, points: _Array, row: Any, n_features: Any) -> Any:
-    """Return the sum of the squares of a row, whose numbers lie side by side, in float64."""
-    builder, point = code.builder, points.row(row)
-    wide = ir.VectorType(ir.DoubleType(), min(code.n_lanes, _BYTES // 8))
-    starts = range(0, code.n_lanes, wide.count)
-
-    def add(numbers: Any, sums: list[Any]) -> list[Any]:
-        parts = [code.part(numbers, start, wide) for start in starts]
-        return [code.multiply_add(p, p, sum_) for p, sum_ in zip(parts, sums, strict=True)]
-
-    whole = builder.and_(n_features, _I64(-code.n_lanes))
-    left = builder.sub(n_features, whole)
-    sums = [ir.Constant(wide, None) for _ in starts]
-    sums = code.loop(
-        _I64(0), whole, code.n_lanes, sums, lambda i, s: add(code.load(code.shifted(point, i)), s)
-    )
-    sums = code.loop(
-        whole,
-        n_features,
-        code.n_lanes,
-        sums,
-        lambda i, s: add(code.load_first(code.shifted(point, i), left), s),
-    )
-    return code.total(functools.reduce(builder.fadd, sums))
-
-
-sq_length = _vector_code(_sq_length, result=types.float64)
 
 
 def _totals(code: _Code, vectors: list[Any]) -> Any:
