@@ -211,7 +211,7 @@ def test_a_first_fit_compiles_what_it_uses_once_and_keeps_it(tmp_path: Path) -> 
     assert (first.can_compile, second.can_compile) == ("True", "False")
     assert first[1:] == second[1:]
     by_columns = fit_in(tmp_path, "float32", "by columns")
-    assert by_columns.functions == USED | {"_gather"}
+    assert by_columns.functions == USED  # few such rows are copied
     often = fit_in(tmp_path, "float32", "often")
     assert often.functions == by_columns.functions | USED_LATER | USED_OFTEN
     # What is kept is used from the first fit on.
