@@ -11,9 +11,11 @@ from kmeans_xp import BisectingKMeans, config_context
 from kmeans_xp.kernels import (
     Bounds,
     DenseRows,
+    SphereRows,
     bounded_step,
     bounded_steps,
     lloyd_step,
+    means_on_sphere,
     nearest_labels,
     update_centroids,
 )
@@ -49,7 +51,7 @@ def test_steps_are_plain_until_compiling_pays(monkeypatch: pytest.MonkeyPatch) -
     assert bounds.labels is None
 
 
-def steps(rows: DenseRows, pair: Host, n_steps: int) -> tuple[list[int], Bounds]:
+def steps(rows: DenseRows | SphereRows, pair: Host, n_steps: int) -> tuple[list[int], Bounds]:
     """Compare steps with plain ones; return how many rows each measures."""
     bounds, n_measured = Bounds(), []
     for number in range(n_steps):
@@ -120,6 +122,87 @@ def test_steps_have_the_bits_of_plain_ones(
         _, bounds = steps(DenseRows(points, weights, origin), pair, 9)
         n_pairs += isinstance(bounds.kept, pair_bounds._Kept)
     assert n_pairs
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.filterwarnings("ignore:overflow", "ignore:invalid value", "ignore:divide by zero")
+def test_steps_of_scaled_rows_have_the_bits_of_plain_ones(
+    kind: str, dtype: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tiling, "_WORTH_A_CELL", 0)
+    monkeypatch.setattr(tiling, "_WORTH_A_TASK", 1000)
+    first, n_pairs = KINDS.index(kind), 0
+    for seed in range(first, first + 3 * len(KINDS), len(KINDS)):
+        problem = problem_of(seed, 300, is_wide=True)
+        points = problem.points.astype(dtype)
+        factors = (0.5 + np.random.default_rng(seed).random(len(points))).astype(dtype)
+        rows = SphereRows(points, factors=factors)
+        pair = np.ascontiguousarray(problem.centroids.astype(dtype)[[0, -1]])
+        _, bounds = steps(rows, pair, 9)
+        n_pairs += isinstance(bounds.kept, pair_bounds._Kept)
+    assert n_pairs
+
+
+def on_one_side(n_rows: int, n_features: int) -> SphereRows:
+    """Return rows of positive numbers, on a sphere."""
+    points = np.random.default_rng(0).random((n_rows, n_features)).astype(np.float32)
+    factors = (0.5**0.5 / np.sqrt(np.square(points).sum(axis=1))).astype(np.float32)
+    return SphereRows(points, factors=factors)
+
+
+def test_blocks_are_exact_where_all_sums_are_not() -> None:
+    """Rows of a sphere have more digits than the sums of all hold, but not than those of few."""
+    rows = on_one_side(3_000, 96)
+    size = tiling.rows_of_a_block.py_func(96, 4)
+    rows.points[[70, 1_900], 5] = 1e-20 / 3.0  # each in a block of its own
+    _, bounds = steps(rows, rows.take(np.arange(2)).points, 12)
+    exact = bounds.kept.are_exact > 0
+    assert not are_exact(bounds)
+    assert np.flatnonzero(~exact[: -(-3_000 // size)]).tolist() == [70 // size, 1_900 // size]
+
+
+def test_blocks_of_a_finer_unit_are_not_exact() -> None:
+    """The least number of a block decides, by its ratio to what all of them may add up to."""
+    size = tiling.rows_of_a_block.py_func(64, 4)
+    least = size * 2.0**-28
+    for number, is_exact in ((1.01 * least, True), (0.99 * least, False), (0.0, True)):
+        points = np.ones((1_000, 64), np.float32)
+        points[::7, 1] = np.float32(1.0 / 3.0)
+        points[40, 7] = np.float32(number)
+        factors = np.full(1_000, 0.1, np.float32)
+        _, bounds = steps(SphereRows(points, factors=factors), np.eye(2, 64, dtype=np.float32), 4)
+        assert bounds.kept.are_exact[40 // size] == is_exact
+
+
+def test_codes_of_rows_on_one_side_are_those_less_a_middle(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    rows, n_measured = on_one_side(4_000, 128), []
+    for has_middle in (True, False):
+        if not has_middle:
+            none = np.zeros_like(rows.points[0])
+            monkeypatch.setattr(pair_bounds, "_middle_of", lambda _, none=none: none)
+        pair, bounds, n_here = rows.take(np.arange(2)).points, Bounds(), 0
+        for _ in range(10):
+            totals = bounded_step(rows, pair, bounds, xp=xp)
+            pair = means_on_sphere(totals, pair, xp=xp).centroids
+            n_here += bounds.n_visited
+        n_measured.append(n_here)
+    assert n_measured[0] < 0.8 * n_measured[1]
+
+
+def test_many_rows_that_no_product_proves_are_scored_in_panels() -> None:
+    """Equal centroids leave all rows in doubt; few rows in doubt are scored one by one."""
+    rows = on_one_side(1_003, 64)
+    pair = rows.take(np.array([5, 5])).points
+    for n_doubtful in (1_003, 40, 3):
+        scaled = rows.points.copy()
+        scaled[n_doubtful:, :32] += 3.0
+        steps(SphereRows(scaled, factors=rows.factors), pair, 2)
+        twin = pair.copy()
+        twin[1, ::2] = np.nextafter(twin[1, ::2], np.float32(1.0))
+        steps(SphereRows(scaled, factors=rows.factors), twin, 3)
 
 
 @pytest.mark.parametrize("n_features", [2**15, 2**15 + 1])
@@ -246,10 +329,12 @@ def test_the_unit_of_exact_sums_is_sharp() -> None:
 
 
 @pytest.mark.parametrize(("dtype", "n_features"), [("float32", 128), ("float64", 256)])
-def test_bisecting_has_the_bits_of_plain_steps(dtype: str, n_features: int) -> None:
-    points = np.random.default_rng(3).random((6_000, n_features)).astype(dtype)
+@pytest.mark.parametrize("metric", ["euclidean", "cosine"])
+def test_bisecting_has_the_bits_of_plain_steps(metric: str, dtype: str, n_features: int) -> None:
+    points = np.random.default_rng(3).random((9_000, n_features)).astype(dtype)
     plain, bounded = (
-        BisectingKMeans(4, random_state=0, algorithm=name).fit(points) for name in ("lloyd", "auto")
+        BisectingKMeans(4, random_state=0, algorithm=name, metric=metric).fit(points)
+        for name in ("lloyd", "auto")
     )
     assert bounded.cluster_centers_.tobytes() == plain.cluster_centers_.tobytes()
     np.testing.assert_array_equal(bounded.labels_, plain.labels_)

@@ -79,7 +79,6 @@ from kmeans_xp.kernels.for_numba.tiling import (
 )
 from kmeans_xp.kernels.portable.assignment import ClusterTotals
 from kmeans_xp.kernels.portable.bounds import Bounds, bounded_step, keeps_bounds
-from kmeans_xp.kernels.rows import DenseRows
 from kmeans_xp.kernels.trees import merged_in_tree
 
 __all__: list[str] = []
@@ -505,10 +504,8 @@ def _gaps(centroids: Floats, constants: Floats) -> Floats:
 @override(keeps_bounds, on_sphere=True)
 def has_rows_in_one_place(rows: Dense, n_clusters: int) -> bool:
     """Keep bounds if each row is contiguous: single rows are read, otherwise that is slow."""
-    # Rows without known factors, or with an origin, are scaled a tile at a time. Bounds of two
-    # clusters need rows as they lie (`pair_bounds`), and a plain step is faster than these bounds.
-    is_plain = isinstance(rows, DenseRows)
-    return is_dense(rows.points) and can_be_cut(rows) and (is_plain or n_clusters != 2)
+    # Rows without known factors, or with an origin, are scaled a tile at a time.
+    return is_dense(rows.points) and can_be_cut(rows)
 
 
 @override(bounded_step, on_sphere=True)

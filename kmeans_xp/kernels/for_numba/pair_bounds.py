@@ -5,12 +5,12 @@ memory. The products of the codes with an earlier difference of the centroids ma
 reading the codes. Rows still in doubt are measured.
 
 Where sums are exact (``exact_sums``), a row that changes its cluster is subtracted from one and
-added to the other. Otherwise a task keeps the sums of each block, and adds the rows of a block
-again if one of them moves.
+added to the other. Otherwise a task keeps the sums of each block. Those may be exact, as most are
+of float32 rows on a sphere. If not, the rows of a block are added again if one of them moves.
 """
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numba import types
@@ -18,7 +18,9 @@ from numba import types
 from kmeans_xp.devices import namespace_of
 from kmeans_xp.kernels.for_numba.assignment import (
     Groups,
+    can_be_cut,
     has_own_totals,
+    label_panels,
     n_step_tasks,
     step_cost,
 )
@@ -27,6 +29,7 @@ from kmeans_xp.kernels.for_numba.compiled import (
     COLUMN,
     COUNT,
     FLAG,
+    FLAGS,
     INDICES,
     LABEL_RESULTS,
     NUMBER,
@@ -48,7 +51,12 @@ from kmeans_xp.kernels.for_numba.emitted.pair_vectors import (
     is_second_nearer,
     measure_chosen,
 )
-from kmeans_xp.kernels.for_numba.emitted.vectors import add_row, total_width
+from kmeans_xp.kernels.for_numba.emitted.vectors import (
+    add_row,
+    pack_chosen,
+    panel_rows,
+    total_width,
+)
 from kmeans_xp.kernels.for_numba.exact_sums import adds_exactly
 from kmeans_xp.kernels.for_numba.pair_codes import (
     CodedRows,
@@ -68,10 +76,13 @@ from kmeans_xp.kernels.for_numba.shared_steps import (
     take_part,
 )
 from kmeans_xp.kernels.for_numba.tiling import (
+    Dense,
     Floats,
     add_totals,
     clear_totals,
+    factor_of,
     is_dense,
+    is_from_zero,
     nothing,
     numbers_on_a_line,
     origin_of,
@@ -100,6 +111,7 @@ from kmeans_xp.kernels.portable.bounds import (
 )
 from kmeans_xp.kernels.portable.steps import LloydSteps, Update, means_on_sphere
 from kmeans_xp.kernels.rows import DenseRows
+from kmeans_xp.kernels.sphere_rows import SphereRows
 from kmeans_xp.kernels.threads import n_threads_here, wait_awake
 
 __all__: list[str] = []
@@ -113,6 +125,10 @@ _PAUSE, _N_PAUSED, _N_KEPT = range(4, 7)
 #: share of rows in doubt from which the reference is replaced: all codes are read for that
 _MOST_IN_DOUBT = 0.1
 _LONGEST_PAUSE = 7.0
+#: the share of a panel from which it takes less time than its rows one by one, as a divisor
+_PANEL_OVER_A_ROW = 3
+#: rows whose mean is the middle
+_N_OF_MIDDLE = 64
 #: numbers of rows whose step saves half a millisecond
 _NUMBERS_OF_A_USE = 2**22
 _CODES = Parameter(1, types.int8, "C", True)
@@ -121,6 +137,7 @@ _CODES = Parameter(1, types.int8, "C", True)
 @inline
 def _settle_doubtful(
     points,
+    factors,
     origin,
     groups,
     biases,
@@ -133,44 +150,94 @@ def _settle_doubtful(
     n_moving,
 ):
     """Measure rows in doubt, and score them where that is in vain; return how many rows move."""
-    n_features, one = points.shape[1], origin.dtype.type(1)
+    n_features, panel = points.shape[1], panel_rows(origin)
     found = new_numbers(2 * ROWS_AT_A_TIME, origin)
+    unsure, n_unsure = new_numbers(panel, np.int64), 0
+    room = _ScoringRoom(
+        new_numbers(panel * n_features, origin),
+        *(new_numbers(panel, origin), new_numbers(panel, origin), new_numbers(panel, np.int32)),
+    )
     for place in range(n_doubtful, -(-n_doubtful // ROWS_AT_A_TIME) * ROWS_AT_A_TIME):
         doubtful[place] = doubtful[n_doubtful - 1]
     for place in range(0, n_doubtful, ROWS_AT_A_TIME):
-        measure_chosen(points, doubtful, place, origin, apart, n_features, found)
+        measure_chosen(points, doubtful, place, factors, origin, apart, n_features, found)
         for number in range(min(ROWS_AT_A_TIME, n_doubtful - place)):
             row = doubtful[place + number]
             difference = np.float64(found[number]) + numbers[SHIFT]
             sq_length = np.float64(found[ROWS_AT_A_TIME + number])
             doubt = numbers[SLOPE] * np.sqrt(sq_length) + numbers[BASE]
-            is_second = difference > 0.0
-            if not (doubt < abs(difference) < np.inf and sq_length <= numbers[LIMIT]):
-                is_second = is_second_nearer(points, row, one, origin, groups, biases, n_features)
-            moving[n_moving] = row
-            n_moving += is_second != (labels[row] > 0)
+            is_sure = doubt < abs(difference) < np.inf and sq_length <= numbers[LIMIT]
+            moving[n_moving] = unsure[n_unsure] = row
+            n_moving += is_sure and (difference > 0.0) != (labels[row] > 0)
+            n_unsure += not is_sure
+        # Rows that were just measured are still in the cache.
+        is_last = place + ROWS_AT_A_TIME >= n_doubtful
+        if n_unsure > panel - ROWS_AT_A_TIME or (is_last and n_unsure > 0):
+            n_moving = _score_rows(
+                *(points, factors, origin, groups, biases, labels),
+                *(unsure, n_unsure, room, moving, n_moving),
+            )
+            n_unsure = 0
+    return n_moving
+
+
+class _ScoringRoom(NamedTuple):
+    """Scratch to score a panel."""
+
+    packed: Any
+    factors: Any
+    best: Any
+    found: Any
+
+
+@inline
+def _score_rows(
+    points, factors, origin, groups, biases, labels, chosen, n_chosen, room, moving, n_moving
+):
+    """Score up to a panel of rows; return how many rows move."""
+    n_features = points.shape[1]
+    for number in range(n_chosen):
+        room.factors[number] = factor_of(factors, chosen[number])
+    if n_chosen * _PANEL_OVER_A_ROW < panel_rows(origin):
+        for number in range(n_chosen):
+            row, factor = chosen[number], room.factors[number]
+            room.found[number] = is_second_nearer(
+                points, row, factor, origin, groups, biases, n_features
+            )
+    else:
+        # A panel's sums hide each other's waits.
+        theirs = numbers_in(room.factors, 0, n_chosen if factors.shape[0] > 0 else 0)
+        pack_chosen(points, chosen, 0, n_chosen, theirs, origin, n_features, room.packed, 0)
+        label_panels(room.packed, n_chosen, n_features, groups, biases, 2, room.best, room.found)
+    for number in range(n_chosen):
+        row = moving[n_moving] = chosen[number]
+        n_moving += room.found[number] != labels[row]
     return n_moving
 
 
 @inline
-def _move_rows(points, origin, labels, moving, n_moving, totals, changes_totals):
-    """Give rows their other label, and subtract them from one cluster and add them to the other."""
-    one, n_features = origin.dtype.type(1), points.shape[1]
+def _move_rows(
+    points, factors, origin, first, labels, moving, n_moving, totals, is_exact, blocks, are_exact
+):
+    """Subtract rows from one cluster and add them to the other, where that is exact."""
+    n_features, width = points.shape[1], totals.shape[1]
+    size = rows_of_a_block(n_features, origin.itemsize)
     for place in range(n_moving):
-        row, before = moving[place], labels[moving[place]]
-        labels[row] = 1 - before
-        if changes_totals:
-            add_row(points, row, one, origin, -1.0, n_features, totals, before)
-            add_row(points, row, one, origin, 1.0, n_features, totals, 1 - before)
+        row = moving[place]
+        block, label, factor = (row - first) // size, labels[row], factor_of(factors, row)
+        sums = totals if is_exact else matrix_in(blocks, block * 2 * width, 2, width)
+        if is_exact or are_exact[block] > 0:
+            add_row(points, row, factor, origin, -1.0, n_features, sums, 1 - label)
+            add_row(points, row, factor, origin, 1.0, n_features, sums, label)
 
 
 @inline
-def _list_blocks(first, n_blocks, size, moving, n_moving, is_first, flags, listed):
-    """List the blocks that rows have left or entered, or all, and return their number."""
+def _list_blocks(first, n_blocks, size, moving, n_moving, is_first, are_exact, flags, listed):
+    """List the blocks to add again, or all, and return their number."""
     for block in range(n_blocks):
         flags[block] = is_first
     for place in range(n_moving):
-        flags[(moving[place] - first) // size] = 1
+        flags[(moving[place] - first) // size] |= 1 - are_exact[(moving[place] - first) // size]
     n_listed = 0
     for block in range(n_blocks):
         listed[n_listed] = block
@@ -179,9 +246,11 @@ def _list_blocks(first, n_blocks, size, moving, n_moving, is_first, flags, liste
 
 
 @inline
-def _add_blocks(points, start, stop, origin, weights, labels, totals, blocks, listed, n_listed):
+def _add_blocks(
+    points, start, stop, factors, origin, weights, labels, totals, blocks, listed, n_listed
+):
     """Add again the rows of listed blocks, and then all blocks in turn, as a plain step does."""
-    n_features, weight, one = points.shape[1], 1.0, origin.dtype.type(1)
+    n_features, weight = points.shape[1], 1.0
     size, width = rows_of_a_block(n_features, origin.itemsize), totals.shape[1]
     for place in range(n_listed):
         first = start + listed[place] * size
@@ -193,7 +262,8 @@ def _add_blocks(points, start, stop, origin, weights, labels, totals, blocks, li
                 weight = np.float64(weights[row])
             # A processor foresees reads up to the end of a page, which long rows soon come to.
             fetch_row(points, following + row - first, n_features)
-            add_row(points, row, one, origin, weight, n_features, sums, labels[row])
+            factor = factor_of(factors, row)
+            add_row(points, row, factor, origin, weight, n_features, sums, labels[row])
     clear_totals(totals)
     for block in range(-(-(stop - start) // size)):
         add_totals(matrix_in(blocks, block * 2 * width, 2, width), totals)
@@ -205,7 +275,9 @@ def _step_rows(
     flat,
     start,
     stop,
+    factors,
     origin,
+    middle,
     weights,
     groups,
     biases,
@@ -214,6 +286,7 @@ def _step_rows(
     planes,
     totals,
     blocks,
+    are_exact,
     kept,
     doubtful,
     moving,
@@ -221,17 +294,26 @@ def _step_rows(
 ):
     """Take a step of the task with these rows."""
     n_rows, n_features, is_first = stop - start, points.shape[1], kept[_N_STEPS] == 0.0
+    size = rows_of_a_block(n_features, origin.itemsize)
+    n_blocks = -(-n_rows // size)
     if is_first:
         kept[_IS_EXACT] = adds_exactly(flat, start, n_rows, start, stop, origin)
-        code_rows(points, start, stop, origin, rows)
+        # Products with weights, and float64 rows, have too many digits.
+        asks_sums = kept[_IS_EXACT] == 0.0 and origin.itemsize == 4 and weights.shape[0] == 0
+        for block in range(n_blocks):
+            first = start + block * size
+            last = min(first + size, stop)
+            are_exact[block] = code_rows(
+                points, first, last, factors, origin, middle, rows, asks_sums
+            )
     apart, numbers = new_numbers(n_features, origin), new_numbers(N_NUMBERS, np.float64)
     prepare_pair(groups, biases, n_features, apart, numbers)
     length, n_doubtful, n_moving = length_above(apart), n_rows, 0
     kept[_N_PAUSED] -= 1.0
     if kept[_SQ_REFERENCE] > 0.0 and kept[_N_PAUSED] < 0.0:
-        bounds = bounds_for(apart, reference, numbers, length, kept[_SQ_REFERENCE])
+        bounds = bounds_for(apart, middle, reference, numbers, length, kept[_SQ_REFERENCE])
         n_doubtful, n_moving = find_doubtful(
-            *(start, stop, numbers, bounds, kept[_SQ_REFERENCE], rows, doubtful, moving, flags)
+            *(start, stop, bounds, kept[_SQ_REFERENCE], rows, doubtful, moving, flags)
         )
         is_in_vain = n_doubtful > _MOST_IN_DOUBT * n_rows
         kept[_PAUSE] = min(2.0 * kept[_PAUSE] + 1.0, _LONGEST_PAUSE) if is_in_vain else 0.0
@@ -240,38 +322,44 @@ def _step_rows(
         kept[_SQ_REFERENCE] = keep_reference(apart, length, reference, planes)
         n_doubtful, n_moving = n_rows, 0
         if kept[_SQ_REFERENCE] > 0.0:
-            bounds = bounds_for(apart, reference, numbers, length, kept[_SQ_REFERENCE])
+            bounds = bounds_for(apart, middle, reference, numbers, length, kept[_SQ_REFERENCE])
             measure_codes(start, stop, coded_width(n_features), planes, rows)
             n_doubtful, n_moving = find_doubtful(
-                *(start, stop, numbers, bounds, kept[_SQ_REFERENCE], rows, doubtful, moving, flags)
+                *(start, stop, bounds, kept[_SQ_REFERENCE], rows, doubtful, moving, flags)
             )
         else:
             for number in range(n_rows):
                 doubtful[number] = start + number
     kept[_N_MEASURED] = n_doubtful
     n_moving = _settle_doubtful(
-        *(points, origin, groups, biases, apart, numbers, rows.labels),
+        *(points, factors, origin, groups, biases, apart, numbers, rows.labels),
         *(doubtful, n_doubtful, moving, n_moving),
     )
     is_exact = kept[_IS_EXACT] > 0.0
-    _move_rows(points, origin, rows.labels, moving, n_moving, totals, is_exact and not is_first)
+    for place in range(n_moving):
+        rows.labels[moving[place]] = 1 - rows.labels[moving[place]]
+    if not is_first:
+        _move_rows(
+            *(points, factors, origin, start, rows.labels, moving, n_moving),
+            *(totals, is_exact, blocks, are_exact),
+        )
     if is_first or (n_moving > 0 and not is_exact):
-        size = rows_of_a_block(n_features, origin.itemsize)
-        n_blocks = -(-n_rows // size)
         # Rows are settled: their lists are free.
         n_listed = _list_blocks(
-            *(start, n_blocks, size, moving, n_moving, np.uint8(is_first), flags, doubtful)
+            *(start, n_blocks, size, moving, n_moving, np.uint8(is_first)),
+            *(are_exact, flags, doubtful),
         )
         _add_blocks(
-            *(points, start, stop, origin, weights, rows.labels, totals, blocks),
+            *(points, start, stop, factors, origin, weights, rows.labels, totals, blocks),
             *(doubtful, n_listed),
         )
     kept[_N_STEPS] += 1.0
 
 
 @compiled(
-    *(ROWS, NUMBERS, COUNT, NUMBERS, COLUMN, LABEL_RESULTS, _CODES, LABEL_RESULTS),
-    *(RESULTS, RESULTS, RESULTS, RESULTS, RESULTS_32, SUMS, SUMS, SUMS),
+    *(ROWS, NUMBERS, COUNT, NUMBERS, NUMBERS, NUMBERS, COLUMN),
+    *(LABEL_RESULTS, _CODES, LABEL_RESULTS),
+    *(RESULTS, RESULTS, RESULTS, RESULTS, RESULTS_32, SUMS, SUMS, FLAGS, SUMS),
     *(ROWS, NUMBER, FLAG, NUMBER, SUMS, RESULTS, RESULTS),
     *(STACKED_TOTALS, STACKED_TOTALS, TOTALS, STACK, TOTALS, INDICES, COUNT),
     returns=types.int64,
@@ -280,7 +368,9 @@ def _step_tasks(
     points,
     flat,
     n_rows,
+    factors,
     origin,
+    middle,
     weights,
     labels,
     codes,
@@ -292,6 +382,7 @@ def _step_tasks(
     references,
     totals,
     blocks,
+    are_exact,
     kept,
     start,
     tol,
@@ -315,6 +406,7 @@ def _step_tasks(
     rows = CodedRows(labels, codes, code_sums, scales, lengths, lost, products)
     n_tasks, width = len(slots), slots.shape[2]
     n_numbers, n_summed = len(references) // n_tasks, len(blocks) // n_tasks
+    n_blocks = len(are_exact) // n_tasks
     planes, flags = new_numbers(2 * n_numbers, np.uint8), new_numbers(n_rows, np.uint8)
     doubtful = new_numbers(n_rows + ROWS_AT_A_TIME, np.int64)
     moving = new_numbers(n_rows + ROWS_AT_A_TIME, np.int64)
@@ -325,10 +417,12 @@ def _step_tasks(
         number, task, held = held // n_tasks, held % n_tasks, np.int64(-1)
         first = task * n_rows
         _step_rows(
-            *(points, flat, first, min(first + n_rows, len(points)), origin, weights),
+            *(points, flat, first, min(first + n_rows, len(points))),
+            *(factors, origin, middle, weights),
             *(groups, biases, rows, numbers_in(references, task * n_numbers, n_numbers), planes),
             matrix_in(totals, task * 2 * width, 2, width),
             numbers_in(blocks, task * n_summed, n_summed),
+            numbers_in(are_exact, task * n_blocks, n_blocks),
             *(numbers_in(kept, task * _N_KEPT, _N_KEPT), doubtful, moving, flags),
         )
         if completes_step(shared, number, n_tasks):
@@ -357,10 +451,22 @@ def _merge_totals(totals, slots):
     merge(slots, len(slots), np.int64(2))
 
 
+def _middle_of(rows: Dense) -> Floats:
+    """Return a point among rows that are measured from zero, and zeros for others.
+
+    Rows of a sphere, and of a leaf of a tree, may all be far from zero.
+    """
+    if not is_from_zero(rows):
+        return np.zeros(rows.n_features, rows.points.dtype)
+    some = rows.take(np.linspace(0, rows.n_points - 1, _N_OF_MIDDLE, dtype=np.int64)).points
+    middle: Floats = some.mean(axis=0, dtype=np.float64).astype(some.dtype)
+    return middle
+
+
 class _Kept:
     """What the tasks of a run keep; they have the rows of a plain step's tasks."""
 
-    def __init__(self, rows: DenseRows) -> None:
+    def __init__(self, rows: Dense) -> None:
         n_features, dtype = rows.n_features, rows.points.dtype
         self.rows = rows
         n_tasks = n_step_tasks(rows, 2)
@@ -368,7 +474,7 @@ class _Kept:
         if n_tasks > 1:
             self.n_rows = rows_of_a_part(rows.n_points, n_tasks, dtype)
         self.n_tasks = -(-rows.n_points // self.n_rows)
-        self.of_rows = CodedRows.of(rows)
+        self.of_rows, self.middle = CodedRows.of(rows), _middle_of(rows)
         width, itemsize = total_width(n_features), dtype.itemsize
         n_blocks = -(-self.n_rows // rows_of_a_block.py_func(n_features, itemsize))
         self.totals = zeros_on_a_line(self.n_tasks * 2 * width)
@@ -376,15 +482,16 @@ class _Kept:
         self.references = np.zeros(self.n_tasks * coded_width.py_func(n_features), np.float32)
         # Untouched memory costs nothing: tasks whose sums are exact write these once.
         self.blocks = numbers_on_a_line(self.n_tasks * n_blocks * 2 * width, self.totals.dtype)
+        self.are_exact = np.zeros(self.n_tasks * n_blocks, np.uint8)
         self.kept = np.zeros((self.n_tasks, _N_KEPT))
 
-    def fits(self, rows: DenseRows) -> bool:
+    def fits(self, rows: Dense) -> bool:
         """Return whether this is of the same rows."""
         return all(mine is given for mine, given in zip(self.rows, rows, strict=True))
 
 
 def _take(
-    rows: DenseRows,
+    rows: Dense,
     centroids: Floats,
     bounds: Bounds,
     n_steps: int,
@@ -396,7 +503,7 @@ def _take(
     points, (n_clusters, n_features) = rows.points, centroids.shape
     if not are_pairs(n_clusters, n_features, points.dtype) or not is_dense(points):
         return NotImplemented
-    if len(points) < ROWS_AT_A_TIME or not has_own_totals(2, n_features):
+    if len(points) < ROWS_AT_A_TIME or not has_own_totals(2, n_features) or not can_be_cut(rows):
         return NotImplemented
     if not _step_tasks.pays(points.dtype, 1 + points.size // _NUMBERS_OF_A_USE):
         return None
@@ -405,15 +512,18 @@ def _take(
         kept = _Kept(rows)
     bounds.forget()  # after an error, sums and labels would belong to different centroids
     dtype = points.dtype
-    # Products with weights have more digits than float64 can add without rounding.
-    may_be_exact = rows.weights is None and points.flags.c_contiguous
+    # Products with weights or factors have more digits than float64 can add without rounding.
+    factors = rows.factors if isinstance(rows, SphereRows) else nothing(dtype)
+    is_plain = isinstance(rows, DenseRows) and rows.weights is None
+    may_be_exact = is_plain and points.flags.c_contiguous
     flat = points.reshape(-1) if may_be_exact else nothing(dtype)
     shape, visited = (n_steps, n_clusters, n_features), np.empty(n_steps)
     sums, new = np.empty(shape), np.empty(shape, dtype)
     mass, signals = np.empty(shape[:2]), np.empty((n_steps, 3))
     operands = (
-        *(points, flat, kept.n_rows, origin_of(rows), weights_of(rows), *kept.of_rows),
-        *(kept.references, kept.totals, kept.blocks, kept.kept.reshape(-1)),
+        *(points, flat, kept.n_rows, factors, origin_of(rows), kept.middle, weights_of(rows)),
+        *kept.of_rows,
+        *(kept.references, kept.totals, kept.blocks, kept.are_exact, kept.kept.reshape(-1)),
         *(centroids, tol, on_sphere, most_visited, visited),
         *(*Groups.of(np.ascontiguousarray(centroids)), kept.slots, sums, mass, new, signals),
     )
@@ -428,8 +538,8 @@ def _take(
     return BoundedSteps(LloydSteps(totals, update), n_visited)
 
 
-@override(bounded_step)
-def reading_few_rows(rows: DenseRows, centroids: Floats, bounds: Bounds) -> Any:
+@override(bounded_step, on_sphere=True)
+def reading_few_rows(rows: Dense, centroids: Floats, bounds: Bounds) -> Any:
     """Read rows whose product with the last direction proves no label, and those that move."""
     taken = _take(rows, centroids, bounds, 1, 0.0, False, np.inf)
     if taken is NotImplemented:
@@ -440,9 +550,9 @@ def reading_few_rows(rows: DenseRows, centroids: Floats, bounds: Bounds) -> Any:
     return ClusterTotals(sums, mass)
 
 
-@override(bounded_steps)
+@override(bounded_steps, on_sphere=True)
 def reading_few_rows_in_a_call(
-    rows: DenseRows,
+    rows: Dense,
     centroids: Floats,
     n_steps: int,
     tol: float,

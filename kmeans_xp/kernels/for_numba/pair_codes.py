@@ -23,12 +23,12 @@ from kmeans_xp.kernels.for_numba.emitted.code_vectors import (
     PLANE_ROWS,
     centre_row,
     code_row,
+    least_number,
     measure_planes,
 )
 from kmeans_xp.kernels.for_numba.emitted.memory import new_numbers, numbers_in
-from kmeans_xp.kernels.for_numba.tiling import LABEL, zeros_on_a_line
+from kmeans_xp.kernels.for_numba.tiling import LABEL, Dense, factor_of, zeros_on_a_line
 from kmeans_xp.kernels.for_numba.two_clusters import BASE, LIMIT, SHIFT, SLOPE
-from kmeans_xp.kernels.rows import DenseRows
 
 __all__ = [
     "CodedRows",
@@ -46,6 +46,9 @@ _UNIT = (2.0**-24, 2.0**-53)
 _LEAST_NORMAL = (2.0**-126, 2.0**-1022)
 #: makes up for rounding of the bounds themselves
 _SLACK = 1.0 + 2.0**-20
+#: a float32 number over the greatest sum of its multiples that is exact in float64, twice as large
+#: as that may be, for rounding
+_BITS_MORE = 2.0 ** (24 - 53 + 1)
 #: of a residual that is computed in float64
 _RESIDUAL = 2.0**-40
 
@@ -62,7 +65,7 @@ class CodedRows(NamedTuple):
     products: Any
 
     @classmethod
-    def of(cls, rows: DenseRows) -> "CodedRows":
+    def of(cls, rows: Dense) -> "CodedRows":
         """Return room for rows, and for the last group of them."""
         dtype, labels = rows.points.dtype, zeros_on_a_line(rows.n_points, LABEL)
         n_points = rows.n_points + PLANE_ROWS
@@ -87,14 +90,26 @@ def length_above(numbers):
 
 
 @inline
-def code_rows(points, start, stop, origin, rows):
-    """Write the codes of rows, their scales, and bounds of their lengths and of what is lost."""
+def code_rows(points, start, stop, factors, origin, middle, rows, asks_sums):
+    """Write the codes of rows, their scales, and bounds of their lengths and of what is lost.
+
+    Return whether float64 sums of any of them are exact, in any order; False if not asked.
+    """
     n_features, dtype, one = points.shape[1], origin.dtype.type, origin.dtype.type(1)
     unit, width = _UNIT[1 if origin.itemsize == 8 else 0], coded_width(n_features)
     centred, sums = new_numbers(width, origin), new_numbers(3, origin)
+    centre = new_numbers(n_features, origin)
+    for feature in range(n_features):
+        centre[feature] = origin[feature] + middle[feature]  # one of them is 0
     tiny, most_code = lost_squares(centred), dtype(MOST_ROW_CODE)
+    greatest, least, are_numbers = 0.0, np.inf, asks_sums
     for row in range(start, stop):
-        most = centre_row(points, row, one, origin, n_features, centred, 0)
+        factor = factor_of(factors, row)
+        if asks_sums:
+            most = centre_row(points, row, factor, origin, n_features, centred, 0)
+            greatest = max(greatest, np.float64(most))
+            least = min(least, np.float64(least_number(centred, n_features)))
+        most = centre_row(points, row, factor, centre, n_features, centred, 0)
         scale = dtype(most / most_code)
         code_row(
             *(centred, 0, n_features, scale, dtype(one / scale), most_code),
@@ -102,10 +117,13 @@ def code_rows(points, start, stop, origin, rows):
         )
         lost = length_of(sums[0], tiny, 1.0)
         length = np.float64(scale) * length_of(sums[1], 0.0, 1.0) + lost
-        # Without fused multiply-adds, what is left is rounded twice.
-        lost += 4.0 * unit * length
+        # Without fused multiply-adds, what is left is rounded twice; so is the middle's difference.
+        lost += 5.0 * unit * length
         rows.scales[row], rows.lengths[row], rows.lost[row] = scale, length * UP, lost * UP
         rows.sums[row] = np.int64(sums[2])
+        are_numbers &= length < np.inf
+    # All are multiples of the least one's last bit, and no sum has more bits than float64.
+    return are_numbers and (stop - start) * greatest * _BITS_MORE <= least
 
 
 @inline
@@ -132,11 +150,12 @@ def keep_reference(apart, length, reference, planes):
 
 
 @inline
-def bounds_for(apart, reference, numbers, length, sq_reference):
+def bounds_for(apart, middle, reference, numbers, length, sq_reference):
     """Return what bounds the doubt about a row, and the part of ``apart`` along the reference.
 
     The doubt is ``rest`` times the length of the row across the reference, ``scale`` times what its
-    codes lose, ``slope`` times its length, and ``base``.
+    codes lose, ``slope`` times its length, and ``base``. Lengths are of rows less the middle, up to
+    ``most``. Then ``shift`` is the difference of the scores of the middle.
     """
     n_features, kind, along, sq_rest = len(apart), 1 if apart.itemsize == 8 else 0, 0.0, 0.0
     for feature in range(n_features):
@@ -150,7 +169,13 @@ def bounds_for(apart, reference, numbers, length, sq_reference):
     # Products with the reference are rounded as they are kept.
     slope = numbers[SLOPE] + 2.0 * _UNIT[kind] * scale + _residual_of(n_features) * (length + scale)
     base = numbers[BASE] + 8.0 * n_features * _LEAST_NORMAL[kind] * (1.0 + abs(along))
-    return along, rest, scale, _SLACK * slope, base
+    shift, sq_middle = numbers[SHIFT], 0.0
+    for feature in range(n_features):
+        shift += np.float64(middle[feature]) * np.float64(apart[feature])
+        sq_middle += np.float64(middle[feature]) * np.float64(middle[feature])
+    far = _SLACK * np.sqrt(sq_middle)
+    most = np.sqrt(max(numbers[LIMIT], 0.0)) - far
+    return along, rest, scale, _SLACK * slope, _SLACK * (base + slope * far), shift, most
 
 
 @inline
@@ -161,14 +186,13 @@ def measure_codes(start, stop, width, planes, rows):
 
 
 @inline
-def find_doubtful(start, stop, numbers, bounds, sq_reference, rows, doubtful, moving, flags):
+def find_doubtful(start, stop, bounds, sq_reference, rows, doubtful, moving, flags):
     """List the rows in doubt, and those that move without one; return how many there are.
 
     ``bounds`` are those of ``bounds_for``; ``flags`` is scratch with a byte for each row.
     """
-    along, rest, scale, slope, base = bounds
-    n_rows, shift, most = stop - start, numbers[SHIFT], np.sqrt(max(numbers[LIMIT], 0.0))
-    inverse, n_doubtful, n_moving = 1.0 / np.sqrt(sq_reference), 0, 0
+    along, rest, scale, slope, base, shift, most = bounds
+    n_rows, inverse, n_doubtful, n_moving = stop - start, 1.0 / np.sqrt(sq_reference), 0, 0
     lengths, losts = numbers_in(rows.lengths, start, n_rows), numbers_in(rows.lost, start, n_rows)
     products = numbers_in(rows.products, start, n_rows)
     labels = numbers_in(rows.labels, start, n_rows)

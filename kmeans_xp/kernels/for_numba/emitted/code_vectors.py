@@ -43,6 +43,7 @@ __all__ = [
     "code_row",
     "greatest_lane",
     "lanes_above",
+    "least_number",
     "lowest_bit",
     "may_be_nearer",
     "measure_planes",
@@ -144,6 +145,21 @@ def centre_row(
     rest = functools.partial(code.load_first, n=left)
     (most,) = code.loop(whole, n_features, code.n_lanes, most, lambda i, m: centre(i, m, rest))
     return _greatest_of(code, most)
+
+
+@functools.partial(_vector_code, result=None)
+def least_number(code: _Code, numbers: _Array, n_numbers: Any) -> Any:
+    """Return the least absolute value of whole vectors of numbers, but 0; infinity for zeros."""
+    builder, none = code.builder, ir.Constant(code.vector, [float("-inf")] * code.n_lanes)
+
+    def compare(index: Any, most: list[Any]) -> list[Any]:
+        here = code.load(numbers.at(index))
+        size = builder.fneg(_of_lanes(code, "fabs", here))
+        is_zero = builder.fcmp_ordered("==", here, ir.Constant(code.vector, None))
+        return [code.greatest(builder.select(is_zero, none, size), most[0])]
+
+    (most,) = code.loop(_I64(0), n_numbers, code.n_lanes, [none], compare)
+    return builder.fneg(_greatest_of(code, most))
 
 
 @_vector_code

@@ -68,11 +68,20 @@ def measure_pair(
             lanes = [half * ROWS_AT_A_TIME + number for number in numbers]
             code.store(code.shuffle(found, found, lanes), target.at(at))
 
+    _scaled_or_not(
+        code, factors, [builder.add(factor_at, _I64(number)) for number in numbers], measure
+    )
+
+
+def _scaled_or_not(
+    code: _Code, factors: _Array, places: list[Any], measure: Callable[[list[Any] | None], None]
+) -> None:
+    """Emit both ways to measure: with the factors at these places, or with none."""
+    builder = code.builder
     is_scaled = builder.icmp_signed(">", factors.length, _I64(0))
     with builder.if_else(is_scaled) as (scaled, plain):
         with scaled:
-            places = [factors.at(builder.add(factor_at, _I64(number))) for number in numbers]
-            measure([code.splat(builder.load(place)) for place in places])
+            measure([code.splat(builder.load(factors.at(place))) for place in places])
         with plain:
             measure(None)
 
@@ -83,17 +92,26 @@ def measure_chosen(
     points: _Array,
     chosen: _Array,
     first: Any,
+    factors: _Array,
     origin: _Array,
     apart: _Array,
     n_features: Any,
     found: _Array,
 ) -> None:
-    """Write products and then squares of rows ``chosen[first]`` and on, which are not scaled."""
+    """Write products and then squares of rows ``chosen[first]`` and on, as ``measure_pair``.
+
+    There is a factor for each row of the points, or none.
+    """
     builder, numbers = code.builder, range(ROWS_AT_A_TIME)
     places = [chosen.at(builder.add(first, _I64(number))) for number in numbers]
-    rows = [points.row(builder.load(place)) for place in places]
-    measured = _measured(code, points, rows, None, origin, apart, n_features, are_neighbours=False)
-    code.store(measured, found.at(_I64(0)))
+    chosen_rows = [builder.load(place) for place in places]
+    rows = [points.row(row) for row in chosen_rows]
+
+    def measure(scales: list[Any] | None) -> None:
+        measured = _measured(code, points, rows, scales, origin, apart, n_features, False)
+        code.store(measured, found.at(_I64(0)))
+
+    _scaled_or_not(code, factors, chosen_rows, measure)
 
 
 @_vector_code
