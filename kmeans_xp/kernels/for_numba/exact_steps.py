@@ -46,12 +46,18 @@ from kmeans_xp.kernels.for_numba.tiling import (
 from kmeans_xp.kernels.rows import DenseRows
 from kmeans_xp.kernels.threads import n_threads_here, wait_awake
 
-__all__ = ["exact_steps_in_threads", "may_step_exactly", "share_exact_steps"]
+__all__ = [
+    "PACKED_BYTES",
+    "ROWS_OF_A_USE",
+    "exact_steps_in_threads",
+    "may_step_exactly",
+    "share_exact_steps",
+]
 
 #: most bytes of packed rows, a copy of all
-_PACKED = 2**24
+PACKED_BYTES = 2**24
 #: rows whose steps in a call save a millisecond
-_ROWS_OF_A_USE = 2**14
+ROWS_OF_A_USE = 2**14
 #: fewest rows of a part of a step, which takes some 10 microseconds; and most parts for each thread
 _ROWS_OF_A_PART, _PARTS_OF_A_THREAD = 2**12, 4
 
@@ -167,11 +173,11 @@ def may_step_exactly(rows: DenseRows, n_clusters: int) -> bool:
         n_clusters == 2
         and points.dtype == np.float32
         and points.shape[1] < PANEL[points.dtype]
-        and points.nbytes <= _PACKED
+        and points.nbytes <= PACKED_BYTES
         and rows.weights is None
         and points.flags.c_contiguous
         and (n_threads == 1 or wait_awake(n_threads) or n_step_tasks(rows, n_clusters) == 1)
-        and share_exact_steps.pays(points.dtype, 1 + len(points) // _ROWS_OF_A_USE)
+        and share_exact_steps.pays(points.dtype, 1 + len(points) // ROWS_OF_A_USE)
     )
 
 

@@ -39,6 +39,7 @@ from kmeans_xp.kernels.for_numba.compiled import (
 from kmeans_xp.kernels.for_numba.emitted.memory import matrix_in, new_numbers, numbers_in
 from kmeans_xp.kernels.for_numba.emitted.vectors import total_width
 from kmeans_xp.kernels.for_numba.exact_steps import exact_steps_in_threads, may_step_exactly
+from kmeans_xp.kernels.for_numba.packed_steps import may_pack_rows, packed_steps_in_threads
 from kmeans_xp.kernels.for_numba.shared_steps import may_share_steps, steps_in_threads
 from kmeans_xp.kernels.for_numba.tiling import (
     Dense,
@@ -269,6 +270,8 @@ def steps_in_a_call(
         steps = _taken(exact_steps_in_threads, rows, centroids, n_steps, tol)
     if steps is not None:
         return steps
+    if may_pack_rows(rows, n_clusters):
+        return _taken(packed_steps_in_threads, rows, centroids, n_steps, tol, on_sphere)
     if _takes_steps_alone(rows, n_clusters) and run_steps.pays(rows.points.dtype):
         return _taken(_steps_alone, rows, centroids, n_steps, tol, on_sphere)
     if may_share_steps(rows, n_clusters):

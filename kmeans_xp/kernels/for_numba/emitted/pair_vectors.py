@@ -12,6 +12,7 @@ from kmeans_xp.kernels.for_numba.emitted.vectors import (
     _BYTES,
     _I32,
     _I64,
+    _NARROW,
     _VECTORS,
     GROUPS,
     LINE,
@@ -24,6 +25,7 @@ from kmeans_xp.kernels.for_numba.emitted.vectors import (
 __all__ = [
     "ROWS_AT_A_TIME",
     "add_chosen",
+    "add_marked",
     "fetch_row",
     "is_second_nearer",
     "measure_chosen",
@@ -299,3 +301,100 @@ def add_chosen(
                 return builder.select(is_mass, one, builder.fsub(here, there))
 
             add(whole, 1, rest)
+
+
+@_vector_code
+def add_marked(
+    code: _Code,
+    points: _Array,
+    first: Any,
+    n_rows: Any,
+    marks: Any,
+    factors: _Array,
+    origin: _Array,
+    n_features: Any,
+    totals: _Array,
+) -> None:
+    """Add rows from ``first`` on in turn, those whose bit is set to the second of two clusters.
+
+    As ``add_row`` does, each with weight 1; a bit for each row. Totals stay in registers. A row of
+    each cluster is added at a time, so that their sums hide each other's waits.
+    """
+    builder = code.builder
+    all_rows = builder.lshr(_I64(-1), builder.sub(_I64(64), n_rows))
+    chosen = [builder.and_(all_rows, builder.not_(marks)), marks]
+    n_chosen = [builder.ctpop(each) for each in chosen]
+    is_less = builder.icmp_signed("<", *n_chosen)
+    n_both = builder.select(is_less, *n_chosen)
+    clusters = [totals.row(_I64(cluster)) for cluster in range(2)]
+
+    def add(
+        index: Any, width: int, n_vectors: int, read: Callable[[Any, Any], Any], is_scaled: bool
+    ) -> None:
+        numbers, wide = ir.VectorType(code.scalar, width), ir.VectorType(ir.DoubleType(), width)
+        indices = [builder.add(index, _I64(width * number)) for number in range(n_vectors)]
+        about = [read(origin.at(each), numbers) for each in indices]
+
+        def add_next(left: Any, sums: list[Any]) -> list[Any]:
+            place = builder.add(first, builder.cttz(left, ir.Constant(ir.IntType(1), 1)))
+            row = points.row(place)
+            here = [read(code.shifted(row, each), numbers) for each in indices]
+            if is_scaled:
+                factor = code.splat(builder.load(factors.at(place)), numbers)
+                here = [builder.fmul(x, factor) for x in here]
+            here = [builder.fsub(x, there) for x, there in zip(here, about, strict=True)]
+            here = [x if x.type == wide else builder.fpext(x, wide) for x in here]
+            here = [builder.fadd(x, before) for x, before in zip(here, sums, strict=True)]
+            return [builder.and_(left, builder.sub(left, _I64(1))), *here]
+
+        def add_both(_: Any, values: list[Any]) -> list[Any]:
+            n = 1 + n_vectors
+            return [*add_next(values[0], values[1:n]), *add_next(values[n], values[n + 1 :])]
+
+        places = [[code.shifted(total, each) for each in indices] for total in clusters]
+        values: list[Any] = []
+        for bits, theirs in zip(chosen, places, strict=True):
+            values += [bits, *(code.load(place, wide) for place in theirs)]
+        values = code.loop(_I64(0), n_both, 1, values, add_both)
+        for cluster, theirs in enumerate(places):
+            some = values[cluster * (1 + n_vectors) :][: 1 + n_vectors]
+            _, *after = code.loop(
+                n_both, n_chosen[cluster], 1, some, lambda _, v: add_next(v[0], v[1:])
+            )
+            for place, total in zip(theirs, after, strict=True):
+                code.store(total, place)
+
+    def add_vectors(width: int, steps: tuple[int, ...], is_scaled: bool) -> None:
+        whole, start = builder.and_(n_features, _I64(-width)), _I64(0)
+        for n_vectors in steps:
+            some = builder.and_(builder.sub(whole, start), _I64(-width * n_vectors))
+            stop = builder.add(start, some)
+
+            def add_whole(index: Any, _: list[Any], n_vectors: int = n_vectors) -> list[Any]:
+                add(index, width, n_vectors, code.load, is_scaled)
+                return []
+
+            code.loop(start, stop, n_vectors * width, [], add_whole)
+            start = stop
+        left = builder.sub(n_features, whole)
+        with builder.if_then(builder.icmp_signed(">", left, _I64(0))):
+            add(whole, width, 1, lambda place, kind: code.load_first(place, left, kind), is_scaled)
+
+    def add_all(is_scaled: bool) -> None:
+        # As wide as rows of totals, which other threads may write beyond.
+        is_narrow = builder.icmp_signed("<", n_features, _I64(_NARROW))
+        with builder.if_else(is_narrow) as (narrow, wide):
+            with narrow:
+                add_vectors(_NARROW, (), is_scaled)
+            with wide:
+                add_vectors(_BYTES // 8, (2, 1), is_scaled)
+
+    with builder.if_else(builder.icmp_signed(">", factors.length, _I64(0))) as (scaled, plain):
+        for is_scaled, branch in ((True, scaled), (False, plain)):
+            with branch:
+                add_all(is_scaled)
+    # Whole numbers: their sums are those of as many ones.
+    for total, mass in zip(clusters, n_chosen, strict=True):
+        place = code.shifted(total, n_features)
+        mass = builder.sitofp(mass, ir.DoubleType())
+        builder.store(builder.fadd(builder.load(place), mass), place)
