@@ -38,6 +38,7 @@ from kmeans_xp.kernels.for_numba.shared_steps import (
 from kmeans_xp.kernels.for_numba.tiling import (
     Dense,
     Floats,
+    clear_totals,
     filler_of,
     is_dense,
     numbers_on_a_line,
@@ -93,9 +94,7 @@ def share_packed_steps(
             packed = numbers_in(panels, at, n_packed)
             pack_tile(points, first, stop - first, factors, first, origin, packed)
         totals = matrix_in(slots, part * 2 * width, 2, width)
-        for cluster in range(2):
-            for column in range(width):
-                totals[cluster, column] = 0.0
+        clear_totals(totals)
         for row in range(first, stop, n_lanes):
             seconds = second_lanes(panels, at, n_features, groups, biases)
             n_here = min(n_lanes, stop - row)

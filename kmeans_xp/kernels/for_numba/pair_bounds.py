@@ -10,7 +10,7 @@ of float32 rows on a sphere. If not, the rows of a block are added again if one 
 """
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numba import types
@@ -24,7 +24,7 @@ from kmeans_xp.kernels.for_numba.assignment import (
     n_step_tasks,
     step_cost,
 )
-from kmeans_xp.kernels.for_numba.codes import coded_width
+from kmeans_xp.kernels.for_numba.codes import coded_width, shift_of
 from kmeans_xp.kernels.for_numba.compiled import (
     COLUMN,
     COUNT,
@@ -52,7 +52,7 @@ from kmeans_xp.kernels.for_numba.emitted.pair_vectors import (
     measure_chosen,
 )
 from kmeans_xp.kernels.for_numba.emitted.vectors import (
-    add_row,
+    add_any_row,
     pack_chosen,
     panel_rows,
     total_width,
@@ -120,7 +120,9 @@ __all__: list[str] = []
 #: its reference, or 0.0; the rows that its last step measured
 _N_STEPS, _IS_EXACT, _SQ_REFERENCE, _N_MEASURED = range(4)
 #: how many steps do not try the last reference after it proved too little, and how many are left
-_PAUSE, _N_PAUSED, _N_KEPT = range(4, 7)
+_PAUSE, _N_PAUSED = range(4, 6)
+#: the length of the middle, and a bit more
+_FAR, _N_KEPT = range(6, 8)
 
 #: share of rows in doubt from which the reference is replaced: all codes are read for that
 _MOST_IN_DOUBT = 0.1
@@ -128,7 +130,7 @@ _LONGEST_PAUSE = 7.0
 #: the share of a panel from which it takes less time than its rows one by one, as a divisor
 _PANEL_OVER_A_ROW = 3
 #: rows whose mean is the middle
-_N_OF_MIDDLE = 64
+_N_OF_MIDDLE = 16
 #: numbers of rows whose step saves half a millisecond
 _NUMBERS_OF_A_USE = 2**22
 _CODES = Parameter(1, types.int8, "C", True)
@@ -150,13 +152,8 @@ def _settle_doubtful(
     n_moving,
 ):
     """Measure rows in doubt, and score them where that is in vain; return how many rows move."""
-    n_features, panel = points.shape[1], panel_rows(origin)
+    n_features, n_unsure = points.shape[1], 0
     found = new_numbers(2 * ROWS_AT_A_TIME, origin)
-    unsure, n_unsure = new_numbers(panel, np.int64), 0
-    room = _ScoringRoom(
-        new_numbers(panel * n_features, origin),
-        *(new_numbers(panel, origin), new_numbers(panel, origin), new_numbers(panel, np.int32)),
-    )
     for place in range(n_doubtful, -(-n_doubtful // ROWS_AT_A_TIME) * ROWS_AT_A_TIME):
         doubtful[place] = doubtful[n_doubtful - 1]
     for place in range(0, n_doubtful, ROWS_AT_A_TIME):
@@ -167,77 +164,86 @@ def _settle_doubtful(
             sq_length = np.float64(found[ROWS_AT_A_TIME + number])
             doubt = numbers[SLOPE] * np.sqrt(sq_length) + numbers[BASE]
             is_sure = doubt < abs(difference) < np.inf and sq_length <= numbers[LIMIT]
-            moving[n_moving] = unsure[n_unsure] = row
-            n_moving += is_sure and (difference > 0.0) != (labels[row] > 0)
+            # No branch: which way is hard to foresee.
+            moving[n_moving] = doubtful[n_unsure] = row
+            n_moving += is_sure & ((difference > 0.0) != (labels[row] > 0))
             n_unsure += not is_sure
-        # Rows that were just measured are still in the cache.
-        is_last = place + ROWS_AT_A_TIME >= n_doubtful
-        if n_unsure > panel - ROWS_AT_A_TIME or (is_last and n_unsure > 0):
-            n_moving = _score_rows(
-                *(points, factors, origin, groups, biases, labels),
-                *(unsure, n_unsure, room, moving, n_moving),
-            )
-            n_unsure = 0
+    if n_unsure > 0:
+        n_moving = _score_rows(
+            *(points, factors, origin, groups, biases, labels),
+            *(numbers_in(doubtful, 0, n_unsure), moving, n_moving),
+        )
     return n_moving
 
 
-class _ScoringRoom(NamedTuple):
-    """Scratch to score a panel."""
-
-    packed: Any
-    factors: Any
-    best: Any
-    found: Any
-
-
 @inline
-def _score_rows(
-    points, factors, origin, groups, biases, labels, chosen, n_chosen, room, moving, n_moving
-):
-    """Score up to a panel of rows; return how many rows move."""
-    n_features = points.shape[1]
-    for number in range(n_chosen):
-        room.factors[number] = factor_of(factors, chosen[number])
-    if n_chosen * _PANEL_OVER_A_ROW < panel_rows(origin):
-        for number in range(n_chosen):
-            row, factor = chosen[number], room.factors[number]
-            room.found[number] = is_second_nearer(
-                points, row, factor, origin, groups, biases, n_features
-            )
-    else:
-        # A panel's sums hide each other's waits.
-        theirs = numbers_in(room.factors, 0, n_chosen if factors.shape[0] > 0 else 0)
-        pack_chosen(points, chosen, 0, n_chosen, theirs, origin, n_features, room.packed, 0)
-        label_panels(room.packed, n_chosen, n_features, groups, biases, 2, room.best, room.found)
-    for number in range(n_chosen):
-        row = moving[n_moving] = chosen[number]
-        n_moving += room.found[number] != labels[row]
+def _score_rows(points, factors, origin, groups, biases, labels, chosen, moving, n_moving):
+    """Score rows by panels, whose sums hide each other's waits; return how many rows move."""
+    n_chosen, n_features, panel = len(chosen), points.shape[1], panel_rows(origin)
+    packed, best = new_numbers(panel * n_features, origin), new_numbers(panel, origin)
+    own_factors, found = new_numbers(panel, origin), new_numbers(panel, np.int32)
+    for first in range(0, n_chosen, panel):
+        n_rows = min(panel, n_chosen - first)
+        for number in range(n_rows):
+            own_factors[number] = factor_of(factors, chosen[first + number])
+        if n_rows * _PANEL_OVER_A_ROW < panel:
+            for number in range(n_rows):
+                row, factor = chosen[first + number], own_factors[number]
+                found[number] = is_second_nearer(
+                    points, row, factor, origin, groups, biases, n_features
+                )
+        else:
+            here = numbers_in(chosen, first, n_rows)
+            theirs = numbers_in(own_factors, 0, n_rows if factors.shape[0] > 0 else 0)
+            pack_chosen(points, here, 0, n_rows, theirs, origin, n_features, packed, 0)
+            label_panels(packed, n_rows, n_features, groups, biases, 2, best, found)
+        for number in range(n_rows):
+            row = moving[n_moving] = chosen[first + number]
+            n_moving += found[number] != labels[row]
     return n_moving
 
 
 @inline
 def _move_rows(
-    points, factors, origin, first, labels, moving, n_moving, totals, is_exact, blocks, are_exact
+    points,
+    factors,
+    origin,
+    first,
+    size,
+    labels,
+    moving,
+    n_moving,
+    totals,
+    is_exact,
+    blocks,
+    are_exact,
+    flags,
 ):
-    """Subtract rows from one cluster and add them to the other, where that is exact."""
+    """Subtract rows from one cluster and add them to the other, where that is exact.
+
+    Where it is not, flag their blocks of ``size`` rows.
+    """
     n_features, width = points.shape[1], totals.shape[1]
-    size = rows_of_a_block(n_features, origin.itemsize)
-    for place in range(n_moving):
-        row = moving[place]
-        block, label, factor = (row - first) // size, labels[row], factor_of(factors, row)
-        sums = totals if is_exact else matrix_in(blocks, block * 2 * width, 2, width)
-        if is_exact or are_exact[block] > 0:
-            add_row(points, row, factor, origin, -1.0, n_features, sums, 1 - label)
-            add_row(points, row, factor, origin, 1.0, n_features, sums, label)
+    if is_exact:
+        for place in range(n_moving):
+            row = moving[place]
+            before, label = 1 - labels[row], labels[row]
+            add_any_row(points, row, factors, origin, -1.0, n_features, totals, before)
+            add_any_row(points, row, factors, origin, 1.0, n_features, totals, label)
+    else:
+        for place in range(n_moving):
+            row, block = moving[place], (moving[place] - first) // size
+            flags[block] = 1 - are_exact[block]
+            if are_exact[block] > 0:
+                sums = matrix_in(blocks, block * 2 * width, 2, width)
+                before, label = 1 - labels[row], labels[row]
+                add_any_row(points, row, factors, origin, -1.0, n_features, sums, before)
+                add_any_row(points, row, factors, origin, 1.0, n_features, sums, label)
 
 
 @inline
-def _list_blocks(first, n_blocks, size, moving, n_moving, is_first, are_exact, flags, listed):
-    """List the blocks to add again, or all, and return their number."""
-    for block in range(n_blocks):
-        flags[block] = is_first
-    for place in range(n_moving):
-        flags[(moving[place] - first) // size] |= 1 - are_exact[(moving[place] - first) // size]
+def _list_blocks(n_blocks, flags, listed):
+    """List the blocks with a flag, and return their number."""
     n_listed = 0
     for block in range(n_blocks):
         listed[n_listed] = block
@@ -247,11 +253,10 @@ def _list_blocks(first, n_blocks, size, moving, n_moving, is_first, are_exact, f
 
 @inline
 def _add_blocks(
-    points, start, stop, factors, origin, weights, labels, totals, blocks, listed, n_listed
+    points, start, stop, size, factors, origin, weights, labels, totals, blocks, listed, n_listed
 ):
     """Add again the rows of listed blocks, and then all blocks in turn, as a plain step does."""
-    n_features, weight = points.shape[1], 1.0
-    size, width = rows_of_a_block(n_features, origin.itemsize), totals.shape[1]
+    n_features, weight, width = points.shape[1], 1.0, totals.shape[1]
     for place in range(n_listed):
         first = start + listed[place] * size
         following = start + listed[min(place + 1, n_listed - 1)] * size
@@ -262,8 +267,7 @@ def _add_blocks(
                 weight = np.float64(weights[row])
             # A processor foresees reads up to the end of a page, which long rows soon come to.
             fetch_row(points, following + row - first, n_features)
-            factor = factor_of(factors, row)
-            add_row(points, row, factor, origin, weight, n_features, sums, labels[row])
+            add_any_row(points, row, factors, origin, weight, n_features, sums, labels[row])
     clear_totals(totals)
     for block in range(-(-(stop - start) // size)):
         add_totals(matrix_in(blocks, block * 2 * width, 2, width), totals)
@@ -275,6 +279,7 @@ def _step_rows(
     flat,
     start,
     stop,
+    size,
     factors,
     origin,
     middle,
@@ -294,16 +299,14 @@ def _step_rows(
 ):
     """Take a step of the task with these rows."""
     n_rows, n_features, is_first = stop - start, points.shape[1], kept[_N_STEPS] == 0.0
-    size = rows_of_a_block(n_features, origin.itemsize)
-    n_blocks = -(-n_rows // size)
     if is_first:
         kept[_IS_EXACT] = adds_exactly(flat, start, n_rows, start, stop, origin)
         # Products with weights, and float64 rows, have too many digits.
         asks_sums = kept[_IS_EXACT] == 0.0 and origin.itemsize == 4 and weights.shape[0] == 0
-        for block in range(n_blocks):
-            first = start + block * size
-            last = min(first + size, stop)
-            are_exact[block] = code_rows(
+        n_coded = size if asks_sums else n_rows
+        for first in range(start, stop, n_coded):
+            last = min(first + n_coded, stop)
+            are_exact[(first - start) // size] = code_rows(
                 points, first, last, factors, origin, middle, rows, asks_sums
             )
     apart, numbers = new_numbers(n_features, origin), new_numbers(N_NUMBERS, np.float64)
@@ -311,7 +314,9 @@ def _step_rows(
     length, n_doubtful, n_moving = length_above(apart), n_rows, 0
     kept[_N_PAUSED] -= 1.0
     if kept[_SQ_REFERENCE] > 0.0 and kept[_N_PAUSED] < 0.0:
-        bounds = bounds_for(apart, middle, reference, numbers, length, kept[_SQ_REFERENCE])
+        bounds = bounds_for(
+            *(apart, middle, kept[_FAR], reference, numbers, length, kept[_SQ_REFERENCE])
+        )
         n_doubtful, n_moving = find_doubtful(
             *(start, stop, bounds, kept[_SQ_REFERENCE], rows, doubtful, moving, flags)
         )
@@ -322,7 +327,9 @@ def _step_rows(
         kept[_SQ_REFERENCE] = keep_reference(apart, length, reference, planes)
         n_doubtful, n_moving = n_rows, 0
         if kept[_SQ_REFERENCE] > 0.0:
-            bounds = bounds_for(apart, middle, reference, numbers, length, kept[_SQ_REFERENCE])
+            bounds = bounds_for(
+                *(apart, middle, kept[_FAR], reference, numbers, length, kept[_SQ_REFERENCE])
+            )
             measure_codes(start, stop, coded_width(n_features), planes, rows)
             n_doubtful, n_moving = find_doubtful(
                 *(start, stop, bounds, kept[_SQ_REFERENCE], rows, doubtful, moving, flags)
@@ -331,26 +338,27 @@ def _step_rows(
             for number in range(n_rows):
                 doubtful[number] = start + number
     kept[_N_MEASURED] = n_doubtful
-    n_moving = _settle_doubtful(
-        *(points, factors, origin, groups, biases, apart, numbers, rows.labels),
-        *(doubtful, n_doubtful, moving, n_moving),
-    )
-    is_exact = kept[_IS_EXACT] > 0.0
+    if n_doubtful > 0:
+        n_moving = _settle_doubtful(
+            *(points, factors, origin, groups, biases, apart, numbers, rows.labels),
+            *(doubtful, n_doubtful, moving, n_moving),
+        )
+    is_exact, n_blocks = kept[_IS_EXACT] > 0.0, -(-n_rows // size)
     for place in range(n_moving):
         rows.labels[moving[place]] = 1 - rows.labels[moving[place]]
-    if not is_first:
+    if is_first or not is_exact:
+        for block in range(n_blocks):
+            flags[block] = is_first
+    if n_moving > 0 and not is_first:
         _move_rows(
-            *(points, factors, origin, start, rows.labels, moving, n_moving),
-            *(totals, is_exact, blocks, are_exact),
+            *(points, factors, origin, start, size, rows.labels, moving, n_moving),
+            *(totals, is_exact, blocks, are_exact, flags),
         )
     if is_first or (n_moving > 0 and not is_exact):
         # Rows are settled: their lists are free.
-        n_listed = _list_blocks(
-            *(start, n_blocks, size, moving, n_moving, np.uint8(is_first)),
-            *(are_exact, flags, doubtful),
-        )
+        n_listed = _list_blocks(n_blocks, flags, doubtful)
         _add_blocks(
-            *(points, start, stop, factors, origin, weights, rows.labels, totals, blocks),
+            *(points, start, stop, size, factors, origin, weights, rows.labels, totals, blocks),
             *(doubtful, n_listed),
         )
     kept[_N_STEPS] += 1.0
@@ -407,6 +415,7 @@ def _step_tasks(
     n_tasks, width = len(slots), slots.shape[2]
     n_numbers, n_summed = len(references) // n_tasks, len(blocks) // n_tasks
     n_blocks = len(are_exact) // n_tasks
+    size = rows_of_a_block(points.shape[1], origin.itemsize)
     planes, flags = new_numbers(2 * n_numbers, np.uint8), new_numbers(n_rows, np.uint8)
     doubtful = new_numbers(n_rows + ROWS_AT_A_TIME, np.int64)
     moving = new_numbers(n_rows + ROWS_AT_A_TIME, np.int64)
@@ -417,7 +426,7 @@ def _step_tasks(
         number, task, held = held // n_tasks, held % n_tasks, np.int64(-1)
         first = task * n_rows
         _step_rows(
-            *(points, flat, first, min(first + n_rows, len(points))),
+            *(points, flat, first, min(first + n_rows, len(points)), size),
             *(factors, origin, middle, weights),
             *(groups, biases, rows, numbers_in(references, task * n_numbers, n_numbers), planes),
             matrix_in(totals, task * 2 * width, 2, width),
@@ -452,15 +461,14 @@ def _merge_totals(totals, slots):
 
 
 def _middle_of(rows: Dense) -> Floats:
-    """Return a point among rows that are measured from zero, and zeros for others.
+    """Return a point among rows that all lie far from zero, and zeros for others.
 
-    Rows of a sphere, and of a leaf of a tree, may all be far from zero.
+    Rows of a sphere may, and those of a leaf of a tree. Others are measured from their mean.
     """
     if not is_from_zero(rows):
         return np.zeros(rows.n_features, rows.points.dtype)
-    some = rows.take(np.linspace(0, rows.n_points - 1, _N_OF_MIDDLE, dtype=np.int64)).points
-    middle: Floats = some.mean(axis=0, dtype=np.float64).astype(some.dtype)
-    return middle
+    some = np.linspace(0, rows.n_points - 1, _N_OF_MIDDLE, dtype=np.int64)
+    return shift_of(rows.take(some).points)
 
 
 class _Kept:
@@ -484,6 +492,8 @@ class _Kept:
         self.blocks = numbers_on_a_line(self.n_tasks * n_blocks * 2 * width, self.totals.dtype)
         self.are_exact = np.zeros(self.n_tasks * n_blocks, np.uint8)
         self.kept = np.zeros((self.n_tasks, _N_KEPT))
+        far = np.sqrt(np.square(self.middle, dtype=np.float64).sum())
+        self.kept[:, _FAR] = far * (1.0 + n_features * 2.0**-52)
 
     def fits(self, rows: Dense) -> bool:
         """Return whether this is of the same rows."""

@@ -104,12 +104,16 @@ def code_rows(points, start, stop, factors, origin, middle, rows, asks_sums):
     tiny, most_code = lost_squares(centred), dtype(MOST_ROW_CODE)
     greatest, least, are_numbers = 0.0, np.inf, asks_sums
     for row in range(start, stop):
-        factor = factor_of(factors, row)
         if asks_sums:
+            factor = factor_of(factors, row)
             most = centre_row(points, row, factor, origin, n_features, centred, 0)
             greatest = max(greatest, np.float64(most))
             least = min(least, np.float64(least_number(centred, n_features)))
-        most = centre_row(points, row, factor, centre, n_features, centred, 0)
+        # Two calls, because compilers leave out what multiplies by 1.
+        if factors.shape[0] > 0:
+            most = centre_row(points, row, factors[row], centre, n_features, centred, 0)
+        else:
+            most = centre_row(points, row, one, centre, n_features, centred, 0)
         scale = dtype(most / most_code)
         code_row(
             *(centred, 0, n_features, scale, dtype(one / scale), most_code),
@@ -150,12 +154,12 @@ def keep_reference(apart, length, reference, planes):
 
 
 @inline
-def bounds_for(apart, middle, reference, numbers, length, sq_reference):
+def bounds_for(apart, middle, far, reference, numbers, length, sq_reference):
     """Return what bounds the doubt about a row, and the part of ``apart`` along the reference.
 
     The doubt is ``rest`` times the length of the row across the reference, ``scale`` times what its
     codes lose, ``slope`` times its length, and ``base``. Lengths are of rows less the middle, up to
-    ``most``. Then ``shift`` is the difference of the scores of the middle.
+    ``most``; the middle is ``far`` from zero. ``shift`` is the difference of its scores.
     """
     n_features, kind, along, sq_rest = len(apart), 1 if apart.itemsize == 8 else 0, 0.0, 0.0
     for feature in range(n_features):
@@ -169,11 +173,10 @@ def bounds_for(apart, middle, reference, numbers, length, sq_reference):
     # Products with the reference are rounded as they are kept.
     slope = numbers[SLOPE] + 2.0 * _UNIT[kind] * scale + _residual_of(n_features) * (length + scale)
     base = numbers[BASE] + 8.0 * n_features * _LEAST_NORMAL[kind] * (1.0 + abs(along))
-    shift, sq_middle = numbers[SHIFT], 0.0
-    for feature in range(n_features):
-        shift += np.float64(middle[feature]) * np.float64(apart[feature])
-        sq_middle += np.float64(middle[feature]) * np.float64(middle[feature])
-    far = _SLACK * np.sqrt(sq_middle)
+    shift = numbers[SHIFT]
+    if far > 0.0:
+        for feature in range(n_features):
+            shift += np.float64(middle[feature]) * np.float64(apart[feature])
     most = np.sqrt(max(numbers[LIMIT], 0.0)) - far
     return along, rest, scale, _SLACK * slope, _SLACK * (base + slope * far), shift, most
 

@@ -29,6 +29,7 @@ __all__ = [
     "LINE",
     "PANEL",
     "ROW_CANDIDATES",
+    "add_any_row",
     "add_closest",
     "add_row",
     "add_scaled_row",
@@ -355,6 +356,30 @@ def add_scaled_row(
 ) -> None:
     """Do as ``add_row`` with an origin of zeros."""
     _add_row(code, points.row(row), factor, None, weight, n_features, totals.row(cluster))
+
+
+@_vector_code
+def add_any_row(
+    code: _Code,
+    points: _Array,
+    row: Any,
+    factors: _Array,
+    origin: _Array,
+    weight: Any,
+    n_features: Any,
+    totals: _Array,
+    cluster: Any,
+) -> None:
+    """Do as ``add_scaled_row`` if there are factors, and otherwise as ``add_row`` with 1."""
+    builder, point, total = code.builder, points.row(row), totals.row(cluster)
+    is_scaled = builder.icmp_signed(">", factors.length, _I64(0))
+    with builder.if_else(is_scaled) as (scaled, plain):
+        with scaled:
+            factor = builder.load(factors.at(row))
+            _add_row(code, point, factor, None, weight, n_features, total)
+        with plain:
+            one = ir.Constant(code.scalar, 1.0)
+            _add_row(code, point, one, origin, weight, n_features, total)
 
 
 def _add_row(
