@@ -137,6 +137,23 @@ JAX_TESTS = (
 def _install(session: nox.Session, *requirements: str) -> None:
     # Compiling all of pandas, polars and torch takes longer than unpacking them.
     session.install("--no-compile", *requirements)
+    _take_bytecode(Path(session.virtualenv.location))
+
+
+def _take_bytecode(environment: Path) -> None:
+    """Link what Python has compiled of the same files in the environments of other sessions."""
+    # uv links the files of a wheel from its cache: in each environment they are the same file.
+    for packages in environment.glob("lib/python*/site-packages"):
+        for other in environment.parent.glob(f"*/{packages.relative_to(environment)}"):
+            for bytecode in other.rglob("*.pyc"):
+                mine = packages / bytecode.relative_to(other)
+                name = f"{bytecode.name.partition('.')[0]}.py"
+                sources = [file.parent.parent / name for file in (mine, bytecode)]
+                if mine.exists() or not all(map(Path.exists, sources)):
+                    continue
+                if sources[0].samefile(sources[1]):
+                    mine.parent.mkdir(exist_ok=True)
+                    mine.hardlink_to(bytecode)
 
 
 def _pytest(session: nox.Session, *arguments: str, env: dict[str, str] | None = None) -> None:
@@ -203,11 +220,12 @@ def array_api_strict(session: nox.Session) -> None:
     _library_tests(session, "array_api_strict")
 
 
-# uv does not read pip's settings, which may say where a PyTorch without CUDA lies.
-@nox.session(default=False, venv_backend="virtualenv")
+@nox.session(default=False)
 def torch(session: nox.Session) -> None:
     """The tests of array code on PyTorch."""
-    _install(session, "-e", ".[test]", "skops", "torch==2.13.0")
+    _install(session, "-e", ".[test]", "skops", "pip")
+    # uv does not read pip's settings, which may say where a PyTorch without CUDA lies.
+    session.run_install("python", "-m", "pip", "install", "-q", "--no-compile", "torch==2.13.0")
     _library_tests(session, "torch", *ARRAY_TESTS, "tests/test_interop.py")
     if EVERY_CASE:  # by day, arrays of array-api-strict show the same
         _sklearn_suite(session, "--arrays", "torch", *SKLEARN_KMEANS)
@@ -261,8 +279,7 @@ def cupy(session: nox.Session) -> None:
     session.run("python", "-m", "pytest", "--library", "cupy", *arguments, env=every_case)
 
 
-# The emulation's setup installs with pip.
-@nox.session(default=False, venv_backend="virtualenv")
+@nox.session(default=False)
 def cupy_emulated(session: nox.Session) -> None:
     """The tests of array code on CuPy, with a GPU emulated by the folder CUPY_ON_CPU."""
     if "CUPY_ON_CPU" not in os.environ:
@@ -270,9 +287,10 @@ def cupy_emulated(session: nox.Session) -> None:
     emulation = Path(os.environ["CUPY_ON_CPU"])
     # pip compiles nothing where the answer to "no compile" is no.
     env = {"CUPY_ON_CPU_VENV": session.virtualenv.location, "PIP_NO_COMPILE": "0"}
+    # The emulation's setup installs the rest, by pip.
+    _install(session, "-e", ".[test]", "pip")
     session.run_install(str(emulation / "setup"), env=env, external=True)
     run = str(emulation / "run")
-    session.run_install(run, "pip", "install", "-q", "-e", ".[test]", env=env, external=True)
     pytest = (run, "python", "-m", "pytest", "--library", "cupy")
     # Fresh memory is NaN, and every access is checked: hardly slower than without.
     env |= WAIT_ASLEEP | FEW_EXAMPLES | {"CUPY_ON_CPU_POISON": "1", "CUPY_ON_CPU_CHECK": "1"}
