@@ -203,14 +203,15 @@ def numpy(session: nox.Session) -> None:
     """All tests, on NumPy; some again without numba, and with AVX-512 off; benchmarks, once."""
     _install(session, "-e", ".[test]")
     _library_tests(session, "numpy")
+    # In one process each: a second one takes longer to start than its share of these tests.
     # Not timed: so that every kernel and every job still has its benchmark.
-    _pytest(session, "-n", "2", "--library", "numpy", "benchmarks", "-k", "500x4x5")
+    _pytest(session, "--library", "numpy", "benchmarks", "-k", "500x4x5")
     without = FEW_EXAMPLES | {"KMEANS_XP_NUMBA": "0"}
-    _pytest(session, "-n", "2", "--library", "numpy", *FIT_TESTS, env=without)
+    _pytest(session, "--library", "numpy", *FIT_TESTS, env=without)
     # Vectors of half the length, where the processor has the long ones.
     shorter = {"NUMBA_CPU_NAME": "haswell", "NUMBA_CPU_FEATURES": "+avx,+avx2,+fma"}
     chosen = ("-k", f"fixed_shapes and float32 and ({VECTOR_KERNELS})")
-    _pytest(session, "-n", "2", "--library", "numpy", KERNEL_TESTS, *chosen, env=shorter)
+    _pytest(session, "--library", "numpy", KERNEL_TESTS, *chosen, env=shorter)
 
 
 @nox.session
@@ -258,7 +259,8 @@ def dpnp(session: nox.Session) -> None:
         # that the thread which waits for it holds.
         "SYCL_QUEUE_THREAD_POOL_SIZE": "64",
     }
-    _library_tests(session, "dpnp", *SOME_FILES, "-k", DPNP_TESTS, env=env)
+    # Each process compiles the kernels of dpnp that it runs: two would take longer than one.
+    _library_tests(session, "dpnp", *SOME_FILES, "-k", DPNP_TESTS, workers=(), env=env)
 
 
 @nox.session(default=False)
