@@ -3,6 +3,7 @@
 Arguments after ``--`` go to pytest: ``nox -s numpy -- -k lloyd``.
 """
 
+import contextlib
 import os
 import zipfile
 from pathlib import Path
@@ -153,7 +154,8 @@ def _take_bytecode(environment: Path) -> None:
                     continue
                 if sources[0].samefile(sources[1]):
                     mine.parent.mkdir(exist_ok=True)
-                    mine.hardlink_to(bytecode)
+                    with contextlib.suppress(FileExistsError):  # a test has just compiled it
+                        mine.hardlink_to(bytecode)
 
 
 def _pytest(session: nox.Session, *arguments: str, env: dict[str, str] | None = None) -> None:
