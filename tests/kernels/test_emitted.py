@@ -48,6 +48,13 @@ def test_add_row(n_features: int, dtype: str) -> None:
     called(vectors.add_scaled_row)(points, 2, half, 0.5, n_features, totals, 0)
     assert_array_equal(totals[0, :n_features], points[2].astype(np.float64) / 4)
     assert totals[0, n_features] == 0.5
+    factors, expected = np.array([1, half, half], dtype), totals.copy()
+    totals[...] = 0.0
+    add = called(vectors.add_any_row)
+    add(points, 1, factors[:0], origin, 0.25, n_features, totals, 1)
+    assert_array_equal(totals[1, :n_features], 0.25 * (points[1] - origin).astype(np.float64))
+    add(points, 2, factors, origin, 0.5, n_features, totals, 0)
+    assert_array_equal(totals[0], expected[0])
 
 
 def test_what_is_done_at_each_tile() -> None:
@@ -240,6 +247,15 @@ def test_rows_that_are_coded(n_features: int, dtype: str) -> None:
         called(code_vectors.score_few)(centred, 0, n_features, flat, chosen, 2, n_chosen, few)
         assert_array_equal(few[:n_chosen], (centroids @ row)[::-1][2 : 2 + n_chosen])
         assert_array_equal(few[n_chosen:], few[n_chosen - 1])
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_least_number(dtype: str) -> None:
+    numbers = np.zeros(64, dtype)
+    least = called(code_vectors.least_number)
+    assert least(numbers, 64) == np.inf
+    numbers[[3, 40, 63]] = [5.0, -2.5, 1e-30]
+    assert [least(numbers, n_numbers) for n_numbers in (64, 48, 32)] == [numbers[63], 2.5, 5.0]
 
 
 @needs_products

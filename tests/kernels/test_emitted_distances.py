@@ -45,9 +45,14 @@ def test_products_of_a_few_rows(n_features: int, dtype: str) -> None:
         assert (products[[0, -1]] == NOISE).all()
         assert (squares[[0, -1]] == NOISE).all()
     chosen, found = rng.permutation(len(points)), np.empty(2 * n_rows, dtype)
-    called(pair_vectors.measure_chosen)(points, chosen, 2, origin, apart, n_features, found)
-    rows = points[chosen[2 : 2 + n_rows]] - origin
-    assert_array_equal(found, np.concatenate([rows @ apart, np.square(rows).sum(axis=1)]))
+    factors = (2.0 ** rng.integers(-1, 2, len(points))).astype(dtype)
+    here = chosen[2 : 2 + n_rows]
+    for some, scales in ((factors[:0], 1), (factors, factors[here, None])):
+        called(pair_vectors.measure_chosen)(
+            points, chosen, 2, some, origin, apart, n_features, found
+        )
+        rows = points[here] * scales - origin
+        assert_array_equal(found, np.concatenate([rows @ apart, np.square(rows).sum(axis=1)]))
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -88,6 +93,28 @@ def test_chosen_rows_are_added(n_features: int, dtype: str) -> None:
     expected[1, n_features] += 5
     called(pair_vectors.add_chosen)(points, chosen, 5, origin, n_features, totals, 1)
     assert_array_equal(totals, expected)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("n_features", WIDTHS)
+def test_marked_rows_are_added_to_the_second_of_two(n_features: int, dtype: str) -> None:
+    rng = np.random.default_rng(5)
+    points, origin = eighths(rng, (66, n_features), dtype), eighths(rng, n_features, dtype)
+    factors = (2.0 ** rng.integers(-1, 2, 66)).astype(dtype)
+    for n_rows, share in ((64, 0.5), (64, 0.0), (64, 1.0), (1, 0.5), (9, 0.2)):
+        is_second = rng.random(n_rows) < share
+        marks = sum(1 << int(row) for row in np.flatnonzero(is_second))
+        signed = marks - 2**64 if marks >= 2**63 else marks
+        for some, scales in ((factors[:0], 1), (factors, factors[2 : 2 + n_rows, None])):
+            totals = rng.integers(0, 9, (2, vectors.total_width(n_features))) / 8.0
+            expected, rows = totals.copy(), points[2 : 2 + n_rows] * scales - origin
+            for cluster, theirs in enumerate((rows[~is_second], rows[is_second])):
+                expected[cluster, :n_features] += theirs.sum(axis=0, dtype=np.float64)
+                expected[cluster, n_features] += len(theirs)
+            called(pair_vectors.add_marked)(
+                points, 2, n_rows, signed, some, origin, n_features, totals
+            )
+            assert_array_equal(totals, expected)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
