@@ -125,7 +125,7 @@ def test_other_rows_take_plain_steps(case: str, numbers_of_steps: list[int]) -> 
 
 def test_a_call_takes_more_steps_than_others_do(numbers_of_steps: list[int]) -> None:
     """What it prepares serves all of them."""
-    points = np.random.default_rng(0).random((20_000, 16)).astype(SINGLE)
+    points = np.random.default_rng(0).random((20_000, 8)).astype(SINGLE)
     rows = DenseRows(points, None, points.mean(axis=0))
     pair = points[:2] - rows.origin
 
