@@ -220,6 +220,23 @@ def test_no_scale_of_float32_is_too_large_or_too_small(scale: float, library: Li
         assert found == pytest.approx(expected, abs=1e-6)
 
 
+@of_points
+@pytest.mark.needs("float64")
+@pytest.mark.filterwarnings("ignore:.*encountered in")
+def test_rows_whose_squares_overflow_are_refused(
+    metric: Callable[..., Any], library: Library
+) -> None:
+    points = np.arange(12.0).reshape(6, 2)
+    for scale, is_refused in ((1e147, False), (1e155, True)):
+        X = library.asarray(points * scale, "float64")
+        if is_refused:
+            with pytest.raises(ValueError, match=r"too large for float64\. Multiply X"):
+                metric(X, [0, 0, 0, 1, 1, 1])
+        else:
+            found = metric(X, [0, 0, 0, 1, 1, 1])
+            assert np.isfinite(found if isinstance(found, float) else library.to_host(found)).all()
+
+
 def test_distances_are_held_in_tiles() -> None:
     n_points = 9000
     points, labels = cloud(n_points, 4), np.arange(n_points) % 6

@@ -85,6 +85,7 @@ from kmeans_xp.estimators.preparation import (
     Prepared,
     check_mass,
     check_range,
+    finite_inertia,
     prepared,
     published,
 )
@@ -349,13 +350,18 @@ class BaseKMeans(
         -------
         float
             In squared units of X, or in cosine distances; greater is better.
+
+        Raises
+        ------
+        ValueError
+            If the sum of squared distances overflows.
         """
         with self._new_points(X, sample_weight) as fitted:
             rows = fitted.blocks
             sums = to_host(rows.reduce(_nearest_inertia, fitted.centroids))
             if rows.is_weighted:
                 check_mass(rows, float(sums[1]), n_calls=2)
-            return -float(sums[0])
+            return -finite_inertia(float(sums[0]))
 
     def to_device(self, device: str) -> Self:
         """Return a copy of the fitted estimator that computes on another device.

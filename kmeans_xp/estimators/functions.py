@@ -21,10 +21,10 @@ from kmeans_xp.estimators.other_names import telling_other_names
 from kmeans_xp.estimators.preparation import (
     GREATEST_DRAWN,
     check_range,
+    finite_inertia,
     prepared,
     published,
-    refuse_far_rows,
-    refuse_squares_too_large,
+    refuse_overflow,
     warn_of_weights,
 )
 from kmeans_xp.estimators.validation import (
@@ -537,7 +537,8 @@ def assign(
     labels : array of int32, shape (n_points,)
         If computed distances are equal, the lowest index.
     sq_distances : array of shape (n_points,)
-        In squared units of the points; for "cosine" the cosine distances, 1 - cos.
+        In squared units of the points; for "cosine" the cosine distances, 1 - cos. Infinite where
+        the squares to all centroids overflow: the label of such a point means nothing.
 
     Examples
     --------
@@ -589,7 +590,7 @@ def inertia(
     Raises
     ------
     ValueError
-        If a label is not the index of a centroid.
+        If a label is not the index of a centroid, or the sum overflows.
 
     Examples
     --------
@@ -607,7 +608,7 @@ def inertia(
             placed = rows.map_rows(nearest_labels, seen)
         else:
             placed = _checked_labels(labels, rows, int(seen.shape[0]), placement)
-        return inertia_of(rows, placed, seen)
+        return finite_inertia(inertia_of(rows, placed, seen))
 
 
 def _chosen_rows(
@@ -627,9 +628,7 @@ def _chosen_rows(
     with placement.working():
         weights = checked_weights(sample_weight, points, placement)
         data = prepared(points, weights, placement, metric)
-        refuse_squares_too_large(data, GREATEST_DRAWN)  # a fit multiplies what draws compare
-        if metric == "euclidean":
-            refuse_far_rows(data)
+        refuse_overflow(data, GREATEST_DRAWN)  # a fit multiplies what draws compare
         if data.blocks.is_weighted:
             warn_of_weights(data, n_calls=2)
         chosen = seeds(data.blocks, n_clusters, as_random_state(random_state), **options)

@@ -29,11 +29,11 @@ __all__ = [
     "Prepared",
     "check_mass",
     "check_range",
+    "finite_inertia",
     "no_weight",
     "prepared",
     "published",
-    "refuse_far_rows",
-    "refuse_squares_too_large",
+    "refuse_overflow",
     "warn_of_weights",
 ]
 
@@ -137,10 +137,10 @@ def check_range(data: Prepared, n_calls: int = 5) -> None:
         if data.blocks.is_weighted:
             _check_weighted_range(data, n_calls + 1)
         return
-    refuse_squares_too_large(data, GREATEST_VARIANCE)
+    _refuse_squares_too_large(data, GREATEST_VARIANCE)
     variance, itemsize = data.mean_variance, _itemsize(data)
     if not 0.0 < variance < LEAST_VARIANCE[itemsize]:
-        refuse_far_rows(data)
+        _refuse_far_rows(data)
         if data.blocks.is_weighted:
             _check_weighted_range(data, n_calls + 1)
         return
@@ -152,7 +152,7 @@ def check_range(data: Prepared, n_calls: int = 5) -> None:
     )
 
 
-def refuse_squares_too_large(data: Prepared, limits: dict[int, float]) -> None:
+def _refuse_squares_too_large(data: Prepared, limits: dict[int, float]) -> None:
     """Raise ValueError if the rows' mean squared distance is over the limit of its itemsize."""
     variance, itemsize = data.mean_variance, _itemsize(data)
     # The variance is NaN if the differences themselves overflow.
@@ -174,7 +174,24 @@ def _advice(itemsize: int) -> str:
     return advice + (", or use float64." if itemsize == 4 else ".")
 
 
-def refuse_far_rows(data: Prepared) -> None:
+def refuse_overflow(data: Prepared, limits: dict[int, float]) -> None:
+    """Raise ValueError if squares are too large, from the rows' mean or from zero."""
+    _refuse_squares_too_large(data, limits)
+    if data.metric == "euclidean":
+        _refuse_far_rows(data)
+
+
+def finite_inertia(inertia: float) -> float:
+    """Return an inertia; raise ValueError if squared distances to the centroids overflow."""
+    if math.isfinite(inertia):
+        return inertia
+    raise ValueError(
+        "Rows lie so far from the centroids that the sum of squared distances overflows. "
+        "Multiply both by a power of two that brings the distances near 1, or use float64."
+    )
+
+
+def _refuse_far_rows(data: Prepared) -> None:
     """Raise ValueError if squares from zero are too large, where rows are measured from there."""
     # Rows in an array are measured from their mean. Sparse rows of float32 are squared in float64.
     if type(data.blocks.whole) is DenseRows or data.blocks.dtype != data.blocks.xp.float64:

@@ -37,8 +37,8 @@ def calinski_harabasz_score(X: Any, labels: Any, *, device: str | None = None) -
     Raises
     ------
     ValueError
-        If X holds NaN or infinity, X and labels differ in length, or there are not 2 to
-        n_samples - 1 different labels.
+        If X holds NaN or infinity, its squares overflow, X and labels differ in length, or there
+        are not 2 to n_samples - 1 different labels.
 
     See Also
     --------
@@ -93,8 +93,8 @@ def davies_bouldin_score(X: Any, labels: Any, *, device: str | None = None) -> f
     Raises
     ------
     ValueError
-        If X holds NaN or infinity, X and labels differ in length, or there are not 2 to
-        n_samples - 1 different labels.
+        If X holds NaN or infinity, its squares overflow, X and labels differ in length, or there
+        are not 2 to n_samples - 1 different labels.
 
     See Also
     --------

@@ -19,7 +19,7 @@ from kmeans_xp.devices import (
     tile_shape,
     to_host,
 )
-from kmeans_xp.estimators.preparation import prepared
+from kmeans_xp.estimators.preparation import GREATEST_VARIANCE, prepared, refuse_overflow
 from kmeans_xp.estimators.validation import checked_points
 from kmeans_xp.kernels import ClusterTotals, Rows, cluster_sums, merged_in_tree
 
@@ -27,6 +27,8 @@ __all__ = ["Coded", "Labelled", "coded", "host_labels", "labelled", "points_and_
 
 #: integer labels are counted, not sorted, if their range is at most this or the number of rows
 _FEW = 2**16
+#: distances are squared in float64, those of float32 rows too
+_LIMITS = dict.fromkeys(GREATEST_VARIANCE, max(GREATEST_VARIANCE.values()))
 
 
 class Coded(NamedTuple):
@@ -161,6 +163,7 @@ def labelled(
     placement = place(points, device)
     with placement.working():
         data = prepared(points, None, placement, metric)
+        refuse_overflow(data, _LIMITS)
         codes = from_host(found.codes, xp=placement.xp, device=placement.device)
         yield Labelled(data.blocks, data.blocks.cut(codes), data.origin, found, placement)
 

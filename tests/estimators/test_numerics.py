@@ -263,6 +263,17 @@ def test_rows_whose_squares_are_too_large_are_refused(
             FITS_AND_SEEDINGS[name](points)
 
 
+@pytest.mark.filterwarnings("ignore:.*encountered in")
+@pytest.mark.needs("float64")
+@pytest.mark.parametrize("make", [KMeans, BisectingKMeans])
+def test_an_inertia_that_overflows_is_refused(make: Any, library: Library) -> None:
+    near, far = (library.asarray(cloud(100, 3) * scale, "float64") for scale in (1.0, 1e160))
+    with pytest.raises(ValueError, match=r"overflows.* Multiply both by a power of two"):
+        inertia(far, near[:2, :])
+    with pytest.raises(ValueError, match=r"overflows.* Multiply both by a power of two"):
+        make(2, random_state=0).fit(near).score(far)
+
+
 @pytest.mark.filterwarnings("ignore:overflow encountered", "ignore:invalid value encountered")
 @pytest.mark.parametrize("name", ["KMeans", "kmeans_plusplus"])
 @pytest.mark.parametrize(("exponent", "size"), [(12, "large"), (-25, "small"), (2, "")])
