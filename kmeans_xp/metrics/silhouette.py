@@ -77,8 +77,8 @@ def silhouette_score(
     Raises
     ------
     ValueError
-        If X holds NaN or infinity, its squares overflow, X and labels differ in length, or there
-        are not 2 to n_samples - 1 different labels (in the sample, if there is one).
+        If X holds NaN or infinity, or its squares overflow. If X and labels differ in length, or
+        there are not 2 to n_samples - 1 different labels (in the sample, if there is one).
 
     See Also
     --------
@@ -215,8 +215,8 @@ def simplified_silhouette_score(
     Raises
     ------
     ValueError
-        If X holds NaN or infinity, its squares overflow, X and labels differ in length, there are
-        not 2 to n_samples - 1 different labels, or a label is no centroid's index.
+        If X holds NaN or infinity, or its squares overflow. If X and labels differ in length, there
+        are not 2 to n_samples - 1 different labels, or a label is no centroid's index.
 
     See Also
     --------
