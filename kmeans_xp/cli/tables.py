@@ -259,9 +259,9 @@ def _joined(parts: Iterable[pa.RecordBatch], schema: pa.Schema) -> pa.Table:
     joined: list[pa.RecordBatch] = []
     parts = iter(parts)
     while few := list(itertools.islice(parts, BLOCKS_JOINED)):
-        try:
-            joined.append(pa.concat_batches(few))
-        except pa.ArrowInvalid:  # more than 2 GiB of text do not fit in one array
+        try:  # not by concat_batches, which pyarrow has from 19 on
+            joined += pa.Table.from_batches(few, schema).combine_chunks().to_batches()
+        except pa.ArrowInvalid:  # more than 2 GiB of text in lists do not fit in one array
             joined += few
         del few
         pa.default_memory_pool().release_unused()

@@ -85,10 +85,10 @@ def test_lists_beside_encoded_and_scaled_columns(run: Run, tmp_path: Path) -> No
 
 
 def test_what_a_list_lacks_is_missing(tmp_path: Path) -> None:
-    file = tmp_path / "in.parquet"
+    file = tmp_path / "in.arrow"  # pyarrow 17 writes no such lists of one length as Parquet
     lists = [[1.0, 2.0], None, [3.0, None], [5.0, 6.0]]
     for kind in (pa.list_(pa.float64()), pa.list_(pa.float64(), 2)):
-        parquet.write_table(pa.table({"e": pa.array(lists, kind)}), file)
+        feather.write_feather(pa.table({"e": pa.array(lists, kind)}), file)
         with pytest.raises(tables.TableError, match=r"2 of 4 rows .*e\[0\] \(1\), e\[1\] \(2\)"):
             inputs.read(file, Asked())
 

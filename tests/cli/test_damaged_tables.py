@@ -86,7 +86,8 @@ def test_a_damaged_file_that_is_read_by_blocks_is_refused_or_read(
         try:
             for block in open_rows(path, block_rows=5).read():
                 assert np.isfinite(block.points).all()
-        except (ValueError, OSError) as error:
+        # pyarrow 17 asks for as much memory as a damaged length names.
+        except (ValueError, OSError, MemoryError) as error:
             reasons.append(str(error))
     assert reasons
     assert [reason for reason in reasons if str(path) not in reason] == []
