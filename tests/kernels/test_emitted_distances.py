@@ -115,6 +115,10 @@ def test_marked_rows_are_added_to_the_second_of_two(n_features: int, dtype: str)
                 points, 2, n_rows, signed, some, origin, n_features, totals
             )
             assert_array_equal(totals, expected)
+    factors[...] = np.inf  # the mass is a number nevertheless
+    totals = np.zeros((2, vectors.total_width(n_features)))
+    called(pair_vectors.add_marked)(points, 0, 9, 0b11, factors, origin, n_features, totals)
+    assert totals[:, n_features].tolist() == [7.0, 2.0]
 
 
 @pytest.mark.parametrize("dtype", DTYPES)

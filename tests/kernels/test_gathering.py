@@ -29,7 +29,7 @@ def test_gathers_what_numpy_takes(
         with config_context(n_threads=n_threads):
             found = gathering.gathered_in_threads(rows, places, room, xp=np)
         expected = rows.take(places)
-        np.testing.assert_array_equal(found.points, expected.points)
+        assert found.points.tobytes() == expected.points.tobytes()
         np.testing.assert_array_equal(found.weights, expected.weights)
         assert found.origin is None
         memory.add(found.points.__array_interface__["data"][0])
@@ -50,4 +50,4 @@ def test_declines_what_numpy_would_copy_whole() -> None:
         found = gathering.gathered_in_threads(rows, some, Room(), xp=np)
         assert found is NotImplemented
         gathered = gathered_rows(rows, some, Room(), xp=np)
-        np.testing.assert_array_equal(gathered.points, rows.take(some).points)
+        assert gathered.points.tobytes() == rows.take(some).points.tobytes()

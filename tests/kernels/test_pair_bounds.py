@@ -51,9 +51,11 @@ def test_steps_are_plain_until_compiling_pays(monkeypatch: pytest.MonkeyPatch) -
     assert bounds.labels is None
 
 
-def steps(rows: DenseRows | SphereRows, pair: Host, n_steps: int) -> tuple[list[int], Bounds]:
+def steps(
+    rows: DenseRows | SphereRows, pair: Host, n_steps: int, bounds: Bounds | None = None
+) -> tuple[list[int], Bounds]:
     """Compare steps with plain ones; return how many rows each measures."""
-    bounds, n_measured = Bounds(), []
+    bounds, n_measured = bounds or Bounds(), []
     for number in range(n_steps):
         totals, plain = bounded_step(rows, pair, bounds, xp=xp), lloyd_step(rows, pair, xp=xp)
         assert totals.sums.tobytes() == plain.sums.tobytes()
@@ -69,27 +71,36 @@ def steps(rows: DenseRows | SphereRows, pair: Host, n_steps: int) -> tuple[list[
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("n_threads", [1, 2, 3])
 @pytest.mark.parametrize("most_visited", [np.inf, 60.0])
+@pytest.mark.parametrize("on_sphere", [False, True])
 def test_steps_in_a_call_are_single_ones(
-    most_visited: float, n_threads: int, dtype: str, monkeypatch: pytest.MonkeyPatch
+    on_sphere: bool,
+    most_visited: float,
+    n_threads: int,
+    dtype: str,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(tiling, "_WORTH_A_CELL", 0)
     monkeypatch.setattr(tiling, "_WORTH_A_TASK", 1000)
     monkeypatch.setattr(pair_bounds, "wait_awake", lambda _: True)
     points = np.random.default_rng(0).random((3_000, 96)).astype(dtype)
-    rows, pair, bounds = DenseRows(points, None, points.mean(axis=0)), points[:2].copy(), Bounds()
+    rows: DenseRows | SphereRows = DenseRows(points, None, points.mean(axis=0))
+    update = update_centroids
+    if on_sphere:
+        rows, update = SphereRows(points, factors=np.full(len(points), 0.1, dtype)), means_on_sphere
+    pair, bounds = points[:2].copy(), Bounds()
     n_visited: list[int] = []
     of_single = Bounds()
     for n_steps in (7, 5):
         with config_context(n_threads=n_threads):
             taken, visited = bounded_steps(
-                *(rows, pair, n_steps, 0.0, update_centroids, bounds, most_visited), xp=xp
+                *(rows, pair, n_steps, 0.0, update, bounds, most_visited), xp=xp
             )
         assert len(visited) == len(taken.update.signals)
         assert all(each <= most_visited for each in visited[len(n_visited) == 0 : -1])
         assert len(visited) == n_steps or visited[-1] > most_visited
         for number in range(len(visited)):
             totals = bounded_step(rows, pair, of_single, xp=xp)
-            updated = update_centroids(totals, pair, xp=xp)
+            updated = update(totals, pair, xp=xp)
             for found, single in zip((*taken[0], *taken[1]), (*totals, *updated), strict=True):
                 assert found[number].tobytes() == single.tobytes()
             assert visited[number] == of_single.n_visited
@@ -190,6 +201,25 @@ def test_codes_of_rows_on_one_side_are_those_less_a_middle(
             n_here += bounds.n_visited
         n_measured.append(n_here)
     assert n_measured[0] < 0.8 * n_measured[1]
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_rows_near_each_other_and_far_from_zero_are_doubted_by_their_length(dtype: str) -> None:
+    """Scores of whole rows are rounded by more than those of rows less the middle."""
+    for seed in range(5):
+        rng, eps = np.random.default_rng(seed), np.finfo(dtype).eps
+        noise = 1.0 + 3.0 * eps * rng.standard_normal((1_000, 64))
+        points = ((rng.random(64) + 0.5) * noise).astype(dtype)
+        factors = np.sqrt(0.5 / np.square(points, dtype=np.float64).sum(axis=1)).astype(dtype)
+        rows = SphereRows(points, factors=factors)
+        steps(rows, rows.take(np.arange(2)).points * points.dtype.type(1e-4), 1)
+
+
+def test_scaled_and_plain_rows_of_the_same_points_are_not_the_same() -> None:
+    rows = on_one_side(500, 96)
+    pair, bounds = rows.take(np.arange(2)).points, Bounds()
+    for each in (DenseRows(rows.points), rows, DenseRows(rows.points)):
+        steps(each, pair, 1, bounds)
 
 
 def test_many_rows_that_no_product_proves_are_scored_in_panels() -> None:

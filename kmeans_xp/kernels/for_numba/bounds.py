@@ -63,6 +63,7 @@ from kmeans_xp.kernels.for_numba.tiling import (
     LABEL,
     Dense,
     Floats,
+    are_same,
     factor_of,
     filler_of,
     group_size,
@@ -423,8 +424,7 @@ class _Kept:
 
     def fits(self, rows: Dense, centroids: Floats) -> bool:
         """Return whether this state belongs to the same rows and number of centroids."""
-        is_same = all(mine is given for mine, given in zip(self.rows, rows, strict=True))
-        return is_same and self.centroids.shape == centroids.shape
+        return are_same(self.rows, rows) and self.centroids.shape == centroids.shape
 
     def task(self, start: int) -> "_Task":
         """Return the state of the task that begins with this row."""

@@ -291,13 +291,13 @@ class CodedCentroids(NamedTuple):
         )
 
 
-def shift_of(centroids: Floats) -> Floats:
-    """Return the mean of centroids where that is much of their length, and zeros elsewhere.
+def shift_of(vectors: Floats) -> Floats:
+    """Return the mean of centroids or rows where that is much of their length, and zeros elsewhere.
 
     Codes of what is left then lose less. Rows on a sphere are measured from its centre, and may lie
     on one side of it.
     """
-    mean: Floats = centroids.mean(axis=0)
+    mean: Floats = vectors.mean(axis=0)
     # Not by products: threads of BLAS would spin for a while.
-    own, whole = (float(np.square(each, dtype=np.float64).sum()) for each in (mean, centroids))
-    return mean if len(centroids) * own > _SHIFTED * whole else np.zeros_like(mean)
+    own, whole = (float(np.square(each, dtype=np.float64).sum()) for each in (mean, vectors))
+    return mean if len(vectors) * own > _SHIFTED * whole else np.zeros_like(mean)

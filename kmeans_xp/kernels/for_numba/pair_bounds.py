@@ -79,6 +79,7 @@ from kmeans_xp.kernels.for_numba.tiling import (
     Dense,
     Floats,
     add_totals,
+    are_same,
     clear_totals,
     factor_of,
     is_dense,
@@ -224,6 +225,7 @@ def _move_rows(
     Where it is not, flag their blocks of ``size`` rows.
     """
     n_features, width = points.shape[1], totals.shape[1]
+    # Not one loop that chooses sums: references to arrays would be counted for each row.
     if is_exact:
         for place in range(n_moving):
             row = moving[place]
@@ -495,10 +497,6 @@ class _Kept:
         far = np.sqrt(np.square(self.middle, dtype=np.float64).sum())
         self.kept[:, _FAR] = far * (1.0 + n_features * 2.0**-52)
 
-    def fits(self, rows: Dense) -> bool:
-        """Return whether this is of the same rows."""
-        return all(mine is given for mine, given in zip(self.rows, rows, strict=True))
-
 
 def _take(
     rows: Dense,
@@ -518,7 +516,7 @@ def _take(
     if not _step_tasks.pays(points.dtype, 1 + points.size // _NUMBERS_OF_A_USE):
         return None
     kept = bounds.kept
-    if not (isinstance(kept, _Kept) and kept.fits(rows)):
+    if not (isinstance(kept, _Kept) and are_same(kept.rows, rows)):
         kept = _Kept(rows)
     bounds.forget()  # after an error, sums and labels would belong to different centroids
     dtype = points.dtype

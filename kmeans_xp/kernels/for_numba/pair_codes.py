@@ -46,8 +46,8 @@ _UNIT = (2.0**-24, 2.0**-53)
 _LEAST_NORMAL = (2.0**-126, 2.0**-1022)
 #: makes up for rounding of the bounds themselves
 _SLACK = 1.0 + 2.0**-20
-#: a float32 number over the greatest sum of its multiples that is exact in float64, twice as large
-#: as that may be, for rounding
+#: Multiples of u have exact sums in float64 up to 2^53 u, and a number whose last bit is u is below
+#: 2^24 u: the number over the greatest sum. One bit is left, for rounding.
 _BITS_MORE = 2.0 ** (24 - 53 + 1)
 #: of a residual that is computed in float64
 _RESIDUAL = 2.0**-40
@@ -93,14 +93,15 @@ def length_above(numbers):
 def code_rows(points, start, stop, factors, origin, middle, rows, asks_sums):
     """Write the codes of rows, their scales, and bounds of their lengths and of what is lost.
 
-    Return whether float64 sums of any of them are exact, in any order; False if not asked.
+    They are of rows less the origin or the middle, one of which is 0. Return whether float64 sums
+    of any of them are exact, in any order; False if not asked.
     """
     n_features, dtype, one = points.shape[1], origin.dtype.type, origin.dtype.type(1)
     unit, width = _UNIT[1 if origin.itemsize == 8 else 0], coded_width(n_features)
     centred, sums = new_numbers(width, origin), new_numbers(3, origin)
     centre = new_numbers(n_features, origin)
     for feature in range(n_features):
-        centre[feature] = origin[feature] + middle[feature]  # one of them is 0
+        centre[feature] = origin[feature] + middle[feature]
     tiny, most_code = lost_squares(centred), dtype(MOST_ROW_CODE)
     greatest, least, are_numbers = 0.0, np.inf, asks_sums
     for row in range(start, stop):
@@ -177,6 +178,8 @@ def bounds_for(apart, middle, far, reference, numbers, length, sq_reference):
     if far > 0.0:
         for feature in range(n_features):
             shift += np.float64(middle[feature]) * np.float64(apart[feature])
+    # A row is as long as it is less the middle, and as that is far. The slope bounds rounding of
+    # the middle's product too.
     most = np.sqrt(max(numbers[LIMIT], 0.0)) - far
     return along, rest, scale, _SLACK * slope, _SLACK * (base + slope * far), shift, most
 

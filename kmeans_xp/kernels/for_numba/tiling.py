@@ -56,6 +56,7 @@ __all__ = [
     "Floats",
     "Labels",
     "add_totals",
+    "are_same",
     "clear_totals",
     "copy",
     "factor_of",
@@ -202,6 +203,12 @@ def origin_of(rows: Dense) -> Floats:
 def is_from_zero(rows: Dense) -> bool:
     """Return whether rows are measured from zero."""
     return rows.origin is None or not rows.origin.any()
+
+
+def are_same(rows: Dense, others: Dense) -> bool:
+    """Return whether both are of one kind, and of the same arrays."""
+    is_kind = type(rows) is type(others)
+    return is_kind and all(mine is given for mine, given in zip(rows, others, strict=True))
 
 
 def weights_of(rows: Dense) -> Floats:

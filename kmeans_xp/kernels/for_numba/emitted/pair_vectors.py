@@ -327,6 +327,9 @@ def add_marked(
     is_less = builder.icmp_signed("<", *n_chosen)
     n_both = builder.select(is_less, *n_chosen)
     clusters = [totals.row(_I64(cluster)) for cluster in range(2)]
+    # Read before sums of whole vectors, which may write NaN there if a factor is infinite.
+    mass_places = [code.shifted(total, n_features) for total in clusters]
+    masses = [builder.load(place) for place in mass_places]
 
     def add(
         index: Any, width: int, n_vectors: int, read: Callable[[Any, Any], Any], is_scaled: bool
@@ -394,7 +397,5 @@ def add_marked(
             with branch:
                 add_all(is_scaled)
     # Whole numbers: their sums are those of as many ones.
-    for total, mass in zip(clusters, n_chosen, strict=True):
-        place = code.shifted(total, n_features)
-        mass = builder.sitofp(mass, ir.DoubleType())
-        builder.store(builder.fadd(builder.load(place), mass), place)
+    for place, mass, more in zip(mass_places, masses, n_chosen, strict=True):
+        builder.store(builder.fadd(mass, builder.sitofp(more, ir.DoubleType())), place)
