@@ -83,7 +83,7 @@ class Timed(NamedTuple):
 
 
 def interleaved(runs: Sequence[Run], pace: Pace) -> dict[str, Timed]:
-    """Time each library once a round; the order is turned round from one round to the next."""
+    """Time each library once a round, in changing orders: none comes after the same one always."""
     first = {run.peer: _sample(run, 1, pace) for run in runs}
     alone = {peer: each.seconds[0] for peer, each in first.items()}
     fastest = min(alone.values())
@@ -98,7 +98,9 @@ def interleaved(runs: Sequence[Run], pace: Pace) -> dict[str, Timed]:
     n_rounds = max(int(pace.seconds / round_s), _FEWEST_ROUNDS)
     n_rounds = max(1, min(n_rounds, pace.n_most, int(_MOST_S / round_s)))
     for number in range(fastest >= _LONG_S, n_rounds):
-        for run in again if number % 2 else reversed(again):
+        turn = number // 2 % len(again)
+        order = [*again[turn:], *again[:turn]]
+        for run in order if number % 2 else reversed(order):
             sample = _sample(run, n_calls[run.peer], pace)
             timed[run.peer] = Timed(timed[run.peer].seconds + sample.seconds, sample.result)
     return timed
