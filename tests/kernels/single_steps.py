@@ -1,10 +1,13 @@
 """Rows for tests of several steps in a call, and the single steps that they must equal."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 import pytest
 
+from kmeans_xp import config_context
 from kmeans_xp.kernels import (
     DenseRows,
     LloydSteps,
@@ -15,7 +18,7 @@ from kmeans_xp.kernels import (
     update_centroids,
 )
 
-__all__ = ["assert_bits_of_single_steps", "of_each_kind", "rows_of"]
+__all__ = ["assert_bits_of_single_steps", "noted", "of_each_kind", "rows_of"]
 
 
 def rows_of(dtype: Any, *, is_weighted: bool = False, order: Any = "C") -> DenseRows:
@@ -23,6 +26,26 @@ def rows_of(dtype: Any, *, is_weighted: bool = False, order: Any = "C") -> Dense
     points = rng.normal(size=(2000, 5)).astype(dtype, order=order)
     weights = rng.random(2000).astype(dtype) if is_weighted else None
     return DenseRows(points, weights, points.mean(axis=0))
+
+
+@contextmanager
+def noted(
+    monkeypatch: pytest.MonkeyPatch, module: Any, name: str, n_threads: int
+) -> Iterator[list[int]]:
+    """Note how many steps each call of a function takes, if threads need no processor each."""
+    from kmeans_xp.kernels.for_numba import exact_steps, stepping
+
+    taken: list[int] = []
+    take = getattr(module, name)
+
+    def noting(*arguments: Any) -> int:
+        taken.append(take(*arguments))
+        return taken[-1]
+
+    monkeypatch.setattr(stepping, name, noting)
+    monkeypatch.setattr(exact_steps, "wait_awake", lambda n_threads: n_threads > 1)
+    with config_context(n_threads=n_threads):
+        yield taken
 
 
 def _scaled_as_read(rows: DenseRows) -> SphereRows:

@@ -8,7 +8,6 @@ import pytest
 from numpy.testing import assert_array_equal
 from numpy.typing import NDArray
 
-from kmeans_xp import config_context
 from kmeans_xp.kernels import (
     DenseRows,
     StepsInOneCall,
@@ -20,7 +19,7 @@ from kmeans_xp.kernels import (
 pytest.importorskip("numba", reason="about what it compiles")
 
 from kmeans_xp.kernels.for_numba import exact_steps, stepping
-from tests.kernels.single_steps import assert_bits_of_single_steps
+from tests.kernels.single_steps import assert_bits_of_single_steps, noted
 
 Host = NDArray[Any]
 SINGLE = np.dtype(np.float32)
@@ -31,17 +30,9 @@ def numbers_of_steps(
     request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[list[int]]:
     """Note how many steps each call takes, also where threads have no processor of their own."""
-    taken: list[int] = []
-
-    def noted(*arguments: Any) -> int:
-        taken.append(exact_steps.exact_steps_in_threads(*arguments))
-        return taken[-1]
-
-    monkeypatch.setattr(stepping, "exact_steps_in_threads", noted)
-    monkeypatch.setattr(exact_steps, "wait_awake", lambda n_threads: n_threads > 1)
     monkeypatch.setattr(exact_steps, "_ROWS_OF_A_PART", 150)
     monkeypatch.setattr(exact_steps.share_exact_steps, "pays", lambda *_: True)
-    with config_context(n_threads=request.param):
+    with noted(monkeypatch, exact_steps, "exact_steps_in_threads", request.param) as taken:
         yield taken
 
 

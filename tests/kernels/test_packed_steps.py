@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from kmeans_xp import config_context
 from kmeans_xp.kernels import (
     DenseRows,
     SphereRows,
@@ -18,8 +17,8 @@ from kmeans_xp.kernels import (
 
 pytest.importorskip("numba", reason="about what it compiles")
 
-from kmeans_xp.kernels.for_numba import packed_steps, stepping, tiling
-from tests.kernels.single_steps import assert_bits_of_single_steps
+from kmeans_xp.kernels.for_numba import exact_steps, packed_steps, stepping, tiling
+from tests.kernels.single_steps import assert_bits_of_single_steps, noted
 
 Host = NDArray[Any]
 
@@ -29,18 +28,10 @@ def numbers_of_steps(
     request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[list[int]]:
     """Note how many steps each call takes, also where threads have no processor of their own."""
-    taken: list[int] = []
-
-    def noted(*arguments: Any) -> int:
-        taken.append(packed_steps.packed_steps_in_threads(*arguments))
-        return taken[-1]
-
-    monkeypatch.setattr(stepping, "packed_steps_in_threads", noted)
-    monkeypatch.setattr(packed_steps, "wait_awake", lambda n_threads: n_threads > 1)
     monkeypatch.setattr(packed_steps.share_packed_steps, "pays", lambda *_: True)
     monkeypatch.setattr(tiling, "_WORTH_A_CELL", 0)
     monkeypatch.setattr(tiling, "_WORTH_A_TASK", 1000)  # several tasks
-    with config_context(n_threads=request.param):
+    with noted(monkeypatch, packed_steps, "packed_steps_in_threads", request.param) as taken:
         yield taken
 
 
@@ -109,6 +100,6 @@ def test_rows_that_are_a_large_copy_take_other_steps(
     rows = on_sphere(np.random.default_rng(0).random((500, 4)))
     pair = rows.take(np.arange(2)).points
     for room, n_calls in ((500 * 32 - 1, 0), (500 * 32, 1)):
-        monkeypatch.setattr(packed_steps, "PACKED_BYTES", room)
+        monkeypatch.setattr(exact_steps, "_PACKED_BYTES", room)
         stepping.steps_in_a_call(rows, pair, 3, 0.0, means_on_sphere)
         assert len(numbers_of_steps) == n_calls

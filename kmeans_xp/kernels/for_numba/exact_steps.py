@@ -20,6 +20,7 @@ from kmeans_xp.kernels.for_numba.compiled import (
     STACK,
     STACKED_TOTALS,
     TOTALS,
+    Compiled,
     compiled,
     inline,
 )
@@ -36,6 +37,7 @@ from kmeans_xp.kernels.for_numba.shared_steps import (
     take_part,
 )
 from kmeans_xp.kernels.for_numba.tiling import (
+    Dense,
     Floats,
     filler_of,
     numbers_on_a_line,
@@ -46,18 +48,12 @@ from kmeans_xp.kernels.for_numba.tiling import (
 from kmeans_xp.kernels.rows import DenseRows
 from kmeans_xp.kernels.threads import n_threads_here, wait_awake
 
-__all__ = [
-    "PACKED_BYTES",
-    "ROWS_OF_A_USE",
-    "exact_steps_in_threads",
-    "may_step_exactly",
-    "share_exact_steps",
-]
+__all__ = ["exact_steps_in_threads", "may_be_packed", "may_step_exactly", "share_exact_steps"]
 
 #: most bytes of packed rows, a copy of all
-PACKED_BYTES = 2**24
+_PACKED_BYTES = 2**24
 #: rows whose steps in a call save a millisecond
-ROWS_OF_A_USE = 2**14
+_ROWS_OF_A_USE = 2**14
 #: fewest rows of a part of a step, which takes some 10 microseconds; and most parts for each thread
 _ROWS_OF_A_PART, _PARTS_OF_A_THREAD = 2**12, 4
 
@@ -165,20 +161,27 @@ def _add_changes(slots):
                 slots[part, cluster, column] = 0.0
 
 
-def may_step_exactly(rows: DenseRows, n_clusters: int) -> bool:
-    """Return whether sums may be exact, rows are too short for ``label_pairs``, and steps too."""
-    points: Any = rows.points
-    n_threads = n_threads_here()
+def may_be_packed(rows: Dense, n_clusters: int, steps: Compiled) -> bool:
+    """Return whether rows of two clusters are too short for ``label_pairs``, and few to be copied.
+
+    Also whether threads need not be woken for each step, and ``steps`` are worth to be compiled.
+    """
+    points, n_threads = rows.points, n_threads_here()
     return (
         n_clusters == 2
-        and points.dtype == np.float32
         and points.shape[1] < PANEL[points.dtype]
-        and points.nbytes <= PACKED_BYTES
+        and points.nbytes <= _PACKED_BYTES
         and rows.weights is None
-        and points.flags.c_contiguous
         and (n_threads == 1 or wait_awake(n_threads) or n_step_tasks(rows, n_clusters) == 1)
-        and share_exact_steps.pays(points.dtype, 1 + len(points) // ROWS_OF_A_USE)
+        and steps.pays(points.dtype, 1 + len(points) // _ROWS_OF_A_USE)
     )
+
+
+def may_step_exactly(rows: DenseRows, n_clusters: int) -> bool:
+    """Return whether sums of rows that are packed may be exact."""
+    points: Any = rows.points
+    is_single = points.dtype == np.float32 and points.flags.c_contiguous
+    return is_single and may_be_packed(rows, n_clusters, share_exact_steps)
 
 
 def exact_steps_in_threads(

@@ -27,7 +27,7 @@ from kmeans_xp.kernels.for_numba.compiled import (
 from kmeans_xp.kernels.for_numba.emitted.memory import matrix_in, numbers_in
 from kmeans_xp.kernels.for_numba.emitted.pair_vectors import add_marked, second_lanes
 from kmeans_xp.kernels.for_numba.emitted.vectors import PANEL, panel_rows, total_width
-from kmeans_xp.kernels.for_numba.exact_steps import PACKED_BYTES, ROWS_OF_A_USE
+from kmeans_xp.kernels.for_numba.exact_steps import may_be_packed
 from kmeans_xp.kernels.for_numba.shared_steps import (
     completes_step,
     end_shared_step,
@@ -47,7 +47,6 @@ from kmeans_xp.kernels.for_numba.tiling import (
     rows_of_a_part,
     zeros_on_a_line,
 )
-from kmeans_xp.kernels.threads import n_threads_here, wait_awake
 
 __all__ = ["may_pack_rows", "packed_steps_in_threads"]
 
@@ -111,18 +110,9 @@ def share_packed_steps(
 
 
 def may_pack_rows(rows: Dense, n_clusters: int) -> bool:
-    """Return whether rows are too short for ``label_pairs``, and few enough to be copied."""
-    points, n_threads = rows.points, n_threads_here()
-    return (
-        n_clusters == 2
-        and points.shape[1] < PANEL[points.dtype]
-        and points.nbytes <= PACKED_BYTES
-        and rows.weights is None
-        and is_dense(points)
-        and can_be_cut(rows)
-        and (n_threads == 1 or wait_awake(n_threads) or n_step_tasks(rows, 2) == 1)
-        and share_packed_steps.pays(points.dtype, 1 + len(points) // ROWS_OF_A_USE)
-    )
+    """Return whether rows may be packed, and read as they lie."""
+    can_be_read = is_dense(rows.points) and can_be_cut(rows)
+    return can_be_read and may_be_packed(rows, n_clusters, share_packed_steps)
 
 
 def packed_steps_in_threads(
