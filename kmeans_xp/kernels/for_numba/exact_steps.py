@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numba import types
 
-from kmeans_xp.kernels.for_numba.assignment import Groups, n_step_tasks
+from kmeans_xp.kernels.for_numba.assignment import Groups, can_be_cut, n_step_tasks
 from kmeans_xp.kernels.for_numba.compiled import (
     COUNT,
     INDICES,
@@ -40,6 +40,7 @@ from kmeans_xp.kernels.for_numba.tiling import (
     Dense,
     Floats,
     filler_of,
+    is_dense,
     numbers_on_a_line,
     origin_of,
     pack_tile,
@@ -164,7 +165,8 @@ def _add_changes(slots):
 def may_be_packed(rows: Dense, n_clusters: int, steps: Compiled) -> bool:
     """Return whether rows of two clusters are too short for ``label_pairs``, and few to be copied.
 
-    Also whether threads need not be woken for each step, and ``steps`` are worth to be compiled.
+    Also whether they can be read as they lie, threads need not be woken for each step, and
+    ``steps`` are worth to be compiled.
     """
     points, n_threads = rows.points, n_threads_here()
     return (
@@ -172,6 +174,8 @@ def may_be_packed(rows: Dense, n_clusters: int, steps: Compiled) -> bool:
         and points.shape[1] < PANEL[points.dtype]
         and points.nbytes <= _PACKED_BYTES
         and rows.weights is None
+        and is_dense(points)
+        and can_be_cut(rows)
         and (n_threads == 1 or wait_awake(n_threads) or n_step_tasks(rows, n_clusters) == 1)
         and steps.pays(points.dtype, 1 + len(points) // _ROWS_OF_A_USE)
     )

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numba import types
 
-from kmeans_xp.kernels.for_numba.assignment import Groups, can_be_cut, n_step_tasks
+from kmeans_xp.kernels.for_numba.assignment import Groups, n_step_tasks
 from kmeans_xp.kernels.for_numba.compiled import (
     COUNT,
     FLAG,
@@ -27,7 +27,6 @@ from kmeans_xp.kernels.for_numba.compiled import (
 from kmeans_xp.kernels.for_numba.emitted.memory import matrix_in, numbers_in
 from kmeans_xp.kernels.for_numba.emitted.pair_vectors import add_marked, second_lanes
 from kmeans_xp.kernels.for_numba.emitted.vectors import PANEL, panel_rows, total_width
-from kmeans_xp.kernels.for_numba.exact_steps import may_be_packed
 from kmeans_xp.kernels.for_numba.shared_steps import (
     completes_step,
     end_shared_step,
@@ -40,7 +39,6 @@ from kmeans_xp.kernels.for_numba.tiling import (
     Floats,
     clear_totals,
     filler_of,
-    is_dense,
     numbers_on_a_line,
     origin_of,
     pack_tile,
@@ -48,7 +46,7 @@ from kmeans_xp.kernels.for_numba.tiling import (
     zeros_on_a_line,
 )
 
-__all__ = ["may_pack_rows", "packed_steps_in_threads"]
+__all__ = ["packed_steps_in_threads", "share_packed_steps"]
 
 
 @compiled(
@@ -107,12 +105,6 @@ def share_packed_steps(
                 *(number, slots, start, tol, on_sphere, groups, biases),
                 *(sums, mass, centroids, signals, False, shared),
             )
-
-
-def may_pack_rows(rows: Dense, n_clusters: int) -> bool:
-    """Return whether rows may be packed, and read as they lie."""
-    can_be_read = is_dense(rows.points) and can_be_cut(rows)
-    return can_be_read and may_be_packed(rows, n_clusters, share_packed_steps)
 
 
 def packed_steps_in_threads(

@@ -38,8 +38,12 @@ from kmeans_xp.kernels.for_numba.compiled import (
 )
 from kmeans_xp.kernels.for_numba.emitted.memory import matrix_in, new_numbers, numbers_in
 from kmeans_xp.kernels.for_numba.emitted.vectors import total_width
-from kmeans_xp.kernels.for_numba.exact_steps import exact_steps_in_threads, may_step_exactly
-from kmeans_xp.kernels.for_numba.packed_steps import may_pack_rows, packed_steps_in_threads
+from kmeans_xp.kernels.for_numba.exact_steps import (
+    exact_steps_in_threads,
+    may_be_packed,
+    may_step_exactly,
+)
+from kmeans_xp.kernels.for_numba.packed_steps import packed_steps_in_threads, share_packed_steps
 from kmeans_xp.kernels.for_numba.shared_steps import may_share_steps, steps_in_threads
 from kmeans_xp.kernels.for_numba.tiling import (
     Dense,
@@ -270,7 +274,7 @@ def steps_in_a_call(
         steps = _taken(exact_steps_in_threads, rows, centroids, n_steps, tol)
     if steps is not None:
         return steps
-    if may_pack_rows(rows, n_clusters):
+    if may_be_packed(rows, n_clusters, share_packed_steps):
         return _taken(packed_steps_in_threads, rows, centroids, n_steps, tol, on_sphere)
     if _takes_steps_alone(rows, n_clusters) and run_steps.pays(rows.points.dtype):
         return _taken(_steps_alone, rows, centroids, n_steps, tol, on_sphere)
