@@ -1,5 +1,6 @@
 """Steps of two clusters that read few rows have the bits of plain steps."""
 
+from collections.abc import Iterator
 from typing import Any
 
 import array_api_compat.numpy as xp
@@ -19,7 +20,7 @@ from kmeans_xp.kernels import (
     nearest_labels,
     update_centroids,
 )
-from tests.certified_problems import KINDS, problem_of
+from tests.certified_problems import KINDS, Problem, problem_of
 
 pytest.importorskip("numba", reason="about kernels that numba compiles")
 
@@ -51,6 +52,24 @@ def test_steps_are_plain_until_compiling_pays(monkeypatch: pytest.MonkeyPatch) -
     assert bounds.labels is None
 
 
+@pytest.fixture
+def several_tasks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let few rows be several tasks."""
+    monkeypatch.setattr(tiling, "_WORTH_A_CELL", 0)
+    monkeypatch.setattr(tiling, "_WORTH_A_TASK", 1000)
+
+
+def pairs_of(
+    kind: str, dtype: str, n_rounds: int, *, all_wide: bool = False
+) -> Iterator[tuple[int, Problem, Host, Host]]:
+    """Yield seeds of problems of a kind, the problems, their points, and two of their centroids."""
+    first = KINDS.index(kind)
+    for seed in range(first, first + n_rounds * len(KINDS), len(KINDS)):
+        problem = problem_of(seed, 300, is_wide=all_wide or seed % 2 == 1)
+        pair = np.ascontiguousarray(problem.centroids.astype(dtype)[[0, -1]])
+        yield seed, problem, problem.points.astype(dtype), pair
+
+
 def steps(
     rows: DenseRows | SphereRows, pair: Host, n_steps: int, bounds: Bounds | None = None
 ) -> tuple[list[int], Bounds]:
@@ -77,10 +96,9 @@ def test_steps_in_a_call_are_single_ones(
     most_visited: float,
     n_threads: int,
     dtype: str,
+    several_tasks: None,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(tiling, "_WORTH_A_CELL", 0)
-    monkeypatch.setattr(tiling, "_WORTH_A_TASK", 1000)
     monkeypatch.setattr(pair_bounds, "wait_awake", lambda _: True)
     points = np.random.default_rng(0).random((3_000, 96)).astype(dtype)
     rows: DenseRows | SphereRows = DenseRows(points, None, points.mean(axis=0))
@@ -118,18 +136,11 @@ def are_exact(bounds: Bounds) -> bool:
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.filterwarnings("ignore:overflow", "ignore:invalid value", "ignore:divide by zero")
-def test_steps_have_the_bits_of_plain_ones(
-    kind: str, dtype: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(tiling, "_WORTH_A_CELL", 0)
-    monkeypatch.setattr(tiling, "_WORTH_A_TASK", 1000)  # several tasks
-    first, n_pairs = KINDS.index(kind), 0
-    for seed in range(first, first + N_ROUNDS * len(KINDS), len(KINDS)):
-        problem = problem_of(seed, 300, is_wide=seed % 2 == 1)
-        points = problem.points.astype(dtype)
+def test_steps_have_the_bits_of_plain_ones(kind: str, dtype: str, several_tasks: None) -> None:
+    n_pairs = 0
+    for seed, problem, points, pair in pairs_of(kind, dtype, N_ROUNDS):
         origin = None if problem.origin is None else problem.origin.astype(dtype)
         weights = np.arange(len(points), dtype=dtype) % 3 if seed % 5 == 4 else None
-        pair = np.ascontiguousarray(problem.centroids.astype(dtype)[[0, -1]])
         _, bounds = steps(DenseRows(points, weights, origin), pair, 9)
         n_pairs += isinstance(bounds.kept, pair_bounds._Kept)
     assert n_pairs
@@ -139,18 +150,12 @@ def test_steps_have_the_bits_of_plain_ones(
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.filterwarnings("ignore:overflow", "ignore:invalid value", "ignore:divide by zero")
 def test_steps_of_scaled_rows_have_the_bits_of_plain_ones(
-    kind: str, dtype: str, monkeypatch: pytest.MonkeyPatch
+    kind: str, dtype: str, several_tasks: None
 ) -> None:
-    monkeypatch.setattr(tiling, "_WORTH_A_CELL", 0)
-    monkeypatch.setattr(tiling, "_WORTH_A_TASK", 1000)
-    first, n_pairs = KINDS.index(kind), 0
-    for seed in range(first, first + 3 * len(KINDS), len(KINDS)):
-        problem = problem_of(seed, 300, is_wide=True)
-        points = problem.points.astype(dtype)
+    n_pairs = 0
+    for seed, _, points, pair in pairs_of(kind, dtype, 3, all_wide=True):
         factors = (0.5 + np.random.default_rng(seed).random(len(points))).astype(dtype)
-        rows = SphereRows(points, factors=factors)
-        pair = np.ascontiguousarray(problem.centroids.astype(dtype)[[0, -1]])
-        _, bounds = steps(rows, pair, 9)
+        _, bounds = steps(SphereRows(points, factors=factors), pair, 9)
         n_pairs += isinstance(bounds.kept, pair_bounds._Kept)
     assert n_pairs
 
@@ -237,10 +242,8 @@ def test_many_rows_that_no_product_proves_are_scored_in_panels() -> None:
 
 @pytest.mark.parametrize("n_features", [2**15, 2**15 + 1])
 def test_rows_of_which_steps_add_up_by_features_are_left_to_others(
-    n_features: int, monkeypatch: pytest.MonkeyPatch
+    n_features: int, several_tasks: None
 ) -> None:
-    monkeypatch.setattr(tiling, "_WORTH_A_CELL", 0)
-    monkeypatch.setattr(tiling, "_WORTH_A_TASK", 1000)
     points = np.random.default_rng(0).lognormal(size=(40, n_features)).astype(np.float32)
     _, bounds = steps(DenseRows(points), points[:2].copy(), 2)
     assert isinstance(bounds.kept, pair_bounds._Kept) == (n_features == 2**15)
